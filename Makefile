@@ -1,0 +1,33 @@
+# The few commands of everyday work; `make help` lists them.
+
+ADDR ?= 127.0.0.1
+PORT ?= 20162
+PREFIX ?= $(HOME)/.cargo
+CARGO ?= cargo
+
+.PHONY: help run-server run-client test test-tools lint doc install
+
+help:           ## List these commands
+	@sed -n 's/^\([a-z-]*\): *## \(.*\)/make \1|\2/p' $(MAKEFILE_LIST) | column -t -s '|'
+
+run-server:     ## Serve echo on port 20162 and counted on port 4000, and show clients come and go
+	$(CARGO) run --locked --release -- serve --echo --counted -v
+
+run-client:     ## Talk to a server: make run-client ADDR=127.0.0.1 PORT=20162
+	$(CARGO) run --locked --release --quiet -- client $(ADDR):$(PORT)
+
+test:           ## Run every test that needs nothing but cargo
+	$(CARGO) test --locked
+
+test-tools:     ## Run the tests that need nc (netcat-openbsd) installed
+	$(CARGO) test --locked --test tools -- --ignored
+
+lint:           ## Check the format and let clippy deny warnings
+	$(CARGO) fmt --check
+	$(CARGO) clippy --locked --all-targets -- -D warnings
+
+doc:            ## Build the documentation, warnings denied
+	RUSTDOCFLAGS='-D warnings' $(CARGO) doc --locked --no-deps --document-private-items
+
+install:        ## Install echopool to PREFIX/bin (default: ~/.cargo)
+	$(CARGO) install --locked --path . --root $(PREFIX)

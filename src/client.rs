@@ -1,0 +1,282 @@
+//! The client by hand: dialogue, one-shot and pipe.
+//!
+//! Whatever the mode, what comes back is compared with what was sent.
+
+use std::io::{self, Cursor, ErrorKind, IsTerminal, Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::time::Duration;
+
+use rustyline::DefaultEditor;
+use rustyline::error::ReadlineError;
+
+use crate::address::Address;
+use crate::error::{Error, cause};
+use crate::escape::{Escaped, escape};
+use crate::exchange::{
+    CLOSE_TIME, Piece, echo_pieces, exchange, extra_byte, first_difference, is_timeout,
+    nothing_moved, peer_name,
+};
+use crate::proto::{self, COUNTED_MAX, Protocol};
+
+/// The original's prompt.
+const PROMPT: &str = "message to send :: ";
+
+/// A line of the dialogue goes out in parts of this size, in bytes, each
+/// awaited before the next: small enough to fit any path's buffers.
+const PART: usize = 16 * 1024;
+
+/// Whom to talk to, and how.
+#[derive(Clone, Debug)]
+pub struct Client {
+    /// The protocol that the server is expected to speak.
+    pub protocol: Protocol,
+    /// The server; without a host this machine, without a port the protocol's own.
+    pub address: Address,
+    /// How long a connection may take to be made, and how long nothing may come
+    /// back that is awaited.
+    pub timeout: Duration,
+}
+
+impl Client {
+    /// Sends `text` if there is one; holds the dialogue on a terminal; else
+    /// sends standard input and writes what comes back to standard output.
+    ///
+    /// # Errors
+    /// What failed, to which address, and why; a wrong, missing or extra byte
+    /// with its offset. [`Error::Output`] with `BrokenPipe` when nobody reads
+    /// standard output any more.
+    pub fn run(&self, text: Option<&str>) -> Result<(), Error> {
+        match text {
+            Some(text) => self.send_text(text.as_bytes()),
+            None if io::stdin().is_terminal() && io::stdout().is_terminal() => self.talk(),
+            None => self.pipe(),
+        }
+    }
+
+    /// Connects to the first address that answers.
+    ///
+    /// # Errors
+    /// [`Error::Resolve`]; [`Error::Connect`] with every address tried.
+    pub fn connect(&self) -> Result<TcpStream, Error> {
+        let default_port = self.protocol.default_port();
+        let mut attempts = Vec::new();
+        for address in self.address.resolve("localhost", default_port)? {
+            match connect_to(address, self.timeout) {
+                Ok(stream) => return Ok(stream),
+                Err(error) => attempts.push((address, error)),
+            }
+        }
+        Err(Error::Connect(attempts))
+    }
+
+    fn send_text(&self, text: &[u8]) -> Result<(), Error> {
+        let reply = match self.protocol {
+            Protocol::Echo => {
+                let mut reply = Vec::new();
+                let pieces = echo_pieces(Cursor::new(text.to_vec()));
+                exchange(self.connect()?, pieces, &mut reply, self.timeout)?;
+                reply
+            }
+            Protocol::Counted => self.count(text)?,
+        };
+        print_line(&reply)
+    }
+
+    /// One exchange of the counted protocol. Returns the answer without its NUL.
+    fn count(&self, text: &[u8]) -> Result<Vec<u8>, Error> {
+        let piece = Piece {
+            send: proto::request(text)?.into(),
+            expect: proto::answer(text).into(),
+        };
+        let mut reply = Vec::new();
+        let pieces = std::iter::once(Ok(piece));
+        exchange(self.connect()?, pieces, &mut reply, self.timeout)?;
+        reply.pop();
+        Ok(reply)
+    }
+
+    fn pipe(&self) -> Result<(), Error> {
+        if self.protocol == Protocol::Counted {
+            let mut text = Vec::new();
+            // One byte more than fits, so that what is too long is seen to be.
+            let mut stdin = io::stdin().lock().take(COUNTED_MAX as u64 + 1);
+            stdin.read_to_end(&mut text).map_err(Error::Input)?;
+            return print_line(&self.count(&text)?);
+        }
+        let stream = self.connect()?;
+        let pieces = echo_pieces(io::stdin());
+        let mut stdout = io::stdout();
+        if !stdout.is_terminal() {
+            return exchange(stream, pieces, &mut stdout, self.timeout).map(drop);
+        }
+        let mut escaped = Escaped::new(stdout);
+        exchange(stream, pieces, &mut escaped, self.timeout)?;
+        escaped.finish().map_err(Error::Output)
+    }
+
+    /// The original's dialogue, until Ctrl-D.
+    fn talk(&self) -> Result<(), Error> {
+        let mut editor = DefaultEditor::new()?;
+        // A counted message has a connection of its own each time.
+        let mut dialogue = match self.protocol {
+            Protocol::Echo => Some(Dialogue::new(self.connect()?, self.timeout)?),
+            Protocol::Counted => None,
+        };
+        loop {
+            let line = match editor.readline(PROMPT) {
+                Ok(line) => line,
+                Err(ReadlineError::Eof) => break,
+                Err(error) => return Err(error.into()),
+            };
+            editor.add_history_entry(&line)?;
+            let (bytes, reply) = match &mut dialogue {
+                // Nothing sent, so nothing would ever come back.
+                Some(_) if line.is_empty() => continue,
+                Some(dialogue) => (line.len(), dialogue.echo(line.as_bytes())?),
+                None => {
+                    let reply = self.count(line.as_bytes())?;
+                    // The NUL was read, too.
+                    (reply.len() + 1, reply)
+                }
+            };
+            let shown = format!("{bytes} bytes read\n{}\n", escape(&reply));
+            write_out(shown.as_bytes())?;
+        }
+        dialogue.map_or(Ok(()), Dialogue::hang_up)
+    }
+}
+
+/// The connection of an echo dialogue.
+struct Dialogue {
+    stream: TcpStream,
+    server: String,
+    timeout: Duration,
+    /// Bytes that came back so far.
+    received: u64,
+}
+
+impl Dialogue {
+    fn new(stream: TcpStream, timeout: Duration) -> Result<Self, Error> {
+        let dialogue = Self {
+            server: peer_name(&stream),
+            stream,
+            timeout,
+            received: 0,
+        };
+        dialogue.wait_at_most(timeout)?;
+        Ok(dialogue)
+    }
+
+    /// Sends one text and returns all of its echo.
+    fn echo(&mut self, text: &[u8]) -> Result<Vec<u8>, Error> {
+        let mut reply = vec![0; text.len()];
+        for (part, came) in text.chunks(PART).zip(reply.chunks_mut(PART)) {
+            self.stream.write_all(part).map_err(|source| Error::Send {
+                address: self.server.clone(),
+                source,
+            })?;
+            self.stream
+                .read_exact(came)
+                .map_err(|error| self.missing(&error))?;
+            if let Some(fault) = first_difference(part, came, self.received) {
+                return Err(self.bad_echo(fault));
+            }
+            self.received += part.len() as u64;
+        }
+        Ok(reply)
+    }
+
+    /// Half-closes, and looks whether anything comes that was never sent.
+    fn hang_up(mut self) -> Result<(), Error> {
+        if self.stream.shutdown(Shutdown::Write).is_err() {
+            return Ok(());
+        }
+        self.wait_at_most(self.timeout.min(CLOSE_TIME))?;
+        let mut byte = [0];
+        match self.stream.read(&mut byte) {
+            Ok(1..) => Err(self.bad_echo(extra_byte(byte[0], self.received))),
+            // The end, or a peer that is slow to give it or gone: all was back.
+            Ok(0) | Err(_) => Ok(()),
+        }
+    }
+
+    fn wait_at_most(&self, time: Duration) -> Result<(), Error> {
+        self.stream
+            .set_read_timeout(Some(time))
+            .map_err(|source| Error::Receive {
+                address: self.server.clone(),
+                source,
+            })
+    }
+
+    fn missing(&self, error: &io::Error) -> Error {
+        let why = match error.kind() {
+            ErrorKind::UnexpectedEof => String::from("the connection was closed"),
+            _ if is_timeout(error) => nothing_moved(self.timeout),
+            _ => cause(error),
+        };
+        let after = self.received;
+        self.bad_echo(format!(
+            "{why} before the echo was whole, {after} bytes had come back before"
+        ))
+    }
+
+    fn bad_echo(&self, fault: String) -> Error {
+        Error::Echo {
+            address: self.server.clone(),
+            fault,
+        }
+    }
+}
+
+fn connect_to(address: SocketAddr, timeout: Duration) -> io::Result<TcpStream> {
+    let stream = TcpStream::connect_timeout(&address, timeout)?;
+    refuse_self(&stream)?;
+    stream.set_nodelay(true)?;
+    Ok(stream)
+}
+
+/// A connection to a closed port in the ephemeral range may be given that very
+/// port for its own end, and then it echoes perfectly: TCP's simultaneous open.
+fn refuse_self(stream: &TcpStream) -> io::Result<()> {
+    if stream.local_addr()? == stream.peer_addr()? {
+        return Err(io::Error::other(
+            "nothing listens there, the connection reached itself",
+        ));
+    }
+    Ok(())
+}
+
+/// Prints a reply as a line of its own.
+fn print_line(reply: &[u8]) -> Result<(), Error> {
+    if io::stdout().is_terminal() {
+        return write_out(format!("{}\n", escape(reply)).as_bytes());
+    }
+    write_out(&[reply, b"\n"].concat())
+}
+
+fn write_out(bytes: &[u8]) -> Result<(), Error> {
+    let mut stdout = io::stdout().lock();
+    stdout
+        .write_all(bytes)
+        .and_then(|()| stdout.flush())
+        .map_err(Error::Output)
+}
+
+#[cfg(test)]
+mod tests {
+    use socket2::{Domain, Socket, Type};
+
+    use super::*;
+
+    #[test]
+    fn a_connection_to_itself_is_refused() {
+        let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+        let any_port = SocketAddr::from(([127, 0, 0, 1], 0));
+        socket.bind(&any_port.into()).unwrap();
+        // Bound to a port and connected to the same one, without a listener.
+        socket.connect(&socket.local_addr().unwrap()).unwrap();
+        let error = refuse_self(&socket.into()).unwrap_err();
+        assert!(error.to_string().contains("reached itself"), "{error}");
+    }
+}

@@ -1,0 +1,369 @@
+//! One connection's state and how it moves bytes.
+//!
+//! A connection owns no buffer while all is well: what it receives lies in its
+//! worker's scratch block until it is sent, within the same turn. Only what the
+//! peer does not take is copied out into the connection's own [`Owed`] bytes,
+//! and then nothing more is read until the peer has taken them. So a peer that
+//! never reads costs one slice of memory, and order needs no further thought.
+
+use std::io::{self, ErrorKind, Read, Write};
+use std::net::Shutdown;
+use std::time::{Duration, Instant};
+
+use mio::event::Event;
+use mio::net::TcpStream;
+
+use crate::proto::{Message, Protocol};
+use crate::sys;
+
+/// The most that is thrown away, in bytes, of what a peer still sends after
+/// its answer. Beyond it the connection is closed at once: the peer is not
+/// going to stop.
+const DISCARD_LIMIT: usize = 1 << 20;
+
+/// Whether a read that returns less than was asked for has emptied the socket,
+/// so that no second read is needed to see it: epoll(7), question 9. Other
+/// pollers of mio want to see `WouldBlock`.
+const SHORT_READ_DRAINS: bool = cfg!(any(target_os = "linux", target_os = "android"));
+
+/// What a connection needs of its socket.
+pub(crate) trait Transport: Read + Write {
+    /// Closes our side: everything written so far, then our FIN.
+    fn half_close(&mut self) -> io::Result<()>;
+    /// How many bytes the peer has not acknowledged, where the system can tell.
+    fn unacknowledged(&self) -> Option<usize>;
+    /// Whether a read would find something: bytes, the end, or an error.
+    fn has_input(&self) -> bool;
+}
+
+impl Transport for TcpStream {
+    fn half_close(&mut self) -> io::Result<()> {
+        self.shutdown(Shutdown::Write)
+    }
+
+    fn unacknowledged(&self) -> Option<usize> {
+        sys::unacknowledged(self)
+    }
+
+    fn has_input(&self) -> bool {
+        let probe = self.peek(&mut [0]);
+        !probe.is_err_and(|error| error.kind() == ErrorKind::WouldBlock)
+    }
+}
+
+/// What a poller said of a connection.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Readiness {
+    pub(crate) readable: bool,
+    pub(crate) writable: bool,
+    /// The peer's FIN has arrived, behind everything it sent.
+    pub(crate) read_closed: bool,
+    /// Urgent data is about, at whose mark a read stops short.
+    pub(crate) urgent: bool,
+}
+
+impl From<&Event> for Readiness {
+    fn from(event: &Event) -> Self {
+        Self {
+            readable: event.is_readable() || event.is_error(),
+            writable: event.is_writable() || event.is_error(),
+            read_closed: event.is_read_closed(),
+            urgent: event.is_priority(),
+        }
+    }
+}
+
+/// What one read brought.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Received {
+    /// Bytes read into the front of the block.
+    pub(crate) bytes: usize,
+    /// Whether these bytes are to be sent back.
+    pub(crate) echo: bool,
+}
+
+/// What a connection waits for once its turn is over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Next {
+    /// The poller's word.
+    Wait,
+    /// Another turn: its socket may hold more, and an edge is not told twice.
+    Again,
+    /// The peer's end: our side is closed, or the time for that has come.
+    Linger,
+    /// Nothing: all is done, it can be dropped.
+    Close,
+}
+
+/// The protocol a connection speaks, and how far it has come in it.
+enum Service {
+    Echo,
+    Counted(Message),
+}
+
+/// How far a connection has come on its way to the end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stage {
+    /// Reads and answers.
+    Open,
+    /// Its input is over; what it owes goes out.
+    Finishing,
+    /// Our side is closed. What the peer still sends is thrown away, since
+    /// closing a socket with unread input sends RST, which destroys echoed
+    /// bytes that are still on their way.
+    Lingering { discarded: usize },
+}
+
+/// Bytes that the peer has not taken yet.
+struct Owed {
+    bytes: Vec<u8>,
+    sent: usize,
+}
+
+/// One connection; `T` is its non-blocking socket.
+pub(crate) struct Conn<T> {
+    transport: T,
+    service: Service,
+    stage: Stage,
+    owed: Option<Box<Owed>>,
+    /// The socket may hold input that no event will tell of again.
+    unread: bool,
+    /// The peer's FIN has arrived; there may be input before it.
+    fin_seen: bool,
+    /// All input up to the peer's FIN has been read.
+    input_ended: bool,
+    urgent: bool,
+    sent: u64,
+    active: Instant,
+}
+
+impl<T: Transport> Conn<T> {
+    pub(crate) fn new(transport: T, protocol: Protocol, now: Instant) -> Self {
+        let service = match protocol {
+            Protocol::Echo => Service::Echo,
+            Protocol::Counted => Service::Counted(Message::default()),
+        };
+        Self {
+            transport,
+            service,
+            stage: Stage::Open,
+            owed: None,
+            unread: false,
+            fin_seen: false,
+            input_ended: false,
+            urgent: false,
+            sent: 0,
+            active: now,
+        }
+    }
+
+    /// Bytes sent to the peer so far.
+    pub(crate) const fn sent(&self) -> u64 {
+        self.sent
+    }
+
+    /// Whether a message has begun to arrive and is not complete.
+    pub(crate) fn is_mid_message(&self) -> bool {
+        self.stage == Stage::Open
+            && matches!(&self.service, Service::Counted(message) if !message.is_empty())
+    }
+
+    /// Takes the poller's word. Returns whether it is worth a turn.
+    pub(crate) fn note(&mut self, readiness: Readiness) -> bool {
+        self.fin_seen |= readiness.read_closed;
+        self.urgent |= readiness.urgent;
+        self.unread |= readiness.readable || readiness.read_closed;
+        match self.owed {
+            Some(_) => readiness.writable,
+            None => self.unread,
+        }
+    }
+
+    /// Reads once into `block`, unless the peer must first take what it is owed.
+    ///
+    /// # Errors
+    /// The socket's own; the connection is dead then.
+    pub(crate) fn receive(&mut self, block: &mut [u8], now: Instant) -> io::Result<Received> {
+        if self.owed.is_some() || self.stage == Stage::Finishing {
+            return Ok(Received::default());
+        }
+        self.unread = false;
+        let bytes = match retrying(|| self.transport.read(block)) {
+            Ok(0) => {
+                self.end_input();
+                return Ok(Received::default());
+            }
+            Ok(bytes) => bytes,
+            Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                self.urgent = false;
+                return Ok(Received::default());
+            }
+            Err(error) => return Err(error),
+        };
+        self.active = now;
+        self.unread = bytes == block.len() || self.urgent || !SHORT_READ_DRAINS;
+        let echo = self.take(&block[..bytes]);
+        // The FIN was seen before this read, which took all that came before it.
+        if self.fin_seen && !self.unread {
+            self.end_input();
+        }
+        Ok(Received { bytes, echo })
+    }
+
+    /// Hands what arrived to the protocol. Returns whether it is to be echoed.
+    fn take(&mut self, arrived: &[u8]) -> bool {
+        if let Stage::Lingering { discarded } = &mut self.stage {
+            *discarded += arrived.len();
+            return false;
+        }
+        match &mut self.service {
+            Service::Echo => true,
+            Service::Counted(message) => {
+                if let Some(answer) = message.push(arrived) {
+                    self.owe(answer);
+                    self.stage = Stage::Finishing;
+                }
+                false
+            }
+        }
+    }
+
+    /// The peer has half-closed and all it sent has been read.
+    fn end_input(&mut self) {
+        self.input_ended = true;
+        self.unread = false;
+        if self.stage == Stage::Open {
+            self.stage = Stage::Finishing;
+            if let Service::Counted(message) = &mut self.service {
+                let answer = message.finish();
+                self.owe(answer);
+            }
+        }
+    }
+
+    fn owe(&mut self, bytes: Vec<u8>) {
+        debug_assert!(self.owed.is_none(), "nothing is read while bytes are owed");
+        self.owed = Some(Box::new(Owed { bytes, sent: 0 }));
+    }
+
+    /// Sends `bytes`, which were just received; keeps what the peer does not take.
+    ///
+    /// # Errors
+    /// The socket's own; the connection is dead then.
+    pub(crate) fn send(&mut self, bytes: &[u8], now: Instant) -> io::Result<()> {
+        let sent = self.write(bytes, now)?;
+        if sent < bytes.len() {
+            self.owe(bytes[sent..].to_vec());
+        }
+        Ok(())
+    }
+
+    /// Sends what is owed, as far as the peer takes it.
+    ///
+    /// # Errors
+    /// The socket's own; the connection is dead then.
+    pub(crate) fn flush(&mut self, now: Instant) -> io::Result<()> {
+        let Some(mut owed) = self.owed.take() else {
+            return Ok(());
+        };
+        owed.sent += self.write(&owed.bytes[owed.sent..], now)?;
+        if owed.sent < owed.bytes.len() {
+            self.owed = Some(owed);
+        }
+        Ok(())
+    }
+
+    /// Writes until all is taken or the socket would block, which arms the
+    /// poller's next word on it. Returns how many bytes were taken.
+    fn write(&mut self, bytes: &[u8], now: Instant) -> io::Result<usize> {
+        let mut taken = 0;
+        while taken < bytes.len() {
+            match retrying(|| self.transport.write(&bytes[taken..])) {
+                Ok(0) => return Err(ErrorKind::WriteZero.into()),
+                Ok(n) => taken += n,
+                Err(error) if error.kind() == ErrorKind::WouldBlock => break,
+                Err(error) => return Err(error),
+            }
+        }
+        if taken > 0 {
+            self.sent += taken as u64;
+            self.active = now;
+        }
+        Ok(taken)
+    }
+
+    /// What to wait for now. With `draining`, a finished connection lingers
+    /// until its peer has acknowledged everything.
+    ///
+    /// # Errors
+    /// The socket's own; the connection is dead then.
+    pub(crate) fn next(&mut self, draining: bool) -> io::Result<Next> {
+        if self.owed.is_some() {
+            return Ok(Next::Wait);
+        }
+        match self.stage {
+            Stage::Finishing if self.input_ended && !draining => Ok(Next::Close),
+            Stage::Finishing => self.half_close(),
+            Stage::Lingering { .. } if self.input_ended && !draining => Ok(Next::Close),
+            Stage::Lingering { discarded } if discarded > DISCARD_LIMIT => Ok(Next::Close),
+            Stage::Open | Stage::Lingering { .. } if self.unread => Ok(Next::Again),
+            Stage::Open | Stage::Lingering { .. } => Ok(Next::Wait),
+        }
+    }
+
+    fn half_close(&mut self) -> io::Result<Next> {
+        self.transport.half_close()?;
+        self.stage = Stage::Lingering { discarded: 0 };
+        Ok(Next::Linger)
+    }
+
+    /// One look at a connection while the server stops: half-closes it once it
+    /// was quiet for `quiet`, and lets it go once the peer has acknowledged all.
+    ///
+    /// # Errors
+    /// The socket's own; the connection is dead then.
+    pub(crate) fn settle(&mut self, now: Instant, quiet: Duration) -> io::Result<Next> {
+        let still_for = now.saturating_duration_since(self.active);
+        let waits = match self.stage {
+            _ if self.owed.is_some() || self.unread => true,
+            Stage::Open => still_for < quiet,
+            Stage::Finishing => true,
+            Stage::Lingering { .. } => match self.transport.unacknowledged() {
+                Some(bytes) => bytes > 0,
+                // Then another quiet time must do.
+                None => !self.input_ended && still_for < 2 * quiet,
+            },
+        };
+        if waits {
+            return Ok(Next::Wait);
+        }
+        if !self.input_ended && self.has_input() {
+            return Ok(Next::Again);
+        }
+        match self.stage {
+            Stage::Open => self.half_close(),
+            _ => Ok(Next::Close),
+        }
+    }
+
+    /// Looks whether input came that no event has told of yet, and notes it.
+    fn has_input(&mut self) -> bool {
+        self.unread = self.transport.has_input();
+        self.unread
+    }
+
+    /// Starts the quiet time anew.
+    pub(crate) const fn touch(&mut self, now: Instant) {
+        self.active = now;
+    }
+}
+
+/// Calls again whatever a signal has interrupted.
+fn retrying<R>(mut call: impl FnMut() -> io::Result<R>) -> io::Result<R> {
+    loop {
+        match call() {
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            result => return result,
+        }
+    }
+}

@@ -1,0 +1,129 @@
+//! What comes from the network is shown on a terminal, never obeyed by it.
+
+use std::fmt::Write as _;
+use std::io::{self, Write};
+
+/// A writer that passes printable text, newlines and tabs on and shows all else
+/// escaped: control characters, bytes that are not UTF-8, and the characters
+/// that reorder the text around them.
+pub(crate) struct Escaped<W> {
+    inner: W,
+    /// The beginning of a character whose rest has not arrived yet.
+    partial: Vec<u8>,
+}
+
+impl<W: Write> Escaped<W> {
+    pub(crate) const fn new(inner: W) -> Self {
+        Self {
+            inner,
+            partial: Vec::new(),
+        }
+    }
+
+    /// Shows what is left of a character that was never completed.
+    pub(crate) fn finish(&mut self) -> io::Result<()> {
+        let rest = std::mem::take(&mut self.partial);
+        self.inner.write_all(bytes(&rest).as_bytes())?;
+        self.inner.flush()
+    }
+}
+
+impl<W: Write> Write for Escaped<W> {
+    fn write(&mut self, arrived: &[u8]) -> io::Result<usize> {
+        self.partial.extend_from_slice(arrived);
+        let whole = self.partial.len() - incomplete_tail(&self.partial);
+        let rest = self.partial.split_off(whole);
+        let shown = escape(&std::mem::replace(&mut self.partial, rest));
+        self.inner.write_all(shown.as_bytes())?;
+        Ok(arrived.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.inner.flush()
+    }
+}
+
+/// `bytes` as a terminal may show them.
+pub(crate) fn escape(arrived: &[u8]) -> String {
+    let mut shown = String::with_capacity(arrived.len());
+    for chunk in arrived.utf8_chunks() {
+        for c in chunk.valid().chars() {
+            match c {
+                '\n' | '\t' => shown.push(c),
+                c if c.is_ascii_control() => shown.push_str(&bytes(&[c as u8])),
+                c if c.is_control() || reorders(c) => shown.extend(c.escape_unicode()),
+                c => shown.push(c),
+            }
+        }
+        shown.push_str(&bytes(chunk.invalid()));
+    }
+    shown
+}
+
+fn bytes(raw: &[u8]) -> String {
+    raw.iter().fold(String::new(), |mut shown, byte| {
+        let _ = write!(shown, "\\x{byte:02x}");
+        shown
+    })
+}
+
+/// The bidirectional controls of Unicode (UAX #9) and the line separators.
+const fn reorders(c: char) -> bool {
+    matches!(c, '\u{200e}' | '\u{200f}' | '\u{061c}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+
+/// How many bytes at the end may be the beginning of a character.
+fn incomplete_tail(text: &[u8]) -> usize {
+    match std::str::from_utf8(&text[text.len().saturating_sub(3)..]) {
+        Ok(_) => 0,
+        Err(_) => text
+            .utf8_chunks()
+            .last()
+            .filter(|chunk| {
+                let tail = chunk.invalid();
+                std::str::from_utf8(tail).is_err_and(|e| e.error_len().is_none())
+            })
+            .map_or(0, |chunk| chunk.invalid().len()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn text_passes_and_controls_are_shown() {
+        for (raw, shown) in [
+            (&b"a\tb\n"[..], "a\tb\n"),
+            ("안녕".as_bytes(), "안녕"),
+            (b"\x1b[2J\x07\r\x00\x7f", "\\x1b[2J\\x07\\x0d\\x00\\x7f"),
+            ("\u{9b}31m".as_bytes(), "\\u{9b}31m"),
+            ("\u{202e}evil".as_bytes(), "\\u{202e}evil"),
+            (b"\xff\xc3(", "\\xff\\xc3("),
+        ] {
+            assert_eq!(escape(raw), shown);
+        }
+    }
+
+    #[test]
+    fn a_character_in_two_pieces_is_shown_whole() {
+        let raw = "안녕 \u{1f980}\x1b".as_bytes();
+        for cut in 0..=raw.len() {
+            let mut shown = Vec::new();
+            let mut writer = Escaped::new(&mut shown);
+            writer.write_all(&raw[..cut]).unwrap();
+            writer.write_all(&raw[cut..]).unwrap();
+            writer.finish().unwrap();
+            assert_eq!(String::from_utf8(shown).unwrap(), "안녕 \u{1f980}\\x1b");
+        }
+    }
+
+    #[test]
+    fn a_character_that_is_never_completed_is_shown_in_bytes() {
+        let mut shown = Vec::new();
+        let mut writer = Escaped::new(&mut shown);
+        writer.write_all(b"x\xec\x95").unwrap();
+        writer.finish().unwrap();
+        assert_eq!(shown, b"x\\xec\\x95");
+    }
+}

@@ -1,0 +1,40 @@
+//! A TCP echo server on a fixed pool of pre-spawned workers, and the client
+//! that talks to it and checks every byte that comes back.
+//!
+//! Data goes one way: [`listener`] → channel → [`pool`] → worker → connection
+//! → socket. The program `echopool` is [`cli`]; other programs and the tests
+//! use the parts:
+//!
+//! ```
+//! use echopool::listener::Listener;
+//! use echopool::proto::Protocol;
+//! use echopool::server::{Config, Stop, run};
+//!
+//! let listeners = Listener::bind(Protocol::Echo, &"127.0.0.1:0".parse()?, 128)?;
+//! let stop = Stop::new();
+//! let running = std::thread::spawn({
+//!     let stop = stop.clone();
+//!     move || run(listeners, &stop, &Config::default())
+//! });
+//! stop.request();
+//! assert!(running.join().unwrap()?.all_well());
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+
+pub mod address;
+pub mod cli;
+pub mod client;
+pub mod error;
+mod exchange;
+pub mod limits;
+pub mod listener;
+pub mod pool;
+pub mod proto;
+pub mod server;
+pub mod signals;
+
+mod conn;
+mod escape;
+mod sys;
+mod throttle;
+mod worker;

@@ -1,0 +1,7 @@
+//! The program `echopool`.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    echopool::cli::main()
+}

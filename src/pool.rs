@@ -1,0 +1,381 @@
+//! The fixed pool: spawn, dispatch, reap, report.
+//!
+//! Every worker has a seat: its channel, its tally and its thread. The main
+//! thread puts each client on the seat with the fewest live connections. A
+//! worker that panics is reaped, reported and replaced, and the clients that
+//! wait in its channel are served by its successor.
+
+use std::any::Any;
+use std::fmt;
+use std::io;
+use std::net::{SocketAddr, TcpStream};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{Receiver, Sender, bounded};
+use mio::Waker;
+
+use crate::proto::Protocol;
+use crate::worker::Worker;
+
+/// How many clients may wait in one worker's channel. A worker empties it on
+/// every turn, so this fills only while one turn lasts.
+const CHANNEL_CAPACITY: usize = 1024;
+
+/// The most workers a pool has; far beyond the point where more of them help.
+pub const MAX_WORKERS: usize = 1024;
+
+/// Rings for the main thread: something happened that it must look at.
+pub(crate) struct Bell {
+    waker: Waker,
+    wants_room: AtomicBool,
+}
+
+impl Bell {
+    pub(crate) const fn new(waker: Waker) -> Self {
+        Self {
+            waker,
+            wants_room: AtomicBool::new(false),
+        }
+    }
+
+    pub(crate) fn ring(&self) {
+        if let Err(error) = self.waker.wake() {
+            log::error!(
+                "could not wake the main thread: {}",
+                crate::error::cause(&error)
+            );
+        }
+    }
+
+    /// From now on [`room_made`](Self::room_made) rings. Look once more for
+    /// room after this call: it may have been made just before.
+    pub(crate) fn want_room(&self) {
+        self.wants_room.store(true, Ordering::SeqCst);
+    }
+
+    /// A connection ended or a channel was emptied.
+    pub(crate) fn room_made(&self) {
+        if self.wants_room.load(Ordering::SeqCst) && self.wants_room.swap(false, Ordering::SeqCst) {
+            self.ring();
+        }
+    }
+}
+
+/// What a seat counts, through all the workers that sat on it.
+pub(crate) struct Tally {
+    live: AtomicUsize,
+    pub(crate) connections: AtomicU64,
+    pub(crate) bytes: AtomicU64,
+    pub(crate) cut: AtomicU64,
+    bell: Arc<Bell>,
+}
+
+/// One client's place on a worker: counted from the hand-over to the close,
+/// whichever way the connection ends.
+pub(crate) struct Lease(Arc<Tally>);
+
+impl Lease {
+    fn new(tally: &Arc<Tally>) -> Self {
+        tally.live.fetch_add(1, Ordering::SeqCst);
+        Self(Arc::clone(tally))
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        self.0.live.fetch_sub(1, Ordering::SeqCst);
+        self.0.bell.room_made();
+    }
+}
+
+/// A client as the main thread accepted it.
+pub(crate) struct Accepted {
+    pub(crate) stream: TcpStream,
+    pub(crate) peer: SocketAddr,
+    pub(crate) protocol: Protocol,
+}
+
+/// A client on its way through the channel. The stream is closed before the
+/// lease is given back, so that whoever gets the room finds the descriptor free.
+pub(crate) struct Handoff {
+    pub(crate) accepted: Accepted,
+    pub(crate) lease: Lease,
+}
+
+/// The order to stop, as the workers see it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Drain {
+    /// When what is still connected is cut.
+    pub(crate) deadline: Instant,
+    /// How long a connection must be quiet to be let go.
+    pub(crate) quiet: Duration,
+}
+
+/// What a worker shares with the pool.
+#[derive(Clone)]
+pub(crate) struct Desk {
+    pub(crate) id: usize,
+    pub(crate) inbox: Receiver<Handoff>,
+    pub(crate) tally: Arc<Tally>,
+    pub(crate) bell: Arc<Bell>,
+    pub(crate) drain: Arc<OnceLock<Drain>>,
+    pub(crate) message_time: Duration,
+    ended: Arc<AtomicBool>,
+    ready: Sender<()>,
+}
+
+/// How a worker ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum End {
+    /// It served its last client and returned.
+    Ok,
+    /// It panicked, with this message; its connections were closed.
+    Panicked(String),
+    /// Its poller failed, with this cause; its connections were closed.
+    Failed(String),
+}
+
+impl fmt::Display for End {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Ok => f.write_str("exited ok"),
+            Self::Panicked(message) => write!(f, "panicked: {message}"),
+            Self::Failed(cause) => write!(f, "failed: {cause}"),
+        }
+    }
+}
+
+/// What one worker did, as told when the pool is joined.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WorkerReport {
+    /// The worker's number, from 0.
+    pub id: usize,
+    /// How it ended.
+    pub end: End,
+    /// How many workers on this seat died and were replaced before.
+    pub replaced: u64,
+    /// Connections served.
+    pub connections: u64,
+    /// Bytes sent back.
+    pub bytes: u64,
+    /// Connections cut when the grace period ran out.
+    pub cut: u64,
+}
+
+impl fmt::Display for WorkerReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "worker {}: {}, {} connections, {} bytes echoed",
+            self.id, self.end, self.connections, self.bytes
+        )?;
+        match self.replaced {
+            0 => Ok(()),
+            times => write!(f, ", replaced {times} times"),
+        }
+    }
+}
+
+struct Seat {
+    desk: Desk,
+    sender: Sender<Handoff>,
+    waker: Arc<Waker>,
+    thread: JoinHandle<End>,
+    replaced: u64,
+}
+
+impl Seat {
+    fn live(&self) -> usize {
+        self.desk.tally.live.load(Ordering::SeqCst)
+    }
+
+    /// Offers a client; one that does not fit comes back.
+    fn offer(&self, accepted: Accepted) -> Result<(), Accepted> {
+        let lease = Lease::new(&self.desk.tally);
+        let handoff = Handoff { accepted, lease };
+        self.sender
+            .try_send(handoff)
+            .map_err(|refused| refused.into_inner().accepted)?;
+        // Push, then wake: a channel does not interrupt the worker's poller.
+        self.wake();
+        Ok(())
+    }
+
+    fn wake(&self) {
+        if let Err(error) = self.waker.wake() {
+            let cause = crate::error::cause(&error);
+            log::error!("could not wake worker {}: {cause}", self.desk.id);
+        }
+    }
+}
+
+/// A fixed number of workers, all running.
+pub(crate) struct Pool {
+    seats: Vec<Seat>,
+    /// The seat that gets the next client among equally loaded ones.
+    turn: usize,
+}
+
+impl Pool {
+    /// Spawns `workers` threads and waits until each of them polls.
+    pub(crate) fn spawn(
+        workers: usize,
+        message_time: Duration,
+        bell: &Arc<Bell>,
+    ) -> io::Result<Self> {
+        let (ready, all_ready) = bounded(workers);
+        let drain = Arc::new(OnceLock::new());
+        let seat = |id| {
+            let (sender, inbox) = bounded(CHANNEL_CAPACITY);
+            let tally = Arc::new(Tally {
+                live: AtomicUsize::new(0),
+                connections: AtomicU64::new(0),
+                bytes: AtomicU64::new(0),
+                cut: AtomicU64::new(0),
+                bell: Arc::clone(bell),
+            });
+            let desk = Desk {
+                id,
+                inbox,
+                tally,
+                bell: Arc::clone(bell),
+                drain: Arc::clone(&drain),
+                message_time,
+                ended: Arc::default(),
+                ready: ready.clone(),
+            };
+            let (thread, waker) = start(&desk)?;
+            Ok(Seat {
+                desk,
+                sender,
+                waker,
+                thread,
+                replaced: 0,
+            })
+        };
+        let seats = (0..workers).map(seat).collect::<io::Result<Vec<_>>>()?;
+        for _ in 0..workers {
+            all_ready
+                .recv()
+                .map_err(|_| io::Error::other("a worker died at its start"))?;
+        }
+        Ok(Self { seats, turn: 0 })
+    }
+
+    /// Connections open or waiting in a channel, of all workers.
+    pub(crate) fn live(&self) -> usize {
+        self.seats.iter().map(Seat::live).sum()
+    }
+
+    /// Whether some channel takes another client.
+    pub(crate) fn has_room(&self) -> bool {
+        self.seats.iter().any(|seat| !seat.sender.is_full())
+    }
+
+    /// Hands a client to the worker with the fewest live connections, or, where
+    /// that one's channel is full, to any other. Never blocks: when all are
+    /// full the client comes back.
+    pub(crate) fn dispatch(&mut self, accepted: Accepted) -> Result<(), Accepted> {
+        let count = self.seats.len();
+        let turn = self.turn;
+        let in_turn = (0..count).map(|step| (turn + step) % count);
+        let first = in_turn
+            .clone()
+            .min_by_key(|&index| self.seats[index].live())
+            .unwrap_or(0);
+        self.turn = (first + 1) % count;
+        let mut refused = match self.seats[first].offer(accepted) {
+            Ok(()) => return Ok(()),
+            Err(refused) => refused,
+        };
+        for index in in_turn {
+            match self.seats[index].offer(refused) {
+                Ok(()) => return Ok(()),
+                Err(again) => refused = again,
+            }
+        }
+        Err(refused)
+    }
+
+    /// Joins every worker that has died since the last call, reports it and
+    /// puts another in its place.
+    ///
+    /// # Errors
+    /// A replacement could not be started; the seat is vacant then.
+    pub(crate) fn reap(&mut self) -> io::Result<()> {
+        for seat in &mut self.seats {
+            if !seat.desk.ended.swap(false, Ordering::SeqCst) {
+                continue;
+            }
+            let (thread, waker) = start(&seat.desk)?;
+            let end = join(std::mem::replace(&mut seat.thread, thread));
+            seat.waker = waker;
+            seat.replaced += 1;
+            let id = seat.desk.id;
+            log::error!("worker {id}: {end}; its connections are closed, another takes its place");
+            // Whoever came while nobody sat here waits in the channel.
+            seat.wake();
+        }
+        Ok(())
+    }
+
+    /// Tells every worker to serve what it has until `drain`, and joins them.
+    pub(crate) fn stop(self, drain: Drain) -> Vec<WorkerReport> {
+        for seat in &self.seats {
+            // Each desk shares one cell; the first set counts.
+            let _ = seat.desk.drain.set(drain);
+            seat.wake();
+        }
+        let report = |seat: Seat| {
+            let tally = seat.desk.tally;
+            let end = join(seat.thread);
+            WorkerReport {
+                id: seat.desk.id,
+                end,
+                replaced: seat.replaced,
+                connections: tally.connections.load(Ordering::Relaxed),
+                bytes: tally.bytes.load(Ordering::Relaxed),
+                cut: tally.cut.load(Ordering::Relaxed),
+            }
+        };
+        self.seats.into_iter().map(report).collect()
+    }
+}
+
+/// Starts a worker at `desk`.
+fn start(desk: &Desk) -> io::Result<(JoinHandle<End>, Arc<Waker>)> {
+    let (worker, waker) = Worker::new(desk.clone())?;
+    let ended = Arc::clone(&desk.ended);
+    let bell = Arc::clone(&desk.bell);
+    let ready = desk.ready.clone();
+    let thread = std::thread::Builder::new()
+        .name(format!("worker-{}", desk.id))
+        .spawn(move || {
+            ready.try_send(()).ok();
+            let end = match catch_unwind(AssertUnwindSafe(|| worker.run())) {
+                Ok(Ok(())) => End::Ok,
+                Ok(Err(error)) => End::Failed(crate::error::cause(&error)),
+                Err(panic) => End::Panicked(panic_message(panic.as_ref())),
+            };
+            ended.store(true, Ordering::SeqCst);
+            bell.ring();
+            end
+        })?;
+    Ok((thread, waker))
+}
+
+fn join(thread: JoinHandle<End>) -> End {
+    thread
+        .join()
+        .unwrap_or_else(|panic| End::Panicked(panic_message(panic.as_ref())))
+}
+
+fn panic_message(panic: &(dyn Any + Send)) -> String {
+    let text = panic.downcast_ref::<&str>().copied();
+    let text = text.or_else(|| panic.downcast_ref::<String>().map(String::as_str));
+    text.unwrap_or("no message").to_owned()
+}

@@ -1,0 +1,113 @@
+//! The wire protocols, without any I/O: plain echo and the counted one-shot.
+//!
+//! *Echo* (RFC 862): every byte the client sends is sent back; there is
+//! nothing to parse.
+//!
+//! *Counted*: the client sends a text and a terminating NUL, the server answers
+//! `<length in bytes> : <text>` and a NUL, and closes.
+
+use std::fmt;
+
+/// A protocol that the server speaks on a listener.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Protocol {
+    /// RFC 862: what comes in goes out.
+    Echo,
+    /// One message, one answer that counts its bytes, end.
+    Counted,
+}
+
+impl Protocol {
+    /// The port used where none is given.
+    pub const fn default_port(self) -> u16 {
+        match self {
+            Self::Echo => 20162,
+            Self::Counted => 4000,
+        }
+    }
+}
+
+/// The scheme in log lines: `echo` or `counted`.
+impl fmt::Display for Protocol {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Echo => "echo",
+            Self::Counted => "counted",
+        })
+    }
+}
+
+/// The longest text of a counted message, in bytes, its NUL not included.
+pub const COUNTED_MAX: usize = 1024;
+
+/// Why a text can't be a counted message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum BadText {
+    /// It is longer than [`COUNTED_MAX`].
+    #[error("the text is over {COUNTED_MAX} bytes, the most that one counted message carries")]
+    TooLong,
+    /// It has a NUL, which would end the message early.
+    #[error("the text has a NUL at offset {0}, where a counted message would end")]
+    Nul(usize),
+}
+
+/// A counted message while it arrives, in any number of segments.
+///
+/// It is complete at its first NUL; at [`COUNTED_MAX`] bytes; or when what has
+/// arrived so far ends in a newline, so that `nc` and `telnet` get an answer.
+/// Whatever follows is ignored.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Message {
+    text: Vec<u8>,
+}
+
+impl Message {
+    /// Takes the next segment. Returns the answer once the message is complete.
+    pub fn push(&mut self, segment: &[u8]) -> Option<Vec<u8>> {
+        let room = COUNTED_MAX - self.text.len();
+        let taken = &segment[..segment.len().min(room)];
+        if let Some(end) = taken.iter().position(|&byte| byte == 0) {
+            self.text.extend_from_slice(&taken[..end]);
+            return Some(self.finish());
+        }
+        self.text.extend_from_slice(taken);
+        let complete = self.text.len() == COUNTED_MAX || segment.ends_with(b"\n");
+        complete.then(|| self.finish())
+    }
+
+    /// The answer to what has arrived so far: the client has half-closed.
+    pub fn finish(&mut self) -> Vec<u8> {
+        answer(&std::mem::take(&mut self.text))
+    }
+
+    /// Whether nothing has arrived yet.
+    pub fn is_empty(&self) -> bool {
+        self.text.is_empty()
+    }
+}
+
+/// What a client sends to have `text` counted: the text and its NUL.
+///
+/// # Errors
+/// [`BadText`] when the text does not fit into one message.
+pub fn request(text: &[u8]) -> Result<Vec<u8>, BadText> {
+    if text.len() > COUNTED_MAX {
+        return Err(BadText::TooLong);
+    }
+    if let Some(offset) = text.iter().position(|&byte| byte == 0) {
+        return Err(BadText::Nul(offset));
+    }
+    Ok([text, &[0]].concat())
+}
+
+/// What the server answers to `text`: `<length> : <text>` and a NUL.
+///
+/// ```
+/// assert_eq!(echopool::proto::answer(b"test_string"), b"11 : test_string\0");
+/// ```
+pub fn answer(text: &[u8]) -> Vec<u8> {
+    let mut answer = format!("{} : ", text.len()).into_bytes();
+    answer.extend_from_slice(text);
+    answer.push(0);
+    answer
+}

@@ -1,0 +1,446 @@
+//! The main thread: accept, hand over, stop.
+//!
+//! It owns the listeners and waits on a poller for a client, for a worker that
+//! has died, for room after the server was full, and for the order to stop.
+//!
+//! **Stopping** goes in this order: whoever waits in the listen queues is still
+//! accepted; the listeners are closed; every worker serves its connections
+//! until they are quiet, half-closes them and lets them go once their peers have
+//! acknowledged all; what remains when the grace period ends is cut and counted;
+//! every worker is joined and reported.
+
+use std::fmt;
+use std::io::{self, ErrorKind};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
+
+use mio::unix::SourceFd;
+use mio::{Events, Interest, Poll, Token, Waker};
+use std::os::fd::AsRawFd;
+
+use crate::address::canonical;
+use crate::error::{Error, cause};
+use crate::limits;
+use crate::listener::Listener;
+use crate::pool::{Accepted, Bell, Drain, End, Pool, WorkerReport};
+use crate::throttle::Throttle;
+
+/// How many clients one listener accepts before the main thread looks up.
+const ACCEPTS_PER_TURN: usize = 64;
+
+/// How long accepting rests when the system refuses it, for instance because
+/// all descriptors are in use: ten attempts a second cost nothing, and a client
+/// hardly notices the wait.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// How long the listen queues are emptied when the server stops.
+const LAST_ACCEPTS: Duration = Duration::from_millis(100);
+
+/// A connection that neither sent nor received for so long is quiet.
+const QUIET: Duration = Duration::from_millis(200);
+
+const BELL: Token = Token(usize::MAX);
+
+/// How a server runs. The default serves as many clients as the descriptor
+/// limit allows, on a worker a CPU.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Worker threads, at least 1.
+    pub workers: usize,
+    /// The most clients at once; `None` for what the descriptor limit allows.
+    pub max_connections: Option<usize>,
+    /// How long connections have to finish when the server stops.
+    pub grace: Duration,
+    /// How long a counted message may take from its first byte to its last.
+    pub message_time: Duration,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            workers: num_cpus::get(),
+            max_connections: None,
+            grace: Duration::from_secs(5),
+            message_time: Duration::from_secs(30),
+        }
+    }
+}
+
+/// Stops a server from another thread. Clones stop the same one.
+#[derive(Clone, Default)]
+pub struct Stop(Arc<StopState>);
+
+#[derive(Default)]
+struct StopState {
+    requested: AtomicBool,
+    bell: OnceLock<Arc<Bell>>,
+}
+
+impl Stop {
+    /// A handle for one server.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Asks the server to stop, or not to start if it has not yet. Returns
+    /// whether this was the first request.
+    pub fn request(&self) -> bool {
+        let first = !self.0.requested.swap(true, Ordering::SeqCst);
+        if let Some(bell) = self.0.bell.get() {
+            bell.ring();
+        }
+        first
+    }
+
+    fn is_requested(&self) -> bool {
+        self.0.requested.load(Ordering::SeqCst)
+    }
+
+    /// From now on a request rings; one that came before is seen in the flag.
+    fn attach(&self, bell: &Arc<Bell>) {
+        let _ = self.0.bell.set(Arc::clone(bell));
+    }
+}
+
+/// What the server did, told when it has stopped.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Report {
+    /// One entry a worker, by number.
+    pub workers: Vec<WorkerReport>,
+}
+
+impl Report {
+    /// Connections served in all.
+    pub fn connections(&self) -> u64 {
+        self.workers.iter().map(|worker| worker.connections).sum()
+    }
+
+    /// Bytes sent back in all.
+    pub fn bytes(&self) -> u64 {
+        self.workers.iter().map(|worker| worker.bytes).sum()
+    }
+
+    /// Connections cut when the grace period ran out.
+    pub fn cut(&self) -> u64 {
+        self.workers.iter().map(|worker| worker.cut).sum()
+    }
+
+    /// Whether no worker died on the way.
+    pub fn all_well(&self) -> bool {
+        let well = |worker: &WorkerReport| worker.end == End::Ok && worker.replaced == 0;
+        self.workers.iter().all(well)
+    }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "total: {} workers, {} connections, {} bytes echoed",
+            self.workers.len(),
+            self.connections(),
+            self.bytes()
+        )
+    }
+}
+
+/// Serves `listeners` on a pool of workers until `stop` is requested and the
+/// last connection has ended. The calling thread is the one that accepts.
+///
+/// ```
+/// use echopool::listener::Listener;
+/// use echopool::proto::Protocol;
+/// use echopool::server::{Config, Stop, run};
+///
+/// let listener = Listener::bind(Protocol::Echo, &"127.0.0.1:0".parse().unwrap(), 128).unwrap();
+/// let stop = Stop::new();
+/// stop.request();
+/// let report = run(listener, &stop, &Config::default()).unwrap();
+/// assert_eq!(report.connections(), 0);
+/// ```
+///
+/// # Errors
+/// [`Error::Descriptors`] when the descriptor limit has no room for a client;
+/// [`Error::Serve`] when a thread or a poller can't be had, at the start or for
+/// a worker that has to be replaced. Connections are drained before it returns.
+pub fn run(listeners: Vec<Listener>, stop: &Stop, config: &Config) -> Result<Report, Error> {
+    let allowed = limits::connections(limits::open_files(), config.workers, listeners.len())?;
+    let max_connections = match config.max_connections {
+        Some(wanted) if wanted > allowed => {
+            log::warn!("the limit on open files allows {allowed} clients, not {wanted}");
+            allowed
+        }
+        Some(wanted) => wanted,
+        None => allowed,
+    };
+    let poller = Poll::new().map_err(failed_to("make the main thread's poller"))?;
+    let waker =
+        Waker::new(poller.registry(), BELL).map_err(failed_to("make the main thread's waker"))?;
+    let bell = Arc::new(Bell::new(waker));
+    let pool = Pool::spawn(config.workers, config.message_time, &bell)
+        .map_err(failed_to("start the workers"))?;
+    stop.attach(&bell);
+    let mut acceptor = Acceptor::new(poller, bell, pool, max_connections, listeners)?;
+    let ended = acceptor.serve(stop);
+    let report = acceptor.finish(config.grace);
+    ended.map(|()| report)
+}
+
+fn failed_to(operation: &str) -> impl FnOnce(io::Error) -> Error {
+    let operation = operation.to_owned();
+    move |source| Error::Serve { operation, source }
+}
+
+/// A listener, and whether it may have clients that no event will tell of again.
+struct Door {
+    listener: Listener,
+    ready: bool,
+}
+
+/// The main thread's state.
+struct Acceptor {
+    poller: Poll,
+    bell: Arc<Bell>,
+    pool: Pool,
+    max_connections: usize,
+    doors: Vec<Door>,
+    /// A client that no worker's channel had room for.
+    held: Option<Accepted>,
+    /// Accepting rests until then.
+    paused_until: Option<Instant>,
+    told_full: Throttle,
+    told_failure: Throttle,
+}
+
+impl Acceptor {
+    fn new(
+        poller: Poll,
+        bell: Arc<Bell>,
+        pool: Pool,
+        max_connections: usize,
+        listeners: Vec<Listener>,
+    ) -> Result<Self, Error> {
+        for (index, listener) in listeners.iter().enumerate() {
+            let socket = listener.socket.as_raw_fd();
+            poller
+                .registry()
+                .register(&mut SourceFd(&socket), Token(index), Interest::READABLE)
+                .map_err(failed_to(&format!("watch {listener}")))?;
+            log::info!("waiting for clients on {listener}");
+        }
+        let door = |listener| Door {
+            listener,
+            ready: true,
+        };
+        Ok(Self {
+            poller,
+            bell,
+            pool,
+            max_connections,
+            doors: listeners.into_iter().map(door).collect(),
+            held: None,
+            paused_until: None,
+            told_full: Throttle::new(Duration::from_secs(60)),
+            told_failure: Throttle::new(Duration::from_secs(1)),
+        })
+    }
+
+    fn serve(&mut self, stop: &Stop) -> Result<(), Error> {
+        let mut events = Events::with_capacity(64);
+        while !stop.is_requested() {
+            let timeout = self.timeout();
+            self.wait(&mut events, timeout)?;
+            self.pool
+                .reap()
+                .map_err(failed_to("replace a worker that died"))?;
+            self.accept();
+        }
+        Ok(())
+    }
+
+    fn timeout(&self) -> Option<Duration> {
+        if let Some(until) = self.paused_until {
+            return Some(until.saturating_duration_since(Instant::now()));
+        }
+        let waiting = self.held.is_some() || self.doors.iter().any(|door| door.ready);
+        (waiting && !self.is_full()).then_some(Duration::ZERO)
+    }
+
+    fn wait(&mut self, events: &mut Events, timeout: Option<Duration>) -> Result<(), Error> {
+        match self.poller.poll(events, timeout) {
+            Err(error) if error.kind() == ErrorKind::Interrupted => return Ok(()),
+            result => result.map_err(failed_to("wait for clients"))?,
+        }
+        for event in events.iter() {
+            // The bell's token is beyond every door; its ringing has woken us.
+            if let Some(door) = self.doors.get_mut(event.token().0) {
+                door.ready = true;
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether no client can be taken now. If so the bell rings once one can.
+    fn is_full(&self) -> bool {
+        let full = || self.pool.live() >= self.max_connections || !self.pool.has_room();
+        full() && {
+            self.bell.want_room();
+            full()
+        }
+    }
+
+    /// Accepts from every listener in turn, as far as there is room.
+    fn accept(&mut self) {
+        let now = Instant::now();
+        if self.paused_until.is_some_and(|until| now < until) {
+            return;
+        }
+        self.paused_until = None;
+        if let Some(held) = self.held.take() {
+            self.held = self.pool.dispatch(held).err();
+        }
+        for index in 0..self.doors.len() {
+            for _ in 0..ACCEPTS_PER_TURN {
+                let able = self.held.is_none() && self.paused_until.is_none();
+                if !able || !self.doors[index].ready {
+                    break;
+                }
+                if self.pool.live() >= self.max_connections {
+                    self.tell_full(now);
+                    return;
+                }
+                self.accept_one(index, now);
+            }
+        }
+    }
+
+    fn accept_one(&mut self, index: usize, now: Instant) {
+        let door = &mut self.doors[index];
+        match door.listener.socket.accept() {
+            Ok((stream, peer)) => {
+                let accepted = Accepted {
+                    stream,
+                    peer: canonical(peer),
+                    protocol: door.listener.protocol,
+                };
+                self.hand_over(accepted);
+            }
+            Err(error) if error.kind() == ErrorKind::WouldBlock => door.ready = false,
+            Err(error) if concerns_one_client(&error) => {
+                log::debug!("a client left before it was accepted: {}", cause(&error));
+            }
+            Err(error) => {
+                self.paused_until = Some(now + ACCEPT_PAUSE);
+                if let Some(suppressed) = self.told_failure.admit(now) {
+                    log::error!(
+                        "could not accept on {}: {}; trying again every {ACCEPT_PAUSE:?} \
+                         ({suppressed} failures since the last such line)",
+                        door.listener,
+                        cause(&error),
+                    );
+                }
+            }
+        }
+    }
+
+    fn hand_over(&mut self, accepted: Accepted) {
+        match prepare(&accepted) {
+            Ok(()) => self.held = self.pool.dispatch(accepted).err(),
+            Err(error) => {
+                let peer = accepted.peer;
+                log::debug!("client {peer} left at once: {}", cause(&error));
+            }
+        }
+    }
+
+    fn tell_full(&mut self, now: Instant) {
+        if self.told_full.admit(now).is_some() {
+            log::warn!(
+                "all {} places are taken: further clients wait in the listen queue \
+                 (--max-connections, ulimit -n)",
+                self.max_connections
+            );
+        }
+    }
+
+    /// Takes the last clients, closes the listeners, and stops the pool.
+    fn finish(mut self, grace: Duration) -> Report {
+        let deadline = Instant::now() + grace;
+        self.empty_listen_queues();
+        self.doors.clear();
+        log::info!(
+            "stopping: {} clients have {} to finish",
+            self.pool.live(),
+            humantime::format_duration(grace)
+        );
+        let report = Report {
+            workers: self.pool.stop(Drain {
+                deadline,
+                quiet: QUIET.min(grace / 2),
+            }),
+        };
+        for worker in &report.workers {
+            log::info!("{worker}");
+        }
+        log::info!("{report}");
+        if report.cut() > 0 {
+            let grace = humantime::format_duration(grace);
+            log::warn!(
+                "the grace period of {grace} ran out: {} connections were cut",
+                report.cut()
+            );
+        }
+        report
+    }
+
+    /// Whoever the kernel has told "connected" is served: closing a listener
+    /// resets those that wait in its queue.
+    fn empty_listen_queues(&mut self) {
+        let until = Instant::now() + LAST_ACCEPTS;
+        for door in &mut self.doors {
+            door.ready = true;
+        }
+        while (self.held.is_some() || self.doors.iter().any(|door| door.ready))
+            && self.pool.live() < self.max_connections
+            && self.paused_until.is_none()
+            && Instant::now() < until
+        {
+            self.accept();
+            if self.held.is_some() {
+                std::thread::yield_now();
+            }
+        }
+    }
+}
+
+/// Sets on a fresh stream what it does not inherit from its listener.
+fn prepare(accepted: &Accepted) -> io::Result<()> {
+    accepted.stream.set_nonblocking(true)?;
+    #[cfg(not(any(target_os = "linux", target_os = "android")))]
+    {
+        accepted.stream.set_nodelay(true)?;
+        socket2::SockRef::from(&accepted.stream).set_out_of_band_inline(true)?;
+    }
+    Ok(())
+}
+
+/// Whether an accept failed because of that one client: the next may be fine.
+/// Linux passes errors already pending on the new socket on to accept(2).
+fn concerns_one_client(error: &io::Error) -> bool {
+    let of_network = [
+        libc::EPROTO,
+        libc::ENOPROTOOPT,
+        libc::ENETDOWN,
+        libc::ENETUNREACH,
+        libc::EHOSTDOWN,
+        libc::EHOSTUNREACH,
+        libc::EOPNOTSUPP,
+    ];
+    matches!(
+        error.kind(),
+        ErrorKind::ConnectionAborted | ErrorKind::ConnectionReset | ErrorKind::Interrupted
+    ) || error
+        .raw_os_error()
+        .is_some_and(|code| of_network.contains(&code))
+}

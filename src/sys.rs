@@ -1,0 +1,40 @@
+//! The few system calls that no safe wrapper offers.
+#![allow(unsafe_code)]
+
+/// How many bytes the peer has not acknowledged yet, our FIN counting as one,
+/// or `None` where the system can't tell. Source: `SIOCOUTQ` in tcp(7).
+#[cfg(any(target_os = "linux", target_os = "android"))]
+pub(crate) fn unacknowledged(stream: &mio::net::TcpStream) -> Option<usize> {
+    use std::os::fd::AsRawFd;
+
+    let mut bytes: libc::c_int = 0;
+    // SAFETY: the stream keeps its descriptor open for the whole call, and
+    // TIOCOUTQ (the same number as SIOCOUTQ) writes one int to the address given.
+    let failed = unsafe { libc::ioctl(stream.as_raw_fd(), libc::TIOCOUTQ, &raw mut bytes) } != 0;
+    (!failed).then(|| usize::try_from(bytes).unwrap_or(0))
+}
+
+/// Elsewhere the count of unacknowledged bytes is not to be had.
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+pub(crate) fn unacknowledged(_stream: &mio::net::TcpStream) -> Option<usize> {
+    None
+}
+
+/// Whether SIGHUP is ignored, as nohup(1) hands it down.
+#[cfg(unix)]
+pub(crate) fn hangup_is_ignored() -> bool {
+    let mut action = std::mem::MaybeUninit::<libc::sigaction>::uninit();
+    // SAFETY: without a new action sigaction only writes the present one to the
+    // address given, which is read only after the call has succeeded.
+    unsafe {
+        libc::sigaction(libc::SIGHUP, std::ptr::null(), action.as_mut_ptr()) == 0
+            && action.assume_init().sa_sigaction == libc::SIG_IGN
+    }
+}
+
+/// Ignores SIGHUP from now on.
+#[cfg(unix)]
+pub(crate) fn ignore_hangup() {
+    // SAFETY: SIG_IGN runs no code of ours.
+    unsafe { libc::signal(libc::SIGHUP, libc::SIG_IGN) };
+}

@@ -1,0 +1,51 @@
+//! Log lines that may come in a flood are told once in a while, with their number.
+
+use std::time::{Duration, Instant};
+
+/// Lets one event in a period through and counts the others.
+#[derive(Debug)]
+pub(crate) struct Throttle {
+    period: Duration,
+    last: Option<Instant>,
+    suppressed: u64,
+}
+
+impl Throttle {
+    pub(crate) const fn new(period: Duration) -> Self {
+        Self {
+            period,
+            last: None,
+            suppressed: 0,
+        }
+    }
+
+    /// One more event at `now`. Returns how many were suppressed since the last
+    /// one told, if this one is to be told.
+    pub(crate) fn admit(&mut self, now: Instant) -> Option<u64> {
+        let too_soon = self
+            .last
+            .is_some_and(|last| now.saturating_duration_since(last) < self.period);
+        if too_soon {
+            self.suppressed += 1;
+            return None;
+        }
+        self.last = Some(now);
+        Some(std::mem::take(&mut self.suppressed))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_event_a_period_is_told_and_the_others_are_counted() {
+        let start = Instant::now();
+        let after = |ms| start + Duration::from_millis(ms);
+        let mut throttle = Throttle::new(Duration::from_secs(1));
+        let told: Vec<_> = [0, 1, 999, 1000, 1500, 2000]
+            .map(|ms| throttle.admit(after(ms)))
+            .into();
+        assert_eq!(told, [Some(0), None, None, Some(2), None, Some(1)]);
+    }
+}

@@ -1,0 +1,247 @@
+//! What the suites share: servers to talk to, streams to tell apart, deadlines.
+// Every suite is a program of its own and uses a part of this.
+#![allow(dead_code)]
+
+use std::ffi::OsStr;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use echopool::error::Error;
+use echopool::limits::raise_open_files;
+use echopool::listener::Listener;
+use echopool::proto::Protocol;
+use echopool::server::{Config, Report, Stop, run};
+
+/// No step of a test takes so long unless something hangs.
+pub const DEADLINE: Duration = Duration::from_secs(60);
+
+/// A server in this process, with an echo and a counted listener.
+pub struct Server {
+    pub echo: SocketAddr,
+    pub counted: SocketAddr,
+    pub stop: Stop,
+    running: JoinHandle<Result<Report, Error>>,
+}
+
+impl Server {
+    pub fn start(config: Config) -> Self {
+        raise_open_files();
+        let mut listeners = bind(Protocol::Echo);
+        listeners.extend(bind(Protocol::Counted));
+        let (echo, counted) = (listeners[0].address(), listeners[1].address());
+        let stop = Stop::new();
+        let running = std::thread::spawn({
+            let stop = stop.clone();
+            move || run(listeners, &stop, &config)
+        });
+        Self {
+            echo,
+            counted,
+            stop,
+            running,
+        }
+    }
+
+    /// With so many workers, and all else at its default.
+    pub fn with_workers(workers: usize) -> Self {
+        Self::start(Config {
+            workers,
+            ..Config::default()
+        })
+    }
+
+    /// Stops the server and returns its report.
+    pub fn stop(self) -> Report {
+        self.stop.request();
+        self.join()
+    }
+
+    /// Waits for a server that has been told to stop.
+    pub fn join(self) -> Report {
+        wait_until("the server to stop", || self.running.is_finished());
+        self.running.join().unwrap().unwrap()
+    }
+}
+
+fn bind(protocol: Protocol) -> Vec<Listener> {
+    Listener::bind(protocol, &"127.0.0.1:0".parse().unwrap(), 4096).unwrap()
+}
+
+/// Connects, with every later read and write under the deadline.
+pub fn connect(address: SocketAddr) -> TcpStream {
+    let stream = TcpStream::connect_timeout(&address, DEADLINE).unwrap();
+    stream.set_read_timeout(Some(DEADLINE)).unwrap();
+    stream.set_write_timeout(Some(DEADLINE)).unwrap();
+    stream.set_nodelay(true).unwrap();
+    stream
+}
+
+/// Waits for a condition that no event tells of, and fails after the deadline.
+pub fn wait_until(what: &str, condition: impl Fn() -> bool) {
+    let until = Instant::now() + DEADLINE;
+    while !condition() {
+        assert!(Instant::now() < until, "waited {DEADLINE:?} for {what}");
+        std::thread::sleep(Duration::from_millis(2));
+    }
+}
+
+/// `length` bytes from `offset` on of the endless stream that belongs to `key`.
+/// Streams of different keys, and one stream at different offsets, differ.
+pub fn keyed(key: u64, offset: usize, length: usize) -> Vec<u8> {
+    let byte = |at: usize| {
+        // SplitMix64 of the key and the index of the 8-byte word.
+        let mut word = (key << 32).wrapping_add(at as u64 / 8 + 1);
+        word = word.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        word = (word ^ (word >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        word = (word ^ (word >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        (word ^ (word >> 31)).to_le_bytes()[at % 8]
+    };
+    (offset..offset + length).map(byte).collect()
+}
+
+/// Sends `bytes` and checks that they come back; the connection stays open.
+pub fn round_trip(stream: &mut TcpStream, bytes: &[u8]) {
+    stream.write_all(bytes).unwrap();
+    let mut echo = vec![0; bytes.len()];
+    stream.read_exact(&mut echo).unwrap();
+    assert!(echo == bytes, "another echo than what was sent");
+}
+
+/// Sends `length` bytes of the stream of `key` while receiving them, then
+/// half-closes and checks that all of them came back, and nothing after them.
+pub fn full_duplex(stream: TcpStream, key: u64, length: usize) {
+    const CHUNK: usize = 64 * 1024;
+    let mut sending = stream.try_clone().unwrap();
+    let sender = std::thread::spawn(move || {
+        for offset in (0..length).step_by(CHUNK) {
+            let bytes = keyed(key, offset, CHUNK.min(length - offset));
+            sending.write_all(&bytes).unwrap();
+        }
+        sending.shutdown(Shutdown::Write).unwrap();
+    });
+    let mut receiving = stream;
+    let mut echo = Vec::new();
+    for offset in (0..length).step_by(CHUNK) {
+        let expected = keyed(key, offset, CHUNK.min(length - offset));
+        echo.resize(expected.len(), 0);
+        receiving.read_exact(&mut echo).unwrap();
+        assert!(
+            echo == expected,
+            "client {key}: a wrong byte after offset {offset}"
+        );
+    }
+    assert_eq!(
+        receiving.read(&mut [0]).unwrap(),
+        0,
+        "a byte beyond the echo"
+    );
+    sender.join().unwrap();
+}
+
+/// Everything until the end of the stream.
+pub fn read_to_end(stream: &mut TcpStream) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    stream.read_to_end(&mut bytes).unwrap();
+    bytes
+}
+
+/// The program as a child process; killed when dropped.
+pub struct Program {
+    pub child: Child,
+    lines: Receiver<String>,
+    /// What it has logged so far.
+    pub log: Vec<String>,
+}
+
+impl Program {
+    /// Starts `echopool` with `arguments`, its standard error captured.
+    pub fn start<S: AsRef<OsStr>>(arguments: impl IntoIterator<Item = S>) -> Self {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_echopool"));
+        command.args(arguments).env_remove("RUST_LOG");
+        Self::spawn(command)
+    }
+
+    /// Starts any command, its standard error captured.
+    pub fn spawn(mut command: Command) -> Self {
+        let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
+        let stderr = BufReader::new(child.stderr.take().unwrap());
+        let (sender, lines) = channel();
+        std::thread::spawn(move || {
+            for line in stderr.lines() {
+                let Ok(line) = line else { break };
+                if sender.send(line).is_err() {
+                    break;
+                }
+            }
+        });
+        Self {
+            child,
+            lines,
+            log: Vec::new(),
+        }
+    }
+
+    /// Waits for a line that contains `text`.
+    pub fn wait_for(&mut self, text: &str) -> String {
+        let until = Instant::now() + DEADLINE;
+        loop {
+            let left = until.saturating_duration_since(Instant::now());
+            match self.lines.recv_timeout(left) {
+                Ok(line) => {
+                    self.log.push(line.clone());
+                    if line.contains(text) {
+                        return line;
+                    }
+                }
+                Err(RecvTimeoutError::Timeout) => panic!("no {text:?} in {:#?}", self.log),
+                Err(RecvTimeoutError::Disconnected) => {
+                    panic!("ended without {text:?}: {:#?}", self.log)
+                }
+            }
+        }
+    }
+
+    /// Waits for the line `waiting for clients on SCHEME://ADDRESS`.
+    pub fn wait_for_listener(&mut self, scheme: &str) -> SocketAddr {
+        let mark = format!("waiting for clients on {scheme}://");
+        let line = self.wait_for(&mark);
+        line.split(&mark).nth(1).unwrap().parse().unwrap()
+    }
+
+    /// Sends a signal.
+    #[cfg(unix)]
+    pub fn signal(&self, signal: rustix::process::Signal) {
+        let pid = rustix::process::Pid::from_child(&self.child);
+        rustix::process::kill_process(pid, signal).unwrap();
+    }
+
+    /// Waits for the end. Returns how it ended; the rest of the log is in `log`.
+    pub fn wait(&mut self) -> ExitStatus {
+        let until = Instant::now() + DEADLINE;
+        let status = loop {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                break status;
+            }
+            assert!(Instant::now() < until, "still running: {:#?}", self.log);
+            std::thread::sleep(Duration::from_millis(2));
+        };
+        self.log.extend(self.lines.iter());
+        status
+    }
+
+    /// Whether some line of the log contains `text`.
+    pub fn logged(&self, text: &str) -> bool {
+        self.log.iter().any(|line| line.contains(text))
+    }
+}
+
+impl Drop for Program {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
