@@ -1,6 +1,6 @@
 //! What the suites share: servers to talk to, streams to tell apart, deadlines.
 // Every suite is a program of its own and uses a part of this.
-#![allow(dead_code)]
+#![allow(dead_code, unreachable_pub)]
 
 use std::ffi::OsStr;
 use std::io::{BufRead, BufReader, Read, Write};
