@@ -8,7 +8,7 @@ CARGO ?= cargo
 .PHONY: help run-server run-client test test-tools lint doc install
 
 help:           ## List these commands
-	@sed -n 's/^\([a-z-]*\): *## \(.*\)/make \1|\2/p' $(MAKEFILE_LIST) | column -t -s '|'
+	@awk -F ':|## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, substr($$0, index($$0, "## ") + 3) }' $(MAKEFILE_LIST)
 
 run-server:     ## Serve echo on port 20162 and counted on port 4000, and show clients come and go
 	$(CARGO) run --locked --release -- serve --echo --counted -v

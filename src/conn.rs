@@ -367,3 +367,6 @@ fn retrying<R>(mut call: impl FnMut() -> io::Result<R>) -> io::Result<R> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -379,3 +379,83 @@ fn panic_message(panic: &(dyn Any + Send)) -> String {
     let text = text.or_else(|| panic.downcast_ref::<String>().map(String::as_str));
     text.unwrap_or("no message").to_owned()
 }
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpListener;
+
+    use mio::{Poll, Token};
+
+    use super::*;
+
+    fn pool(workers: usize) -> (Pool, Poll) {
+        let poller = Poll::new().unwrap();
+        let waker = Waker::new(poller.registry(), Token(0)).unwrap();
+        let bell = Arc::new(Bell::new(waker));
+        let pool = Pool::spawn(workers, Duration::from_secs(30), &bell).unwrap();
+        (pool, poller)
+    }
+
+    fn client(listener: &TcpListener) -> (TcpStream, Accepted) {
+        let ours = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let (stream, peer) = listener.accept().unwrap();
+        stream.set_nonblocking(true).unwrap();
+        let protocol = Protocol::Echo;
+        let accepted = Accepted {
+            stream,
+            peer,
+            protocol,
+        };
+        (ours, accepted)
+    }
+
+    fn stop(pool: Pool) -> Vec<WorkerReport> {
+        pool.stop(Drain {
+            deadline: Instant::now() + Duration::from_secs(30),
+            quiet: Duration::ZERO,
+        })
+    }
+
+    #[test]
+    fn the_worker_with_the_fewest_clients_gets_the_next() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let (mut pool, _poller) = pool(3);
+        let mut clients = Vec::new();
+        for _ in 0..30 {
+            let (ours, accepted) = client(&listener);
+            assert!(pool.dispatch(accepted).is_ok());
+            clients.push(ours);
+        }
+        assert_eq!(pool.live(), 30);
+        let report = stop(pool);
+        assert!(
+            report.iter().all(|worker| worker.connections == 10),
+            "{report:?}"
+        );
+    }
+
+    #[test]
+    fn a_client_that_no_channel_has_room_for_comes_back() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let (mut pool, _poller) = pool(2);
+        // A channel of one, which nobody empties, in the place of each.
+        let stuck: Vec<_> = pool.seats.iter().map(|_| bounded(1)).collect();
+        for (seat, (sender, _)) in pool.seats.iter_mut().zip(&stuck) {
+            seat.sender = sender.clone();
+        }
+        let (_first, accepted) = client(&listener);
+        assert!(pool.dispatch(accepted).is_ok());
+        assert!(pool.has_room());
+        let (_second, accepted) = client(&listener);
+        assert!(pool.dispatch(accepted).is_ok());
+        assert!(!pool.has_room());
+        let (third, accepted) = client(&listener);
+        let Err(back) = pool.dispatch(accepted) else {
+            panic!("there was no room");
+        };
+        assert_eq!(back.peer, third.local_addr().unwrap());
+        assert_eq!(pool.live(), 2, "a client that came back holds no lease");
+        drop(stuck);
+        stop(pool);
+    }
+}

@@ -444,3 +444,65 @@ fn concerns_one_client(error: &io::Error) -> bool {
         .raw_os_error()
         .is_some_and(|code| of_network.contains(&code))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read, Write};
+    use std::net::TcpStream;
+
+    use super::*;
+    use crate::proto::Protocol;
+    use crate::worker::PANIC_FOR;
+
+    #[test]
+    fn a_worker_that_panics_is_replaced_and_reported_and_harms_only_its_own_clients() {
+        let config = Config {
+            workers: 2,
+            ..Config::default()
+        };
+        let localhost = "127.0.0.1:0".parse().unwrap();
+        let listeners = Listener::bind(Protocol::Echo, &localhost, 128).unwrap();
+        let address = listeners[0].address();
+        let stop = Stop::new();
+        let running = std::thread::spawn({
+            let stop = stop.clone();
+            move || run(listeners, &stop, &config)
+        });
+        let connect = || {
+            let stream = TcpStream::connect(address).unwrap();
+            let deadline = Some(Duration::from_secs(30));
+            stream.set_read_timeout(deadline).unwrap();
+            stream
+        };
+        let echo = |mut stream: &TcpStream| {
+            let mut reply = [0; 4];
+            stream.write_all(b"ping")?;
+            stream.read_exact(&mut reply)?;
+            io::Result::Ok(reply)
+        };
+        // Two clients on each worker, since the least loaded one gets the next.
+        let clients: Vec<_> = (0..4).map(|_| connect()).collect();
+        for client in &clients {
+            assert_eq!(echo(client).unwrap(), *b"ping");
+        }
+        let victim = clients[0].local_addr().unwrap().port();
+        PANIC_FOR.store(victim, Ordering::SeqCst);
+        assert!(echo(&clients[0]).is_err(), "its worker is gone");
+        PANIC_FOR.store(0, Ordering::SeqCst);
+        let alive = clients.iter().filter(|client| echo(client).is_ok()).count();
+        assert_eq!(alive, 2, "the other worker's clients");
+        // The pool has its full size again: new clients spread over both workers.
+        let newcomers: Vec<_> = (0..4).map(|_| connect()).collect();
+        for client in &newcomers {
+            assert_eq!(echo(client).unwrap(), *b"ping");
+        }
+        stop.request();
+        let report = running.join().unwrap().unwrap();
+        assert!(!report.all_well());
+        assert_eq!(report.connections(), 8);
+        let replaced: u64 = report.workers.iter().map(|worker| worker.replaced).sum();
+        assert_eq!(replaced, 1);
+        assert!(report.workers.iter().all(|worker| worker.end == End::Ok));
+        assert!(report.workers.iter().all(|worker| worker.connections >= 3));
+    }
+}

@@ -1,0 +1,288 @@
+//! The connection against a socket in memory, under every order of events.
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::proto::answer;
+
+/// A block this small makes slices, short writes and re-reads frequent.
+const BLOCK: usize = 16;
+
+/// A socket in memory, and its peer's side of it.
+#[derive(Default)]
+struct Fake {
+    arrived: Vec<u8>,
+    /// Where in `arrived` urgent data begins, at which a read stops short.
+    mark: Option<usize>,
+    fin: bool,
+    /// How many bytes the peer is ready to take.
+    room: usize,
+    blocked: bool,
+    sent: Vec<u8>,
+    acknowledged: usize,
+    half_closed: bool,
+}
+
+impl Read for Fake {
+    fn read(&mut self, block: &mut [u8]) -> io::Result<usize> {
+        let mark = self.mark.take().filter(|&mark| mark > 0);
+        let n = block
+            .len()
+            .min(self.arrived.len())
+            .min(mark.unwrap_or(usize::MAX));
+        if n == 0 && !self.fin {
+            return Err(ErrorKind::WouldBlock.into());
+        }
+        self.mark = mark.map(|mark| mark - n);
+        block[..n].copy_from_slice(&self.arrived[..n]);
+        self.arrived.drain(..n);
+        Ok(n)
+    }
+}
+
+impl Write for Fake {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        assert!(!self.half_closed, "written after our FIN");
+        let n = bytes.len().min(self.room);
+        self.blocked = n < bytes.len();
+        if n == 0 {
+            return Err(ErrorKind::WouldBlock.into());
+        }
+        self.room -= n;
+        self.sent.extend_from_slice(&bytes[..n]);
+        Ok(n)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Transport for Fake {
+    fn half_close(&mut self) -> io::Result<()> {
+        self.half_closed = true;
+        Ok(())
+    }
+
+    fn unacknowledged(&self) -> Option<usize> {
+        Some(self.sent.len() - self.acknowledged)
+    }
+
+    fn has_input(&self) -> bool {
+        self.fin || !self.arrived.is_empty()
+    }
+}
+
+/// What the other end and the network do.
+#[derive(Clone, Debug)]
+enum Step {
+    Arrive(usize),
+    Room(usize),
+    Urgent(usize),
+}
+
+fn steps() -> impl Strategy<Value = Vec<Step>> {
+    let step = prop_oneof![
+        4 => (1..3 * BLOCK).prop_map(Step::Arrive),
+        3 => (1..2 * BLOCK).prop_map(Step::Room),
+        1 => (1..2 * BLOCK).prop_map(Step::Urgent),
+    ];
+    proptest::collection::vec(step, 0..40)
+}
+
+/// A connection with a worker that, like the real one, acts on edges only.
+struct Rig {
+    conn: Conn<Fake>,
+    now: Instant,
+    closed: bool,
+}
+
+impl Rig {
+    fn new(protocol: Protocol) -> Self {
+        let now = Instant::now();
+        Self {
+            conn: Conn::new(Fake::default(), protocol, now),
+            now,
+            closed: false,
+        }
+    }
+
+    fn event(&mut self, readiness: Readiness) {
+        if !self.closed && self.conn.note(readiness) {
+            self.turns();
+        }
+    }
+
+    fn turns(&mut self) {
+        loop {
+            let mut block = [0; BLOCK];
+            self.conn.flush(self.now).unwrap();
+            let Received { bytes, echo } = self.conn.receive(&mut block, self.now).unwrap();
+            if echo {
+                self.conn.send(&block[..bytes], self.now).unwrap();
+            } else {
+                self.conn.flush(self.now).unwrap();
+            }
+            let owed = self.conn.owed.as_ref().map_or(0, |owed| owed.bytes.len());
+            assert!(
+                owed <= BLOCK || !echo,
+                "{owed} bytes kept for a peer that does not read"
+            );
+            match self.conn.next(false).unwrap() {
+                Next::Again | Next::Linger => {}
+                Next::Wait => return,
+                Next::Close => {
+                    self.closed = true;
+                    return;
+                }
+            }
+        }
+    }
+
+    fn arrive(&mut self, bytes: &[u8], urgent: bool) {
+        let socket = &mut self.conn.transport;
+        if urgent {
+            socket.mark = Some(socket.arrived.len() + bytes.len() / 2);
+        }
+        socket.arrived.extend_from_slice(bytes);
+        self.event(Readiness {
+            readable: true,
+            urgent,
+            ..Readiness::default()
+        });
+    }
+
+    fn room(&mut self, bytes: usize) {
+        self.conn.transport.room += bytes;
+        // A poller tells of room only to those that asked for more than there was.
+        if std::mem::take(&mut self.conn.transport.blocked) {
+            self.event(Readiness {
+                writable: true,
+                ..Readiness::default()
+            });
+        }
+    }
+
+    /// Plays the steps, then lets the rest of `input`, the FIN and room come.
+    fn play(&mut self, steps: &[Step], mut input: &[u8]) {
+        for step in steps {
+            match *step {
+                Step::Arrive(n) | Step::Urgent(n) => {
+                    let (now, later) = input.split_at(n.min(input.len()));
+                    self.arrive(now, matches!(step, Step::Urgent(_)));
+                    input = later;
+                }
+                Step::Room(n) => self.room(n),
+            }
+        }
+        self.conn.transport.fin = true;
+        self.conn.transport.arrived.extend_from_slice(input);
+        self.event(Readiness {
+            readable: true,
+            read_closed: true,
+            ..Readiness::default()
+        });
+        self.room(1 << 20);
+    }
+}
+
+proptest! {
+    #[test]
+    fn every_byte_is_echoed_in_order_and_then_the_end(
+        steps in steps(),
+        input in proptest::collection::vec(any::<u8>(), 0..1000),
+    ) {
+        let mut rig = Rig::new(Protocol::Echo);
+        rig.play(&steps, &input);
+        prop_assert!(rig.closed, "an edge was lost");
+        prop_assert_eq!(&rig.conn.transport.sent, &input);
+        prop_assert_eq!(rig.conn.sent(), input.len() as u64);
+    }
+
+    #[test]
+    fn a_counted_answer_is_whole_and_nothing_stays_unread_at_the_close(
+        steps in steps(),
+        text in proptest::collection::vec(1_u8..=9, 0..100),
+        rest in proptest::collection::vec(any::<u8>(), 0..300),
+    ) {
+        let mut rig = Rig::new(Protocol::Counted);
+        rig.play(&steps, &[&text[..], &[0], &rest].concat());
+        prop_assert!(rig.closed, "an edge was lost");
+        prop_assert_eq!(&rig.conn.transport.sent, &answer(&text));
+        prop_assert!(rig.conn.transport.arrived.is_empty(), "close would send RST");
+    }
+}
+
+#[test]
+fn a_peer_that_never_stops_sending_after_its_answer_is_closed() {
+    let mut rig = Rig::new(Protocol::Counted);
+    rig.room(100);
+    rig.arrive(b"hi\0", false);
+    assert_eq!(rig.conn.transport.sent, b"2 : hi\0");
+    assert!(rig.conn.transport.half_closed);
+    rig.arrive(&vec![b'x'; DISCARD_LIMIT], false);
+    assert!(!rig.closed);
+    rig.arrive(b"y", false);
+    assert!(rig.closed);
+}
+
+#[test]
+fn a_stopping_server_waits_for_quiet_then_for_the_acknowledgement() {
+    let quiet = Duration::from_millis(200);
+    let mut rig = Rig::new(Protocol::Echo);
+    rig.room(100);
+    rig.arrive(b"hello", false);
+    let settle = |rig: &mut Rig, ms| {
+        let now = rig.now + Duration::from_millis(ms);
+        rig.conn.settle(now, quiet).unwrap()
+    };
+    assert_eq!(settle(&mut rig, 199), Next::Wait);
+    assert!(!rig.conn.transport.half_closed);
+
+    rig.conn.transport.arrived.extend_from_slice(b"late");
+    assert_eq!(
+        settle(&mut rig, 200),
+        Next::Again,
+        "input no event has told of"
+    );
+    rig.now += Duration::from_millis(200);
+    rig.turns();
+    assert_eq!(rig.conn.transport.sent, b"hellolate");
+    assert_eq!(
+        settle(&mut rig, 199),
+        Next::Wait,
+        "the quiet time starts anew"
+    );
+
+    assert_eq!(settle(&mut rig, 200), Next::Linger);
+    assert!(rig.conn.transport.half_closed);
+    assert_eq!(settle(&mut rig, 201), Next::Wait, "not acknowledged yet");
+    rig.conn.transport.acknowledged = 9;
+    assert_eq!(settle(&mut rig, 202), Next::Close);
+}
+
+#[test]
+fn a_stopping_server_keeps_a_finished_connection_until_the_peer_has_all() {
+    let mut rig = Rig::new(Protocol::Echo);
+    rig.conn.transport.room = 100;
+    rig.conn.transport.arrived.extend_from_slice(b"bye");
+    rig.conn.transport.fin = true;
+    rig.conn.note(Readiness {
+        readable: true,
+        read_closed: true,
+        ..Readiness::default()
+    });
+    let mut block = [0; BLOCK];
+    let received = rig.conn.receive(&mut block, rig.now).unwrap();
+    rig.conn.send(&block[..received.bytes], rig.now).unwrap();
+    assert_eq!(rig.conn.next(true).unwrap(), Next::Linger);
+    assert_eq!(
+        rig.conn.settle(rig.now, Duration::ZERO).unwrap(),
+        Next::Wait
+    );
+    rig.conn.transport.acknowledged = 3;
+    assert_eq!(
+        rig.conn.settle(rig.now, Duration::ZERO).unwrap(),
+        Next::Close
+    );
+}

@@ -1,0 +1,81 @@
+//! The sessions of the README, with the tools a user has: make and nc.
+//!
+//! They need `nc` (netcat-openbsd) and the ports 20162 and 4000, so they run
+//! only when asked for: `make test-tools`.
+
+mod common;
+
+use std::io::{Read, Write};
+use std::net::SocketAddr;
+use std::process::{Child, ChildStdout, Command, Stdio};
+
+use common::Program;
+use rustix::process::Signal;
+
+/// `nc` with what it is to send; its standard output is left to be read.
+fn nc(arguments: &[&str], address: SocketAddr, input: &[u8]) -> (Child, ChildStdout) {
+    let mut child = Command::new("nc")
+        .args(arguments)
+        .args([address.ip().to_string(), address.port().to_string()])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("nc (netcat-openbsd) must be installed");
+    let mut stdin = child.stdin.take().unwrap();
+    stdin.write_all(input).unwrap();
+    let stdout = child.stdout.take().unwrap();
+    (child, stdout)
+}
+
+#[test]
+#[ignore = "needs nc"]
+fn nc_gets_all_it_sent_after_its_half_close() {
+    let mut server = Program::start(["serve", "--echo", "127.0.0.1:0"]);
+    let address = server.wait_for_listener("echo");
+    let sent = vec![b'x'; 100_000];
+    let (mut nc, mut output) = nc(&["-N"], address, &sent);
+    let mut echo = Vec::new();
+    output.read_to_end(&mut echo).unwrap();
+    assert!(echo == sent, "{} bytes came back", echo.len());
+    assert!(nc.wait().unwrap().success());
+}
+
+#[test]
+#[ignore = "needs nc"]
+fn nc_gets_an_answer_to_a_typed_line() {
+    let mut server = Program::start(["serve", "--counted", "127.0.0.1:0"]);
+    let address = server.wait_for_listener("counted");
+    let (mut nc, mut output) = nc(&[], address, b"hello\n");
+    let mut answer = Vec::new();
+    output.read_to_end(&mut answer).unwrap();
+    assert_eq!(answer, b"6 : hello\n\0");
+    nc.wait().unwrap();
+}
+
+/// The two terminals of the README.
+#[test]
+#[ignore = "needs the ports 20162 and 4000"]
+fn make_run_server_and_make_run_client_hold_the_dialogue() {
+    let mut make = Command::new("make");
+    make.arg("run-server");
+    let mut server = Program::spawn(make);
+    server.wait_for("waiting for clients on echo://");
+    server.wait_for("waiting for clients on counted://");
+
+    let timeout = Some(common::DEADLINE.as_millis() as u64);
+    let mut client = rexpect::spawn("make run-client ADDR=127.0.0.1", timeout).unwrap();
+    client.exp_string("message to send :: ").unwrap();
+    client.send_line("hello there").unwrap();
+    client.exp_string("11 bytes read").unwrap();
+    client.exp_string("hello there").unwrap();
+    client.exp_string("message to send :: ").unwrap();
+    client.send_control('d').unwrap();
+    client.exp_eof().unwrap();
+
+    let connected = server.wait_for("connected to echo");
+    assert!(connected.contains("client 127.0.0.1:"), "{connected}");
+    server.wait_for("closed: 11 bytes echoed");
+    server.signal(Signal::TERM);
+    server.wait_for("total: ");
+    server.wait();
+}
