@@ -56,6 +56,7 @@ impl Listener {
     /// [`Error::Resolve`] for an unknown name, [`Error::Listen`] when an address
     /// can't be had.
     pub fn bind(protocol: Protocol, address: &Address, backlog: u32) -> Result<Vec<Self>, Error> {
+        warn_of_short_queue(backlog);
         if address.host().is_none() {
             let port = address.port().unwrap_or(protocol.default_port());
             return Ok(vec![Self::bind_all_interfaces(protocol, port, backlog)?]);
@@ -119,6 +120,15 @@ impl Listener {
 impl fmt::Display for Listener {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}://{}", self.protocol, self.address)
+    }
+}
+
+/// The kernel cuts a longer queue silently: listen(2).
+fn warn_of_short_queue(backlog: u32) {
+    let limit = std::fs::read_to_string("/proc/sys/net/core/somaxconn");
+    let limit = limit.ok().and_then(|text| text.trim().parse::<u32>().ok());
+    if let Some(limit) = limit.filter(|&limit| limit < backlog) {
+        log::warn!("the kernel lets {limit} clients wait, not {backlog} (net.core.somaxconn)");
     }
 }
 

@@ -69,7 +69,7 @@ impl Bell {
 pub(crate) struct Tally {
     live: AtomicUsize,
     pub(crate) connections: AtomicU64,
-    pub(crate) bytes: AtomicU64,
+    bytes: AtomicU64,
     pub(crate) cut: AtomicU64,
     bell: Arc<Bell>,
 }
@@ -82,6 +82,11 @@ impl Lease {
     fn new(tally: &Arc<Tally>) -> Self {
         tally.live.fetch_add(1, Ordering::SeqCst);
         Self(Arc::clone(tally))
+    }
+
+    /// Adds what the client was sent to its worker's tally.
+    pub(crate) fn count(&self, bytes: u64) {
+        self.0.bytes.fetch_add(bytes, Ordering::Relaxed);
     }
 }
 

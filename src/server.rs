@@ -40,6 +40,9 @@ const LAST_ACCEPTS: Duration = Duration::from_millis(100);
 /// A connection that neither sent nor received for so long is quiet.
 const QUIET: Duration = Duration::from_millis(200);
 
+/// Longer times are cut to this, so that no point in time overflows.
+const CENTURY: Duration = Duration::from_secs(100 * 365 * 24 * 60 * 60);
+
 const BELL: Token = Token(usize::MAX);
 
 /// How a server runs. The default serves as many clients as the descriptor
@@ -178,12 +181,12 @@ pub fn run(listeners: Vec<Listener>, stop: &Stop, config: &Config) -> Result<Rep
     let waker =
         Waker::new(poller.registry(), BELL).map_err(failed_to("make the main thread's waker"))?;
     let bell = Arc::new(Bell::new(waker));
-    let pool = Pool::spawn(config.workers, config.message_time, &bell)
+    let pool = Pool::spawn(config.workers, config.message_time.min(CENTURY), &bell)
         .map_err(failed_to("start the workers"))?;
     stop.attach(&bell);
     let mut acceptor = Acceptor::new(poller, bell, pool, max_connections, listeners)?;
     let ended = acceptor.serve(stop);
-    let report = acceptor.finish(config.grace);
+    let report = acceptor.finish(config.grace.min(CENTURY));
     ended.map(|()| report)
 }
 

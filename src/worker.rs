@@ -29,6 +29,7 @@ use slab::Slab;
 use crate::conn::{Conn, Next, Readiness, Received};
 use crate::error::cause;
 use crate::pool::{Desk, Drain, Handoff, Lease};
+use crate::throttle::Throttle;
 
 /// The scratch block, in bytes: what one receive phase may bring. It fits the
 /// second-level cache of current processors.
@@ -87,7 +88,14 @@ struct Client {
     deadline: Option<Instant>,
     queued: bool,
     /// Given back last, after the socket is closed.
-    _lease: Lease,
+    lease: Lease,
+}
+
+impl Drop for Client {
+    /// Counts in every case, also when the worker panics.
+    fn drop(&mut self) {
+        self.lease.count(self.conn.sent());
+    }
 }
 
 /// One worker of the pool.
@@ -103,6 +111,7 @@ pub(crate) struct Worker {
     deadlines: BinaryHeap<Reverse<(Instant, usize)>>,
     drain: Option<Drain>,
     settle_at: Instant,
+    told_failure: Throttle,
     now: Instant,
 }
 
@@ -121,6 +130,7 @@ impl Worker {
             deadlines: BinaryHeap::new(),
             drain: None,
             settle_at: now,
+            told_failure: Throttle::new(Duration::from_secs(1)),
             now,
         };
         Ok((worker, waker))
@@ -205,10 +215,13 @@ impl Worker {
         let entry = self.clients.vacant_entry();
         let registry = self.poller.registry();
         if let Err(error) = registry.register(&mut stream, Token(entry.key()), interest()) {
-            log::warn!(
-                "client {peer} closed: could not watch it: {}",
-                cause(&error)
-            );
+            if let Some(suppressed) = self.told_failure.admit(self.now) {
+                log::error!(
+                    "client {peer} closed: could not watch its socket: {} \
+                     ({suppressed} failures since the last such line)",
+                    cause(&error)
+                );
+            }
             return;
         }
         entry.insert(Client {
@@ -217,7 +230,7 @@ impl Worker {
             opened: self.now,
             deadline: None,
             queued: false,
-            _lease: lease,
+            lease,
         });
     }
 
@@ -377,11 +390,10 @@ impl Worker {
             // Its key may soon be another's, which must not be queued twice.
             self.ready.retain(|&queued| queued != key);
         }
-        let bytes = client.conn.sent();
-        self.desk.tally.bytes.fetch_add(bytes, Ordering::Relaxed);
         log::debug!(
-            "client {} closed: {bytes} bytes echoed in {:.3?}, {why}",
+            "client {} closed: {} bytes echoed in {:.3?}, {why}",
             client.peer,
+            client.conn.sent(),
             self.now - client.opened,
         );
     }
