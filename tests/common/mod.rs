@@ -4,7 +4,7 @@
 
 use std::ffi::OsStr;
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::net::{IpAddr, Shutdown, SocketAddr, TcpStream};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::thread::JoinHandle;
@@ -15,6 +15,7 @@ use echopool::limits::raise_open_files;
 use echopool::listener::Listener;
 use echopool::proto::Protocol;
 use echopool::server::{Config, Report, Stop, run};
+use socket2::{Domain, Socket, Type};
 
 /// No step of a test takes so long unless something hangs.
 pub const DEADLINE: Duration = Duration::from_secs(60);
@@ -244,4 +245,51 @@ impl Drop for Program {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// How a program ended, and all that it said.
+#[derive(Debug)]
+pub struct Ended {
+    pub code: Option<i32>,
+    pub stdout: Vec<u8>,
+    pub stderr: String,
+}
+
+/// Runs `echopool` to its end, with `input` for its standard input.
+pub fn finish<S: AsRef<OsStr>>(
+    arguments: impl IntoIterator<Item = S>,
+    input: impl Into<Vec<u8>>,
+) -> Ended {
+    let input = input.into();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_echopool"));
+    command.args(arguments).env_remove("RUST_LOG");
+    command.stdin(Stdio::piped()).stdout(Stdio::piped());
+    let mut program = Program::spawn(command);
+    let mut stdin = program.child.stdin.take().unwrap();
+    // A program that ends early does not take all of it.
+    std::thread::spawn(move || drop(stdin.write_all(&input)));
+    let mut stdout = program.child.stdout.take().unwrap();
+    let reader = std::thread::spawn(move || {
+        let mut bytes = Vec::new();
+        stdout.read_to_end(&mut bytes).unwrap();
+        bytes
+    });
+    let status = program.wait();
+    Ended {
+        code: status.code(),
+        stdout: reader.join().unwrap(),
+        stderr: program.log.join("\n"),
+    }
+}
+
+/// A port on which nobody listens, and that is given to nobody else while the
+/// socket lives; a program that reuses addresses can bind it all the same.
+/// `port` 0 takes any.
+pub fn reserve(ip: IpAddr, port: u16) -> std::io::Result<(Socket, SocketAddr)> {
+    let address = SocketAddr::new(ip, port);
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
+    socket.set_reuse_address(true)?;
+    socket.bind(&address.into())?;
+    let address = socket.local_addr()?.as_socket().unwrap();
+    Ok((socket, address))
 }

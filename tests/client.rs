@@ -1,0 +1,938 @@
+//! The client: its dialogue, one-shot and pipe, against good servers and bad ones.
+#![cfg(unix)]
+
+mod common;
+
+use std::fs::File;
+use std::io::{Read, Write};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream, ToSocketAddrs};
+use std::process::{Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::channel;
+use std::thread::{sleep, spawn};
+use std::time::Duration;
+
+use common::{DEADLINE, Ended, Program, Server, finish, keyed, reserve};
+use rexpect::process::WaitStatus;
+use rexpect::session::{PtySession, spawn_command};
+use socket2::{SockRef, Socket};
+
+const LOCALHOST: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
+
+/// For what must run out; for all else the default of ten seconds holds.
+const SHORT: &str = "--timeout=300ms";
+
+const PROMPT: &str = "message to send :: ";
+
+/// What a hostile server would have a terminal do: take another title, and ring.
+const HOSTILE: &[u8] = b"\x1b]0;owned\x07\xc2\x9b31m";
+const HOSTILE_SHOWN: &str = r"\x1b]0;owned\x07\u{9b}31m";
+
+/// A server of the test's own, for one client.
+fn peer(behave: impl FnOnce(TcpStream) + Send + 'static) -> SocketAddr {
+    let listener = TcpListener::bind((LOCALHOST, 0)).unwrap();
+    let address = listener.local_addr().unwrap();
+    serve_one(listener, behave);
+    address
+}
+
+fn serve_one(listener: TcpListener, behave: impl FnOnce(TcpStream) + Send + 'static) {
+    spawn(move || {
+        let (stream, _) = listener.accept().unwrap();
+        stream.set_read_timeout(Some(DEADLINE)).unwrap();
+        stream.set_write_timeout(Some(DEADLINE)).unwrap();
+        stream.set_nodelay(true).unwrap();
+        behave(stream);
+    });
+}
+
+/// What the client sent next; nothing at its half-close, or when it is gone.
+fn receive(mut stream: &TcpStream) -> Option<Vec<u8>> {
+    let mut bytes = vec![0; 64 * 1024];
+    let n = stream.read(&mut bytes).unwrap_or(0);
+    bytes.truncate(n);
+    (n > 0).then_some(bytes)
+}
+
+/// Echoes until the client half-closes.
+fn echo(mut stream: &TcpStream) {
+    while let Some(bytes) = receive(stream) {
+        if stream.write_all(&bytes).is_err() {
+            return;
+        }
+    }
+}
+
+/// Takes exactly so many bytes and echoes them.
+fn echo_some(mut stream: &TcpStream, length: usize) {
+    let mut bytes = vec![0; length];
+    stream.read_exact(&mut bytes).unwrap();
+    stream.write_all(&bytes).unwrap();
+}
+
+fn reset(stream: TcpStream) {
+    SockRef::from(&stream)
+        .set_linger(Some(Duration::ZERO))
+        .unwrap();
+}
+
+/// Runs the client against `server` to its end.
+fn client(options: &[&str], server: SocketAddr, text: &[&str], input: impl Into<Vec<u8>>) -> Ended {
+    finish(arguments(options, &server.to_string(), text), input)
+}
+
+fn arguments(options: &[&str], server: &str, text: &[&str]) -> Vec<String> {
+    let all = [&["client"], options, &[server], text].concat();
+    all.into_iter().map(String::from).collect()
+}
+
+/// Starts the client with pipes for its standard input and output.
+fn start(options: &[&str], server: SocketAddr) -> Program {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_echopool"));
+    command.args(arguments(options, &server.to_string(), &[]));
+    Program::spawn({
+        command.stdin(Stdio::piped()).stdout(Stdio::piped());
+        command
+    })
+}
+
+#[track_caller]
+fn assert_clean(ended: &Ended, stdout: &[u8]) {
+    assert_eq!((ended.code, &*ended.stderr), (Some(0), ""));
+    assert!(ended.stdout == stdout, "another output than expected");
+}
+
+/// That it ended with code 1, one line about `server`, and `words` in it.
+#[track_caller]
+fn assert_fault(ended: &Ended, server: SocketAddr, words: &str) {
+    assert_eq!(ended.code, Some(1), "{}", ended.stderr);
+    let begin = format!("echopool: bad echo from {server}: ");
+    assert!(ended.stderr.starts_with(&begin), "{}", ended.stderr);
+    assert!(ended.stderr.contains(words), "{words}: {}", ended.stderr);
+    assert_eq!(ended.stderr.lines().count(), 1, "{}", ended.stderr);
+}
+
+mod dialogue {
+    use super::*;
+
+    /// The program on a terminal of its own.
+    pub(super) fn terminal(command: Command) -> PtySession {
+        let mut command = command;
+        command.env("TERM", "xterm").env_remove("RUST_LOG");
+        spawn_command(command, Some(DEADLINE.as_millis() as u64)).unwrap()
+    }
+
+    fn dialogue(options: &[&str], server: SocketAddr) -> PtySession {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_echopool"));
+        command.args(arguments(options, &server.to_string(), &[]));
+        let mut session = terminal(command);
+        session.exp_string(PROMPT).unwrap();
+        session
+    }
+
+    /// As the terminal's reader gives it: a character for each byte.
+    fn raw(text: &str) -> String {
+        text.bytes().map(char::from).collect()
+    }
+
+    /// Types a line and waits for its echo and the next prompt.
+    #[track_caller]
+    fn say(session: &mut PtySession, line: &str, bytes: usize, shown: &str) {
+        session.send_line(line).unwrap();
+        expect_reply(session, bytes, shown);
+        session.exp_string(PROMPT).unwrap();
+    }
+
+    #[track_caller]
+    fn expect_reply(session: &mut PtySession, bytes: usize, shown: &str) {
+        session
+            .exp_string(&format!("\n{bytes} bytes read\r\n"))
+            .unwrap();
+        assert_eq!(session.exp_string("\r\n").unwrap(), raw(shown));
+    }
+
+    /// The rest of the output and the exit code.
+    pub(super) fn end(session: &mut PtySession) -> (String, i32) {
+        let rest = session.exp_eof().unwrap();
+        match session.process().wait().unwrap() {
+            WaitStatus::Exited(_, code) => (rest, code),
+            other => panic!("ended by {other:?} after {rest:?}"),
+        }
+    }
+
+    #[test]
+    fn every_line_is_echoed_until_ctrl_d_ends_it_well() {
+        let server = Server::with_workers(1);
+        let mut session = dialogue(&[], server.echo);
+        say(&mut session, "hello", 5, "hello");
+        say(&mut session, "안녕 é", 9, "안녕 é");
+        say(&mut session, "and  spaces ", 12, "and  spaces ");
+        session.send_control('d').unwrap();
+        let (rest, code) = end(&mut session);
+        assert_eq!(code, 0, "{rest}");
+        assert!(!rest.contains("echopool:"), "{rest}");
+        let report = server.stop();
+        assert_eq!((report.connections(), report.bytes()), (1, 26));
+    }
+
+    #[test]
+    fn an_empty_line_just_prompts_again() {
+        let server = Server::with_workers(1);
+        let mut session = dialogue(&[], server.echo);
+        session.send_line("").unwrap();
+        let between = session.exp_string(PROMPT).unwrap();
+        assert!(!between.contains("bytes read"), "{between}");
+        say(&mut session, "x", 1, "x");
+        session.send_control('d').unwrap();
+        assert_eq!(end(&mut session).1, 0);
+    }
+
+    #[test]
+    fn the_up_arrow_brings_earlier_lines_back() {
+        let server = Server::with_workers(1);
+        let mut session = dialogue(&[], server.echo);
+        say(&mut session, "first", 5, "first");
+        say(&mut session, "the second", 10, "the second");
+        say(&mut session, "\x1b[A", 10, "the second");
+        say(&mut session, "\x1b[A\x1b[A", 5, "first");
+        // The line is edited, too: to its beginning, and one letter more.
+        say(&mut session, "\x1b[A\x01>", 6, ">first");
+    }
+
+    #[test]
+    fn ctrl_c_at_the_prompt_ends_it_with_130() {
+        let server = Server::with_workers(1);
+        let mut session = dialogue(&[], server.echo);
+        say(&mut session, "hello", 5, "hello");
+        session.send_control('c').unwrap();
+        let (rest, code) = end(&mut session);
+        assert_eq!(code, 130, "{rest}");
+        assert!(!rest.contains("echopool:"), "{rest}");
+    }
+
+    #[test]
+    fn a_counted_dialogue_has_a_connection_for_each_line() {
+        let server = Server::with_workers(1);
+        let mut session = dialogue(&["--counted"], server.counted);
+        say(&mut session, "test_string", 17, "11 : test_string");
+        say(&mut session, "안녕", 11, "6 : 안녕");
+        session.send_control('d').unwrap();
+        assert_eq!(end(&mut session).1, 0);
+        assert_eq!(server.stop().connections(), 2);
+    }
+
+    #[test]
+    fn a_long_line_is_shown_whole_however_the_echo_is_split() {
+        let server = peer(|mut stream| {
+            while let Some(bytes) = receive(&stream) {
+                for segment in bytes.chunks(509) {
+                    stream.write_all(segment).unwrap();
+                    sleep(Duration::from_millis(1));
+                }
+            }
+        });
+        let mut session = dialogue(&[], server);
+        let line: String = (0..5000).map(|n| format!("{n:08}")).collect();
+        // Pasted, as nobody types so much.
+        say(
+            &mut session,
+            &format!("\x1b[200~{line}\x1b[201~"),
+            40_000,
+            &line,
+        );
+        session.send_control('d').unwrap();
+        assert_eq!(end(&mut session).1, 0);
+    }
+
+    #[test]
+    fn a_server_that_goes_away_ends_it_with_1_and_a_message() {
+        for goodbye in [drop, reset] {
+            let (gone, is_gone) = channel();
+            let server = peer(move |stream| {
+                echo_some(&stream, 5);
+                goodbye(stream);
+                gone.send(()).unwrap();
+            });
+            let mut session = dialogue(&[], server);
+            say(&mut session, "hello", 5, "hello");
+            is_gone.recv().unwrap();
+            session.send_line("are you there").unwrap();
+            let (rest, code) = end(&mut session);
+            assert_eq!(code, 1, "{rest}");
+            assert!(rest.contains("\necho"), "{rest}");
+            assert!(rest.contains(&server.to_string()), "{rest}");
+        }
+    }
+
+    #[test]
+    fn a_server_that_stops_in_mid_line_is_named_with_the_bytes_before() {
+        let server = peer(|stream| {
+            echo_some(&stream, 5);
+            let _ = receive(&stream);
+        });
+        let mut session = dialogue(&[], server);
+        say(&mut session, "hello", 5, "hello");
+        session.send_line("world").unwrap();
+        let (rest, code) = end(&mut session);
+        assert_eq!(code, 1, "{rest}");
+        let message = format!("echopool: bad echo from {server}: the connection was closed");
+        assert!(
+            rest.contains(&message) && rest.contains("5 bytes"),
+            "{rest}"
+        );
+    }
+
+    #[test]
+    fn a_server_that_never_answers_is_given_up() {
+        let server = peer(|stream| while receive(&stream).is_some() {});
+        let mut session = dialogue(&[SHORT], server);
+        session.send_line("hello").unwrap();
+        let (rest, code) = end(&mut session);
+        assert_eq!(code, 1, "{rest}");
+        assert!(rest.contains("nothing moved for 300ms"), "{rest}");
+    }
+
+    #[test]
+    fn a_wrong_byte_is_named_by_its_offset_in_the_connection() {
+        let server = peer(|mut stream| {
+            echo_some(&stream, 5);
+            let mut line = receive(&stream).unwrap();
+            line[2] = b'\x1b';
+            stream.write_all(&line).unwrap();
+        });
+        let mut session = dialogue(&[], server);
+        say(&mut session, "hello", 5, "hello");
+        session.send_line("world").unwrap();
+        let (rest, code) = end(&mut session);
+        assert_eq!(code, 1, "{rest}");
+        let fault = "the byte at offset 7 was 0x72 and came back as 0x1b";
+        assert!(rest.contains(fault), "{rest}");
+    }
+
+    #[test]
+    fn a_byte_too_many_is_seen_at_the_latest_at_the_end() {
+        let server = peer(|mut stream| {
+            echo_some(&stream, 5);
+            stream.write_all(b"!").unwrap();
+            echo(&stream);
+        });
+        let mut session = dialogue(&[], server);
+        say(&mut session, "hello", 5, "hello");
+        session.send_control('d').unwrap();
+        let (rest, code) = end(&mut session);
+        assert_eq!(code, 1, "{rest}");
+        assert!(
+            rest.contains("an extra byte 0x21 came at offset 5"),
+            "{rest}"
+        );
+    }
+
+    #[test]
+    fn characters_that_would_turn_the_text_around_are_shown_escaped() {
+        let server = Server::with_workers(1);
+        let mut session = dialogue(&[], server.echo);
+        session.send_line("abc\u{202e}def").unwrap();
+        expect_reply(&mut session, 9, r"abc\u{202e}def");
+    }
+}
+
+mod one_shot {
+    use super::*;
+
+    #[test]
+    fn the_words_are_joined_by_spaces_and_echoed() {
+        let server = Server::with_workers(1);
+        for (words, line) in [
+            (&["hello"][..], &b"hello\n"[..]),
+            (
+                &["several", "words and", "안녕"],
+                "several words and 안녕\n".as_bytes(),
+            ),
+            (&["--", "-v", "--counted"], b"-v --counted\n"),
+            (&[""], b"\n"),
+        ] {
+            assert_clean(&client(&[], server.echo, words, ""), line);
+        }
+    }
+
+    #[test]
+    fn a_counted_text_is_answered_with_its_length_in_bytes() {
+        let server = Server::with_workers(1);
+        for (words, line) in [
+            (&["test_string"][..], "11 : test_string\n"),
+            (&["forum.falinux.com"], "17 : forum.falinux.com\n"),
+            (&["안녕"], "6 : 안녕\n"),
+            (&["two", "words"], "9 : two words\n"),
+            (&["two\nlines\n"], "10 : two\nlines\n\n"),
+            (&[""], "0 : \n"),
+        ] {
+            let ended = client(&["--counted"], server.counted, words, "");
+            assert_clean(&ended, line.as_bytes());
+        }
+    }
+
+    #[test]
+    fn a_counted_text_of_1024_bytes_fits_and_one_more_is_refused() {
+        let server = Server::with_workers(1);
+        let most = "x".repeat(1024);
+        let ended = client(&["--counted"], server.counted, &[&most], "");
+        assert_clean(&ended, format!("1024 : {most}\n").as_bytes());
+        let more = "x".repeat(1025);
+        for (words, input) in [(&[&*more][..], ""), (&[], &*more)] {
+            let ended = client(&["--counted"], server.counted, words, input);
+            assert_eq!(ended.code, Some(1), "{ended:?}");
+            assert!(ended.stdout.is_empty(), "{ended:?}");
+            assert!(ended.stderr.starts_with("echopool: "), "{ended:?}");
+            assert!(ended.stderr.contains("over 1024 bytes"), "{ended:?}");
+        }
+    }
+
+    #[test]
+    fn a_wrong_missing_or_extra_byte_is_an_error() {
+        let answer = |reply: &'static [u8]| {
+            peer(move |mut stream| {
+                while receive(&stream).is_some() {}
+                stream.write_all(reply).unwrap();
+            })
+        };
+        for (reply, words) in [
+            (
+                &b"heLlo"[..],
+                "the byte at offset 2 was 0x6c and came back as 0x4c",
+            ),
+            (b"hell", "the connection was closed, the byte at offset 4 "),
+            (b"", "the connection was closed, the byte at offset 0 "),
+            (b"hello?", "an extra byte 0x3f came at offset 5"),
+            (
+                HOSTILE,
+                "the byte at offset 0 was 0x68 and came back as 0x1b",
+            ),
+        ] {
+            let server = answer(reply);
+            let ended = client(&[], server, &["hello"], "");
+            assert_fault(&ended, server, words);
+            assert!(!ended.stderr.contains('\x1b'), "{ended:?}");
+        }
+        let server = answer(b"4 : hello\0");
+        let ended = client(&["--counted"], server, &["hello"], "");
+        assert_fault(
+            &ended,
+            server,
+            "the byte at offset 0 was 0x35 and came back as 0x34",
+        );
+    }
+
+    #[test]
+    fn control_characters_are_shown_escaped_on_a_terminal_and_raw_elsewhere() {
+        let server = Server::with_workers(1);
+        let text = std::str::from_utf8(HOSTILE).unwrap();
+        for (options, server, before) in [
+            (&[][..], server.echo, ""),
+            (&["--counted"], server.counted, "15 : "),
+        ] {
+            let mut command = Command::new(env!("CARGO_BIN_EXE_echopool"));
+            command.args(arguments(options, &server.to_string(), &[text]));
+            let mut session = dialogue::terminal(command);
+            let shown = format!("{before}{HOSTILE_SHOWN}\r\n");
+            assert_eq!(dialogue::end(&mut session), (shown, 0));
+            let line = [before.as_bytes(), HOSTILE, b"\n"].concat();
+            assert_clean(&client(options, server, &[text], ""), &line);
+        }
+    }
+}
+
+mod pipe {
+    use super::*;
+
+    #[test]
+    fn every_byte_goes_through_unchanged() {
+        let server = Server::with_workers(1);
+        let all_values: Vec<u8> = (0..=255).collect();
+        for input in [
+            Vec::new(),
+            b"x".to_vec(),
+            b"no newline at the end\0\r\n\x1b".to_vec(),
+            all_values,
+            keyed(1, 0, 5_000_001),
+        ] {
+            assert_clean(&client(&[], server.echo, &[], &*input), &input);
+        }
+    }
+
+    #[test]
+    fn a_counted_text_may_come_through_it() {
+        let server = Server::with_workers(1);
+        for (input, line) in [("test_string", "11 : test_string\n"), ("a\n", "2 : a\n\n")] {
+            let ended = client(&["--counted"], server.counted, &[], input);
+            assert_clean(&ended, line.as_bytes());
+        }
+    }
+
+    #[test]
+    fn a_stream_beyond_memory_waits_for_its_reader_and_goes_through() {
+        const TOTAL: usize = 256 << 20;
+        // Of odd length, so that its repetitions never lie alike in the client's blocks.
+        let block = Arc::new(keyed(2, 0, (1 << 20) + 7));
+        let server = Server::with_workers(1);
+        let mut program = start(&[], server.echo);
+        let written = Arc::new(AtomicUsize::new(0));
+        let writer = spawn({
+            let mut stdin = program.child.stdin.take().unwrap();
+            let (block, written) = (Arc::clone(&block), Arc::clone(&written));
+            move || {
+                for part in (0..).step_by(block.len()).take_while(|at| *at < TOTAL) {
+                    let length = block.len().min(TOTAL - part);
+                    stdin.write_all(&block[..length]).unwrap();
+                    written.fetch_add(length, Ordering::SeqCst);
+                }
+                stdin
+            }
+        });
+        wait_for_standstill(&written);
+        let before = written.load(Ordering::SeqCst);
+        assert!(before < TOTAL / 2, "{before} bytes went without a reader");
+        let mut stdout = program.child.stdout.take().unwrap();
+        let mut came = vec![0; block.len()];
+        for at in (0..TOTAL).step_by(block.len()) {
+            let length = block.len().min(TOTAL - at);
+            stdout.read_exact(&mut came[..length]).unwrap();
+            assert!(came[..length] == block[..length], "a wrong byte past {at}");
+        }
+        if cfg!(target_os = "linux") {
+            let peak = peak_memory(program.child.id());
+            assert!(peak < 64 << 20, "{peak} bytes of memory at the most");
+        }
+        drop(writer.join().unwrap());
+        assert_eq!(stdout.read(&mut came).unwrap(), 0);
+        assert_eq!(program.wait().code(), Some(0), "{:?}", program.log);
+    }
+
+    /// Until nothing more was counted for a while; that it is over is only likely.
+    fn wait_for_standstill(count: &AtomicUsize) {
+        loop {
+            let before = count.load(Ordering::SeqCst);
+            sleep(Duration::from_millis(300));
+            if before > 0 && count.load(Ordering::SeqCst) == before {
+                return;
+            }
+        }
+    }
+
+    /// The most memory that a process has had so far, in bytes.
+    fn peak_memory(process: u32) -> usize {
+        let status = std::fs::read_to_string(format!("/proc/{process}/status")).unwrap();
+        let line = status.lines().find(|line| line.starts_with("VmHWM:"));
+        let kibibytes = line.and_then(|line| line.split_whitespace().nth(1));
+        kibibytes.unwrap().parse::<usize>().unwrap() * 1024
+    }
+
+    #[test]
+    fn the_end_of_the_input_half_closes_and_what_comes_late_is_awaited() {
+        let server = peer(|mut stream| {
+            let mut all = Vec::new();
+            stream.read_to_end(&mut all).unwrap();
+            stream.write_all(&all).unwrap();
+        });
+        let input = keyed(3, 0, 300_000);
+        assert_clean(&client(&[], server, &[], &*input), &input);
+    }
+
+    #[test]
+    fn an_input_that_pauses_beyond_the_time_out_is_no_error() {
+        let server = Server::with_workers(1);
+        let mut program = start(&[SHORT], server.echo);
+        let mut stdin = program.child.stdin.take().unwrap();
+        let mut stdout = program.child.stdout.take().unwrap();
+        for byte in [b"a", b"b"] {
+            sleep(Duration::from_millis(900));
+            stdin.write_all(byte).unwrap();
+            let mut came = [0];
+            stdout.read_exact(&mut came).unwrap();
+            assert_eq!(&came, byte);
+        }
+        drop(stdin);
+        assert_eq!(program.wait().code(), Some(0), "{:?}", program.log);
+    }
+
+    #[test]
+    fn a_closed_output_ends_it_quietly() {
+        let server = Server::with_workers(1);
+        for length in [1, 4 << 20] {
+            let mut program = start(&[], server.echo);
+            drop(program.child.stdout.take());
+            let mut stdin = program.child.stdin.take().unwrap();
+            // Stays open: the end of the input is not what ends it.
+            let writer = spawn(move || {
+                let _ = stdin.write_all(&keyed(4, 0, length));
+                stdin
+            });
+            assert_eq!(program.wait().code(), Some(0), "{:?}", program.log);
+            assert!(program.log.is_empty(), "{:?}", program.log);
+            drop(writer.join().unwrap());
+        }
+    }
+
+    #[test]
+    fn an_output_closed_in_the_middle_ends_it_quietly() {
+        let server = Server::with_workers(1);
+        let mut program = start(&[], server.echo);
+        let mut stdin = program.child.stdin.take().unwrap();
+        let writer = spawn(move || stdin.write_all(&keyed(5, 0, 32 << 20)));
+        let mut stdout = program.child.stdout.take().unwrap();
+        stdout.read_exact(&mut [0; 100_000]).unwrap();
+        drop(stdout);
+        assert_eq!(program.wait().code(), Some(0), "{:?}", program.log);
+        assert!(program.log.is_empty(), "{:?}", program.log);
+        assert!(writer.join().unwrap().is_err());
+    }
+
+    #[test]
+    fn an_input_that_cannot_be_read_is_the_error() {
+        let server = Server::with_workers(1);
+        for _ in 0..10 {
+            let mut command = Command::new(env!("CARGO_BIN_EXE_echopool"));
+            command.args(arguments(&[], &server.echo.to_string(), &[]));
+            command.stdin(File::open("/").unwrap());
+            let mut program = Program::spawn(command);
+            assert_eq!(program.wait().code(), Some(1));
+            let message = "echopool: could not read standard input: is a directory";
+            assert_eq!(program.log, [message]);
+        }
+    }
+
+    /// What a terminal sees when `input` goes through to `server`.
+    fn shown(server: SocketAddr, input: &[u8]) -> (String, i32) {
+        let (reader, mut writer) = std::io::pipe().unwrap();
+        let mut command = Command::new(env!("CARGO_BIN_EXE_echopool"));
+        command.args(arguments(&[], &server.to_string(), &[]));
+        command.stdin(reader);
+        let mut session = dialogue::terminal(command);
+        writer.write_all(input).unwrap();
+        drop(writer);
+        dialogue::end(&mut session)
+    }
+
+    #[test]
+    fn control_characters_are_shown_escaped_on_a_terminal() {
+        let server = Server::with_workers(1);
+        let input = [HOSTILE, b"\n\xff\t\xec"].concat();
+        let escaped = format!("{HOSTILE_SHOWN}\r\n\\xff\t\\xec");
+        assert_eq!(shown(server.echo, &input), (escaped, 0));
+        let hostile = peer(|mut stream| {
+            while receive(&stream).is_some() {}
+            stream.write_all(HOSTILE).unwrap();
+        });
+        let (output, code) = shown(hostile, b"hello\n");
+        assert_eq!(code, 1, "{output}");
+        assert!(
+            output.contains("offset 0 was 0x68 and came back as 0x1b"),
+            "{output}"
+        );
+        assert!(!output.contains(['\x1b', '\x07', '\u{9b}']), "{output:?}");
+    }
+}
+
+mod faults {
+    use super::*;
+
+    const LENGTH: usize = 200_000;
+
+    /// Echoes, but does something to the byte at offset `at`.
+    fn faulty_echo(at: usize, fault: fn(&mut Vec<u8>, usize)) -> SocketAddr {
+        peer(move |mut stream| {
+            let mut offset = 0;
+            while let Some(mut bytes) = receive(&stream) {
+                let next = offset + bytes.len();
+                if (offset..next).contains(&at) {
+                    fault(&mut bytes, at - offset);
+                }
+                offset = next;
+                if stream.write_all(&bytes).is_err() {
+                    return;
+                }
+            }
+        })
+    }
+
+    /// Tries the fault at the beginning, past some blocks and at the end.
+    fn assert_found(fault: fn(&mut Vec<u8>, usize)) {
+        let sent = keyed(6, 0, LENGTH);
+        for at in [0, 1, 65_536, 150_001, LENGTH - 1] {
+            let mut came = sent.clone();
+            fault(&mut came, at);
+            let differs = sent.iter().zip(&came).position(|(sent, came)| sent != came);
+            let words = match differs {
+                Some(offset) => format!(
+                    "the byte at offset {offset} was {:#04x} and came back as {:#04x}",
+                    sent[offset], came[offset]
+                ),
+                None if came.len() < LENGTH => {
+                    format!(
+                        "the connection was closed, the byte at offset {} ",
+                        LENGTH - 1
+                    )
+                }
+                None => format!(
+                    "an extra byte {:#04x} came at offset {LENGTH}",
+                    came[LENGTH]
+                ),
+            };
+            let server = faulty_echo(at, fault);
+            assert_fault(&client(&[], server, &[], &*sent), server, &words);
+        }
+    }
+
+    #[test]
+    fn a_flipped_bit_is_found() {
+        assert_found(|bytes, at| bytes[at] ^= 0x10);
+    }
+
+    #[test]
+    fn a_dropped_byte_is_found() {
+        assert_found(|bytes, at| drop(bytes.remove(at)));
+    }
+
+    #[test]
+    fn a_doubled_byte_is_found() {
+        assert_found(|bytes, at| bytes.insert(at, bytes[at]));
+    }
+
+    #[test]
+    fn bytes_in_another_order_are_found() {
+        let sent = keyed(6, 0, LENGTH);
+        let server = peer(|mut stream| {
+            let mut all = Vec::new();
+            stream.read_to_end(&mut all).unwrap();
+            all[100_000..100_016].rotate_left(8);
+            // The client may have seen enough before the end.
+            let _ = stream.write_all(&all);
+        });
+        assert_ne!(sent[100_000], sent[100_008]);
+        let ended = client(&[], server, &[], &*sent);
+        assert_fault(&ended, server, "the byte at offset 100000 was ");
+    }
+
+    #[test]
+    fn a_byte_after_the_end_is_found() {
+        for (input, words) in [
+            (&b""[..], "an extra byte 0x21 came at offset 0"),
+            (b"hello", "an extra byte 0x21 came at offset 5"),
+        ] {
+            let server = peer(|mut stream| {
+                echo(&stream);
+                stream.write_all(b"!").unwrap();
+            });
+            assert_fault(&client(&[], server, &[], input), server, words);
+        }
+    }
+
+    #[test]
+    fn bytes_that_nobody_sent_are_found_while_the_input_is_open() {
+        let server = peer(|mut stream| {
+            stream.write_all(b"220 welcome\r\n").unwrap();
+            echo(&stream);
+        });
+        let mut program = start(&[], server);
+        let stdin = program.child.stdin.take();
+        assert_eq!(program.wait().code(), Some(1));
+        assert!(
+            program.logged("an extra byte 0x32 came at offset 0"),
+            "{:?}",
+            program.log
+        );
+        drop(stdin);
+    }
+
+    /// Lets 1,000 bytes through, then does `leave`, while the input stays open.
+    fn cut_after_1000(leave: fn(TcpStream)) -> (SocketAddr, Ended) {
+        let (seen, is_seen) = channel();
+        let server = peer(move |stream| {
+            echo_some(&stream, 1000);
+            is_seen.recv().unwrap();
+            leave(stream);
+        });
+        let mut program = start(&[], server);
+        let mut stdin = program.child.stdin.take().unwrap();
+        let mut stdout = program.child.stdout.take().unwrap();
+        stdin.write_all(&keyed(7, 0, 2000)).unwrap();
+        stdout.read_exact(&mut [0; 1000]).unwrap();
+        seen.send(()).unwrap();
+        let code = program.wait().code();
+        let stderr = program.log.join("\n");
+        let stdout = Vec::new();
+        let ended = Ended {
+            code,
+            stdout,
+            stderr,
+        };
+        (server, ended)
+    }
+
+    #[test]
+    fn a_connection_closed_early_is_named_with_the_first_missing_byte() {
+        let (server, ended) = cut_after_1000(|stream| {
+            stream.shutdown(std::net::Shutdown::Write).unwrap();
+            while receive(&stream).is_some() {}
+        });
+        let words = "the connection was closed, the byte at offset 1000 and 999 more";
+        assert_fault(&ended, server, words);
+    }
+
+    #[test]
+    fn a_reset_connection_is_named_with_the_first_missing_byte() {
+        let (server, ended) = cut_after_1000(reset);
+        let words = "connection reset by peer, the byte at offset 1000 and 999 more";
+        assert_fault(&ended, server, words);
+    }
+
+    #[test]
+    fn a_server_that_closes_while_more_is_to_come_is_an_error() {
+        let server = peer(|stream| echo_some(&stream, 5));
+        let mut program = start(&[], server);
+        let mut stdin = program.child.stdin.take().unwrap();
+        stdin.write_all(b"hello").unwrap();
+        assert_eq!(program.wait().code(), Some(1));
+        assert!(program.logged("closed after 5 bytes"), "{:?}", program.log);
+    }
+
+    #[test]
+    fn a_server_that_never_answers_is_given_up_after_the_time_out() {
+        for length in [1, 32 << 20] {
+            let (done, is_done) = channel::<()>();
+            // It does not read either.
+            let server = peer(move |_stream| drop(is_done.recv()));
+            let ended = client(&[SHORT], server, &[], keyed(8, 0, length));
+            assert_fault(
+                &ended,
+                server,
+                "nothing moved for 300ms, the byte at offset 0 ",
+            );
+            drop(done);
+        }
+    }
+
+    #[test]
+    fn a_server_that_keeps_some_is_given_up_at_that_byte() {
+        let server = peer(|stream| {
+            echo_some(&stream, 700);
+            while receive(&stream).is_some() {}
+            sleep(DEADLINE);
+        });
+        let ended = client(&[SHORT], server, &[], keyed(9, 0, 1000));
+        let words = "nothing moved for 300ms, the byte at offset 700 and 299 more";
+        assert_fault(&ended, server, words);
+    }
+
+    #[test]
+    fn a_server_that_has_echoed_all_need_not_close() {
+        let input = keyed(10, 0, 100_000);
+        for text in [&[][..], &["hello"]] {
+            let (done, is_done) = channel::<()>();
+            let server = peer(move |stream| {
+                echo(&stream);
+                drop(is_done.recv());
+            });
+            match text {
+                [] => assert_clean(&client(&[], server, text, &*input), &input),
+                _ => assert_clean(&client(&[], server, text, ""), b"hello\n"),
+            }
+            drop(done);
+        }
+    }
+}
+
+mod errors {
+    use super::*;
+
+    #[test]
+    fn a_refused_connection_names_the_address_and_the_cause() {
+        let v6 = IpAddr::V6(Ipv6Addr::LOCALHOST);
+        for ip in [LOCALHOST, v6] {
+            let Ok((_reserved, nobody)) = reserve(ip, 0) else {
+                assert_eq!(ip, v6, "no port to be had");
+                continue;
+            };
+            let message = format!("echopool: could not connect to {nobody}: connection refused");
+            for text in [&["hello"][..], &[]] {
+                let ended = client(&[], nobody, text, "hello");
+                assert_eq!((ended.code, ended.stderr), (Some(1), message.clone()));
+                assert!(ended.stdout.is_empty());
+            }
+        }
+    }
+
+    #[test]
+    fn a_dialogue_that_cannot_connect_ends_before_its_first_prompt() {
+        let (_reserved, nobody) = reserve(LOCALHOST, 0).unwrap();
+        let mut command = Command::new(env!("CARGO_BIN_EXE_echopool"));
+        command.args(arguments(&[], &nobody.to_string(), &[]));
+        let message = format!("echopool: could not connect to {nobody}: connection refused\r\n");
+        assert_eq!(
+            dialogue::end(&mut dialogue::terminal(command)),
+            (message, 1)
+        );
+    }
+
+    #[test]
+    fn a_connection_that_is_not_taken_is_given_up_after_the_time_out() {
+        let (socket, address) = reserve(LOCALHOST, 0).unwrap();
+        socket.listen(0).unwrap();
+        // What the queue holds; what comes after is not answered at all.
+        let brief = Duration::from_millis(300);
+        let queued = || TcpStream::connect_timeout(&address, brief).ok();
+        let _queued: Vec<_> = std::iter::from_fn(queued).collect();
+        let ended = client(&[SHORT], address, &["hello"], "");
+        assert_eq!(ended.code, Some(1), "{ended:?}");
+        let begin = format!("echopool: could not connect to {address}: ");
+        assert!(ended.stderr.starts_with(&begin), "{ended:?}");
+        assert!(ended.stderr.contains("timed out"), "{ended:?}");
+    }
+
+    #[test]
+    fn an_unknown_host_is_named_with_the_cause() {
+        // A part of a name has 63 letters at most, so no server need be asked.
+        let host = "h".repeat(64);
+        let ended = finish(["client", &format!("{host}:7"), "hello"], "");
+        assert_eq!(ended.code, Some(1), "{ended:?}");
+        let begin = format!("echopool: could not resolve {host}: ");
+        let cause = ended
+            .stderr
+            .strip_prefix(&begin)
+            .unwrap_or_else(|| panic!("{ended:?}"));
+        assert!(cause.starts_with(char::is_lowercase), "{cause}");
+        assert!(!cause.contains("os error"), "{cause}");
+    }
+
+    /// A port that nobody listens on at any of the addresses of `localhost`.
+    fn port_at_every_address() -> Vec<(Socket, SocketAddr)> {
+        let mut ips: Vec<_> = ("localhost", 0).to_socket_addrs().unwrap().collect();
+        ips.dedup();
+        loop {
+            let (first, address) = reserve(ips[0].ip(), 0).unwrap();
+            let others = ips[1..].iter().map(|at| reserve(at.ip(), address.port()));
+            if let Ok(others) = others.collect::<Result<Vec<_>, _>>() {
+                return std::iter::once((first, address)).chain(others).collect();
+            }
+        }
+    }
+
+    #[test]
+    fn every_address_of_a_name_is_tried_and_named() {
+        let reserved = port_at_every_address();
+        let name = format!("localhost:{}", reserved[0].1.port());
+        let ended = finish(["client", &name, "hello"], "");
+        assert_eq!(ended.code, Some(1), "{ended:?}");
+        for (_, address) in &reserved {
+            let attempt = format!(" to {address}: connection refused");
+            assert!(ended.stderr.contains(&attempt), "{ended:?}");
+        }
+        for (socket, address) in reserved {
+            socket.listen(1).unwrap();
+            serve_one(socket.into(), |stream| echo(&stream));
+            let ended = finish(["client", &name, "hello"], "");
+            assert_eq!(ended.code, Some(0), "only at {address}: {ended:?}");
+            assert_clean(&ended, b"hello\n");
+        }
+    }
+}
