@@ -1,0 +1,436 @@
+//! The command line: what is refused, what help tells, and what each address means.
+#![cfg(unix)]
+
+mod common;
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
+use std::process::{Command, Stdio};
+
+use common::{Program, connect, finish, keyed, reserve, round_trip, wait_until};
+use rustix::process::Signal;
+
+const LOCALHOST: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
+
+/// Texts that are no address, whatever they are for.
+const BAD_ADDRESSES: [&str; 22] = [
+    "",
+    ":",
+    "70000",
+    "65536",
+    ":65536",
+    "127.0.0.1:",
+    "127.0.0.1:http",
+    "127.0.0.1:65536",
+    "127.0.0.1:-1",
+    "127.0.0.1:+80",
+    "127.0.0.1: 80",
+    "[::1",
+    "[::1]80",
+    "[::1]:",
+    "[::1]:99999",
+    "[]:80",
+    "[127.0.0.1]:80",
+    "::1]:80",
+    "a:b:c",
+    "two words",
+    "echo://localhost",
+    "localhost/echo",
+];
+
+fn has_ipv6() -> bool {
+    TcpListener::bind((Ipv6Addr::LOCALHOST, 0)).is_ok()
+}
+
+/// That the program refused `arguments` as wrong usage and said every one of `words`.
+#[track_caller]
+fn assert_usage_error(arguments: &[&str], words: &[&str]) {
+    let ended = finish(arguments, "");
+    assert_eq!(ended.code, Some(2), "{arguments:?}: {ended:?}");
+    assert!(ended.stdout.is_empty(), "{arguments:?}: {ended:?}");
+    for word in words {
+        assert!(ended.stderr.contains(word), "no {word}: {ended:?}");
+    }
+}
+
+mod usage {
+    use super::*;
+
+    #[test]
+    fn a_bad_address_is_named() {
+        for bad in BAD_ADDRESSES {
+            let quoted = format!("'{bad}'");
+            let words = [&*quoted, "ADDR"];
+            assert_usage_error(&["client", bad], &words);
+            assert_usage_error(&["client", bad, "a text"], &words);
+            assert_usage_error(&["client", "--counted", bad], &words);
+            assert_usage_error(&["serve", &format!("--echo={bad}")], &[&*quoted, "--echo"]);
+            assert_usage_error(
+                &["serve", &format!("--counted={bad}")],
+                &[&*quoted, "--counted"],
+            );
+        }
+    }
+
+    #[test]
+    fn one_bad_address_among_good_ones_is_named() {
+        let arguments = [
+            "serve",
+            "--echo=127.0.0.1:0",
+            "--counted=:0",
+            "--echo",
+            "host:x",
+        ];
+        assert_usage_error(&arguments, &["'host:x'", "--echo"]);
+    }
+
+    #[test]
+    fn a_bad_number_or_duration_is_named() {
+        for (option, bad) in [
+            ("--workers", "0"),
+            ("--workers", "-1"),
+            ("--workers", "many"),
+            ("--workers", "1.5"),
+            ("--workers", ""),
+            ("--workers", "99999999999999999999"),
+            ("--backlog", "0"),
+            ("--backlog", "-1"),
+            ("--backlog", "4294967296"),
+            ("--max-connections", "0"),
+            ("--max-connections", "all"),
+            ("--grace", "nonsense"),
+            ("--grace", "5"),
+            ("--grace", "-1s"),
+            ("--grace", ""),
+        ] {
+            let quoted = format!("'{bad}'");
+            let argument = format!("{option}={bad}");
+            assert_usage_error(&["serve", "--echo=:0", &argument], &[&quoted, option]);
+        }
+        for bad in ["0s", "0ms", "nonsense", "10", "-1s", ""] {
+            let argument = format!("--timeout={bad}");
+            let words = [&*format!("'{bad}'"), "--timeout"];
+            assert_usage_error(&["client", &argument, "127.0.0.1:1"], &words);
+        }
+    }
+
+    #[test]
+    fn what_is_missing_unknown_or_contradictory_is_named() {
+        assert_usage_error(&[], &["Usage: echopool", "serve", "client"]);
+        assert_usage_error(&["client"], &["<ADDR>"]);
+        assert_usage_error(&["dance"], &["'dance'"]);
+        assert_usage_error(&["serve", "--dance"], &["'--dance'"]);
+        assert_usage_error(&["client", "--dance", "127.0.0.1:1"], &["'--dance'"]);
+        assert_usage_error(&["serve", "127.0.0.1:0"], &["'127.0.0.1:0'"]);
+        assert_usage_error(&["serve", "--workers"], &["--workers"]);
+        assert_usage_error(&["serve", "-v", "-q"], &["--verbose", "--quiet"]);
+        assert_usage_error(&["serve", "-qvv"], &["--verbose", "--quiet"]);
+    }
+}
+
+mod help {
+    use super::*;
+
+    /// What the program says of itself, on one line.
+    fn ask(arguments: &[&str]) -> String {
+        let ended = finish(arguments, "");
+        assert_eq!((ended.code, &*ended.stderr), (Some(0), ""));
+        let text = String::from_utf8(ended.stdout).unwrap();
+        text.split_whitespace().collect::<Vec<_>>().join(" ")
+    }
+
+    #[track_caller]
+    fn assert_tells(arguments: &[&str], words: &[&str]) {
+        let text = ask(arguments);
+        for word in words {
+            assert!(text.contains(word), "{arguments:?}: no {word} in: {text}");
+        }
+    }
+
+    const ADDRESS: &str = "ADDR is HOST:PORT, [V6]:PORT, :PORT, PORT or HOST";
+
+    #[test]
+    fn the_version_is_the_packages() {
+        let version = concat!("echopool ", env!("CARGO_PKG_VERSION"));
+        assert_eq!(ask(&["--version"]), version);
+        assert_eq!(ask(&["-V"]), version);
+    }
+
+    #[test]
+    fn the_programs_help_names_both_commands() {
+        for option in ["--help", "-h", "help"] {
+            assert_tells(&[option], &["echopool <COMMAND>", " serve ", " client "]);
+        }
+    }
+
+    #[test]
+    fn the_servers_help_names_every_option_and_default() {
+        for option in ["--help", "-h"] {
+            let words = [
+                "--echo [<ADDR>]",
+                "[default port: 20162]",
+                "--counted [<ADDR>]",
+                "[default port: 4000]",
+                "--workers <N>",
+                "[default: one a CPU]",
+                "--backlog <N>",
+                "[default: 4096]",
+                "--max-connections <N>",
+                "[default: what the limit on open files allows]",
+                "--grace <DURATION>",
+                "[default: 5s]",
+                "-v, --verbose",
+                "-q, --quiet",
+            ];
+            assert_tells(&["serve", option], &words);
+        }
+        let words = [
+            ADDRESS,
+            "RUST_LOG",
+            "Exit codes: 0 ",
+            ", 1 ",
+            ", 2 ",
+            ", 3 ",
+            ", 130 ",
+        ];
+        assert_tells(&["serve", "--help"], &words);
+    }
+
+    #[test]
+    fn the_clients_help_names_every_option_and_default() {
+        for option in ["--help", "-h"] {
+            let words = [
+                "<ADDR> [TEXT]...",
+                "--counted",
+                "--timeout <DURATION>",
+                "[default: 10s]",
+            ];
+            assert_tells(&["client", option], &words);
+        }
+        let words = [
+            ADDRESS,
+            "20162, or 4000 with --counted",
+            "Exit codes: 0 ",
+            ", 1 ",
+            ", 2 ",
+        ];
+        assert_tells(&["client", "--help"], &words);
+    }
+}
+
+mod addresses {
+    use super::*;
+
+    /// `address` as a client of this machine reaches it.
+    fn reachable(address: SocketAddr) -> Vec<SocketAddr> {
+        let port = address.port();
+        let v4 = SocketAddr::new(LOCALHOST, port);
+        let v6 = SocketAddr::new(Ipv6Addr::LOCALHOST.into(), port);
+        match address.ip() {
+            ip if !ip.is_unspecified() => vec![address],
+            IpAddr::V4(_) => vec![v4],
+            IpAddr::V6(_) => vec![v4, v6],
+        }
+    }
+
+    #[test]
+    fn every_form_with_port_0_listens_for_both_protocols() {
+        let forms = ["127.0.0.1:0", ":0", "0", "localhost:0", "[::1]:0", "[::]:0"];
+        for form in forms {
+            if form.starts_with('[') && !has_ipv6() {
+                continue;
+            }
+            let mut program = Program::start(["serve", "--echo", form, "--counted", form]);
+            let echo = program.wait_for_listener("echo");
+            let counted = program.wait_for_listener("counted");
+            assert!(echo.port() != 0 && counted.port() != 0, "{form}");
+            let all_interfaces = matches!(form, ":0" | "0");
+            assert_eq!(
+                echo.ip().is_unspecified(),
+                all_interfaces || form == "[::]:0"
+            );
+            assert_eq!(
+                echo.is_ipv6() && all_interfaces,
+                has_ipv6() && all_interfaces
+            );
+            // A host that is an IPv6 address means IPv6 alone.
+            let only_v6 = form == "[::]:0";
+            for address in reachable(echo).into_iter().skip(usize::from(only_v6)) {
+                round_trip(&mut connect(address), b"hello");
+            }
+            for address in reachable(counted).into_iter().skip(usize::from(only_v6)) {
+                let ended = finish(["client", "--counted", &address.to_string(), "hello"], "");
+                assert_eq!(ended.stdout, b"5 : hello\n", "{ended:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn every_form_with_a_port_reaches_the_server() {
+        let mut program = Program::start(["serve", "--echo", ":0"]);
+        let port = program.wait_for_listener("echo").port();
+        let mut forms = vec![
+            format!("127.0.0.1:{port}"),
+            format!("localhost:{port}"),
+            format!(":{port}"),
+            port.to_string(),
+        ];
+        if has_ipv6() {
+            forms.push(format!("[::1]:{port}"));
+        }
+        for form in forms {
+            let ended = finish(["client", &form, "hello"], "");
+            assert_eq!(
+                (ended.code, &*ended.stdout),
+                (Some(0), &b"hello\n"[..]),
+                "{form}"
+            );
+        }
+    }
+
+    #[test]
+    fn one_pool_serves_several_listeners_of_each_protocol() {
+        let echo = ["--echo", "127.0.0.1:0", "--echo", "127.0.0.1:0"];
+        let counted = ["--counted", "127.0.0.1:0", "--counted", "127.0.0.1:0"];
+        let serve = ["serve", "--workers", "1"];
+        let mut program = Program::start([&serve[..], &echo, &counted].concat());
+        let echo = [(); 2].map(|()| program.wait_for_listener("echo"));
+        let counted = [(); 2].map(|()| program.wait_for_listener("counted"));
+        // All stay connected, and the one worker serves them all.
+        let mut clients = echo.map(connect);
+        for (key, client) in clients.iter_mut().enumerate() {
+            round_trip(client, &keyed(key as u64, 0, 1000));
+        }
+        for address in counted {
+            let ended = finish(["client", "--counted", &address.to_string(), "hello"], "");
+            assert_eq!(ended.stdout, b"5 : hello\n", "{ended:?}");
+        }
+        program.signal(Signal::TERM);
+        assert_eq!(program.wait().code(), Some(0), "{:?}", program.log);
+        assert!(
+            program.logged("4 connections, 2010 bytes"),
+            "{:?}",
+            program.log
+        );
+    }
+
+    /// The first thing that a server says: it waits on the address, or can't have it.
+    fn first_words(arguments: &[&str], address: &str) -> String {
+        let mut program = Program::start([&["serve"], arguments].concat());
+        program.wait_for(address)
+    }
+
+    #[test]
+    fn a_server_without_a_port_takes_the_protocols_own() {
+        let all = if has_ipv6() { "[::]" } else { "0.0.0.0" };
+        let mut cases = vec![
+            (&[][..], "echo", all, 20162),
+            (&["--echo"], "echo", all, 20162),
+            (&["--echo", "127.0.0.1"], "echo", "127.0.0.1", 20162),
+            (&["--counted"], "counted", all, 4000),
+            (&["--counted", "127.0.0.1"], "counted", "127.0.0.1", 4000),
+        ];
+        if has_ipv6() {
+            cases.push((&["--counted", "::1"], "counted", "[::1]", 4000));
+        }
+        for (arguments, protocol, host, port) in cases {
+            let address = format!("{host}:{port}");
+            let said = first_words(arguments, &address);
+            let waiting = format!("waiting for clients on {protocol}://{address}");
+            // Someone else on this machine may have the port.
+            let taken = format!("could not listen on {address}: address already in use");
+            assert!(said.ends_with(&waiting) || said.ends_with(&taken), "{said}");
+        }
+    }
+
+    #[test]
+    fn the_same_port_twice_is_told_by_name() {
+        // Whoever has them, one of the two can't be had.
+        for (option, port) in [("--echo", 20162), ("--counted", 4000)] {
+            let ended = finish(["serve", option, option], "");
+            assert_eq!(ended.code, Some(1), "{ended:?}");
+            let words = format!(":{port}: address already in use");
+            assert!(
+                ended.stderr.starts_with("echopool: could not listen on "),
+                "{ended:?}"
+            );
+            assert!(ended.stderr.ends_with(&words), "{ended:?}");
+        }
+    }
+
+    #[test]
+    fn a_client_without_a_port_takes_the_protocols_own() {
+        // Nobody listens here unless on all interfaces.
+        let host = "127.77.1.2";
+        for (options, port, answer) in [
+            (&["client"][..], 20162, &b"hello\n"[..]),
+            (&["client", "--counted"], 4000, b"5 : hello\n"),
+        ] {
+            let ended = finish([options, &[host, "hello"]].concat(), "");
+            let named = ended.stderr.contains(&format!(" {host}:{port}: "));
+            assert!(named || ended.stdout == answer, "{ended:?}");
+        }
+    }
+
+    #[test]
+    fn an_address_that_cannot_be_had_is_an_error_with_its_cause() {
+        let holder = TcpListener::bind((LOCALHOST, 0)).unwrap();
+        let taken = holder.local_addr().unwrap();
+        let ended = finish(["serve", "--echo", &taken.to_string()], "");
+        let message = format!("echopool: could not listen on {taken}: address already in use");
+        assert_eq!((ended.code, ended.stderr), (Some(1), message));
+    }
+}
+
+mod logging {
+    use super::*;
+
+    /// Serves one client and stops. Returns all that was logged.
+    fn log_of(options: &[&str], rust_log: Option<&str>) -> Vec<String> {
+        let (_reserved, address) = reserve(LOCALHOST, 0).unwrap();
+        let mut command = Command::new(env!("CARGO_BIN_EXE_echopool"));
+        command.args([&["serve", "--echo", &*address.to_string()], options].concat());
+        command.stdin(Stdio::null()).env_remove("RUST_LOG");
+        if let Some(filters) = rust_log {
+            command.env("RUST_LOG", filters);
+        }
+        let mut program = Program::spawn(command);
+        // A quiet server does not tell when it is ready.
+        wait_until("the server to listen", || {
+            std::net::TcpStream::connect(address).is_ok()
+        });
+        let mut client = connect(address);
+        round_trip(&mut client, b"\x1b]0;owned\x07");
+        drop(client);
+        program.signal(Signal::TERM);
+        assert_eq!(program.wait().code(), Some(0), "{:?}", program.log);
+        program.log.clone()
+    }
+
+    fn has(log: &[String], words: &str) -> bool {
+        log.iter().any(|line| line.contains(words))
+    }
+
+    #[test]
+    fn each_level_shows_what_it_says() {
+        let log = log_of(&[], None);
+        assert!(
+            has(&log, "waiting for clients on echo://127.0.0.1:"),
+            "{log:?}"
+        );
+        assert!(!has(&log, "DEBUG") && !has(&log, "TRACE"), "{log:?}");
+        assert_eq!(log_of(&["-q"], None), [""; 0]);
+        let log = log_of(&["-v"], None);
+        assert!(has(&log, "DEBUG") && !has(&log, "TRACE"), "{log:?}");
+        let log = log_of(&["-vv"], None);
+        assert!(has(&log, "TRACE"), "{log:?}");
+        // What a client sends is never shown raw.
+        assert!(!has(&log, "\x1b") && !has(&log, "\x07"), "{log:?}");
+    }
+
+    #[test]
+    fn rust_log_wins_over_the_options() {
+        assert_eq!(log_of(&["-v"], Some("error")), [""; 0]);
+        let log = log_of(&["-q"], Some("info"));
+        assert!(has(&log, "waiting for clients on echo://"), "{log:?}");
+    }
+}
