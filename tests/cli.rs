@@ -3,7 +3,7 @@
 
 mod common;
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream};
 use std::process::{Command, Stdio};
 
 use common::{Program, connect, finish, keyed, reserve, round_trip, wait_until};
@@ -295,7 +295,7 @@ mod addresses {
         let mut program = Program::start([&serve[..], &echo, &counted].concat());
         let echo = [(); 2].map(|()| program.wait_for_listener("echo"));
         let counted = [(); 2].map(|()| program.wait_for_listener("counted"));
-        // All stay connected, and the one worker serves them all.
+        // The echo clients stay connected, and the one worker serves them all.
         let mut clients = echo.map(connect);
         for (key, client) in clients.iter_mut().enumerate() {
             round_trip(client, &keyed(key as u64, 0, 1000));
@@ -304,10 +304,11 @@ mod addresses {
             let ended = finish(["client", "--counted", &address.to_string(), "hello"], "");
             assert_eq!(ended.stdout, b"5 : hello\n", "{ended:?}");
         }
+        // Twice 1,000 bytes, and twice `5 : hello` with its NUL.
         program.signal(Signal::TERM);
         assert_eq!(program.wait().code(), Some(0), "{:?}", program.log);
         assert!(
-            program.logged("4 connections, 2010 bytes"),
+            program.logged("4 connections, 2020 bytes"),
             "{:?}",
             program.log
         );
@@ -396,7 +397,7 @@ mod logging {
         let mut program = Program::spawn(command);
         // A quiet server does not tell when it is ready.
         wait_until("the server to listen", || {
-            std::net::TcpStream::connect(address).is_ok()
+            TcpStream::connect(address).is_ok()
         });
         let mut client = connect(address);
         round_trip(&mut client, b"\x1b]0;owned\x07");

@@ -389,6 +389,25 @@ mod one_shot {
     }
 
     #[test]
+    fn a_server_may_close_as_soon_as_all_is_answered() {
+        for _ in 0..20 {
+            let impatient = |length, answer: &'static [u8]| {
+                peer(move |mut stream| {
+                    stream.read_exact(&mut vec![0; length]).unwrap();
+                    stream.write_all(answer).unwrap();
+                })
+            };
+            let counted = impatient(6, b"5 : hello\0");
+            let ended = client(&["--counted"], counted, &["hello"], "");
+            assert_clean(&ended, b"5 : hello\n");
+            let ended = client(&[], impatient(5, b"hello"), &["hello"], "");
+            assert_clean(&ended, b"hello\n");
+            let ended = client(&[], impatient(5, b"hello"), &[], "hello");
+            assert_clean(&ended, b"hello");
+        }
+    }
+
+    #[test]
     fn a_wrong_missing_or_extra_byte_is_an_error() {
         let answer = |reply: &'static [u8]| {
             peer(move |mut stream| {
@@ -690,7 +709,9 @@ mod faults {
 
     #[test]
     fn a_dropped_byte_is_found() {
-        assert_found(|bytes, at| drop(bytes.remove(at)));
+        assert_found(|bytes, at| {
+            bytes.remove(at);
+        });
     }
 
     #[test]
@@ -801,7 +822,7 @@ mod faults {
         for length in [1, 32 << 20] {
             let (done, is_done) = channel::<()>();
             // It does not read either.
-            let server = peer(move |_stream| drop(is_done.recv()));
+            let server = peer(move |_stream| is_done.recv().unwrap_or_default());
             let ended = client(&[SHORT], server, &[], keyed(8, 0, length));
             assert_fault(
                 &ended,
@@ -831,7 +852,7 @@ mod faults {
             let (done, is_done) = channel::<()>();
             let server = peer(move |stream| {
                 echo(&stream);
-                drop(is_done.recv());
+                let _ = is_done.recv();
             });
             match text {
                 [] => assert_clean(&client(&[], server, text, &*input), &input),
@@ -933,6 +954,62 @@ mod errors {
             let ended = finish(["client", &name, "hello"], "");
             assert_eq!(ended.code, Some(0), "only at {address}: {ended:?}");
             assert_clean(&ended, b"hello\n");
+        }
+    }
+}
+
+// `cargo test -- --ignored` on a Linux that lets its users make namespaces.
+mod needs_namespaces {
+    use super::*;
+
+    /// Runs a script, in which `$P` is the program, on a network of its own.
+    fn in_a_network(script: &str) -> String {
+        let mut command = Command::new("unshare");
+        let up = format!("set -e; ip link set lo up; {script}");
+        command
+            .args(["-rmn", "sh", "-c", &up])
+            .env_remove("RUST_LOG");
+        command.current_dir(env!("CARGO_TARGET_TMPDIR"));
+        let output = command
+            .env("P", env!("CARGO_BIN_EXE_echopool"))
+            .output()
+            .unwrap();
+        let said = [output.stdout, output.stderr].concat();
+        let said = String::from_utf8(said).unwrap();
+        assert!(output.status.success(), "{said}");
+        said
+    }
+
+    #[test]
+    #[ignore = "needs unshare(1) and ip(8)"]
+    fn a_connection_to_itself_is_an_error() {
+        // Of two ports to choose from, one of two connections gets its own.
+        let said = in_a_network(
+            "echo 40000 40001 > /proc/sys/net/ipv4/ip_local_port_range
+             ! $P client 127.0.0.1:40000 hello
+             ! $P client 127.0.0.1:40001 hello",
+        );
+        assert!(said.contains("the connection reached itself"), "{said}");
+        assert!(!said.contains("hello"), "{said}");
+    }
+
+    #[test]
+    #[ignore = "needs unshare(1) and ip(8)"]
+    fn the_addresses_of_a_name_are_tried_in_turn() {
+        let said = in_a_network(
+            "printf '127.0.0.1 many\n127.0.0.2 many\n::1 many\n' > hosts
+             mount --bind hosts /etc/hosts
+             ! $P client many:4444 hello
+             $P serve --echo 127.0.0.2:4444 2> log & server=$!
+             until grep -q waiting log; do sleep 0.01; done
+             $P client many:4444 hello
+             kill $server; wait $server",
+        );
+        let (echo, refused) = said.split_once('\n').unwrap();
+        assert_eq!(echo, "hello");
+        for ip in ["127.0.0.1", "127.0.0.2", "[::1]"] {
+            let attempt = format!(" to {ip}:4444: connection refused");
+            assert!(refused.contains(&attempt), "{said}");
         }
     }
 }
