@@ -834,6 +834,32 @@ mod faults {
     }
 
     #[test]
+    fn a_server_that_only_takes_is_not_fed_without_bound() {
+        const TOTAL: usize = 128 << 20;
+        let taken = Arc::new(AtomicUsize::new(0));
+        let server = peer({
+            let taken = Arc::clone(&taken);
+            move |stream| {
+                while let Some(bytes) = receive(&stream) {
+                    taken.fetch_add(bytes.len(), Ordering::SeqCst);
+                }
+            }
+        });
+        let ended = client(&[SHORT], server, &[], vec![b'x'; TOTAL]);
+        assert_fault(
+            &ended,
+            server,
+            "nothing moved for 300ms, the byte at offset 0 ",
+        );
+        // What has not come back yet is kept for the comparison.
+        let taken = taken.load(Ordering::SeqCst);
+        assert!(
+            taken < TOTAL / 2,
+            "{taken} bytes went to a server that answers none"
+        );
+    }
+
+    #[test]
     fn a_server_that_keeps_some_is_given_up_at_that_byte() {
         let server = peer(|stream| {
             echo_some(&stream, 700);
@@ -1001,9 +1027,9 @@ mod needs_namespaces {
              mount --bind hosts /etc/hosts
              ! $P client many:4444 hello
              $P serve --echo 127.0.0.2:4444 2> log & server=$!
+             trap 'kill $server' EXIT
              until grep -q waiting log; do sleep 0.01; done
-             $P client many:4444 hello
-             kill $server; wait $server",
+             $P client many:4444 hello",
         );
         let (echo, refused) = said.split_once('\n').unwrap();
         assert_eq!(echo, "hello");
