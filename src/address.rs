@@ -223,6 +223,17 @@ mod tests {
         }
     }
 
+    proptest::proptest! {
+        #[test]
+        fn whatever_is_an_address_is_shown_so_that_it_is_understood_again(
+            text in "[a-f0-9:.%\\[\\]+-]{0,14}|\\[[0-9a-f:%]{2,12}\\](:[0-9]{1,5})?|\\PC{0,8}"
+        ) {
+            if let Ok(address) = text.parse::<Address>() {
+                proptest::prop_assert_eq!(address.to_string().parse(), Ok(address));
+            }
+        }
+    }
+
     #[test]
     fn a_mapped_address_is_shown_as_ipv4() {
         let mapped = "[::ffff:10.1.2.3]:99".parse().unwrap();

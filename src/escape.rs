@@ -89,7 +89,36 @@ fn incomplete_tail(text: &[u8]) -> usize {
 
 #[cfg(test)]
 mod tests {
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+
     use super::*;
+
+    /// Bytes of which many begin, continue or control something.
+    fn tricky() -> impl Strategy<Value = Vec<u8>> {
+        let byte = prop_oneof![any::<u8>(), Just(0x1b), 0x80..0xa0_u8, 0xc2..0xf5_u8];
+        vec(byte, 0..40)
+    }
+
+    proptest! {
+        #[test]
+        fn the_pieces_in_which_bytes_arrive_do_not_show(pieces in vec(tricky(), 0..6)) {
+            let mut shown = Vec::new();
+            let mut writer = Escaped::new(&mut shown);
+            for piece in &pieces {
+                writer.write_all(piece).unwrap();
+            }
+            writer.finish().unwrap();
+            prop_assert_eq!(String::from_utf8(shown).unwrap(), escape(&pieces.concat()));
+        }
+
+        #[test]
+        fn no_control_character_is_ever_shown(raw in tricky()) {
+            let shown = escape(&raw);
+            let obeyed = |c: char| (c.is_control() && c != '\n' && c != '\t') || reorders(c);
+            prop_assert!(!shown.contains(obeyed), "{:?}", shown);
+        }
+    }
 
     #[test]
     fn text_passes_and_controls_are_shown() {

@@ -314,6 +314,15 @@ mod addresses {
         );
     }
 
+    #[test]
+    fn a_counted_listener_alone_leaves_echo_out() {
+        let mut program = Program::start(["serve", "--counted", "127.0.0.1:0"]);
+        program.wait_for_listener("counted");
+        program.signal(Signal::TERM);
+        assert_eq!(program.wait().code(), Some(0), "{:?}", program.log);
+        assert!(!program.logged("echo://"), "{:?}", program.log);
+    }
+
     /// The first thing that a server says: it waits on the address, or can't have it.
     fn first_words(arguments: &[&str], address: &str) -> String {
         let mut program = Program::start([&["serve"], arguments].concat());

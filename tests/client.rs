@@ -6,7 +6,7 @@ mod common;
 use std::fs::File;
 use std::io::{Read, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream, ToSocketAddrs};
-use std::process::{Command, Stdio};
+use std::process::{ChildStdin, Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::channel;
@@ -496,17 +496,10 @@ mod pipe {
         let server = Server::with_workers(1);
         let mut program = start(&[], server.echo);
         let written = Arc::new(AtomicUsize::new(0));
+        let stdin = program.child.stdin.take().unwrap();
         let writer = spawn({
-            let mut stdin = program.child.stdin.take().unwrap();
             let (block, written) = (Arc::clone(&block), Arc::clone(&written));
-            move || {
-                for part in (0..).step_by(block.len()).take_while(|at| *at < TOTAL) {
-                    let length = block.len().min(TOTAL - part);
-                    stdin.write_all(&block[..length]).unwrap();
-                    written.fetch_add(length, Ordering::SeqCst);
-                }
-                stdin
-            }
+            move || write_again_and_again(&block, TOTAL, stdin, &written)
         });
         wait_for_standstill(&written);
         let before = written.load(Ordering::SeqCst);
@@ -525,6 +518,21 @@ mod pipe {
         drop(writer.join().unwrap());
         assert_eq!(stdout.read(&mut came).unwrap(), 0);
         assert_eq!(program.wait().code(), Some(0), "{:?}", program.log);
+    }
+
+    /// Writes a block over and over, `total` bytes, and counts them. The pipe stays open.
+    fn write_again_and_again(
+        block: &[u8],
+        total: usize,
+        mut pipe: ChildStdin,
+        written: &AtomicUsize,
+    ) -> ChildStdin {
+        for at in (0..total).step_by(block.len()) {
+            let length = block.len().min(total - at);
+            pipe.write_all(&block[..length]).unwrap();
+            written.fetch_add(length, Ordering::SeqCst);
+        }
+        pipe
     }
 
     /// Until nothing more was counted for a while; that it is over is only likely.
@@ -1026,6 +1034,7 @@ mod needs_namespaces {
             "printf '127.0.0.1 many\n127.0.0.2 many\n::1 many\n' > hosts
              mount --bind hosts /etc/hosts
              ! $P client many:4444 hello
+             : > log
              $P serve --echo 127.0.0.2:4444 2> log & server=$!
              trap 'kill $server' EXIT
              until grep -q waiting log; do sleep 0.01; done
