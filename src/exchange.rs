@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, Sender, bounded};
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 
 use crate::error::{Error, cause};
 
@@ -63,6 +63,8 @@ struct Progress {
     promised: AtomicU64,
     /// Every piece has been sent.
     complete: AtomicBool,
+    /// Our own input failed; the connection ends because of that.
+    failed: AtomicBool,
 }
 
 /// Sends every piece, half-closes, and writes what comes back to `sink`.
@@ -109,7 +111,10 @@ where
         Err(Ended::Output(error)) => Err(Error::Output(error)),
         Err(Ended::Fault(fault)) => {
             // What went wrong on our side explains what is missing.
-            let ours = sender.is_finished().then(|| sender.join().ok()).flatten();
+            let failed = returning.progress.failed.load(Ordering::SeqCst);
+            let ours = (failed || sender.is_finished())
+                .then(|| sender.join().ok())
+                .flatten();
             match ours {
                 Some(Err(SendEnd::Input(error))) => Err(Error::Input(error)),
                 Some(Err(SendEnd::Socket(source))) if returning.received == 0 => {
@@ -142,6 +147,7 @@ fn send(
 ) -> Result<(), SendEnd> {
     for piece in pieces {
         let piece = piece.map_err(|error| {
+            progress.failed.store(true, Ordering::SeqCst);
             // The receiver must not wait for what will never be sent.
             let _ = stream.shutdown(Shutdown::Both);
             SendEnd::Input(error)
@@ -193,7 +199,7 @@ impl Returning {
         let mut sent_before = 0;
         loop {
             match self.stream.read(&mut block) {
-                Ok(0) if self.is_whole() => return Ok(()),
+                Ok(0) if self.ends_whole() => return Ok(()),
                 Ok(0) => return Err(self.missing("the connection was closed")),
                 Ok(n) => {
                     // Also what is wrong is shown: it is what came back.
@@ -217,7 +223,7 @@ impl Returning {
                         return Err(self.missing(&nothing_moved(self.timeout)));
                     }
                 }
-                Err(_) if self.is_whole() => return Ok(()),
+                Err(_) if self.ends_whole() => return Ok(()),
                 Err(error) => return Err(self.missing(&cause(&error))),
             }
         }
@@ -230,6 +236,19 @@ impl Returning {
 
     fn is_whole(&self) -> bool {
         self.progress.complete.load(Ordering::SeqCst) && self.owed() == 0
+    }
+
+    /// Whether the peer, which has ended, has sent all back. It may be faster
+    /// than our sender, which has yet to see that its input is at its end.
+    fn ends_whole(&self) -> bool {
+        if self.owed() > 0 {
+            return false;
+        }
+        // The sender lets go of its side of the channel when it is done.
+        match self.expected.recv_timeout(CLOSE_TIME) {
+            Err(RecvTimeoutError::Disconnected) => self.is_whole(),
+            Ok(_) | Err(RecvTimeoutError::Timeout) => false,
+        }
     }
 
     fn compare(&mut self, mut arrived: &[u8]) -> Result<(), Ended> {
