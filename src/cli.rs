@@ -1,6 +1,7 @@
 //! The command line.
 
 use std::env;
+use std::ffi::OsString;
 use std::io::{self, ErrorKind, Write};
 use std::process::ExitCode;
 use std::time::Duration;
@@ -112,7 +113,7 @@ struct Talk {
 
     /// What to send; several are joined by spaces
     #[arg(value_name = "TEXT")]
-    text: Vec<String>,
+    text: Vec<OsString>,
 }
 
 fn up_to(most: u64) -> RangedU64ValueParser<usize> {
@@ -207,7 +208,12 @@ impl Talk {
             address: self.address,
             timeout: self.timeout,
         };
-        let text = (!self.text.is_empty()).then(|| self.text.join(" "));
+        let words: Vec<_> = self
+            .text
+            .iter()
+            .map(|word| word.as_encoded_bytes())
+            .collect();
+        let text = (!words.is_empty()).then(|| words.join(&b' '));
         match client.run(text.as_deref()) {
             Err(Error::Terminal(rustyline::error::ReadlineError::Interrupted)) => {
                 Ok(ExitCode::from(INTERRUPTED))

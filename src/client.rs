@@ -32,8 +32,8 @@ pub struct Client {
     pub protocol: Protocol,
     /// The server; without a host this machine, without a port the protocol's own.
     pub address: Address,
-    /// How long a connection may take to be made, and how long nothing may come
-    /// back that is awaited.
+    /// How long a connection may take to be made, and how long nothing may move
+    /// in either direction while an echo is awaited.
     pub timeout: Duration,
 }
 
@@ -45,9 +45,9 @@ impl Client {
     /// What failed, to which address, and why; a wrong, missing or extra byte
     /// with its offset. [`Error::Output`] with `BrokenPipe` when nobody reads
     /// standard output any more.
-    pub fn run(&self, text: Option<&str>) -> Result<(), Error> {
+    pub fn run(&self, text: Option<&[u8]>) -> Result<(), Error> {
         match text {
-            Some(text) => self.send_text(text.as_bytes()),
+            Some(text) => self.send_text(text),
             None if io::stdin().is_terminal() && io::stdout().is_terminal() => self.talk(),
             None => self.pipe(),
         }
