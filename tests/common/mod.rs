@@ -3,7 +3,7 @@
 #![allow(dead_code, unreachable_pub)]
 
 use std::ffi::OsStr;
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
 use std::net::{IpAddr, Shutdown, SocketAddr, TcpStream};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
@@ -15,7 +15,7 @@ use echopool::limits::raise_open_files;
 use echopool::listener::Listener;
 use echopool::proto::Protocol;
 use echopool::server::{Config, Report, Stop, run};
-use socket2::{Domain, Socket, Type};
+use socket2::{Domain, SockRef, Socket, Type};
 
 /// No step of a test takes so long unless something hangs.
 pub const DEADLINE: Duration = Duration::from_secs(60);
@@ -93,15 +93,19 @@ pub fn wait_until(what: &str, condition: impl Fn() -> bool) {
 /// `length` bytes from `offset` on of the endless stream that belongs to `key`.
 /// Streams of different keys, and one stream at different offsets, differ.
 pub fn keyed(key: u64, offset: usize, length: usize) -> Vec<u8> {
-    let byte = |at: usize| {
-        // SplitMix64 of the key and the index of the 8-byte word.
-        let mut word = (key << 32).wrapping_add(at as u64 / 8 + 1);
+    // SplitMix64 of the key and the index of the 8-byte word.
+    let word = |index: usize| {
+        let mut word = (key << 32).wrapping_add(index as u64 + 1);
         word = word.wrapping_mul(0x9e37_79b9_7f4a_7c15);
         word = (word ^ (word >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         word = (word ^ (word >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        (word ^ (word >> 31)).to_le_bytes()[at % 8]
+        (word ^ (word >> 31)).to_le_bytes()
     };
-    (offset..offset + length).map(byte).collect()
+    let words = offset / 8..(offset + length).div_ceil(8);
+    let mut bytes: Vec<u8> = words.flat_map(word).collect();
+    bytes.drain(..offset % 8);
+    bytes.truncate(length);
+    bytes
 }
 
 /// Sends `bytes` and checks that they come back; the connection stays open.
@@ -115,7 +119,16 @@ pub fn round_trip(stream: &mut TcpStream, bytes: &[u8]) {
 /// Sends `length` bytes of the stream of `key` while receiving them, then
 /// half-closes and checks that all of them came back, and nothing after them.
 pub fn full_duplex(stream: TcpStream, key: u64, length: usize) {
-    const CHUNK: usize = 64 * 1024;
+    full_duplex_telling(stream, key, length, |_| ());
+}
+
+/// The same, and tells how many bytes are back, every now and then.
+pub fn full_duplex_telling(
+    mut stream: TcpStream,
+    key: u64,
+    length: usize,
+    mut tell: impl FnMut(usize),
+) {
     let mut sending = stream.try_clone().unwrap();
     let sender = std::thread::spawn(move || {
         for offset in (0..length).step_by(CHUNK) {
@@ -124,23 +137,75 @@ pub fn full_duplex(stream: TcpStream, key: u64, length: usize) {
         }
         sending.shutdown(Shutdown::Write).unwrap();
     });
-    let mut receiving = stream;
-    let mut echo = Vec::new();
     for offset in (0..length).step_by(CHUNK) {
-        let expected = keyed(key, offset, CHUNK.min(length - offset));
-        echo.resize(expected.len(), 0);
-        receiving.read_exact(&mut echo).unwrap();
+        expect(&mut stream, key, offset, CHUNK.min(length - offset));
+        tell(offset);
+    }
+    expect_end(&mut stream);
+    sender.join().unwrap();
+}
+
+/// How much is sent or compared at once, in bytes.
+const CHUNK: usize = 64 * 1024;
+
+/// Reads the `length` bytes from `offset` on of the stream of `key`.
+pub fn expect(stream: &mut TcpStream, key: u64, offset: usize, length: usize) {
+    let mut echo = vec![0; CHUNK.min(length)];
+    for at in (offset..offset + length).step_by(CHUNK) {
+        let part = &mut echo[..CHUNK.min(offset + length - at)];
+        stream.read_exact(part).unwrap();
         assert!(
-            echo == expected,
-            "client {key}: a wrong byte after offset {offset}"
+            *part == keyed(key, at, part.len()),
+            "client {key}: a wrong byte after offset {at}"
         );
     }
-    assert_eq!(
-        receiving.read(&mut [0]).unwrap(),
-        0,
-        "a byte beyond the echo"
-    );
-    sender.join().unwrap();
+}
+
+/// Checks that the stream ends here, by the server's FIN.
+pub fn expect_end(stream: &mut TcpStream) {
+    assert_eq!(stream.read(&mut [0]).unwrap(), 0, "a byte beyond the echo");
+}
+
+/// Connects with a small receive buffer, so that little is enough to fill it.
+pub fn connect_narrow(address: SocketAddr) -> TcpStream {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, None).unwrap();
+    socket.set_recv_buffer_size(16 * 1024).unwrap();
+    socket.connect(&address.into()).unwrap();
+    let stream = TcpStream::from(socket);
+    stream.set_read_timeout(Some(DEADLINE)).unwrap();
+    stream
+}
+
+/// Sends the stream of `key` and reads nothing, until the server takes no more.
+/// Returns how many bytes it took, the kernel's buffers included.
+pub fn fill(stream: &mut TcpStream, key: u64) -> usize {
+    /// Well above what the kernel's buffers of one connection hold.
+    const BOUND: usize = 256 << 20;
+
+    stream
+        .set_write_timeout(Some(Duration::from_millis(300)))
+        .unwrap();
+    let mut taken = 0;
+    loop {
+        match stream.write(&keyed(key, taken, CHUNK)) {
+            Ok(n) => taken += n,
+            Err(error) if error.kind() == ErrorKind::WouldBlock => break,
+            Err(error) => panic!("after {taken} bytes: {error}"),
+        }
+        assert!(
+            taken < BOUND,
+            "a client that reads nothing is not held back"
+        );
+    }
+    stream.set_write_timeout(Some(DEADLINE)).unwrap();
+    taken
+}
+
+/// Ends a connection with RST.
+pub fn reset(stream: TcpStream) {
+    SockRef::from(&stream)
+        .set_linger(Some(Duration::ZERO))
+        .unwrap();
 }
 
 /// Everything until the end of the stream.

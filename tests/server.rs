@@ -1,0 +1,645 @@
+//! The server as a whole: its limits, its log, and how it stops.
+#![cfg(unix)]
+
+mod common;
+
+use std::io::{ErrorKind, Read, Write};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::process::Command;
+use std::sync::mpsc::channel;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use common::{
+    Program, Server, connect, connect_narrow, expect, expect_end, fill, full_duplex,
+    full_duplex_telling, keyed, read_to_end, reset, round_trip, wait_until,
+};
+use echopool::limits::raise_open_files;
+use echopool::listener::Listener;
+use echopool::proto::{Protocol, answer};
+use echopool::server::{Config, Stop, run};
+use rustix::process::Signal;
+
+const MIB: usize = 1 << 20;
+
+/// A stop that waits for nobody ends well within this; the grace given beside it is far longer.
+const PROMPT: Duration = Duration::from_secs(3);
+
+/// Starts the program with an echo listener of its own.
+fn serve(arguments: &[&str]) -> (Program, SocketAddr) {
+    let mut program = Program::start([&["serve", "--echo", "127.0.0.1:0"], arguments].concat());
+    let address = program.wait_for_listener("echo");
+    (program, address)
+}
+
+/// Starts the program from a shell, after the commands of `before`.
+fn serve_after(before: &str, arguments: &[&str]) -> (Program, SocketAddr) {
+    let mut command = Command::new("sh");
+    command
+        .args(["-c", &format!("{before}; exec \"$0\" \"$@\"")])
+        .arg(env!("CARGO_BIN_EXE_echopool"))
+        .args(["serve", "--echo", "127.0.0.1:0"])
+        .args(arguments)
+        .env_remove("RUST_LOG");
+    let mut program = Program::spawn(command);
+    let address = program.wait_for_listener("echo");
+    (program, address)
+}
+
+/// Signals the program and waits for its end. Returns its exit code and the time it took.
+fn stop(program: &mut Program, signal: Signal) -> (Option<i32>, Duration) {
+    let start = Instant::now();
+    program.signal(signal);
+    let status = program.wait();
+    (status.code(), start.elapsed())
+}
+
+/// Ends the program and checks that it had nothing to complain of.
+fn stop_cleanly(mut program: Program) -> Program {
+    let (code, _) = stop(&mut program, Signal::TERM);
+    assert_eq!(code, Some(0), "{:#?}", program.log);
+    program
+}
+
+/// Whether nothing can be read for a while.
+fn is_silent(client: &mut TcpStream, time: Duration) -> bool {
+    client.set_read_timeout(Some(time)).unwrap();
+    let read = client.read(&mut [0]);
+    client.set_read_timeout(Some(common::DEADLINE)).unwrap();
+    read.is_err_and(|error| error.kind() == ErrorKind::WouldBlock)
+}
+
+#[test]
+fn each_signal_stops_the_server_and_the_exit_code_is_0() {
+    for signal in [Signal::INT, Signal::TERM, Signal::HUP] {
+        let (mut program, address) = serve(&["--grace", "60s"]);
+        let mut client = connect(address);
+        round_trip(&mut client, b"hello");
+        let (code, time) = stop(&mut program, signal);
+        assert_eq!(code, Some(0), "{signal:?}: {:#?}", program.log);
+        assert!(time < PROMPT, "{signal:?}: {time:?}");
+        expect_end(&mut client);
+    }
+}
+
+#[test]
+fn a_hangup_that_was_ignored_at_the_start_stays_ignored() {
+    let (program, address) = serve_after("trap '' HUP", &[]);
+    program.signal(Signal::HUP);
+    round_trip(&mut connect(address), b"still there");
+    // Had the hangup counted, this would be the second signal.
+    stop_cleanly(program);
+}
+
+#[test]
+fn a_second_signal_ends_the_server_at_once_with_130() {
+    let (mut program, address) = serve(&["--grace", "60s"]);
+    let mut client = connect_narrow(address);
+    fill(&mut client, 1);
+    program.signal(Signal::TERM);
+    program.wait_for("stopping");
+    let (code, time) = stop(&mut program, Signal::INT);
+    assert_eq!(code, Some(130), "{:#?}", program.log);
+    assert!(time < PROMPT, "{time:?}");
+}
+
+#[test]
+fn a_transfer_that_is_under_way_at_the_stop_finishes() {
+    let (mut program, address) = serve(&["--workers", "2", "--grace", "60s"]);
+    let (reached, halfway) = channel();
+    let client = thread::spawn(move || {
+        full_duplex_telling(connect(address), 1, 100 * MIB, |back| {
+            let _ = (back > 20 * MIB).then(|| reached.send(()));
+        });
+    });
+    halfway.recv().unwrap();
+    let (code, _) = stop(&mut program, Signal::TERM);
+    client.join().unwrap();
+    assert_eq!(code, Some(0), "{:#?}", program.log);
+    let total = format!("1 connections, {} bytes echoed", 100 * MIB);
+    assert!(program.logged(&total), "{:#?}", program.log);
+}
+
+#[test]
+fn a_transfer_whose_client_falls_silent_after_the_stop_is_ended_in_order() {
+    let (mut program, address) = serve(&["--grace", "60s"]);
+    let mut client = connect(address);
+    let mut sending = client.try_clone().unwrap();
+    let sender = thread::spawn(move || {
+        for at in 0..640 {
+            sending.write_all(&keyed(2, at * 65_536, 65_536)).unwrap();
+        }
+    });
+    expect(&mut client, 2, 0, 4 * MIB);
+    program.signal(Signal::TERM);
+    expect(&mut client, 2, 4 * MIB, 36 * MIB);
+    // It never half-closes: once it is quiet, the server does.
+    expect_end(&mut client);
+    sender.join().unwrap();
+    assert_eq!(program.wait().code(), Some(0), "{:#?}", program.log);
+}
+
+#[test]
+fn what_was_sent_before_the_signal_comes_back() {
+    for length in [1, 3000, 50_000] {
+        let (mut program, address) = serve(&["--workers", "2", "--grace", "60s"]);
+        let mut clients: Vec<_> = (0..100).map(|_| connect(address)).collect();
+        for (key, client) in clients.iter_mut().enumerate() {
+            client.write_all(&keyed(key as u64, 0, length)).unwrap();
+        }
+        program.signal(Signal::TERM);
+        for (key, client) in clients.iter_mut().enumerate() {
+            expect(client, key as u64, 0, length);
+            expect_end(client);
+        }
+        assert_eq!(program.wait().code(), Some(0), "{:#?}", program.log);
+    }
+}
+
+#[test]
+fn a_client_that_reads_late_but_within_the_grace_gets_every_byte() {
+    let (mut program, address) = serve(&["--workers", "1", "--grace", "60s"]);
+    let mut client = connect_narrow(address);
+    let taken = fill(&mut client, 3);
+    program.signal(Signal::TERM);
+    program.wait_for("stopping");
+    // Longer than the quiet time: what the client has not taken is not quiet.
+    thread::sleep(Duration::from_millis(500));
+    expect(&mut client, 3, 0, taken);
+    expect_end(&mut client);
+    assert_eq!(program.wait().code(), Some(0), "{:#?}", program.log);
+}
+
+#[test]
+fn a_connection_whose_echo_is_still_in_the_kernel_is_not_quiet() {
+    let (mut program, address) = serve(&["--workers", "1", "--grace", "60s"]);
+    let mut client = connect_narrow(address);
+    // Too much for the client's receive buffer, little enough for the server's send buffer.
+    let block = keyed(4, 0, 300_000);
+    client.write_all(&block).unwrap();
+    expect(&mut client, 4, 0, 1);
+    program.signal(Signal::TERM);
+    program.wait_for("stopping");
+    thread::sleep(Duration::from_millis(500));
+    expect(&mut client, 4, 1, block.len() - 1);
+    // Its next block comes right behind the last byte of the one before.
+    round_trip(&mut client, &block);
+    expect_end(&mut client);
+    assert_eq!(program.wait().code(), Some(0), "{:#?}", program.log);
+}
+
+#[test]
+fn thousands_of_idle_clients_do_not_delay_a_stop() {
+    // Other tests of this process need some descriptors too.
+    let count = raise_open_files().saturating_sub(1500).min(10_000);
+    let (mut program, address) = serve(&["--workers", "2", "--grace", "60s"]);
+    let mut clients: Vec<_> = (0..count).map(|_| connect(address)).collect();
+    clients.iter_mut().for_each(|c| round_trip(c, b"x"));
+    let (code, time) = stop(&mut program, Signal::TERM);
+    assert_eq!(code, Some(0), "{:#?}", program.log);
+    assert!(time < PROMPT, "{time:?} for {count} clients");
+    clients.iter_mut().for_each(expect_end);
+    let total = format!("{count} connections, {count} bytes echoed");
+    assert!(program.logged(&total), "{:#?}", program.log);
+}
+
+#[test]
+fn clients_that_never_pause_are_cut_when_the_grace_is_over_and_counted() {
+    let (mut program, address) = serve(&["--workers", "2", "--grace", "700ms"]);
+    let mut idle = connect(address);
+    round_trip(&mut idle, b"hello");
+    let (started, all_started) = channel();
+    let streaming: Vec<_> = (0..2)
+        .map(|_| {
+            let started = started.clone();
+            thread::spawn(move || stream_until_cut(connect(address), || started.send(()).unwrap()))
+        })
+        .collect();
+    streaming.iter().for_each(|_| all_started.recv().unwrap());
+    let (code, time) = stop(&mut program, Signal::TERM);
+    assert_eq!(code, Some(3), "{:#?}", program.log);
+    assert!(time >= Duration::from_millis(700), "{time:?}");
+    assert!(time < PROMPT, "{time:?}");
+    assert!(
+        program.logged("2 connections were cut"),
+        "{:#?}",
+        program.log
+    );
+    expect_end(&mut idle);
+    for client in streaming {
+        client.join().unwrap();
+    }
+}
+
+/// Small messages back and forth without a pause, until the server ends it.
+fn stream_until_cut(mut client: TcpStream, started: impl FnOnce()) {
+    round_trip(&mut client, b"first");
+    started();
+    let mut echo = [0; 1000];
+    while client.write_all(&[7; 1000]).is_ok() && client.read_exact(&mut echo).is_ok() {}
+}
+
+#[test]
+fn clients_that_do_not_take_their_bytes_are_cut_when_the_grace_is_over_and_counted() {
+    let (mut program, address) = serve(&["--workers", "2", "--grace", "500ms"]);
+    let mut stuck: Vec<_> = (0..3).map(|_| connect_narrow(address)).collect();
+    for client in &mut stuck {
+        fill(client, 1);
+    }
+    // One whose echo fits into the kernel's buffers, so that nothing is left in the program.
+    let mut little = connect_narrow(address);
+    little.write_all(&[1; 300_000]).unwrap();
+    little.read_exact(&mut [0]).unwrap();
+    let mut served = connect(address);
+    round_trip(&mut served, b"hello");
+    let (code, time) = stop(&mut program, Signal::TERM);
+    assert_eq!(code, Some(3), "{:#?}", program.log);
+    assert!(time >= Duration::from_millis(500), "{time:?}");
+    assert!(time < PROMPT, "{time:?}");
+    assert!(
+        program.logged("4 connections were cut"),
+        "{:#?}",
+        program.log
+    );
+    expect_end(&mut served);
+}
+
+#[test]
+fn whoever_waits_in_the_listen_queue_at_the_stop_is_served() {
+    let listeners = Listener::bind(Protocol::Echo, &"127.0.0.1:0".parse().unwrap(), 4096).unwrap();
+    let address = listeners[0].address();
+    let mut clients: Vec<_> = (0..300).map(|_| connect(address)).collect();
+    for (key, client) in clients.iter_mut().enumerate() {
+        client.write_all(&keyed(key as u64, 0, 1000)).unwrap();
+    }
+    let stop = Stop::new();
+    assert!(stop.request());
+    assert!(!stop.request());
+    let config = Config {
+        workers: 2,
+        ..Config::default()
+    };
+    let running = thread::spawn(move || run(listeners, &stop, &config).unwrap());
+    for (key, client) in clients.iter_mut().enumerate() {
+        expect(client, key as u64, 0, 1000);
+        expect_end(client);
+    }
+    let report = running.join().unwrap();
+    assert_eq!((report.connections(), report.bytes()), (300, 300_000));
+    assert_eq!(report.cut(), 0);
+}
+
+#[test]
+fn no_client_is_taken_once_the_server_stops() {
+    let server = Server::with_workers(1);
+    let mut slow = connect_narrow(server.echo);
+    let taken = fill(&mut slow, 1);
+    server.stop.request();
+    wait_until("the listener to be closed", || {
+        TcpStream::connect(server.echo).is_err()
+    });
+    slow.shutdown(Shutdown::Write).unwrap();
+    expect(&mut slow, 1, 0, taken);
+    expect_end(&mut slow);
+    assert_eq!(server.join().cut(), 0);
+}
+
+#[test]
+fn the_longest_grace_that_can_be_given_is_no_reason_to_fail() {
+    let (program, address) = serve(&["--grace", "300000000000years"]);
+    round_trip(&mut connect(address), b"hello");
+    stop_cleanly(program);
+}
+
+#[test]
+fn a_restart_binds_the_same_port_at_once() {
+    let (mut program, address) = serve(&[]);
+    for round in 0..3 {
+        let mut clients: Vec<_> = (0..40).map(|_| connect(address)).collect();
+        clients.iter_mut().for_each(|c| round_trip(c, b"hello"));
+        stop_cleanly(program);
+        // The server closed first, so its side of those that close now is in TIME_WAIT;
+        // the others keep theirs half-closed.
+        clients.truncate(20);
+        clients.iter_mut().for_each(expect_end);
+        program = Program::start(["serve", "--echo", &address.to_string()]);
+        assert_eq!(program.wait_for_listener("echo"), address, "round {round}");
+    }
+    round_trip(&mut connect(address), b"hello again");
+    stop_cleanly(program);
+}
+
+#[test]
+fn a_port_in_use_is_an_error_that_names_the_address() {
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let mut program = Program::start(["serve", "--echo", &address]);
+    assert_eq!(program.wait().code(), Some(1));
+    let want = format!("could not listen on {address}: address already in use");
+    assert!(program.logged(&want), "{:#?}", program.log);
+}
+
+#[test]
+fn every_worker_is_reported_and_a_total() {
+    let (program, address) = serve(&["--workers", "2"]);
+    let mut clients: Vec<_> = (0..4).map(|_| connect(address)).collect();
+    for client in &mut clients {
+        round_trip(client, &[1; 250]);
+    }
+    let program = stop_cleanly(program);
+    for line in [
+        "worker 0: exited ok, 2 connections, 500 bytes echoed",
+        "worker 1: exited ok, 2 connections, 500 bytes echoed",
+        "total: 2 workers, 4 connections, 1000 bytes echoed",
+    ] {
+        let count = program.log.iter().filter(|l| l.ends_with(line)).count();
+        assert_eq!(count, 1, "{line:?} in {:#?}", program.log);
+    }
+}
+
+#[test]
+fn the_worker_with_the_fewest_live_connections_gets_the_next_client() {
+    let (mut program, address) = serve(&["--workers", "2", "-v"]);
+    let join = |program: &mut Program| {
+        let mut client = connect(address);
+        round_trip(&mut client, b"hello");
+        let line = program.wait_for(&format!("{} connected", client.local_addr().unwrap()));
+        (client, line.contains("worker 0"))
+    };
+    let clients: Vec<_> = (0..20).map(|_| join(&mut program)).collect();
+    let (left, right): (Vec<_>, Vec<_>) = clients.into_iter().partition(|(_, zero)| *zero);
+    assert_eq!((left.len(), right.len()), (10, 10));
+    for (client, _) in left {
+        let local = client.local_addr().unwrap();
+        drop(client);
+        program.wait_for(&format!("{local} closed"));
+    }
+    let later: Vec<_> = (0..10).map(|_| join(&mut program)).collect();
+    assert!(later.iter().all(|(_, zero)| *zero));
+    drop(right);
+    stop_cleanly(program);
+}
+
+#[test]
+fn as_many_clients_as_allowed_are_served_and_the_next_when_one_leaves() {
+    let (mut program, address) = serve(&["--max-connections", "5", "--workers", "2"]);
+    let mut served: Vec<_> = (0..5).map(|_| connect(address)).collect();
+    served.iter_mut().for_each(|c| round_trip(c, b"hello"));
+    let mut waiting: Vec<_> = (0..30).map(|_| connect(address)).collect();
+    for (key, client) in waiting.iter_mut().enumerate() {
+        client.write_all(&keyed(key as u64, 0, 100)).unwrap();
+    }
+    program.wait_for("places are taken");
+    assert!(is_silent(&mut waiting[0], Duration::from_millis(300)));
+    for client in &mut waiting {
+        assert!(is_silent(client, Duration::from_millis(1)));
+    }
+    served
+        .iter_mut()
+        .for_each(|c| round_trip(c, b"hello again"));
+    // One place for one client, whichever way its holder leaves.
+    drop(served.pop());
+    expect(&mut waiting[0], 0, 0, 100);
+    assert!(is_silent(&mut waiting[1], Duration::from_millis(100)));
+    reset(served.pop().unwrap());
+    expect(&mut waiting[1], 1, 0, 100);
+    assert!(is_silent(&mut waiting[2], Duration::from_millis(100)));
+    served.clear();
+    for (key, mut client) in waiting.into_iter().enumerate().skip(2) {
+        expect(&mut client, key as u64, 0, 100);
+    }
+    let program = stop_cleanly(program);
+    let told = program.log.iter().filter(|l| l.contains(" WARN ")).count();
+    assert_eq!(told, 1, "{:#?}", program.log);
+    assert!(program.logged("total: 2 workers, 35 connections"));
+}
+
+#[test]
+fn more_clients_than_descriptors_are_all_served_in_the_end() {
+    let (program, address) = serve_after("ulimit -n 64", &[]);
+    let mut clients: Vec<_> = (0..200).map(|_| connect(address)).collect();
+    for (key, client) in clients.iter_mut().enumerate() {
+        client.write_all(&keyed(key as u64, 0, 1000)).unwrap();
+    }
+    for (key, mut client) in clients.into_iter().enumerate() {
+        expect(&mut client, key as u64, 0, 1000);
+    }
+    let program = stop_cleanly(program);
+    let told = program.log.iter().filter(|l| l.contains(" WARN ")).count();
+    assert_eq!(told, 1, "{:#?}", program.log);
+    assert!(!program.logged("could not accept"), "{:#?}", program.log);
+}
+
+#[test]
+fn the_soft_descriptor_limit_is_raised_to_the_hard_one() {
+    let (program, address) = serve_after("ulimit -Sn 64", &[]);
+    let mut clients: Vec<_> = (0..300).map(|_| connect(address)).collect();
+    clients.iter_mut().for_each(|c| round_trip(c, b"hello"));
+    stop_cleanly(program);
+}
+
+#[test]
+fn more_connections_than_descriptors_allow_are_not_promised() {
+    let (program, address) = serve_after(
+        "ulimit -n 64",
+        &["--max-connections", "1000", "--workers", "1"],
+    );
+    assert!(program.logged("not 1000"), "{:#?}", program.log);
+    round_trip(&mut connect(address), b"hello");
+    stop_cleanly(program);
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn descriptors_that_run_out_in_mid_run_cost_no_client() {
+    use rustix::process::{Pid, Resource, Rlimit, prlimit};
+
+    let (program, address) = serve(&["--workers", "1"]);
+    let limit = Rlimit {
+        current: Some(30),
+        maximum: Some(30),
+    };
+    prlimit(
+        Some(Pid::from_child(&program.child)),
+        Resource::Nofile,
+        limit,
+    )
+    .unwrap();
+    let mut clients: Vec<_> = (0..100).map(|_| connect(address)).collect();
+    for (key, client) in clients.iter_mut().enumerate() {
+        client.write_all(&keyed(key as u64, 0, 1000)).unwrap();
+    }
+    assert!(is_silent(&mut clients[99], Duration::from_millis(500)));
+    for (key, mut client) in clients.into_iter().enumerate() {
+        expect(&mut client, key as u64, 0, 1000);
+    }
+    let program = stop_cleanly(program);
+    let failures = program
+        .log
+        .iter()
+        .filter(|l| l.contains("could not accept"));
+    // A line a second, however many attempts there were.
+    assert!((1..10).contains(&failures.count()), "{:#?}", program.log);
+    assert!(program.logged("total: 1 workers, 100 connections"));
+}
+
+#[test]
+fn all_interfaces_means_both_families_on_one_socket() {
+    let mut program = Program::start(["serve", "-v", "--echo", ":0"]);
+    let address = program.wait_for_listener("echo");
+    let mut v4 = connect((Ipv4Addr::LOCALHOST, address.port()).into());
+    round_trip(&mut v4, b"by IPv4");
+    // As a person knows it, not as ::ffff:127.0.0.1.
+    program.wait_for(&format!("client {} connected", v4.local_addr().unwrap()));
+    let has_v6 = TcpListener::bind((Ipv6Addr::LOCALHOST, 0)).is_ok();
+    let want = match has_v6 {
+        true => IpAddr::from(Ipv6Addr::UNSPECIFIED),
+        false => IpAddr::from(Ipv4Addr::UNSPECIFIED),
+    };
+    assert_eq!(address.ip(), want);
+    if has_v6 {
+        round_trip(
+            &mut connect((Ipv6Addr::LOCALHOST, address.port()).into()),
+            b"by IPv6",
+        );
+    }
+    stop_cleanly(program);
+}
+
+#[test]
+fn several_listeners_of_both_protocols_are_served_by_one_pool() {
+    let any = "127.0.0.1:0";
+    let options = [
+        "--echo",
+        any,
+        "--counted",
+        any,
+        "--echo",
+        any,
+        "--counted",
+        any,
+    ];
+    let mut program = Program::start([&["serve", "--workers", "1"], &options[..]].concat());
+    let echo = [(); 2].map(|()| program.wait_for_listener("echo"));
+    let counted = [(); 2].map(|()| program.wait_for_listener("counted"));
+    let mut clients = echo.map(connect);
+    clients.iter_mut().for_each(|c| round_trip(c, b"hello"));
+    for mut client in counted.map(connect) {
+        client.write_all(b"text\0").unwrap();
+        assert_eq!(read_to_end(&mut client), answer(b"text"));
+    }
+    let program = stop_cleanly(program);
+    assert!(program.logged("worker 0: exited ok, 4 connections"));
+}
+
+#[test]
+fn the_log_tells_who_comes_and_goes_when_asked() {
+    let (mut program, address) = serve(&["-v", "--workers", "1"]);
+    let client = connect(address);
+    let local = client.local_addr().unwrap();
+    let came = program.wait_for(&format!("client {local} connected"));
+    assert!(
+        came.contains("DEBUG") && came.contains("worker 0"),
+        "{came}"
+    );
+    full_duplex(client, 1, 12_345);
+    let left = program.wait_for(&format!("client {local} closed"));
+    assert!(
+        left.contains("DEBUG") && left.contains("12345 bytes"),
+        "{left}"
+    );
+    let (_, duration) = left.split_once(" in ").unwrap();
+    let seconds = duration.split_once("s, finished").unwrap().0;
+    assert!(seconds.starts_with(|c: char| c.is_ascii_digit()), "{left}");
+    assert!(!program.logged("TRACE"), "{:#?}", program.log);
+    stop_cleanly(program);
+}
+
+#[test]
+fn clients_are_not_logged_unless_asked() {
+    let (program, address) = serve(&[]);
+    round_trip(&mut connect(address), b"hello");
+    let program = stop_cleanly(program);
+    assert!(!program.logged("client 127"), "{:#?}", program.log);
+}
+
+#[test]
+fn payload_is_never_logged() {
+    let any = "127.0.0.1:0";
+    let mut program = Program::start(["serve", "-vv", "--echo", any, "--counted", any]);
+    let echo = program.wait_for_listener("echo");
+    let counted = program.wait_for_listener("counted");
+    let secret = b"pa55word\x1b[2J\n";
+    round_trip(&mut connect(echo), secret);
+    for text in [&secret[..], b"pa55word\0", b"pa55word", &[b'p'; 5000]] {
+        let mut client = connect(counted);
+        client.write_all(text).unwrap();
+        client.shutdown(Shutdown::Write).unwrap();
+        read_to_end(&mut client);
+    }
+    let program = stop_cleanly(program);
+    assert!(program.logged(&format!("{} bytes read", secret.len())));
+    assert!(program.logged("TRACE"));
+    for trace in ["pa55word", "[2J", "ppp"] {
+        assert!(!program.logged(trace), "{:#?}", program.log);
+    }
+}
+
+#[test]
+fn rust_log_wins_over_the_options() {
+    let serve = |filter: &str, option: &str| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_echopool"));
+        command.args(["serve", option, "--echo", "127.0.0.1:0"]);
+        let mut program = {
+            command.env("RUST_LOG", filter);
+            Program::spawn(command)
+        };
+        let address = program.wait_for_listener("echo");
+        round_trip(&mut connect(address), b"hello");
+        stop_cleanly(program)
+    };
+    let loud = serve("debug", "-q");
+    assert!(loud.logged("connected") && !loud.logged("TRACE"));
+    let calm = serve("info", "-vv");
+    assert!(!calm.logged("connected") && !calm.logged("TRACE"));
+}
+
+#[test]
+fn quiet_means_warnings_and_errors_alone() {
+    let mut program = Program::start(["serve", "-q", "--max-connections", "1", "--echo", ":0"]);
+    // It says nothing to wait for; a stop is heeded once its handler is there.
+    let caught = || {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", program.child.id()));
+        let caught = status.unwrap();
+        let caught = caught.lines().find_map(|l| l.strip_prefix("SigCgt:\t"));
+        u64::from_str_radix(caught.unwrap(), 16).unwrap() & (1 << 14) != 0
+    };
+    if cfg!(target_os = "linux") {
+        wait_until("the handler of SIGTERM", caught);
+        let (code, _) = stop(&mut program, Signal::TERM);
+        assert_eq!(
+            (code, program.log.len()),
+            (Some(0), 0),
+            "{:#?}",
+            program.log
+        );
+    }
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn an_accepted_stream_has_no_nagle_delay_and_urgent_data_in_line() {
+    let socket = TcpListener::bind("127.0.0.1:0").unwrap();
+    let twin = socket.try_clone().unwrap();
+    let listener = Listener::new(Protocol::Echo, socket).unwrap();
+    let _client = connect(listener.address());
+    wait_until("the client to be accepted", || match twin.accept() {
+        Ok((stream, _)) => {
+            assert!(stream.nodelay().unwrap());
+            let stream = socket2::SockRef::from(&stream);
+            assert!(stream.out_of_band_inline().unwrap());
+            true
+        }
+        Err(_) => false,
+    });
+}
