@@ -139,11 +139,21 @@ mod concurrency {
         assert_eq!(server.stop().connections(), 23);
     }
 
+    /// Tells the other threads of a test to end, also when it fails.
+    struct Over<'a>(&'a AtomicBool);
+
+    impl Drop for Over<'_> {
+        fn drop(&mut self) {
+            self.0.store(true, Ordering::SeqCst);
+        }
+    }
+
     #[test]
     fn a_client_that_never_stops_sending_leaves_its_neighbours_their_turns() {
         let server = Server::with_workers(1);
         let done = AtomicBool::new(false);
         thread::scope(|scope| {
+            let _over = Over(&done);
             for _ in 0..4 {
                 scope.spawn(|| stream_until(&done, connect(server.echo)));
             }
@@ -153,7 +163,6 @@ mod concurrency {
                     round_trip(client, &keyed(1000 + key as u64, round * 64, 64));
                 }
             }
-            done.store(true, Ordering::SeqCst);
         });
         assert!(server.stop().all_well());
     }
@@ -203,6 +212,7 @@ mod concurrency {
         let server = Server::with_workers(2);
         let done = AtomicBool::new(false);
         thread::scope(|scope| {
+            let _over = Over(&done);
             for key in 0..8 {
                 let (address, done) = (server.echo, &done);
                 scope.spawn(move || {
@@ -218,7 +228,6 @@ mod concurrency {
             at_once(0..4, |thread| {
                 (0..600).for_each(|n| come_and_reset(server.echo, thread + n));
             });
-            done.store(true, Ordering::SeqCst);
         });
         // And those who come after it meet no leftover of it.
         at_once(50..60, |key| {
