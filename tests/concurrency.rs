@@ -298,6 +298,34 @@ mod concurrency {
     }
 
     #[test]
+    fn a_half_close_that_comes_while_bytes_are_owed_loses_nothing_of_them() {
+        const STEP: usize = 40_000;
+
+        let server = Server::with_workers(2);
+        // The longest of these are more than the kernel holds for a client that does not read.
+        for group in 0..10 {
+            let key = |index| group * 12 + index;
+            let mut clients: Vec<_> = (0..12).map(|_| connect_narrow(server.echo)).collect();
+            for (index, client) in clients.iter_mut().enumerate() {
+                let length = (1 + key(index)) * STEP;
+                client
+                    .write_all(&keyed(key(index) as u64, 0, length))
+                    .unwrap();
+                client.shutdown(Shutdown::Write).unwrap();
+            }
+            // Both workers have seen to them once they have served others.
+            for _ in 0..4 {
+                round_trip(&mut connect(server.echo), b"hello");
+            }
+            for (index, client) in clients.iter_mut().enumerate() {
+                expect(client, key(index) as u64, 0, (1 + key(index)) * STEP);
+                expect_end(client);
+            }
+        }
+        assert!(server.stop().all_well());
+    }
+
+    #[test]
     fn a_half_close_with_nothing_sent_gets_the_end_and_nothing_else() {
         let server = Server::with_workers(1);
         let mut clients: Vec<_> = (0..50).map(|_| connect(server.echo)).collect();
