@@ -469,17 +469,17 @@ fn descriptors_that_run_out_in_mid_run_cost_no_client() {
     for (key, client) in clients.iter_mut().enumerate() {
         client.write_all(&keyed(key as u64, 0, 1000)).unwrap();
     }
-    assert!(is_silent(&mut clients[99], Duration::from_millis(500)));
+    let start = Instant::now();
+    assert!(is_silent(&mut clients[99], Duration::from_secs(1)));
     for (key, mut client) in clients.into_iter().enumerate() {
         expect(&mut client, key as u64, 0, 1000);
     }
-    let program = stop_cleanly(program);
-    let failures = program
-        .log
-        .iter()
-        .filter(|l| l.contains("could not accept"));
     // A line a second, however many attempts there were.
-    assert!((1..10).contains(&failures.count()), "{:#?}", program.log);
+    let most = 2 + start.elapsed().as_secs() as usize;
+    let program = stop_cleanly(program);
+    let failures = program.log.iter();
+    let told = failures.filter(|l| l.contains("could not accept")).count();
+    assert!((1..=most).contains(&told), "{:#?}", program.log);
     assert!(program.logged("total: 1 workers, 100 connections"));
 }
 
