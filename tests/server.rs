@@ -171,6 +171,28 @@ fn a_client_that_reads_late_but_within_the_grace_gets_every_byte() {
 }
 
 #[test]
+fn the_last_bytes_owed_to_a_late_reader_are_not_lost() {
+    let (mut program, address) = serve(&["-v", "--workers", "1", "--grace", "60s"]);
+    // How much goes into the kernel for a client that reads nothing.
+    let mut first = connect_narrow(address);
+    fill(&mut first, 1);
+    reset(first);
+    let line = program.wait_for("bytes echoed");
+    let (_, held) = line.split_once("closed: ").unwrap();
+    let held: usize = held.split_once(' ').unwrap().0.parse().unwrap();
+    // A little more: the server owes it, and has nothing left to read.
+    let mut late = connect_narrow(address);
+    late.write_all(&keyed(5, 0, held + 30_000)).unwrap();
+    round_trip(&mut connect(address), b"the server has come this far");
+    program.signal(Signal::TERM);
+    program.wait_for("stopping");
+    thread::sleep(Duration::from_millis(500));
+    expect(&mut late, 5, 0, held + 30_000);
+    expect_end(&mut late);
+    assert_eq!(program.wait().code(), Some(0), "{:#?}", program.log);
+}
+
+#[test]
 fn a_connection_whose_echo_is_still_in_the_kernel_is_not_quiet() {
     let (mut program, address) = serve(&["--workers", "1", "--grace", "60s"]);
     let mut client = connect_narrow(address);
