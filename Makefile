@@ -19,8 +19,8 @@ run-client:     ## Talk to a server: make run-client ADDR=127.0.0.1 PORT=20162
 test:           ## Run every test that needs nothing but cargo
 	$(CARGO) test --locked
 
-test-tools:     ## Run the tests that need nc (netcat-openbsd) installed
-	$(CARGO) test --locked --test tools -- --ignored
+test-tools:     ## Run the tests that need nc, ip and unshare (netcat-openbsd, iproute2, util-linux)
+	$(CARGO) test --locked --test tools --test client -- --ignored
 
 lint:           ## Check the format and let clippy deny warnings
 	$(CARGO) fmt --check

@@ -323,12 +323,17 @@ impl<T: Transport> Conn<T> {
     /// # Errors
     /// The socket's own; the connection is dead then.
     pub(crate) fn settle(&mut self, now: Instant, quiet: Duration) -> io::Result<Next> {
+        let unacknowledged = self.transport.unacknowledged();
+        if self.stage == Stage::Open && unacknowledged.is_some_and(|bytes| bytes > 0) {
+            // Its echo is still under way: the peer may go on once it is there.
+            self.active = now;
+        }
         let still_for = now.saturating_duration_since(self.active);
         let waits = match self.stage {
             _ if self.owed.is_some() || self.unread => true,
             Stage::Open => still_for < quiet,
             Stage::Finishing => true,
-            Stage::Lingering { .. } => match self.transport.unacknowledged() {
+            Stage::Lingering { .. } => match unacknowledged {
                 Some(bytes) => bytes > 0,
                 // Then another quiet time must do.
                 None => !self.input_ended && still_for < 2 * quiet,

@@ -374,7 +374,8 @@ impl Worker {
             match next {
                 Ok(Next::Again) if !over => self.enqueue(key),
                 Ok(Next::Wait | Next::Linger) if !over => {}
-                Ok(Next::Close) => self.close(key, &Why::Stopped),
+                // One that becomes quiet at the last moment has got all it was owed.
+                Ok(Next::Close | Next::Linger) => self.close(key, &Why::Stopped),
                 Ok(_) => {
                     self.desk.tally.cut.fetch_add(1, Ordering::Relaxed);
                     self.close(key, &Why::Cut);

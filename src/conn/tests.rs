@@ -236,6 +236,13 @@ fn a_stopping_server_waits_for_quiet_then_for_the_acknowledgement() {
         let now = rig.now + Duration::from_millis(ms);
         rig.conn.settle(now, quiet).unwrap()
     };
+    assert_eq!(
+        settle(&mut rig, 300),
+        Next::Wait,
+        "the echo is still under way"
+    );
+    rig.now += Duration::from_millis(300);
+    rig.conn.transport.acknowledged = 5;
     assert_eq!(settle(&mut rig, 199), Next::Wait);
     assert!(!rig.conn.transport.half_closed);
 
@@ -248,6 +255,7 @@ fn a_stopping_server_waits_for_quiet_then_for_the_acknowledgement() {
     rig.now += Duration::from_millis(200);
     rig.turns();
     assert_eq!(rig.conn.transport.sent, b"hellolate");
+    rig.conn.transport.acknowledged = 9;
     assert_eq!(
         settle(&mut rig, 199),
         Next::Wait,
@@ -256,7 +264,8 @@ fn a_stopping_server_waits_for_quiet_then_for_the_acknowledgement() {
 
     assert_eq!(settle(&mut rig, 200), Next::Linger);
     assert!(rig.conn.transport.half_closed);
-    assert_eq!(settle(&mut rig, 201), Next::Wait, "not acknowledged yet");
+    rig.conn.transport.acknowledged = 8;
+    assert_eq!(settle(&mut rig, 201), Next::Wait, "not all is acknowledged");
     rig.conn.transport.acknowledged = 9;
     assert_eq!(settle(&mut rig, 202), Next::Close);
 }
