@@ -1,6 +1,5 @@
 //! The command line.
 
-use std::env;
 use std::ffi::OsString;
 use std::io::{self, ErrorKind, Write};
 use std::process::ExitCode;
@@ -15,6 +14,7 @@ use crate::client::Client;
 use crate::error::Error;
 use crate::limits::raise_open_files;
 use crate::listener::{DEFAULT_BACKLOG, Listener};
+use crate::logging;
 use crate::pool::MAX_WORKERS;
 use crate::proto::Protocol;
 use crate::server::{self, Config, Stop};
@@ -144,7 +144,10 @@ pub fn main() -> ExitCode {
 
 impl Serve {
     fn run(&self) -> Result<ExitCode, Error> {
-        init_logging(self.level());
+        let _log = logging::start(self.level()).map_err(|source| Error::Serve {
+            operation: String::from("start the log"),
+            source,
+        })?;
         let config = Config {
             max_connections: self.max_connections,
             grace: self.grace,
@@ -225,23 +228,6 @@ impl Talk {
             result => result.map(|()| ExitCode::SUCCESS),
         }
     }
-}
-
-/// Logs to standard error; `RUST_LOG`, where it is set, wins over `level`.
-fn init_logging(level: LevelFilter) {
-    let mut builder = env_logger::Builder::new();
-    match env::var("RUST_LOG") {
-        Ok(filters) if !filters.is_empty() => builder.parse_filters(&filters),
-        _ => builder.filter_level(level),
-    };
-    builder
-        .format(|line, record| {
-            let now = humantime::format_rfc3339_millis(std::time::SystemTime::now());
-            let level = record.level();
-            let style = line.default_level_style(level);
-            writeln!(line, "{now} {style}{level:5}{style:#} {}", record.args())
-        })
-        .init();
 }
 
 #[cfg(test)]

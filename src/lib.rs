@@ -35,6 +35,7 @@ pub mod signals;
 
 mod conn;
 mod escape;
+mod logging;
 mod sys;
 mod throttle;
 mod worker;
