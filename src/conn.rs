@@ -31,7 +31,11 @@ pub(crate) trait Transport: Read + Write {
     /// Closes our side: everything written so far, then our FIN.
     fn half_close(&mut self) -> io::Result<()>;
     /// How many bytes the peer has not acknowledged, where the system can tell.
-    fn unacknowledged(&self) -> Option<usize>;
+    ///
+    /// # Errors
+    /// The connection's end before its peer had them, which a read behind the
+    /// peer's FIN does not tell.
+    fn unacknowledged(&self) -> io::Result<Option<usize>>;
     /// Whether a read would find something: bytes, the end, or an error.
     fn has_input(&self) -> bool;
 }
@@ -41,8 +45,13 @@ impl Transport for TcpStream {
         self.shutdown(Shutdown::Write)
     }
 
-    fn unacknowledged(&self) -> Option<usize> {
-        sys::unacknowledged(self)
+    fn unacknowledged(&self) -> io::Result<Option<usize>> {
+        let bytes = sys::unacknowledged(self);
+        // Of a connection that was reset the count stays for ever.
+        match bytes {
+            Some(1..) => self.take_error()?.map_or(Ok(bytes), Err),
+            _ => Ok(bytes),
+        }
     }
 
     fn has_input(&self) -> bool {
@@ -302,13 +311,31 @@ impl<T: Transport> Conn<T> {
             return Ok(Next::Wait);
         }
         match self.stage {
-            Stage::Finishing if self.input_ended && !draining => Ok(Next::Close),
+            Stage::Finishing | Stage::Lingering { .. }
+                if self.input_ended && !draining && !self.is_under_way()? =>
+            {
+                Ok(Next::Close)
+            }
             Stage::Finishing => self.half_close(),
-            Stage::Lingering { .. } if self.input_ended && !draining => Ok(Next::Close),
             Stage::Lingering { discarded } if discarded > DISCARD_LIMIT => Ok(Next::Close),
             Stage::Open | Stage::Lingering { .. } if self.unread => Ok(Next::Again),
             Stage::Open | Stage::Lingering { .. } => Ok(Next::Wait),
         }
+    }
+
+    /// Whether the kernel still holds bytes for the peer. A socket that is closed
+    /// with such is an orphan, which the kernel gives up after some minutes, and
+    /// the bytes with it, however alive a peer is that just does not read.
+    fn is_under_way(&self) -> io::Result<bool> {
+        Ok(self
+            .transport
+            .unacknowledged()?
+            .is_some_and(|bytes| bytes > 0))
+    }
+
+    /// Whether the peer has yet to close its side.
+    pub(crate) const fn awaits_end(&self) -> bool {
+        !self.input_ended
     }
 
     fn half_close(&mut self) -> io::Result<Next> {
@@ -317,25 +344,35 @@ impl<T: Transport> Conn<T> {
         Ok(Next::Linger)
     }
 
-    /// One look at a connection while the server stops: half-closes it once it
-    /// was quiet for `quiet`, and lets it go once the peer has acknowledged all.
+    /// One look at a connection while the server stops, which it does since
+    /// `since`: half-closes it once it was quiet for `quiet` from then on (what was
+    /// sent before shall find time to arrive), and lets it go once the peer has
+    /// acknowledged all.
     ///
     /// # Errors
     /// The socket's own; the connection is dead then.
-    pub(crate) fn settle(&mut self, now: Instant, quiet: Duration) -> io::Result<Next> {
-        let unacknowledged = self.transport.unacknowledged();
+    pub(crate) fn settle(
+        &mut self,
+        now: Instant,
+        since: Instant,
+        quiet: Duration,
+    ) -> io::Result<Next> {
+        let unacknowledged = self.transport.unacknowledged()?;
         if self.stage == Stage::Open && unacknowledged.is_some_and(|bytes| bytes > 0) {
             // Its echo is still under way: the peer may go on once it is there.
             self.active = now;
         }
-        let still_for = now.saturating_duration_since(self.active);
+        let still_for = now.saturating_duration_since(self.active.max(since));
         let waits = match self.stage {
             _ if self.owed.is_some() || self.unread => true,
             Stage::Open => still_for < quiet,
             Stage::Finishing => true,
             Stage::Lingering { .. } => match unacknowledged {
-                Some(bytes) => bytes > 0,
-                // Then another quiet time must do.
+                Some(2..) => true,
+                Some(0) => false,
+                // Our FIN alone is out, or nobody can tell: another quiet time must do,
+                // since a peer that has vanished never acknowledges it.
+                Some(1) => still_for < 2 * quiet,
                 None => !self.input_ended && still_for < 2 * quiet,
             },
         };
@@ -355,11 +392,6 @@ impl<T: Transport> Conn<T> {
     fn has_input(&mut self) -> bool {
         self.unread = self.transport.has_input();
         self.unread
-    }
-
-    /// Starts the quiet time anew.
-    pub(crate) const fn touch(&mut self, now: Instant) {
-        self.active = now;
     }
 }
 

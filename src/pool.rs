@@ -114,6 +114,8 @@ pub(crate) struct Handoff {
 /// The order to stop, as the workers see it.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Drain {
+    /// When it was given.
+    pub(crate) since: Instant,
     /// When what is still connected is cut.
     pub(crate) deadline: Instant,
     /// How long a connection must be quiet to be let go.
@@ -416,6 +418,7 @@ mod tests {
 
     fn stop(pool: Pool) -> Vec<WorkerReport> {
         pool.stop(Drain {
+            since: Instant::now(),
             deadline: Instant::now() + Duration::from_secs(30),
             quiet: Duration::ZERO,
         })

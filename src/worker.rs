@@ -192,10 +192,6 @@ impl Worker {
             && let Some(&drain) = self.desk.drain.get()
         {
             self.drain = Some(drain);
-            // Whatever a client sent before now shall find time to be told of.
-            for (_, client) in &mut self.clients {
-                client.conn.touch(self.now);
-            }
         }
         while let Ok(handoff) = self.desk.inbox.try_recv() {
             self.admit(handoff);
@@ -312,8 +308,11 @@ impl Worker {
             Ok(Next::Again) => self.enqueue(key),
             Ok(Next::Close) => self.close(key, why),
             Ok(Next::Linger) => {
-                // While draining, `settle` waits for the peer instead.
-                if self.drain.is_none() {
+                // For the peer's end there is a time; for its acknowledgement there is
+                // none, and while draining `settle` looks after both.
+                let timed = self.drain.is_none() && self.clients[key].conn.awaits_end();
+                self.clients[key].deadline = None;
+                if timed {
                     self.arm(key, LINGER_TIME);
                 }
                 // The end of the peer may be there already.
@@ -370,7 +369,9 @@ impl Worker {
         self.settle_at = self.now + SETTLE_EVERY;
         let keys: Vec<usize> = self.clients.iter().map(|(key, _)| key).collect();
         for key in keys {
-            let next = self.clients[key].conn.settle(self.now, drain.quiet);
+            let next = self.clients[key]
+                .conn
+                .settle(self.now, drain.since, drain.quiet);
             match next {
                 Ok(Next::Again) if !over => self.enqueue(key),
                 Ok(Next::Wait | Next::Linger) if !over => {}

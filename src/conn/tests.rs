@@ -64,8 +64,8 @@ impl Transport for Fake {
         Ok(())
     }
 
-    fn unacknowledged(&self) -> Option<usize> {
-        Some(self.sent.len() - self.acknowledged)
+    fn unacknowledged(&self) -> io::Result<Option<usize>> {
+        Ok(Some(self.sent.len() - self.acknowledged))
     }
 
     fn has_input(&self) -> bool {
@@ -183,6 +183,12 @@ impl Rig {
             ..Readiness::default()
         });
         self.room(1 << 20);
+        // The last acknowledgement is told as a hang-up.
+        self.conn.transport.acknowledged = self.conn.transport.sent.len();
+        self.event(Readiness {
+            read_closed: true,
+            ..Readiness::default()
+        });
     }
 }
 
@@ -234,7 +240,7 @@ fn a_stopping_server_waits_for_quiet_then_for_the_acknowledgement() {
     rig.arrive(b"hello", false);
     let settle = |rig: &mut Rig, ms| {
         let now = rig.now + Duration::from_millis(ms);
-        rig.conn.settle(now, quiet).unwrap()
+        rig.conn.settle(now, rig.now, quiet).unwrap()
     };
     assert_eq!(
         settle(&mut rig, 300),
@@ -286,12 +292,62 @@ fn a_stopping_server_keeps_a_finished_connection_until_the_peer_has_all() {
     rig.conn.send(&block[..received.bytes], rig.now).unwrap();
     assert_eq!(rig.conn.next(true).unwrap(), Next::Linger);
     assert_eq!(
-        rig.conn.settle(rig.now, Duration::ZERO).unwrap(),
+        rig.conn.settle(rig.now, rig.now, Duration::ZERO).unwrap(),
         Next::Wait
     );
     rig.conn.transport.acknowledged = 3;
     assert_eq!(
-        rig.conn.settle(rig.now, Duration::ZERO).unwrap(),
+        rig.conn.settle(rig.now, rig.now, Duration::ZERO).unwrap(),
         Next::Close
     );
+}
+
+#[test]
+fn a_client_that_was_silent_for_long_still_has_the_quiet_time_after_the_stop() {
+    let quiet = Duration::from_millis(200);
+    let mut rig = Rig::new(Protocol::Echo);
+    let since = rig.now + Duration::from_secs(3600);
+    let settle = |rig: &mut Rig, ms| {
+        let now = since + Duration::from_millis(ms);
+        rig.conn.settle(now, since, quiet).unwrap()
+    };
+    assert_eq!(settle(&mut rig, 199), Next::Wait);
+    assert_eq!(settle(&mut rig, 200), Next::Linger);
+}
+
+#[test]
+fn a_half_closed_peer_is_kept_until_it_has_all() {
+    let mut rig = Rig::new(Protocol::Echo);
+    rig.room(100);
+    rig.conn.transport.fin = true;
+    rig.conn.transport.arrived.extend_from_slice(b"bye");
+    let end = Readiness {
+        readable: true,
+        read_closed: true,
+        ..Readiness::default()
+    };
+    rig.event(end);
+    assert_eq!(rig.conn.transport.sent, b"bye");
+    assert!(rig.conn.transport.half_closed && !rig.closed);
+    rig.conn.transport.acknowledged = 3;
+    rig.event(end);
+    assert!(rig.closed);
+}
+
+#[test]
+fn a_vanished_peer_that_has_all_but_our_end_does_not_delay_a_stop() {
+    let quiet = Duration::from_millis(200);
+    let mut rig = Rig::new(Protocol::Echo);
+    rig.room(100);
+    rig.arrive(b"x", false);
+    rig.conn.transport.acknowledged = 1;
+    let settle = |rig: &mut Rig, ms| {
+        let now = rig.now + Duration::from_millis(ms);
+        rig.conn.settle(now, rig.now, quiet).unwrap()
+    };
+    assert_eq!(settle(&mut rig, 200), Next::Linger);
+    // The count of what is under way includes our end, which nobody acknowledges.
+    rig.conn.transport.acknowledged = 0;
+    assert_eq!(settle(&mut rig, 399), Next::Wait);
+    assert_eq!(settle(&mut rig, 400), Next::Close);
 }
