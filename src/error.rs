@@ -118,6 +118,7 @@ pub fn cause(error: &io::Error) -> String {
 mod tests {
     use super::*;
 
+    #[cfg(unix)]
     #[test]
     fn a_system_error_reads_lower_case_and_without_its_number() {
         let error = io::Error::from_raw_os_error(libc::ECONNREFUSED);

@@ -4,7 +4,8 @@
 //! has died, for room after the server was full, and for the order to stop.
 //!
 //! **Stopping** goes in this order: whoever waits in the listen queues is still
-//! accepted; the listeners are closed; every worker serves its connections
+//! accepted, as far as there is room; the listeners are closed, which resets
+//! whoever came too late; every worker serves its connections
 //! until they are quiet, half-closes them and lets them go once their peers have
 //! acknowledged all; what remains when the grace period ends is cut and counted;
 //! every worker is joined and reported.
@@ -15,15 +16,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
-use mio::unix::SourceFd;
-use mio::{Events, Interest, Poll, Token, Waker};
-use std::os::fd::AsRawFd;
+use mio::{Events, Poll, Token, Waker};
 
 use crate::address::canonical;
 use crate::error::{Error, cause};
 use crate::limits;
 use crate::listener::Listener;
 use crate::pool::{Accepted, Bell, Drain, End, Pool, WorkerReport};
+use crate::sys;
 use crate::throttle::Throttle;
 
 /// How many clients one listener accepts before the main thread looks up.
@@ -168,6 +168,10 @@ impl fmt::Display for Report {
 /// [`Error::Serve`] when a thread or a poller can't be had, at the start or for
 /// a worker that has to be replaced. Connections are drained before it returns.
 pub fn run(listeners: Vec<Listener>, stop: &Stop, config: &Config) -> Result<Report, Error> {
+    if config.workers == 0 {
+        let source = io::Error::other("a pool has at least one worker");
+        return Err(failed_to("start the workers")(source));
+    }
     let allowed = limits::connections(limits::open_files(), config.workers, listeners.len())?;
     let max_connections = match config.max_connections {
         Some(wanted) if wanted > allowed => {
@@ -208,6 +212,8 @@ struct Acceptor {
     pool: Pool,
     max_connections: usize,
     doors: Vec<Door>,
+    /// The listener that is looked at first.
+    turn: usize,
     /// A client that no worker's channel had room for.
     held: Option<Accepted>,
     /// Accepting rests until then.
@@ -225,10 +231,7 @@ impl Acceptor {
         listeners: Vec<Listener>,
     ) -> Result<Self, Error> {
         for (index, listener) in listeners.iter().enumerate() {
-            let socket = listener.socket.as_raw_fd();
-            poller
-                .registry()
-                .register(&mut SourceFd(&socket), Token(index), Interest::READABLE)
+            sys::watch(poller.registry(), &listener.socket, Token(index))
                 .map_err(failed_to(&format!("watch {listener}")))?;
             log::info!("waiting for clients on {listener}");
         }
@@ -242,6 +245,7 @@ impl Acceptor {
             pool,
             max_connections,
             doors: listeners.into_iter().map(door).collect(),
+            turn: 0,
             held: None,
             paused_until: None,
             told_full: Throttle::new(Duration::from_secs(60)),
@@ -303,7 +307,10 @@ impl Acceptor {
         if let Some(held) = self.held.take() {
             self.held = self.pool.dispatch(held).err();
         }
-        for index in 0..self.doors.len() {
+        // Not always from the first on: at the cap the others would never have a turn.
+        self.turn = (self.turn + 1) % self.doors.len().max(1);
+        for step in 0..self.doors.len() {
+            let index = (self.turn + step) % self.doors.len();
             for _ in 0..ACCEPTS_PER_TURN {
                 let able = self.held.is_none() && self.paused_until.is_none();
                 if !able || !self.doors[index].ready {
@@ -369,7 +376,7 @@ impl Acceptor {
 
     /// Takes the last clients, closes the listeners, and stops the pool.
     fn finish(mut self, grace: Duration) -> Report {
-        let deadline = Instant::now() + grace;
+        let since = Instant::now();
         self.empty_listen_queues();
         self.doors.clear();
         log::info!(
@@ -379,7 +386,8 @@ impl Acceptor {
         );
         let report = Report {
             workers: self.pool.stop(Drain {
-                deadline,
+                since,
+                deadline: since + grace,
                 quiet: QUIET.min(grace / 2),
             }),
         };
@@ -397,7 +405,7 @@ impl Acceptor {
         report
     }
 
-    /// Whoever the kernel has told "connected" is served: closing a listener
+    /// Accepts whom the kernel has told "connected" already: to close a listener
     /// resets those that wait in its queue.
     fn empty_listen_queues(&mut self) {
         let until = Instant::now() + LAST_ACCEPTS;
@@ -414,6 +422,9 @@ impl Acceptor {
                 std::thread::yield_now();
             }
         }
+        if self.doors.iter().any(|door| door.ready) {
+            log::warn!("there was no room for all who waited to be accepted: they are reset");
+        }
     }
 }
 
@@ -429,23 +440,11 @@ fn prepare(accepted: &Accepted) -> io::Result<()> {
 }
 
 /// Whether an accept failed because of that one client: the next may be fine.
-/// Linux passes errors already pending on the new socket on to accept(2).
 fn concerns_one_client(error: &io::Error) -> bool {
-    let of_network = [
-        libc::EPROTO,
-        libc::ENOPROTOOPT,
-        libc::ENETDOWN,
-        libc::ENETUNREACH,
-        libc::EHOSTDOWN,
-        libc::EHOSTUNREACH,
-        libc::EOPNOTSUPP,
-    ];
     matches!(
         error.kind(),
         ErrorKind::ConnectionAborted | ErrorKind::ConnectionReset | ErrorKind::Interrupted
-    ) || error
-        .raw_os_error()
-        .is_some_and(|code| of_network.contains(&code))
+    ) || sys::is_of_new_socket(error)
 }
 
 #[cfg(test)]

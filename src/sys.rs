@@ -1,5 +1,12 @@
-//! The few system calls that no safe wrapper offers.
+//! What differs from system to system, and the few calls that no safe wrapper offers.
 #![allow(unsafe_code)]
+
+use std::io;
+use std::net::TcpListener;
+
+#[cfg(unix)]
+use mio::Interest;
+use mio::{Registry, Token};
 
 /// How many bytes the peer has not acknowledged yet, our FIN counting as one,
 /// or `None` where the system can't tell. Source: `SIOCOUTQ` in tcp(7).
@@ -37,4 +44,42 @@ pub(crate) fn hangup_is_ignored() -> bool {
 pub(crate) fn ignore_hangup() {
     // SAFETY: SIG_IGN runs no code of ours.
     unsafe { libc::signal(libc::SIGHUP, libc::SIG_IGN) };
+}
+
+/// Watches a listener for clients: it stays a std socket, non-blocking.
+#[cfg(unix)]
+pub(crate) fn watch(registry: &Registry, listener: &TcpListener, token: Token) -> io::Result<()> {
+    use std::os::fd::AsRawFd;
+
+    let socket = listener.as_raw_fd();
+    registry.register(&mut mio::unix::SourceFd(&socket), token, Interest::READABLE)
+}
+
+/// Elsewhere mio watches only sockets that it has made itself.
+#[cfg(not(unix))]
+pub(crate) fn watch(_: &Registry, _: &TcpListener, _: Token) -> io::Result<()> {
+    Err(io::ErrorKind::Unsupported.into())
+}
+
+/// Whether accept(2) passed on an error that was already pending on the new
+/// socket, as Linux does: it concerns that client alone.
+#[cfg(unix)]
+pub(crate) fn is_of_new_socket(error: &io::Error) -> bool {
+    let errors = [
+        libc::EPROTO,
+        libc::ENOPROTOOPT,
+        libc::ENETDOWN,
+        libc::ENETUNREACH,
+        libc::EHOSTDOWN,
+        libc::EHOSTUNREACH,
+        libc::EOPNOTSUPP,
+    ];
+    error
+        .raw_os_error()
+        .is_some_and(|code| errors.contains(&code))
+}
+
+#[cfg(not(unix))]
+pub(crate) fn is_of_new_socket(_: &io::Error) -> bool {
+    false
 }
