@@ -77,31 +77,39 @@ impl Client {
                 exchange(self.connect()?, pieces, &mut reply, self.timeout)?;
                 reply
             }
-            Protocol::Counted => self.count(text)?,
+            Protocol::Counted => without_nul(&self.count(text)?).to_vec(),
         };
         print_line(&reply)
     }
 
-    /// One exchange of the counted protocol. Returns the answer without its NUL.
+    /// One exchange of the counted protocol. Returns the answer with its NUL.
     fn count(&self, text: &[u8]) -> Result<Vec<u8>, Error> {
         let piece = Piece {
             send: proto::request(text)?.into(),
             expect: proto::answer(text).into(),
         };
-        let mut reply = Vec::new();
+        let mut answer = Vec::new();
         let pieces = std::iter::once(Ok(piece));
-        exchange(self.connect()?, pieces, &mut reply, self.timeout)?;
-        reply.pop();
-        Ok(reply)
+        exchange(self.connect()?, pieces, &mut answer, self.timeout)?;
+        Ok(answer)
+    }
+
+    /// Standard input as one counted message, with its NUL or without.
+    fn count_input(&self) -> Result<(), Error> {
+        let mut text = Vec::new();
+        // More than fits, so that what is too long is seen to be.
+        let mut stdin = io::stdin().lock().take(COUNTED_MAX as u64 + 2);
+        stdin.read_to_end(&mut text).map_err(Error::Input)?;
+        let answer = self.count(text.strip_suffix(&[0]).unwrap_or(&text))?;
+        match io::stdout().is_terminal() {
+            true => print_line(without_nul(&answer)),
+            false => write_out(&answer),
+        }
     }
 
     fn pipe(&self) -> Result<(), Error> {
         if self.protocol == Protocol::Counted {
-            let mut text = Vec::new();
-            // One byte more than fits, so that what is too long is seen to be.
-            let mut stdin = io::stdin().lock().take(COUNTED_MAX as u64 + 1);
-            stdin.read_to_end(&mut text).map_err(Error::Input)?;
-            return print_line(&self.count(&text)?);
+            return self.count_input();
         }
         let stream = self.connect()?;
         let pieces = echo_pieces(io::stdin());
@@ -134,9 +142,8 @@ impl Client {
                 Some(_) if line.is_empty() => continue,
                 Some(dialogue) => (line.len(), dialogue.echo(line.as_bytes())?),
                 None => {
-                    let reply = self.count(line.as_bytes())?;
-                    // The NUL was read, too.
-                    (reply.len() + 1, reply)
+                    let answer = self.count(line.as_bytes())?;
+                    (answer.len(), without_nul(&answer).to_vec())
                 }
             };
             let shown = format!("{bytes} bytes read\n{}\n", escape(&reply));
@@ -245,6 +252,11 @@ fn refuse_self(stream: &TcpStream) -> io::Result<()> {
         ));
     }
     Ok(())
+}
+
+/// A counted answer as text.
+fn without_nul(answer: &[u8]) -> &[u8] {
+    answer.strip_suffix(&[0]).unwrap_or(answer)
 }
 
 /// Prints a reply as a line of its own.

@@ -9,6 +9,7 @@ use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
@@ -109,20 +110,7 @@ where
     match returning.receive(sink) {
         Ok(()) => Ok(returning.received),
         Err(Ended::Output(error)) => Err(Error::Output(error)),
-        Err(Ended::Fault(fault)) => {
-            // What went wrong on our side explains what is missing.
-            let failed = returning.progress.failed.load(Ordering::SeqCst);
-            let ours = (failed || sender.is_finished())
-                .then(|| sender.join().ok())
-                .flatten();
-            match ours {
-                Some(Err(SendEnd::Input(error))) => Err(Error::Input(error)),
-                Some(Err(SendEnd::Socket(source))) if returning.received == 0 => {
-                    Err(Error::Send { address, source })
-                }
-                _ => Err(Error::Echo { address, fault }),
-            }
-        }
+        Err(Ended::Fault(fault)) => Err(returning.explain(fault, sender, address)),
     }
 }
 
@@ -226,6 +214,24 @@ impl Returning {
                 Err(_) if self.ends_whole() => return Ok(()),
                 Err(error) => return Err(self.missing(&cause(&error))),
             }
+        }
+    }
+
+    /// What went wrong on our side explains what is missing.
+    fn explain(
+        &self,
+        fault: String,
+        sender: JoinHandle<Result<(), SendEnd>>,
+        address: String,
+    ) -> Error {
+        let has_ended = self.progress.failed.load(Ordering::SeqCst) || sender.is_finished();
+        let ended = has_ended.then(|| sender.join().ok()).flatten();
+        match ended {
+            Some(Err(SendEnd::Input(error))) => Error::Input(error),
+            Some(Err(SendEnd::Socket(source))) if self.received == 0 => {
+                Error::Send { address, source }
+            }
+            _ => Error::Echo { address, fault },
         }
     }
 

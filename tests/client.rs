@@ -482,9 +482,13 @@ mod pipe {
     #[test]
     fn a_counted_text_may_come_through_it() {
         let server = Server::with_workers(1);
-        for (input, line) in [("test_string", "11 : test_string\n"), ("a\n", "2 : a\n\n")] {
+        for (input, answer) in [
+            ("test_string", "11 : test_string\0"),
+            ("a\n", "2 : a\n\0"),
+            ("with its NUL\0", "12 : with its NUL\0"),
+        ] {
             let ended = client(&["--counted"], server.counted, &[], input);
-            assert_clean(&ended, line.as_bytes());
+            assert_clean(&ended, answer.as_bytes());
         }
     }
 
