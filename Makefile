@@ -2,8 +2,10 @@
 
 ADDR ?= 127.0.0.1
 PORT ?= 20162
-PREFIX ?= $(HOME)/.cargo
+PREFIX ?= $(or $(CARGO_HOME),$(HOME)/.cargo)
 CARGO ?= cargo
+# An IPv6 address is put in brackets, to tell it from its port.
+HOST = $(if $(findstring :,$(ADDR)),[$(patsubst [%,%,$(patsubst %],%,$(ADDR)))],$(ADDR))
 
 .PHONY: help run-server run-client test test-tools lint doc install
 
@@ -14,7 +16,7 @@ run-server:     ## Serve echo on port 20162 and counted on port 4000, and show c
 	$(CARGO) run --locked --release -- serve --echo --counted -v
 
 run-client:     ## Talk to a server: make run-client ADDR=127.0.0.1 PORT=20162
-	$(CARGO) run --locked --release --quiet -- client $(ADDR):$(PORT)
+	$(CARGO) run --locked --release --quiet -- client "$(HOST):$(PORT)"
 
 test:           ## Run every test that needs nothing but cargo
 	$(CARGO) test --locked
@@ -30,4 +32,4 @@ doc:            ## Build the documentation, warnings denied
 	RUSTDOCFLAGS='-D warnings' $(CARGO) doc --locked --no-deps --document-private-items
 
 install:        ## Install echopool to PREFIX/bin (default: ~/.cargo)
-	$(CARGO) install --locked --path . --root $(PREFIX)
+	$(CARGO) install --locked --path . --root "$(PREFIX)"

@@ -3,9 +3,10 @@
 
 mod common;
 
-use std::io::{ErrorKind, Read, Write};
+use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::process::Command;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::channel;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -670,4 +671,125 @@ fn an_accepted_stream_has_no_nagle_delay_and_urgent_data_in_line() {
         }
         Err(_) => false,
     });
+}
+
+#[test]
+fn a_client_that_has_half_closed_keeps_its_place_until_it_has_all() {
+    let server = Server::start(Config {
+        max_connections: Some(1),
+        ..Config::default()
+    });
+    let mut slow = connect_narrow(server.echo);
+    let block = keyed(5, 0, 300_000);
+    slow.write_all(&block).unwrap();
+    slow.shutdown(Shutdown::Write).unwrap();
+    expect(&mut slow, 5, 0, 1);
+    let mut next = connect(server.echo);
+    next.write_all(b"x").unwrap();
+    assert!(
+        is_silent(&mut next, Duration::from_millis(500)),
+        "one place was given twice"
+    );
+    expect(&mut slow, 5, 1, block.len() - 1);
+    expect_end(&mut slow);
+    let mut echo = [0];
+    next.read_exact(&mut echo).unwrap();
+    assert_eq!(echo, *b"x");
+    server.stop();
+}
+
+#[test]
+fn a_client_that_goes_after_its_half_close_does_not_delay_a_stop() {
+    let (mut program, address) = serve(&["--grace", "60s"]);
+    let mut client = connect_narrow(address);
+    client.write_all(&keyed(6, 0, 300_000)).unwrap();
+    expect(&mut client, 6, 0, 1);
+    program.signal(Signal::TERM);
+    program.wait_for("stopping");
+    client.shutdown(Shutdown::Write).unwrap();
+    // No event tells that the server has read the end: time for it to do so.
+    thread::sleep(Duration::from_millis(300));
+    let start = Instant::now();
+    // With input unread, which resets the connection.
+    drop(client);
+    assert_eq!(program.wait().code(), Some(0), "{:#?}", program.log);
+    assert!(start.elapsed() < PROMPT, "{:?}", start.elapsed());
+}
+
+#[test]
+fn a_busy_listener_does_not_keep_the_places_from_another() {
+    let server = Server::start(Config {
+        workers: 1,
+        max_connections: Some(2),
+        ..Config::default()
+    });
+    let (echo, counted) = (server.echo, server.counted);
+    let done = AtomicBool::new(false);
+    thread::scope(|scope| {
+        for key in 0..20 {
+            let done = &done;
+            scope.spawn(move || {
+                while !done.load(Ordering::SeqCst) {
+                    let mut client = connect(echo);
+                    round_trip(&mut client, &keyed(key, 0, 10));
+                    // Held for a while, so that others always wait for the place.
+                    thread::sleep(Duration::from_millis(5));
+                }
+            });
+        }
+        let mut answers = Vec::new();
+        for _ in 0..20 {
+            let mut client = connect(counted);
+            let mut answer = Vec::new();
+            let sent = client.write_all(b"hello\0");
+            client
+                .set_read_timeout(Some(Duration::from_secs(10)))
+                .unwrap();
+            let read = sent.and_then(|()| client.read_to_end(&mut answer));
+            answers.push((read.map_err(|error| error.kind()), answer));
+            if answers.last().is_some_and(|(read, _)| read.is_err()) {
+                break;
+            }
+        }
+        done.store(true, Ordering::SeqCst);
+        for answer in answers {
+            assert_eq!(answer, (Ok(10), b"5 : hello\0".to_vec()));
+        }
+    });
+    server.stop();
+}
+
+#[test]
+fn a_log_that_nobody_reads_stalls_no_client_and_no_stop() {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_echopool"));
+    command
+        .args(["serve", "--echo", "127.0.0.1:0", "-vv"])
+        .env_remove("RUST_LOG");
+    let (mut program, stderr) = Program::spawn_unread(command);
+    let mut stderr = BufReader::with_capacity(256, stderr);
+    let mut first_line = String::new();
+    stderr.read_line(&mut first_line).unwrap();
+    let address = first_line.trim_end().rsplit("//").next().unwrap();
+    let address: SocketAddr = address.parse().unwrap();
+    // Several times what the pipe and the log's own queue hold.
+    for _ in 0..3000 {
+        round_trip(&mut connect(address), b"hello");
+    }
+    program.signal(Signal::TERM);
+    assert_eq!(program.wait().code(), Some(0));
+    drop(stderr);
+}
+
+#[test]
+fn the_backlog_bounds_how_many_wait_to_be_accepted() {
+    let (program, address) = serve(&["--max-connections", "1", "--backlog", "4"]);
+    round_trip(&mut connect(address), b"x");
+    let served = connect(address);
+    let waiting: Vec<_> = (0..20)
+        .map_while(|_| TcpStream::connect_timeout(&address, Duration::from_millis(500)).ok())
+        .collect();
+    // Linux lets one more wait than it is told.
+    assert!((3..=6).contains(&waiting.len()), "{} wait", waiting.len());
+    drop((waiting, served));
+    stop_cleanly(program);
 }

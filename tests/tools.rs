@@ -2,6 +2,7 @@
 //!
 //! They need `nc` (netcat-openbsd) and the ports 20162 and 4000, so they run
 //! only when asked for: `make test-tools`.
+#![cfg(unix)]
 
 mod common;
 
@@ -78,4 +79,17 @@ fn make_run_server_and_make_run_client_hold_the_dialogue() {
     server.signal(Signal::TERM);
     server.wait_for("total: ");
     server.wait();
+}
+
+#[test]
+#[ignore = "needs make"]
+fn make_run_client_takes_an_ipv6_address() {
+    for address in ["ADDR=::1", "ADDR=[::1]"] {
+        let make = Command::new("make")
+            .args(["-n", "run-client", address, "PORT=7"])
+            .output()
+            .unwrap();
+        let command = String::from_utf8(make.stdout).unwrap();
+        assert!(command.contains(r#"client "[::1]:7""#), "{command}");
+    }
 }

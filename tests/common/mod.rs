@@ -5,7 +5,7 @@
 use std::ffi::OsStr;
 use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
 use std::net::{IpAddr, Shutdown, SocketAddr, TcpStream};
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Child, ChildStderr, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -82,7 +82,7 @@ pub fn connect(address: SocketAddr) -> TcpStream {
 }
 
 /// Waits for a condition that no event tells of, and fails after the deadline.
-pub fn wait_until(what: &str, condition: impl Fn() -> bool) {
+pub fn wait_until(what: &str, mut condition: impl FnMut() -> bool) {
     let until = Instant::now() + DEADLINE;
     while !condition() {
         assert!(Instant::now() < until, "waited {DEADLINE:?} for {what}");
@@ -232,23 +232,31 @@ impl Program {
     }
 
     /// Starts any command, its standard error captured.
-    pub fn spawn(mut command: Command) -> Self {
-        let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
-        let stderr = BufReader::new(child.stderr.take().unwrap());
+    pub fn spawn(command: Command) -> Self {
+        let (mut program, stderr) = Self::spawn_unread(command);
         let (sender, lines) = channel();
         std::thread::spawn(move || {
-            for line in stderr.lines() {
+            for line in BufReader::new(stderr).lines() {
                 let Ok(line) = line else { break };
                 if sender.send(line).is_err() {
                     break;
                 }
             }
         });
-        Self {
+        program.lines = lines;
+        program
+    }
+
+    /// Starts any command whose standard error the caller reads, or does not.
+    pub fn spawn_unread(mut command: Command) -> (Self, ChildStderr) {
+        let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
+        let stderr = child.stderr.take().unwrap();
+        let program = Self {
             child,
-            lines,
+            lines: channel().1,
             log: Vec::new(),
-        }
+        };
+        (program, stderr)
     }
 
     /// Waits for a line that contains `text`.
