@@ -422,8 +422,20 @@ impl Acceptor {
                 std::thread::yield_now();
             }
         }
-        if self.doors.iter().any(|door| door.ready) {
-            log::warn!("there was no room for all who waited to be accepted: they are reset");
+        self.turn_away();
+    }
+
+    /// Counts whom there is no room for: closing their listener resets them anyway.
+    fn turn_away(&mut self) {
+        let until = Instant::now() + LAST_ACCEPTS;
+        let mut count = u32::from(self.held.take().is_some());
+        for door in &self.doors {
+            while door.ready && Instant::now() < until && door.listener.socket.accept().is_ok() {
+                count += 1;
+            }
+        }
+        if count > 0 {
+            log::warn!("{count} clients waited to be accepted and are turned away");
         }
     }
 }

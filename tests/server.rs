@@ -781,6 +781,19 @@ fn a_log_that_nobody_reads_stalls_no_client_and_no_stop() {
 }
 
 #[test]
+fn who_waits_at_the_cap_when_the_server_stops_is_counted() {
+    let (mut program, address) = serve(&["--max-connections", "1"]);
+    let mut served = connect(address);
+    round_trip(&mut served, b"x");
+    let _waiting: Vec<_> = (0..3).map(|_| connect(address)).collect();
+    let (code, _) = stop(&mut program, Signal::TERM);
+    assert_eq!(code, Some(0), "{:#?}", program.log);
+    let told = "3 clients waited to be accepted and are turned away";
+    assert!(program.logged(told), "{:#?}", program.log);
+    expect_end(&mut served);
+}
+
+#[test]
 fn the_backlog_bounds_how_many_wait_to_be_accepted() {
     let (program, address) = serve(&["--max-connections", "1", "--backlog", "4"]);
     round_trip(&mut connect(address), b"x");
