@@ -77,6 +77,11 @@ struct Serve {
           value_parser = humantime::parse_duration)]
     grace: Duration,
 
+    /// Poll that long after activity before sleeping: quicker replies to a client that sends
+    /// now and then, at the cost of a CPU a worker [default: off]
+    #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
+    busy_poll: Option<Duration>,
+
     /// Log clients that come and go; twice, every read
     #[arg(short, long, action = ArgAction::Count, conflicts_with = "quiet")]
     verbose: u8,
@@ -148,14 +153,13 @@ impl Serve {
             operation: String::from("start the log"),
             source,
         })?;
+        let default = Config::default();
         let config = Config {
+            workers: self.workers.unwrap_or(default.workers),
             max_connections: self.max_connections,
             grace: self.grace,
-            ..Config::default()
-        };
-        let config = Config {
-            workers: self.workers.unwrap_or(config.workers),
-            ..config
+            busy_poll: self.busy_poll.unwrap_or(default.busy_poll),
+            ..default
         };
         raise_open_files();
         let listeners = self.listeners()?;

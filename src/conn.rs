@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 use mio::event::Event;
 use mio::net::TcpStream;
 
+use crate::pipe::{Pipe, Pipes, is_refusal};
 use crate::proto::{Message, Protocol};
 use crate::sys;
 
@@ -20,6 +21,13 @@ use crate::sys;
 /// its answer. Beyond it the connection is closed at once: the peer is not
 /// going to stop.
 const DISCARD_LIMIT: usize = 1 << 20;
+
+/// The most a streaming connection moves in a turn, in bytes.
+const BULK_SLICE: usize = if cfg!(test) { 64 } else { 256 * 1024 };
+
+/// A turn that moves less, in bytes, is not streaming: to copy costs less than
+/// the third call that a pipe needs.
+const BULK_LEAST: usize = if cfg!(test) { 8 } else { 16 * 1024 };
 
 /// Whether a read that returns less than was asked for has emptied the socket,
 /// so that no second read is needed to see it: epoll(7), question 9. Other
@@ -38,6 +46,10 @@ pub(crate) trait Transport: Read + Write {
     fn unacknowledged(&self) -> io::Result<Option<usize>>;
     /// Whether a read would find something: bytes, the end, or an error.
     fn has_input(&self) -> bool;
+    /// Moves up to `most` received bytes into a pipe; see [`Pipe::fill`].
+    fn fill(&mut self, pipe: &mut Pipe, most: usize) -> io::Result<usize>;
+    /// Sends what the pipe holds; see [`Pipe::empty`].
+    fn empty(&mut self, pipe: &mut Pipe) -> io::Result<usize>;
 }
 
 impl Transport for TcpStream {
@@ -57,6 +69,14 @@ impl Transport for TcpStream {
     fn has_input(&self) -> bool {
         let probe = self.peek(&mut [0]);
         !probe.is_err_and(|error| error.kind() == ErrorKind::WouldBlock)
+    }
+
+    fn fill(&mut self, pipe: &mut Pipe, most: usize) -> io::Result<usize> {
+        pipe.fill(self, most)
+    }
+
+    fn empty(&mut self, pipe: &mut Pipe) -> io::Result<usize> {
+        pipe.empty(self)
     }
 }
 
@@ -123,10 +143,10 @@ enum Stage {
     Lingering { discarded: usize },
 }
 
-/// Bytes that the peer has not taken yet.
-struct Owed {
-    bytes: Vec<u8>,
-    sent: usize,
+/// What the peer has not taken yet.
+enum Owed {
+    Bytes { bytes: Vec<u8>, sent: usize },
+    Pipe(Pipe),
 }
 
 /// One connection; `T` is its non-blocking socket.
@@ -142,6 +162,8 @@ pub(crate) struct Conn<T> {
     /// All input up to the peer's FIN has been read.
     input_ended: bool,
     urgent: bool,
+    /// The peer streams: its bytes go through a pipe.
+    bulk: bool,
     sent: u64,
     active: Instant,
 }
@@ -161,6 +183,7 @@ impl<T: Transport> Conn<T> {
             fin_seen: false,
             input_ended: false,
             urgent: false,
+            bulk: false,
             sent: 0,
             active: now,
         }
@@ -212,6 +235,7 @@ impl<T: Transport> Conn<T> {
         self.active = now;
         self.unread = bytes == block.len() || self.urgent || !SHORT_READ_DRAINS;
         let echo = self.take(&block[..bytes]);
+        self.bulk = echo && bytes == block.len() && !self.urgent;
         // The FIN was seen before this read, which took all that came before it.
         if self.fin_seen && !self.unread {
             self.end_input();
@@ -252,7 +276,7 @@ impl<T: Transport> Conn<T> {
 
     fn owe(&mut self, bytes: Vec<u8>) {
         debug_assert!(self.owed.is_none(), "nothing is read while bytes are owed");
-        self.owed = Some(Box::new(Owed { bytes, sent: 0 }));
+        self.owed = Some(Box::new(Owed::Bytes { bytes, sent: 0 }));
     }
 
     /// Sends `bytes`, which were just received; keeps what the peer does not take.
@@ -271,14 +295,104 @@ impl<T: Transport> Conn<T> {
     ///
     /// # Errors
     /// The socket's own; the connection is dead then.
-    pub(crate) fn flush(&mut self, now: Instant) -> io::Result<()> {
-        let Some(mut owed) = self.owed.take() else {
+    pub(crate) fn flush(&mut self, pipes: &mut Pipes, now: Instant) -> io::Result<()> {
+        let Some(owed) = self.owed.take() else {
             return Ok(());
         };
-        owed.sent += self.write(&owed.bytes[owed.sent..], now)?;
-        if owed.sent < owed.bytes.len() {
-            self.owed = Some(owed);
+        match *owed {
+            Owed::Pipe(pipe) => self.pour(pipe, pipes, now),
+            Owed::Bytes { bytes, sent } => {
+                let sent = sent + self.write(&bytes[sent..], now)?;
+                if sent < bytes.len() {
+                    self.owed = Some(Box::new(Owed::Bytes { bytes, sent }));
+                }
+                Ok(())
+            }
         }
+    }
+
+    /// Whether its bytes go through a pipe now.
+    pub(crate) const fn is_bulk(&self) -> bool {
+        self.bulk && self.owed.is_none()
+    }
+
+    /// Moves up to [`BULK_SLICE`] bytes from the peer back to it through pipes.
+    /// Nothing of it is left to be echoed. What a pipe can't tell (the end, the mark
+    /// of urgent data) is left to the next [`receive`](Self::receive).
+    ///
+    /// # Errors
+    /// The socket's own; the connection is dead then, and the pipe with it.
+    pub(crate) fn relay(&mut self, pipes: &mut Pipes, now: Instant) -> io::Result<Received> {
+        let mut received = 0;
+        self.unread = true;
+        while received < BULK_SLICE && self.owed.is_none() {
+            let Some(mut pipe) = pipes.lend() else {
+                self.bulk = false;
+                break;
+            };
+            match retrying(|| self.transport.fill(&mut pipe, BULK_SLICE - received)) {
+                Ok(bytes @ 1..) => {
+                    received += bytes;
+                    self.active = now;
+                    self.pour(pipe, pipes, now)?;
+                }
+                stopped => {
+                    pipes.give_back(pipe);
+                    self.end_relay(stopped, received, pipes)?;
+                    break;
+                }
+            }
+        }
+        Ok(Received {
+            bytes: received,
+            echo: false,
+        })
+    }
+
+    /// Nothing more came into an empty pipe: what that means.
+    fn end_relay(
+        &mut self,
+        stopped: io::Result<usize>,
+        received: usize,
+        pipes: &mut Pipes,
+    ) -> io::Result<()> {
+        self.bulk = false;
+        match stopped {
+            Ok(_) => {}
+            // The pipe is empty, so it is the socket that has nothing; unless
+            // its next byte is behind a mark that only a read passes.
+            Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                self.unread = self.urgent;
+                self.bulk = received >= BULK_LEAST && !self.urgent;
+            }
+            Err(error) if is_refusal(&error) => pipes.give_up(),
+            Err(error) => return Err(error),
+        }
+        Ok(())
+    }
+
+    /// Sends what a pipe holds, as far as the peer takes it; the rest is owed.
+    fn pour(&mut self, mut pipe: Pipe, pipes: &mut Pipes, now: Instant) -> io::Result<()> {
+        while !pipe.is_empty() {
+            match retrying(|| self.transport.empty(&mut pipe)) {
+                Ok(0) => return Err(ErrorKind::WriteZero.into()),
+                Ok(bytes) => {
+                    self.sent += bytes as u64;
+                    self.active = now;
+                }
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                    self.owed = Some(Box::new(Owed::Pipe(pipe)));
+                    return Ok(());
+                }
+                Err(error) if is_refusal(&error) => {
+                    pipes.give_up();
+                    self.bulk = false;
+                    return self.send(&pipe.into_bytes()?, now);
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        pipes.give_back(pipe);
         Ok(())
     }
 

@@ -36,6 +36,11 @@ pub mod signals;
 mod conn;
 mod escape;
 mod logging;
+#[cfg_attr(
+    not(any(target_os = "linux", target_os = "android")),
+    path = "pipe/none.rs"
+)]
+mod pipe;
 mod sys;
 mod throttle;
 mod worker;

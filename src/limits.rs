@@ -46,6 +46,12 @@ pub(crate) fn open_files() -> usize {
     usize::MAX
 }
 
+/// How many pipes each worker may have under `limit` open files. A pipe is two
+/// descriptors, and is kept by a streaming client that does not take its bytes.
+pub(crate) fn pipes(limit: usize) -> usize {
+    (limit / 256).clamp(1, 64)
+}
+
 /// How many clients a server of so many workers and listeners can have under
 /// `limit` open files.
 ///
@@ -53,7 +59,7 @@ pub(crate) fn open_files() -> usize {
 /// [`Error::Descriptors`] when not even one fits.
 pub(crate) fn connections(limit: usize, workers: usize, listeners: usize) -> Result<usize, Error> {
     // Standard streams; a poller and a waker each for the main thread and the workers.
-    let needed = 3 + 2 * (1 + workers) + listeners + SPARE;
+    let needed = 3 + 2 * (1 + workers) + 2 * workers * pipes(limit) + listeners + SPARE;
     match limit.saturating_sub(needed) {
         0 => Err(Error::Descriptors {
             limit,
@@ -70,9 +76,12 @@ mod tests {
 
     #[test]
     fn what_the_server_itself_needs_is_kept_back() {
-        assert_eq!(connections(1024, 2, 1).unwrap(), 1024 - 26);
-        assert_eq!(connections(27, 2, 1).unwrap(), 1);
-        assert!(connections(26, 2, 1).is_err());
-        assert_eq!(connections(usize::MAX, 2, 1).unwrap(), usize::MAX - 26);
+        assert_eq!(connections(1024, 2, 1).unwrap(), 1024 - 26 - 16);
+        assert_eq!(connections(31, 2, 1).unwrap(), 1);
+        assert!(connections(30, 2, 1).is_err());
+        assert_eq!(
+            connections(usize::MAX, 2, 1).unwrap(),
+            usize::MAX - 26 - 256
+        );
     }
 }

@@ -122,6 +122,17 @@ pub(crate) struct Drain {
     pub(crate) quiet: Duration,
 }
 
+/// What each worker is told at its start.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Settings {
+    /// How long a counted message may take.
+    pub(crate) message_time: Duration,
+    /// How long it polls after activity before it sleeps.
+    pub(crate) busy_poll: Duration,
+    /// How many pipes it may have.
+    pub(crate) pipes: usize,
+}
+
 /// What a worker shares with the pool.
 #[derive(Clone)]
 pub(crate) struct Desk {
@@ -130,7 +141,7 @@ pub(crate) struct Desk {
     pub(crate) tally: Arc<Tally>,
     pub(crate) bell: Arc<Bell>,
     pub(crate) drain: Arc<OnceLock<Drain>>,
-    pub(crate) message_time: Duration,
+    pub(crate) settings: Settings,
     ended: Arc<AtomicBool>,
     ready: Sender<()>,
 }
@@ -229,11 +240,7 @@ pub(crate) struct Pool {
 
 impl Pool {
     /// Spawns `workers` threads and waits until each of them polls.
-    pub(crate) fn spawn(
-        workers: usize,
-        message_time: Duration,
-        bell: &Arc<Bell>,
-    ) -> io::Result<Self> {
+    pub(crate) fn spawn(workers: usize, settings: Settings, bell: &Arc<Bell>) -> io::Result<Self> {
         let (ready, all_ready) = bounded(workers);
         let drain = Arc::new(OnceLock::new());
         let seat = |id| {
@@ -251,7 +258,7 @@ impl Pool {
                 tally,
                 bell: Arc::clone(bell),
                 drain: Arc::clone(&drain),
-                message_time,
+                settings,
                 ended: Arc::default(),
                 ready: ready.clone(),
             };
@@ -399,7 +406,12 @@ mod tests {
         let poller = Poll::new().unwrap();
         let waker = Waker::new(poller.registry(), Token(0)).unwrap();
         let bell = Arc::new(Bell::new(waker));
-        let pool = Pool::spawn(workers, Duration::from_secs(30), &bell).unwrap();
+        let settings = Settings {
+            message_time: Duration::from_secs(30),
+            busy_poll: Duration::ZERO,
+            pipes: 1,
+        };
+        let pool = Pool::spawn(workers, settings, &bell).unwrap();
         (pool, poller)
     }
 

@@ -22,7 +22,7 @@ use crate::address::canonical;
 use crate::error::{Error, cause};
 use crate::limits;
 use crate::listener::Listener;
-use crate::pool::{Accepted, Bell, Drain, End, Pool, WorkerReport};
+use crate::pool::{Accepted, Bell, Drain, End, Pool, Settings, WorkerReport};
 use crate::sys;
 use crate::throttle::Throttle;
 
@@ -57,6 +57,10 @@ pub struct Config {
     pub grace: Duration,
     /// How long a counted message may take from its first byte to its last.
     pub message_time: Duration,
+    /// How long a worker polls after activity before it sleeps; zero for not at
+    /// all. It saves a quiet client's message the time a sleeping thread takes to
+    /// be woken, and costs a worker that is not busy anyway a CPU for that long.
+    pub busy_poll: Duration,
 }
 
 impl Default for Config {
@@ -66,6 +70,7 @@ impl Default for Config {
             max_connections: None,
             grace: Duration::from_secs(5),
             message_time: Duration::from_secs(30),
+            busy_poll: Duration::ZERO,
         }
     }
 }
@@ -172,7 +177,8 @@ pub fn run(listeners: Vec<Listener>, stop: &Stop, config: &Config) -> Result<Rep
         let source = io::Error::other("a pool has at least one worker");
         return Err(failed_to("start the workers")(source));
     }
-    let allowed = limits::connections(limits::open_files(), config.workers, listeners.len())?;
+    let open_files = limits::open_files();
+    let allowed = limits::connections(open_files, config.workers, listeners.len())?;
     let max_connections = match config.max_connections {
         Some(wanted) if wanted > allowed => {
             log::warn!("the limit on open files allows {allowed} clients, not {wanted}");
@@ -185,8 +191,13 @@ pub fn run(listeners: Vec<Listener>, stop: &Stop, config: &Config) -> Result<Rep
     let waker =
         Waker::new(poller.registry(), BELL).map_err(failed_to("make the main thread's waker"))?;
     let bell = Arc::new(Bell::new(waker));
-    let pool = Pool::spawn(config.workers, config.message_time.min(CENTURY), &bell)
-        .map_err(failed_to("start the workers"))?;
+    let settings = Settings {
+        message_time: config.message_time.min(CENTURY),
+        busy_poll: config.busy_poll.min(CENTURY),
+        pipes: limits::pipes(open_files),
+    };
+    let pool =
+        Pool::spawn(config.workers, settings, &bell).map_err(failed_to("start the workers"))?;
     stop.attach(&bell);
     let mut acceptor = Acceptor::new(poller, bell, pool, max_connections, listeners)?;
     let ended = acceptor.serve(stop);

@@ -28,6 +28,7 @@ use slab::Slab;
 
 use crate::conn::{Conn, Next, Readiness, Received};
 use crate::error::cause;
+use crate::pipe::Pipes;
 use crate::pool::{Desk, Drain, Handoff, Lease};
 use crate::throttle::Throttle;
 
@@ -112,6 +113,9 @@ pub(crate) struct Worker {
     drain: Option<Drain>,
     settle_at: Instant,
     told_failure: Throttle,
+    pipes: Pipes,
+    /// Until then it polls rather than sleeps.
+    busy_until: Instant,
     now: Instant,
 }
 
@@ -120,6 +124,7 @@ impl Worker {
         let poller = Poll::new()?;
         let waker = Arc::new(Waker::new(poller.registry(), WAKE)?);
         let now = Instant::now();
+        let pipes = Pipes::new(desk.settings.pipes);
         let worker = Self {
             desk,
             poller,
@@ -131,6 +136,8 @@ impl Worker {
             drain: None,
             settle_at: now,
             told_failure: Throttle::new(Duration::from_secs(1)),
+            pipes,
+            busy_until: now,
             now,
         };
         Ok((worker, waker))
@@ -165,7 +172,7 @@ impl Worker {
         let settle = self.drain.map(|_| self.settle_at);
         let until = soonest.into_iter().chain(settle).min();
         let timeout = match until {
-            _ if !self.ready.is_empty() => Some(Duration::ZERO),
+            _ if !self.ready.is_empty() || self.now < self.busy_until => Some(Duration::ZERO),
             Some(at) => Some(at.saturating_duration_since(Instant::now())),
             None => None,
         };
@@ -174,6 +181,9 @@ impl Worker {
             result => result?,
         }
         self.now = Instant::now();
+        if !events.is_empty() {
+            self.busy_until = self.now + self.desk.settings.busy_poll;
+        }
         Ok(())
     }
 
@@ -261,8 +271,13 @@ impl Worker {
             };
             client.queued = false;
             let room = &mut self.block[used..used + SLICE];
-            let flushed = client.conn.flush(self.now);
-            match flushed.and_then(|()| client.conn.receive(room, self.now)) {
+            let flushed = client.conn.flush(&mut self.pipes, self.now);
+            let received =
+                flushed.and_then(|()| match client.conn.is_bulk() && self.pipes.can_lend() {
+                    true => client.conn.relay(&mut self.pipes, self.now),
+                    false => client.conn.receive(room, self.now),
+                });
+            match received {
                 Ok(Received { bytes, echo }) => {
                     #[cfg(test)]
                     assert_ne!(
@@ -292,7 +307,7 @@ impl Worker {
                 continue;
             };
             let sent = if range.is_empty() {
-                client.conn.flush(self.now)
+                client.conn.flush(&mut self.pipes, self.now)
             } else {
                 client.conn.send(&self.block[range], self.now)
             };
@@ -327,7 +342,7 @@ impl Worker {
     fn watch_message(&mut self, key: usize) {
         let client = &self.clients[key];
         if client.deadline.is_none() && client.conn.is_mid_message() {
-            self.arm(key, self.desk.message_time);
+            self.arm(key, self.desk.settings.message_time);
         }
     }
 

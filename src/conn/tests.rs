@@ -8,6 +8,9 @@ use crate::proto::answer;
 /// A block this small makes slices, short writes and re-reads frequent.
 const BLOCK: usize = 16;
 
+/// How much one splice moves at the most.
+const SEGMENT: usize = 7;
+
 /// A socket in memory, and its peer's side of it.
 #[derive(Default)]
 struct Fake {
@@ -21,6 +24,21 @@ struct Fake {
     sent: Vec<u8>,
     acknowledged: usize,
     half_closed: bool,
+    /// After how many more calls a splice is refused.
+    splices: Option<usize>,
+}
+
+impl Fake {
+    fn splice(&mut self) -> io::Result<()> {
+        match &mut self.splices {
+            None => Ok(()),
+            Some(0) => Err(io::Error::from_raw_os_error(libc::EINVAL)),
+            Some(left) => {
+                *left -= 1;
+                Ok(())
+            }
+        }
+    }
 }
 
 impl Read for Fake {
@@ -71,6 +89,35 @@ impl Transport for Fake {
     fn has_input(&self) -> bool {
         self.fin || !self.arrived.is_empty()
     }
+
+    fn fill(&mut self, pipe: &mut Pipe, most: usize) -> io::Result<usize> {
+        assert!(
+            pipe.is_empty(),
+            "a full pipe and an empty socket say the same"
+        );
+        self.splice()?;
+        if self.mark == Some(0) {
+            // Unlike a read, a splice does not pass the mark.
+            return match self.fin {
+                true => Ok(0),
+                false => Err(ErrorKind::WouldBlock.into()),
+            };
+        }
+        let mut bytes = vec![0; most.min(SEGMENT)];
+        let n = self.read(&mut bytes)?;
+        pipe.put(&bytes[..n]);
+        Ok(n)
+    }
+
+    fn empty(&mut self, pipe: &mut Pipe) -> io::Result<usize> {
+        self.splice()?;
+        if self.room == 0 {
+            self.blocked = true;
+            return Err(ErrorKind::WouldBlock.into());
+        }
+        let bytes = pipe.take(self.room.min(SEGMENT));
+        self.write(&bytes)
+    }
 }
 
 /// What the other end and the network do.
@@ -83,8 +130,8 @@ enum Step {
 
 fn steps() -> impl Strategy<Value = Vec<Step>> {
     let step = prop_oneof![
-        4 => (1..3 * BLOCK).prop_map(Step::Arrive),
-        3 => (1..2 * BLOCK).prop_map(Step::Room),
+        4 => (1..8 * BLOCK).prop_map(Step::Arrive),
+        3 => (1..8 * BLOCK).prop_map(Step::Room),
         1 => (1..2 * BLOCK).prop_map(Step::Urgent),
     ];
     proptest::collection::vec(step, 0..40)
@@ -93,8 +140,11 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
 /// A connection with a worker that, like the real one, acts on edges only.
 struct Rig {
     conn: Conn<Fake>,
+    pipes: Pipes,
     now: Instant,
     closed: bool,
+    /// Bytes went through a pipe.
+    relayed: bool,
 }
 
 impl Rig {
@@ -102,8 +152,10 @@ impl Rig {
         let now = Instant::now();
         Self {
             conn: Conn::new(Fake::default(), protocol, now),
+            pipes: Pipes::new(2),
             now,
             closed: false,
+            relayed: false,
         }
     }
 
@@ -116,18 +168,19 @@ impl Rig {
     fn turns(&mut self) {
         loop {
             let mut block = [0; BLOCK];
-            self.conn.flush(self.now).unwrap();
-            let Received { bytes, echo } = self.conn.receive(&mut block, self.now).unwrap();
-            if echo {
-                self.conn.send(&block[..bytes], self.now).unwrap();
+            self.conn.flush(&mut self.pipes, self.now).unwrap();
+            let received = match self.conn.is_bulk() {
+                true => self.conn.relay(&mut self.pipes, self.now).unwrap(),
+                false => self.conn.receive(&mut block, self.now).unwrap(),
+            };
+            if received.echo {
+                let bytes = &block[..received.bytes];
+                self.conn.send(bytes, self.now).unwrap();
+                self.check_owed(BLOCK);
             } else {
-                self.conn.flush(self.now).unwrap();
+                self.conn.flush(&mut self.pipes, self.now).unwrap();
             }
-            let owed = self.conn.owed.as_ref().map_or(0, |owed| owed.bytes.len());
-            assert!(
-                owed <= BLOCK || !echo,
-                "{owed} bytes kept for a peer that does not read"
-            );
+            self.relayed |= received.bytes > 0 && !received.echo;
             match self.conn.next(false).unwrap() {
                 Next::Again | Next::Linger => {}
                 Next::Wait => return,
@@ -136,6 +189,13 @@ impl Rig {
                     return;
                 }
             }
+        }
+    }
+
+    /// No more is kept for a peer that does not read than one turn brought.
+    fn check_owed(&self, most: usize) {
+        if let Some(Owed::Bytes { bytes, .. }) = self.conn.owed.as_deref() {
+            assert!(bytes.len() <= most, "{} bytes are owed", bytes.len());
         }
     }
 
@@ -196,9 +256,11 @@ proptest! {
     #[test]
     fn every_byte_is_echoed_in_order_and_then_the_end(
         steps in steps(),
-        input in proptest::collection::vec(any::<u8>(), 0..1000),
+        input in proptest::collection::vec(any::<u8>(), 0..3000),
+        splices in proptest::option::of(0..100_usize),
     ) {
         let mut rig = Rig::new(Protocol::Echo);
+        rig.conn.transport.splices = splices;
         rig.play(&steps, &input);
         prop_assert!(rig.closed, "an edge was lost");
         prop_assert_eq!(&rig.conn.transport.sent, &input);
@@ -350,4 +412,28 @@ fn a_vanished_peer_that_has_all_but_our_end_does_not_delay_a_stop() {
     rig.conn.transport.acknowledged = 0;
     assert_eq!(settle(&mut rig, 399), Next::Wait);
     assert_eq!(settle(&mut rig, 400), Next::Close);
+}
+
+#[test]
+fn a_streaming_peer_goes_through_a_pipe_and_a_quiet_one_no_longer() {
+    let mut rig = Rig::new(Protocol::Echo);
+    rig.room(10_000);
+    rig.arrive(&[b'a'; BLOCK - 1], false);
+    assert!(!rig.relayed);
+    rig.arrive(&[b'b'; 1000], false);
+    assert!(rig.relayed && rig.conn.bulk);
+    rig.arrive(b"c", false);
+    assert!(!rig.conn.bulk);
+    assert_eq!(rig.conn.transport.sent.len(), BLOCK - 1 + 1000 + 1);
+}
+
+#[test]
+fn a_stalled_peer_keeps_its_pipe_and_others_get_another_or_copy() {
+    let mut rig = Rig::new(Protocol::Echo);
+    rig.room(50);
+    rig.arrive(&[b'x'; 1000], false);
+    assert!(matches!(rig.conn.owed.as_deref(), Some(Owed::Pipe(_))));
+    let second = rig.pipes.lend().expect("two are allowed");
+    assert!(second.is_empty());
+    assert!(rig.pipes.lend().is_none());
 }

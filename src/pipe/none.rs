@@ -1,0 +1,51 @@
+//! Where there is no `splice(2)` there are no pipes, and every byte is copied.
+
+use std::io;
+
+/// A pipe that does not exist.
+pub(crate) enum Pipe {}
+
+impl Pipe {
+    pub(crate) const fn is_empty(&self) -> bool {
+        match *self {}
+    }
+
+    pub(crate) fn fill<S>(&mut self, _socket: S, _most: usize) -> io::Result<usize> {
+        match *self {}
+    }
+
+    pub(crate) fn empty<S>(&mut self, _socket: S) -> io::Result<usize> {
+        match *self {}
+    }
+
+    pub(crate) fn into_bytes(self) -> io::Result<Vec<u8>> {
+        match self {}
+    }
+}
+
+/// A store that never lends.
+pub(crate) struct Pipes;
+
+impl Pipes {
+    pub(crate) const fn new(_most: usize) -> Self {
+        Self
+    }
+
+    pub(crate) const fn can_lend(&self) -> bool {
+        false
+    }
+
+    pub(crate) const fn lend(&mut self) -> Option<Pipe> {
+        None
+    }
+
+    pub(crate) fn give_back(&mut self, pipe: Pipe) {
+        match pipe {}
+    }
+
+    pub(crate) const fn give_up(&mut self) {}
+}
+
+pub(crate) const fn is_refusal(_error: &io::Error) -> bool {
+    false
+}
