@@ -1,0 +1,2 @@
+//! Measures echopool beside its rivals.
+pub mod rival;

@@ -1,0 +1,61 @@
+//! What all rivals written in Rust share: their three arguments and their listener.
+
+use std::env;
+use std::error::Error;
+use std::io;
+use std::net::{Ipv4Addr, SocketAddrV4, TcpListener};
+
+use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, listen, socket_with, sockopt};
+
+/// The clients that may wait in the kernel to be accepted; the same as echopool's.
+pub const BACKLOG: i32 = 4096;
+
+/// How a rival is to serve: `PROGRAM PORT THREADS BUFFER`.
+#[derive(Clone, Copy, Debug)]
+pub struct Order {
+    /// The port of 127.0.0.1 to serve on.
+    pub port: u16,
+    /// The threads that serve, where the rival has a fixed number of them.
+    pub threads: usize,
+    /// The bytes received at once.
+    pub buffer: usize,
+}
+
+impl Order {
+    /// Reads the arguments of this process.
+    ///
+    /// # Errors
+    /// An argument is missing or no number.
+    pub fn read() -> Result<Self, Box<dyn Error + Send + Sync>> {
+        let words: Vec<String> = env::args().skip(1).collect();
+        let [port, threads, buffer] = words.as_slice() else {
+            return Err("usage: PROGRAM PORT THREADS BUFFER".into());
+        };
+        Ok(Self {
+            port: port.parse()?,
+            threads: threads.parse()?,
+            buffer: buffer.parse()?,
+        })
+    }
+
+    /// Where to serve.
+    #[must_use]
+    pub const fn address(&self) -> SocketAddrV4 {
+        SocketAddrV4::new(Ipv4Addr::LOCALHOST, self.port)
+    }
+
+    /// A listener of its own for each caller: the kernel deals the clients out
+    /// among those of one port.
+    ///
+    /// # Errors
+    /// Those of the system calls.
+    pub fn listen_shared(&self) -> io::Result<TcpListener> {
+        let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
+        let socket = socket_with(AddressFamily::INET, SocketType::STREAM, flags, None)?;
+        sockopt::set_socket_reuseaddr(&socket, true)?;
+        sockopt::set_socket_reuseport(&socket, true)?;
+        bind(&socket, &self.address())?;
+        listen(&socket, BACKLOG)?;
+        Ok(TcpListener::from(socket))
+    }
+}
