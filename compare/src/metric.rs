@@ -1,0 +1,103 @@
+//! What is measured, and in which unit.
+
+use std::collections::BTreeMap;
+
+/// One measured quantity. The order is that of the tables' columns.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Metric {
+    /// Messages that came back whole, a second.
+    RoundTrips,
+    /// The server's CPU time a message.
+    CpuPerRoundTrip,
+    /// Half the messages were back within this time.
+    P50,
+    /// 99 of 100 messages were back within this time.
+    P99,
+    /// Echoed bytes a second; a byte counts once, not for each direction.
+    Bandwidth,
+    /// The server's CPU time for 10^9 echoed bytes.
+    CpuPerGb,
+    /// Connections that were made, had one echo and were closed, a second.
+    Connections,
+    /// The server's CPU time for such a connection.
+    CpuPerConnection,
+    /// What the server's memory grew by, a connection.
+    MemoryPerConnection,
+    /// The 99th percentile of the pingers before there is a firehose.
+    P99Alone,
+    /// The same beside a firehose.
+    P99Beside,
+    /// The latter as a multiple of the former.
+    P99Growth,
+    /// What the firehose gets beside the pingers.
+    HoseBandwidth,
+    /// How busy the server was, of one CPU.
+    ServerCpu,
+    /// How busy the load generator was, of one CPU; near 100 it was the limit.
+    LoadCpu,
+}
+
+/// The values of one run.
+pub type Sample = BTreeMap<Metric, f64>;
+
+impl Metric {
+    /// The name in JSON, which ends with the unit.
+    #[must_use]
+    pub const fn key(self) -> &'static str {
+        self.face().0
+    }
+
+    /// The heading of its column.
+    #[must_use]
+    pub const fn title(self) -> &'static str {
+        self.face().1
+    }
+
+    /// The digits printed behind the decimal point.
+    #[must_use]
+    pub const fn decimals(self) -> usize {
+        self.face().2
+    }
+
+    /// Whether servers are compared by it, and whether more of it is better.
+    #[must_use]
+    pub const fn more_is_better(self) -> Option<bool> {
+        match self {
+            Self::RoundTrips | Self::Bandwidth | Self::Connections => Some(true),
+            Self::ServerCpu | Self::LoadCpu | Self::HoseBandwidth | Self::P99Alone => None,
+            _ => Some(false),
+        }
+    }
+
+    const fn face(self) -> (&'static str, &'static str, usize) {
+        match self {
+            Self::RoundTrips => ("round_trips_per_s", "round trips/s", 0),
+            Self::CpuPerRoundTrip => (
+                "server_cpu_us_per_round_trip",
+                "server CPU µs/round trip",
+                2,
+            ),
+            Self::P50 => ("latency_p50_us", "p50 µs", 1),
+            Self::P99 => ("latency_p99_us", "p99 µs", 1),
+            Self::Bandwidth => ("mb_per_s", "MB/s", 0),
+            Self::CpuPerGb => ("server_cpu_ms_per_gb", "server CPU ms/GB", 0),
+            Self::Connections => ("connections_per_s", "connections/s", 0),
+            Self::CpuPerConnection => (
+                "server_cpu_us_per_connection",
+                "server CPU µs/connection",
+                1,
+            ),
+            Self::MemoryPerConnection => (
+                "server_memory_bytes_per_connection",
+                "memory B/connection",
+                0,
+            ),
+            Self::P99Alone => ("pinger_p99_alone_us", "p99 µs alone", 0),
+            Self::P99Beside => ("pinger_p99_beside_firehose_us", "p99 µs beside firehose", 0),
+            Self::P99Growth => ("pinger_p99_ratio", "beside ÷ alone", 2),
+            Self::HoseBandwidth => ("firehose_mb_per_s", "firehose MB/s", 0),
+            Self::ServerCpu => ("server_cpu_percent", "server CPU %", 0),
+            Self::LoadCpu => ("load_cpu_percent", "load CPU %", 0),
+        }
+    }
+}

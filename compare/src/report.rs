@@ -1,0 +1,214 @@
+//! The results as Markdown, for people.
+
+use std::collections::BTreeSet;
+use std::fmt::Write;
+
+use crate::metric::Metric;
+use crate::results::{Outcome, Results, Standing};
+
+/// How the figures are to be read.
+const LEGEND: &str = "\
+Every server ran in a process of its own against one load generator, a single thread that \
+checks every byte that comes back; the order rotated from round to round. A cell has the median \
+over the rounds, (least–greatest), and the median as a multiple of echopool's. A GB is 10^9 \
+echoed bytes, each counted once. CPU % are of one CPU; where the load's is near 100 it was the \
+limit, and the server's CPU time is the figure to go by. Compare figures of one run only.";
+
+/// The whole report.
+#[must_use]
+pub fn markdown(results: &Results) -> String {
+    let machine = &results.machine;
+    let mut text = String::from("# echopool beside its rivals\n\n");
+    text += &format!(
+        "{}, commit {}, `{}`\n\n{}, {} CPUs, Linux {}, {} open files; {} rounds of {} s after \
+         {} s of warm-up; rivals receive into {} KiB.\n\n{LEGEND}\n",
+        results.date,
+        results.commit,
+        results.command,
+        machine.cpu,
+        machine.cpus,
+        machine.kernel,
+        machine.open_files,
+        results.rounds,
+        results.measure_s,
+        results.warm_up_s,
+        results.rival_buffer_bytes / 1024,
+    );
+    for outcome in &results.scenarios {
+        text += &section(outcome);
+    }
+    text += &growth(&results.scenarios);
+    text += "\n## Versions\n\n";
+    for (name, version) in &results.versions {
+        text += &format!("- {name}: {version}\n");
+    }
+    if !results.absent.is_empty() {
+        text += "\n## Absent\n\n";
+    }
+    for (name, reason) in &results.absent {
+        text += &format!("- {name}: {reason}\n");
+    }
+    text
+}
+
+/// One scenario: its table, and echopool beside the best rival.
+#[must_use]
+pub fn section(outcome: &Outcome) -> String {
+    let Outcome {
+        name,
+        description,
+        placement,
+        ..
+    } = outcome;
+    let mut text = format!("\n## {name}\n\n{description} {placement}.\n\n");
+    if let Some(reason) = &outcome.skipped {
+        return text + &format!("Skipped: {reason}.\n");
+    }
+    let metrics = metrics(outcome);
+    text += "| server |";
+    for metric in &metrics {
+        text += &format!(" {} |", metric.title());
+    }
+    text += "\n|---|";
+    text += &"---:|".repeat(metrics.len());
+    text.push('\n');
+    for server in outcome.servers.iter().filter(|one| !one.rounds.is_empty()) {
+        text += &row(server, &metrics);
+    }
+    text.push('\n');
+    for metric in metrics {
+        if let Some((rival, ratio)) = outcome.best_rival(metric) {
+            let title = metric.title();
+            text += &format!("- {title}: echopool has {ratio:.2} of the best rival's ({rival})\n");
+        }
+    }
+    for server in &outcome.servers {
+        if let Some(note) = &server.note {
+            text += &format!("- {}: {note}\n", server.name);
+        }
+    }
+    text
+}
+
+/// Those that any of the servers has.
+fn metrics(outcome: &Outcome) -> BTreeSet<Metric> {
+    let summaries = outcome.servers.iter().map(|server| &server.summary);
+    summaries
+        .flat_map(|summary| summary.keys())
+        .copied()
+        .collect()
+}
+
+fn row(server: &Standing, metrics: &BTreeSet<Metric>) -> String {
+    let mut text = format!("| {} |", server.name);
+    for metric in metrics {
+        let decimals = metric.decimals();
+        match server.summary.get(metric) {
+            None => text.push_str(" – |"),
+            Some(summary) => {
+                let (median, min, max) = (
+                    number(summary.median, decimals),
+                    number(summary.min, decimals),
+                    number(summary.max, decimals),
+                );
+                text += &format!(" {median} ({min}–{max})");
+                let compared = metric.more_is_better().is_some();
+                if let Some(ratio) = server.ratio_to_echopool.get(metric)
+                    && compared
+                {
+                    text += &format!(" ×{ratio:.2}");
+                }
+                text += " |";
+            }
+        }
+    }
+    text + "\n"
+}
+
+/// What a round trip costs with 10,000 clients, as a multiple of 50 clients.
+fn growth(outcomes: &[Outcome]) -> String {
+    let find = |name| outcomes.iter().find(|outcome| outcome.name == name);
+    let (Some(few), Some(many)) = (find("ping-64-50"), find("ping-64-10000")) else {
+        return String::new();
+    };
+    let mut text = String::from(
+        "\n## Growth\n\nServer CPU per round trip of 64 bytes at 10,000 clients to that at 50.\n\n\
+         | server | ratio |\n|---|---:|\n",
+    );
+    for server in &many.servers {
+        let cost = |server: &Standing| server.median(Metric::CpuPerRoundTrip);
+        let before = few.server(&server.name).and_then(cost);
+        if let (Some(after), Some(before)) = (cost(server), before) {
+            let _ = writeln!(text, "| {} | {:.2} |", server.name, after / before);
+        }
+    }
+    text
+}
+
+/// A number with commas between the thousands.
+fn number(value: f64, decimals: usize) -> String {
+    let text = format!("{value:.decimals$}");
+    let (whole, fraction) = text.split_at(text.find('.').unwrap_or(text.len()));
+    let mut grouped = String::new();
+    for (index, digit) in whole.chars().enumerate() {
+        if index > 0 && (whole.len() - index) % 3 == 0 && !grouped.ends_with('-') {
+            grouped.push(',');
+        }
+        grouped.push(digit);
+    }
+    grouped + fraction
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::results::tests::outcome;
+
+    #[test]
+    fn thousands_are_grouped() {
+        assert_eq!(number(1_234_567.0, 0), "1,234,567");
+        assert_eq!(number(999.96, 1), "1,000.0");
+        assert_eq!(number(-123.0, 0), "-123");
+        assert_eq!(number(0.126, 2), "0.13");
+    }
+
+    #[test]
+    fn a_table_has_median_spread_and_ratio() {
+        let expected = "
+## ping-64-50
+
+Ping-pong. server on CPU 0, load on CPU 1.
+
+| server | server CPU µs/round trip |
+|---|---:|
+| echopool | 8.00 (7.00–9.00) ×1.00 |
+| floor | 4.00 (4.00–4.00) ×0.50 |
+| threads | 16.00 (15.00–1,234.00) ×2.00 |
+| tokio-multi | 10.00 (9.00–11.00) ×1.25 |
+
+- server CPU µs/round trip: echopool has 0.80 of the best rival's (tokio-multi)
+- mio: it has one thread only
+";
+        assert_eq!(section(&outcome()), expected);
+    }
+
+    #[test]
+    fn a_scenario_that_was_not_run_says_why() {
+        let skipped = Outcome {
+            skipped: Some(String::from("too few open files")),
+            ..outcome()
+        };
+        assert!(section(&skipped).ends_with("\nSkipped: too few open files.\n"));
+    }
+
+    #[test]
+    fn growth_needs_both_scenarios() {
+        let few = outcome();
+        assert_eq!(growth(std::slice::from_ref(&few)), "");
+        let many = Outcome {
+            name: String::from("ping-64-10000"),
+            ..outcome()
+        };
+        assert!(growth(&[few, many]).contains("| echopool | 1.00 |\n| floor | 1.00 |\n"));
+    }
+}

@@ -1,0 +1,238 @@
+//! All that was measured, as it goes to JSON. Keys carry their unit.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+
+use crate::machine::Machine;
+use crate::metric::{Metric, Sample};
+use crate::roster::ECHOPOOL;
+use crate::stats::{Summary, ratio};
+
+/// One run.
+#[derive(Clone, Debug, Serialize)]
+pub struct Results {
+    /// The day, UTC.
+    pub date: String,
+    /// The command line.
+    pub command: String,
+    /// The commit that was measured; a `+` tells of changes on top of it.
+    pub commit: String,
+    /// Where.
+    pub machine: Machine,
+    /// What took part.
+    pub versions: BTreeMap<String, String>,
+    /// How often every server was measured in every scenario.
+    pub rounds: usize,
+    /// The length of one measurement.
+    pub measure_s: f64,
+    /// What comes before it.
+    pub warm_up_s: f64,
+    /// The receive buffer of the rivals.
+    pub rival_buffer_bytes: usize,
+    /// Servers that could not take part at all, and why.
+    pub absent: BTreeMap<String, String>,
+    /// The scenarios, in the order they were run.
+    pub scenarios: Vec<Outcome>,
+}
+
+/// One scenario.
+#[derive(Clone, Debug, Serialize)]
+pub struct Outcome {
+    /// Its name.
+    pub name: String,
+    /// What it was.
+    pub description: String,
+    /// Which CPUs were used by whom.
+    pub placement: String,
+    /// How many clients there were at once.
+    pub clients: usize,
+    /// Why it was not run, if so.
+    pub skipped: Option<String>,
+    /// The servers, in the order of the roster.
+    pub servers: Vec<Standing>,
+}
+
+/// One server in one scenario.
+#[derive(Clone, Debug, Serialize)]
+pub struct Standing {
+    /// The server's name.
+    pub name: String,
+    /// Whether echopool is to be compared with it.
+    pub rival: bool,
+    /// Why there are no or fewer values, if so.
+    pub note: Option<String>,
+    /// The values of each round, under the metrics' keys.
+    #[serde(serialize_with = "keyed_samples")]
+    pub rounds: Vec<Sample>,
+    /// Median and spread over the rounds.
+    #[serde(serialize_with = "keyed")]
+    pub summary: BTreeMap<Metric, Summary>,
+    /// The median as a multiple of echopool's.
+    #[serde(serialize_with = "keyed")]
+    pub ratio_to_echopool: BTreeMap<Metric, f64>,
+}
+
+fn keyed<S: serde::Serializer, T: Serialize>(
+    values: &BTreeMap<Metric, T>,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    serializer.collect_map(values.iter().map(|(metric, value)| (metric.key(), value)))
+}
+
+fn keyed_samples<S: serde::Serializer>(
+    samples: &[Sample],
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    serializer.collect_seq(samples.iter().map(|sample| {
+        let values = sample.iter().map(|(metric, value)| (metric.key(), value));
+        values.collect::<BTreeMap<_, _>>()
+    }))
+}
+
+impl Standing {
+    /// A server of which nothing is known yet.
+    #[must_use]
+    pub fn new(name: &str, rival: bool) -> Self {
+        Self {
+            name: name.to_owned(),
+            rival,
+            note: None,
+            rounds: Vec::new(),
+            summary: BTreeMap::new(),
+            ratio_to_echopool: BTreeMap::new(),
+        }
+    }
+
+    /// The median of a metric.
+    #[must_use]
+    pub fn median(&self, metric: Metric) -> Option<f64> {
+        self.summary.get(&metric).map(|summary| summary.median)
+    }
+
+    fn sum_up(&mut self) {
+        let mut values: BTreeMap<Metric, Vec<f64>> = BTreeMap::new();
+        for (metric, value) in self.rounds.iter().flatten() {
+            values.entry(*metric).or_default().push(*value);
+        }
+        self.summary = values
+            .into_iter()
+            .filter_map(|(metric, values)| Some((metric, Summary::of(&values)?)))
+            .collect();
+    }
+}
+
+impl Outcome {
+    /// Fills in medians, spreads and ratios.
+    pub fn sum_up(&mut self) {
+        self.servers.iter_mut().for_each(Standing::sum_up);
+        let Some(echopool) = self.server(ECHOPOOL).map(|own| own.summary.clone()) else {
+            return;
+        };
+        for server in &mut self.servers {
+            server.ratio_to_echopool = server
+                .summary
+                .iter()
+                .filter_map(|(metric, value)| {
+                    let base = echopool.get(metric)?.median;
+                    Some((*metric, ratio(value.median, base)?))
+                })
+                .collect();
+        }
+    }
+
+    /// A server by its name.
+    #[must_use]
+    pub fn server(&self, name: &str) -> Option<&Standing> {
+        self.servers.iter().find(|server| server.name == name)
+    }
+
+    /// The rival with the best median, and echopool's as a multiple of that.
+    #[must_use]
+    pub fn best_rival(&self, metric: Metric) -> Option<(&str, f64)> {
+        let more_is_better = metric.more_is_better()?;
+        let own = self.server(ECHOPOOL)?.median(metric)?;
+        let rivals = self.servers.iter().filter(|server| server.rival);
+        let known =
+            rivals.filter_map(|server| Some((server.name.as_str(), server.median(metric)?)));
+        let (name, best) = known.min_by(|(_, a), (_, b)| match more_is_better {
+            true => b.total_cmp(a),
+            false => a.total_cmp(b),
+        })?;
+        Some((name, ratio(own, best)?))
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+
+    fn standing(name: &str, rival: bool, cpu: &[f64]) -> Standing {
+        let rounds = cpu
+            .iter()
+            .map(|cpu| Sample::from([(Metric::CpuPerRoundTrip, *cpu)]));
+        Standing {
+            rounds: rounds.collect(),
+            ..Standing::new(name, rival)
+        }
+    }
+
+    /// echopool at 8, the floor at 4, rivals at 10 and 16 µs a round trip, and one
+    /// that was skipped.
+    pub(crate) fn outcome() -> Outcome {
+        let skipped = Standing {
+            note: Some(String::from("it has one thread only")),
+            ..Standing::new("mio", true)
+        };
+        let mut outcome = Outcome {
+            name: String::from("ping-64-50"),
+            description: String::from("Ping-pong."),
+            placement: String::from("server on CPU 0, load on CPU 1"),
+            clients: 50,
+            skipped: None,
+            servers: vec![
+                standing(ECHOPOOL, false, &[9.0, 8.0, 7.0]),
+                standing("floor", false, &[4.0]),
+                standing("threads", true, &[16.0, 15.0, 1234.0]),
+                standing("tokio-multi", true, &[10.0, 11.0, 9.0]),
+                skipped,
+            ],
+        };
+        outcome.sum_up();
+        outcome
+    }
+
+    #[test]
+    fn medians_are_compared_with_echopools() {
+        let outcome = outcome();
+        let ratio = |name| {
+            let server = outcome.server(name).unwrap();
+            server.ratio_to_echopool.get(&Metric::CpuPerRoundTrip)
+        };
+        assert_eq!(ratio(ECHOPOOL), Some(&1.0));
+        assert_eq!(ratio("floor"), Some(&0.5));
+        assert_eq!(ratio("threads"), Some(&2.0));
+        assert_eq!(ratio("mio"), None);
+    }
+
+    #[test]
+    fn the_best_rival_is_the_cheapest_that_is_not_the_floor() {
+        let outcome = outcome();
+        let best = outcome.best_rival(Metric::CpuPerRoundTrip);
+        assert_eq!(best, Some(("tokio-multi", 0.8)));
+        assert_eq!(outcome.best_rival(Metric::RoundTrips), None);
+    }
+
+    #[test]
+    fn json_has_the_metrics_under_their_keys() {
+        let json = serde_json::to_value(outcome()).unwrap();
+        let echopool = &json["servers"][0];
+        assert_eq!(echopool["rounds"][1]["server_cpu_us_per_round_trip"], 8.0);
+        assert_eq!(
+            echopool["summary"]["server_cpu_us_per_round_trip"]["max"],
+            9.0
+        );
+        let threads = &json["servers"][2]["ratio_to_echopool"];
+        assert_eq!(threads["server_cpu_us_per_round_trip"], 2.0);
+    }
+}

@@ -1,0 +1,130 @@
+//! A server that runs: started on its CPUs, awaited, and ended with all its children.
+
+use std::fs::{self, File};
+use std::io::{self, Read};
+use std::net::{Ipv4Addr, SocketAddrV4, TcpListener, TcpStream};
+use std::path::PathBuf;
+use std::process::{Child, Stdio};
+use std::sync::atomic::{AtomicU16, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process};
+
+use crate::cpu::Layout;
+use crate::process;
+use crate::roster::{Options, Server};
+
+/// A server has to accept within this time.
+const START_TIME: Duration = Duration::from_secs(10);
+
+/// Ports are taken from here on, below those that the kernel gives to clients.
+static NEXT_PORT: AtomicU16 = AtomicU16::new(FIRST_PORT);
+const FIRST_PORT: u16 = 20_200;
+const LAST_PORT: u16 = 32_000;
+
+/// A running server; it ends when this is dropped.
+#[derive(Debug)]
+pub struct Running {
+    child: Child,
+    address: SocketAddrV4,
+    log: PathBuf,
+}
+
+impl Running {
+    /// Starts a server and waits until it accepts.
+    ///
+    /// # Errors
+    /// It could not be started, or ended, with the last line that it printed.
+    pub fn start(
+        server: &Server,
+        options: &Options,
+        workers: usize,
+        layout: &Layout,
+    ) -> io::Result<Self> {
+        let port = free_port()?;
+        let mut command = server.command(options, port, workers)?;
+        let log = options.work.join(format!("{}.log", server.name));
+        let file = File::create(&log)?;
+        command
+            .stdin(Stdio::null())
+            .stdout(file.try_clone()?)
+            .stderr(file);
+        let mut running = Self {
+            child: layout.on_server(|| command.spawn())??,
+            address: SocketAddrV4::new(Ipv4Addr::LOCALHOST, port),
+            log,
+        };
+        running.wait_until_it_accepts()?;
+        Ok(running)
+    }
+
+    fn wait_until_it_accepts(&mut self) -> io::Result<()> {
+        let deadline = Instant::now() + START_TIME;
+        while TcpStream::connect(self.address).is_err() {
+            if self.child.try_wait()?.is_some() {
+                return Err(io::Error::other(self.last_words()));
+            }
+            if Instant::now() > deadline {
+                return Err(io::Error::other("it did not accept within 10 s"));
+            }
+            thread::sleep(Duration::from_millis(5));
+        }
+        Ok(())
+    }
+
+    /// What it printed last.
+    fn last_words(&self) -> String {
+        let mut text = String::new();
+        let read = File::open(&self.log).and_then(|mut file| file.read_to_string(&mut text));
+        match (read, text.lines().last()) {
+            (Ok(_), Some(line)) => format!("it ended: {line}"),
+            _ => String::from("it ended without a word"),
+        }
+    }
+
+    /// Where it serves.
+    #[must_use]
+    pub const fn address(&self) -> SocketAddrV4 {
+        self.address
+    }
+
+    /// The CPU time of it and its children since it was started.
+    #[must_use]
+    pub fn cpu_time(&self) -> Duration {
+        process::cpu_time(self.child.id())
+    }
+
+    /// The memory of it and its children in bytes.
+    #[must_use]
+    pub fn memory(&self) -> u64 {
+        process::memory(self.child.id())
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        for process in process::tree(self.child.id()) {
+            if let Some(process) = Pid::from_raw(process.cast_signed()) {
+                // It may be gone by now.
+                let _ = kill_process(process, Signal::KILL);
+            }
+        }
+        let _ = self.child.wait();
+        let _ = fs::remove_file(&self.log);
+    }
+}
+
+/// A port that nobody listens on, and that this run did not give out before.
+fn free_port() -> io::Result<u16> {
+    for _ in FIRST_PORT..LAST_PORT {
+        let port = NEXT_PORT.fetch_add(1, Ordering::Relaxed);
+        if port == LAST_PORT {
+            NEXT_PORT.store(FIRST_PORT, Ordering::Relaxed);
+        }
+        if TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok() {
+            return Ok(port);
+        }
+    }
+    Err(io::Error::other("there is no free port"))
+}
