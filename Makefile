@@ -7,7 +7,7 @@ CARGO ?= cargo
 # An IPv6 address is put in brackets, to tell it from its port.
 HOST = $(if $(findstring :,$(ADDR)),[$(patsubst [%,%,$(patsubst %],%,$(ADDR)))],$(ADDR))
 
-.PHONY: help run-server run-client test test-tools lint doc install
+.PHONY: help run-server run-client test test-tools lint doc compare install
 
 help:           ## List these commands
 	@awk -F ':|## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, substr($$0, index($$0, "## ") + 3) }' $(MAKEFILE_LIST)
@@ -30,6 +30,11 @@ lint:           ## Check the format and let clippy deny warnings
 
 doc:            ## Build the documentation, warnings denied
 	RUSTDOCFLAGS='-D warnings' $(CARGO) doc --locked --no-deps --document-private-items
+
+compare:        ## Measure echopool beside its rivals: QUICK=1 make compare, make compare ARGS=--list
+	$(CARGO) build --locked --release
+	$(CARGO) build --locked --release --package compare
+	$(CARGO) run --locked --release --quiet --package compare -- $(if $(QUICK),--quick) $(ARGS)
 
 install:        ## Install echopool to PREFIX/bin (default: ~/.cargo)
 	$(CARGO) install --locked --path . --root "$(PREFIX)"

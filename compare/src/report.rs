@@ -106,17 +106,12 @@ fn row(server: &Standing, metrics: &BTreeSet<Metric>) -> String {
         match server.summary.get(metric) {
             None => text.push_str(" – |"),
             Some(summary) => {
-                let (median, min, max) = (
-                    number(summary.median, decimals),
-                    number(summary.min, decimals),
-                    number(summary.max, decimals),
-                );
-                text += &format!(" {median} ({min}–{max})");
-                let compared = metric.more_is_better().is_some();
-                if let Some(ratio) = server.ratio_to_echopool.get(metric)
-                    && compared
-                {
-                    text += &format!(" ×{ratio:.2}");
+                let show = |value| number(value, decimals);
+                text += &format!(" {}", show(summary.median));
+                if metric.more_is_better().is_some() {
+                    text += &format!(" ({}–{})", show(summary.min), show(summary.max));
+                    let ratio = server.ratio_to_echopool.get(metric);
+                    text += &ratio.map_or_else(String::new, |ratio| format!(" ×{ratio:.2}"));
                 }
                 text += " |";
             }

@@ -272,6 +272,7 @@ impl Server {
                 command = Command::new("xinetd");
                 command.args(["-dontfork", "-f"]).arg(file);
                 command.arg("-pidfile").arg(options.work.join("xinetd.pid"));
+                command.args(["-filelog", "/dev/null"]);
             }
         }
         Ok(command)
@@ -338,10 +339,11 @@ fn build(
     )))
 }
 
-/// xinetd's own echo without its usual limits.
+/// xinetd's own echo without its usual limits. Each brace has a line of its own,
+/// or xinetd overlooks the section.
 fn xinetd_conf(port: &str) -> String {
     format!(
-        "defaults {{\n instances = UNLIMITED\n per_source = UNLIMITED\n cps = 1000000 1\n}}\n\
+        "defaults\n{{\n instances = UNLIMITED\n per_source = UNLIMITED\n cps = 1000000 1\n}}\n\
          service echo\n{{\n type = INTERNAL UNLISTED\n id = echo-stream\n socket_type = stream\n \
          protocol = tcp\n port = {port}\n bind = 127.0.0.1\n wait = no\n user = nobody\n \
          flags = NODELAY\n disable = no\n}}\n"

@@ -9,7 +9,7 @@ use crate::load::fleet::Fleet;
 use crate::load::stream::Streams;
 use crate::load::{Load, drain, drive_for, own_cpu};
 use crate::metric::{Metric, Sample};
-use crate::roster::BUSY;
+use crate::roster::{BUSY, FLOOR};
 use crate::server::Running;
 
 /// What the clients do.
@@ -130,10 +130,15 @@ impl Scenario {
         }
     }
 
-    /// Whether a server has no part in it although it could have.
+    /// Whether a server has no part in it although it could have: polling is for
+    /// the latency of one client, and the floor is one for small messages only.
     #[must_use]
     pub fn leaves_out(&self, server: &str) -> bool {
-        server == BUSY && self.name != "ping-64-1"
+        match server {
+            BUSY => self.name != "ping-64-1",
+            FLOOR => matches!(self.kind, Kind::Stream | Kind::Firehose),
+            _ => false,
+        }
     }
 
     /// Runs the load once against a server.
@@ -204,6 +209,9 @@ impl Scenario {
         let done = fleet.done() - before;
         let tally = fleet.take_tally();
         let beside = tally.latency_us(0.99);
+        if tally.hose_bytes == 0 {
+            return Err(io::Error::other("the firehose was not served"));
+        }
         Ok(Sample::from([
             (Metric::P99Alone, alone),
             (Metric::P99Beside, beside),

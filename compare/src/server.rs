@@ -4,7 +4,7 @@ use std::fs::{self, File};
 use std::io::{self, Read};
 use std::net::{Ipv4Addr, SocketAddrV4, TcpListener, TcpStream};
 use std::path::PathBuf;
-use std::process::{Child, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -43,7 +43,8 @@ impl Running {
         layout: &Layout,
     ) -> io::Result<Self> {
         let port = free_port()?;
-        let mut command = server.command(options, port, workers)?;
+        let command = server.command(options, port, workers)?;
+        let mut command = bound_to_this_process(&command, options);
         let log = options.work.join(format!("{}.log", server.name));
         let file = File::create(&log)?;
         command
@@ -113,6 +114,18 @@ impl Drop for Running {
         let _ = self.child.wait();
         let _ = fs::remove_file(&self.log);
     }
+}
+
+/// The same command, whose process ends when this one does.
+fn bound_to_this_process(command: &Command, options: &Options) -> Command {
+    let mut launch = Command::new(options.programs.join("launch"));
+    launch.arg(command.get_program()).args(command.get_args());
+    for (name, value) in command.get_envs() {
+        if let Some(value) = value {
+            launch.env(name, value);
+        }
+    }
+    launch
 }
 
 /// A port that nobody listens on, and that this run did not give out before.

@@ -25,11 +25,11 @@ async fn serve(order: Order) -> io::Result<()> {
 
 async fn echo(mut stream: TcpStream, size: usize) -> io::Result<()> {
     stream.set_nodelay(true)?;
-    let mut buffer = vec![0; size];
-    loop {
-        match stream.read(&mut buffer).await? {
-            0 => return Ok(()),
-            length => stream.write_all(&buffer[..length]).await?,
-        }
+    // Not zeroed, so that an idle client touches only the pages that it used.
+    let mut buffer = Vec::with_capacity(size);
+    while stream.read_buf(&mut buffer).await? > 0 {
+        stream.write_all(&buffer).await?;
+        buffer.clear();
     }
+    Ok(())
 }

@@ -13,6 +13,10 @@ use crate::payload::{LONGEST, Payload};
 /// Bytes of one write.
 pub const WRITE: usize = 64 * 1024;
 
+/// Writes of a step: together as long as a read, and more than a server should
+/// move for one client before it turns to the others.
+const STEP_WRITES: usize = LONGEST / WRITE;
+
 /// A connection that streams, and its block to receive into.
 #[derive(Debug)]
 pub struct Hose {
@@ -38,13 +42,18 @@ impl Hose {
         })
     }
 
-    /// One write and one read, as far as they go. Returns whether anything moved.
+    /// Sends for a step beside others and reads as much, as far as it goes.
+    /// Returns whether anything moved.
     ///
     /// # Errors
     /// The connection failed, or a byte was wrong.
     pub fn step(&mut self, payload: &Payload) -> io::Result<bool> {
         let before = self.client.sent();
-        self.send(payload)?;
+        for _ in 0..STEP_WRITES {
+            if !self.send(payload)? {
+                break;
+            }
+        }
         let received = self.receive(payload)?;
         Ok(received > 0 || self.client.sent() > before)
     }
@@ -54,11 +63,13 @@ impl Hose {
         std::mem::replace(&mut self.bytes, 0)
     }
 
-    fn send(&mut self, payload: &Payload) -> io::Result<()> {
-        if self.client.send(payload, self.end)? {
+    /// One write, or what is left of it. Returns whether it all went out.
+    fn send(&mut self, payload: &Payload) -> io::Result<bool> {
+        let whole = self.client.send(payload, self.end)?;
+        if whole {
             self.end += WRITE as u64;
         }
-        Ok(())
+        Ok(whole)
     }
 
     fn receive(&mut self, payload: &Payload) -> io::Result<usize> {
