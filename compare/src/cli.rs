@@ -1,13 +1,15 @@
 //! The command line.
 
+use std::collections::BTreeMap;
 use std::env;
 use std::error::Error;
-use std::fs;
+use std::fs::{self, File};
 use std::io::{self, IsTerminal, Write};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use clap::Parser;
+use rustix::fs::{FlockOperation, flock};
 
 use crate::cpu;
 use crate::machine::{self, Machine};
@@ -85,6 +87,8 @@ pub fn run() -> Result<(), Box<dyn Error>> {
     if cli.list {
         return Ok(list()?);
     }
+    let start = Instant::now();
+    let _only = only_run()?;
     let mut plan = cli.plan()?;
     let mut results = cli.describe(&plan);
     results.absent = plan.prepare();
@@ -97,7 +101,22 @@ pub fn run() -> Result<(), Box<dyn Error>> {
         write!(io::stdout(), "{}", report::section(&outcome))?;
         results.scenarios.push(outcome);
     }
-    cli.write(&results)
+    let file = cli.write(&results)?;
+    let seconds = start.elapsed().as_secs();
+    eprintln!("results after {seconds} s: {}", file.display());
+    Ok(())
+}
+
+/// Waits until no other run measures on this machine; none does while the file
+/// that is returned is open.
+fn only_run() -> io::Result<File> {
+    let path = env::temp_dir().join("echopool-compare.lock");
+    let file = File::create(&path)?;
+    if flock(&file, FlockOperation::NonBlockingLockExclusive).is_err() {
+        eprintln!("waiting for another run to end");
+        flock(&file, FlockOperation::LockExclusive)?;
+    }
+    Ok(file)
 }
 
 fn list() -> io::Result<()> {
@@ -196,14 +215,15 @@ impl Cli {
             measure_s: plan.times.measure.as_secs_f64(),
             warm_up_s: plan.times.warm_up.as_secs_f64(),
             rival_buffer_bytes: plan.options.buffer,
-            absent: std::collections::BTreeMap::new(),
+            absent: BTreeMap::new(),
             scenarios: Vec::new(),
         }
     }
 
     /// Writes report, values and plots. Those of a part of the run have a name
-    /// of their own, so that they never replace those of a whole one.
-    fn write(&self, results: &Results) -> Result<(), Box<dyn Error>> {
+    /// of their own, so that they never replace those of a whole one. Returns the
+    /// report's.
+    fn write(&self, results: &Results) -> Result<PathBuf, Box<dyn Error>> {
         fs::create_dir_all(&self.results)?;
         let mut stem = results.machine.stem(&results.date);
         if !self.only.is_empty() || !self.servers.is_empty() {
@@ -217,8 +237,7 @@ impl Cli {
         fs::write(file(".json"), json + "\n")?;
         plot::cost_per_round_trip(&file("-round-trip.svg"), &results.scenarios)?;
         plot::cost_per_gb(&file("-stream.svg"), &results.scenarios)?;
-        eprintln!("results: {}", file(".md").display());
-        Ok(())
+        Ok(file(".md"))
     }
 }
 

@@ -35,6 +35,9 @@ pub enum Metric {
     ServerCpu,
     /// How busy the load generator was, of one CPU; near 100 it was the limit.
     LoadCpu,
+    /// What everything else on the machine used meanwhile, of one CPU; it
+    /// disturbs the measurement.
+    OtherCpu,
 }
 
 /// The values of one run.
@@ -64,7 +67,8 @@ impl Metric {
     pub const fn more_is_better(self) -> Option<bool> {
         match self {
             Self::RoundTrips | Self::Bandwidth | Self::Connections => Some(true),
-            Self::ServerCpu | Self::LoadCpu | Self::HoseBandwidth | Self::P99Alone => None,
+            Self::ServerCpu | Self::LoadCpu | Self::OtherCpu => None,
+            Self::HoseBandwidth | Self::P99Alone => None,
             _ => Some(false),
         }
     }
@@ -98,6 +102,7 @@ impl Metric {
             Self::HoseBandwidth => ("firehose_mb_per_s", "firehose MB/s", 0),
             Self::ServerCpu => ("server_cpu_percent", "server CPU %", 0),
             Self::LoadCpu => ("load_cpu_percent", "load CPU %", 0),
+            Self::OtherCpu => ("other_cpu_percent", "other CPU %", 0),
         }
     }
 }

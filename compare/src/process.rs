@@ -61,7 +61,10 @@ fn own_time(process: u32) -> Duration {
 }
 
 fn reaped_time(process: u32) -> Duration {
-    let ticks = reaped_ticks(&stat(process)).unwrap_or_default();
+    from_ticks(reaped_ticks(&stat(process)).unwrap_or_default())
+}
+
+fn from_ticks(ticks: u64) -> Duration {
     let a_second = rustix::param::clock_ticks_per_second();
     Duration::from_secs(ticks) / u32::try_from(a_second).unwrap_or(100)
 }
@@ -71,6 +74,24 @@ fn reaped_ticks(stat: &str) -> Option<u64> {
     let user: u64 = field(stat, 16)?.parse().ok()?;
     let system: u64 = field(stat, 17)?.parse().ok()?;
     Some(user + system)
+}
+
+/// The time that all CPUs of the machine together were not idle, in ticks of 10 ms.
+#[must_use]
+pub fn machine_time() -> Duration {
+    let stat = fs::read_to_string("/proc/stat").unwrap_or_default();
+    from_ticks(busy_ticks(&stat).unwrap_or_default())
+}
+
+/// The first line of `/proc/stat` without idle and iowait, its fourth and fifth
+/// number, and without those after the eighth, which are parts of others.
+fn busy_ticks(stat: &str) -> Option<u64> {
+    let numbers = stat.lines().next()?.strip_prefix("cpu ")?;
+    let numbers = numbers.split_ascii_whitespace().take(8).enumerate();
+    numbers
+        .filter(|(index, _)| ![3, 4].contains(index))
+        .map(|(_, number)| number.parse::<u64>().ok())
+        .sum()
 }
 
 /// The memory of the tree in bytes, pages that several processes have in common
@@ -106,6 +127,13 @@ mod tests {
         assert_eq!(parent(stat), Some(1));
         assert_eq!(reaped_ticks(stat), Some(27));
         assert_eq!(reaped_ticks("7 (cut off) S 1 7"), None);
+    }
+
+    #[test]
+    fn idle_time_is_not_busy() {
+        let stat = "cpu  1 2 4 1000 2000 8 16 32 64 128\ncpu0 1 1 1 1 1 1 1 1 1 1\n";
+        assert_eq!(busy_ticks(stat), Some(63));
+        assert_eq!(busy_ticks("intr 1"), None);
     }
 
     #[test]

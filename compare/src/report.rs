@@ -12,7 +12,8 @@ Every server ran in a process of its own against one load generator, a single th
 checks every byte that comes back; the order rotated from round to round. A cell has the median \
 over the rounds, (least–greatest), and the median as a multiple of echopool's. A GB is 10^9 \
 echoed bytes, each counted once. CPU % are of one CPU; where the load's is near 100 it was the \
-limit, and the server's CPU time is the figure to go by. Compare figures of one run only.";
+limit, and the server's CPU time is the figure to go by; where other CPU % is not near 0, \
+something else disturbed the measurement. Compare figures of one run only.";
 
 /// The whole report.
 #[must_use]

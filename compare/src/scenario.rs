@@ -9,6 +9,7 @@ use crate::load::fleet::Fleet;
 use crate::load::stream::Streams;
 use crate::load::{Load, drain, drive_for, own_cpu};
 use crate::metric::{Metric, Sample};
+use crate::process;
 use crate::roster::{BUSY, FLOOR};
 use crate::server::Running;
 
@@ -246,6 +247,8 @@ struct Window {
     server_cpu: Duration,
     /// The load generator's.
     load_cpu: Duration,
+    /// That of all processes of the machine.
+    machine_cpu: Duration,
 }
 
 impl Window {
@@ -255,13 +258,15 @@ impl Window {
         drain(load)?;
         thread::sleep(SETTLE_CLOCKS);
         let (server_before, done_before) = (server.cpu_time(), load.done());
-        let (load_before, start) = (own_cpu(), Instant::now());
+        let (machine_before, load_before) = (process::machine_time(), own_cpu());
+        let start = Instant::now();
         load.start()?;
         drive_for(load, times.measure)?;
         let (time, done) = (start.elapsed(), load.done() - done_before);
         drain(load)?;
         let (whole_time, whole_done) = (start.elapsed(), load.done() - done_before);
         let load_cpu = own_cpu().saturating_sub(load_before);
+        let machine_cpu = process::machine_time().saturating_sub(machine_before);
         thread::sleep(SETTLE_CLOCKS);
         Ok(Self {
             time,
@@ -270,6 +275,7 @@ impl Window {
             whole_done,
             server_cpu: server.cpu_time().saturating_sub(server_before),
             load_cpu,
+            machine_cpu,
         })
     }
 
@@ -277,10 +283,15 @@ impl Window {
     fn sample(&self, rate: Metric, unit: f64) -> Sample {
         let whole = self.whole_time.as_secs_f64();
         let percent = |cpu: Duration| cpu.as_secs_f64() / whole * 100.0;
+        let own = self.server_cpu + self.load_cpu;
         Sample::from([
             (rate, as_f64(self.done) / self.time.as_secs_f64() / unit),
             (Metric::ServerCpu, percent(self.server_cpu)),
             (Metric::LoadCpu, percent(self.load_cpu)),
+            (
+                Metric::OtherCpu,
+                percent(self.machine_cpu.saturating_sub(own)),
+            ),
         ])
     }
 
