@@ -24,7 +24,10 @@ pub trait Load {
     fn start(&mut self) -> io::Result<()>;
 
     /// Finishes what is on its way and begins nothing new.
-    fn stop(&mut self);
+    ///
+    /// # Errors
+    /// Those of the system calls.
+    fn stop(&mut self) -> io::Result<()>;
 
     /// What is on its way, in the load's own unit.
     fn in_flight(&self) -> u64;
@@ -33,11 +36,11 @@ pub trait Load {
     fn done(&self) -> u64;
 
     /// Waits for sockets that are ready, at most `most`, and serves each of them
-    /// once. Returns how many there were.
+    /// once.
     ///
     /// # Errors
     /// A connection failed, or a byte was wrong.
-    fn turn(&mut self, most: Duration) -> io::Result<usize>;
+    fn turn(&mut self, most: Duration) -> io::Result<()>;
 }
 
 /// Takes turns until `enough` is told, which is given the time since the first.
@@ -51,10 +54,12 @@ pub fn drive<L: Load>(
     let start = Instant::now();
     let mut last_sign = start;
     let mut now = start;
+    let mut done = load.done();
     while !enough(load, now - start) {
-        let ready = load.turn(Duration::from_millis(20))?;
+        load.turn(Duration::from_millis(20))?;
         now = Instant::now();
-        if ready > 0 {
+        if load.done() > done {
+            done = load.done();
             last_sign = now;
         } else if now - last_sign > SILENCE {
             let error = format!("nothing came back for {} s", SILENCE.as_secs());
@@ -77,7 +82,7 @@ pub fn drive_for<L: Load>(load: &mut L, time: Duration) -> io::Result<()> {
 /// # Errors
 /// As [`drive`].
 pub fn drain<L: Load>(load: &mut L) -> io::Result<()> {
-    load.stop();
+    load.stop()?;
     drive(load, |load, _| load.in_flight() == 0)
 }
 

@@ -9,19 +9,40 @@ use plotters::prelude::*;
 use crate::metric::Metric;
 use crate::results::Outcome;
 use crate::roster::ECHOPOOL;
+use crate::stats::Summary;
 
 /// Width and height in pixels.
 const SIZE: (u32, u32) = (860, 480);
 
 const FONT: &str = "sans-serif";
 
-/// echopool's colour; the others share the palette.
-const OWN: RGBColor = RGBColor(200, 30, 30);
+/// echopool's colour.
+const OWN: RGBColor = RGBColor(214, 39, 40);
+
+/// The others', all dark enough for a white ground.
+const OTHERS: [RGBColor; 12] = [
+    RGBColor(127, 127, 127),
+    RGBColor(31, 119, 180),
+    RGBColor(23, 170, 190),
+    RGBColor(44, 140, 44),
+    RGBColor(148, 103, 189),
+    RGBColor(227, 119, 194),
+    RGBColor(140, 86, 75),
+    RGBColor(255, 127, 14),
+    RGBColor(160, 160, 30),
+    RGBColor(60, 60, 60),
+    RGBColor(90, 90, 200),
+    RGBColor(200, 150, 60),
+];
+
+/// Bars end at this multiple of the middle one, so that one server that needs
+/// many times more leaves the others their length.
+const LONGEST_BAR: f64 = 2.5;
 
 type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
 
-/// A named line or row: `(x, y)` points, or one value for each group of bars.
-type Series<T> = Vec<(String, Vec<T>)>;
+/// The values of a metric by server, each with a tag.
+type Series<T> = Vec<(String, Vec<(T, f64)>)>;
 
 /// Draws the server's CPU time per round trip of 64 bytes against the number of
 /// clients; nothing where that was not measured.
@@ -29,12 +50,12 @@ type Series<T> = Vec<(String, Vec<T>)>;
 /// # Errors
 /// The file could not be written.
 pub fn cost_per_round_trip(file: &Path, outcomes: &[Outcome]) -> Result<(), Box<dyn Error>> {
-    let series = lines(outcomes);
-    let points = series.iter().flat_map(|(_, points)| points);
-    let most = points.fold(0.0, |most: f64, (_, cost)| most.max(*cost));
-    if most == 0.0 {
+    let mut series = lines(outcomes);
+    let Some(costs) = spread(&series) else {
         return Ok(());
-    }
+    };
+    // echopool comes last and so lies above the others.
+    series.reverse();
     let area = canvas(file)?;
     let mut chart = ChartBuilder::on(&area)
         .caption(
@@ -44,13 +65,18 @@ pub fn cost_per_round_trip(file: &Path, outcomes: &[Outcome]) -> Result<(), Box<
         .margin(12)
         .x_label_area_size(44)
         .y_label_area_size(56)
-        .build_cartesian_2d((0.8..14_000.0).log_scale(), 0.0..most * 1.05)?;
+        .right_y_label_area_size(8)
+        .build_cartesian_2d(
+            (0.8..60_000.0).log_scale(),
+            (costs.min * 0.9..costs.max * 1.1).log_scale(),
+        )?;
     chart
         .configure_mesh()
         .x_desc("clients")
         .y_desc("µs")
         .x_label_formatter(&|clients| format!("{clients:.0}"))
-        .light_line_style(WHITE)
+        .y_label_formatter(&|cost| format!("{cost:.0}"))
+        .light_line_style(BLACK.mix(0.06))
         .draw()?;
     for (index, (name, points)) in series.into_iter().enumerate() {
         let style = colour(index, &name).stroke_width(if name == ECHOPOOL { 4 } else { 2 });
@@ -78,48 +104,57 @@ pub fn cost_per_round_trip(file: &Path, outcomes: &[Outcome]) -> Result<(), Box<
 /// # Errors
 /// The file could not be written.
 pub fn cost_per_gb(file: &Path, outcomes: &[Outcome]) -> Result<(), Box<dyn Error>> {
-    let rows = bars(outcomes);
-    let values = rows.iter().flat_map(|(_, values)| values);
-    let most = values.fold(0.0, |most: f64, (_, cost)| most.max(*cost));
-    if most == 0.0 {
+    let mut rows = bars(outcomes);
+    let Some(costs) = spread(&rows) else {
         return Ok(());
-    }
+    };
+    let longest = costs.max.min(costs.median * LONGEST_BAR);
+    // Rows are counted from below.
+    rows.reverse();
     let area = canvas(file)?;
-    let names: Vec<String> = rows.iter().map(|(name, _)| name.clone()).collect();
     let mut chart = ChartBuilder::on(&area)
         .caption("Server CPU per GB streamed (less is better)", (FONT, 20))
         .margin(12)
         .x_label_area_size(44)
-        .y_label_area_size(120)
-        .build_cartesian_2d(0.0..most * 1.15, (0..names.len()).into_segmented())?;
+        .y_label_area_size(110)
+        .build_cartesian_2d(0.0..longest * 1.1, (0..rows.len() - 1).into_segmented())?;
     chart
         .configure_mesh()
         .disable_y_mesh()
-        .light_line_style(WHITE)
+        .light_line_style(BLACK.mix(0.06))
         .x_desc("ms (upper bar: 1 client, lower bar: 16 clients)")
-        .y_labels(names.len())
+        .x_label_formatter(&|cost| format!("{cost:.0}"))
+        .y_labels(rows.len())
         .y_label_formatter(&|place| match place {
-            SegmentValue::CenterOf(row) => names.get(*row).cloned().unwrap_or_default(),
+            SegmentValue::CenterOf(row) => rows.get(*row).map_or("", |row| &row.0).to_owned(),
             _ => String::new(),
         })
         .draw()?;
     let plane = chart.plotting_area();
     for (row, (name, values)) in rows.iter().enumerate() {
-        let (_, top) = plane.map_coordinate(&(0.0, SegmentValue::Exact(row)));
-        let (_, bottom) = plane.map_coordinate(&(0.0, SegmentValue::Exact(row + 1)));
-        let step = (bottom - top) / 5;
-        for (index, cost) in values {
-            let (left, _) = plane.map_coordinate(&(0.0, SegmentValue::Exact(row)));
-            let (right, _) = plane.map_coordinate(&(*cost, SegmentValue::Exact(row)));
-            let from = top + step / 2 + step * 2 * i32::from(*index);
-            let shade = colour(row, name).mix(if *index == 0 { 1.0 } else { 0.55 });
-            let bar = Rectangle::new([(left, from), (right, from + step * 2)], shade.filled());
-            area.draw(&bar)?;
-            let label = (right + 4, from + step - 6);
-            area.draw(&Text::new(format!("{cost:.0}"), label, (FONT, 12)))?;
+        let corner = |cost, row| plane.map_coordinate(&(cost, SegmentValue::Exact(row)));
+        let (left, bottom) = corner(0.0, row);
+        let (_, top) = corner(0.0, row + 1);
+        let thickness = (bottom - top) * 2 / 5;
+        for (lower, cost) in values {
+            let (right, _) = corner(cost.min(longest), row);
+            let from = i32::midpoint(top, bottom) - if *lower { 0 } else { thickness };
+            let shade = colour(row, name).mix(if *lower { 0.55 } else { 1.0 });
+            let corners = [(left, from), (right, from + thickness)];
+            area.draw(&Rectangle::new(corners, shade.filled()))?;
+            let more = if *cost > longest { "… " } else { "" };
+            let label = Text::new(format!("{more}{cost:.0}"), (right + 4, from), (FONT, 12));
+            area.draw(&label)?;
         }
     }
     Ok(area.present()?)
+}
+
+/// Over all values; `None` where there are none.
+fn spread<T>(series: &Series<T>) -> Option<Summary> {
+    let values = series.iter().flat_map(|(_, values)| values);
+    let values: Vec<f64> = values.map(|(_, value)| *value).collect();
+    Summary::of(&values)
 }
 
 fn canvas(file: &Path) -> Result<Area<'_>, Box<dyn Error>> {
@@ -131,7 +166,7 @@ fn canvas(file: &Path) -> Result<Area<'_>, Box<dyn Error>> {
 fn colour(index: usize, name: &str) -> RGBAColor {
     match name == ECHOPOOL {
         true => OWN.to_rgba(),
-        false => Palette99::pick(index).to_rgba(),
+        false => OTHERS[index % OTHERS.len()].to_rgba(),
     }
 }
 
@@ -140,7 +175,7 @@ fn colour(index: usize, name: &str) -> RGBAColor {
     clippy::cast_precision_loss,
     reason = "there are a few thousand clients"
 )]
-fn lines(outcomes: &[Outcome]) -> Series<(f64, f64)> {
+fn lines(outcomes: &[Outcome]) -> Series<f64> {
     let sizes = ["ping-64-1", "ping-64-50", "ping-64-1000", "ping-64-10000"];
     let measured = sizes.iter().flat_map(|name| find(outcomes, name));
     collect(
@@ -149,9 +184,9 @@ fn lines(outcomes: &[Outcome]) -> Series<(f64, f64)> {
     )
 }
 
-/// For each server `(0 for one client and 1 for sixteen, ms)`.
-fn bars(outcomes: &[Outcome]) -> Series<(u8, f64)> {
-    let sizes = [(0, "stream-1"), (1, "stream-16")];
+/// For each server `(whether it was sixteen clients, ms)`.
+fn bars(outcomes: &[Outcome]) -> Series<bool> {
+    let sizes = [(false, "stream-1"), (true, "stream-16")];
     let measured = sizes
         .iter()
         .filter_map(|(index, name)| Some((*index, find(outcomes, name)?)));
@@ -166,8 +201,8 @@ fn find<'a>(outcomes: &'a [Outcome], name: &str) -> Option<&'a Outcome> {
 fn collect<'a, T: Copy>(
     outcomes: impl Iterator<Item = (T, &'a Outcome)>,
     metric: Metric,
-) -> Series<(T, f64)> {
-    let mut series: Series<(T, f64)> = Vec::new();
+) -> Series<T> {
+    let mut series: Series<T> = Vec::new();
     for (tag, outcome) in outcomes {
         for server in &outcome.servers {
             let Some(median) = server.median(metric) else {

@@ -74,19 +74,29 @@ fn main() -> Result<(), Box<dyn Error + Send + Sync>> {
 }
 
 impl Floor {
-    /// Receives for all that are ready, as long as the block has `most` bytes
-    /// left, then sends. Level-triggered: who found no room is told of again.
+    /// Receives for all that are ready, then sends; in between too, where the
+    /// block has not `most` bytes left.
     fn turn(&mut self, events: &[Event], most: usize) -> io::Result<()> {
         for event in events {
             let token = event.data.u64();
             if token == LISTENER {
                 self.accept()?;
-            } else if { event.flags }.contains(EventFlags::OUT) {
-                self.flush(usize::try_from(token).expect("a place in the slab"))?;
-            } else if self.used + most <= self.block.len() {
-                self.receive(usize::try_from(token).expect("a place in the slab"), most);
+                continue;
             }
+            let token = usize::try_from(token).expect("a place in the slab");
+            if { event.flags }.contains(EventFlags::OUT) {
+                self.flush(token)?;
+                continue;
+            }
+            if self.used + most > self.block.len() {
+                self.send_all()?;
+            }
+            self.receive(token, most);
         }
+        self.send_all()
+    }
+
+    fn send_all(&mut self) -> io::Result<()> {
         let mut messages = std::mem::take(&mut self.messages);
         for message in messages.drain(..) {
             self.send(&message)?;

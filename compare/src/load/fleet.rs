@@ -194,8 +194,9 @@ impl Load for Fleet {
         (0..self.pingers.len()).try_for_each(|token| self.ping(token))
     }
 
-    fn stop(&mut self) {
+    fn stop(&mut self) -> io::Result<()> {
         self.again = false;
+        Ok(())
     }
 
     fn in_flight(&self) -> u64 {
@@ -206,7 +207,7 @@ impl Load for Fleet {
         self.done
     }
 
-    fn turn(&mut self, most: Duration) -> io::Result<usize> {
+    fn turn(&mut self, most: Duration) -> io::Result<()> {
         let hose_moved = match &mut self.hose {
             Some(hose) => hose.step(&self.payload)?,
             None => false,
@@ -226,6 +227,6 @@ impl Load for Fleet {
             }
         }
         self.answered = answered;
-        Ok(count + usize::from(hose_moved))
+        Ok(())
     }
 }

@@ -90,7 +90,6 @@ pub struct Streams {
     poller: Poller,
     payload: Payload,
     hoses: Vec<Hose>,
-    sending: bool,
 }
 
 impl Streams {
@@ -103,9 +102,7 @@ impl Streams {
         let hoses = (0..count)
             .map(|number| {
                 let hose = Hose::connect(server, number)?;
-                // Level-triggered: one write and one read a turn, and no hose
-                // waits for another.
-                poller.add(&hose, number, EventFlags::IN | EventFlags::OUT)?;
+                poller.add(&hose, number, EventFlags::IN)?;
                 Ok(hose)
             })
             .collect::<io::Result<_>>()?;
@@ -113,19 +110,24 @@ impl Streams {
             poller,
             payload: Payload::new(),
             hoses,
-            sending: false,
         })
+    }
+
+    /// Level-triggered: one write and one read a turn, and no hose waits for
+    /// another.
+    fn watch(&self, flags: EventFlags) -> io::Result<()> {
+        let mut hoses = self.hoses.iter().enumerate();
+        hoses.try_for_each(|(token, hose)| self.poller.modify(hose, token, flags))
     }
 }
 
 impl Load for Streams {
     fn start(&mut self) -> io::Result<()> {
-        self.sending = true;
-        Ok(())
+        self.watch(EventFlags::IN | EventFlags::OUT)
     }
 
-    fn stop(&mut self) {
-        self.sending = false;
+    fn stop(&mut self) -> io::Result<()> {
+        self.watch(EventFlags::IN)
     }
 
     fn in_flight(&self) -> u64 {
@@ -137,18 +139,18 @@ impl Load for Streams {
         self.hoses.iter().map(|hose| hose.client.echoed()).sum()
     }
 
-    fn turn(&mut self, most: Duration) -> io::Result<usize> {
+    fn turn(&mut self, most: Duration) -> io::Result<()> {
         let count = self.poller.wait(most)?;
         for index in 0..count {
             let (token, flags) = self.poller.event(index);
             let hose = &mut self.hoses[token];
-            if self.sending && flags.contains(EventFlags::OUT) {
+            if flags.contains(EventFlags::OUT) {
                 hose.send(&self.payload)?;
             }
             if flags.intersects(EventFlags::IN | EventFlags::HUP | EventFlags::ERR) {
                 hose.receive(&self.payload)?;
             }
         }
-        Ok(count)
+        Ok(())
     }
 }
