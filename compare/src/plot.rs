@@ -8,7 +8,7 @@ use plotters::prelude::*;
 
 use crate::metric::Metric;
 use crate::results::Outcome;
-use crate::roster::ECHOPOOL;
+use crate::roster::{ECHOPOOL, SERVERS};
 use crate::stats::Summary;
 
 /// Width and height in pixels.
@@ -20,7 +20,7 @@ const FONT: &str = "sans-serif";
 const OWN: RGBColor = RGBColor(214, 39, 40);
 
 /// The others', all dark enough for a white ground.
-const OTHERS: [RGBColor; 12] = [
+const OTHERS: [RGBColor; 16] = [
     RGBColor(127, 127, 127),
     RGBColor(31, 119, 180),
     RGBColor(23, 170, 190),
@@ -33,6 +33,10 @@ const OTHERS: [RGBColor; 12] = [
     RGBColor(60, 60, 60),
     RGBColor(90, 90, 200),
     RGBColor(200, 150, 60),
+    RGBColor(0, 100, 100),
+    RGBColor(120, 160, 220),
+    RGBColor(170, 60, 120),
+    RGBColor(110, 110, 40),
 ];
 
 /// Bars end at this multiple of the middle one, so that one server that needs
@@ -65,9 +69,8 @@ pub fn cost_per_round_trip(file: &Path, outcomes: &[Outcome]) -> Result<(), Box<
         .margin(12)
         .x_label_area_size(44)
         .y_label_area_size(56)
-        .right_y_label_area_size(8)
         .build_cartesian_2d(
-            (0.8..60_000.0).log_scale(),
+            (0.8..120_000.0).log_scale(),
             (costs.min * 0.9..costs.max * 1.1).log_scale(),
         )?;
     chart
@@ -76,10 +79,10 @@ pub fn cost_per_round_trip(file: &Path, outcomes: &[Outcome]) -> Result<(), Box<
         .y_desc("µs")
         .x_label_formatter(&|clients| format!("{clients:.0}"))
         .y_label_formatter(&|cost| format!("{cost:.0}"))
-        .light_line_style(BLACK.mix(0.06))
+        .light_line_style(TRANSPARENT)
         .draw()?;
-    for (index, (name, points)) in series.into_iter().enumerate() {
-        let style = colour(index, &name).stroke_width(if name == ECHOPOOL { 4 } else { 2 });
+    for (name, points) in series {
+        let style = colour(&name).stroke_width(if name == ECHOPOOL { 4 } else { 2 });
         let dots = points
             .iter()
             .map(|point| Circle::new(*point, 3, style.filled()));
@@ -121,7 +124,7 @@ pub fn cost_per_gb(file: &Path, outcomes: &[Outcome]) -> Result<(), Box<dyn Erro
     chart
         .configure_mesh()
         .disable_y_mesh()
-        .light_line_style(BLACK.mix(0.06))
+        .light_line_style(TRANSPARENT)
         .x_desc("ms (upper bar: 1 client, lower bar: 16 clients)")
         .x_label_formatter(&|cost| format!("{cost:.0}"))
         .y_labels(rows.len())
@@ -132,15 +135,15 @@ pub fn cost_per_gb(file: &Path, outcomes: &[Outcome]) -> Result<(), Box<dyn Erro
         .draw()?;
     let plane = chart.plotting_area();
     for (row, (name, values)) in rows.iter().enumerate() {
-        let corner = |cost, row| plane.map_coordinate(&(cost, SegmentValue::Exact(row)));
-        let (left, bottom) = corner(0.0, row);
-        let (_, top) = corner(0.0, row + 1);
-        let thickness = (bottom - top) * 2 / 5;
+        let pixel = |cost, row| plane.map_coordinate(&(cost, SegmentValue::Exact(row)));
+        let (left, bottom) = pixel(0.0, row);
+        let (_, top) = pixel(0.0, row + 1);
         for (lower, cost) in values {
-            let (right, _) = corner(cost.min(longest), row);
-            let from = i32::midpoint(top, bottom) - if *lower { 0 } else { thickness };
-            let shade = colour(row, name).mix(if *lower { 0.55 } else { 1.0 });
-            let corners = [(left, from), (right, from + thickness)];
+            let (right, _) = pixel(cost.min(longest), row);
+            let half = (bottom - top) * 2 / 5;
+            let from = i32::midpoint(top, bottom) - if *lower { 0 } else { half };
+            let shade = colour(name).mix(if *lower { 0.55 } else { 1.0 });
+            let corners = [(left, from), (right, from + half)];
             area.draw(&Rectangle::new(corners, shade.filled()))?;
             let more = if *cost > longest { "… " } else { "" };
             let label = Text::new(format!("{more}{cost:.0}"), (right + 4, from), (FONT, 12));
@@ -163,10 +166,12 @@ fn canvas(file: &Path) -> Result<Area<'_>, Box<dyn Error>> {
     Ok(area)
 }
 
-fn colour(index: usize, name: &str) -> RGBAColor {
+/// A server has the same colour in every plot.
+fn colour(name: &str) -> RGBAColor {
+    let place = SERVERS.iter().position(|server| server.name == name);
     match name == ECHOPOOL {
         true => OWN.to_rgba(),
-        false => OTHERS[index % OTHERS.len()].to_rgba(),
+        false => OTHERS[place.unwrap_or_default() % OTHERS.len()].to_rgba(),
     }
 }
 

@@ -7,7 +7,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// Threads of the blocking pool: it serves no more clients than that.
-const POOL_THREADS: usize = 64;
+const POOL_THREADS: &str = "64";
+const POOL_CLIENTS: usize = 64;
 
 /// A process a client: more take minutes to fork.
 const MOST_PROCESSES: usize = 1_000;
@@ -39,6 +40,8 @@ enum Kind {
     Baseline,
     /// A rival written in Rust, by the name of its binary.
     Rust(&'static str),
+    /// The blocking pool, with its own number of threads.
+    Pool,
     /// `fork.c`.
     C,
     /// `echo.go`, in this mode.
@@ -157,11 +160,11 @@ pub const SERVERS: &[Server] = &[
         )
     },
     Server {
-        most_clients: POOL_THREADS,
+        most_clients: POOL_CLIENTS,
         most_threads: 0,
         ..server(
             "thread-pool",
-            Kind::Rust("rival-thread-pool"),
+            Kind::Pool,
             "std, 64 blocking threads, each with one client at a time",
         )
     },
@@ -211,6 +214,7 @@ impl Server {
                 None => Err(io::Error::other("no --baseline was given")),
             },
             Kind::Rust(program) => present(&options.programs.join(program)),
+            Kind::Pool => present(&options.programs.join("rival-thread-pool")),
             Kind::C => {
                 let arguments = ["-O2", "-Wall", "-Wextra", "-o"];
                 build("gcc", &arguments, options, "fork", "rivals/fork.c")
@@ -230,60 +234,59 @@ impl Server {
         let address = format!("127.0.0.1:{port}");
         let (port, threads) = (port.to_string(), workers.to_string());
         let buffer = options.buffer.to_string();
-        let mut command;
-        match self.kind {
-            Kind::Echopool(_) | Kind::Baseline => {
-                command = Command::new(self.echopool(options));
-                command.args(["serve", "-q", "--echo", &address, "--workers", &threads]);
-                if let Kind::Echopool(extra) = self.kind {
-                    command.args(extra);
-                }
-            }
+        let serve = ["serve", "-q", "--echo", &address, "--workers", &threads];
+        let mut command = match self.kind {
+            Kind::Echopool(extra) => command(&options.echopool, &[&serve, extra].concat()),
+            Kind::Baseline => command(options.baseline.as_deref().unwrap_or("".as_ref()), &serve),
             Kind::Rust(program) => {
-                let pool = POOL_THREADS.to_string();
-                let fixed = program == "rival-thread-pool";
-                command = Command::new(options.programs.join(program));
-                command.args([&port, if fixed { &pool } else { &threads }, &buffer]);
-                command.env("SMOL_THREADS", &threads);
+                let words = [port.as_str(), &threads, &buffer];
+                command(&options.programs.join(program), &words)
             }
-            Kind::C => {
-                command = Command::new(options.work.join("fork"));
-                command.args([port, threads, buffer]);
+            Kind::Pool => {
+                let words = [&port, POOL_THREADS, &buffer];
+                command(&options.programs.join("rival-thread-pool"), &words)
             }
-            Kind::Go(mode) => {
-                command = Command::new(options.work.join("go-echo"));
-                command.args([&port, &buffer, mode]);
-                command.env("GOMAXPROCS", threads);
-            }
+            Kind::C => command(&options.work.join("fork"), &[&port, &threads, &buffer]),
+            Kind::Go(mode) => command(&options.work.join("go-echo"), &[&port, &buffer, mode]),
             Kind::Socat => {
-                let listen = "bind=127.0.0.1,reuseaddr,nodelay,fork,backlog=4096";
-                command = Command::new("socat");
-                command.args(["-b", &buffer, &format!("TCP4-LISTEN:{port},{listen}")]);
-                command.arg("PIPE");
+                let options = "bind=127.0.0.1,reuseaddr,nodelay,fork,backlog=4096";
+                let listen = format!("TCP4-LISTEN:{port},{options}");
+                command("socat".as_ref(), &["-b", &buffer, &listen, "PIPE"])
             }
             Kind::Ncat => {
-                command = Command::new("ncat");
-                command.args(["-l", "-k", "-e", "/bin/cat", "-m", "1000"]);
-                command.args(["127.0.0.1", &port]);
+                let words = [
+                    "-l",
+                    "-k",
+                    "-e",
+                    "/bin/cat",
+                    "-m",
+                    "1000",
+                    "127.0.0.1",
+                    &port,
+                ];
+                command("ncat".as_ref(), &words)
             }
-            Kind::Xinetd => {
-                let file = options.work.join("xinetd.conf");
-                fs::write(&file, xinetd_conf(&port))?;
-                command = Command::new("xinetd");
-                command.args(["-dontfork", "-f"]).arg(file);
-                command.arg("-pidfile").arg(options.work.join("xinetd.pid"));
-                command.args(["-filelog", "/dev/null"]);
-            }
-        }
+            Kind::Xinetd => xinetd(&options.work, &port)?,
+        };
+        // Two rivals take the number of threads from the environment.
+        command.envs([("SMOL_THREADS", &threads), ("GOMAXPROCS", &threads)]);
         Ok(command)
     }
+}
 
-    fn echopool<'a>(&self, options: &'a Options) -> &'a Path {
-        match (&options.baseline, self.kind) {
-            (Some(path), Kind::Baseline) => path,
-            _ => &options.echopool,
-        }
-    }
+fn command(program: &Path, words: &[&str]) -> Command {
+    let mut command = Command::new(program);
+    command.args(words);
+    command
+}
+
+fn xinetd(folder: &Path, port: &str) -> io::Result<Command> {
+    let file = folder.join("xinetd.conf");
+    fs::write(&file, xinetd_conf(port))?;
+    let mut command = command("xinetd".as_ref(), &["-dontfork", "-filelog", "/dev/null"]);
+    command.arg("-pidfile").arg(folder.join("xinetd.pid"));
+    command.arg("-f").arg(file);
+    Ok(command)
 }
 
 fn present(path: &Path) -> io::Result<()> {

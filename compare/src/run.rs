@@ -74,26 +74,14 @@ impl Plan {
         }
         for round in 0..self.rounds {
             for place in 0..self.servers.len() {
-                let turn = (place + round) % self.servers.len();
-                let Some(server) = self.servers.get(turn) else {
+                let server = self.servers[(place + round) % self.servers.len()];
+                let mut standings = outcome.servers.iter_mut();
+                let standing = standings.find(|one| one.name == server.name);
+                let Some(standing) = standing.filter(|one| one.note.is_none()) else {
                     continue;
                 };
-                let Some(standing) = outcome
-                    .servers
-                    .iter_mut()
-                    .find(|one| one.name == server.name)
-                else {
-                    continue;
-                };
-                if standing.note.is_some() {
-                    continue;
-                }
-                progress(&format!(
-                    "{}, round {}: {}",
-                    scenario.name,
-                    round + 1,
-                    server.name
-                ));
+                let (scenario_name, name) = (scenario.name, server.name);
+                progress(&format!("{scenario_name}, round {}: {name}", round + 1));
                 match self.measure(scenario, server, &layout) {
                     Ok(sample) => standing.rounds.push(sample),
                     Err(error) => standing.note = Some(format!("failed: {error}")),
