@@ -23,7 +23,7 @@ use crate::sys;
 const DISCARD_LIMIT: usize = 1 << 20;
 
 /// The most a streaming connection moves in a turn, in bytes.
-const BULK_SLICE: usize = if cfg!(test) { 64 } else { 256 * 1024 };
+const BULK_SLICE: usize = if cfg!(test) { 64 } else { 128 * 1024 };
 
 /// A turn that moves less, in bytes, is not streaming: to copy costs less than
 /// the third call that a pipe needs.
