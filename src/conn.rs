@@ -313,7 +313,7 @@ impl<T: Transport> Conn<T> {
 
     /// Whether its bytes go through a pipe now.
     pub(crate) const fn is_bulk(&self) -> bool {
-        self.bulk && self.owed.is_none()
+        self.bulk && matches!(self.stage, Stage::Open) && self.owed.is_none()
     }
 
     /// Moves up to [`BULK_SLICE`] bytes from the peer back to it through pipes.

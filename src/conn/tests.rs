@@ -437,3 +437,18 @@ fn a_stalled_peer_keeps_its_pipe_and_others_get_another_or_copy() {
     assert!(second.is_empty());
     assert!(rig.pipes.lend().is_none());
 }
+
+#[test]
+fn what_a_streaming_peer_sends_after_our_end_is_thrown_away() {
+    let mut rig = Rig::new(Protocol::Echo);
+    rig.room(10_000);
+    rig.arrive(&[b'x'; 1000], false);
+    assert!(rig.conn.bulk);
+    rig.conn.transport.acknowledged = 1000;
+    let next = rig.conn.settle(rig.now, rig.now, Duration::ZERO).unwrap();
+    assert_eq!(next, Next::Linger);
+    // A write after our FIN would fail the fake socket's own assertion.
+    rig.arrive(&[b'y'; 1000], false);
+    assert_eq!(rig.conn.transport.sent.len(), 1000);
+    assert!(rig.conn.transport.arrived.is_empty());
+}
