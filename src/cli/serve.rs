@@ -1,0 +1,133 @@
+//! `echopool serve`.
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::builder::RangedU64ValueParser;
+use clap::{ArgAction, Args};
+use log::LevelFilter;
+
+use super::up_to;
+use crate::address::Address;
+use crate::error::Error;
+use crate::limits::raise_open_files;
+use crate::listener::{DEFAULT_BACKLOG, Listener};
+use crate::logging;
+use crate::pool::MAX_WORKERS;
+use crate::proto::Protocol;
+use crate::server::{self, Config, Stop};
+use crate::signals::stop_on_signals;
+
+/// The exit code of a server that had to cut connections when it stopped.
+const CUT: u8 = 3;
+
+/// Echo every byte of every client
+///
+/// Without --echo and --counted, serves echo on port 20162 of all interfaces.
+/// SIGINT, SIGTERM or SIGHUP stop it: clients have --grace to finish; a second
+/// signal exits at once.
+#[derive(Debug, Args)]
+#[command(after_long_help = "\
+ADDR is HOST:PORT, [V6]:PORT, :PORT, PORT or HOST; without a host, all interfaces.
+
+Exit codes: 0 all clients were served to their end, 1 an error or a worker that panicked, \
+2 wrong usage, 3 the grace period ran out and connections were cut, 130 a second signal.
+
+RUST_LOG (for instance RUST_LOG=trace) wins over -v and -q.")]
+pub(super) struct Serve {
+    /// Serve echo, RFC 862, there [default port: 20162]
+    #[arg(long, value_name = "ADDR", num_args = 0..=1, default_missing_value = "20162")]
+    echo: Vec<Address>,
+
+    /// Serve the counted one-shot protocol there [default port: 4000]
+    #[arg(long, value_name = "ADDR", num_args = 0..=1, default_missing_value = "4000")]
+    counted: Vec<Address>,
+
+    /// Worker threads [default: one a CPU]
+    #[arg(long, value_name = "N", value_parser = up_to(MAX_WORKERS as u64))]
+    workers: Option<usize>,
+
+    /// Clients that may wait in the kernel to be accepted
+    #[arg(long, value_name = "N", default_value_t = DEFAULT_BACKLOG,
+          value_parser = RangedU64ValueParser::<u32>::new().range(1..=i32::MAX as u64))]
+    backlog: u32,
+
+    /// Clients served at once; further ones wait [default: what the limit on open files allows]
+    #[arg(long, value_name = "N", value_parser = up_to(u64::MAX))]
+    max_connections: Option<usize>,
+
+    /// How long clients have to finish when the server stops
+    #[arg(long, value_name = "DURATION", default_value = "5s",
+          value_parser = humantime::parse_duration)]
+    grace: Duration,
+
+    /// Poll that long after activity before sleeping: quicker replies to a client that sends
+    /// now and then, at the cost of a CPU a worker [default: off]
+    #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
+    busy_poll: Option<Duration>,
+
+    /// Log clients that come and go; twice, every read
+    #[arg(short, long, action = ArgAction::Count, conflicts_with = "quiet")]
+    verbose: u8,
+
+    /// Log only warnings and errors
+    #[arg(short, long)]
+    quiet: bool,
+}
+
+impl Serve {
+    pub(super) fn run(&self) -> Result<ExitCode, Error> {
+        let _log = logging::start(self.level()).map_err(|source| Error::Serve {
+            operation: String::from("start the log"),
+            source,
+        })?;
+        let default = Config::default();
+        let config = Config {
+            workers: self.workers.unwrap_or(default.workers),
+            max_connections: self.max_connections,
+            grace: self.grace,
+            busy_poll: self.busy_poll.unwrap_or(default.busy_poll),
+            ..default
+        };
+        raise_open_files();
+        let listeners = self.listeners()?;
+        let stop = Stop::new();
+        stop_on_signals(stop.clone())?;
+        let report = server::run(listeners, &stop, &config)?;
+        Ok(match report.all_well() {
+            false => ExitCode::FAILURE,
+            true if report.cut() > 0 => ExitCode::from(CUT),
+            true => ExitCode::SUCCESS,
+        })
+    }
+
+    fn listeners(&self) -> Result<Vec<Listener>, Error> {
+        let default = [Address::from_port(Protocol::Echo.default_port())];
+        let echo: &[Address] = match self.echo.is_empty() && self.counted.is_empty() {
+            true => &default,
+            false => &self.echo,
+        };
+        let echo = echo.iter().map(|address| (Protocol::Echo, address));
+        let counted = self
+            .counted
+            .iter()
+            .map(|address| (Protocol::Counted, address));
+        let bound = echo
+            .chain(counted)
+            .map(|(protocol, address)| Listener::bind(protocol, address, self.backlog));
+        Ok(bound
+            .collect::<Result<Vec<_>, _>>()?
+            .into_iter()
+            .flatten()
+            .collect())
+    }
+
+    const fn level(&self) -> LevelFilter {
+        match (self.quiet, self.verbose) {
+            (true, _) => LevelFilter::Warn,
+            (false, 0) => LevelFilter::Info,
+            (false, 1) => LevelFilter::Debug,
+            (false, _) => LevelFilter::Trace,
+        }
+    }
+}

@@ -1,0 +1,75 @@
+//! `echopool client`.
+
+use std::ffi::OsString;
+use std::io::ErrorKind;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::Args;
+
+use super::some_time;
+use crate::address::Address;
+use crate::client::Client;
+use crate::error::Error;
+use crate::proto::Protocol;
+use crate::signals::INTERRUPTED;
+
+/// Talk to an echo server and compare what comes back
+///
+/// On a terminal it holds a dialogue until Ctrl-D. With TEXT it sends that and
+/// prints the echo. Otherwise all of standard input goes out and what comes
+/// back goes to standard output.
+#[derive(Debug, Args)]
+#[command(after_long_help = "\
+ADDR is HOST:PORT, [V6]:PORT, :PORT, PORT or HOST; without a host, this machine; without a \
+port, 20162, or 4000 with --counted.
+
+Exit codes: 0 all that was sent came back unchanged and nothing else, 1 it did not, \
+2 wrong usage, 130 Ctrl-C in the dialogue.")]
+pub(super) struct Talk {
+    /// Speak the counted one-shot protocol
+    #[arg(long)]
+    counted: bool,
+
+    /// How long a connection may take, and how long nothing may move while an echo is awaited
+    #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = some_time)]
+    timeout: Duration,
+
+    /// The server
+    #[arg(value_name = "ADDR")]
+    address: Address,
+
+    /// What to send; several are joined by spaces
+    #[arg(value_name = "TEXT")]
+    text: Vec<OsString>,
+}
+
+impl Talk {
+    pub(super) fn run(self) -> Result<ExitCode, Error> {
+        let client = Client {
+            protocol: if self.counted {
+                Protocol::Counted
+            } else {
+                Protocol::Echo
+            },
+            address: self.address,
+            timeout: self.timeout,
+        };
+        let words: Vec<_> = self
+            .text
+            .iter()
+            .map(|word| word.as_encoded_bytes())
+            .collect();
+        let text = (!words.is_empty()).then(|| words.join(&b' '));
+        match client.run(text.as_deref()) {
+            Err(Error::Terminal(rustyline::error::ReadlineError::Interrupted)) => {
+                Ok(ExitCode::from(INTERRUPTED))
+            }
+            // Whoever read our output has seen enough.
+            Err(Error::Output(error)) if error.kind() == ErrorKind::BrokenPipe => {
+                Ok(ExitCode::SUCCESS)
+            }
+            result => result.map(|()| ExitCode::SUCCESS),
+        }
+    }
+}
