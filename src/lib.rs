@@ -22,12 +22,14 @@
 //! ```
 
 pub mod address;
+pub mod bench;
 pub mod cli;
 pub mod client;
 pub mod error;
 mod exchange;
 pub mod limits;
 pub mod listener;
+pub mod pattern;
 pub mod pool;
 pub mod proto;
 pub mod server;

@@ -16,7 +16,7 @@ use crate::logging;
 use crate::pool::MAX_WORKERS;
 use crate::proto::Protocol;
 use crate::server::{self, Config, Stop};
-use crate::signals::stop_on_signals;
+use crate::signals::on_signal;
 
 /// The exit code of a server that had to cut connections when it stopped.
 const CUT: u8 = 3;
@@ -92,7 +92,10 @@ impl Serve {
         raise_open_files();
         let listeners = self.listeners()?;
         let stop = Stop::new();
-        stop_on_signals(stop.clone())?;
+        on_signal({
+            let stop = stop.clone();
+            move || stop.request()
+        })?;
         let report = server::run(listeners, &stop, &config)?;
         Ok(match report.all_well() {
             false => ExitCode::FAILURE,

@@ -1,0 +1,5 @@
+//! The load generator: what it is asked for, what it saw.
+
+pub mod latency;
+pub mod plan;
+pub mod results;

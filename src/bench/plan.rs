@@ -1,0 +1,100 @@
+//! What a run is asked to do.
+
+use std::ops::RangeInclusive;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+/// One run of the load generator.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Plan {
+    /// What each connection does.
+    pub load: Load,
+    /// Connections open at once.
+    pub connections: usize,
+    /// Bytes a message, from the least to the most; each size is as likely.
+    pub size_bytes: RangeInclusive<usize>,
+    /// The most messages in flight on a connection.
+    pub depth: usize,
+    /// Messages a second of all connections together: an open loop. Without,
+    /// each message waits for a reply to the one before: a closed loop.
+    pub rate_per_s: Option<f64>,
+    /// How an open loop's messages are spread over time.
+    pub arrivals: Arrivals,
+    /// How long load is measured, after the warm-up.
+    #[serde(rename = "duration_ns", with = "optional_nanoseconds")]
+    pub duration: Option<Duration>,
+    /// How many messages are measured, after the warm-up.
+    pub count: Option<u64>,
+    /// How long load is made before anything is counted.
+    #[serde(rename = "warmup_ns", with = "nanoseconds")]
+    pub warmup: Duration,
+    /// Threads that make the load; the connections are dealt out to them.
+    pub threads: usize,
+    /// Whether lost connections are made again.
+    pub reconnect: bool,
+    /// How long a connection may take to be made, and a message to come back.
+    #[serde(rename = "timeout_ns", with = "nanoseconds")]
+    pub timeout: Duration,
+    /// What the bytes, the sizes and the arrivals are drawn from.
+    pub seed: u64,
+}
+
+/// What each connection does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Load {
+    /// Messages and their echoes, on connections that stay.
+    Messages,
+    /// One message a connection, and the next on a new one.
+    Churn,
+    /// Bytes as fast as the path takes them.
+    Stream,
+}
+
+/// How the messages of an open loop are spread over time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub enum Arrivals {
+    /// One every 1/rate.
+    Uniform,
+    /// At random, as independent clients come; 1/rate apart on average.
+    Poisson,
+}
+
+/// Whole nanoseconds, as JSON keeps a duration.
+mod nanoseconds {
+    use std::time::Duration;
+
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    pub(super) fn serialize<S: Serializer>(time: &Duration, to: S) -> Result<S::Ok, S::Error> {
+        to.serialize_u64(u64::try_from(time.as_nanos()).unwrap_or(u64::MAX))
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Duration, D::Error> {
+        u64::deserialize(from).map(Duration::from_nanos)
+    }
+}
+
+mod optional_nanoseconds {
+    use std::time::Duration;
+
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    pub(super) fn serialize<S: Serializer>(
+        time: &Option<Duration>,
+        to: S,
+    ) -> Result<S::Ok, S::Error> {
+        match time {
+            Some(time) => super::nanoseconds::serialize(time, to),
+            None => to.serialize_none(),
+        }
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
+        from: D,
+    ) -> Result<Option<Duration>, D::Error> {
+        Ok(Option::<u64>::deserialize(from)?.map(Duration::from_nanos))
+    }
+}

@@ -1,0 +1,296 @@
+//! The bytes a probe sends: each says whose it is and where it belongs.
+//!
+//! A connection's stream is cut into blocks of 64 bytes. The number of the
+//! connection and of the block are mixed, reversibly, into one word, and each of
+//! the block's eight words is that one, xored with a constant of the run's. So a
+//! stream costs one mixing a 64 bytes, and words that turn up in the wrong place
+//! can be taken apart again: they name the connection and the place they are from.
+//!
+//! The mixing is `fmix64` of MurmurHash3 (Austin Appleby, public domain).
+
+use std::fmt;
+
+/// How many bytes share one mixing.
+const BLOCK: usize = 64;
+
+/// Bits of a mixed word that number the block: 16 TiB a connection, then the
+/// stream repeats. The other 26 number the connection, and repeat as well.
+const BLOCK_BITS: u32 = 38;
+
+/// So many bytes of a strange stream are wanted at the least to tell where they
+/// are from: a whole word wherever they begin, and as many again to be sure.
+pub const WINDOW: usize = 24;
+
+/// The streams of all connections of one run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Pattern {
+    /// What the words of a block differ by. They are the run's own, so that
+    /// another run's bytes are not taken for this one's.
+    lanes: [u64; BLOCK / 8],
+}
+
+/// A place in one of the streams.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// The connection's number.
+    pub connection: u64,
+    /// Bytes from the start of its stream.
+    pub position: u64,
+}
+
+/// What happened to a stream on its way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Damage {
+    /// Some bytes were changed, and the stream goes on behind them.
+    Changed,
+    /// Bytes are missing.
+    Lost {
+        /// How many.
+        bytes: u64,
+    },
+    /// Bytes came again.
+    Repeated {
+        /// How far back the stream went.
+        bytes: u64,
+    },
+    /// Bytes of another connection of this run.
+    Foreign(Place),
+    /// Bytes that are of no stream of this run, or too few to tell.
+    Unknown,
+}
+
+impl fmt::Display for Damage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Changed => f.write_str("bytes were changed"),
+            Self::Lost { bytes } => write!(f, "{bytes} bytes are missing"),
+            Self::Repeated { bytes } => write!(f, "{bytes} bytes came again"),
+            Self::Foreign(place) => write!(
+                f,
+                "bytes of connection {} came, from its offset {}",
+                place.connection, place.position
+            ),
+            Self::Unknown => f.write_str("bytes came that were never sent"),
+        }
+    }
+}
+
+impl Pattern {
+    /// The streams of the run with this seed.
+    pub const fn new(seed: u64) -> Self {
+        let mut lanes = [0; BLOCK / 8];
+        let mut lane = 0;
+        while lane < lanes.len() {
+            lanes[lane] = mix(seed.wrapping_add(mix(1 + lane as u64)));
+            lane += 1;
+        }
+        Self { lanes }
+    }
+
+    /// Writes a connection's bytes from `position` on.
+    pub fn fill(&self, connection: u64, position: u64, out: &mut [u8]) {
+        self.walk(connection, position, out.len(), |range, bytes| {
+            out[range].copy_from_slice(bytes);
+            true
+        });
+    }
+
+    /// Where `bytes` differ first from what a connection's stream has at `position`.
+    pub fn first_difference(&self, connection: u64, position: u64, bytes: &[u8]) -> Option<usize> {
+        let mut differs = None;
+        self.walk(connection, position, bytes.len(), |range, expected| {
+            let came = &bytes[range.clone()];
+            if came == expected {
+                return true;
+            }
+            let first = came.iter().zip(expected).position(|(a, b)| a != b);
+            differs = first.map(|offset| range.start + offset);
+            false
+        });
+        differs
+    }
+
+    /// What happened where `bytes` came instead of a connection's stream at
+    /// `position`; the first of them is the first that differs. [`WINDOW`] bytes
+    /// or more tell most.
+    pub fn explain(&self, connection: u64, position: u64, bytes: &[u8]) -> Damage {
+        // Of bytes at random one in 256 is right by chance.
+        let mut expected = vec![0; bytes.len()];
+        self.fill(connection, position, &mut expected);
+        let right = bytes.iter().zip(&expected).filter(|(a, b)| a == b).count();
+        if right * 4 >= bytes.len() && right > 0 {
+            return Damage::Changed;
+        }
+        match self.locate(bytes) {
+            Some(place) if place.connection != connection & connection_mask() => {
+                Damage::Foreign(place)
+            }
+            Some(place) if place.position > position => Damage::Lost {
+                bytes: place.position - position,
+            },
+            Some(place) => Damage::Repeated {
+                bytes: position - place.position,
+            },
+            None => Damage::Unknown,
+        }
+    }
+
+    /// Which connection's stream has `bytes`, and where.
+    pub fn locate(&self, bytes: &[u8]) -> Option<Place> {
+        let window = bytes.get(..WINDOW)?;
+        // The first whole word may begin at any of eight bytes, and be any of a block's eight.
+        for skipped in 0..8 {
+            let (word, _) = window[skipped..].split_first_chunk::<8>()?;
+            for (lane, constant) in self.lanes.iter().enumerate() {
+                let mixed = u64::from_le_bytes(*word) ^ constant;
+                let number = unmix(mixed);
+                let block = number & ((1 << BLOCK_BITS) - 1);
+                let start = block * BLOCK as u64 + lane as u64 * 8;
+                let Some(position) = start.checked_sub(skipped as u64) else {
+                    continue;
+                };
+                let connection = number >> BLOCK_BITS;
+                if self
+                    .first_difference(connection, position, window)
+                    .is_none()
+                {
+                    return Some(Place {
+                        connection,
+                        position,
+                    });
+                }
+            }
+        }
+        None
+    }
+
+    /// Calls `each` with the stream's bytes, block by block, until it says no.
+    #[inline]
+    fn walk(
+        &self,
+        connection: u64,
+        position: u64,
+        length: usize,
+        mut each: impl FnMut(std::ops::Range<usize>, &[u8]) -> bool,
+    ) {
+        let mut done = 0;
+        let mut block = position / BLOCK as u64;
+        let mut from = (position % BLOCK as u64) as usize;
+        while done < length {
+            let bytes = self.block(connection, block);
+            let count = (BLOCK - from).min(length - done);
+            if !each(done..done + count, &bytes[from..from + count]) {
+                return;
+            }
+            done += count;
+            block += 1;
+            from = 0;
+        }
+    }
+
+    #[inline]
+    fn block(&self, connection: u64, block: u64) -> [u8; BLOCK] {
+        let number =
+            (connection & connection_mask()) << BLOCK_BITS | block & ((1 << BLOCK_BITS) - 1);
+        let mixed = mix(number);
+        let mut bytes = [0; BLOCK];
+        for (word, lane) in bytes.chunks_exact_mut(8).zip(self.lanes) {
+            word.copy_from_slice(&(mixed ^ lane).to_le_bytes());
+        }
+        bytes
+    }
+}
+
+const fn connection_mask() -> u64 {
+    (1 << (u64::BITS - BLOCK_BITS)) - 1
+}
+
+const fn mix(mut word: u64) -> u64 {
+    word ^= word >> 33;
+    word = word.wrapping_mul(0xff51_afd7_ed55_8ccd);
+    word ^= word >> 33;
+    word = word.wrapping_mul(0xc4ce_b9fe_1a85_ec53);
+    word ^ word >> 33
+}
+
+/// The way back: the inverses of the two factors modulo 2^64; a shift by 33
+/// undoes itself.
+const fn unmix(mut word: u64) -> u64 {
+    word ^= word >> 33;
+    word = word.wrapping_mul(0x9cb4_b2f8_1293_37db);
+    word ^= word >> 33;
+    word = word.wrapping_mul(0x4f74_430c_22a5_4005);
+    word ^ word >> 33
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const RUN: Pattern = Pattern::new(0x5eed_5eed_5eed_5eed);
+
+    fn stream(connection: u64, position: u64, length: usize) -> Vec<u8> {
+        let mut bytes = vec![0; length];
+        RUN.fill(connection, position, &mut bytes);
+        bytes
+    }
+
+    proptest! {
+        #[test]
+        fn a_word_can_be_taken_apart_again(word: u64) {
+            prop_assert_eq!(unmix(mix(word)), word);
+        }
+
+        #[test]
+        fn a_stream_is_the_same_however_it_is_cut(position in 0..5000_u64, cut in 0..300_usize) {
+            let whole = stream(7, position, 300);
+            let mut parts = stream(7, position, cut);
+            parts.extend(stream(7, position + cut as u64, 300 - cut));
+            prop_assert_eq!(&parts, &whole);
+            prop_assert_eq!(RUN.first_difference(7, position, &whole), None);
+        }
+
+        #[test]
+        fn a_changed_byte_is_found(position in 0..5000_u64, at in 0..300_usize, bit in 0..8_u8) {
+            let mut bytes = stream(7, position, 300);
+            bytes[at] ^= 1 << bit;
+            prop_assert_eq!(RUN.first_difference(7, position, &bytes), Some(at));
+            if at + 8 < 300 {
+                let rest = &bytes[at..];
+                prop_assert_eq!(RUN.explain(7, position + at as u64, rest), Damage::Changed);
+            }
+        }
+
+        #[test]
+        fn bytes_tell_where_they_are_from(connection in 0..1_u64 << 26, position in 0..1_u64 << 40) {
+            let bytes = stream(connection, position, WINDOW);
+            prop_assert_eq!(RUN.locate(&bytes), Some(Place { connection, position }));
+        }
+
+        #[test]
+        fn loss_doubling_and_a_strangers_bytes_are_told_apart(
+            position in 10_000..20_000_u64,
+            count in 1..10_000_u64,
+        ) {
+            let later = stream(7, position + count, 64);
+            prop_assert_eq!(RUN.explain(7, position, &later), Damage::Lost { bytes: count });
+            let again = stream(7, position - count, 64);
+            prop_assert_eq!(RUN.explain(7, position, &again), Damage::Repeated { bytes: count });
+            let foreign = stream(8, position, 64);
+            let place = Place { connection: 8, position };
+            prop_assert_eq!(RUN.explain(7, position, &foreign), Damage::Foreign(place));
+        }
+    }
+
+    #[test]
+    fn bytes_of_no_stream_are_called_so() {
+        assert_eq!(RUN.explain(7, 100, &[0; 64]), Damage::Unknown);
+        assert_eq!(RUN.explain(7, 100, &stream(7, 200, 5)), Damage::Unknown);
+        let other_run = Pattern::new(1);
+        let mut bytes = [0; 64];
+        other_run.fill(7, 100, &mut bytes);
+        assert_eq!(RUN.explain(7, 100, &bytes), Damage::Unknown);
+    }
+}
