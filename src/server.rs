@@ -308,9 +308,15 @@ impl Acceptor {
         }
     }
 
-    /// Accepts from every listener in turn, as far as there is room.
+    /// Accepts from every listener in turn, as far as there is room, and wakes
+    /// the workers that got a client.
     fn accept(&mut self) {
         let now = Instant::now();
+        self.accept_from_all(now);
+        self.pool.wake_handed();
+    }
+
+    fn accept_from_all(&mut self, now: Instant) {
         if self.paused_until.is_some_and(|until| now < until) {
             return;
         }
