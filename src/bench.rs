@@ -2,4 +2,5 @@
 
 pub mod latency;
 pub mod plan;
+pub mod progress;
 pub mod results;
