@@ -236,7 +236,7 @@ impl Dialogue {
     }
 }
 
-fn connect_to(address: SocketAddr, timeout: Duration) -> io::Result<TcpStream> {
+pub(crate) fn connect_to(address: SocketAddr, timeout: Duration) -> io::Result<TcpStream> {
     let stream = TcpStream::connect_timeout(&address, timeout)?;
     refuse_self(&stream)?;
     stream.set_nodelay(true)?;

@@ -52,6 +52,14 @@ pub enum Error {
         /// Every address tried, with why it failed.
         Vec<(SocketAddr, io::Error)>,
     ),
+    /// The load generator could not be set up, or could not go on.
+    #[error("could not {operation}: {}", cause(source))]
+    Bench {
+        /// What was tried, as it reads after "could not".
+        operation: &'static str,
+        /// Why it failed.
+        source: io::Error,
+    },
     /// Bytes could not be sent to the server.
     #[error("could not send to {address}: {}", cause(source))]
     Send {

@@ -83,3 +83,14 @@ pub(crate) fn is_of_new_socket(error: &io::Error) -> bool {
 pub(crate) fn is_of_new_socket(_: &io::Error) -> bool {
     false
 }
+
+/// Whether no descriptor was free, of this process or of the whole system.
+#[cfg(unix)]
+pub(crate) fn is_out_of_descriptors(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE))
+}
+
+#[cfg(not(unix))]
+pub(crate) fn is_out_of_descriptors(_: &io::Error) -> bool {
+    false
+}

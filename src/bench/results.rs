@@ -3,6 +3,8 @@
 //! It is always a *round trip*: from a message's first byte on its way out to
 //! its last byte back.
 
+use std::ops::AddAssign;
+
 use serde::{Deserialize, Serialize};
 
 use crate::bench::latency::Latency;
@@ -101,6 +103,21 @@ pub struct Totals {
     pub errors: Errors,
 }
 
+impl AddAssign<&Self> for Totals {
+    fn add_assign(&mut self, other: &Self) {
+        self.sent += other.sent;
+        self.echoed += other.echoed;
+        self.in_flight += other.in_flight;
+        self.unsent += other.unsent;
+        self.lost += other.lost;
+        self.sent_bytes += other.sent_bytes;
+        self.echoed_bytes += other.echoed_bytes;
+        self.lost_bytes += other.lost_bytes;
+        self.connected += other.connected;
+        self.errors += &other.errors;
+    }
+}
+
 /// What went wrong, by kind.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Errors {
@@ -142,6 +159,22 @@ impl Errors {
             + self.repeated
             + self.foreign
             + self.unknown
+    }
+}
+
+impl AddAssign<&Self> for Errors {
+    fn add_assign(&mut self, other: &Self) {
+        self.refused += other.refused;
+        self.not_connected += other.not_connected;
+        self.reset += other.reset;
+        self.closed += other.closed;
+        self.timed_out += other.timed_out;
+        self.failed += other.failed;
+        self.changed += other.changed;
+        self.missing += other.missing;
+        self.repeated += other.repeated;
+        self.foreign += other.foreign;
+        self.unknown += other.unknown;
     }
 }
 
