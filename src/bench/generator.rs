@@ -50,6 +50,9 @@ const TICK: u64 = SECOND / 20;
 /// be woken takes about as long, and is not the server's time.
 const POLL_TIME: u64 = 50_000;
 
+/// A wait that was shorter found its event there already.
+const BRIEF: u64 = 2_000;
+
 /// How long replies are awaited after the last message was sent.
 const DRAIN_TIME: u64 = SECOND;
 
@@ -138,6 +141,8 @@ pub(super) struct Generator<'a> {
     measuring: bool,
     finishing: bool,
     deserted: bool,
+    /// The last wait was for something that was not there yet.
+    sleepy: bool,
     now: u64,
     tick_at: u64,
     /// How long it has waited within the measured part.
@@ -203,6 +208,7 @@ impl<'a> Generator<'a> {
             measuring: false,
             finishing: false,
             deserted: false,
+            sleepy: false,
             now: shared.clock.now(),
             tick_at: 0,
             waited: 0,
@@ -287,16 +293,22 @@ impl<'a> Generator<'a> {
         )
     }
 
-    /// Waits for an event, the next message's time or the next tick. What is
-    /// there already costs no look at the clock; the time without any is idle.
+    /// Waits for an event, the next message's time or the next tick. The time
+    /// without any is idle.
     fn wait(&mut self, events: &mut Events) -> io::Result<()> {
-        self.poll(events, Some(Duration::ZERO))?;
-        if !(events.is_empty() && self.readers.is_empty() && self.writers.is_empty()) {
-            return Ok(());
+        let has_work = !(self.readers.is_empty() && self.writers.is_empty());
+        // Under load what is there already costs no look at the clock. Where the
+        // last wait was one, this first call would most likely be in vain.
+        if has_work || !self.sleepy {
+            self.poll(events, Some(Duration::ZERO))?;
+            if has_work || !events.is_empty() {
+                return Ok(());
+            }
         }
         let since = self.shared.clock.now();
         self.now = since;
         let (until, precise) = self.wake_time();
+        events.clear();
         while events.is_empty() && self.now < until {
             let left = until - self.now;
             let polls = self.shared.may_poll
@@ -310,6 +322,7 @@ impl<'a> Generator<'a> {
             self.poll(events, timeout)?;
             self.now = self.shared.clock.now();
         }
+        self.sleepy = self.now - since > BRIEF;
         let (from, to) = (self.times.measured_from, self.times.end);
         self.waited += self.now.min(to).saturating_sub(since.max(from));
         Ok(())
@@ -331,6 +344,9 @@ impl<'a> Generator<'a> {
 
     /// Until when it may wait, and whether it shall be back then to the microsecond.
     fn wake_time(&self) -> (u64, bool) {
+        if self.running && !self.finishing && self.is_exhausted() {
+            return (self.now, false);
+        }
         let end = match self.finishing {
             true => self.times.end.saturating_add(DRAIN_TIME),
             false => self.times.end,

@@ -11,7 +11,10 @@ const SATURATED: f64 = 0.95;
 
 /// A thread that could work and has no processor for so much of the time adds
 /// its own waiting to what it measures.
-const STARVED: f64 = 0.10;
+const STARVED: f64 = 0.20;
+
+/// In less time, in nanoseconds, a moment without a processor says nothing.
+const STARVED_LEAST: u64 = 500_000_000;
 
 /// Less than this part of the rate that was asked for is another rate.
 const KEPT: f64 = 0.99;
@@ -80,7 +83,7 @@ fn saturated(evidence: &Evidence<'_>) -> Option<Suspicion> {
             "a thread of the generator worked {:.1} % of the time{limit}",
             busy * 100.0
         )
-    } else if starved >= STARVED {
+    } else if starved >= STARVED && evidence.results.elapsed_ns >= STARVED_LEAST {
         format!(
             "a thread of the generator had work and no processor for {:.1} % of the time",
             starved * 100.0
