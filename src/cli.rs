@@ -1,6 +1,7 @@
 //! The command line: what is asked of which part.
 
 mod bench;
+mod report;
 mod serve;
 mod talk;
 
@@ -12,6 +13,7 @@ use clap::builder::RangedU64ValueParser;
 use clap::{Parser, Subcommand};
 
 use bench::Bench;
+use report::Report;
 use serve::Serve;
 use talk::Talk;
 
@@ -28,6 +30,7 @@ enum Command {
     Serve(Serve),
     Client(Talk),
     Bench(Box<Bench>),
+    Report(Report),
 }
 
 /// Parses the command line, runs what it names and prints what went wrong.
@@ -37,6 +40,7 @@ pub fn main() -> ExitCode {
         Command::Serve(serve) => serve.run(),
         Command::Client(talk) => talk.run(),
         Command::Bench(bench) => bench.run(),
+        Command::Report(report) => report.run(),
     };
     result.unwrap_or_else(|error| {
         // Not eprintln: it panics where standard error is closed.

@@ -29,9 +29,11 @@ pub mod error;
 mod exchange;
 pub mod limits;
 pub mod listener;
+pub mod output;
 pub mod pattern;
 pub mod pool;
 pub mod proto;
+pub mod report;
 pub mod server;
 pub mod signals;
 

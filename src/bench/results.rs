@@ -58,6 +58,30 @@ pub struct Results {
     pub search: Vec<Trial>,
 }
 
+impl Results {
+    /// What a client at the planned pace would feel: the response time of an
+    /// open loop, the service time of a closed one.
+    pub fn round_trips(&self) -> &Latency {
+        self.response.as_ref().unwrap_or(&self.service)
+    }
+
+    /// Everything timed that has at least one duration, by the name it goes by.
+    pub fn latencies(&self) -> impl Iterator<Item = (&'static str, &Latency)> {
+        let all = [
+            ("response", self.response.as_ref()),
+            ("service", Some(&self.service)),
+            ("lateness", self.lateness.as_ref()),
+            ("first byte", self.first_byte.as_ref()),
+            ("exchange", self.exchange.as_ref()),
+            ("connect", Some(&self.connect)),
+        ];
+        let timed = all.into_iter();
+        timed
+            .filter_map(|(name, latency)| Some((name, latency?)))
+            .filter(|(_, latency)| latency.count() > 0)
+    }
+}
+
 /// Who made the load, against whom.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Generator {
@@ -146,6 +170,23 @@ pub struct Errors {
 }
 
 impl Errors {
+    /// Each kind by the name it goes by.
+    pub const fn kinds(&self) -> [(&'static str, u64); 11] {
+        [
+            ("refused", self.refused),
+            ("not connected", self.not_connected),
+            ("reset", self.reset),
+            ("closed", self.closed),
+            ("timed out", self.timed_out),
+            ("failed", self.failed),
+            ("changed", self.changed),
+            ("missing", self.missing),
+            ("repeated", self.repeated),
+            ("foreign", self.foreign),
+            ("unknown", self.unknown),
+        ]
+    }
+
     /// All kinds together.
     pub const fn total(&self) -> u64 {
         self.refused
