@@ -1,5 +1,6 @@
 //! The command line: what is asked of which part.
 
+mod ping;
 mod serve;
 mod talk;
 
@@ -10,6 +11,7 @@ use std::time::Duration;
 use clap::builder::RangedU64ValueParser;
 use clap::{Parser, Subcommand};
 
+use ping::Echoes;
 use serve::Serve;
 use talk::Talk;
 
@@ -25,6 +27,7 @@ pub struct Cli {
 enum Command {
     Serve(Serve),
     Client(Talk),
+    Ping(Echoes),
 }
 
 /// Parses the command line, runs what it names and prints what went wrong.
@@ -33,6 +36,7 @@ pub fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Serve(serve) => serve.run(),
         Command::Client(talk) => talk.run(),
+        Command::Ping(echoes) => echoes.run(),
     };
     result.unwrap_or_else(|error| {
         // Not eprintln: it panics where standard error is closed.
