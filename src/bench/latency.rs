@@ -102,7 +102,9 @@ impl Latency {
     /// not, for a rounding of 0.999, the one after.
     fn value_at(&self, percentile: f64) -> u64 {
         let count = to_float(self.count());
-        let rank = (count * percentile / 100.0 - TOLERANCE * count).ceil().max(1.0);
+        let rank = (count * percentile / 100.0 - TOLERANCE * count)
+            .ceil()
+            .max(1.0);
         self.histogram.value_at_quantile((rank - 0.5) / count)
     }
 }
@@ -196,10 +198,7 @@ impl<'de> Deserialize<'de> for Latency {
         if histogram.sigfig() != DIGITS {
             return Err(D::Error::custom("its histogram has not three digits"));
         }
-        latency
-            .histogram
-            .add(histogram)
-            .map_err(D::Error::custom)?;
+        latency.histogram.add(histogram).map_err(D::Error::custom)?;
         Ok(latency)
     }
 }
@@ -294,7 +293,10 @@ mod tests {
         assert_eq!(json["min_ns"], 1000);
         assert_eq!(json["percentiles"][1]["percentile"], 90.0);
         assert_eq!(json["percentiles"].as_array().unwrap().len(), 3);
-        assert_eq!(serde_json::from_value::<Latency>(json.clone()).unwrap(), latency);
+        assert_eq!(
+            serde_json::from_value::<Latency>(json.clone()).unwrap(),
+            latency
+        );
         json["count"] = 7.into();
         json.as_object_mut().unwrap().remove("percentiles");
         assert_eq!(serde_json::from_value::<Latency>(json).unwrap(), latency);

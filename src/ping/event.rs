@@ -91,7 +91,7 @@ impl fmt::Display for Event {
                 again,
             } => {
                 let again = if *again { "again " } else { "" };
-                let time = units::nanoseconds(*time_ns);
+                let time = units::time(*time_ns as f64);
                 write!(f, "connected to {address} {again}in {time}")
             }
             Self::Disconnected { address, reason } => {
@@ -103,7 +103,7 @@ impl fmt::Display for Event {
                 size_bytes,
                 time_ns,
             } => {
-                let time = units::nanoseconds(*time_ns);
+                let time = units::time(*time_ns as f64);
                 write!(
                     f,
                     "{size_bytes} bytes from {address}: seq={seq} time={time}"
@@ -115,7 +115,7 @@ impl fmt::Display for Event {
                 size_bytes,
                 time_ns,
             } => {
-                let time = units::nanoseconds(*time_ns);
+                let time = units::time(*time_ns as f64);
                 write!(
                     f,
                     "{size_bytes} bytes from {address}: seq={seq} time={time}, too late"

@@ -149,7 +149,7 @@ impl fmt::Display for Summary {
         if self.under_way > 0 {
             write!(f, ", {} still under way", self.under_way)?;
         }
-        write!(f, " in {}", units::nanoseconds(self.elapsed_ns))?;
+        write!(f, " in {}", units::time(self.elapsed_ns as f64))?;
         if self.received == 0 {
             return Ok(());
         }
@@ -163,7 +163,7 @@ impl fmt::Display for Summary {
             ("stddev", self.stddev_ns),
         ] {
             if let Some(time) = time {
-                write!(f, " {name}={}", units::nanoseconds(time))?;
+                write!(f, " {name}={}", units::time(time as f64))?;
             }
         }
         Ok(())
