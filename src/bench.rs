@@ -6,6 +6,8 @@
 
 pub mod expect;
 pub mod latency;
+pub mod lines;
+pub mod live;
 pub mod plan;
 pub mod progress;
 pub mod results;
@@ -18,6 +20,7 @@ mod outage;
 mod recorder;
 mod run;
 mod schedule;
+mod search;
 mod slot;
 #[cfg_attr(
     not(any(target_os = "linux", target_os = "android")),
@@ -27,3 +30,4 @@ mod timer;
 mod verdict;
 
 pub use run::run;
+pub use search::find_rate;

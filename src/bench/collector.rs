@@ -33,6 +33,9 @@ pub(super) struct Collector {
     pub(super) timeline: Vec<Interval>,
     pub(super) gaps: Vec<Gap>,
     pub(super) examples: Vec<String>,
+    /// Messages and bytes that came back within the measured part.
+    pub(super) in_time: u64,
+    pub(super) in_time_bytes: u64,
     pub(super) without_port: u64,
     pub(super) without_descriptor: u64,
     /// By their number; that of the measured part's first is zero.
@@ -56,6 +59,8 @@ impl Collector {
             timeline: Vec::new(),
             gaps: Vec::new(),
             examples: Vec::new(),
+            in_time: 0,
+            in_time_bytes: 0,
             without_port: 0,
             without_descriptor: 0,
             seconds: BTreeMap::new(),
@@ -74,11 +79,13 @@ impl Collector {
             (&mut self.first_byte, &part.first_byte),
             (&mut self.exchange, &part.exchange),
         ] {
-            merge(all, one);
+            all.add(one);
         }
         self.gaps.append(&mut part.gaps);
         let room = EXAMPLES - self.examples.len();
         self.examples.extend(part.examples.drain(..).take(room));
+        self.in_time += part.in_time;
+        self.in_time_bytes += part.in_time_bytes;
         self.without_port += part.without_port;
         self.without_descriptor += part.without_descriptor;
         self.threads[part.thread] = (part.until, part.connections);
@@ -93,8 +100,8 @@ impl Collector {
         } else {
             &part.service
         };
-        merge(&mut second.latency, timed);
-        merge(&mut second.latency, &part.uncounted);
+        second.latency.add(timed);
+        second.latency.add(&part.uncounted);
         second.interval.echoed += part.echoed;
         second.interval.echoed_bytes += part.echoed_bytes;
         second.interval.errors += part.totals.errors.total();
@@ -130,16 +137,12 @@ impl Collector {
             .saturating_sub(SECOND)
             .max(self.times.start);
         let until = self.end_of(number).min(reached).min(self.times.end);
-        let histogram = &second.latency.histogram;
-        let percentile = |quantile, least| {
-            (histogram.len() >= least).then(|| histogram.value_at_quantile(quantile))
-        };
         Interval {
             start_ns: after(self.times.measured_from, from),
             length_ns: until.saturating_sub(from),
-            p50_ns: percentile(0.5, 2),
-            p99_ns: percentile(0.99, 100),
-            max_ns: (!histogram.is_empty()).then(|| histogram.max()),
+            p50_ns: second.latency.percentile(50.0),
+            p99_ns: second.latency.percentile(99.0),
+            max_ns: second.latency.max(),
             ..second.interval.clone()
         }
     }
@@ -191,12 +194,5 @@ impl Collector {
             (Some((number, second)), Some(reached)) => self.interval(*number, second, reached),
             _ => Interval::default(),
         }
-    }
-}
-
-fn merge(all: &mut Latency, one: &Latency) {
-    if !one.histogram.is_empty() {
-        // It resizes itself, so every histogram of the same precision fits.
-        all.histogram += &one.histogram;
     }
 }

@@ -33,6 +33,16 @@ impl Condition {
     }
 }
 
+impl Condition {
+    /// How many messages it takes to tell.
+    pub(crate) fn needed(&self) -> u64 {
+        match self.metric {
+            Metric::Time(Statistic::Percentile(percentile)) => needed(percentile),
+            _ => 1,
+        }
+    }
+}
+
 impl fmt::Display for Condition {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.text)

@@ -321,7 +321,8 @@ impl Flow {
     fn advance(&mut self, bytes: usize, wrong: usize, at: u64, record: &mut Recorder) {
         let right = self.received + wrong as u64;
         self.received += bytes as u64;
-        record.verified((bytes - wrong) as u64, self.counted(right, self.received));
+        let counted = self.counted(right, self.received);
+        record.verified((bytes - wrong) as u64, counted, at);
         while let Some(message) = self.messages.front()
             && message.end <= self.received
         {
@@ -383,5 +384,229 @@ impl Flow {
             record.in_flight(&message, now);
         }
         self.begun = 0;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crossbeam_channel::unbounded;
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::bench::recorder::PartsChannel;
+
+    const RUN: Pattern = Pattern::new(7);
+
+    fn recorder() -> Recorder {
+        let (parts, _) = unbounded();
+        let (_, spares) = unbounded();
+        let mut record = Recorder::new(0, true, false, PartsChannel { parts, spares });
+        record.begin(0, 0);
+        record
+    }
+
+    /// A flow with messages of these sizes, all sent.
+    fn sent(sizes: &[u64], record: &mut Recorder) -> Flow {
+        let mut flow = Flow::new(3);
+        for size in sizes {
+            flow.push(*size, 0, record);
+        }
+        flow.wrote(sizes.iter().sum(), 1, record);
+        flow
+    }
+
+    fn bytes(position: u64, length: usize) -> Vec<u8> {
+        let mut bytes = vec![0; length];
+        RUN.fill(3, position, &mut bytes);
+        bytes
+    }
+
+    /// Lets bytes come, and then no more. Returns the faults, and whether the
+    /// place in the stream is still known.
+    fn come(flow: &mut Flow, bytes: &[u8], record: &mut Recorder) -> (Vec<(u64, Damage)>, bool) {
+        let mut faults = Vec::new();
+        let mut tell = |_: &mut Recorder, fault: Fault| faults.push((fault.position, fault.damage));
+        let known =
+            flow.take(&RUN, bytes, 2, record, &mut tell) && flow.judge(&RUN, record, &mut tell);
+        (faults, known)
+    }
+
+    proptest! {
+        /// The model: messages are those of which all bytes are back, however
+        /// writes and reads are cut.
+        #[test]
+        fn messages_are_counted_however_writes_and_reads_are_cut(
+            sizes in prop::collection::vec(1..300_u64, 1..20),
+            depth in 1..5_usize,
+            cuts in prop::collection::vec((1..200_u64, 1..200_u64), 1..200),
+        ) {
+            let mut record = recorder();
+            let mut flow = Flow::new(3);
+            let ends: Vec<u64> = sizes
+                .iter()
+                .scan(0, |end, size| {
+                    *end += size;
+                    Some(*end)
+                })
+                .collect();
+            for size in &sizes {
+                flow.push(*size, 0, &mut record);
+            }
+            let begun_by = |sent: u64| {
+                let starts = std::iter::once(0).chain(ends.iter().copied());
+                starts.take(ends.len()).filter(|start| *start < sent).count()
+            };
+            let back_by = |received: u64| ends.iter().filter(|end| **end <= received).count();
+            for (time, (write, read)) in cuts.into_iter().enumerate() {
+                let allowed = ends[(back_by(flow.received()) + depth).min(ends.len()) - 1];
+                prop_assert_eq!(flow.sendable(depth), allowed - flow.sent());
+                let write = write.min(flow.sendable(depth));
+                flow.wrote(write, time as u64, &mut record);
+                let read = read.min(flow.sent() - flow.received());
+                let came = bytes(flow.received(), usize::try_from(read).unwrap());
+                prop_assert_eq!(come(&mut flow, &came, &mut record), (Vec::new(), true));
+                let back = back_by(flow.received());
+                prop_assert_eq!(flow.len(), ends.len() - back);
+                let totals = &record.part().totals;
+                prop_assert_eq!(totals.sent, begun_by(flow.sent()) as u64);
+                prop_assert_eq!(totals.echoed, back as u64);
+                prop_assert_eq!(totals.sent_bytes, flow.sent());
+                prop_assert_eq!(totals.echoed_bytes, flow.received());
+            }
+            let (sent, received) = (flow.sent(), flow.received());
+            let begun = begun_by(sent) - back_by(received);
+            flow.cut(false, 9, &mut record);
+            prop_assert_eq!(flow.lose(false, 9, &mut record).1, sent - received);
+            prop_assert_eq!(record.part().totals.lost, begun as u64);
+            prop_assert_eq!(record.outstanding(), 0);
+        }
+
+        #[test]
+        fn damage_is_told_with_its_place_however_the_bytes_are_cut(
+            at in 0..2000_usize,
+            count in 1..100_usize,
+            cut in 0..3000_usize,
+        ) {
+            let stream = bytes(0, 3000);
+            let with = |middle: &[u8], after: usize| {
+                [&stream[..at], middle, &stream[after..]].concat()
+            };
+            let flipped: Vec<u8> = stream[at..=at].iter().map(|byte| byte ^ 0x10).collect();
+            let lost = count as u64;
+            for (came, damage) in [
+                (with(&flipped, at + 1), Damage::Changed),
+                (with(&[], at + count), Damage::Lost { bytes: lost }),
+                (with(&stream[at..at + count], at), Damage::Repeated { bytes: lost }),
+            ] {
+                let mut record = recorder();
+                let mut flow = sent(&[3000], &mut record);
+                let (one, two) = came.split_at(cut.min(came.len()));
+                let mut faults = Vec::new();
+                let mut tell = |_: &mut Recorder, fault: Fault| faults.push(fault);
+                let known = flow.take(&RUN, one, 2, &mut record, &mut tell)
+                    && flow.take(&RUN, two, 3, &mut record, &mut tell)
+                    && flow.judge(&RUN, &mut record, &mut tell);
+                prop_assert_eq!(known, damage == Damage::Changed);
+                prop_assert_eq!(faults.len(), 1);
+                prop_assert_eq!(faults[0].damage, damage_from(&faults[0], at, damage));
+            }
+        }
+    }
+
+    /// Where bytes are equal by chance, the difference is found a few bytes later.
+    fn damage_from(fault: &Fault, at: usize, damage: Damage) -> Damage {
+        let position = usize::try_from(fault.position).unwrap();
+        match damage {
+            Damage::Changed => assert_eq!(position, at),
+            _ => assert!((at..at + 200).contains(&position), "{position}, not {at}"),
+        }
+        damage
+    }
+
+    #[test]
+    fn a_changed_message_is_not_echoed_and_the_others_are() {
+        let mut record = recorder();
+        let mut flow = sent(&[100, 100, 100], &mut record);
+        let mut came = bytes(0, 300);
+        came[150] ^= 1;
+        came[170] ^= 1;
+        let faults = vec![(150, Damage::Changed)];
+        assert_eq!(come(&mut flow, &came, &mut record), (faults, true));
+        assert_eq!(flow.len(), 0);
+        assert_eq!(record.outstanding(), 0);
+        assert_eq!(record.part().totals.echoed, 2);
+        assert_eq!(record.part().totals.echoed_bytes, 300 - 21);
+    }
+
+    #[test]
+    fn what_one_short_message_lacks_or_repeats_is_told_by_its_length() {
+        let stream = bytes(0, 16);
+        let mut changed = stream.clone();
+        changed[15] ^= 1;
+        for (came, fault) in [
+            (changed, (15, Damage::Changed)),
+            (
+                [&stream[..5], &stream[7..]].concat(),
+                (5, Damage::Lost { bytes: 2 }),
+            ),
+            (
+                [&stream[..8], &stream[4..]].concat(),
+                (8, Damage::Repeated { bytes: 4 }),
+            ),
+            ([&stream[..], &[0]].concat(), (16, Damage::Unknown)),
+            (
+                [&stream[..], &stream[12..]].concat(),
+                (16, Damage::Repeated { bytes: 4 }),
+            ),
+        ] {
+            let mut record = recorder();
+            let mut flow = sent(&[16], &mut record);
+            let (faults, _) = come(&mut flow, &came, &mut record);
+            assert_eq!(faults, [fault]);
+        }
+    }
+
+    #[test]
+    fn a_block_that_is_changed_throughout_is_many_places() {
+        let mut record = recorder();
+        let mut flow = sent(&[1 << 20], &mut record);
+        let changed: Vec<u8> = bytes(0, 1 << 20)
+            .iter()
+            .enumerate()
+            .map(|(at, byte)| byte ^ u8::from(at % 2 == 0))
+            .collect();
+        let (faults, known) = come(&mut flow, &changed, &mut record);
+        assert!(known);
+        assert_eq!(faults.len(), (1 << 20) / STRANGE);
+    }
+
+    #[test]
+    fn what_waited_goes_out_on_the_next_connection() {
+        let mut record = recorder();
+        let mut flow = Flow::new(3);
+        for size in [10, 20, 30] {
+            flow.push(size, 0, &mut record);
+        }
+        flow.wrote(5, 1, &mut record);
+        assert_eq!(flow.lose(false, 2, &mut record), (5, 5));
+        flow.renew(4, &record);
+        assert_eq!((flow.connection(), flow.sent(), flow.received()), (4, 0, 0));
+        assert_eq!((flow.sendable(1), flow.sendable(9)), (20, 50));
+        assert_eq!(record.part().totals.lost, 1);
+        assert_eq!(record.outstanding(), 2);
+    }
+
+    #[test]
+    fn an_endless_message_ends_where_it_is_cut() {
+        let mut record = recorder();
+        let mut flow = Flow::new(3);
+        flow.push(u64::MAX / 2, 0, &mut record);
+        flow.wrote(100, 1, &mut record);
+        let (faults, known) = come(&mut flow, &bytes(0, 60), &mut record);
+        assert_eq!((faults.len(), known), (0, true));
+        flow.cut(true, 5, &mut record);
+        assert_eq!((flow.sendable(1), record.outstanding()), (0, 1));
+        come(&mut flow, &bytes(60, 40), &mut record);
+        assert_eq!(record.outstanding(), 0);
     }
 }

@@ -39,6 +39,10 @@ pub(super) struct Part {
     pub(super) echoed: u64,
     /// Bytes that came back meanwhile, whenever they were sent.
     pub(super) echoed_bytes: u64,
+    /// Messages and bytes that came back within the measured part, whenever they
+    /// were sent: what the path carries.
+    pub(super) in_time: u64,
+    pub(super) in_time_bytes: u64,
     /// Connections open at its end.
     pub(super) connections: usize,
     /// Attempts to connect for which there was no local port.
@@ -182,6 +186,11 @@ impl Recorder {
         due >= self.measured_from
     }
 
+    /// Whether that time is in the measured part of the run.
+    const fn is_in_time(&self, now: u64) -> bool {
+        self.measured_from <= now && now <= self.ended
+    }
+
     /// Messages that were queued, and are neither back nor given up.
     pub(super) const fn outstanding(&self) -> usize {
         self.outstanding
@@ -217,7 +226,10 @@ impl Recorder {
     }
 
     /// Bytes came back right, `counted` of which count.
-    pub(super) fn verified(&mut self, bytes: u64, counted: u64) {
+    pub(super) fn verified(&mut self, bytes: u64, counted: u64, now: u64) {
+        if self.is_in_time(now) {
+            self.part.in_time_bytes += bytes;
+        }
         self.part.echoed_bytes += bytes;
         self.part.totals.echoed_bytes += counted;
     }
@@ -229,6 +241,7 @@ impl Recorder {
             return;
         }
         self.part.echoed += 1;
+        self.part.in_time += u64::from(self.is_in_time(now));
         if self.counts(message.due) {
             self.part.totals.echoed += 1;
             self.time(message, now);

@@ -187,6 +187,11 @@ impl Errors {
         ]
     }
 
+    /// Places where other bytes came than were sent.
+    pub const fn damage(&self) -> u64 {
+        self.changed + self.missing + self.repeated + self.foreign + self.unknown
+    }
+
     /// All kinds together.
     pub const fn total(&self) -> u64 {
         self.refused
@@ -195,11 +200,7 @@ impl Errors {
             + self.closed
             + self.timed_out
             + self.failed
-            + self.changed
-            + self.missing
-            + self.repeated
-            + self.foreign
-            + self.unknown
+            + self.damage()
     }
 }
 

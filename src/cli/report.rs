@@ -1,11 +1,11 @@
 //! `echopool report`.
 
-use std::io::{self, Write};
 use std::path::Path;
 use std::process::ExitCode;
 
 use clap::Args;
 
+use super::write_json;
 use crate::bench::results::Results;
 use crate::error::Error;
 use crate::output::Output;
@@ -102,11 +102,6 @@ impl Report {
                 .flatten()
                 .any(|output| *output == Output::Standard)
     }
-}
-
-fn write_json(results: &Results, to: &mut dyn Write) -> io::Result<()> {
-    serde_json::to_writer_pretty(&mut *to, results)?;
-    writeln!(to)
 }
 
 /// Files by the shortest names that tell them apart.

@@ -8,9 +8,7 @@ use super::describe::settings;
 use crate::bench::expect::Condition;
 use crate::bench::latency::Latency;
 use crate::bench::plan::Plan;
-use crate::bench::results::{
-    Errors, Expectation, FORMAT, Generator, Interval, Results, Suspicion, Totals,
-};
+use crate::bench::results::{Expectation, FORMAT, Generator, Interval, Results, Suspicion, Totals};
 
 /// Why runs are not parts of one.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -209,36 +207,10 @@ fn plan(parts: &[&Results]) -> Plan {
 }
 
 fn totals(parts: &[&Results]) -> Totals {
-    let sum = |of: fn(&Totals) -> u64| parts.iter().map(|part| of(&part.totals)).sum();
-    Totals {
-        sent: sum(|totals| totals.sent),
-        echoed: sum(|totals| totals.echoed),
-        in_flight: sum(|totals| totals.in_flight),
-        unsent: sum(|totals| totals.unsent),
-        lost: sum(|totals| totals.lost),
-        sent_bytes: sum(|totals| totals.sent_bytes),
-        echoed_bytes: sum(|totals| totals.echoed_bytes),
-        lost_bytes: sum(|totals| totals.lost_bytes),
-        connected: sum(|totals| totals.connected),
-        errors: errors(parts),
-    }
-}
-
-fn errors(parts: &[&Results]) -> Errors {
-    let sum = |of: fn(&Errors) -> u64| parts.iter().map(|part| of(&part.totals.errors)).sum();
-    Errors {
-        refused: sum(|errors| errors.refused),
-        not_connected: sum(|errors| errors.not_connected),
-        reset: sum(|errors| errors.reset),
-        closed: sum(|errors| errors.closed),
-        timed_out: sum(|errors| errors.timed_out),
-        failed: sum(|errors| errors.failed),
-        changed: sum(|errors| errors.changed),
-        missing: sum(|errors| errors.missing),
-        repeated: sum(|errors| errors.repeated),
-        foreign: sum(|errors| errors.foreign),
-        unknown: sum(|errors| errors.unknown),
-    }
+    parts.iter().fold(Totals::default(), |mut all, part| {
+        all += &part.totals;
+        all
+    })
 }
 
 fn latency<'a>(parts: impl Iterator<Item = &'a Latency>) -> Latency {
