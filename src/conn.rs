@@ -22,12 +22,9 @@ use crate::sys;
 /// going to stop.
 const DISCARD_LIMIT: usize = 1 << 20;
 
-/// The most a streaming connection moves in a turn, in bytes.
-const BULK_SLICE: usize = if cfg!(test) { 64 } else { 128 * 1024 };
-
 /// A turn that moves less, in bytes, is not streaming: to copy costs less than
 /// the third call that a pipe needs.
-const BULK_LEAST: usize = if cfg!(test) { 8 } else { 16 * 1024 };
+pub(crate) const BULK_LEAST: usize = if cfg!(test) { 8 } else { 16 * 1024 };
 
 /// Whether a read that returns less than was asked for has emptied the socket,
 /// so that no second read is needed to see it: epoll(7), question 9. Other
@@ -316,21 +313,26 @@ impl<T: Transport> Conn<T> {
         self.bulk && matches!(self.stage, Stage::Open) && self.owed.is_none()
     }
 
-    /// Moves up to [`BULK_SLICE`] bytes from the peer back to it through pipes.
+    /// Moves up to `most` bytes from the peer back to it through pipes.
     /// Nothing of it is left to be echoed. What a pipe can't tell (the end, the mark
     /// of urgent data) is left to the next [`receive`](Self::receive).
     ///
     /// # Errors
     /// The socket's own; the connection is dead then, and the pipe with it.
-    pub(crate) fn relay(&mut self, pipes: &mut Pipes, now: Instant) -> io::Result<Received> {
+    pub(crate) fn relay(
+        &mut self,
+        pipes: &mut Pipes,
+        most: usize,
+        now: Instant,
+    ) -> io::Result<Received> {
         let mut received = 0;
         self.unread = true;
-        while received < BULK_SLICE && self.owed.is_none() {
+        while received < most && self.owed.is_none() {
             let Some(mut pipe) = pipes.lend() else {
                 self.bulk = false;
                 break;
             };
-            match retrying(|| self.transport.fill(&mut pipe, BULK_SLICE - received)) {
+            match retrying(|| self.transport.fill(&mut pipe, most - received)) {
                 Ok(bytes @ 1..) => {
                     received += bytes;
                     self.active = now;

@@ -204,6 +204,8 @@ struct Seat {
     waker: Arc<Waker>,
     thread: JoinHandle<End>,
     replaced: u64,
+    /// It got clients that its worker has not been woken for.
+    handed: bool,
 }
 
 impl Seat {
@@ -212,14 +214,13 @@ impl Seat {
     }
 
     /// Offers a client; one that does not fit comes back.
-    fn offer(&self, accepted: Accepted) -> Result<(), Accepted> {
+    fn offer(&mut self, accepted: Accepted) -> Result<(), Accepted> {
         let lease = Lease::new(&self.desk.tally);
         let handoff = Handoff { accepted, lease };
         self.sender
             .try_send(handoff)
             .map_err(|refused| refused.into_inner().accepted)?;
-        // Push, then wake: a channel does not interrupt the worker's poller.
-        self.wake();
+        self.handed = true;
         Ok(())
     }
 
@@ -269,6 +270,7 @@ impl Pool {
                 waker,
                 thread,
                 replaced: 0,
+                handed: false,
             })
         };
         let seats = (0..workers).map(seat).collect::<io::Result<Vec<_>>>()?;
@@ -292,7 +294,8 @@ impl Pool {
 
     /// Hands a client to the worker with the fewest live connections, or, where
     /// that one's channel is full, to any other. Never blocks: when all are
-    /// full the client comes back.
+    /// full the client comes back. The worker hears of it at
+    /// [`wake_handed`](Self::wake_handed).
     pub(crate) fn dispatch(&mut self, accepted: Accepted) -> Result<(), Accepted> {
         let count = self.seats.len();
         let turn = self.turn;
@@ -313,6 +316,17 @@ impl Pool {
             }
         }
         Err(refused)
+    }
+
+    /// Wakes every worker that got a client since the last call: a channel does
+    /// not interrupt its poller. Once for many clients, since a worker that is
+    /// woken takes the processor from the thread that still accepts.
+    pub(crate) fn wake_handed(&mut self) {
+        for seat in &mut self.seats {
+            if std::mem::take(&mut seat.handed) {
+                seat.wake();
+            }
+        }
     }
 
     /// Joins every worker that has died since the last call, reports it and

@@ -94,3 +94,50 @@ pub(crate) fn is_out_of_descriptors(error: &io::Error) -> bool {
 pub(crate) fn is_out_of_descriptors(_: &io::Error) -> bool {
     false
 }
+
+/// While it lives, its thread does not take the processor from one that is
+/// running when it is woken: sched(7), `SCHED_BATCH`.
+pub(crate) struct Yielding {
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    changed: bool,
+}
+
+#[cfg(any(target_os = "linux", target_os = "android"))]
+impl Yielding {
+    /// Of the calling thread, if it has the ordinary policy. The threads that
+    /// it starts have that again.
+    pub(crate) fn begin() -> Self {
+        // SAFETY: asks for a number, and touches no memory.
+        let policy = unsafe { libc::sched_getscheduler(0) };
+        let batch = libc::SCHED_BATCH | libc::SCHED_RESET_ON_FORK;
+        Self {
+            changed: policy == libc::SCHED_OTHER && set_policy(batch),
+        }
+    }
+}
+
+#[cfg(any(target_os = "linux", target_os = "android"))]
+impl Drop for Yielding {
+    fn drop(&mut self) {
+        if self.changed {
+            // Only the privileged may take the flag back; it does no harm.
+            set_policy(libc::SCHED_OTHER | libc::SCHED_RESET_ON_FORK);
+        }
+    }
+}
+
+/// Returns whether the calling thread has the policy now.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+fn set_policy(policy: libc::c_int) -> bool {
+    let parameters = libc::sched_param { sched_priority: 0 };
+    // SAFETY: it only reads the parameters, which live for the whole call.
+    unsafe { libc::sched_setscheduler(0, policy, &raw const parameters) == 0 }
+}
+
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+impl Yielding {
+    /// Elsewhere nothing.
+    pub(crate) const fn begin() -> Self {
+        Self {}
+    }
+}

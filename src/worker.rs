@@ -26,7 +26,7 @@ use mio::net::TcpStream;
 use mio::{Events, Interest, Poll, Token, Waker};
 use slab::Slab;
 
-use crate::conn::{Conn, Next, Readiness, Received};
+use crate::conn::{BULK_LEAST, Conn, Next, Readiness, Received};
 use crate::error::cause;
 use crate::pipe::Pipes;
 use crate::pool::{Desk, Drain, Handoff, Lease};
@@ -39,6 +39,19 @@ const BLOCK: usize = 256 * 1024;
 /// The most one connection may bring in a turn, in bytes. It bounds both what a
 /// firehose takes from its neighbours and what a peer that stops reading costs.
 const SLICE: usize = 64 * 1024;
+
+/// The most a streaming connection moves in a turn, in bytes, while nobody
+/// waits for it but others that stream: long enough for the pipe to pay.
+const BULK_SLICE: usize = 256 * 1024;
+
+/// The same beside clients that send messages: it takes about as long as one of
+/// those. With 64 KiB the 99th percentile of 50 pingers grew by 1.8 beside a
+/// firehose, with this by 1.5.
+const BULK_SLICE_BESIDE: usize = BULK_LEAST;
+
+/// For so long after a message or a slice of a stream, more of the kind is
+/// reckoned with.
+const HABIT: Duration = Duration::from_millis(1);
 
 /// Received bytes start at multiples of this: a cache line.
 const ALIGN: usize = 64;
@@ -88,6 +101,8 @@ struct Client {
     /// match it are stale.
     deadline: Option<Instant>,
     queued: bool,
+    /// Until then it is thought to stream, even if it sends little.
+    streams_until: Instant,
     /// Given back last, after the socket is closed.
     lease: Lease,
 }
@@ -116,6 +131,8 @@ pub(crate) struct Worker {
     pipes: Pipes,
     /// Until then it polls rather than sleeps.
     busy_until: Instant,
+    /// Until then some client is thought to send messages.
+    messages_until: Instant,
     now: Instant,
 }
 
@@ -138,6 +155,7 @@ impl Worker {
             told_failure: Throttle::new(Duration::from_secs(1)),
             pipes,
             busy_until: now,
+            messages_until: now,
             now,
         };
         Ok((worker, waker))
@@ -236,6 +254,7 @@ impl Worker {
             opened: self.now,
             deadline: None,
             queued: false,
+            streams_until: self.now,
             lease,
         });
     }
@@ -266,28 +285,8 @@ impl Worker {
             let Some(key) = self.ready.pop_front() else {
                 break;
             };
-            let Some(client) = self.clients.get_mut(key) else {
-                continue;
-            };
-            client.queued = false;
-            let room = &mut self.block[used..used + SLICE];
-            let flushed = client.conn.flush(&mut self.pipes, self.now);
-            let received =
-                flushed.and_then(|()| match client.conn.is_bulk() && self.pipes.can_lend() {
-                    true => client.conn.relay(&mut self.pipes, self.now),
-                    false => client.conn.receive(room, self.now),
-                });
-            match received {
+            match self.receive(key, used) {
                 Ok(Received { bytes, echo }) => {
-                    #[cfg(test)]
-                    assert_ne!(
-                        PANIC_FOR.load(Ordering::SeqCst),
-                        client.peer.port(),
-                        "on demand"
-                    );
-                    if bytes > 0 {
-                        log::trace!("client {}: {bytes} bytes read", client.peer);
-                    }
                     let range = used..used + if echo { bytes } else { 0 };
                     used = range.end.next_multiple_of(ALIGN);
                     self.batch.push((key, range));
@@ -296,6 +295,40 @@ impl Worker {
             }
         }
         taken
+    }
+
+    /// Sends a connection what it is still owed and reads its slice into the
+    /// block from `used` on, or through a pipe.
+    fn receive(&mut self, key: usize, used: usize) -> io::Result<Received> {
+        let client = &mut self.clients[key];
+        client.queued = false;
+        client.conn.flush(&mut self.pipes, self.now)?;
+        let received = if client.conn.is_bulk() && self.pipes.can_lend() {
+            let most = match self.now < self.messages_until {
+                true => BULK_SLICE_BESIDE,
+                false => BULK_SLICE,
+            };
+            client.streams_until = self.now + HABIT;
+            client.conn.relay(&mut self.pipes, most, self.now)?
+        } else {
+            let room = &mut self.block[used..used + SLICE];
+            let received = client.conn.receive(room, self.now)?;
+            let is_small = (1..BULK_LEAST).contains(&received.bytes);
+            if is_small && client.streams_until <= self.now {
+                self.messages_until = self.now + HABIT;
+            }
+            received
+        };
+        #[cfg(test)]
+        assert_ne!(
+            PANIC_FOR.load(Ordering::SeqCst),
+            client.peer.port(),
+            "on demand"
+        );
+        if received.bytes > 0 {
+            log::trace!("client {}: {} bytes read", client.peer, received.bytes);
+        }
+        Ok(received)
     }
 
     /// Writes back what the receive phase brought, and asks each connection of

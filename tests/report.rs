@@ -354,7 +354,7 @@ mod merged {
     fn neither_order_nor_steps_matter() {
         let (mut a, mut b, c) = (eventful("a"), eventful("b"), eventful("c"));
         a.service.histogram.record(3_600_000 * MS).unwrap();
-        b.rate_per_s = 0.1;
+        (a.plan.seed, b.plan.seed) = (1, 2);
         b.examples = vec![String::from("another")];
         let all = json(&merge_of(&[&a, &b, &c]).unwrap());
         for order in [[&c, &b, &a], [&b, &c, &a], [&b, &a, &c]] {
@@ -368,6 +368,19 @@ mod merged {
             all,
             "through a file"
         );
+    }
+
+    #[test]
+    fn fractions_are_added_in_one_order_whatever_the_files() {
+        let mut runs = ["a", "b", "c"].map(closed);
+        for (run, rate) in runs.iter_mut().zip([0.1, 0.2, 0.3]) {
+            run.rate_per_s = rate;
+        }
+        let [a, b, c] = &runs;
+        // 0.1 + 0.2 + 0.3 is not 0.3 + 0.2 + 0.1 in binary.
+        let forward = merge_of(&[a, b, c]).unwrap().rate_per_s;
+        let backward = merge_of(&[c, b, a]).unwrap().rate_per_s;
+        assert_eq!(forward.to_bits(), backward.to_bits());
     }
 
     #[test]

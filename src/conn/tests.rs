@@ -170,7 +170,7 @@ impl Rig {
             let mut block = [0; BLOCK];
             self.conn.flush(&mut self.pipes, self.now).unwrap();
             let received = match self.conn.is_bulk() {
-                true => self.conn.relay(&mut self.pipes, self.now).unwrap(),
+                true => self.conn.relay(&mut self.pipes, 64, self.now).unwrap(),
                 false => self.conn.receive(&mut block, self.now).unwrap(),
             };
             if received.echo {
