@@ -1,5 +1,33 @@
-//! The load generator: what it is asked for, what it saw.
+//! The load generator: what it is asked for, how it makes load, what it saw.
+//!
+//! [`run`] starts the threads. Each has its own connections and its own
+//! counters, and hands what it counted to the caller's thread a few times a
+//! second, which puts it together and tells whoever watches.
 
+pub mod expect;
 pub mod latency;
+pub mod lines;
+pub mod live;
 pub mod plan;
+pub mod progress;
 pub mod results;
+
+mod clock;
+mod collector;
+mod flow;
+mod generator;
+mod outage;
+mod recorder;
+mod run;
+mod schedule;
+mod search;
+mod slot;
+#[cfg_attr(
+    not(any(target_os = "linux", target_os = "android")),
+    path = "bench/timer/none.rs"
+)]
+mod timer;
+mod verdict;
+
+pub use run::run;
+pub use search::find_rate;

@@ -1,5 +1,8 @@
 //! The command line: what is asked of which part.
 
+mod bench;
+mod ping;
+mod report;
 mod serve;
 mod talk;
 
@@ -10,8 +13,13 @@ use std::time::Duration;
 use clap::builder::RangedU64ValueParser;
 use clap::{Parser, Subcommand};
 
+use bench::Bench;
+use ping::Echoes;
+use report::Report;
 use serve::Serve;
 use talk::Talk;
+
+use crate::bench::results::Results;
 
 /// TCP echo server on a fixed pool of workers, and the client that proves a path byte for byte
 #[derive(Debug, Parser)]
@@ -25,6 +33,9 @@ pub struct Cli {
 enum Command {
     Serve(Serve),
     Client(Talk),
+    Bench(Box<Bench>),
+    Report(Report),
+    Ping(Echoes),
 }
 
 /// Parses the command line, runs what it names and prints what went wrong.
@@ -33,6 +44,9 @@ pub fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Serve(serve) => serve.run(),
         Command::Client(talk) => talk.run(),
+        Command::Bench(bench) => bench.run(),
+        Command::Report(report) => report.run(),
+        Command::Ping(echoes) => echoes.run(),
     };
     result.unwrap_or_else(|error| {
         // Not eprintln: it panics where standard error is closed.
@@ -51,6 +65,11 @@ fn some_time(text: &str) -> Result<Duration, String> {
         Ok(time) => Ok(time),
         Err(error) => Err(error.to_string()),
     }
+}
+
+fn write_json(results: &Results, to: &mut dyn Write) -> io::Result<()> {
+    serde_json::to_writer_pretty(&mut *to, results)?;
+    writeln!(to)
 }
 
 #[cfg(test)]

@@ -236,17 +236,17 @@ impl Dialogue {
     }
 }
 
-fn connect_to(address: SocketAddr, timeout: Duration) -> io::Result<TcpStream> {
+pub(crate) fn connect_to(address: SocketAddr, timeout: Duration) -> io::Result<TcpStream> {
     let stream = TcpStream::connect_timeout(&address, timeout)?;
-    refuse_self(&stream)?;
+    refuse_self(stream.local_addr()?, stream.peer_addr()?)?;
     stream.set_nodelay(true)?;
     Ok(stream)
 }
 
 /// A connection to a closed port in the ephemeral range may be given that very
 /// port for its own end, and then it echoes perfectly: TCP's simultaneous open.
-fn refuse_self(stream: &TcpStream) -> io::Result<()> {
-    if stream.local_addr()? == stream.peer_addr()? {
+pub(crate) fn refuse_self(local: SocketAddr, peer: SocketAddr) -> io::Result<()> {
+    if local == peer {
         return Err(io::Error::other(
             "nothing listens there, the connection reached itself",
         ));
@@ -288,7 +288,9 @@ mod tests {
         socket.bind(&any_port.into()).unwrap();
         // Bound to a port and connected to the same one, without a listener.
         socket.connect(&socket.local_addr().unwrap()).unwrap();
-        let error = refuse_self(&socket.into()).unwrap_err();
+        let stream = TcpStream::from(socket);
+        let ends = (stream.local_addr().unwrap(), stream.peer_addr().unwrap());
+        let error = refuse_self(ends.0, ends.1).unwrap_err();
         assert!(error.to_string().contains("reached itself"), "{error}");
     }
 }

@@ -52,6 +52,14 @@ pub enum Error {
         /// Every address tried, with why it failed.
         Vec<(SocketAddr, io::Error)>,
     ),
+    /// The load generator could not be set up, or could not go on.
+    #[error("could not {operation}: {}", cause(source))]
+    Bench {
+        /// What was tried, as it reads after "could not".
+        operation: &'static str,
+        /// Why it failed.
+        source: io::Error,
+    },
     /// Bytes could not be sent to the server.
     #[error("could not send to {address}: {}", cause(source))]
     Send {
@@ -85,6 +93,25 @@ pub enum Error {
     /// Standard output could not be written.
     #[error("could not write standard output: {}", cause(.0))]
     Output(io::Error),
+    /// A file could not be written.
+    #[error("could not write {file}: {}", cause(source))]
+    File {
+        /// Its path.
+        file: String,
+        /// Why it failed.
+        source: io::Error,
+    },
+    /// A file holds no results of a load run.
+    #[error("could not read results from {file}: {fault}")]
+    Results {
+        /// Its path.
+        file: String,
+        /// What is wrong with it, and what to do.
+        fault: crate::report::read::Unreadable,
+    },
+    /// Runs can't be merged into one.
+    #[error("could not merge {0}")]
+    Merge(#[from] crate::report::merge::Unlike),
     /// The line editor failed.
     #[error("could not read from the terminal: {0}")]
     Terminal(#[from] rustyline::error::ReadlineError),

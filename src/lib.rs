@@ -29,9 +29,12 @@ pub mod error;
 mod exchange;
 pub mod limits;
 pub mod listener;
+pub mod output;
 pub mod pattern;
+pub mod ping;
 pub mod pool;
 pub mod proto;
+pub mod report;
 pub mod server;
 pub mod signals;
 
@@ -45,4 +48,5 @@ mod logging;
 mod pipe;
 mod sys;
 mod throttle;
+mod units;
 mod worker;

@@ -84,6 +84,17 @@ pub(crate) fn is_of_new_socket(_: &io::Error) -> bool {
     false
 }
 
+/// Whether no descriptor was free, of this process or of the whole system.
+#[cfg(unix)]
+pub(crate) fn is_out_of_descriptors(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE))
+}
+
+#[cfg(not(unix))]
+pub(crate) fn is_out_of_descriptors(_: &io::Error) -> bool {
+    false
+}
+
 /// While it lives, its thread does not take the processor from one that is
 /// running when it is woken: sched(7), `SCHED_BATCH`.
 pub(crate) struct Yielding {

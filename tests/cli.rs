@@ -156,9 +156,10 @@ mod help {
     }
 
     #[test]
-    fn the_programs_help_names_both_commands() {
+    fn the_programs_help_names_every_command() {
         for option in ["--help", "-h", "help"] {
-            assert_tells(&[option], &["echopool <COMMAND>", " serve ", " client "]);
+            let words = ["echopool <COMMAND>", " serve ", " client ", " ping "];
+            assert_tells(&[option], &words);
         }
     }
 
@@ -214,6 +215,26 @@ mod help {
             ", 2 ",
         ];
         assert_tells(&["client", "--help"], &words);
+    }
+
+    #[test]
+    fn the_pings_help_names_every_option_and_default() {
+        for option in ["--help", "-h"] {
+            let words = [
+                "-c, --count <COUNT>",
+                "[default: until Ctrl-C]",
+                "-i, --interval <SECONDS>",
+                "[default: 1]",
+                "-s, --size <SIZE>",
+                "[default: 64]",
+                "-W, --timeout <SECONDS>",
+                "-q, --quiet",
+                "--json",
+            ];
+            assert_tells(&["ping", option], &words);
+        }
+        let words = [ADDRESS, "20162", "Exit codes: 0 ", ", 1 ", ", 2 ", ", 130 "];
+        assert_tells(&["ping", "--help"], &words);
     }
 }
 

@@ -3,6 +3,8 @@
 //! It is always a *round trip*: from a message's first byte on its way out to
 //! its last byte back.
 
+use std::ops::AddAssign;
+
 use serde::{Deserialize, Serialize};
 
 use crate::bench::latency::Latency;
@@ -56,6 +58,30 @@ pub struct Results {
     pub search: Vec<Trial>,
 }
 
+impl Results {
+    /// What a client at the planned pace would feel: the response time of an
+    /// open loop, the service time of a closed one.
+    pub fn round_trips(&self) -> &Latency {
+        self.response.as_ref().unwrap_or(&self.service)
+    }
+
+    /// Everything timed that has at least one duration, by the name it goes by.
+    pub fn latencies(&self) -> impl Iterator<Item = (&'static str, &Latency)> {
+        let all = [
+            ("response", self.response.as_ref()),
+            ("service", Some(&self.service)),
+            ("lateness", self.lateness.as_ref()),
+            ("first byte", self.first_byte.as_ref()),
+            ("exchange", self.exchange.as_ref()),
+            ("connect", Some(&self.connect)),
+        ];
+        let timed = all.into_iter();
+        timed
+            .filter_map(|(name, latency)| Some((name, latency?)))
+            .filter(|(_, latency)| latency.count() > 0)
+    }
+}
+
 /// Who made the load, against whom.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Generator {
@@ -101,6 +127,21 @@ pub struct Totals {
     pub errors: Errors,
 }
 
+impl AddAssign<&Self> for Totals {
+    fn add_assign(&mut self, other: &Self) {
+        self.sent += other.sent;
+        self.echoed += other.echoed;
+        self.in_flight += other.in_flight;
+        self.unsent += other.unsent;
+        self.lost += other.lost;
+        self.sent_bytes += other.sent_bytes;
+        self.echoed_bytes += other.echoed_bytes;
+        self.lost_bytes += other.lost_bytes;
+        self.connected += other.connected;
+        self.errors += &other.errors;
+    }
+}
+
 /// What went wrong, by kind.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Errors {
@@ -129,6 +170,28 @@ pub struct Errors {
 }
 
 impl Errors {
+    /// Each kind by the name it goes by.
+    pub const fn kinds(&self) -> [(&'static str, u64); 11] {
+        [
+            ("refused", self.refused),
+            ("not connected", self.not_connected),
+            ("reset", self.reset),
+            ("closed", self.closed),
+            ("timed out", self.timed_out),
+            ("failed", self.failed),
+            ("changed", self.changed),
+            ("missing", self.missing),
+            ("repeated", self.repeated),
+            ("foreign", self.foreign),
+            ("unknown", self.unknown),
+        ]
+    }
+
+    /// Places where other bytes came than were sent.
+    pub const fn damage(&self) -> u64 {
+        self.changed + self.missing + self.repeated + self.foreign + self.unknown
+    }
+
     /// All kinds together.
     pub const fn total(&self) -> u64 {
         self.refused
@@ -137,11 +200,23 @@ impl Errors {
             + self.closed
             + self.timed_out
             + self.failed
-            + self.changed
-            + self.missing
-            + self.repeated
-            + self.foreign
-            + self.unknown
+            + self.damage()
+    }
+}
+
+impl AddAssign<&Self> for Errors {
+    fn add_assign(&mut self, other: &Self) {
+        self.refused += other.refused;
+        self.not_connected += other.not_connected;
+        self.reset += other.reset;
+        self.closed += other.closed;
+        self.timed_out += other.timed_out;
+        self.failed += other.failed;
+        self.changed += other.changed;
+        self.missing += other.missing;
+        self.repeated += other.repeated;
+        self.foreign += other.foreign;
+        self.unknown += other.unknown;
     }
 }
 

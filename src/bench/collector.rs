@@ -1,0 +1,198 @@
+//! Puts the threads' parts together: totals, latencies, and the run's seconds.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use super::clock::SECOND;
+use super::generator::Times;
+use super::latency::Latency;
+use super::outage::{Gap, after};
+use super::progress::Progress;
+use super::recorder::{EXAMPLES, Part};
+use super::results::{Interval, Totals};
+
+/// A second that not all threads have passed.
+#[derive(Debug, Default)]
+struct Second {
+    interval: Interval,
+    latency: Latency,
+}
+
+/// What came in so far.
+#[derive(Debug)]
+pub(super) struct Collector {
+    times: Times,
+    open_loop: bool,
+    pub(super) totals: Totals,
+    pub(super) service: Latency,
+    pub(super) response: Latency,
+    pub(super) lateness: Latency,
+    pub(super) connect: Latency,
+    pub(super) first_byte: Latency,
+    pub(super) exchange: Latency,
+    pub(super) timeline: Vec<Interval>,
+    pub(super) gaps: Vec<Gap>,
+    pub(super) examples: Vec<String>,
+    /// Messages and bytes that came back within the measured part.
+    pub(super) in_time: u64,
+    pub(super) in_time_bytes: u64,
+    pub(super) without_port: u64,
+    pub(super) without_descriptor: u64,
+    /// By their number; that of the measured part's first is zero.
+    seconds: BTreeMap<i64, Second>,
+    /// How far each thread has come, and how many connections it has.
+    threads: Vec<(u64, usize)>,
+}
+
+impl Collector {
+    pub(super) fn new(times: Times, threads: usize, open_loop: bool) -> Self {
+        Self {
+            times,
+            open_loop,
+            totals: Totals::default(),
+            service: Latency::new(),
+            response: Latency::new(),
+            lateness: Latency::new(),
+            connect: Latency::new(),
+            first_byte: Latency::new(),
+            exchange: Latency::new(),
+            timeline: Vec::new(),
+            gaps: Vec::new(),
+            examples: Vec::new(),
+            in_time: 0,
+            in_time_bytes: 0,
+            without_port: 0,
+            without_descriptor: 0,
+            seconds: BTreeMap::new(),
+            threads: vec![(times.start, 0); threads],
+        }
+    }
+
+    /// Adds a part.
+    pub(super) fn add(&mut self, part: &mut Part) {
+        self.totals += &part.totals;
+        for (all, one) in [
+            (&mut self.service, &part.service),
+            (&mut self.response, &part.response),
+            (&mut self.lateness, &part.lateness),
+            (&mut self.connect, &part.connect),
+            (&mut self.first_byte, &part.first_byte),
+            (&mut self.exchange, &part.exchange),
+        ] {
+            all.add(one);
+        }
+        self.gaps.append(&mut part.gaps);
+        let room = EXAMPLES - self.examples.len();
+        self.examples.extend(part.examples.drain(..).take(room));
+        self.in_time += part.in_time;
+        self.in_time_bytes += part.in_time_bytes;
+        self.without_port += part.without_port;
+        self.without_descriptor += part.without_descriptor;
+        self.threads[part.thread] = (part.until, part.connections);
+        self.add_to_second(part);
+    }
+
+    fn add_to_second(&mut self, part: &Part) {
+        let number = after(self.times.measured_from, part.from).div_euclid(SECOND.cast_signed());
+        let second = self.seconds.entry(number).or_default();
+        let timed = if self.open_loop {
+            &part.response
+        } else {
+            &part.service
+        };
+        second.latency.add(timed);
+        second.latency.add(&part.uncounted);
+        second.interval.echoed += part.echoed;
+        second.interval.echoed_bytes += part.echoed_bytes;
+        second.interval.errors += part.totals.errors.total();
+    }
+
+    /// A thread has ended: it holds up no second any more.
+    pub(super) fn has_ended(&mut self, thread: usize) {
+        self.threads[thread] = (u64::MAX, 0);
+    }
+
+    /// Moves the first second that all threads have passed to the timeline.
+    pub(super) fn complete_second(&mut self) -> Option<Interval> {
+        let reached = self.threads.iter().map(|(until, _)| *until).min()?;
+        let (number, _) = self.seconds.first_key_value()?;
+        if self.end_of(*number) > reached {
+            return None;
+        }
+        let (number, second) = self.seconds.pop_first()?;
+        let interval = self.interval(number, &second, reached);
+        self.timeline.push(interval.clone());
+        Some(interval)
+    }
+
+    fn end_of(&self, number: i64) -> u64 {
+        let end = (number + 1).saturating_mul(SECOND.cast_signed());
+        self.times.measured_from.saturating_add_signed(end)
+    }
+
+    /// A second as far as it has come, or the run has.
+    fn interval(&self, number: i64, second: &Second, reached: u64) -> Interval {
+        let from = self
+            .end_of(number)
+            .saturating_sub(SECOND)
+            .max(self.times.start);
+        let until = self.end_of(number).min(reached).min(self.times.end);
+        Interval {
+            start_ns: after(self.times.measured_from, from),
+            length_ns: until.saturating_sub(from),
+            p50_ns: second.latency.percentile(50.0),
+            p99_ns: second.latency.percentile(99.0),
+            max_ns: second.latency.max(),
+            ..second.interval.clone()
+        }
+    }
+
+    /// The run ended at that time: completes the seconds that are left.
+    pub(super) fn finish(&mut self, ended: u64) {
+        self.times.end = ended;
+        self.threads.fill((u64::MAX, 0));
+    }
+
+    /// How far the run has come by `now`.
+    pub(super) fn watch<'a>(
+        &'a self,
+        now: u64,
+        left: Option<Duration>,
+        recent: &'a Interval,
+        finished: Option<&'a Interval>,
+    ) -> Progress<'a> {
+        let elapsed = now
+            .min(self.times.end)
+            .saturating_sub(self.times.measured_from);
+        Progress {
+            elapsed: Duration::from_nanos(elapsed),
+            warming_up: now < self.times.measured_from,
+            left,
+            totals: &self.totals,
+            latency: if self.open_loop {
+                &self.response
+            } else {
+                &self.service
+            },
+            recent,
+            connections: self
+                .threads
+                .iter()
+                .map(|(_, connections)| connections)
+                .sum(),
+            finished,
+        }
+    }
+
+    /// The last full second, or before there is one, what there is of the first.
+    pub(super) fn recent(&self) -> Interval {
+        if let Some(last) = self.timeline.last() {
+            return last.clone();
+        }
+        let reached = self.threads.iter().map(|(until, _)| *until).min();
+        match (self.seconds.first_key_value(), reached) {
+            (Some((number, second)), Some(reached)) => self.interval(*number, second, reached),
+            _ => Interval::default(),
+        }
+    }
+}

@@ -1,0 +1,329 @@
+//! What a user expects of a run: `p99<1ms`, `errors=0`, `rate>50000`.
+
+use std::fmt;
+use std::str::FromStr;
+use std::time::Duration;
+
+use crate::bench::latency::{Latency, needed};
+use crate::bench::results::{Expectation, Results};
+use crate::report::units;
+
+/// A bound on something that a run measures.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Condition {
+    text: String,
+    metric: Metric,
+    operator: Operator,
+    /// In the metric's unit: nanoseconds for a time.
+    bound: f64,
+}
+
+impl Condition {
+    /// Whether the run did as expected, with what was seen. What was not
+    /// measured, or on too few messages, did not.
+    pub fn check(&self, results: &Results) -> Expectation {
+        let value = self.metric.of(results);
+        Expectation {
+            text: self.text.clone(),
+            held: value
+                .as_ref()
+                .is_ok_and(|value| self.operator.holds(*value, self.bound)),
+            seen: value.map_or_else(|reason| reason, |value| self.metric.show(value)),
+        }
+    }
+}
+
+impl Condition {
+    /// How many messages it takes to tell.
+    pub(crate) fn needed(&self) -> u64 {
+        match self.metric {
+            Metric::Time(Statistic::Percentile(percentile)) => needed(percentile),
+            _ => 1,
+        }
+    }
+}
+
+impl fmt::Display for Condition {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Metric {
+    Time(Statistic),
+    Rate,
+    Megabytes,
+    Count(Counted),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Statistic {
+    Min,
+    Mean,
+    Stddev,
+    Max,
+    Percentile(f64),
+}
+
+/// A count, with the name that it goes by.
+#[derive(Clone, Copy)]
+struct Counted {
+    name: &'static str,
+    of: fn(&Results) -> u64,
+}
+
+impl PartialEq for Counted {
+    fn eq(&self, other: &Self) -> bool {
+        self.name == other.name
+    }
+}
+
+impl fmt::Debug for Counted {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name)
+    }
+}
+
+const COUNTED: [Counted; 10] = [
+    Counted {
+        name: "errors",
+        of: |results| results.totals.errors.total(),
+    },
+    Counted {
+        name: "lost",
+        of: |results| results.totals.lost,
+    },
+    Counted {
+        name: "lost_bytes",
+        of: |results| results.totals.lost_bytes,
+    },
+    Counted {
+        name: "in_flight",
+        of: |results| results.totals.in_flight,
+    },
+    Counted {
+        name: "unsent",
+        of: |results| results.totals.unsent,
+    },
+    Counted {
+        name: "sent",
+        of: |results| results.totals.sent,
+    },
+    Counted {
+        name: "echoed",
+        of: |results| results.totals.echoed,
+    },
+    Counted {
+        name: "connected",
+        of: |results| results.totals.connected,
+    },
+    Counted {
+        name: "outages",
+        of: |results| results.outages.len() as u64,
+    },
+    Counted {
+        name: "suspicions",
+        of: |results| results.suspicions.len() as u64,
+    },
+];
+
+impl Metric {
+    /// The measured value, or why there is none.
+    #[expect(clippy::cast_precision_loss, reason = "counts are below 2^53")]
+    fn of(self, results: &Results) -> Result<f64, String> {
+        match self {
+            Self::Time(statistic) => statistic.of(results.round_trips()),
+            Self::Rate => Ok(results.rate_per_s),
+            Self::Megabytes => Ok(results.throughput_bytes_per_s / 1e6),
+            Self::Count(counted) => Ok((counted.of)(results) as f64),
+        }
+    }
+
+    fn show(self, value: f64) -> String {
+        match self {
+            Self::Time(_) => units::time(value),
+            Self::Rate => units::rate(value),
+            Self::Megabytes => format!("{value:.2} MB/s"),
+            Self::Count(_) => units::grouped(value),
+        }
+    }
+
+    /// A bound as it is written for this metric.
+    fn bound(self, text: &str) -> Result<f64, BadCondition> {
+        let bad = |wanted| BadCondition::Bound {
+            text: text.to_owned(),
+            wanted,
+        };
+        match self {
+            Self::Time(_) => humantime::parse_duration(text)
+                .map(nanoseconds)
+                .map_err(|_| bad("a time with its unit, such as 1ms, 250us or 1.5s")),
+            Self::Rate => number(text.strip_suffix("/s").unwrap_or(text))
+                .ok_or_else(|| bad("messages a second, such as 50000 or 50k")),
+            Self::Megabytes => number(text).ok_or_else(|| bad("a number of megabytes a second")),
+            Self::Count(_) => number(text)
+                .filter(|number| number.fract() == 0.0)
+                .ok_or_else(|| bad("a whole number")),
+        }
+    }
+}
+
+impl Statistic {
+    fn of(self, latency: &Latency) -> Result<f64, String> {
+        let count = latency.count();
+        let value = match self {
+            Self::Min => latency.min().map(whole),
+            Self::Mean => latency.mean(),
+            Self::Stddev => latency.stddev(),
+            Self::Max => latency.max().map(whole),
+            Self::Percentile(percentile) => latency.percentile(percentile).map(whole),
+        };
+        value.ok_or_else(|| match self {
+            Self::Percentile(percentile) if count > 0 => {
+                let [count, needed] = [count, needed(percentile)].map(units::whole);
+                format!("too few round trips to tell: {count} of the {needed} that it takes")
+            }
+            _ => String::from("no round trip was measured"),
+        })
+    }
+}
+
+impl FromStr for Metric {
+    type Err = BadCondition;
+
+    fn from_str(text: &str) -> Result<Self, BadCondition> {
+        let name = text.to_lowercase().replace('-', "_");
+        let unknown = || BadCondition::Metric(text.to_owned());
+        Ok(match &*name {
+            "min" => Self::Time(Statistic::Min),
+            "mean" | "avg" => Self::Time(Statistic::Mean),
+            "stddev" => Self::Time(Statistic::Stddev),
+            "max" => Self::Time(Statistic::Max),
+            "rate" => Self::Rate,
+            "mb/s" => Self::Megabytes,
+            _ => match COUNTED.into_iter().find(|counted| counted.name == name) {
+                Some(counted) => Self::Count(counted),
+                None => Self::Time(Statistic::Percentile(
+                    percentile(&name).ok_or_else(unknown)?,
+                )),
+            },
+        })
+    }
+}
+
+/// The number of `p99.9`.
+fn percentile(name: &str) -> Option<f64> {
+    let number = name.strip_prefix('p').and_then(number)?;
+    (number > 0.0 && number < 100.0).then_some(number)
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Operator {
+    Less,
+    AtMost,
+    More,
+    AtLeast,
+    Equal,
+}
+
+impl Operator {
+    /// As they are written; where one begins with another, the longer is first.
+    const WRITTEN: [(&str, Self); 6] = [
+        ("<=", Self::AtMost),
+        (">=", Self::AtLeast),
+        ("==", Self::Equal),
+        ("<", Self::Less),
+        (">", Self::More),
+        ("=", Self::Equal),
+    ];
+
+    #[expect(clippy::float_cmp, reason = "counts are equal or not")]
+    fn holds(self, value: f64, bound: f64) -> bool {
+        match self {
+            Self::Less => value < bound,
+            Self::AtMost => value <= bound,
+            Self::More => value > bound,
+            Self::AtLeast => value >= bound,
+            Self::Equal => value == bound,
+        }
+    }
+}
+
+/// Why a text is not a [`Condition`].
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum BadCondition {
+    /// There is no operator in it.
+    #[error("it has no <, <=, >, >= or =; write it like 'p99<1ms', 'errors=0' or 'rate>50000'")]
+    Operator,
+    /// What stands before the operator is not measured.
+    #[error(
+        "'{0}' is not measured; there are p50, p99, p99.9 (any percentile below 100), min, mean, \
+         stddev, max, rate, mb/s, {counts}",
+        counts = COUNTED.map(|counted| counted.name).join(", ")
+    )]
+    Metric(
+        /// What was given.
+        String,
+    ),
+    /// What stands after the operator is not of the metric's kind.
+    #[error("'{text}' is not {wanted}")]
+    Bound {
+        /// What was given.
+        text: String,
+        /// What it has to be.
+        wanted: &'static str,
+    },
+}
+
+impl FromStr for Condition {
+    type Err = BadCondition;
+
+    fn from_str(text: &str) -> Result<Self, BadCondition> {
+        let text = text.trim();
+        let at = text.find(['<', '>', '=']).ok_or(BadCondition::Operator)?;
+        let (metric, rest) = text.split_at(at);
+        let metric: Metric = metric.trim().parse()?;
+        let (operator, bound) = Operator::WRITTEN
+            .into_iter()
+            .find_map(|(written, operator)| Some((operator, rest.strip_prefix(written)?)))
+            .ok_or(BadCondition::Operator)?;
+        Ok(Self {
+            text: text.to_owned(),
+            metric,
+            operator,
+            bound: metric.bound(bound.trim())?,
+        })
+    }
+}
+
+/// A number that is not negative, where `k` stands for a thousand and `M` for a million.
+fn number(text: &str) -> Option<f64> {
+    let (digits, factor) = match text.char_indices().last()? {
+        (end, 'k' | 'K') => (&text[..end], 1e3),
+        (end, 'M') => (&text[..end], 1e6),
+        _ => (text, 1.0),
+    };
+    // `f64::from_str` would take signs, exponents, infinities and not-a-number.
+    let plain = digits
+        .bytes()
+        .all(|byte| byte.is_ascii_digit() || byte == b'.');
+    let number: f64 = plain.then(|| digits.parse().ok())??;
+    Some(number * factor)
+}
+
+#[expect(
+    clippy::cast_precision_loss,
+    reason = "a run is shorter than 2^53 ns, 104 days"
+)]
+const fn nanoseconds(time: Duration) -> f64 {
+    time.as_nanos() as f64
+}
+
+#[expect(
+    clippy::cast_precision_loss,
+    reason = "a run is shorter than 2^53 ns, 104 days"
+)]
+const fn whole(nanoseconds: u64) -> f64 {
+    nanoseconds as f64
+}

@@ -1,0 +1,356 @@
+//! One run: threads, their common clock, and what they bring together.
+
+use std::net::{SocketAddr, TcpStream};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread::{Scope, ScopedJoinHandle};
+use std::time::{Duration, Instant, SystemTime};
+
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded, unbounded};
+
+use super::clock::{Clock, SECOND, nanoseconds};
+use super::collector::Collector;
+use super::generator::{Ending, Generator, Shared, Times};
+use super::outage;
+use super::plan::{Load, Plan};
+use super::progress::Watch;
+use super::recorder::{Part, PartsChannel};
+use super::results::{self, FORMAT, Results};
+use super::verdict::{self, Evidence};
+use crate::error::Error;
+use crate::limits::raise_open_files;
+use crate::pattern::Pattern;
+
+/// How often whoever watches is told.
+const WATCH_EVERY: Duration = Duration::from_millis(100);
+
+/// Makes the load that the plan asks for, against the first of the addresses
+/// that answers, until its end or until `stop` is set.
+///
+/// # Errors
+/// [`Error::Connect`] when none of the addresses answers; [`Error::Bench`] when
+/// the system refuses what the generator itself needs.
+pub fn run(
+    addresses: &[SocketAddr],
+    plan: &Plan,
+    stop: &Arc<AtomicBool>,
+    watch: &mut dyn Watch,
+) -> Result<Results, Error> {
+    raise_open_files();
+    let plan = &Plan {
+        threads: plan.threads.clamp(1, plan.connections.max(1)),
+        ..plan.clone()
+    };
+    let clock = Clock::start();
+    let first = reach(addresses, plan.timeout)?;
+    let shared = Shared {
+        plan,
+        pattern: Pattern::new(plan.seed),
+        address: first.peer_addr().map_err(failed("connect"))?,
+        clock,
+        numbers: AtomicU64::new(0),
+        stop,
+        may_poll: may_poll(plan),
+    };
+    std::thread::scope(|scope| {
+        let run = Run::start(scope, &shared, first)?;
+        run.finish(watch)
+    })
+}
+
+/// Whether threads may poll for a while before they sleep. In a closed loop a
+/// processor for each is enough, even one that the server has, too, since they
+/// yield it: a single connection made 37,000 round trips a second instead of
+/// 15,000. In an open loop a thread that yields to a server comes back late: there
+/// it took 22 ms instead of 2 for one message in a hundred.
+fn may_poll(plan: &Plan) -> bool {
+    let spare = cpus().checked_sub(plan.threads);
+    spare.is_some_and(|spare| spare > 0 || plan.rate_per_s.is_none())
+}
+
+/// Processors that this process may use.
+fn cpus() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
+}
+
+fn failed(operation: &'static str) -> impl Fn(std::io::Error) -> Error {
+    move |source| Error::Bench { operation, source }
+}
+
+/// Connects to the first address that answers.
+fn reach(addresses: &[SocketAddr], timeout: Duration) -> Result<TcpStream, Error> {
+    let mut attempts = Vec::new();
+    for &address in addresses {
+        match crate::client::connect_to(address, timeout) {
+            Ok(stream) => return Ok(stream),
+            Err(error) => attempts.push((address, error)),
+        }
+    }
+    Err(Error::Connect(attempts))
+}
+
+/// Threads that make load.
+struct Run<'scope, 'a> {
+    shared: &'a Shared<'a>,
+    threads: Vec<ScopedJoinHandle<'scope, std::io::Result<Ending>>>,
+    collector: Collector,
+    times: Times,
+    started_at: SystemTime,
+    parts: Receiver<Box<Part>>,
+    spares: Sender<Box<Part>>,
+}
+
+impl<'scope, 'a: 'scope> Run<'scope, 'a> {
+    /// Starts the threads, and the load as soon as all have connected.
+    fn start<'env>(
+        scope: &'scope Scope<'scope, 'env>,
+        shared: &'a Shared<'a>,
+        first: TcpStream,
+    ) -> Result<Self, Error> {
+        let plan = shared.plan;
+        let (parts, collected) = unbounded();
+        let (emptied, spares) = unbounded();
+        let (ready, are_ready) = bounded(plan.threads);
+        let mut generators = Vec::new();
+        for thread in 0..plan.threads {
+            let channel = PartsChannel {
+                parts: parts.clone(),
+                spares: spares.clone(),
+            };
+            let connections = share(plan.connections as u64, thread, plan.threads);
+            let budget = plan
+                .count
+                .map_or(u64::MAX, |count| share(count, thread, plan.threads));
+            let connections = usize::try_from(connections).unwrap_or(usize::MAX);
+            let generator = Generator::new(shared, thread, connections, budget, channel);
+            generators.push(generator.map_err(failed("make a poller"))?);
+        }
+        if plan.load != Load::Churn {
+            first.set_nonblocking(true).map_err(failed("connect"))?;
+            generators[0].adopt(mio::net::TcpStream::from_std(first), 0);
+        }
+        let mut threads = Vec::new();
+        let mut starts = Vec::new();
+        for (thread, generator) in generators.into_iter().enumerate() {
+            let (start, go) = bounded(1);
+            let ready = ready.clone();
+            let spawned = std::thread::Builder::new()
+                .name(format!("bench-{thread}"))
+                .spawn_scoped(scope, move || generator.run(ready, &go));
+            threads.push(spawned.map_err(failed("start a thread"))?);
+            starts.push(start);
+        }
+        drop(ready);
+        // Ends when every thread has connected, or has failed.
+        while are_ready.recv().is_ok() {}
+        let times = times(plan, shared.clock.now());
+        let warmup = Duration::from_nanos(times.measured_from - times.start);
+        for start in starts {
+            // A thread that failed says so when it is joined.
+            let _ = start.send(times);
+        }
+        Ok(Self {
+            shared,
+            threads,
+            collector: Collector::new(times, plan.threads, plan.rate_per_s.is_some()),
+            times,
+            started_at: SystemTime::now() + warmup,
+            parts: collected,
+            spares: emptied,
+        })
+    }
+
+    /// Collects until the threads have ended.
+    fn finish(mut self, watch: &mut dyn Watch) -> Result<Results, Error> {
+        self.collect(watch);
+        let mut endings = Vec::new();
+        for thread in self.threads.drain(..) {
+            let ending = thread
+                .join()
+                .unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+            endings.push(ending.map_err(failed("wait for events"))?);
+        }
+        let ended = endings.iter().map(|ending| ending.ended).max().unwrap_or(0);
+        self.collector.finish(ended);
+        while let Some(interval) = self.collector.complete_second() {
+            let progress =
+                self.collector
+                    .watch(ended, Some(Duration::ZERO), &interval, Some(&interval));
+            watch.progress(&progress);
+        }
+        Ok(self.results(&endings, ended))
+    }
+
+    fn collect(&mut self, watch: &mut dyn Watch) {
+        let mut tell_at = Instant::now();
+        loop {
+            match self.parts.recv_deadline(tell_at) {
+                Ok(mut part) => {
+                    self.collector.add(&mut part);
+                    part.clear();
+                    let _ = self.spares.send(part);
+                }
+                Err(RecvTimeoutError::Disconnected) => return,
+                Err(RecvTimeoutError::Timeout) => {
+                    tell_at = Instant::now() + WATCH_EVERY;
+                    self.tell(watch);
+                }
+            }
+        }
+    }
+
+    fn tell(&mut self, watch: &mut dyn Watch) {
+        for (thread, handle) in self.threads.iter().enumerate() {
+            if handle.is_finished() {
+                self.collector.has_ended(thread);
+            }
+        }
+        let now = self.shared.clock.now();
+        let left = self.left(now);
+        let mut told = false;
+        while let Some(interval) = self.collector.complete_second() {
+            told = true;
+            watch.progress(&self.collector.watch(now, left, &interval, Some(&interval)));
+        }
+        if !told {
+            let recent = self.collector.recent();
+            watch.progress(&self.collector.watch(now, left, &recent, None));
+        }
+    }
+
+    /// How long it will go on, so far as that can be known.
+    fn left(&self, now: u64) -> Option<Duration> {
+        let plan = self.shared.plan;
+        let by_time = plan
+            .duration
+            .map(|_| Duration::from_nanos(self.times.end.saturating_sub(now)));
+        let elapsed = now.saturating_sub(self.times.measured_from);
+        let by_count = plan.count.and_then(|count| {
+            let echoed = self.collector.totals.echoed;
+            let missing = u128::from(count.saturating_sub(echoed));
+            let left = (missing * u128::from(elapsed)).checked_div(u128::from(echoed))?;
+            Some(Duration::from_nanos(u64::try_from(left).ok()?))
+        });
+        by_time.into_iter().chain(by_count).min()
+    }
+
+    fn results(self, endings: &[Ending], ended: u64) -> Results {
+        let plan = self.shared.plan;
+        let collector = self.collector;
+        let elapsed_ns = ended.saturating_sub(self.times.measured_from);
+        let open_loop = plan.rate_per_s.is_some();
+        let churn = plan.load == Load::Churn;
+        let totals = collector.totals;
+        let most = |part: fn(&Ending) -> f64| endings.iter().map(part).fold(0.0, f64::max);
+        let mut examples = collector.examples;
+        if endings.iter().all(|ending| ending.deserted) {
+            let after = humantime::format_duration(Duration::from_millis(elapsed_ns / 1_000_000));
+            examples.push(format!(
+                "no connection was left after {after}: the run ended there"
+            ));
+        }
+        let mut results = Results {
+            format: String::from(FORMAT),
+            generators: vec![results::Generator {
+                version: String::from(env!("CARGO_PKG_VERSION")),
+                host: host(),
+                system: system(),
+                cpus: cpus(),
+                address: self.shared.address.to_string(),
+                started_at: humantime::format_rfc3339_millis(self.started_at).to_string(),
+                busy_fraction: most(|ending| ending.busy),
+            }],
+            plan: plan.clone(),
+            elapsed_ns,
+            rate_per_s: per_second(collector.in_time, elapsed_ns),
+            throughput_bytes_per_s: per_second(collector.in_time_bytes, elapsed_ns),
+            totals,
+            service: collector.service,
+            response: open_loop.then_some(collector.response),
+            lateness: open_loop.then_some(collector.lateness),
+            connect: collector.connect,
+            first_byte: churn.then_some(collector.first_byte),
+            exchange: churn.then_some(collector.exchange),
+            timeline: collector.timeline,
+            outages: outage::join(collector.gaps, self.times.measured_from),
+            examples,
+            suspicions: Vec::new(),
+            expectations: Vec::new(),
+            search: Vec::new(),
+        };
+        results.suspicions = verdict::suspicions(&Evidence {
+            results: &results,
+            starved_fraction: most(|ending| ending.starved),
+            without_port: collector.without_port,
+            without_descriptor: collector.without_descriptor,
+            interrupted: self.shared.stop.load(Ordering::Relaxed),
+        });
+        results
+    }
+}
+
+fn times(plan: &Plan, start: u64) -> Times {
+    let measured_from = start.saturating_add(nanoseconds(plan.warmup));
+    Times {
+        start,
+        measured_from,
+        end: plan.duration.map_or(u64::MAX, |time| {
+            measured_from.saturating_add(nanoseconds(time))
+        }),
+    }
+}
+
+/// What one of several threads has of a number: the first have one more where
+/// it does not come out even.
+const fn share(number: u64, thread: usize, threads: usize) -> u64 {
+    let (thread, threads) = (thread as u64, threads as u64);
+    number / threads + if thread < number % threads { 1 } else { 0 }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "counts below 2^53")]
+fn per_second(count: u64, elapsed_ns: u64) -> f64 {
+    match elapsed_ns {
+        0 => 0.0,
+        elapsed => count as f64 * SECOND as f64 / elapsed as f64,
+    }
+}
+
+#[cfg(unix)]
+fn host() -> String {
+    let name = rustix::system::uname();
+    name.nodename().to_string_lossy().into_owned()
+}
+
+#[cfg(unix)]
+fn system() -> String {
+    let name = rustix::system::uname();
+    let part = |text: &std::ffi::CStr| text.to_string_lossy().into_owned();
+    format!(
+        "{} {} {}",
+        part(name.sysname()),
+        part(name.release()),
+        part(name.machine())
+    )
+}
+
+#[cfg(not(unix))]
+fn host() -> String {
+    std::env::var("COMPUTERNAME").unwrap_or_default()
+}
+
+#[cfg(not(unix))]
+fn system() -> String {
+    format!("{} {}", std::env::consts::OS, std::env::consts::ARCH)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_does_not_come_out_even_goes_to_the_first_threads() {
+        let shares = |number| (0..3).map(move |thread| share(number, thread, 3));
+        assert!(shares(7).eq([3, 2, 2]));
+        assert!(shares(2).eq([1, 1, 0]));
+    }
+}

@@ -1,0 +1,314 @@
+//! `echopool bench`.
+
+use std::io::{self, IsTerminal, Write};
+use std::ops::RangeInclusive;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use clap::Args;
+
+use super::{some_time, up_to, write_json};
+use crate::address::Address;
+use crate::bench;
+use crate::bench::expect::Condition;
+use crate::bench::lines::Lines;
+use crate::bench::live::Live;
+use crate::bench::plan::{Arrivals, Load, Plan};
+use crate::bench::progress::{Progress, Watch};
+use crate::bench::results::Results;
+use crate::error::Error;
+use crate::output::Output;
+use crate::proto::Protocol;
+use crate::report::{csv, html, text};
+use crate::signals::on_signal;
+
+/// The exit code of a run that was not as expected.
+const UNEXPECTED: u8 = 3;
+
+/// How long a run is where nothing says so.
+const DURATION: Duration = Duration::from_secs(10);
+
+/// The longest message, in bytes: 4 GiB.
+const SIZE_MAX: u64 = 1 << 32;
+
+/// The most connections, and messages in flight on one.
+const MOST: u64 = 1 << 24;
+
+/// Measure how long echoes take, and how many there are a second
+///
+/// Without --rate each message waits for the reply to one before it (a closed
+/// loop): a server that stalls stalls the load too, and the percentiles hide
+/// it. With --rate messages are due whatever the server does (an open loop),
+/// and response times count from when they were due. Every byte is verified.
+#[derive(Debug, Args)]
+#[command(after_long_help = "\
+ADDR is HOST:PORT, [V6]:PORT, :PORT, PORT or HOST; without a host, this machine; without a \
+port, 20162. Any TCP echo server will do (RFC 862).
+
+An expectation is one of min, mean, stddev, max, p50, p99.9 and so on with a time, rate (messages \
+a second), mb/s, or errors, lost, in_flight and other counts, and a bound: 'p99<1ms', 'errors=0'.
+
+Exit codes: 0 it ran, and what was expected held; 1 it could not run, nothing came back, or \
+bytes came back wrong; 2 wrong usage; 3 an expectation failed; 130 a second Ctrl-C. The first \
+one ends the run, which still reports.")]
+pub(super) struct Bench {
+    /// Connections open at once
+    #[arg(short, long, value_name = "N", default_value_t = 1, value_parser = up_to(MOST))]
+    connections: usize,
+
+    /// Bytes a message, or a range from which each size is as likely: 64, 16KiB, 1..1024
+    #[arg(short, long, value_name = "BYTES|A..B", default_value = "64", value_parser = sizes)]
+    size: RangeInclusive<usize>,
+
+    /// Messages in flight on a connection at the most
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = up_to(MOST))]
+    depth: usize,
+
+    /// Messages a second of all connections together: 1000, 50k, 0.5/s
+    /// [default: as fast as the replies come]
+    #[arg(short, long, value_name = "N", value_parser = rate)]
+    rate: Option<f64>,
+
+    /// How messages are spread over time, with --rate or --find-rate
+    #[arg(long, value_enum, default_value_t = Arrivals::Uniform)]
+    arrivals: Arrivals,
+
+    /// How long load is measured [default: 10s without --count; 2s a rate with --find-rate]
+    #[arg(short, long, value_name = "DURATION", value_parser = some_time)]
+    duration: Option<Duration>,
+
+    /// How many messages are measured
+    #[arg(short = 'n', long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    count: Option<u64>,
+
+    /// How long load is made before it is measured
+    #[arg(long, value_name = "DURATION", default_value = "1s",
+          value_parser = humantime::parse_duration)]
+    warmup: Duration,
+
+    /// Threads that make the load, a processor each
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = up_to(1024))]
+    threads: usize,
+
+    /// A new connection for each message; connect, first byte and echo are timed apart
+    #[arg(long, conflicts_with_all = ["stream", "depth"])]
+    churn: bool,
+
+    /// Send and receive as fast as the path takes it, and tell MB/s
+    #[arg(long, conflicts_with_all = ["rate", "find_rate", "depth", "size", "count", "arrivals"])]
+    stream: bool,
+
+    /// Make lost connections again, and tell of the times without a server
+    #[arg(long)]
+    reconnect: bool,
+
+    /// How long a connection may take to be made, and a message to come back
+    #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = some_time)]
+    timeout: Duration,
+
+    /// What bytes, sizes and arrivals are drawn from [default: another each time]
+    #[arg(long, value_name = "N")]
+    seed: Option<u64>,
+
+    /// Exit with 3 unless this holds, for instance 'p99<1ms'; any number of times
+    #[arg(long, value_name = "CONDITION")]
+    expect: Vec<Condition>,
+
+    /// Look for the highest rate at which this holds, and report the run at it
+    #[arg(long, value_name = "CONDITION", conflicts_with_all = ["rate", "count"])]
+    find_rate: Option<Condition>,
+
+    /// Write the results as JSON; - is standard output
+    #[arg(long, value_name = "FILE")]
+    json: Option<Output>,
+
+    /// Write the results as a row of CSV, with the names of the columns above
+    #[arg(long, value_name = "FILE")]
+    csv: Option<Output>,
+
+    /// Write a page with charts
+    #[arg(long, value_name = "FILE")]
+    html: Option<Output>,
+
+    /// Show no progress
+    #[arg(short, long)]
+    quiet: bool,
+
+    /// The server
+    #[arg(value_name = "ADDR")]
+    address: Address,
+}
+
+impl Bench {
+    pub(super) fn run(&self) -> Result<ExitCode, Error> {
+        self.check();
+        let port = Protocol::Echo.default_port();
+        let addresses = self.address.resolve("localhost", port)?;
+        let stop = Arc::new(AtomicBool::new(false));
+        on_signal({
+            let stop = Arc::clone(&stop);
+            move || !stop.swap(true, Ordering::SeqCst)
+        })?;
+        let plan = self.plan();
+        let mut watch = self.watch();
+        let mut results = match &self.find_rate {
+            Some(condition) => bench::find_rate(&addresses, &plan, condition, &stop, &mut *watch)?,
+            None => bench::run(&addresses, &plan, &stop, &mut *watch)?,
+        };
+        drop(watch);
+        let conditions = self.find_rate.iter().chain(&self.expect);
+        let expectations = conditions.map(|each| each.check(&results)).collect();
+        results.expectations = expectations;
+        self.report(&results)?;
+        Ok(verdict(&results))
+    }
+
+    /// Ends the program where two outputs go to standard output, as for any
+    /// other wrong usage.
+    fn check(&self) {
+        if self.outputs().filter(|to| **to == Output::Standard).count() > 1 {
+            let text = "only one of --json, --csv and --html can write to standard output\n";
+            clap::Error::raw(clap::error::ErrorKind::ArgumentConflict, text).exit();
+        }
+    }
+
+    fn outputs(&self) -> impl Iterator<Item = &Output> {
+        [&self.json, &self.csv, &self.html].into_iter().flatten()
+    }
+
+    fn plan(&self) -> Plan {
+        let is_bounded = self.count.is_some() || self.find_rate.is_some();
+        Plan {
+            load: match (self.churn, self.stream) {
+                (true, _) => Load::Churn,
+                (_, true) => Load::Stream,
+                _ => Load::Messages,
+            },
+            connections: self.connections,
+            size_bytes: self.size.clone(),
+            depth: self.depth,
+            rate_per_s: self.rate,
+            arrivals: self.arrivals,
+            duration: self.duration.or((!is_bounded).then_some(DURATION)),
+            count: self.count,
+            warmup: self.warmup,
+            threads: self.threads,
+            reconnect: self.reconnect,
+            timeout: self.timeout,
+            seed: self.seed.unwrap_or_else(|| fastrand::u64(..)),
+        }
+    }
+
+    fn watch(&self) -> Box<dyn Watch> {
+        match (self.quiet, io::stderr().is_terminal()) {
+            (true, _) => Box::new(Nobody),
+            (false, true) => Box::new(Live::new(self.address.to_string())),
+            (false, false) => Box::new(Lines::new(io::stderr())),
+        }
+    }
+
+    fn report(&self, results: &Results) -> Result<(), Error> {
+        if self.outputs().all(|to| *to != Output::Standard) {
+            Output::Standard.write(|to| text::write(results, to))?;
+        }
+        if let Some(output) = &self.json {
+            output.write(|to| write_json(results, to))?;
+        }
+        if let Some(output) = &self.csv {
+            output.write(|to| csv::write(results, to))?;
+        }
+        if let Some(output) = &self.html {
+            output.write(|to| html::write(results, to))?;
+        }
+        Ok(())
+    }
+}
+
+/// Watches nothing.
+struct Nobody;
+
+impl Watch for Nobody {
+    fn progress(&mut self, _: &Progress<'_>) {}
+}
+
+/// The exit code, and on standard error what was not as expected.
+fn verdict(results: &Results) -> ExitCode {
+    let failed = results.expectations.iter().filter(|each| !each.held);
+    let mut code = ExitCode::SUCCESS;
+    for each in failed {
+        // Not eprintln: it panics where standard error is closed.
+        let _ = writeln!(
+            io::stderr(),
+            "echopool: expected {}, was {}",
+            each.text,
+            each.seen
+        );
+        code = ExitCode::from(UNEXPECTED);
+    }
+    let totals = &results.totals;
+    if totals.echoed_bytes == 0 || totals.errors.damage() > 0 {
+        code = ExitCode::FAILURE;
+    }
+    code
+}
+
+/// A size, or two with `..` between them.
+fn sizes(text: &str) -> Result<RangeInclusive<usize>, String> {
+    let one = |text: &str| match parse_size::parse_size(text) {
+        Ok(size @ 1..=SIZE_MAX) => usize::try_from(size).map_err(|error| error.to_string()),
+        Ok(_) => Err(format!("a message has 1 to {SIZE_MAX} bytes")),
+        Err(error) => Err(error.to_string()),
+    };
+    let (least, most) = match text.split_once("..") {
+        Some((least, most)) => (one(least)?, one(most)?),
+        None => (one(text)?, one(text)?),
+    };
+    match least <= most {
+        true => Ok(least..=most),
+        false => Err(format!("{least} is more than {most}")),
+    }
+}
+
+/// Messages a second, with `/s` behind or without.
+fn rate(text: &str) -> Result<f64, String> {
+    let number = text.strip_suffix("/s").unwrap_or(text).trim_end();
+    let (digits, factor) = match number.char_indices().next_back() {
+        Some((at, 'k' | 'K')) => (&number[..at], 1e3),
+        Some((at, 'M')) => (&number[..at], 1e6),
+        _ => (number, 1.0),
+    };
+    match digits.parse::<f64>() {
+        Ok(rate) if rate > 0.0 && rate.is_finite() => Ok(rate * factor),
+        Ok(_) => Err(String::from("it must be more than nothing")),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_size_has_a_unit_or_two_ends() {
+        assert_eq!(sizes("64"), Ok(64..=64));
+        assert_eq!(sizes("16KiB"), Ok(16384..=16384));
+        assert_eq!(sizes("2k"), Ok(2000..=2000));
+        assert_eq!(sizes("1..1024"), Ok(1..=1024));
+        for bad in ["", "0", "5..4", "..", "x", "-1"] {
+            assert!(sizes(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_rate_may_have_a_unit_and_a_fraction() {
+        assert_eq!(rate("50000"), Ok(50_000.0));
+        assert_eq!(rate("50k/s"), Ok(50_000.0));
+        assert_eq!(rate("1.5M"), Ok(1_500_000.0));
+        assert_eq!(rate("0.5/s"), Ok(0.5));
+        for bad in ["", "0", "-1", "inf", "nan", "k", "x"] {
+            assert!(rate(bad).is_err(), "{bad}");
+        }
+    }
+}

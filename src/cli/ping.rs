@@ -1,0 +1,181 @@
+//! `echopool ping`.
+
+use std::hash::{BuildHasher, RandomState};
+use std::io::{self, ErrorKind, Write};
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use clap::Args;
+use serde::Serialize;
+
+use super::up_to;
+use crate::address::Address;
+use crate::error::Error;
+use crate::ping::event::Event;
+use crate::ping::tally::Summary;
+use crate::ping::{Ping, Plan};
+use crate::proto::Protocol;
+use crate::signals::on_signal;
+
+/// The largest message, in bytes. One echo is held in memory.
+const MOST_BYTES: u64 = 64 << 20;
+
+/// The longest interval or time-out: three years, so that no sum of times overflows.
+const LONGEST: Duration = Duration::from_secs(100_000_000);
+
+/// Send a message now and then and tell how long each echo takes
+///
+/// Like ping(8), over one TCP connection that is made again when it is lost. Each
+/// byte that comes back is compared with what was sent. The time is from just
+/// before a message is sent until its last byte is back. Ctrl-C ends it with the
+/// summary.
+#[derive(Debug, Args)]
+#[command(after_long_help = "\
+ADDR is HOST:PORT, [V6]:PORT, :PORT, PORT or HOST; without a host, this machine; without a \
+port, 20162.
+
+A message that is not back within the time-out is lost; its echo, should it come all the same, \
+is told as too late and stays lost. A connection on which nothing comes for three time-outs, or \
+whose bytes are out of step, is given up. The next message makes a new connection; one that \
+could not be sent counts as sent and lost, and none is sent twice.
+
+With --json each line is an object. Its key \"event\" says what happened, \"at_ns\" when, from \
+the start; keys with _ns are nanoseconds:
+  connected     address, time_ns, again (whether there was a connection before)
+  disconnected  address, reason
+  reply         address, seq, size_bytes, time_ns
+  lost          seq, reason
+  late          address, seq, size_bytes, time_ns (a lost one came back too late)
+  corrupted     address, seq, offset_bytes (in the message), damage
+  unasked       address, size_bytes, damage (bytes that nothing was sent for)
+  summary       sent, received, lost, late (of the lost), corrupted, under_way (when \
+interrupted), elapsed_ns, min_ns, avg_ns, p50_ns (null with fewer than 2 replies), p99_ns (null \
+with fewer than 100), max_ns, stddev_ns
+
+Exit codes: 0 all came back in time and unchanged and nothing else came, 1 otherwise, \
+2 wrong usage, 130 a second signal.")]
+pub(super) struct Echoes {
+    /// Messages to send [default: until Ctrl-C]
+    #[arg(short, long, value_name = "COUNT", value_parser = clap::value_parser!(u64).range(1..))]
+    count: Option<u64>,
+
+    /// From one message to the next, fractions allowed; 0: as fast as the replies come
+    #[arg(short, long, value_name = "SECONDS", default_value = "1", value_parser = seconds)]
+    interval: Duration,
+
+    /// Bytes a message
+    #[arg(short, long, value_name = "SIZE", default_value_t = 64,
+          value_parser = up_to(MOST_BYTES))]
+    size: usize,
+
+    /// How long an echo is awaited, and how long a connection may take
+    #[arg(short = 'W', long, value_name = "SECONDS", default_value = "1",
+          value_parser = some_seconds)]
+    timeout: Duration,
+
+    /// Only the first line and the summary
+    #[arg(short, long)]
+    quiet: bool,
+
+    /// A line of JSON an event
+    #[arg(long)]
+    json: bool,
+
+    /// The server
+    #[arg(value_name = "ADDR")]
+    address: Address,
+}
+
+impl Echoes {
+    pub(super) fn run(self) -> Result<ExitCode, Error> {
+        match self.ping() {
+            Ok(summary) if summary.all_well() => Ok(ExitCode::SUCCESS),
+            Ok(_) => Ok(ExitCode::FAILURE),
+            // Whoever read our output has seen enough.
+            Err(Error::Output(error)) if error.kind() == ErrorKind::BrokenPipe => {
+                Ok(ExitCode::SUCCESS)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    fn ping(&self) -> Result<Summary, Error> {
+        let port = Protocol::Echo.default_port();
+        let addresses = self.address.resolve("localhost", port)?;
+        let found: Vec<_> = addresses.iter().map(ToString::to_string).collect();
+        let name = found.join(" or ");
+        let ping = Ping::new(Plan {
+            addresses,
+            count: self.count,
+            interval: self.interval,
+            size: self.size,
+            timeout: self.timeout,
+            // Each has keys of its own, from the system's randomness.
+            seed: RandomState::new().hash_one(()),
+        })?;
+        let stop = ping.stop();
+        on_signal(move || stop.request())?;
+        let started = Instant::now();
+        if !self.json {
+            print(&format!("PING {name}: {} bytes a message", self.size))?;
+        }
+        let summary = ping.run(&mut |event| match event {
+            _ if self.quiet => Ok(()),
+            // Of the first connection the replies tell.
+            Event::Connected { again: false, .. } if !self.json => Ok(()),
+            event => self.tell(event, started),
+        })?;
+        if !self.json {
+            print(&format!("\n--- {name} echo statistics ---"))?;
+        }
+        self.tell(&Event::Summary(summary.clone()), started)
+            .map_err(Error::Output)?;
+        Ok(summary)
+    }
+
+    fn tell(&self, event: &Event, started: Instant) -> io::Result<()> {
+        if !self.json {
+            return write_line(&event.to_string());
+        }
+        let at_ns = started.elapsed().as_nanos();
+        let stamped = Stamped { at_ns, event };
+        write_line(&serde_json::to_string(&stamped)?)
+    }
+}
+
+/// An event and when it was told.
+#[derive(Serialize)]
+struct Stamped<'a> {
+    at_ns: u128,
+    #[serde(flatten)]
+    event: &'a Event,
+}
+
+fn print(line: &str) -> Result<(), Error> {
+    write_line(line).map_err(Error::Output)
+}
+
+fn write_line(line: &str) -> io::Result<()> {
+    let mut stdout = io::stdout().lock();
+    writeln!(stdout, "{line}")?;
+    stdout.flush()
+}
+
+/// Seconds as ping(8) takes them, or a duration with its unit.
+fn seconds(text: &str) -> Result<Duration, String> {
+    let time = match text.parse() {
+        Ok(seconds) => Duration::try_from_secs_f64(seconds).map_err(|error| error.to_string())?,
+        Err(_) => humantime::parse_duration(text).map_err(|error| error.to_string())?,
+    };
+    match time <= LONGEST {
+        true => Ok(time),
+        false => Err(format!("it must not be longer than {}", LONGEST.as_secs())),
+    }
+}
+
+fn some_seconds(text: &str) -> Result<Duration, String> {
+    match seconds(text)? {
+        Duration::ZERO => Err(String::from("it must be longer than nothing")),
+        time => Ok(time),
+    }
+}

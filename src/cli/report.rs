@@ -1,0 +1,129 @@
+//! `echopool report`.
+
+use std::path::Path;
+use std::process::ExitCode;
+
+use clap::Args;
+
+use super::write_json;
+use crate::bench::results::Results;
+use crate::error::Error;
+use crate::output::Output;
+use crate::report::{Run, compare, html, merge, read, text};
+
+/// Show, compare or merge what runs of `echopool bench` saw
+///
+/// One file is shown as text, several side by side with their ratios to the
+/// first. With --merge they become one run, as if one machine had made all of
+/// the load.
+#[derive(Debug, Args)]
+#[command(after_long_help = "\
+FILE is what 'echopool bench --json FILE' or 'echopool report --merge' wrote; - is standard input.
+
+Only runs that made their load together, at the same time, are parts of one: --merge adds their \
+rates up, and the counts of their histograms, which is exact. It refuses runs of another load, \
+message size, depth, pace, duration or with and without --reconnect.
+
+Exit codes: 0 all was read and written, 1 it was not, 2 wrong usage.")]
+pub(super) struct Report {
+    /// Results of a run, in JSON
+    #[arg(value_name = "FILE", required = true)]
+    files: Vec<String>,
+
+    /// Write a page with charts there, too
+    #[arg(long, value_name = "FILE")]
+    html: Option<Output>,
+
+    /// Add the runs up and write the JSON of the whole
+    #[arg(long)]
+    merge: bool,
+
+    /// Write the merged JSON there [default: standard output]
+    #[arg(short, long, value_name = "FILE", requires = "merge")]
+    output: Option<Output>,
+}
+
+impl Report {
+    pub(super) fn run(&self) -> Result<ExitCode, Error> {
+        self.check();
+        let mut runs = names(&self.files)
+            .into_iter()
+            .zip(&self.files)
+            .map(|(name, file)| read::read(file).map(|results| Run { name, results }))
+            .collect::<Result<Vec<_>, _>>()?;
+        if self.merge {
+            let results = merge::merge(&runs)?;
+            self.write_merged(&results)?;
+            runs = vec![Run {
+                name: String::from("merged"),
+                results,
+            }];
+        }
+        if let Some(output) = &self.html {
+            output.write(|to| match &*runs {
+                [run] => html::write(&run.results, to),
+                _ => html::write_comparison(&runs, to),
+            })?;
+        }
+        if !self.takes_standard_output() {
+            Output::Standard.write(|to| match &*runs {
+                [run] => text::write(&run.results, to),
+                _ => compare::write(&runs, to),
+            })?;
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+
+    /// Ends the program where the merged run and the page both go to standard
+    /// output, as for any other wrong usage.
+    fn check(&self) {
+        let merged = self.merge.then(|| self.merged_output());
+        if merged == Some(&Output::Standard) && self.html == Some(Output::Standard) {
+            let text = "--merge and --html can't both write to standard output; give -o FILE\n";
+            clap::Error::raw(clap::error::ErrorKind::ArgumentConflict, text).exit();
+        }
+    }
+
+    fn merged_output(&self) -> &Output {
+        self.output.as_ref().unwrap_or(&Output::Standard)
+    }
+
+    fn write_merged(&self, results: &Results) -> Result<(), Error> {
+        self.merged_output().write(|to| write_json(results, to))
+    }
+
+    /// Whether standard output holds something else than text for people.
+    fn takes_standard_output(&self) -> bool {
+        let merged = self.merge && self.output.is_none();
+        let outputs = [&self.output, &self.html];
+        merged
+            || outputs
+                .into_iter()
+                .flatten()
+                .any(|output| *output == Output::Standard)
+    }
+}
+
+/// Files by the shortest names that tell them apart.
+fn names(files: &[String]) -> Vec<String> {
+    let stem = |file: &String| {
+        let stem = Path::new(file).file_stem();
+        stem.map_or_else(|| file.clone(), |stem| stem.to_string_lossy().into_owned())
+    };
+    let stems: Vec<_> = files.iter().map(stem).collect();
+    let apart = stems.iter().collect::<std::collections::HashSet<_>>().len() == stems.len();
+    if apart { stems } else { files.to_vec() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_short_name_is_used_where_it_tells_files_apart() {
+        let names =
+            |files: &[&str]| names(&files.iter().map(|f| (*f).to_owned()).collect::<Vec<_>>());
+        assert_eq!(names(&["runs/a.json", "b.json", "-"]), ["a", "b", "-"]);
+        assert_eq!(names(&["x/a.json", "y/a.json"]), ["x/a.json", "y/a.json"]);
+    }
+}

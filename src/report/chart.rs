@@ -1,0 +1,330 @@
+//! Lines and areas over two axes, as SVG that takes its colours from the page.
+
+use std::fmt::Write;
+
+use maud::{Markup, html};
+
+/// The drawing's own units; the page scales it.
+const WIDTH: f64 = 640.0;
+const HEIGHT: f64 = 320.0;
+
+/// What the axes leave of it.
+const LEFT: f64 = 84.0;
+const RIGHT: f64 = 616.0;
+const TOP: f64 = 12.0;
+const BOTTOM: f64 = 268.0;
+
+/// Series after these have the colours again, dashed.
+const COLOURS: usize = 8;
+
+/// What values along one side mean, and where they lie.
+pub(super) struct Axis {
+    label: String,
+    /// Whether equal ratios, and not equal differences, lie equally far apart.
+    log: bool,
+    from: f64,
+    to: f64,
+    /// Where a line is drawn, and what is said there.
+    ticks: Vec<(f64, String)>,
+}
+
+impl Axis {
+    /// From zero, or from `from` where that is less, to `to`.
+    pub(super) fn linear(label: &str, (from, to): (f64, f64), show: fn(f64) -> String) -> Self {
+        const TICKS: f64 = 6.0;
+        let (from, to) = (from.min(0.0), if to > 0.0 { to } else { 1.0 });
+        let step = round_up((to - from) / TICKS);
+        let ticks = steps((from / step).ceil(), (to / step).floor());
+        Self {
+            label: label.to_owned(),
+            log: false,
+            from,
+            to,
+            ticks: ticks
+                .map(|step_number| step_number * step)
+                .map(|tick| (tick, show(tick)))
+                .collect(),
+        }
+    }
+
+    /// Over `(from, to)` at least, whose numbers are above zero.
+    pub(super) fn log(label: &str, (from, to): (f64, f64), show: fn(f64) -> String) -> Self {
+        // One value alone has room on both sides.
+        let (from, to) = if to / from < 2.0 {
+            (from / 1.5, to * 1.5)
+        } else {
+            (from, to)
+        };
+        let decades = || steps(from.log10().floor(), to.log10().ceil()).map(|n| 10_f64.powf(n));
+        let within = |tick: &f64| (from * 0.999..=to * 1.001).contains(tick);
+        // Few decades have more lines each.
+        let parts: &[f64] = match to / from {
+            ..300.0 => &[1.0, 2.0, 5.0],
+            _ => &[1.0],
+        };
+        let ticks = decades().flat_map(|decade| parts.iter().map(move |part| decade * part));
+        Self {
+            label: label.to_owned(),
+            log: true,
+            from,
+            to,
+            ticks: ticks
+                .filter(within)
+                .map(|tick| (tick, show(tick)))
+                .collect(),
+        }
+    }
+
+    /// The same with room around both ends.
+    pub(super) fn log_with_room(
+        label: &str,
+        (from, to): (f64, f64),
+        show: fn(f64) -> String,
+    ) -> Self {
+        let room = (to / from).powf(0.06);
+        Self::log(label, (from / room, to * room), show)
+    }
+
+    /// With other ticks, as far as they are on it.
+    pub(super) fn with_ticks(mut self, ticks: impl IntoIterator<Item = (f64, String)>) -> Self {
+        let (from, to) = (self.from, self.to);
+        let ticks = ticks.into_iter();
+        self.ticks = ticks
+            .filter(|(tick, _)| (from..=to * 1.001).contains(tick))
+            .collect();
+        self
+    }
+
+    /// Where a value lies, from 0 to 1.
+    fn place(&self, value: f64) -> f64 {
+        let place = match self.log {
+            true => (value / self.from).ln() / (self.to / self.from).ln(),
+            false => (value - self.from) / (self.to - self.from),
+        };
+        place.clamp(0.0, 1.0)
+    }
+
+    fn x(&self, value: f64) -> f64 {
+        self.place(value).mul_add(RIGHT - LEFT, LEFT)
+    }
+
+    fn y(&self, value: f64) -> f64 {
+        self.place(value).mul_add(TOP - BOTTOM, BOTTOM)
+    }
+}
+
+/// Whole numbers from one to another.
+fn steps(first: f64, last: f64) -> impl Iterator<Item = f64> {
+    std::iter::successors(Some(first), |number| Some(number + 1.0))
+        .take_while(move |number| *number <= last)
+}
+
+/// To 1, 2 or 5 times a power of ten.
+fn round_up(number: f64) -> f64 {
+    let power = 10_f64.powf(number.log10().floor());
+    let parts = [1.0, 2.0, 5.0, 10.0];
+    let fits = parts.iter().find(|part| **part * power >= number * 0.999);
+    fits.unwrap_or(&10.0) * power
+}
+
+/// How the points of a series are drawn.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Shape {
+    /// Joined by a line.
+    Line,
+    /// Joined, and filled down to the axis.
+    Area,
+    /// As an area in the background.
+    Shade,
+}
+
+/// Points that belong together.
+pub(super) struct Series {
+    pub(super) name: String,
+    /// Which of the page's colours; those after the last have them dashed.
+    pub(super) colour: usize,
+    pub(super) shape: Shape,
+    /// From left to right; `None` interrupts the line.
+    pub(super) points: Vec<Option<(f64, f64)>>,
+}
+
+impl Series {
+    pub(super) fn line(
+        name: impl Into<String>,
+        colour: usize,
+        points: impl IntoIterator<Item = Option<(f64, f64)>>,
+    ) -> Self {
+        Self {
+            name: name.into(),
+            colour,
+            shape: Shape::Line,
+            points: points.into_iter().collect(),
+        }
+    }
+
+    /// A part of the x axis, over the whole height.
+    pub(super) fn shade(name: &str, colour: usize, from: f64, to: f64) -> Self {
+        Self {
+            name: name.to_owned(),
+            colour,
+            shape: Shape::Shade,
+            points: vec![Some((from, f64::INFINITY)), Some((to, f64::INFINITY))],
+        }
+    }
+
+    fn class(&self) -> String {
+        let shape = match self.shape {
+            Shape::Line => "line",
+            Shape::Area => "area",
+            Shape::Shade => "shade",
+        };
+        let dashed = if self.colour < COLOURS { "" } else { " dashed" };
+        format!("{shape} c{}{dashed}", self.colour % COLOURS)
+    }
+
+    fn path(&self, x: &Axis, y: &Axis) -> String {
+        let mut path = String::new();
+        let mut last: Option<f64> = None;
+        for point in &self.points {
+            let Some((at, value)) = point else {
+                last = None;
+                continue;
+            };
+            let (at, value) = (x.x(*at), y.y(*value));
+            // A point alone is a line of no length, whose round ends show.
+            let _ = match (last, self.shape) {
+                (Some(_), _) => write!(path, "L{at:.1} {value:.1}"),
+                (None, Shape::Line) => write!(path, "M{at:.1} {value:.1}h0"),
+                (None, _) => write!(path, "M{at:.1} {BOTTOM}V{value:.1}"),
+            };
+            last = Some(at);
+        }
+        if self.shape != Shape::Line {
+            let _ = write!(path, "V{BOTTOM}Z");
+        }
+        path
+    }
+}
+
+/// A chart under its title, with a legend where there is more than one series.
+pub(super) fn draw(title: &str, x: &Axis, y: &Axis, series: &[Series]) -> Markup {
+    html! {
+        figure {
+            figcaption {
+                h3 { (title) }
+                (legend(series))
+            }
+            svg viewBox={ "0 0 " (WIDTH) " " (HEIGHT) } role="img" aria-label=(title) {
+                (axes(x, y))
+                @for each in series {
+                    path class=(each.class()) d=(each.path(x, y)) { title { (each.name) } }
+                }
+            }
+        }
+    }
+}
+
+fn legend(series: &[Series]) -> Markup {
+    let mut named: Vec<&Series> = Vec::new();
+    for each in series {
+        if !named.iter().any(|other| other.name == each.name) {
+            named.push(each);
+        }
+    }
+    html! {
+        @if named.len() > 1 {
+            ul.legend {
+                @for each in named {
+                    li {
+                        svg.key viewBox="0 0 24 12" aria-hidden="true" {
+                            @if each.shape == Shape::Line {
+                                path class=(each.class()) d="M2 6H22" {}
+                            } @else {
+                                path class=(each.class()) d="M2 1H22V11H2Z" {}
+                            }
+                        }
+                        (each.name)
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// The grid with what is said at its lines.
+fn axes(x: &Axis, y: &Axis) -> Markup {
+    html! {
+        @for (value, text) in &x.ticks {
+            @let at = format!("{:.1}", x.x(*value));
+            path.grid d={ "M" (at) " " (TOP) "V" (BOTTOM) } {}
+            text x=(at) y=(BOTTOM + 18.0) text-anchor="middle" { (text) }
+        }
+        @for (value, text) in &y.ticks {
+            @let at = format!("{:.1}", y.y(*value));
+            path.grid d={ "M" (LEFT) " " (at) "H" (RIGHT) } {}
+            text x=(LEFT - 8.0) y=(at) dy="0.35em" text-anchor="end" { (text) }
+        }
+        path.axis d={ "M" (LEFT) " " (TOP) "V" (BOTTOM) "H" (RIGHT) } {}
+        text.label x=(f64::midpoint(LEFT, RIGHT)) y=(BOTTOM + 42.0) text-anchor="middle" {
+            (x.label)
+        }
+        text.label transform={ "translate(14 " (f64::midpoint(TOP, BOTTOM)) ") rotate(-90)" }
+            text-anchor="middle" { (y.label) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ticks(axis: &Axis) -> Vec<f64> {
+        axis.ticks.iter().map(|(tick, _)| *tick).collect()
+    }
+
+    fn show(value: f64) -> String {
+        value.to_string()
+    }
+
+    #[test]
+    fn ticks_are_round_and_on_the_axis() {
+        let axis = Axis::linear("", (0.0, 52_000.0), show);
+        assert_eq!(
+            ticks(&axis),
+            [0.0, 10_000.0, 20_000.0, 30_000.0, 40_000.0, 50_000.0]
+        );
+        assert_eq!(
+            ticks(&Axis::linear("", (-1.0, 4.0), show)),
+            [-1.0, 0.0, 1.0, 2.0, 3.0, 4.0]
+        );
+        assert_eq!(
+            ticks(&Axis::log("", (100.0, 1000.0), show)),
+            [100.0, 200.0, 500.0, 1000.0]
+        );
+        assert_eq!(
+            ticks(&Axis::log("", (1.0, 1e4), show)),
+            [1.0, 10.0, 100.0, 1e3, 1e4]
+        );
+        assert_eq!(ticks(&Axis::linear("", (0.0, 0.0), show)).len(), 6);
+    }
+
+    #[test]
+    fn values_lie_where_their_ratio_or_difference_puts_them() {
+        let linear = Axis::linear("", (0.0, 100.0), show);
+        assert!((linear.place(25.0) - 0.25).abs() < 1e-12);
+        let log = Axis::log("", (1.0, 10_000.0), show);
+        assert!((log.place(10.0) - 0.25).abs() < 1e-12);
+        assert!((log.y(100.0) - f64::midpoint(TOP, BOTTOM)).abs() < 1e-9);
+        assert!(
+            (log.place(1e9) - 1.0).abs() < 1e-12,
+            "beyond the end is at the end"
+        );
+    }
+
+    #[test]
+    fn a_gap_interrupts_a_line() {
+        let axis = Axis::linear("", (0.0, 1.0), show);
+        let points = [Some((0.0, 0.0)), Some((1.0, 1.0)), None, Some((1.0, 0.0))];
+        let path = Series::line("", 0, points).path(&axis, &axis);
+        assert_eq!(path, "M84.0 268.0h0L616.0 12.0M616.0 268.0h0");
+    }
+}

@@ -1,0 +1,153 @@
+//! Runs side by side, as text: each number with its ratio to the first run's.
+
+use std::io::{self, Write};
+
+use super::Run;
+use super::describe::{NONE, doubt, settings};
+use super::table::Table;
+use super::units;
+use crate::bench::latency::Latency;
+use crate::bench::results::Results;
+
+/// Writes a table with a column a run, and what to mind when comparing.
+///
+/// # Errors
+/// What the writer says.
+pub fn write(runs: &[Run], to: &mut dyn Write) -> io::Result<()> {
+    writeln!(to, "{}", numbers(runs).text())?;
+    if let Some(settings) = differing_settings(runs) {
+        writeln!(to, "\nThe runs were not asked for the same:")?;
+        writeln!(to, "{}", settings.text())?;
+    }
+    for run in runs {
+        for suspicion in &run.results.suspicions {
+            let (doubt, seen) = (doubt(suspicion.kind), &suspicion.seen);
+            writeln!(to, "\nSUSPECT: {}: {doubt}: {seen}", run.name)?;
+            writeln!(to, "         {}", suspicion.advice)?;
+        }
+    }
+    Ok(())
+}
+
+/// `None` where it was not measured.
+type Value = dyn Fn(&Results) -> Option<f64>;
+
+/// A measured number, and how to show it.
+struct Measure {
+    name: String,
+    of: Box<Value>,
+    show: fn(f64) -> String,
+}
+
+impl Measure {
+    fn new(
+        name: impl Into<String>,
+        show: fn(f64) -> String,
+        of: impl Fn(&Results) -> Option<f64> + 'static,
+    ) -> Self {
+        Self {
+            name: name.into(),
+            of: Box::new(of),
+            show,
+        }
+    }
+
+    /// `None` where no run has it.
+    fn row(&self, runs: &[Run]) -> Option<Vec<String>> {
+        let values: Vec<_> = runs.iter().map(|run| (self.of)(&run.results)).collect();
+        values.iter().find(|value| value.is_some())?;
+        let cell = |(place, value): (usize, &Option<f64>)| match (place, values[0], value) {
+            (_, _, None) => NONE.to_owned(),
+            (1.., Some(first), Some(value)) if first > 0.0 => {
+                format!("{} ({:.2}×)", (self.show)(*value), value / first)
+            }
+            (_, _, Some(value)) => (self.show)(*value),
+        };
+        let cells = values.iter().enumerate().map(cell);
+        Some(std::iter::once(self.name.clone()).chain(cells).collect())
+    }
+}
+
+/// Everything measured, a column a run.
+pub(super) fn numbers(runs: &[Run]) -> Table {
+    let mut header = vec![String::from("round trip")];
+    header.extend(runs.iter().map(|run| run.name.clone()));
+    let rows = measures()
+        .iter()
+        .filter_map(|each| each.row(runs))
+        .collect();
+    Table { header, rows }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "counts are below 2^53")]
+fn measures() -> Vec<Measure> {
+    let mut measures = vec![
+        Measure::new("rate", units::rate, |results| Some(results.rate_per_s)),
+        Measure::new(
+            "throughput",
+            |value| format!("{}/s", units::bytes(value)),
+            |results| Some(results.throughput_bytes_per_s),
+        ),
+    ];
+    for (name, percentiles) in [
+        ("response", &[50.0, 90.0, 99.0, 99.9, 99.99][..]),
+        ("service", &[50.0, 90.0, 99.0, 99.9, 99.99]),
+        ("lateness", &[99.0]),
+        ("first byte", &[50.0, 99.0]),
+        ("exchange", &[50.0, 99.0]),
+        ("connect", &[50.0, 99.0]),
+    ] {
+        for percentile in percentiles {
+            measures.push(Measure::new(
+                format!("{name} p{percentile}"),
+                units::time,
+                move |results| Some(latency(results, name)?.percentile(*percentile)? as f64),
+            ));
+        }
+        measures.push(Measure::new(
+            format!("{name} max"),
+            units::time,
+            move |results| Some(latency(results, name)?.max()? as f64),
+        ));
+    }
+    measures.extend([
+        count("echoed", |results| results.totals.echoed),
+        count("in flight at the end", |results| results.totals.in_flight),
+        count("lost", |results| results.totals.lost),
+        count("errors", |results| results.totals.errors.total()),
+    ]);
+    measures
+}
+
+#[expect(clippy::cast_precision_loss, reason = "counts are below 2^53")]
+fn count(name: &str, of: fn(&Results) -> u64) -> Measure {
+    Measure::new(
+        name,
+        units::grouped,
+        move |results| Some(of(results) as f64),
+    )
+}
+
+fn latency<'a>(results: &'a Results, name: &str) -> Option<&'a Latency> {
+    let mut timed = results.latencies();
+    timed.find_map(|(each, latency)| (each == name).then_some(latency))
+}
+
+/// The settings in which runs differ; numbers of different loads compare
+/// systems only as far as that was meant.
+pub(super) fn differing_settings(runs: &[Run]) -> Option<Table> {
+    let columns: Vec<_> = runs.iter().map(|run| settings(&run.results.plan)).collect();
+    let mut rows = Vec::new();
+    for (place, (name, first)) in columns.first()?.iter().enumerate() {
+        let values: Vec<_> = columns
+            .iter()
+            .map(|column| column[place].1.clone())
+            .collect();
+        if *name != "seed" && values.iter().any(|value| value != first) {
+            rows.push(std::iter::once((*name).to_owned()).chain(values).collect());
+        }
+    }
+    let mut header = vec![String::from("setting")];
+    header.extend(runs.iter().map(|run| run.name.clone()));
+    (!rows.is_empty()).then_some(Table { header, rows })
+}

@@ -1,0 +1,143 @@
+//! A run as a row of a spreadsheet, under a line of names.
+//!
+//! Every run has the same columns, so that the rows of many go under one
+//! another; what a run did not measure is left empty.
+
+use std::io::{self, Write};
+
+use super::describe::kind;
+use crate::bench::latency::{Latency, PERCENTILES};
+use crate::bench::plan::{Arrivals, Plan};
+use crate::bench::results::{Results, Totals};
+
+/// Writes the names of the columns and one row.
+///
+/// # Errors
+/// What the writer says.
+pub fn write(results: &Results, to: &mut dyn Write) -> io::Result<()> {
+    let (names, values): (Vec<_>, Vec<_>) = columns(results).into_iter().unzip();
+    let mut writer = csv::Writer::from_writer(to);
+    writer.write_record(names)?;
+    writer.write_record(values)?;
+    writer.flush()
+}
+
+/// A name and a value.
+type Column = (String, String);
+
+fn column(name: &str, value: impl ToString) -> Column {
+    (name.to_owned(), value.to_string())
+}
+
+/// A value, or an empty cell.
+fn optional(name: &str, value: Option<impl ToString>) -> Column {
+    let value = value.map_or_else(String::new, |value| value.to_string());
+    (name.to_owned(), value)
+}
+
+fn columns(results: &Results) -> Vec<Column> {
+    let each = |part: fn(&crate::bench::results::Generator) -> &str| {
+        let parts: Vec<_> = results.generators.iter().map(part).collect();
+        parts.join(" ")
+    };
+    let mut columns = vec![
+        column("started_at", each(|generator| &generator.started_at)),
+        column("host", each(|generator| &generator.host)),
+        column("address", each(|generator| &generator.address)),
+        column("version", each(|generator| &generator.version)),
+        column("rate_per_s", results.rate_per_s),
+        column("throughput_bytes_per_s", results.throughput_bytes_per_s),
+        column("elapsed_ns", results.elapsed_ns),
+    ];
+    columns.extend(times("response", results.response.as_ref()));
+    columns.extend(times("service", Some(&results.service)));
+    columns.extend(times("lateness", results.lateness.as_ref()));
+    columns.extend(times("connect", Some(&results.connect)));
+    columns.extend(times("first_byte", results.first_byte.as_ref()));
+    columns.extend(times("exchange", results.exchange.as_ref()));
+    columns.extend(counts(&results.totals));
+    columns.extend([
+        column("outages", results.outages.len()),
+        column("suspicions", results.suspicions.len()),
+        column(
+            "expectations_failed",
+            results
+                .expectations
+                .iter()
+                .filter(|each| !each.held)
+                .count(),
+        ),
+    ]);
+    columns.extend(plan(&results.plan));
+    columns
+}
+
+fn times(name: &str, latency: Option<&Latency>) -> Vec<Column> {
+    let latency = latency.filter(|latency| latency.count() > 0);
+    let time = |what: &str, value| optional(&format!("{name}_{what}"), value);
+    let mut columns = vec![
+        time("count", latency.map(Latency::count)),
+        time("min_ns", latency.and_then(Latency::min)),
+    ];
+    columns.extend(PERCENTILES.map(|percentile| {
+        let value = latency.and_then(|latency| latency.percentile(percentile));
+        time(&format!("p{percentile}_ns"), value)
+    }));
+    columns.push(time("max_ns", latency.and_then(Latency::max)));
+    columns.extend([
+        optional(&format!("{name}_mean_ns"), latency.and_then(Latency::mean)),
+        optional(
+            &format!("{name}_stddev_ns"),
+            latency.and_then(Latency::stddev),
+        ),
+    ]);
+    columns
+}
+
+fn counts(totals: &Totals) -> Vec<Column> {
+    let mut columns = vec![
+        column("sent", totals.sent),
+        column("echoed", totals.echoed),
+        column("in_flight", totals.in_flight),
+        column("unsent", totals.unsent),
+        column("lost", totals.lost),
+        column("sent_bytes", totals.sent_bytes),
+        column("echoed_bytes", totals.echoed_bytes),
+        column("lost_bytes", totals.lost_bytes),
+        column("connected", totals.connected),
+        column("errors", totals.errors.total()),
+    ];
+    let kinds = totals.errors.kinds().into_iter();
+    columns.extend(kinds.map(|(name, number)| {
+        let name = format!("errors_{}", name.replace(' ', "_"));
+        column(&name, number)
+    }));
+    columns
+}
+
+fn plan(plan: &Plan) -> Vec<Column> {
+    let open = plan.rate_per_s.is_some();
+    vec![
+        column("load", kind(plan.load)),
+        column("loop", if open { "open" } else { "closed" }),
+        column("connections", plan.connections),
+        column("size_min_bytes", plan.size_bytes.start()),
+        column("size_max_bytes", plan.size_bytes.end()),
+        column("depth", plan.depth),
+        optional("asked_rate_per_s", plan.rate_per_s),
+        optional(
+            "arrivals",
+            open.then_some(match plan.arrivals {
+                Arrivals::Uniform => "uniform",
+                Arrivals::Poisson => "poisson",
+            }),
+        ),
+        optional("duration_ns", plan.duration.map(|time| time.as_nanos())),
+        optional("count", plan.count),
+        column("warmup_ns", plan.warmup.as_nanos()),
+        column("threads", plan.threads),
+        column("reconnect", plan.reconnect),
+        column("timeout_ns", plan.timeout.as_nanos()),
+        column("seed", plan.seed),
+    ]
+}

@@ -1,0 +1,267 @@
+//! What the reports have in common: a run in words and in tables.
+
+use std::time::Duration;
+
+use super::table::Table;
+use super::units;
+use crate::bench::latency::{Latency, PERCENTILES};
+use crate::bench::plan::{Arrivals, Load, Plan};
+use crate::bench::results::{Doubt, Expectation, Generator, Outage, Results, Trial};
+
+/// Where there is no number.
+pub(super) const NONE: &str = "–";
+
+/// What the load is, without its pace: `50 connections, messages of 64 B, ...`.
+pub(super) fn load(plan: &Plan) -> String {
+    let connections = units::count(plan.connections as u64, "connection", "connections");
+    let threads = units::count(plan.threads as u64, "thread", "threads");
+    let size = size(plan);
+    match plan.load {
+        Load::Messages => {
+            let depth = units::whole(plan.depth as u64);
+            format!("{connections}, messages of {size}, {depth} in flight on each, {threads}")
+        }
+        Load::Churn => format!(
+            "{connections} at once, each for one message of {size} and then a new one, {threads}"
+        ),
+        Load::Stream => {
+            format!("{connections}, bytes as fast as the path takes them, {threads}")
+        }
+    }
+}
+
+/// The kind of the loop, and what that means for its latencies.
+pub(super) fn pace(plan: &Plan) -> String {
+    match (plan.load, plan.rate_per_s) {
+        (_, Some(rate)) => format!(
+            "Open loop: {} {}. Response time counts from when a message was due, service time \
+             from when it was sent, lateness is the generator's own.",
+            units::rate(rate),
+            arrivals(plan.arrivals),
+        ),
+        (Load::Stream, None) => {
+            String::from("Stream: throughput is measured, and no message is timed.")
+        }
+        (_, None) => String::from(
+            "Closed loop: a new message waits for a reply, so latency hides stalls: use --rate.",
+        ),
+    }
+}
+
+const fn arrivals(arrivals: Arrivals) -> &'static str {
+    match arrivals {
+        Arrivals::Uniform => "evenly spaced",
+        Arrivals::Poisson => "at random (Poisson)",
+    }
+}
+
+fn size(plan: &Plan) -> String {
+    let (least, most) = (*plan.size_bytes.start(), *plan.size_bytes.end());
+    match least == most {
+        true => format!("{} B", units::whole(least as u64)),
+        false => {
+            let [least, most] = [least, most].map(|size| units::whole(size as u64));
+            format!("{least} to {most} B")
+        }
+    }
+}
+
+/// Who made the load: `echopool 0.1.0 on host (Linux 6.18, 2 CPUs) against 127.0.0.1:20162`.
+pub(super) fn generator(generator: &Generator) -> String {
+    format!(
+        "echopool {} on {} ({}, {}) against {}, {}, busy {:.0} %",
+        generator.version,
+        generator.host,
+        generator.system,
+        units::count(generator.cpus as u64, "CPU", "CPUs"),
+        generator.address,
+        generator.started_at,
+        generator.busy_fraction * 100.0,
+    )
+}
+
+/// All that was asked for, by name.
+pub(super) fn settings(plan: &Plan) -> Vec<(&'static str, String)> {
+    let optional = |value: Option<String>| value.unwrap_or_else(|| NONE.to_owned());
+    let pace = match (plan.load, plan.rate_per_s) {
+        (_, Some(rate)) => format!("{}, {}", units::rate(rate), arrivals(plan.arrivals)),
+        (Load::Stream, None) => String::from("as the path takes them"),
+        (_, None) => String::from("as the replies come (closed loop)"),
+    };
+    vec![
+        ("load", kind(plan.load).to_owned()),
+        ("connections", units::whole(plan.connections as u64)),
+        ("message size", size(plan)),
+        ("depth", units::whole(plan.depth as u64)),
+        ("pace", pace),
+        ("duration", optional(plan.duration.map(duration))),
+        ("count", optional(plan.count.map(units::whole))),
+        ("warm-up", duration(plan.warmup)),
+        ("threads", units::whole(plan.threads as u64)),
+        (
+            "reconnect",
+            if plan.reconnect { "yes" } else { "no" }.to_owned(),
+        ),
+        ("time-out", duration(plan.timeout)),
+        ("seed", plan.seed.to_string()),
+    ]
+}
+
+/// As it is written in JSON.
+pub(super) const fn kind(load: Load) -> &'static str {
+    match load {
+        Load::Messages => "messages",
+        Load::Churn => "churn",
+        Load::Stream => "stream",
+    }
+}
+
+pub(super) fn duration(time: Duration) -> String {
+    humantime::format_duration(time).to_string()
+}
+
+/// What was counted, by name.
+pub(super) fn totals(results: &Results) -> Vec<(&'static str, String)> {
+    let totals = &results.totals;
+    let elapsed = nanoseconds(results.elapsed_ns);
+    let throughput = format!("{}/s", units::bytes(results.throughput_bytes_per_s));
+    let mut rows = match results.plan.load {
+        Load::Stream => {
+            let [echoed, sent] = [totals.echoed_bytes, totals.sent_bytes].map(units::whole);
+            let echoed = format!("{echoed} of {sent} bytes sent, in {elapsed}");
+            vec![("throughput", throughput), ("echoed", echoed)]
+        }
+        Load::Messages | Load::Churn => {
+            let [echoed, sent] = [totals.echoed, totals.sent].map(units::whole);
+            let echoed = format!("{echoed} of {sent} messages sent, in {elapsed}");
+            let rate = units::rate(results.rate_per_s);
+            vec![
+                ("round trips", rate),
+                ("throughput", throughput),
+                ("echoed", echoed),
+            ]
+        }
+    };
+    rows.push(("connected", units::count(totals.connected, "time", "times")));
+    let rare = [
+        ("in flight at the end", totals.in_flight),
+        ("due and not sent", totals.unsent),
+        ("lost", totals.lost),
+        ("lost bytes", totals.lost_bytes),
+        ("errors", totals.errors.total()),
+    ];
+    let seen = rare.into_iter().filter(|(_, number)| *number > 0);
+    rows.extend(seen.map(|(name, number)| (name, units::whole(number))));
+    rows
+}
+
+/// The kinds of errors that came up, by name.
+pub(super) fn errors(results: &Results) -> Vec<(&'static str, u64)> {
+    let kinds = results.totals.errors.kinds().into_iter();
+    kinds.filter(|(_, number)| *number > 0).collect()
+}
+
+/// Times side by side, a column for everything that was timed.
+pub(super) fn latencies(results: &Results) -> Option<Table> {
+    let timed: Vec<_> = results.latencies().collect();
+    if timed.is_empty() {
+        return None;
+    }
+    let corner = match results.round_trips().count() {
+        0 => "time",
+        _ => "round trip",
+    };
+    let header = std::iter::once(corner).chain(timed.iter().map(|(name, _)| *name));
+    let row = |name: String, value: &dyn Fn(&Latency) -> Option<String>| {
+        let values = timed.iter().map(|(_, latency)| value(latency));
+        let cells: Vec<_> = values.collect();
+        let told = cells.iter().any(Option::is_some);
+        let cells = cells
+            .into_iter()
+            .map(|cell| cell.unwrap_or_else(|| NONE.to_owned()));
+        told.then(|| std::iter::once(name).chain(cells).collect())
+    };
+    let mut rows = vec![row("min".into(), &|latency| latency.min().map(nanoseconds))];
+    for percentile in PERCENTILES {
+        rows.push(row(format!("p{percentile}"), &|latency| {
+            latency.percentile(percentile).map(nanoseconds)
+        }));
+    }
+    rows.push(row("max".into(), &|latency| latency.max().map(nanoseconds)));
+    rows.push(row("mean".into(), &|latency| {
+        latency.mean().map(units::time)
+    }));
+    rows.push(row("stddev".into(), &|latency| {
+        latency.stddev().map(units::time)
+    }));
+    rows.push(row("samples".into(), &|latency| {
+        Some(units::whole(latency.count()))
+    }));
+    Some(Table {
+        header: header.map(String::from).collect(),
+        rows: rows.into_iter().flatten().collect(),
+    })
+}
+
+/// The rates that a search tried.
+pub(super) fn search(trials: &[Trial]) -> Table {
+    let header = ["rate asked for", "came back", "p50", "p99", "max", "held"];
+    let time = |time: Option<u64>| time.map_or_else(|| NONE.to_owned(), nanoseconds);
+    let row = |trial: &Trial| {
+        vec![
+            units::rate(trial.rate_per_s),
+            units::rate(trial.echoed_per_s),
+            time(trial.p50_ns),
+            time(trial.p99_ns),
+            time(trial.max_ns),
+            String::from(if trial.held { "yes" } else { "no" }),
+        ]
+    };
+    Table {
+        header: header.map(String::from).into(),
+        rows: trials.iter().map(row).collect(),
+    }
+}
+
+/// One outage in words.
+pub(super) fn outage(outage: &Outage) -> String {
+    let recovery = outage.length_ns.map_or_else(
+        || String::from("not recovered by the end"),
+        |length| format!("recovered after {}", nanoseconds(length)),
+    );
+    #[expect(clippy::cast_precision_loss, reason = "a run is shorter than 2^53 ns")]
+    let start = outage.start_ns as f64 / 1e9;
+    format!(
+        "at {start:.3} s: {recovery}; {} lost ({} reset, {} closed), {}, {}",
+        units::count(outage.connections, "connection", "connections"),
+        units::whole(outage.reset),
+        units::whole(outage.closed),
+        units::count(outage.refused, "attempt refused", "attempts refused"),
+        units::count(outage.lost_bytes, "byte lost", "bytes lost"),
+    )
+}
+
+/// What a suspicion is about.
+pub(super) const fn doubt(doubt: Doubt) -> &'static str {
+    match doubt {
+        Doubt::GeneratorSaturated => "the generator was saturated",
+        Doubt::ScheduleMissed => "the schedule was missed",
+        Doubt::PortsRanOut => "local ports ran out",
+        Doubt::DescriptorsRanOut => "descriptors ran out",
+        Doubt::DelayedAck => "Nagle's algorithm met delayed ACKs",
+    }
+}
+
+/// How an expectation went: `PASS p99<1ms: 840 µs`.
+pub(super) const fn verdict(expectation: &Expectation) -> &'static str {
+    match expectation.held {
+        true => "PASS",
+        false => "FAIL",
+    }
+}
+
+/// A time as a person reads it.
+pub(super) fn nanoseconds(nanoseconds: u64) -> String {
+    #[expect(clippy::cast_precision_loss, reason = "a run is shorter than 2^53 ns")]
+    units::time(nanoseconds as f64)
+}

@@ -1,0 +1,176 @@
+//! Runs as one page that needs nothing beside it: no script, no other file.
+
+use std::collections::BTreeSet;
+use std::io::{self, Write};
+
+use maud::{DOCTYPE, Markup, PreEscaped, html};
+
+use super::Run;
+use super::compare::{differing_settings, numbers};
+use super::describe::{
+    doubt, errors, generator, latencies, load, outage, pace, search, settings, totals, verdict,
+};
+use super::plots;
+use super::units;
+use crate::bench::results::{Results, Suspicion};
+
+const STYLE: &str = include_str!("style.css");
+
+/// Writes the page of one run.
+///
+/// # Errors
+/// What the writer says.
+pub fn write(results: &Results, to: &mut dyn Write) -> io::Result<()> {
+    let body = html! {
+        (head(results))
+        (suspicions(None, results))
+        (expectations(results))
+        section {
+            h2 { "Latency" }
+            @if results.round_trips().count() == 0 { p { "No round trip was timed." } }
+            @if let Some(table) = latencies(results) { (table.html()) }
+            div.charts {
+                (plots::percentiles(results))
+                (plots::histogram(results))
+            }
+        }
+        section { h2 { "Over time" } div.charts { (plots::timeline(results)) } }
+        (troubles(results))
+        @if !results.search.is_empty() {
+            section {
+                h2 { "Search for the highest rate" }
+                div.charts { (plots::search(&results.search)) }
+                (search(&results.search).html())
+            }
+        }
+        section {
+            h2 { "Settings" }
+            (definitions(settings(&results.plan)))
+            ul { @for each in &results.generators { li { (generator(each)) } } }
+        }
+    };
+    page("echopool bench", &body, to)
+}
+
+/// Writes the page of several runs, side by side and over one another.
+///
+/// # Errors
+/// What the writer says.
+pub fn write_comparison(runs: &[Run], to: &mut dyn Write) -> io::Result<()> {
+    let body = html! {
+        header {
+            h1 { "Round trips compared" }
+            p { (units::count(runs.len() as u64, "run", "runs")) "; ratios are to the first." }
+        }
+        @for run in runs { (suspicions(Some(&run.name), &run.results)) }
+        section {
+            h2 { "Over one another" }
+            div.charts {
+                (plots::compared_percentiles(runs))
+                (plots::compared_paces(runs))
+            }
+        }
+        section { h2 { "Side by side" } (numbers(runs).html()) }
+        @if let Some(table) = differing_settings(runs) {
+            section { h2 { "Settings that differ" } (table.html()) }
+        }
+        section {
+            h2 { "Runs" }
+            @for run in runs {
+                h3 { (run.name) }
+                p { (load(&run.results.plan)) ". " (pace(&run.results.plan)) }
+                ul { @for each in &run.results.generators { li { (generator(each)) } } }
+            }
+        }
+    };
+    page("echopool bench: comparison", &body, to)
+}
+
+fn page(title: &str, body: &Markup, to: &mut dyn Write) -> io::Result<()> {
+    let page = html! {
+        (DOCTYPE)
+        html lang="en" {
+            head {
+                meta charset="utf-8";
+                meta name="viewport" content="width=device-width, initial-scale=1";
+                meta name="color-scheme" content="light dark";
+                // Whatever a name in the results tries, nothing is run or fetched.
+                meta http-equiv="Content-Security-Policy"
+                    content="default-src 'none'; style-src 'unsafe-inline'; img-src data:";
+                link rel="icon" href="data:,";
+                title { (title) }
+                style { (PreEscaped(STYLE)) }
+            }
+            body { main { (body) } }
+        }
+    };
+    to.write_all(page.into_string().as_bytes())
+}
+
+fn head(results: &Results) -> Markup {
+    html! {
+        header {
+            h1 { "Round trips with " span.address { (addresses(results)) } }
+            p { (load(&results.plan)) ". " (pace(&results.plan)) }
+            (definitions(totals(results)))
+        }
+    }
+}
+
+/// The servers, each once.
+fn addresses(results: &Results) -> String {
+    let addresses = results.generators.iter();
+    let addresses: BTreeSet<_> = addresses.map(|each| each.address.as_str()).collect();
+    addresses.into_iter().collect::<Vec<_>>().join(", ")
+}
+
+fn definitions(pairs: impl IntoIterator<Item = (&'static str, String)>) -> Markup {
+    html! {
+        dl { @for (name, value) in pairs { div { dt { (name) } dd { (value) } } } }
+    }
+}
+
+fn suspicions(run: Option<&str>, results: &Results) -> Markup {
+    let line = |suspicion: &Suspicion| {
+        html! {
+            p.suspect role="alert" {
+                strong { "SUSPECT: " @if let Some(run) = run { (run) ": " } (doubt(suspicion.kind)) }
+                br; (suspicion.seen)
+                br; em { (suspicion.advice) }
+            }
+        }
+    };
+    html! { @for suspicion in &results.suspicions { (line(suspicion)) } }
+}
+
+fn expectations(results: &Results) -> Markup {
+    html! {
+        @if !results.expectations.is_empty() {
+            ul.expectations {
+                @for each in &results.expectations {
+                    li class=(if each.held { "pass" } else { "fail" }) {
+                        strong { (verdict(each)) } " " code { (each.text) } ": " (each.seen)
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn troubles(results: &Results) -> Markup {
+    html! {
+        @if results.totals.errors.total() > 0 || !results.examples.is_empty() {
+            section {
+                h2 { "Errors" }
+                (definitions(errors(results).into_iter().map(|(name, n)| (name, units::whole(n)))))
+                ul { @for example in &results.examples { li { (example) } } }
+            }
+        }
+        @if !results.outages.is_empty() {
+            section {
+                h2 { "Outages" }
+                ul { @for each in &results.outages { li { (outage(each)) } } }
+            }
+        }
+    }
+}

@@ -1,0 +1,272 @@
+//! Runs that made one load together, merged into one: exactly, as far as a
+//! second's percentiles allow.
+
+use std::collections::BTreeMap;
+
+use super::Run;
+use super::describe::settings;
+use crate::bench::expect::Condition;
+use crate::bench::latency::Latency;
+use crate::bench::plan::Plan;
+use crate::bench::results::{Expectation, FORMAT, Generator, Interval, Results, Suspicion, Totals};
+
+/// Why runs are not parts of one.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Unlike {
+    /// There is not a single run.
+    #[error("no runs: name at least one file")]
+    None,
+    /// They were asked for different things.
+    #[error(
+        "{other} with {first}: they did not do the same: {}; merge runs that differ only in \
+         connections, threads, rate, count and seed", differences(.settings)
+    )]
+    Plans {
+        /// The run that the other is compared with.
+        first: String,
+        /// The run that differs.
+        other: String,
+        /// Each setting that differs, with both values.
+        settings: Vec<(&'static str, String, String)>,
+    },
+    /// One run is in both.
+    #[error("{other} with {first}: the same run is in both, and would count twice")]
+    Twice {
+        /// One of the files.
+        first: String,
+        /// The other.
+        other: String,
+    },
+    /// One run looked for a rate.
+    #[error("{0}: it searched for a rate; merge runs made at a fixed --rate")]
+    Search(
+        /// The file.
+        String,
+    ),
+}
+
+fn differences(settings: &[(&'static str, String, String)]) -> String {
+    let each = settings
+        .iter()
+        .map(|(name, first, other)| format!("{name} {other} instead of {first}"));
+    each.collect::<Vec<_>>().join(", ")
+}
+
+/// Settings that parts of one load may have each their own.
+const OF_EACH: [&str; 6] = [
+    "connections",
+    "threads",
+    "count",
+    "warm-up",
+    "time-out",
+    "seed",
+];
+
+/// Adds runs up: histograms and totals exactly, rates as a sum, since all made
+/// their load at the same time, and the time line second by second. The order
+/// of the runs does not matter, nor whether some were merged before.
+///
+/// # Errors
+/// They are not parts of one load.
+pub fn merge(runs: &[Run]) -> Result<Results, Unlike> {
+    let first = runs.first().ok_or(Unlike::None)?;
+    for (place, run) in runs.iter().enumerate() {
+        if !run.results.search.is_empty() {
+            return Err(Unlike::Search(run.name.clone()));
+        }
+        check_plans(first, run)?;
+        check_twice(&runs[..place], run)?;
+    }
+    let mut parts: Vec<&Results> = runs.iter().map(|run| &run.results).collect();
+    // Sums of fractions depend on their order, and so do lists.
+    parts.sort_by_cached_key(|results| keys(&results.generators));
+    Ok(add(&parts))
+}
+
+fn check_plans(first: &Run, other: &Run) -> Result<(), Unlike> {
+    // The pace is the same if both are open loops or both closed; rates add up.
+    let comparable = |run: &Run| {
+        let mut plan = run.results.plan.clone();
+        plan.rate_per_s = plan.rate_per_s.map(|_| 0.0);
+        settings(&plan)
+    };
+    let shown = settings(&first.results.plan)
+        .into_iter()
+        .zip(settings(&other.results.plan));
+    let differ = comparable(first)
+        .into_iter()
+        .zip(comparable(other))
+        .map(|(first, other)| first != other);
+    let settings: Vec<_> = shown
+        .zip(differ)
+        .filter(|(((name, _), _), differ)| *differ && !OF_EACH.contains(name))
+        .map(|(((name, first), (_, other)), _)| (name, first, other))
+        .collect();
+    match settings.is_empty() {
+        true => Ok(()),
+        false => Err(Unlike::Plans {
+            first: first.name.clone(),
+            other: other.name.clone(),
+            settings,
+        }),
+    }
+}
+
+fn check_twice(before: &[Run], run: &Run) -> Result<(), Unlike> {
+    let shares = |other: &&Run| {
+        let mut generators = other.results.generators.iter();
+        generators.any(|generator| run.results.generators.contains(generator))
+    };
+    match before.iter().find(shares) {
+        None => Ok(()),
+        Some(first) => Err(Unlike::Twice {
+            first: first.name.clone(),
+            other: run.name.clone(),
+        }),
+    }
+}
+
+/// What runs and their generators are sorted by.
+fn keys(generators: &[Generator]) -> Vec<(String, String, String, u64)> {
+    let key = |generator: &Generator| {
+        (
+            generator.started_at.clone(),
+            generator.host.clone(),
+            generator.address.clone(),
+            generator.busy_fraction.to_bits(),
+        )
+    };
+    let mut keys: Vec<_> = generators.iter().map(key).collect();
+    keys.sort();
+    keys
+}
+
+fn add(parts: &[&Results]) -> Results {
+    let sum = |of: fn(&Results) -> f64| parts.iter().map(|part| of(part)).sum();
+    let mut merged = Results {
+        format: FORMAT.to_owned(),
+        generators: join(parts, |part| &part.generators),
+        plan: plan(parts),
+        elapsed_ns: parts.iter().map(|part| part.elapsed_ns).max().unwrap_or(0),
+        rate_per_s: sum(|part| part.rate_per_s),
+        throughput_bytes_per_s: sum(|part| part.throughput_bytes_per_s),
+        totals: totals(parts),
+        service: latency(parts.iter().map(|part| &part.service)),
+        response: optional(parts, |part| part.response.as_ref()),
+        lateness: optional(parts, |part| part.lateness.as_ref()),
+        connect: latency(parts.iter().map(|part| &part.connect)),
+        first_byte: optional(parts, |part| part.first_byte.as_ref()),
+        exchange: optional(parts, |part| part.exchange.as_ref()),
+        timeline: timeline(parts),
+        outages: join(parts, |part| &part.outages),
+        examples: join(parts, |part| &part.examples),
+        suspicions: join(parts, |part| &part.suspicions),
+        expectations: Vec::new(),
+        search: Vec::new(),
+    };
+    merged
+        .generators
+        .sort_by_cached_key(|one| keys(std::slice::from_ref(one)));
+    merged.outages.sort_by_key(|outage| {
+        (
+            outage.start_ns,
+            outage.length_ns,
+            outage.connections,
+            outage.lost_bytes,
+        )
+    });
+    merged.examples.sort();
+    sort_suspicions(&mut merged.suspicions);
+    merged.expectations = expectations(parts, &merged);
+    merged
+}
+
+fn join<T: Clone>(parts: &[&Results], of: fn(&Results) -> &Vec<T>) -> Vec<T> {
+    parts.iter().flat_map(|part| of(part)).cloned().collect()
+}
+
+/// The same one of several generators is said once.
+fn sort_suspicions(suspicions: &mut Vec<Suspicion>) {
+    suspicions.sort_by_key(|each| (each.kind as u8, each.seen.clone(), each.advice.clone()));
+    suspicions.dedup();
+}
+
+/// What all were asked for together.
+fn plan(parts: &[&Results]) -> Plan {
+    let plans = || parts.iter().map(|part| &part.plan);
+    let first = parts[0].plan.clone();
+    Plan {
+        connections: plans().map(|plan| plan.connections).sum(),
+        threads: plans().map(|plan| plan.threads).sum(),
+        rate_per_s: plans().map(|plan| plan.rate_per_s).sum(),
+        count: plans().map(|plan| plan.count).sum(),
+        warmup: plans().map(|plan| plan.warmup).max().unwrap_or_default(),
+        timeout: plans().map(|plan| plan.timeout).max().unwrap_or_default(),
+        ..first
+    }
+}
+
+fn totals(parts: &[&Results]) -> Totals {
+    parts.iter().fold(Totals::default(), |mut all, part| {
+        all += &part.totals;
+        all
+    })
+}
+
+fn latency<'a>(parts: impl Iterator<Item = &'a Latency>) -> Latency {
+    parts.fold(Latency::new(), |mut merged, part| {
+        merged.add(part);
+        merged
+    })
+}
+
+fn optional(parts: &[&Results], of: fn(&Results) -> Option<&Latency>) -> Option<Latency> {
+    let mut timed = parts.iter().filter_map(|part| of(part)).peekable();
+    timed.peek()?;
+    Some(latency(timed))
+}
+
+/// Seconds that lie at the same place of their runs become one.
+fn timeline(parts: &[&Results]) -> Vec<Interval> {
+    const SECOND: i64 = 1_000_000_000;
+    let mut seconds: BTreeMap<i64, Interval> = BTreeMap::new();
+    for interval in parts.iter().flat_map(|part| &part.timeline) {
+        let second = interval.start_ns.div_euclid(SECOND);
+        seconds
+            .entry(second)
+            .and_modify(|merged| add_interval(merged, interval))
+            .or_insert_with(|| interval.clone());
+    }
+    seconds.into_values().collect()
+}
+
+fn add_interval(merged: &mut Interval, other: &Interval) {
+    *merged = Interval {
+        start_ns: merged.start_ns.min(other.start_ns),
+        length_ns: merged.length_ns.max(other.length_ns),
+        echoed: merged.echoed + other.echoed,
+        echoed_bytes: merged.echoed_bytes + other.echoed_bytes,
+        errors: merged.errors + other.errors,
+        // Percentiles of parts don't add up to those of the whole.
+        p50_ns: None,
+        p99_ns: None,
+        max_ns: merged.max_ns.max(other.max_ns),
+    };
+}
+
+/// What was expected of any part, judged over the whole.
+fn expectations(parts: &[&Results], merged: &Results) -> Vec<Expectation> {
+    let mut asked: BTreeMap<&str, &Expectation> = BTreeMap::new();
+    for expectation in parts.iter().flat_map(|part| &part.expectations) {
+        asked.insert(&expectation.text, expectation);
+    }
+    let judge = |expectation: &Expectation| match expectation.text.parse::<Condition>() {
+        Ok(condition) => condition.check(merged),
+        Err(error) => Expectation {
+            text: expectation.text.clone(),
+            held: false,
+            seen: error.to_string(),
+        },
+    };
+    asked.into_values().map(judge).collect()
+}

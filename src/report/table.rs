@@ -1,0 +1,44 @@
+//! Rows and columns, for the text and for the page.
+
+use comfy_table::{CellAlignment, presets};
+use maud::{Markup, html};
+
+/// The first column has names, the others numbers.
+pub(super) struct Table {
+    pub(super) header: Vec<String>,
+    pub(super) rows: Vec<Vec<String>>,
+}
+
+impl Table {
+    /// In columns, without rules, indented by one space.
+    pub(super) fn text(&self) -> String {
+        let mut table = comfy_table::Table::new();
+        table.load_style(presets::NOTHING);
+        table.set_header(&self.header);
+        table.add_rows(&self.rows);
+        for column in table.column_iter_mut().skip(1) {
+            column.set_cell_alignment(CellAlignment::Right);
+        }
+        table.trim_fmt()
+    }
+
+    pub(super) fn html(&self) -> Markup {
+        html! {
+            div.wide {
+                table {
+                    thead { tr { @for name in &self.header { th scope="col" { (name) } } } }
+                    tbody {
+                        @for row in &self.rows {
+                            tr {
+                                @for (column, cell) in row.iter().enumerate() {
+                                    @if column == 0 { th scope="row" { (cell) } }
+                                    @else { td { (cell) } }
+                                }
+                            }
+                        }
+                    }
+                }
+            }
+        }
+    }
+}

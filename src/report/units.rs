@@ -1,0 +1,107 @@
+//! Numbers as people read them: with a unit, and no more digits than they bear.
+
+/// A time that is given in nanoseconds: `31.2 µs`.
+pub fn time(nanoseconds: f64) -> String {
+    const UNITS: [(f64, &str); 4] = [(1e9, "s"), (1e6, "ms"), (1e3, "µs"), (1.0, "ns")];
+    scaled(nanoseconds, &UNITS)
+}
+
+/// Bytes, in powers of a thousand: `6.40 MB`.
+pub fn bytes(bytes: f64) -> String {
+    const UNITS: [(f64, &str); 5] = [
+        (1e12, "TB"),
+        (1e9, "GB"),
+        (1e6, "MB"),
+        (1e3, "kB"),
+        (1.0, "B"),
+    ];
+    scaled(bytes, &UNITS)
+}
+
+/// In the largest unit that there is one of, to three digits.
+fn scaled(number: f64, units: &[(f64, &str)]) -> String {
+    // What is rounded up to 1,000 of a unit is 1 of the next.
+    let large = |(size, _): &&(f64, &str)| number >= size * 0.9995;
+    let (size, unit) = units.iter().find(large).unwrap_or(&units[units.len() - 1]);
+    let value = number / size;
+    let digits = match value {
+        _ if *size == 1.0 && value.fract() == 0.0 => 0,
+        ..9.995 => 2,
+        ..99.95 => 1,
+        _ => 0,
+    };
+    format!("{value:.digits$} {unit}")
+}
+
+/// Messages a second: `52,341/s`.
+pub fn rate(per_second: f64) -> String {
+    match per_second {
+        100.0.. => format!("{}/s", grouped(per_second)),
+        _ => format!("{per_second:.2}/s"),
+    }
+}
+
+/// A whole number with its thousands apart: `1,234,567`.
+pub fn grouped(number: f64) -> String {
+    let digits = format!("{number:.0}");
+    let mut text = String::new();
+    for (place, digit) in digits.chars().enumerate() {
+        if place > 0 && (digits.len() - place).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+/// `1 reply`, `2 replies`.
+pub fn count(number: u64, one: &str, many: &str) -> String {
+    let noun = if number == 1 { one } else { many };
+    format!("{} {noun}", whole(number))
+}
+
+/// A count with its thousands apart.
+pub fn whole(number: u64) -> String {
+    #[expect(clippy::cast_precision_loss, reason = "counts are below 2^53")]
+    grouped(number as f64)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_have_three_digits_and_the_unit_that_fits() {
+        for (nanoseconds, text) in [
+            (0.0, "0 ns"),
+            (7.0, "7 ns"),
+            (7.25, "7.25 ns"),
+            (999.0, "999 ns"),
+            (999.6, "1.00 µs"),
+            (1000.0, "1.00 µs"),
+            (31_234.0, "31.2 µs"),
+            (99_960.0, "100 µs"),
+            (123_456.0, "123 µs"),
+            (999_700.0, "1.00 ms"),
+            (40_000_000.0, "40.0 ms"),
+            (1_500_000_000.0, "1.50 s"),
+            (3_600_000_000_000.0, "3600 s"),
+        ] {
+            assert_eq!(time(nanoseconds), text);
+        }
+    }
+
+    #[test]
+    fn rates_bytes_and_counts_are_readable() {
+        assert_eq!(rate(52_341.4), "52,341/s");
+        assert_eq!(rate(9.5), "9.50/s");
+        assert_eq!(bytes(999.0), "999 B");
+        assert_eq!(bytes(6_400_000.0), "6.40 MB");
+        assert_eq!(bytes(500_000_000.0), "500 MB");
+        assert_eq!(whole(0), "0");
+        assert_eq!(whole(999), "999");
+        assert_eq!(whole(1_234_567), "1,234,567");
+        assert_eq!(count(1, "reply", "replies"), "1 reply");
+        assert_eq!(count(1000, "reply", "replies"), "1,000 replies");
+    }
+}

@@ -1,0 +1,150 @@
+//! The load generator against our own server: each way of making load, once.
+
+mod common;
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::Duration;
+
+use common::{Server, finish};
+use echopool::bench::plan::{Arrivals, Load, Plan};
+use echopool::bench::progress::{Progress, Watch};
+use echopool::bench::results::{Errors, Results};
+use echopool::bench::run;
+
+/// Counts how often it was told something, and the seconds that ended.
+#[derive(Default)]
+struct Watcher {
+    told: usize,
+    seconds: usize,
+    connections: usize,
+}
+
+impl Watch for Watcher {
+    fn progress(&mut self, progress: &Progress<'_>) {
+        self.told += 1;
+        self.seconds += usize::from(progress.finished.is_some());
+        self.connections = self.connections.max(progress.connections);
+    }
+}
+
+/// A fifth of a second of closed loop on four connections.
+fn plan() -> Plan {
+    Plan {
+        load: Load::Messages,
+        connections: 4,
+        size_bytes: 64..=64,
+        depth: 1,
+        rate_per_s: None,
+        arrivals: Arrivals::Uniform,
+        duration: Some(Duration::from_millis(200)),
+        count: None,
+        warmup: Duration::from_millis(50),
+        threads: 1,
+        reconnect: false,
+        timeout: Duration::from_secs(10),
+        seed: 1,
+    }
+}
+
+/// Runs it, and checks what holds for every run against a good server.
+fn load(plan: &Plan) -> Results {
+    let server = Server::with_workers(1);
+    let stop = Arc::new(AtomicBool::new(false));
+    let mut watcher = Watcher::default();
+    let results = run(&[server.echo], plan, &stop, &mut watcher).unwrap();
+    server.stop();
+    let totals = &results.totals;
+    assert_eq!(totals.errors, Errors::default(), "{:?}", results.examples);
+    assert_eq!(totals.sent, totals.echoed + totals.in_flight);
+    assert_eq!(totals.sent_bytes, totals.echoed_bytes);
+    assert_eq!((totals.lost, totals.lost_bytes), (0, 0));
+    assert_eq!(results.service.count(), totals.sent);
+    let round_trips = results.timeline.iter().map(|second| second.echoed);
+    assert!(round_trips.sum::<u64>() >= totals.echoed);
+    assert!(watcher.told > 0 && watcher.seconds > 0);
+    results
+}
+
+#[test]
+fn a_closed_loop_goes_as_fast_as_replies_come() {
+    let results = load(&plan());
+    assert!(results.totals.echoed > 100, "{:?}", results.totals);
+    assert_eq!(results.totals.connected, 4);
+    assert_eq!(results.connect.count(), 4);
+    assert!(results.response.is_none());
+}
+
+#[test]
+fn an_open_loop_sends_what_is_due() {
+    for (arrivals, threads) in [(Arrivals::Uniform, 2), (Arrivals::Poisson, 1)] {
+        let results = load(&Plan {
+            rate_per_s: Some(1000.0),
+            arrivals,
+            threads,
+            ..plan()
+        });
+        let sent = results.totals.sent;
+        assert!((100..300).contains(&sent), "{arrivals:?}: {sent}");
+        assert_eq!(results.response.unwrap().count(), sent);
+        assert_eq!(results.lateness.unwrap().count(), sent);
+    }
+}
+
+#[test]
+fn a_number_of_messages_ends_a_run() {
+    let results = load(&Plan {
+        duration: None,
+        count: Some(1000),
+        threads: 3,
+        depth: 7,
+        size_bytes: 1..=5000,
+        ..plan()
+    });
+    assert_eq!(results.totals.echoed, 1000);
+}
+
+#[test]
+fn churn_has_a_connection_for_each_message() {
+    let results = load(&Plan {
+        load: Load::Churn,
+        duration: None,
+        count: Some(100),
+        warmup: Duration::ZERO,
+        ..plan()
+    });
+    assert_eq!(results.totals.connected, 100);
+    assert_eq!(results.connect.count(), 100);
+    assert_eq!(results.first_byte.unwrap().count(), 100);
+    assert_eq!(results.exchange.unwrap().count(), 100);
+}
+
+#[test]
+fn a_stream_has_bytes_and_no_latency() {
+    let results = load(&Plan {
+        load: Load::Stream,
+        connections: 2,
+        ..plan()
+    });
+    assert_eq!(results.totals.sent, 0);
+    assert!(
+        results.totals.echoed_bytes > 1 << 20,
+        "{:?}",
+        results.totals
+    );
+    assert!(results.throughput_bytes_per_s > 1e6);
+}
+
+#[test]
+fn the_command_prints_json_that_reads_back() {
+    let server = Server::with_workers(1);
+    let address = server.echo.to_string();
+    let ended = finish(
+        ["bench", &address, "--count", "500", "--json", "-", "-q"],
+        "",
+    );
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+    let results: Results = serde_json::from_slice(&ended.stdout).unwrap();
+    assert_eq!(results.totals.echoed, 500);
+    server.stop();
+}

@@ -1,0 +1,224 @@
+//! Runs that never were, with numbers that a test can count on.
+
+use std::time::Duration;
+
+use echopool::bench::latency::Latency;
+use echopool::bench::plan::{Arrivals, Load, Plan};
+use echopool::bench::results::{
+    Doubt, Errors, Expectation, FORMAT, Generator, Interval, Outage, Results, Suspicion, Totals,
+    Trial,
+};
+
+/// One microsecond in nanoseconds.
+pub const US: u64 = 1_000;
+/// One millisecond in nanoseconds.
+pub const MS: u64 = 1_000_000;
+/// One second in nanoseconds.
+pub const S: i64 = 1_000_000_000;
+
+pub fn latency(values: impl IntoIterator<Item = u64>) -> Latency {
+    let mut latency = Latency::new();
+    for value in values {
+        latency.histogram.record(value).unwrap();
+    }
+    latency
+}
+
+/// 10,000 durations: from 20 µs up to 120 µs, and ten of 5 ms.
+fn spread() -> Latency {
+    let usual = (0..9_990).map(|n| 20 * US + n * 10);
+    latency(usual.chain([5 * MS; 10]))
+}
+
+/// A closed loop of ten seconds without anything amiss, made by `host`.
+pub fn closed(host: &str) -> Results {
+    Results {
+        format: FORMAT.to_owned(),
+        generators: vec![Generator {
+            version: String::from("0.1.0"),
+            host: host.to_owned(),
+            system: String::from("Linux 6.18"),
+            cpus: 2,
+            address: String::from("127.0.0.1:20162"),
+            started_at: String::from("2026-11-22T06:00:00Z"),
+            busy_fraction: 0.42,
+        }],
+        plan: Plan {
+            load: Load::Messages,
+            connections: 50,
+            size_bytes: 64..=64,
+            depth: 1,
+            rate_per_s: None,
+            arrivals: Arrivals::Uniform,
+            duration: Some(Duration::from_secs(10)),
+            count: None,
+            warmup: Duration::from_secs(1),
+            threads: 1,
+            reconnect: false,
+            timeout: Duration::from_secs(10),
+            seed: 7,
+        },
+        elapsed_ns: 10_000 * MS,
+        rate_per_s: 1_000.0,
+        throughput_bytes_per_s: 64_000.0,
+        totals: Totals {
+            sent: 10_050,
+            echoed: 10_000,
+            in_flight: 50,
+            sent_bytes: 643_200,
+            echoed_bytes: 640_000,
+            connected: 50,
+            ..Totals::default()
+        },
+        service: spread(),
+        response: None,
+        lateness: None,
+        connect: latency((0..50).map(|n| 100 * US + n * US)),
+        first_byte: None,
+        exchange: None,
+        timeline: (-1..10).map(second).collect(),
+        outages: Vec::new(),
+        examples: Vec::new(),
+        suspicions: Vec::new(),
+        expectations: Vec::new(),
+        search: Vec::new(),
+    }
+}
+
+fn second(number: i64) -> Interval {
+    let wave = number.rem_euclid(3).unsigned_abs();
+    Interval {
+        start_ns: number * S,
+        length_ns: 1_000 * MS,
+        echoed: 950 + wave * 50,
+        echoed_bytes: (950 + wave * 50) * 64,
+        errors: 0,
+        p50_ns: Some(70 * US + wave * 2 * US),
+        p99_ns: Some(119 * US + wave * 30 * US),
+        max_ns: Some(5 * MS + wave * MS),
+    }
+}
+
+/// An open loop in which everything happened that can.
+pub fn eventful(host: &str) -> Results {
+    let mut results = closed(host);
+    results.plan.rate_per_s = Some(1_000.0);
+    results.plan.arrivals = Arrivals::Poisson;
+    results.plan.reconnect = true;
+    let mut response = spread();
+    response.add(&latency((0..1_000).map(|n| 40 * MS + n * 200 * US)));
+    results.response = Some(response);
+    results.lateness = Some(latency((0..10_000).map(|n| n % 3_000)));
+    results.totals.lost = 3;
+    results.totals.lost_bytes = 192;
+    results.totals.unsent = 2;
+    results.totals.errors = Errors {
+        refused: 4,
+        reset: 2,
+        changed: 1,
+        ..Errors::default()
+    };
+    results.timeline[6].echoed = 100;
+    results.timeline[6].p99_ns = None;
+    results.outages = vec![
+        Outage {
+            start_ns: 5 * S - S / 4,
+            length_ns: Some(750 * MS),
+            connections: 2,
+            lost_bytes: 192,
+            refused: 4,
+            reset: 2,
+            closed: 0,
+        },
+        Outage {
+            start_ns: 9 * S + S / 2,
+            length_ns: None,
+            connections: 1,
+            lost_bytes: 0,
+            refused: 0,
+            reset: 0,
+            closed: 1,
+        },
+    ];
+    results.examples = vec![String::from(
+        "connection 3, byte 4,711: 0x41 came instead of 0x42",
+    )];
+    results.suspicions = vec![suspicion(Doubt::DelayedAck)];
+    results.expectations = vec![
+        expectation("p50<1ms", true, "70.0 µs"),
+        expectation("errors=0", false, "7"),
+    ];
+    results
+}
+
+pub fn suspicion(kind: Doubt) -> Suspicion {
+    Suspicion {
+        kind,
+        seen: String::from("9 % of the round trips took 40 to 44 ms"),
+        advice: String::from("set TCP_NODELAY in the server"),
+    }
+}
+
+pub fn expectation(text: &str, held: bool, seen: &str) -> Expectation {
+    Expectation {
+        text: text.to_owned(),
+        held,
+        seen: seen.to_owned(),
+    }
+}
+
+/// A run that searched for the highest rate.
+pub fn searched() -> Results {
+    let trial = |rate: f64, p99: u64, held| Trial {
+        rate_per_s: rate,
+        echoed_per_s: rate * 0.999,
+        p50_ns: Some(50 * US),
+        p99_ns: Some(p99),
+        max_ns: Some(p99 * 10),
+        held,
+    };
+    let mut results = eventful("searcher");
+    results.search = vec![
+        trial(10_000.0, 90 * US, true),
+        trial(40_000.0, 4 * MS, false),
+        trial(20_000.0, 200 * US, true),
+    ];
+    results
+}
+
+/// Connections that are made for one message each.
+pub fn churned() -> Results {
+    let mut results = closed("churner");
+    results.plan.load = Load::Churn;
+    results.first_byte = Some(spread());
+    results.exchange = Some(spread());
+    results
+}
+
+/// Bytes without messages.
+pub fn streamed() -> Results {
+    let mut results = closed("streamer");
+    results.plan.load = Load::Stream;
+    results.service = Latency::new();
+    results.rate_per_s = 0.0;
+    results.throughput_bytes_per_s = 2.5e9;
+    for interval in &mut results.timeline {
+        interval.echoed = 0;
+        interval.echoed_bytes *= 40_000;
+        (interval.p50_ns, interval.p99_ns, interval.max_ns) = (None, None, None);
+    }
+    results
+}
+
+/// A run in which nothing came back.
+pub fn barren() -> Results {
+    let mut results = closed("desert");
+    results.rate_per_s = 0.0;
+    results.throughput_bytes_per_s = 0.0;
+    results.totals = Totals::default();
+    results.totals.errors.refused = 1;
+    results.service = Latency::new();
+    results.connect = Latency::new();
+    results.timeline.clear();
+    results
+}

@@ -1,0 +1,932 @@
+//! Results told: read, shown, compared, merged and drawn.
+#![cfg(unix)]
+
+mod common;
+
+use std::path::{Path, PathBuf};
+
+use common::results::{
+    MS, US, barren, churned, closed, eventful, expectation, latency, searched, streamed, suspicion,
+};
+use common::{Ended, finish};
+use echopool::bench::results::{Doubt, Results};
+use echopool::report::{Run, compare, csv, html, merge, read, text};
+
+/// Every kind of run.
+fn all() -> [(&'static str, Results); 6] {
+    [
+        ("closed", closed("a")),
+        ("eventful", eventful("a")),
+        ("searched", searched()),
+        ("churned", churned()),
+        ("streamed", streamed()),
+        ("barren", barren()),
+    ]
+}
+
+fn run(name: &str, results: Results) -> Run {
+    Run {
+        name: name.to_owned(),
+        results,
+    }
+}
+
+fn written(write: impl FnOnce(&mut dyn std::io::Write) -> std::io::Result<()>) -> String {
+    let mut text = Vec::new();
+    write(&mut text).unwrap();
+    String::from_utf8(text).unwrap()
+}
+
+fn json(results: &Results) -> String {
+    serde_json::to_string_pretty(results).unwrap()
+}
+
+/// Results in a file of a folder that is gone when the test ends.
+fn save(folder: &Path, name: &str, results: &Results) -> String {
+    let path = folder.join(name);
+    std::fs::write(&path, json(results)).unwrap();
+    path.into_os_string().into_string().unwrap()
+}
+
+fn report(arguments: &[&str]) -> Ended {
+    finish(std::iter::once(&"report").chain(arguments), "")
+}
+
+#[track_caller]
+fn assert_success(ended: &Ended) -> String {
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+    assert!(ended.stderr.is_empty(), "{ended:?}");
+    String::from_utf8(ended.stdout.clone()).unwrap()
+}
+
+#[track_caller]
+fn assert_has(text: &str, parts: &[&str]) {
+    for part in parts {
+        assert!(text.contains(part), "no {part:?} in\n{text}");
+    }
+}
+
+mod in_text {
+    use super::*;
+
+    fn of(results: &Results) -> String {
+        written(|to| text::write(results, to))
+    }
+
+    #[test]
+    fn a_closed_loop_says_so_and_that_it_hides_stalls() {
+        let text = of(&closed("a"));
+        assert_has(
+            &text,
+            &[
+                "echopool 0.1.0 on a (Linux 6.18, 2 CPUs) against 127.0.0.1:20162",
+                "50 connections, messages of 64 B, 1 in flight on each, 1 thread, seed 7",
+                "Closed loop: a new message waits for a reply, so latency hides stalls: use --rate",
+                "round trips           1,000/s",
+                "throughput            64.0 kB/s",
+                "10,000 of 10,050 messages sent, in 10.0 s",
+                "in flight at the end  50",
+            ],
+        );
+        for word in ["SUSPECT", "Errors", "Outages", "response", "lateness"] {
+            assert!(!text.contains(word), "{word} in\n{text}");
+        }
+    }
+
+    #[test]
+    fn an_open_loop_shows_its_times_side_by_side() {
+        let text = of(&eventful("a"));
+        assert_has(&text, &["Open loop: 1,000/s at random (Poisson)"]);
+        let mut lines = text
+            .lines()
+            .map(|line| line.split_whitespace().collect::<Vec<_>>());
+        let header = [
+            "round", "trip", "response", "service", "lateness", "connect",
+        ];
+        assert!(lines.any(|words| words == header), "{text}");
+        let rows: Vec<_> = lines.collect();
+        let row = |name: &str| {
+            rows.iter()
+                .find(|words| words.first() == Some(&name))
+                .unwrap()
+        };
+        assert_eq!(row("p99")[3..5], ["119", "µs"], "{text}");
+        assert_eq!(row("p99.9")[3..6], ["120", "µs", "3.00"], "{text}");
+        assert_eq!(
+            row("p99.9").last(),
+            Some(&"–"),
+            "50 connects don't tell p99.9"
+        );
+        assert_eq!(row("max")[1..5], ["240", "ms", "5.00", "ms"], "{text}");
+        assert_eq!(row("samples")[1..], ["11,000", "10,000", "10,000", "50"]);
+        assert!(!text.contains("p99.99"), "nothing supports it:\n{text}");
+    }
+
+    #[test]
+    fn what_went_wrong_is_set_off() {
+        assert_has(
+            &of(&eventful("a")),
+            &[
+                "lost                  3\n",
+                "due and not sent      2\n",
+                "\nErrors\n refused               4\n reset                 2\n changed               1\n",
+                " for instance: connection 3, byte 4,711: 0x41 came instead of 0x42\n",
+                "\nOutages\n at 4.750 s: recovered after 750 ms; 2 connections lost (2 reset, 0 \
+                 closed), 4 attempts refused, 192 bytes lost\n",
+                " at 9.500 s: not recovered by the end; 1 connection lost",
+                "\nSUSPECT: Nagle's algorithm met delayed ACKs: 9 % of the round trips took 40 to \
+                 44 ms\n         set TCP_NODELAY in the server\n",
+                "\nPASS p50<1ms: 70.0 µs\nFAIL errors=0: 7\n",
+            ],
+        );
+    }
+
+    #[test]
+    fn every_kind_of_run_is_told() {
+        assert_has(
+            &of(&churned()),
+            &["first byte", "exchange", "then a new one"],
+        );
+        assert_has(&of(&streamed()), &["Stream: throughput", "2.50 GB/s"]);
+        assert_has(
+            &of(&searched()),
+            &["rate asked for", "40,000/s", "39,960/s"],
+        );
+        assert_has(&of(&barren()), &["refused               1"]);
+    }
+}
+
+mod in_a_row {
+    use super::*;
+
+    fn of(results: &Results) -> (Vec<String>, Vec<String>) {
+        let text = written(|to| csv::write(results, to));
+        let mut lines = ::csv::ReaderBuilder::new()
+            .has_headers(false)
+            .from_reader(text.as_bytes())
+            .into_records()
+            .map(|record| record.unwrap().iter().map(String::from).collect::<Vec<_>>())
+            .collect::<Vec<_>>()
+            .into_iter();
+        let row = (lines.next().unwrap(), lines.next().unwrap());
+        assert!(lines.next().is_none());
+        row
+    }
+
+    #[test]
+    fn every_kind_of_run_has_the_same_columns() {
+        let (names, _) = of(&closed("a"));
+        let distinct: std::collections::HashSet<_> = names.iter().collect();
+        assert_eq!(distinct.len(), names.len());
+        for (name, results) in all() {
+            let (other, values) = of(&results);
+            assert_eq!(other, names, "{name}");
+            assert_eq!(values.len(), names.len(), "{name}");
+        }
+    }
+
+    #[test]
+    fn numbers_stand_under_their_names_and_what_is_unknown_is_empty() {
+        let (names, values) = of(&eventful("a, \"b\""));
+        let value = |name: &str| &*values[names.iter().position(|each| each == name).unwrap()];
+        for (name, expected) in [
+            ("host", "a, \"b\""),
+            ("rate_per_s", "1000"),
+            ("loop", "open"),
+            ("arrivals", "poisson"),
+            ("response_count", "11000"),
+            ("service_min_ns", "20000"),
+            ("service_p99_ns", "119039"),
+            ("service_p99.99_ns", ""),
+            ("exchange_p50_ns", ""),
+            ("errors", "7"),
+            ("errors_timed_out", "0"),
+            ("lost", "3"),
+            ("suspicions", "1"),
+            ("expectations_failed", "1"),
+            ("size_max_bytes", "64"),
+        ] {
+            assert_eq!(value(name), expected, "{name}");
+        }
+    }
+}
+
+mod compared {
+    use super::*;
+
+    #[test]
+    fn runs_stand_side_by_side_with_ratios_to_the_first() {
+        let mut half = closed("b");
+        half.rate_per_s = 500.0;
+        half.service = latency([30 * US; 1_000]);
+        half.plan.connections = 100;
+        half.suspicions = vec![suspicion(Doubt::GeneratorSaturated)];
+        let text = written(|to| compare::write(&[run("one", closed("a")), run("two", half)], to));
+        let lines: Vec<_> = text
+            .lines()
+            .map(|l| l.split_whitespace().collect::<Vec<_>>())
+            .collect();
+        let row = |name: &str| {
+            lines
+                .iter()
+                .find(|words| words.join(" ").starts_with(name))
+                .unwrap()
+        };
+        assert_eq!(row("round trip")[2..], ["one", "two"]);
+        assert_eq!(row("rate")[1..], ["1,000/s", "500/s", "(0.50×)"]);
+        assert_eq!(
+            row("service p50")[2..],
+            ["70.0", "µs", "30.0", "µs", "(0.43×)"]
+        );
+        assert_eq!(row("service p99.9")[2..], ["120", "µs", "–"], "{text}");
+        assert_eq!(row("connections")[1..], ["50", "100"]);
+        assert!(!text.contains("response"), "no run has it:\n{text}");
+        assert_has(
+            &text,
+            &[
+                "SUSPECT: two: the generator was saturated",
+                "not asked for the same",
+            ],
+        );
+    }
+
+    #[test]
+    fn kinds_of_latency_are_not_mixed_up() {
+        let runs = [run("closed", closed("a")), run("open", eventful("b"))];
+        let text = written(|to| compare::write(&runs, to));
+        let row = text
+            .lines()
+            .find(|line| line.contains("response p50"))
+            .unwrap();
+        let words: Vec<_> = row.split_whitespace().collect();
+        assert_eq!(words[2], "–");
+        assert!(!row.contains('×'), "{row}");
+        assert_has(&text, &["as the replies come (closed loop)"]);
+    }
+}
+
+mod merged {
+    use super::*;
+
+    fn merge_of(runs: &[&Results]) -> Result<Results, merge::Unlike> {
+        let named =
+            |(place, results): (usize, &&Results)| run(&place.to_string(), (*results).clone());
+        merge::merge(&runs.iter().enumerate().map(named).collect::<Vec<_>>())
+    }
+
+    #[test]
+    fn histograms_totals_and_rates_add_up() {
+        let (mut a, mut b) = (eventful("a"), eventful("b"));
+        a.service = latency([10, 20, 30]);
+        b.service = latency([20, 5 * MS]);
+        b.response = None;
+        b.plan.rate_per_s = Some(500.5);
+        b.plan.connections = 7;
+        b.plan.threads = 3;
+        b.elapsed_ns = 11_000 * MS;
+        b.totals.errors.closed = 5;
+        b.totals.echoed = 3;
+        b.rate_per_s = 0.25;
+        let merged = merge_of(&[&a, &b]).unwrap();
+        assert_eq!(merged.service, latency([10, 20, 20, 30, 5 * MS]));
+        assert_eq!(merged.response, a.response);
+        assert_eq!(merged.plan.rate_per_s, Some(1_500.5));
+        assert_eq!((merged.plan.connections, merged.plan.threads), (57, 4));
+        assert_eq!(merged.elapsed_ns, 11_000 * MS);
+        assert_eq!(merged.rate_per_s.to_bits(), 1_000.25_f64.to_bits());
+        assert_eq!(merged.totals.sent, 20_100);
+        assert_eq!(merged.totals.echoed, 10_003);
+        assert_eq!(merged.totals.in_flight, 100);
+        assert_eq!(merged.totals.unsent, 4);
+        assert_eq!(merged.totals.lost, 6);
+        assert_eq!(merged.totals.sent_bytes, 1_286_400);
+        assert_eq!(merged.totals.echoed_bytes, 1_280_000);
+        assert_eq!(merged.totals.lost_bytes, 384);
+        assert_eq!(merged.totals.connected, 100);
+        assert_eq!(merged.totals.errors.refused, 8);
+        assert_eq!(merged.totals.errors.total(), 19);
+        assert_eq!(merged.generators.len(), 2);
+        assert_eq!(merged.outages.len(), 4);
+        assert_eq!(merged.suspicions.len(), 1, "both said the same");
+    }
+
+    #[test]
+    fn every_kind_of_error_adds_up_on_its_own() {
+        let mut a = closed("a");
+        for kind in 0..11 {
+            let mut value = serde_json::to_value(&a.totals.errors).unwrap();
+            let key = value.as_object().unwrap().keys().nth(kind).unwrap().clone();
+            value[key] = (1_u64 << kind).into();
+            a.totals.errors = serde_json::from_value(value).unwrap();
+        }
+        let mut b = a.clone();
+        b.generators[0].host = String::from("b");
+        let merged = merge_of(&[&a, &b]).unwrap();
+        let doubled = a
+            .totals
+            .errors
+            .kinds()
+            .map(|(name, number)| (name, number * 2));
+        assert_eq!(merged.totals.errors.kinds(), doubled);
+        assert_eq!(merged.totals.errors.total(), 2 * 2047);
+    }
+
+    #[test]
+    fn seconds_are_added_at_their_place() {
+        let (a, mut b) = (closed("a"), closed("b"));
+        b.timeline.remove(0);
+        b.timeline[3].start_ns += 1;
+        b.timeline.push(b.timeline[9].clone());
+        b.timeline[10].start_ns = 10_000_000_000;
+        let merged = merge_of(&[&a, &b]).unwrap();
+        assert_eq!(merged.timeline.len(), 12);
+        assert_eq!(merged.timeline[0], a.timeline[0], "b had no warm-up");
+        assert_eq!(merged.timeline[11], b.timeline[10], "a had ended");
+        let both = &merged.timeline[4];
+        assert_eq!(both.start_ns, 3_000_000_000);
+        assert_eq!(both.echoed, a.timeline[4].echoed * 2);
+        assert_eq!(both.echoed_bytes, a.timeline[4].echoed_bytes * 2);
+        assert_eq!((both.p50_ns, both.p99_ns), (None, None));
+        assert_eq!(both.max_ns, a.timeline[4].max_ns);
+    }
+
+    #[test]
+    fn neither_order_nor_steps_matter() {
+        let (mut a, mut b, c) = (eventful("a"), eventful("b"), eventful("c"));
+        a.service.histogram.record(3_600_000 * MS).unwrap();
+        (a.plan.seed, b.plan.seed) = (1, 2);
+        b.examples = vec![String::from("another")];
+        let all = json(&merge_of(&[&a, &b, &c]).unwrap());
+        for order in [[&c, &b, &a], [&b, &c, &a], [&b, &a, &c]] {
+            assert_eq!(json(&merge_of(&order).unwrap()), all);
+        }
+        let two = merge_of(&[&b, &c]).unwrap();
+        assert_eq!(json(&merge_of(&[&two, &a]).unwrap()), all);
+        let read = read::parse(json(&two).as_bytes()).unwrap();
+        assert_eq!(
+            json(&merge_of(&[&a, &read]).unwrap()),
+            all,
+            "through a file"
+        );
+    }
+
+    #[test]
+    fn fractions_are_added_in_one_order_whatever_the_files() {
+        let mut runs = ["a", "b", "c"].map(closed);
+        for (run, rate) in runs.iter_mut().zip([0.1, 0.2, 0.3]) {
+            run.rate_per_s = rate;
+        }
+        let [a, b, c] = &runs;
+        // 0.1 + 0.2 + 0.3 is not 0.3 + 0.2 + 0.1 in binary.
+        let forward = merge_of(&[a, b, c]).unwrap().rate_per_s;
+        let backward = merge_of(&[c, b, a]).unwrap().rate_per_s;
+        assert_eq!(forward.to_bits(), backward.to_bits());
+    }
+
+    #[test]
+    fn expectations_are_judged_over_the_whole() {
+        let (mut a, mut b) = (closed("a"), closed("b"));
+        a.service = latency([US; 500]);
+        b.service = latency([US; 500]);
+        a.expectations = vec![
+            expectation("p99<1ms", false, "too few"),
+            expectation("rate>1500", false, "1,000/s"),
+        ];
+        b.expectations = vec![
+            expectation("p99<1ms", false, "too few"),
+            expectation("in_flight<60", true, "50"),
+        ];
+        let merged = merge_of(&[&a, &b]).unwrap();
+        assert_eq!(
+            merged.expectations,
+            [
+                expectation("in_flight<60", false, "100"),
+                expectation("p99<1ms", true, "1.00 µs"),
+                expectation("rate>1500", true, "2,000/s"),
+            ]
+        );
+    }
+
+    type Change = fn(&mut Results);
+
+    #[test]
+    fn runs_that_are_not_parts_of_one_are_refused_with_the_reason() {
+        let a = closed("a");
+        let differing = |change: Change| {
+            let mut b = closed("b");
+            change(&mut b);
+            merge_of(&[&a, &b])
+                .map(drop)
+                .map_err(|error| error.to_string())
+        };
+        let error = differing(|b| {
+            b.plan.size_bytes = 64..=1024;
+            b.plan.depth = 2;
+        });
+        let text = "1 with 0: they did not do the same: message size 64 to 1,024 B instead of 64 \
+                    B, depth 2 instead of 1;";
+        assert!(error.as_ref().unwrap_err().starts_with(text), "{error:?}");
+        let refused: [(&str, Change); 6] = [
+            ("load churn instead of messages", |b| {
+                b.plan.load = churned().plan.load
+            }),
+            ("pace 9.00/s", |b| b.plan.rate_per_s = Some(9.0)),
+            ("duration 20s instead of 10s", |b| {
+                b.plan.duration = b.plan.duration.map(|d| d * 2)
+            }),
+            ("reconnect yes instead of no", |b| b.plan.reconnect = true),
+            ("searched for a rate", |b| b.search = searched().search),
+            ("would count twice", |b| {
+                b.generators[0].host = String::from("a")
+            }),
+        ];
+        for (reason, change) in refused {
+            let error = differing(change).unwrap_err();
+            assert!(error.contains(reason), "{error}");
+        }
+        let mut open = [eventful("a"), eventful("b")];
+        open[1].plan.rate_per_s = Some(3.0);
+        merge_of(&[&open[0], &open[1]]).unwrap();
+        open[1].plan.arrivals = closed("a").plan.arrivals;
+        assert!(merge_of(&[&open[0], &open[1]]).is_err());
+        differing(|b| b.plan.seed = 9).unwrap();
+        assert!(merge_of(&[]).is_err());
+    }
+}
+
+mod by_the_program {
+    use super::*;
+
+    #[test]
+    fn one_file_is_shown_and_several_are_compared() {
+        let folder = tempfile::tempdir().unwrap();
+        let a = save(folder.path(), "a.json", &closed("a"));
+        let b = save(folder.path(), "b.json", &eventful("b"));
+        let text = assert_success(&report(&[&a]));
+        assert_eq!(text, written(|to| text::write(&closed("a"), to)));
+        let text = assert_success(&report(&[&a, &b]));
+        let runs = [run("a", closed("a")), run("b", eventful("b"))];
+        assert_eq!(text, written(|to| compare::write(&runs, to)));
+    }
+
+    #[test]
+    fn standard_input_is_a_file_too() {
+        let ended = finish(["report", "-"], json(&closed("a")));
+        assert_has(&assert_success(&ended), &["Closed loop"]);
+        let ended = finish(["report", "-"], "");
+        assert_eq!(ended.code, Some(1));
+        assert_has(
+            &ended.stderr,
+            &["could not read results from standard input: it is empty"],
+        );
+    }
+
+    #[test]
+    fn merged_runs_go_to_standard_output_or_a_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let a = save(folder.path(), "a.json", &closed("a"));
+        let b = save(folder.path(), "b.json", &closed("b"));
+        let text = assert_success(&report(&["--merge", &a, &b]));
+        let merged = read::parse(text.as_bytes()).unwrap();
+        assert_eq!(merged.totals.echoed, 20_000);
+        let (all, page) = (
+            path(folder.path(), "all.json"),
+            path(folder.path(), "all.html"),
+        );
+        let told = assert_success(&report(&[&b, &a, "--merge", "-o", &all, "--html", &page]));
+        assert_has(
+            &told,
+            &[
+                "echopool 0.1.0 on a",
+                "echopool 0.1.0 on b",
+                "100 connections",
+            ],
+        );
+        assert_eq!(std::fs::read_to_string(&all).unwrap(), text);
+        assert_has(
+            &std::fs::read_to_string(&page).unwrap(),
+            &["100 connections"],
+        );
+        assert_success(&report(&[&all]));
+    }
+
+    fn path(folder: &Path, name: &str) -> String {
+        folder.join(name).into_os_string().into_string().unwrap()
+    }
+
+    #[test]
+    fn a_page_goes_to_standard_output_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        let a = save(folder.path(), "a.json", &closed("a"));
+        let page = assert_success(&report(&[&a, "--html", "-"]));
+        assert_eq!(page, written(|to| html::write(&closed("a"), to)));
+    }
+
+    #[test]
+    fn what_is_not_results_is_named_with_what_to_do() {
+        let folder = tempfile::tempdir().unwrap();
+        let good = json(&closed("a"));
+        let newer = good.replace("echopool-bench/1", "echopool-bench/2");
+        let damaged = good.replace("\"echoed\": 10000", "\"echoed\": -1");
+        let unzipped = good.replace("\"histogram_v2\": \"HIST", "\"histogram_v2\": \"TSIH");
+        for (name, text, words) in [
+            (
+                "empty",
+                " \n",
+                "it is empty; make it with 'echopool bench --json FILE'",
+            ),
+            ("half", &good[..good.len() / 2], "it is cut off after line"),
+            (
+                "page",
+                "<html>",
+                "it is not JSON (expected value at line 1 column 1)",
+            ),
+            ("other", "{\"rps\": 5}", "it is JSON, but not of a load run"),
+            ("list", "[]", "it is JSON, but not of a load run"),
+            (
+                "oha",
+                "{\"format\": \"oha/1\"}",
+                "it is JSON, but not of a load run",
+            ),
+            (
+                "newer",
+                &newer,
+                "its format is echopool-bench/2, and this echopool reads echopool-bench/1",
+            ),
+            (
+                "damaged",
+                &damaged,
+                "it is damaged: invalid value: integer `-1`",
+            ),
+            ("unzipped", &unzipped, "it is damaged: "),
+        ] {
+            let file = folder.path().join(name);
+            std::fs::write(&file, text).unwrap();
+            let ended = report(&[file.to_str().unwrap()]);
+            assert_eq!(ended.code, Some(1), "{name}: {ended:?}");
+            let start = format!("echopool: could not read results from {}: ", file.display());
+            assert!(ended.stderr.starts_with(&start), "{name}: {ended:?}");
+            assert_has(&ended.stderr, &[words]);
+            assert!(ended.stdout.is_empty(), "{name}");
+        }
+        let ended = report(&["missing.json"]);
+        assert_has(&ended.stderr, &["missing.json: no such file or directory"]);
+        assert_eq!(ended.code, Some(1));
+    }
+
+    #[test]
+    fn a_refused_merge_leaves_the_file_as_it_was() {
+        let folder = tempfile::tempdir().unwrap();
+        let a = save(folder.path(), "a.json", &closed("a"));
+        let b = save(folder.path(), "b.json", &churned());
+        let all = path(folder.path(), "all.json");
+        std::fs::write(&all, "before").unwrap();
+        let ended = report(&["--merge", &a, &b, "-o", &all]);
+        assert_eq!(ended.code, Some(1));
+        assert_has(
+            &ended.stderr,
+            &[
+                "could not merge b with a: ",
+                "load churn instead of messages",
+            ],
+        );
+        assert_eq!(std::fs::read_to_string(&all).unwrap(), "before");
+    }
+
+    #[test]
+    fn wrong_usage_is_named() {
+        for (arguments, words) in [
+            (&[][..], "<FILE>..."),
+            (&["a", "-o", "b"], "--merge"),
+            (
+                &["a", "--merge", "--html", "-"],
+                "can't both write to standard output",
+            ),
+            (
+                &["a", "--merge", "-o", "-", "--html", "-"],
+                "can't both write",
+            ),
+        ] {
+            let ended = report(arguments);
+            assert_eq!(ended.code, Some(2), "{ended:?}");
+            assert_has(&ended.stderr, &[words]);
+        }
+    }
+}
+
+mod schema {
+    use std::collections::BTreeSet;
+
+    use serde_json::Value;
+
+    use super::*;
+
+    fn read(name: &str) -> String {
+        let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
+        std::fs::read_to_string(folder.join("docs").join(name)).unwrap()
+    }
+
+    fn schema() -> Value {
+        serde_json::from_str(&read("results.schema.json")).unwrap()
+    }
+
+    fn faults(results: &Value) -> Vec<String> {
+        let validator = jsonschema::draft202012::new(&schema()).unwrap();
+        let errors = validator.iter_errors(results);
+        errors
+            .map(|error| format!("{} at {}", error, error.instance_path()))
+            .collect()
+    }
+
+    #[test]
+    fn what_is_written_fits_and_reads_back() {
+        jsonschema::draft202012::meta::validate(&schema()).unwrap();
+        for (name, results) in all() {
+            let value = serde_json::to_value(&results).unwrap();
+            assert_eq!(faults(&value), [""; 0], "{name}");
+            assert_eq!(
+                read::parse(json(&results).as_bytes()).unwrap(),
+                results,
+                "{name}"
+            );
+        }
+        let merged = [run("a", eventful("a")), run("b", eventful("b"))];
+        let merged = serde_json::to_value(merge::merge(&merged).unwrap()).unwrap();
+        assert_eq!(faults(&merged), [""; 0]);
+    }
+
+    #[test]
+    fn what_is_not_in_the_schema_does_not_fit() {
+        let good = serde_json::to_value(eventful("a")).unwrap();
+        for place in [
+            "/plan",
+            "/totals/errors",
+            "/timeline/0",
+            "/service",
+            "/outages/1",
+            "",
+        ] {
+            let mut more = good.clone();
+            more.pointer_mut(place).unwrap()["surplus"] = 1.into();
+            assert_eq!(faults(&more).len(), 1, "{place}");
+            let mut less = good.clone();
+            let object = less.pointer_mut(place).unwrap().as_object_mut().unwrap();
+            let key = object.keys().next().unwrap().clone();
+            object.remove(&key);
+            assert_eq!(faults(&less).len(), 1, "{place}/{key}");
+        }
+    }
+
+    /// `section key` of each property.
+    fn in_the_schema() -> BTreeSet<String> {
+        let schema = schema();
+        let definitions = schema["$defs"].as_object().unwrap().iter();
+        let objects = definitions.map(|(name, object)| (name.as_str(), object));
+        let objects = objects.chain([("The whole", &schema)]);
+        let keys = objects.flat_map(|(name, object)| {
+            let keys = object["properties"].as_object().unwrap().keys();
+            keys.map(move |key| format!("{name} {key}"))
+        });
+        keys.collect()
+    }
+
+    /// `section key` of each row of a table.
+    fn in_words() -> BTreeSet<String> {
+        let mut section = String::new();
+        let mut keys = BTreeSet::new();
+        for line in read("results.md").lines() {
+            if let Some(name) = line.strip_prefix("## ") {
+                section = name.to_owned();
+            }
+            if let Some((key, _)) = line.strip_prefix("| `").and_then(|row| row.split_once('`')) {
+                assert!(keys.insert(format!("{section} {key}")), "{key} twice");
+            }
+        }
+        keys
+    }
+
+    #[test]
+    fn every_key_is_documented_and_nothing_else() {
+        assert_eq!(in_words(), in_the_schema());
+        assert!(in_words().len() > 90);
+    }
+}
+
+mod drawn {
+    use super::*;
+
+    fn page(results: &Results) -> String {
+        written(|to| html::write(results, to))
+    }
+
+    #[test]
+    fn a_page_needs_nothing_outside_it() {
+        for (name, results) in all() {
+            let page = page(&results);
+            for outside in [
+                "http:", "https:", "src=", "url(", "@import", "<script", "<iframe",
+            ] {
+                assert!(!page.contains(outside), "{outside} in the page of {name}");
+            }
+            assert_eq!(page.matches("href=").count(), 1, "the empty icon");
+            for number in ["NaN", "inf "] {
+                assert!(!page.contains(number), "{number} in the page of {name}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_page_tells_all_that_the_text_tells() {
+        let page = page(&eventful("a"));
+        assert_has(
+            &page,
+            &[
+                "Open loop: 1,000/s at random (Poisson)",
+                "<strong>SUSPECT: Nagle's algorithm met delayed ACKs</strong>",
+                "set TCP_NODELAY in the server",
+                "<strong>FAIL</strong> <code>errors=0</code>: 7",
+                "byte 4,711: 0x41",
+                "recovered after 750 ms",
+                "<h3>Percentiles</h3>",
+                "<h3>Histogram of the response time</h3>",
+                "<h3>Rate</h3>",
+                "99.9 %",
+                "<th scope=\"row\">p99.9</th>",
+                "warm-up",
+                "outage",
+                "time-out",
+            ],
+        );
+        assert_has(
+            &super::drawn::page(&searched()),
+            &["Latency against rate", "40,000/s"],
+        );
+        assert_has(
+            &super::drawn::page(&streamed()),
+            &["bytes a second", "No round trip was timed"],
+        );
+        assert_has(&super::drawn::page(&barren()), &["The run was too short"]);
+    }
+
+    #[test]
+    fn names_in_the_results_are_text_and_nothing_more() {
+        let mut results = eventful("<script>alert(1)</script>");
+        results.examples = vec![String::from("<img src=x>")];
+        let single = page(&results);
+        let name = "\"><b>";
+        let runs = [run(name, results.clone()), run("b", results)];
+        let several = written(|to| html::write_comparison(&runs, to));
+        for page in [single, several] {
+            for markup in ["<script", "<img", "<b>"] {
+                assert!(!page.contains(markup), "{markup}");
+            }
+        }
+    }
+
+    #[test]
+    fn compared_runs_have_a_curve_each() {
+        let runs: Vec<_> = (0..10)
+            .map(|n| run(&format!("run-{n}"), closed("a")))
+            .collect();
+        let page = written(|to| html::write_comparison(&runs, to));
+        for n in 0..10 {
+            // In both charts, as a line and its key.
+            let dashed = if n < 8 { "" } else { " dashed" };
+            let class = format!("<path class=\"line c{}{dashed}\"", n % 8);
+            assert_eq!(page.matches(&class).count(), 4, "{class}");
+            assert_has(&page, &[&format!("run-{n} (service)")]);
+        }
+    }
+}
+
+/// Pages as a browser shows them.
+mod in_chromium {
+    use std::process::Command;
+
+    use super::*;
+
+    /// Measures what is drawn, since a page without scripts can't tell.
+    const PROBE: &str =
+        "<script>for (const path of document.querySelectorAll('figure > svg > path')) {
+        const box = path.getBoundingClientRect();
+        path.setAttribute('data-drawn', box.width + box.height > 1);
+    }</script>";
+
+    struct Shown {
+        dom: String,
+        console: Vec<String>,
+    }
+
+    fn chromium(folder: &Path, arguments: &[String]) -> Shown {
+        let output = Command::new("timeout")
+            .args([
+                "-k5",
+                "60",
+                "chromium",
+                "--headless",
+                "--no-sandbox",
+                "--disable-gpu",
+            ])
+            .args([
+                "--disable-quic",
+                "--no-first-run",
+                "--disable-background-networking",
+            ])
+            .args([
+                "--disable-component-update",
+                "--disable-sync",
+                "--enable-logging=stderr",
+            ])
+            .args(["--hide-scrollbars", "--window-size=1280,2400"])
+            .arg(format!(
+                "--user-data-dir={}",
+                folder.join("profile").display()
+            ))
+            .args(arguments)
+            .output()
+            .expect("chromium must be installed");
+        let log = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{log}");
+        Shown {
+            dom: String::from_utf8(output.stdout).unwrap(),
+            console: log
+                .lines()
+                .filter(|line| line.contains("CONSOLE"))
+                .map(String::from)
+                .collect(),
+        }
+    }
+
+    fn show(page: &str) -> Shown {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("page.html");
+        std::fs::write(&file, page).unwrap();
+        let url = format!("file://{}", file.display());
+        chromium(folder.path(), &[String::from("--dump-dom"), url])
+    }
+
+    fn pages() -> [(&'static str, String); 4] {
+        let runs = [run("before", closed("a")), run("after", eventful("b"))];
+        [
+            ("eventful", written(|to| html::write(&eventful("a"), to))),
+            ("searched", written(|to| html::write(&searched(), to))),
+            ("streamed", written(|to| html::write(&streamed(), to))),
+            ("compared", written(|to| html::write_comparison(&runs, to))),
+        ]
+    }
+
+    #[test]
+    #[ignore = "needs chromium"]
+    fn a_page_is_shown_without_a_complaint_and_without_a_fetch() {
+        for (name, page) in pages() {
+            let shown = show(&page);
+            assert_eq!(shown.console, [""; 0], "{name}");
+            assert_has(&shown.dom, &["</main>", "round trip", "<figure>"]);
+        }
+        // The page forbids every fetch, so that one would be complained of.
+        let (_, page) = &pages()[0];
+        let fetching = page.replace("</main>", "<img src='https://example.org/a.png'></main>");
+        assert_eq!(show(&fetching).console.len(), 1);
+    }
+
+    #[test]
+    #[ignore = "needs chromium"]
+    fn every_line_and_area_is_drawn() {
+        for (name, page) in pages() {
+            let policy = "content=\"default-src 'none'; style-src 'unsafe-inline'; img-src data:\"";
+            assert!(page.contains(policy));
+            let probed = page
+                .replace(policy, "")
+                .replace("</body>", &format!("{PROBE}</body>"));
+            let dom = show(&probed).dom;
+            assert!(dom.matches("data-drawn=\"true\"").count() > 10, "{name}");
+            assert_eq!(dom.matches("data-drawn=\"false\"").count(), 0, "{name}");
+        }
+    }
+
+    /// Leaves the pictures in the folder that `ECHOPOOL_SCREENSHOTS` names, to be looked at.
+    #[test]
+    #[ignore = "needs chromium"]
+    fn a_page_has_a_picture_in_the_light_and_in_the_dark() {
+        let folder = tempfile::tempdir().unwrap();
+        let kept = std::env::var_os("ECHOPOOL_SCREENSHOTS").map(PathBuf::from);
+        let pictures = kept.unwrap_or_else(|| folder.path().to_owned());
+        for (name, page) in pages() {
+            let file = folder.path().join("page.html");
+            std::fs::write(&file, page).unwrap();
+            let picture = |scheme: &str, number: u8| {
+                let picture = pictures.join(format!("{name}-{scheme}.png"));
+                let arguments = [
+                    format!("--blink-settings=preferredColorScheme={number}"),
+                    format!("--screenshot={}", picture.display()),
+                    format!("file://{}", file.display()),
+                ];
+                chromium(folder.path(), &arguments);
+                std::fs::read(&picture).unwrap()
+            };
+            let (dark, light) = (picture("dark", 0), picture("light", 1));
+            assert!(dark.len() > 20_000 && light.len() > 20_000, "{name}");
+            assert!(dark != light, "{name}");
+        }
+    }
+}
