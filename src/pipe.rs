@@ -115,7 +115,7 @@ impl Pipes {
 
     /// Takes a pipe back, to lend it again if it is empty.
     pub(crate) fn give_back(&mut self, pipe: Pipe) {
-        if pipe.is_empty() {
+        if pipe.is_empty() && self.most > 0 {
             self.spare = Some(pipe);
         }
     }

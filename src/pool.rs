@@ -329,6 +329,12 @@ impl Pool {
         }
     }
 
+    /// Whether a worker has died since the last call of [`reap`](Self::reap).
+    pub(crate) fn has_dead(&self) -> bool {
+        let mut desks = self.seats.iter().map(|seat| &seat.desk);
+        desks.any(|desk| desk.ended.load(Ordering::SeqCst))
+    }
+
     /// Joins every worker that has died since the last call, reports it and
     /// puts another in its place.
     ///

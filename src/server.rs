@@ -23,7 +23,7 @@ use crate::error::{Error, cause};
 use crate::limits;
 use crate::listener::Listener;
 use crate::pool::{Accepted, Bell, Drain, End, Pool, Settings, WorkerReport};
-use crate::sys;
+use crate::sys::{self, Yielding};
 use crate::throttle::Throttle;
 
 /// How many clients one listener accepts before the main thread looks up.
@@ -194,15 +194,12 @@ pub fn run(listeners: Vec<Listener>, stop: &Stop, config: &Config) -> Result<Rep
     let settings = Settings {
         message_time: config.message_time.min(CENTURY),
         busy_poll: config.busy_poll.min(CENTURY),
-        pipes: limits::pipes(open_files),
+        pipes: limits::pipes(open_files, config.workers),
     };
     let pool =
         Pool::spawn(config.workers, settings, &bell).map_err(failed_to("start the workers"))?;
     stop.attach(&bell);
     let mut acceptor = Acceptor::new(poller, bell, pool, max_connections, listeners)?;
-    // Woken for each client alone, this thread would interrupt the workers for each;
-    // so it finds several when its turn comes. 15 % less CPU time a connection.
-    let _yielding = sys::Yielding::begin();
     let ended = acceptor.serve(stop);
     let report = acceptor.finish(config.grace.min(CENTURY));
     ended.map(|()| report)
@@ -230,6 +227,9 @@ struct Acceptor {
     turn: usize,
     /// A client that no worker's channel had room for.
     held: Option<Accepted>,
+    /// Woken for each client alone, this thread would interrupt the workers for
+    /// each; so it finds several when its turn comes.
+    yielding: Option<Yielding>,
     /// Accepting rests until then.
     paused_until: Option<Instant>,
     told_full: Throttle,
@@ -261,6 +261,7 @@ impl Acceptor {
             doors: listeners.into_iter().map(door).collect(),
             turn: 0,
             held: None,
+            yielding: Yielding::begin(),
             paused_until: None,
             told_full: Throttle::new(Duration::from_secs(60)),
             told_failure: Throttle::new(Duration::from_secs(1)),
@@ -272,12 +273,22 @@ impl Acceptor {
         while !stop.is_requested() {
             let timeout = self.timeout();
             self.wait(&mut events, timeout)?;
-            self.pool
-                .reap()
-                .map_err(failed_to("replace a worker that died"))?;
+            self.reap()?;
             self.accept();
         }
         Ok(())
+    }
+
+    /// Replaces the workers that have died.
+    fn reap(&mut self) -> Result<(), Error> {
+        if !self.pool.has_dead() {
+            return Ok(());
+        }
+        // A thread begins with the policy of the one that starts it.
+        self.yielding = None;
+        let reaped = self.pool.reap();
+        self.yielding = Yielding::begin();
+        reaped.map_err(failed_to("replace a worker that died"))
     }
 
     fn timeout(&self) -> Option<Duration> {

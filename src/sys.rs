@@ -96,33 +96,24 @@ pub(crate) fn is_out_of_descriptors(_: &io::Error) -> bool {
 }
 
 /// While it lives, its thread does not take the processor from one that is
-/// running when it is woken: sched(7), `SCHED_BATCH`.
-pub(crate) struct Yielding {
-    #[cfg(any(target_os = "linux", target_os = "android"))]
-    changed: bool,
-}
+/// running when it is woken: sched(7), `SCHED_BATCH`. It is dropped where it
+/// was begun.
+pub(crate) struct Yielding(());
 
 #[cfg(any(target_os = "linux", target_os = "android"))]
 impl Yielding {
-    /// Of the calling thread, if it has the ordinary policy. The threads that
-    /// it starts have that again.
-    pub(crate) fn begin() -> Self {
+    /// Of the calling thread, if it has the ordinary policy.
+    pub(crate) fn begin() -> Option<Self> {
         // SAFETY: asks for a number, and touches no memory.
         let policy = unsafe { libc::sched_getscheduler(0) };
-        let batch = libc::SCHED_BATCH | libc::SCHED_RESET_ON_FORK;
-        Self {
-            changed: policy == libc::SCHED_OTHER && set_policy(batch),
-        }
+        (policy == libc::SCHED_OTHER && set_policy(libc::SCHED_BATCH)).then_some(Self(()))
     }
 }
 
 #[cfg(any(target_os = "linux", target_os = "android"))]
 impl Drop for Yielding {
     fn drop(&mut self) {
-        if self.changed {
-            // Only the privileged may take the flag back; it does no harm.
-            set_policy(libc::SCHED_OTHER | libc::SCHED_RESET_ON_FORK);
-        }
+        set_policy(libc::SCHED_OTHER);
     }
 }
 
@@ -137,7 +128,26 @@ fn set_policy(policy: libc::c_int) -> bool {
 #[cfg(not(any(target_os = "linux", target_os = "android")))]
 impl Yielding {
     /// Elsewhere nothing.
-    pub(crate) const fn begin() -> Self {
-        Self {}
+    pub(crate) const fn begin() -> Option<Self> {
+        None
+    }
+}
+
+#[cfg(all(test, any(target_os = "linux", target_os = "android")))]
+mod tests {
+    use super::*;
+
+    fn policy() -> libc::c_int {
+        // SAFETY: asks for a number, and touches no memory.
+        unsafe { libc::sched_getscheduler(0) }
+    }
+
+    #[test]
+    fn a_thread_that_yields_has_its_policy_back_afterwards() {
+        let yielding = Yielding::begin();
+        assert_eq!(policy(), libc::SCHED_BATCH);
+        assert!(Yielding::begin().is_none(), "it yields already");
+        drop(yielding);
+        assert_eq!(policy(), libc::SCHED_OTHER);
     }
 }

@@ -50,8 +50,9 @@ const BULK_SLICE: usize = 256 * 1024;
 const BULK_SLICE_BESIDE: usize = BULK_LEAST;
 
 /// For so long after a message or a slice of a stream, more of the kind is
-/// reckoned with.
-const HABIT: Duration = Duration::from_millis(1);
+/// reckoned with. It is longer than a turn with many streams takes: with 1 ms,
+/// 16 of them made a pinger wait 5 ms at the 99th percentile, with this 1 ms.
+const HABIT: Duration = Duration::from_millis(50);
 
 /// Received bytes start at multiples of this: a cache line.
 const ALIGN: usize = 64;
@@ -122,6 +123,8 @@ pub(crate) struct Worker {
     /// Connections that have something to do without a further event.
     ready: VecDeque<usize>,
     block: Box<[u8]>,
+    /// Where the block's first cache line begins.
+    front: usize,
     /// What the receive phase brought: whose, and where in the block.
     batch: Vec<(usize, Range<usize>)>,
     deadlines: BinaryHeap<Reverse<(Instant, usize)>>,
@@ -142,12 +145,14 @@ impl Worker {
         let waker = Arc::new(Waker::new(poller.registry(), WAKE)?);
         let now = Instant::now();
         let pipes = Pipes::new(desk.settings.pipes);
+        let block = vec![0; BLOCK + ALIGN].into_boxed_slice();
         let worker = Self {
             desk,
             poller,
             clients: Slab::new(),
             ready: VecDeque::new(),
-            block: vec![0; BLOCK].into_boxed_slice(),
+            front: block.as_ptr().align_offset(ALIGN).min(ALIGN),
+            block,
             batch: Vec::new(),
             deadlines: BinaryHeap::new(),
             drain: None,
@@ -278,9 +283,9 @@ impl Worker {
     /// Reads up to `turns` ready connections, as far as the block has room for
     /// a slice each. Returns how many it took from the ready list.
     fn receive_phase(&mut self, turns: usize) -> usize {
-        let mut used = 0;
+        let mut used = self.front;
         let mut taken = 0;
-        while taken < turns && used + SLICE <= BLOCK {
+        while taken < turns && used + SLICE <= self.block.len() {
             taken += 1;
             let Some(key) = self.ready.pop_front() else {
                 break;
@@ -313,8 +318,7 @@ impl Worker {
         } else {
             let room = &mut self.block[used..used + SLICE];
             let received = client.conn.receive(room, self.now)?;
-            let is_small = (1..BULK_LEAST).contains(&received.bytes);
-            if is_small && client.streams_until <= self.now {
+            if (1..SLICE).contains(&received.bytes) && client.streams_until <= self.now {
                 self.messages_until = self.now + HABIT;
             }
             received
