@@ -1,0 +1,102 @@
+//! Streams, whose bytes pass through pipes, and the polling before sleep: what
+//! only Linux has.
+#![cfg(target_os = "linux")]
+
+mod common;
+
+use std::fs;
+use std::net::SocketAddr;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use common::{
+    Program, connect, connect_narrow, expect, expect_end, fill, full_duplex, reset, round_trip,
+    wait_until,
+};
+
+/// Starts the program with one worker and an echo listener of its own.
+fn serve(arguments: &[&str]) -> (Program, SocketAddr) {
+    let fixed = ["serve", "--workers", "1", "--echo", "127.0.0.1:0"];
+    let mut program = Program::start([&fixed, arguments].concat());
+    let address = program.wait_for_listener("echo");
+    (program, address)
+}
+
+/// Descriptors of pipes that a process has.
+fn pipe_ends(program: &Program) -> usize {
+    let folder = format!("/proc/{}/fd", program.child.id());
+    let links = fs::read_dir(folder).unwrap().flatten();
+    let targets = links.filter_map(|link| fs::read_link(link.path()).ok());
+    targets
+        .filter(|target| target.to_string_lossy().starts_with("pipe:"))
+        .count()
+}
+
+/// The processor time that all threads of a process have used.
+fn processor_time(program: &Program) -> Duration {
+    let tasks = fs::read_dir(format!("/proc/{}/task", program.child.id())).unwrap();
+    let nanoseconds = tasks.flatten().map(|task| {
+        let text = fs::read_to_string(task.path().join("schedstat")).unwrap();
+        let used = text.split_whitespace().next().unwrap();
+        used.parse::<u64>().unwrap()
+    });
+    Duration::from_nanos(nanoseconds.sum())
+}
+
+#[test]
+fn a_streaming_clients_bytes_wait_in_a_pipe_until_it_takes_them() {
+    let (program, address) = serve(&[]);
+    let before = pipe_ends(&program);
+    let mut client = connect(address);
+    let sent = fill(&mut client, 1);
+    wait_until("there is a pipe for the stream", || {
+        pipe_ends(&program) > before
+    });
+    client.shutdown(std::net::Shutdown::Write).unwrap();
+    expect(&mut client, 1, 0, sent);
+    expect_end(&mut client);
+}
+
+#[test]
+fn a_stream_that_is_reset_leaves_none_of_its_bytes_to_the_next() {
+    let (program, address) = serve(&[]);
+    let before = pipe_ends(&program);
+    for key in 0..8 {
+        // Blocked, it holds a pipe with its bytes; reset, it must not pass them on.
+        let mut blocked = connect_narrow(address);
+        fill(&mut blocked, 2 * key);
+        wait_until("the blocked stream has its pipe", || {
+            pipe_ends(&program) > before
+        });
+        let next = thread::spawn({
+            let stream = connect(address);
+            move || full_duplex(stream, 2 * key + 1, 4 << 20)
+        });
+        reset(blocked);
+        next.join().unwrap();
+        full_duplex(connect(address), 1000 + key, 1 << 20);
+    }
+    wait_until("no more than the spare pipe is left", || {
+        pipe_ends(&program) <= before + 2
+    });
+}
+
+#[test]
+fn a_worker_polls_before_it_sleeps_only_where_it_is_asked_to() {
+    const POLL: Duration = Duration::from_millis(400);
+    let used = |arguments: &[&str]| {
+        let (program, address) = serve(arguments);
+        let mut client = connect(address);
+        round_trip(&mut client, b"a message");
+        let (start, before) = (Instant::now(), processor_time(&program));
+        while start.elapsed() < 2 * POLL {
+            thread::sleep(POLL / 8);
+        }
+        processor_time(&program) - before
+    };
+    let (idle, polling) = (used(&[]), used(&["--busy-poll", "400ms"]));
+    assert!(idle < POLL / 8, "asleep it used {idle:?}");
+    // Others may have had the processor for a part of that time.
+    assert!(polling > POLL / 4, "polling it used {polling:?}");
+    assert!(polling < POLL * 3 / 2, "it went on polling: {polling:?}");
+}
