@@ -337,7 +337,7 @@ impl Flow {
     /// endless message ends where it is.
     pub(super) fn cut(&mut self, endless: bool, now: u64, record: &mut Recorder) {
         for message in self.messages.drain(self.begun..) {
-            record.unsent(&message);
+            record.unsent(&message, now);
         }
         if endless && let Some(message) = self.messages.back_mut() {
             message.end = self.sent;

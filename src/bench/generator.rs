@@ -120,6 +120,8 @@ pub(super) struct Generator<'a> {
     readers: VecDeque<usize>,
     /// Slots that may have something to send.
     writers: VecDeque<usize>,
+    /// A connection that is made already, and how long it took.
+    adopted: Option<(TcpStream, u64)>,
     /// Slots that are to connect.
     wanting: VecDeque<usize>,
     /// Slots that pause before they connect again, and until when.
@@ -192,6 +194,7 @@ impl<'a> Generator<'a> {
             } else {
                 all.clone().collect()
             },
+            adopted: None,
             resting: BinaryHeap::new(),
             idle: if churn { all.collect() } else { Vec::new() },
             overdue: VecDeque::new(),
@@ -223,13 +226,9 @@ impl<'a> Generator<'a> {
         })
     }
 
-    /// Takes a connection that is made already, since the time `since`.
-    pub(super) fn adopt(&mut self, stream: TcpStream, since: u64) {
-        let Some(key) = self.wanting.pop_front() else {
-            return;
-        };
-        self.connect_by(key, since, |_| Ok(stream));
-        self.finish_connecting(key);
+    /// Takes a connection that is made already, which took so long.
+    pub(super) fn adopt(&mut self, stream: TcpStream, took: u64) {
+        self.adopted = Some((stream, took));
     }
 
     /// Connects, tells so, waits for the word to start and makes load until its
@@ -666,11 +665,11 @@ impl<'a> Generator<'a> {
         // What became due and was never dealt out.
         while let Some(due) = self.next_due(self.times.end) {
             self.record.seen(due, self.now);
-            self.record.missed(due);
+            self.record.missed(due, self.now);
         }
         self.finishing = true;
         for due in std::mem::take(&mut self.overdue) {
-            self.record.missed(due);
+            self.record.missed(due, self.now);
         }
         for slot in &mut self.slots {
             let endless = plan.load == Load::Stream;

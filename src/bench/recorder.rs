@@ -285,15 +285,17 @@ impl Recorder {
     }
 
     /// A message was queued and is not going to be sent.
-    pub(super) fn unsent(&mut self, message: &Message) {
+    pub(super) fn unsent(&mut self, message: &Message, now: u64) {
         self.outstanding -= 1;
-        self.missed(message.due);
+        self.missed(message.due, now);
     }
 
-    /// A message was due and is not going to be sent.
-    pub(super) fn missed(&mut self, due: u64) {
+    /// A message was due and is not going to be sent. Without its age the
+    /// response times would be those of the lucky ones.
+    pub(super) fn missed(&mut self, due: u64, now: u64) {
         if self.open_loop && self.counts(due) {
             self.part.totals.unsent += 1;
+            note(&mut self.part.response, now.saturating_sub(due));
         }
     }
 

@@ -25,16 +25,18 @@ pub struct Results {
     pub plan: Plan,
     /// How long load was measured, of the longest run if there are several.
     pub elapsed_ns: u64,
-    /// Messages that came back whole and unchanged, a second; of several runs the sum.
+    /// Messages that came back whole and unchanged while load was measured, a
+    /// second; of several runs the sum. Those awaited after the end are not in it.
     pub rate_per_s: f64,
-    /// Verified bytes that came back, a second; of several runs the sum.
+    /// Verified bytes that came back while load was measured, a second; of several runs the sum.
     pub throughput_bytes_per_s: f64,
     /// What was counted while load was measured.
     pub totals: Totals,
     /// From a message's send to its last byte back. The closed loop's only
     /// latency, and what an open loop calls service time.
     pub service: Latency,
-    /// Open loop: from when a message was due to its last byte back.
+    /// Open loop: from when a message was due to its last byte back. Those that
+    /// were due and not sent count with the age they had at the end.
     pub response: Option<Latency>,
     /// Open loop: how late the generator itself was to see that a message was due.
     pub lateness: Option<Latency>,
@@ -113,7 +115,8 @@ pub struct Totals {
     pub in_flight: u64,
     /// Open loop: messages that were due and could not be sent before the end.
     pub unsent: u64,
-    /// Messages lost with their connection, or given up after the time-out.
+    /// Messages lost with their connection, or given up after the time-out;
+    /// percentiles count the latter with the time they took until then.
     pub lost: u64,
     /// Bytes sent.
     pub sent_bytes: u64,

@@ -17,6 +17,7 @@ use super::progress::Watch;
 use super::recorder::{Part, PartsChannel};
 use super::results::{self, FORMAT, Results};
 use super::verdict::{self, Evidence};
+use crate::client::connect_to;
 use crate::error::Error;
 use crate::limits::raise_open_files;
 use crate::pattern::Pattern;
@@ -42,7 +43,7 @@ pub fn run(
         ..plan.clone()
     };
     let clock = Clock::start();
-    let first = reach(addresses, plan.timeout)?;
+    let (first, took) = reach(addresses, plan.timeout)?;
     let shared = Shared {
         plan,
         pattern: Pattern::new(plan.seed),
@@ -53,7 +54,7 @@ pub fn run(
         may_poll: may_poll(plan),
     };
     std::thread::scope(|scope| {
-        let run = Run::start(scope, &shared, first)?;
+        let run = Run::start(scope, &shared, (first, took))?;
         run.finish(watch)
     })
 }
@@ -77,12 +78,13 @@ fn failed(operation: &'static str) -> impl Fn(std::io::Error) -> Error {
     move |source| Error::Bench { operation, source }
 }
 
-/// Connects to the first address that answers.
-fn reach(addresses: &[SocketAddr], timeout: Duration) -> Result<TcpStream, Error> {
+/// Connects to the first address that answers. Returns how long that took, too.
+fn reach(addresses: &[SocketAddr], timeout: Duration) -> Result<(TcpStream, Duration), Error> {
     let mut attempts = Vec::new();
     for &address in addresses {
-        match crate::client::connect_to(address, timeout) {
-            Ok(stream) => return Ok(stream),
+        let start = Instant::now();
+        match connect_to(address, timeout) {
+            Ok(stream) => return Ok((stream, start.elapsed())),
             Err(error) => attempts.push((address, error)),
         }
     }
@@ -105,7 +107,7 @@ impl<'scope, 'a: 'scope> Run<'scope, 'a> {
     fn start<'env>(
         scope: &'scope Scope<'scope, 'env>,
         shared: &'a Shared<'a>,
-        first: TcpStream,
+        (first, took): (TcpStream, Duration),
     ) -> Result<Self, Error> {
         let plan = shared.plan;
         let (parts, collected) = unbounded();
@@ -125,10 +127,8 @@ impl<'scope, 'a: 'scope> Run<'scope, 'a> {
             let generator = Generator::new(shared, thread, connections, budget, channel);
             generators.push(generator.map_err(failed("make a poller"))?);
         }
-        if plan.load != Load::Churn {
-            first.set_nonblocking(true).map_err(failed("connect"))?;
-            generators[0].adopt(mio::net::TcpStream::from_std(first), 0);
-        }
+        first.set_nonblocking(true).map_err(failed("connect"))?;
+        generators[0].adopt(mio::net::TcpStream::from_std(first), nanoseconds(took));
         let mut threads = Vec::new();
         let mut starts = Vec::new();
         for (thread, generator) in generators.into_iter().enumerate() {

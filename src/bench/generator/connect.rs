@@ -65,8 +65,14 @@ impl Generator<'_> {
         while self.connecting < most
             && let Some(key) = self.wanting.pop_front()
         {
-            let since = self.shared.clock.now();
-            self.connect_by(key, since, TcpStream::connect);
+            let now = self.shared.clock.now();
+            match self.adopted.take() {
+                None => self.connect_by(key, now, TcpStream::connect),
+                Some((stream, took)) => {
+                    self.connect_by(key, now.saturating_sub(took), |_| Ok(stream));
+                    self.finish_connecting(key);
+                }
+            }
         }
     }
 
@@ -96,7 +102,7 @@ impl Generator<'_> {
     }
 
     /// Gives the slot a new connection, made by `connect`, as of the time `since`.
-    pub(super) fn connect_by(
+    fn connect_by(
         &mut self,
         key: usize,
         since: u64,
