@@ -2,6 +2,8 @@
 // Every suite is a program of its own and uses a part of this.
 #![allow(dead_code, unreachable_pub)]
 
+pub mod faulty;
+pub mod load;
 pub mod results;
 
 use std::ffi::OsStr;

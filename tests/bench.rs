@@ -1,0 +1,759 @@
+//! The load generator on its command line: what it sends, counts, reports and exits with.
+#![cfg(unix)]
+
+mod common;
+
+use std::io::Read;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, channel};
+use std::time::{Duration, Instant};
+
+use common::faulty::{Faulty, Timed, crumbling, echo, narrow, swallow};
+use common::load::{Run, assert_accounts, bench, clean, end, start};
+use common::{Ended, Server, finish, reserve, wait_until};
+use echopool::bench::results::Doubt;
+use rustix::process::Signal;
+
+const LOCALHOST: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
+
+/// An echo that passes on every read of every connection.
+fn tapped() -> (Faulty, Receiver<(usize, Vec<u8>)>) {
+    let (tell, told) = channel();
+    let server = Faulty::serve(move |mut stream, connection| {
+        let mut block = vec![0; 64 * 1024];
+        while let Ok(length @ 1..) = stream.read(&mut block) {
+            let bytes = &block[..length];
+            tell.send((connection, bytes.to_vec())).unwrap();
+            if std::io::Write::write_all(&mut stream, bytes).is_err() {
+                return;
+            }
+        }
+    });
+    (server, told)
+}
+
+/// An echo that counts the bytes that came.
+fn counting() -> (Faulty, Arc<AtomicU64>) {
+    let count = Arc::new(AtomicU64::new(0));
+    let server = Faulty::serve({
+        let count = Arc::clone(&count);
+        move |mut stream, _| {
+            let mut block = vec![0; 64 * 1024];
+            while let Ok(length @ 1..) = stream.read(&mut block) {
+                count.fetch_add(length as u64, Ordering::SeqCst);
+                if std::io::Write::write_all(&mut stream, &block[..length]).is_err() {
+                    return;
+                }
+            }
+        }
+    });
+    (server, count)
+}
+
+/// Runs it as a person would, with no option but these.
+fn plain(server: SocketAddr, options: &str) -> Ended {
+    let all = format!("bench {server} {options}");
+    finish(all.split_whitespace(), "")
+}
+
+mod load {
+    use super::*;
+
+    #[test]
+    fn any_mix_of_connections_depth_size_and_rate_completes() {
+        let server = Server::with_workers(2);
+        for options in [
+            "--connections 1 --depth 1 --size 1 --count 1000",
+            "--connections 3 --depth 7 --size 13 --count 5000",
+            "--connections 1 --depth 1000 --size 1 --count 20000",
+            "--connections 2 --depth 300 --size 64 --count 3001",
+            "--connections 10 --depth 16 --size 1..5000 --count 2000",
+            "--connections 4 --depth 4 --size 1MiB --count 64",
+            "--connections 1 --depth 64 --size 1MiB --count 128",
+            "--connections 2 --depth 2 --size 16MiB --count 8",
+            "--connections 200 --depth 3 --size 100..200 --count 5000",
+            "--connections 7 --threads 2 --depth 5 --size 333 --count 3333",
+            "--connections 1 --threads 2 --count 500",
+            "--connections 50 --count 7",
+            "--connections 3 --rate 20000 --count 4000",
+            "--connections 1 --depth 100 --rate 20000 --size 1..100 --count 4000",
+            "--connections 5 --depth 3 --rate 3000 --arrivals poisson --count 1000",
+            "--connections 4 --threads 2 --depth 8 --rate 200 --size 256KiB --count 60",
+            "--connections 3 --churn --count 300",
+            "--connections 2 --threads 2 --churn --size 100KiB --count 50",
+            "--connections 2 --churn --rate 500 --count 200",
+        ] {
+            let totals = clean(server.echo, options).totals;
+            let count = options.rsplit(' ').next().unwrap().parse().unwrap();
+            let seen = (totals.sent, totals.echoed, totals.in_flight, totals.unsent);
+            assert_eq!(seen, (count, count, 0, 0), "{options}");
+            assert_eq!(totals.sent_bytes, totals.echoed_bytes, "{options}");
+        }
+        server.stop();
+    }
+
+    #[test]
+    fn a_server_that_reads_only_after_it_could_write_is_no_deadlock() {
+        for options in [
+            "--depth 1 --size 4MiB --count 4",
+            "--depth 64 --size 256KiB --count 64",
+            "--depth 5000 --size 700 --count 10000",
+            "--depth 16 --size 64KiB --connections 8 --count 200",
+            "--stream --duration 300ms",
+        ] {
+            let results = clean(narrow().address, options);
+            assert!(results.totals.echoed_bytes > 1 << 20, "{results:?}");
+        }
+    }
+
+    #[test]
+    fn an_echo_in_crumbs_is_an_echo() {
+        let options = "--connections 2 --depth 3 --size 1..3000 --count 200";
+        assert_eq!(clean(crumbling().address, options).totals.echoed, 200);
+    }
+
+    #[test]
+    fn what_was_sent_is_what_the_server_counts() {
+        for options in [
+            "--size 77 --count 999",
+            "--connections 5 --depth 9 --size 1..1000 --count 3000",
+            "--connections 3 --threads 2 --churn --count 100",
+            "--connections 2 --rate 5000 --duration 300ms",
+            "--connections 4 --depth 4 --duration 300ms",
+            "--stream --duration 300ms",
+        ] {
+            let (server, count) = counting();
+            let totals = clean(server.address, options).totals;
+            assert_eq!(totals.sent_bytes, count.load(Ordering::SeqCst), "{options}");
+            assert!(totals.echoed_bytes <= totals.sent_bytes, "{totals:?}");
+        }
+    }
+
+    #[test]
+    fn fixed_sizes_make_the_bytes_known() {
+        let server = Server::with_workers(1);
+        let totals = clean(server.echo, "--connections 2 --size 1000 --count 300").totals;
+        assert_eq!((totals.sent_bytes, totals.echoed_bytes), (300_000, 300_000));
+        assert_eq!((totals.connected, totals.lost_bytes), (2, 0));
+        let churned = clean(server.echo, "--connections 2 --churn --count 300").totals;
+        assert_eq!((churned.connected, churned.echoed), (300, 300));
+        server.stop();
+    }
+
+    #[test]
+    fn the_warm_up_is_load_that_is_not_counted() {
+        let (server, count) = counting();
+        let results = clean(server.address, "--warmup 300ms --count 500");
+        assert_eq!(results.totals.echoed, 500);
+        assert_eq!(results.service.histogram.len(), 500);
+        assert_eq!(results.totals.sent_bytes, 500 * 64);
+        assert!(count.load(Ordering::SeqCst) > 600 * 64, "no warm-up");
+        let first = results.timeline.first().unwrap();
+        assert!(first.start_ns < 0, "{:?}", results.timeline);
+    }
+
+    #[test]
+    fn each_size_of_a_range_is_as_likely() {
+        // At depth 1 a message of so few bytes is a read of the server.
+        let (server, told) = tapped();
+        clean(server.address, "--size 3..10 --count 4000 --seed 1");
+        drop(server);
+        let mut counts = [0_u32; 64];
+        for (_, bytes) in told.iter().take(4000) {
+            counts[bytes.len()] += 1;
+        }
+        let outside = counts[..3].iter().chain(&counts[11..]).sum::<u32>();
+        assert_eq!(outside, 0, "{counts:?}");
+        // Chi-squared of seven degrees of freedom: beyond 30 in 1 of 10,000.
+        let each = counts[3..=10].iter().map(|&count| f64::from(count));
+        let chi_squared: f64 = each.map(|count| (count - 500.0).powi(2) / 500.0).sum();
+        assert!(chi_squared < 30.0, "{chi_squared}: {counts:?}");
+    }
+
+    #[test]
+    fn a_seed_gives_the_same_bytes_and_another_seed_others() {
+        let sent = |seed: &str| {
+            let (server, told) = tapped();
+            let options = format!("--size 1..100 --count 200 --seed {seed}");
+            let results = clean(server.address, &options);
+            assert_eq!(results.plan.seed.to_string(), seed);
+            let reads = told.iter().take(200).map(|(_, bytes)| bytes);
+            reads.collect::<Vec<_>>()
+        };
+        assert_eq!(sent("7"), sent("7"));
+        assert_ne!(sent("7"), sent("8"));
+    }
+
+    #[test]
+    fn a_seed_of_its_own_is_told() {
+        let server = Server::with_workers(1);
+        let seeds = [(); 2].map(|()| clean(server.echo, "--count 1").plan.seed);
+        assert_ne!(seeds[0], seeds[1]);
+        server.stop();
+    }
+
+    #[test]
+    fn each_connection_has_bytes_of_its_own() {
+        let (server, told) = tapped();
+        clean(server.address, "--connections 2 --size 512 --count 20");
+        let reads: Vec<_> = told.iter().take(20).collect();
+        let of = |number| {
+            let mut own = reads.iter().filter(move |(of, _)| *of == number);
+            own.next().unwrap().1.clone()
+        };
+        assert_ne!(of(0), of(1));
+    }
+
+    #[test]
+    fn a_duration_and_a_count_end_at_the_first_of_both() {
+        let server = Server::with_workers(1);
+        let begun = Instant::now();
+        let few = clean(server.echo, "--count 10 --duration 30s");
+        assert!(begun.elapsed() < Duration::from_secs(10));
+        assert_eq!(few.totals.sent, 10);
+        let short = clean(server.echo, "--count 1000000000 --duration 500ms");
+        let elapsed = Duration::from_nanos(short.elapsed_ns);
+        assert!((500..1000).contains(&elapsed.as_millis()), "{elapsed:?}");
+        server.stop();
+    }
+
+    #[test]
+    fn a_stream_comes_back_byte_for_byte() {
+        let server = Server::with_workers(1);
+        let results = clean(server.echo, "--stream --connections 2 --duration 500ms");
+        let totals = &results.totals;
+        assert!(totals.echoed_bytes > 10 << 20, "{totals:?}");
+        assert!(totals.echoed_bytes <= totals.sent_bytes);
+        let seconds = results.elapsed_ns as f64 / 1e9;
+        let rate = totals.echoed_bytes as f64 / seconds;
+        let off = (results.throughput_bytes_per_s / rate - 1.0).abs();
+        assert!(off < 0.01, "{rate}: {results:?}");
+        server.stop();
+    }
+}
+
+mod report {
+    use super::*;
+
+    #[test]
+    fn the_settings_and_the_machine_are_told() {
+        let server = Server::with_workers(1);
+        let options = "--connections 3 --size 5..9 --depth 2 --count 100 --timeout 7s";
+        let results = clean(server.echo, options);
+        let plan = &results.plan;
+        assert_eq!((plan.connections, plan.depth, plan.threads), (3, 2, 1));
+        assert_eq!((plan.size_bytes.clone(), plan.count), (5..=9, Some(100)));
+        assert_eq!(plan.timeout, Duration::from_secs(7));
+        assert_eq!(plan.rate_per_s, None);
+        let [generator] = &results.generators[..] else {
+            panic!("{:?}", results.generators);
+        };
+        assert_eq!(generator.version, env!("CARGO_PKG_VERSION"));
+        assert_eq!(generator.address, server.echo.to_string());
+        assert!((0.0..=1.0).contains(&generator.busy_fraction));
+        assert!(generator.started_at.starts_with("20"), "{generator:?}");
+        assert!(generator.started_at.ends_with('Z'), "{generator:?}");
+        assert_eq!(results.connect.histogram.len(), 3);
+        server.stop();
+    }
+
+    #[test]
+    fn a_rate_is_taken_as_people_write_it() {
+        let server = Server::with_workers(1);
+        for (text, rate) in [("2000", 2000.0), ("2000/s", 2000.0), ("2k", 2000.0)] {
+            let options = format!("--rate {text} --count 20");
+            let results = clean(server.echo, &options);
+            assert_eq!(results.plan.rate_per_s, Some(rate));
+        }
+        server.stop();
+    }
+
+    #[test]
+    fn a_size_is_taken_as_people_write_it() {
+        let server = Server::with_workers(1);
+        for (text, sizes) in [
+            ("100", 100..=100),
+            ("2k", 2000..=2000),
+            ("2KiB", 2048..=2048),
+            ("1M", 1_000_000..=1_000_000),
+            ("1MiB", 1 << 20..=1 << 20),
+            ("1..1KiB", 1..=1024),
+            ("5..5", 5..=5),
+        ] {
+            let results = clean(server.echo, &format!("--size {text} --count 3"));
+            assert_eq!(results.plan.size_bytes, sizes, "{text}");
+        }
+        server.stop();
+    }
+
+    #[test]
+    fn a_server_is_found_by_name_at_any_of_its_addresses() {
+        let server = Server::with_workers(1);
+        let port = server.echo.port();
+        let name = format!("localhost:{port}");
+        let options = [
+            "bench", &name, "--count", "5", "--warmup", "0s", "--json", "-",
+        ];
+        let run = common::load::read(finish(options, ""));
+        assert_eq!(run.code, Some(0), "{run:?}");
+        let used = &run.results.generators[0].address;
+        assert_eq!(*used, server.echo.to_string());
+        assert_eq!(run.results.totals.errors.total(), 0, "{run:?}");
+        server.stop();
+    }
+
+    #[test]
+    fn the_readable_report_says_which_loop_it_was_and_that_it_is_a_round_trip() {
+        let server = Server::with_workers(1);
+        for (options, loops) in [
+            ("--count 500 --warmup 0s", "closed"),
+            ("--count 500 --warmup 0s --rate 5000", "open"),
+        ] {
+            let ended = plain(server.echo, options);
+            assert_eq!(ended.code, Some(0), "{ended:?}");
+            let text = String::from_utf8(ended.stdout).unwrap().to_lowercase();
+            for word in [loops, "round trip", "p50", "p99"] {
+                assert!(text.contains(word), "no {word:?} in {text}");
+            }
+            assert!(!text.contains('\x1b'), "colours in a pipe: {text:?}");
+        }
+        server.stop();
+    }
+
+    #[test]
+    fn a_percentile_that_so_few_samples_cannot_support_is_not_printed() {
+        let server = Server::with_workers(1);
+        let text = |count| {
+            let options = format!("--count {count} --warmup 0s --quiet");
+            String::from_utf8(plain(server.echo, &options).stdout).unwrap()
+        };
+        let (few, many) = (text(20), text(20_000));
+        assert!(few.contains("p50") && !few.contains("p99"), "{few}");
+        assert!(many.contains("p99") && !many.contains("p99.999"), "{many}");
+        server.stop();
+    }
+
+    #[test]
+    fn progress_is_a_line_a_second_unless_it_is_to_be_quiet() {
+        let server = Server::with_workers(1);
+        let told = plain(server.echo, "--duration 2500ms --warmup 0s --rate 100");
+        let lines = told.stderr.lines().count();
+        assert!((2..=5).contains(&lines), "{}", told.stderr);
+        let quiet = plain(server.echo, "--duration 1200ms --warmup 0s --rate 100 -q");
+        assert_eq!((quiet.code, &*quiet.stderr), (Some(0), ""));
+        server.stop();
+    }
+
+    #[test]
+    fn progress_does_not_get_into_the_json() {
+        let server = Server::with_workers(1);
+        let ended = plain(server.echo, "--duration 1200ms --warmup 0s --json -");
+        let run = common::load::read(ended);
+        assert_eq!(run.code, Some(0));
+        assert_accounts(&run.results);
+        server.stop();
+    }
+
+    #[test]
+    fn files_are_written_beside_the_readable_report() {
+        let server = Server::with_workers(1);
+        let folder = std::path::Path::new(env!("CARGO_TARGET_TMPDIR"));
+        let name = |end: &str| folder.join(format!("bench-{}.{end}", std::process::id()));
+        let (json, csv) = (name("json"), name("csv"));
+        let options = format!(
+            "--count 100 --warmup 0s --json {} --csv {}",
+            json.display(),
+            csv.display()
+        );
+        let ended = plain(server.echo, &options);
+        assert_eq!(ended.code, Some(0), "{ended:?}");
+        assert!(!ended.stdout.is_empty());
+        let written = std::fs::read(&json).unwrap();
+        let results: echopool::bench::results::Results = serde_json::from_slice(&written).unwrap();
+        assert_eq!(results.totals.echoed, 100);
+        assert!(std::fs::read_to_string(&csv).unwrap().contains(','));
+        for path in [json, csv] {
+            std::fs::remove_file(path).unwrap();
+        }
+        server.stop();
+    }
+
+    #[test]
+    fn a_report_that_cannot_be_written_is_an_error() {
+        let server = Server::with_workers(1);
+        let ended = plain(server.echo, "--count 1 --warmup 0s --json /nowhere/a.json");
+        assert_eq!(ended.code, Some(1), "{ended:?}");
+        assert!(ended.stderr.contains("/nowhere/a.json"), "{ended:?}");
+        server.stop();
+    }
+}
+
+mod exits {
+    use super::*;
+
+    #[test]
+    fn usage_errors_exit_with_2() {
+        for options in [
+            "--connections 0",
+            "--connections many",
+            "--depth 0",
+            "--threads 0",
+            "--size 0",
+            "--size 10..5",
+            "--size 0..5",
+            "--size -1",
+            "--rate 0",
+            "--rate -5",
+            "--rate inf",
+            "--rate NaN",
+            "--count 0",
+            "--duration 0s",
+            "--duration soon",
+            "--warmup -1s",
+            "--timeout 0s",
+            "--arrivals sometimes",
+            "--churn --stream",
+            "--expect p99",
+            "--expect p101<1ms",
+            "--expect p99<1",
+            "--expect colour<1ms",
+            "--find-rate errors",
+            "--unheard-of",
+        ] {
+            let all = format!("bench 127.0.0.1:9 {options}");
+            let ended = finish(all.split_whitespace(), "");
+            assert_eq!(ended.code, Some(2), "{options}: {ended:?}");
+            assert!(ended.stdout.is_empty(), "{options}: {ended:?}");
+        }
+    }
+
+    #[test]
+    fn a_refused_connection_names_the_address_and_the_cause() {
+        let (_reserved, nobody) = reserve(LOCALHOST, 0).unwrap();
+        for options in ["", "--churn", "--rate 100", "--stream", "--connections 10"] {
+            let begun = Instant::now();
+            let ended = plain(nobody, &format!("--duration 5s {options}"));
+            let message = format!("could not connect to {nobody}: connection refused");
+            assert_eq!(ended.code, Some(1), "{options}: {ended:?}");
+            assert!(ended.stderr.contains(&message), "{options}: {ended:?}");
+            assert!(begun.elapsed() < Duration::from_secs(3), "{options}");
+        }
+    }
+
+    #[test]
+    fn an_unknown_host_is_named() {
+        let host = "h".repeat(64);
+        let ended = finish(["bench", &format!("{host}:7")], "");
+        assert_eq!(ended.code, Some(1), "{ended:?}");
+        let message = format!("could not resolve {host}: ");
+        assert!(ended.stderr.contains(&message), "{ended:?}");
+    }
+
+    #[test]
+    fn expectations_that_hold_are_reported_and_exit_with_0() {
+        let server = Server::with_workers(1);
+        let held = "--expect p99<10s --expect errors=0 --expect rate>1 --expect lost=0 \
+                    --expect max<=20s --expect mean<10s --expect p50>1ns";
+        let results = clean(server.echo, &format!("--count 1000 {held}"));
+        assert_eq!(results.expectations.len(), 7);
+        assert!(results.expectations.iter().all(|at| at.held));
+        assert_eq!(results.expectations[0].text, "p99<10s");
+        server.stop();
+    }
+
+    #[test]
+    fn an_expectation_that_fails_is_named_and_exits_with_3() {
+        let server = Server::with_workers(1);
+        let options = "--count 1000 --expect errors=0 --expect p99<1ns --expect rate>1000000000";
+        let run = bench(server.echo, options);
+        assert_eq!(run.code, Some(3), "{run:?}");
+        for (text, failed) in [("p99<1ns", true), ("rate>1000", true), ("errors=0", false)] {
+            assert_eq!(run.stderr.contains(text), failed, "{text}: {}", run.stderr);
+        }
+        let held = run.results.expectations.iter().map(|at| at.held);
+        assert_eq!(held.collect::<Vec<_>>(), [true, false, false]);
+        server.stop();
+    }
+
+    #[test]
+    fn a_run_without_a_single_echo_exits_with_1() {
+        let server = Faulty::serve(|stream, _| swallow(&stream));
+        let run = bench(server.address, "--duration 200ms");
+        assert_eq!(run.code, Some(1), "{run:?}");
+        assert_eq!(run.results.totals.echoed, 0);
+    }
+
+    #[test]
+    fn a_failed_expectation_of_a_run_without_echo_is_named_as_well() {
+        let server = Faulty::serve(|stream, _| swallow(&stream));
+        let options = "--duration 200ms --timeout 100ms --expect errors=0 --expect p99<1ms";
+        let run = bench(server.address, options);
+        assert_ne!(run.code, Some(0), "{run:?}");
+        assert!(run.stderr.contains("errors=0"), "{}", run.stderr);
+        let held = run.results.expectations.iter().any(|at| at.held);
+        assert!(!held, "{:?}", run.results.expectations);
+    }
+}
+
+mod signals {
+    use super::*;
+
+    fn end_early(server: SocketAddr, started: impl FnMut() -> bool, options: &str) -> (Run, u128) {
+        let program = start(server, options);
+        wait_until("the first message", started);
+        std::thread::sleep(Duration::from_millis(400));
+        program.signal(Signal::INT);
+        let signalled = Instant::now();
+        let run = end(program);
+        (run, signalled.elapsed().as_millis())
+    }
+
+    #[test]
+    fn ctrl_c_ends_the_run_and_it_still_reports() {
+        for options in [
+            "--duration 60s",
+            "--rate 1000 --duration 60s",
+            "--churn --connections 2 --duration 60s",
+            "--stream --duration 60s",
+            "--count 1000000000",
+        ] {
+            let (server, count) = counting();
+            let started = || count.load(Ordering::SeqCst) > 0;
+            let (run, took) = end_early(server.address, started, options);
+            assert_eq!(run.code, Some(0), "{options}: {run:?}");
+            assert!(took < 1500, "{options}: {took} ms");
+            let measured = Duration::from_nanos(run.results.elapsed_ns).as_millis();
+            assert!((400..2500).contains(&measured), "{options}: {measured} ms");
+            assert!(run.results.totals.echoed_bytes > 0, "{options}");
+            assert_accounts(&run.results);
+            let sent = run.results.totals.sent_bytes;
+            assert_eq!(sent, count.load(Ordering::SeqCst), "{options}");
+        }
+    }
+
+    #[test]
+    fn ctrl_c_in_the_warm_up_ends_the_run() {
+        let (server, count) = counting();
+        let started = || count.load(Ordering::SeqCst) > 0;
+        let program = start(server.address, "--warmup 60s --duration 60s");
+        wait_until("the first message", started);
+        program.signal(Signal::INT);
+        let signalled = Instant::now();
+        let results = end(program).results;
+        assert!(signalled.elapsed() < Duration::from_secs(3));
+        assert_eq!((results.totals.sent, results.totals.echoed), (0, 0));
+        assert!(results.rate_per_s.abs() < f64::EPSILON, "{results:?}");
+    }
+
+    #[test]
+    fn a_second_ctrl_c_exits_at_once() {
+        let (tell, told) = channel();
+        let server = Faulty::serve(move |mut stream, _| {
+            let _ = stream.read(&mut [0; 64]);
+            tell.send(()).unwrap();
+            swallow(&stream);
+        });
+        let mut program = start(server.address, "--duration 60s");
+        told.recv().unwrap();
+        program.signal(Signal::INT);
+        // It awaits what is under way for a second.
+        std::thread::sleep(Duration::from_millis(200));
+        program.signal(Signal::INT);
+        assert_eq!(program.wait().code(), Some(130));
+    }
+}
+
+mod limits {
+    use super::*;
+
+    fn rss_bytes(pid: u32) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+        let line = status.lines().find(|line| line.starts_with("VmRSS:"));
+        let kib = line.unwrap().split_whitespace().nth(1).unwrap();
+        kib.parse::<u64>().unwrap() * 1024
+    }
+
+    /// What the generator needs once every connection had some echoes.
+    #[cfg(target_os = "linux")]
+    fn memory(server: &Server, connections: usize) -> u64 {
+        let options = format!("--connections {connections} --rate 10000 --duration 60s");
+        let program = start(server.echo, &options);
+        let pid = program.child.id();
+        let open = || {
+            let entries = std::fs::read_dir(format!("/proc/{pid}/fd")).unwrap();
+            entries.count() > connections
+        };
+        wait_until("the connections", open);
+        std::thread::sleep(Duration::from_millis(1200));
+        let memory = rss_bytes(pid);
+        program.signal(Signal::INT);
+        let results = end(program).results;
+        assert_eq!(results.totals.connected, connections as u64);
+        assert!(results.totals.echoed > connections as u64);
+        memory
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn a_connection_needs_less_than_a_kibibyte() {
+        let server = Server::with_workers(1);
+        let one = memory(&server, 1);
+        let many = memory(&server, 5001);
+        let each = many.saturating_sub(one) / 5000;
+        assert!(each < 1024, "{each} bytes a connection");
+        server.stop();
+    }
+
+    #[test]
+    fn ten_thousand_connections_are_open_within_seconds() {
+        let server = Server::with_workers(1);
+        let begun = Instant::now();
+        let options = "--connections 10000 --count 20000";
+        let results = clean(server.echo, options);
+        let took = begun.elapsed();
+        assert!(took < Duration::from_secs(10), "{took:?}");
+        assert_eq!(results.totals.connected, 10_000);
+        server.stop();
+    }
+
+    #[test]
+    fn descriptors_that_ran_out_are_said_so() {
+        let server = Server::with_workers(1);
+        let mut command = Command::new("sh");
+        let script = "ulimit -n 32; exec \"$0\" \"$@\"";
+        command.args(["-c", script, env!("CARGO_BIN_EXE_echopool")]);
+        let options = "--connections 100 --count 1000 --warmup 0s --quiet --json -";
+        command.arg("bench").arg(server.echo.to_string());
+        command.args(options.split(' ')).env_remove("RUST_LOG");
+        let output = command.output().unwrap();
+        let run = common::load::read(Ended {
+            code: output.status.code(),
+            stdout: output.stdout,
+            stderr: String::from_utf8(output.stderr).unwrap(),
+        });
+        let suspicions = &run.results.suspicions;
+        let of = suspicions
+            .iter()
+            .find(|at| at.kind == Doubt::DescriptorsRanOut);
+        let of = of.unwrap_or_else(|| panic!("{run:?}"));
+        assert!(of.advice.contains("ulimit"), "{of:?}");
+        server.stop();
+    }
+}
+
+// `cargo test -- --ignored` on a Linux that lets its users make namespaces.
+mod needs_namespaces {
+    use super::*;
+
+    #[test]
+    #[ignore = "needs unshare(1) and ip(8)"]
+    fn ports_that_ran_out_are_said_so() {
+        let script = "set -e; ip link set lo up
+            echo 40000 40063 > /proc/sys/net/ipv4/ip_local_port_range
+            $P serve --echo 127.0.0.1:4444 2> ports.log & server=$!
+            trap 'kill $server' EXIT
+            until grep -q waiting ports.log; do sleep 0.01; done
+            $P bench 127.0.0.1:4444 --connections 100 --duration 1s --warmup 0s -q --json - || true";
+        let mut command = Command::new("unshare");
+        command.args(["-rn", "sh", "-c", script]);
+        command.env_remove("RUST_LOG");
+        command.current_dir(env!("CARGO_TARGET_TMPDIR"));
+        let output = command.env("P", env!("CARGO_BIN_EXE_echopool")).output();
+        let output = output.unwrap();
+        let run = common::load::read(Ended {
+            code: output.status.code(),
+            stdout: output.stdout,
+            stderr: String::from_utf8(output.stderr).unwrap(),
+        });
+        let doubted = common::load::doubts(&run.results, Doubt::PortsRanOut);
+        assert!(doubted, "{run:?}");
+    }
+}
+
+mod hanging {
+    use super::*;
+
+    #[test]
+    fn what_is_never_answered_is_in_flight_and_counted_with_its_age() {
+        let server = Faulty::serve(|stream, _| swallow(&stream));
+        let run = bench(server.address, "--connections 3 --depth 2 --duration 700ms");
+        let totals = &run.results.totals;
+        assert_eq!((totals.sent, totals.in_flight, totals.lost), (6, 6, 0));
+        let service = &run.results.service.histogram;
+        assert_eq!(service.len(), 6);
+        let (least, most) = (service.min() / 1_000_000, service.max() / 1_000_000);
+        assert!(least >= 650 && most <= 2500, "{least} to {most} ms");
+    }
+
+    #[test]
+    fn what_froze_in_the_middle_is_counted_with_its_age() {
+        let answered = 100;
+        let server = Timed::start(64, move |number, at| (number < answered).then_some(at));
+        let begun = Instant::now();
+        let run = bench(server.server.address, "--connections 2 --duration 700ms");
+        let most = begun.elapsed();
+        let totals = &run.results.totals;
+        assert_eq!((totals.echoed, totals.in_flight), (200, 2));
+        let service = &run.results.service.histogram;
+        assert_eq!(service.len(), 202);
+        let age = Duration::from_nanos(service.max());
+        assert!(age > Duration::from_millis(500) && age < most, "{age:?}");
+        assert_eq!(service.count_between(500_000_000, u64::MAX), 2);
+    }
+
+    #[test]
+    fn what_takes_longer_than_the_time_out_is_given_up() {
+        let server = Faulty::serve(|stream, _| swallow(&stream));
+        let options = "--connections 3 --duration 2s --timeout 300ms";
+        let begun = Instant::now();
+        let run = bench(server.address, options);
+        assert!(begun.elapsed() < Duration::from_secs(4));
+        let totals = &run.results.totals;
+        assert_eq!(totals.errors.timed_out, 3, "{totals:?}");
+        assert_eq!((totals.lost, totals.lost_bytes), (3, 3 * 64), "{totals:?}");
+        assert_eq!(run.code, Some(1));
+        assert_accounts(&run.results);
+    }
+
+    #[test]
+    fn an_open_loop_hides_nothing_that_was_due() {
+        let server = Timed::start(64, |number, at| (number < 50).then_some(at));
+        let options = "--rate 500 --duration 1s";
+        let results = bench(server.server.address, options).results;
+        let totals = &results.totals;
+        assert_eq!((totals.echoed, totals.in_flight), (50, 1), "{totals:?}");
+        let due = totals.sent + totals.unsent;
+        assert!((499..=501).contains(&due), "{totals:?}");
+        // Nine of ten messages were due and had no echo: no median can be quick.
+        let response = &results.response.as_ref().unwrap().histogram;
+        assert_eq!(response.len(), due, "{totals:?}");
+        let median = Duration::from_nanos(response.value_at_quantile(0.5));
+        assert!(median > Duration::from_millis(400), "{median:?}");
+    }
+
+    #[test]
+    fn a_server_that_does_not_accept_is_given_up_after_the_time_out() {
+        let (socket, address) = reserve(LOCALHOST, 0).unwrap();
+        socket.listen(0).unwrap();
+        let brief = Duration::from_millis(300);
+        let queued = || std::net::TcpStream::connect_timeout(&address, brief).ok();
+        let _queued: Vec<_> = std::iter::from_fn(queued).collect();
+        let begun = Instant::now();
+        let ended = plain(address, "--timeout 300ms --duration 5s");
+        assert!(begun.elapsed() < Duration::from_secs(4));
+        assert_eq!(ended.code, Some(1), "{ended:?}");
+        let message = format!("could not connect to {address}: ");
+        assert!(ended.stderr.contains(&message), "{ended:?}");
+        assert!(ended.stderr.contains("timed out"), "{ended:?}");
+    }
+}
+
+#[test]
+fn one_echo_is_enough_for_any_server() {
+    // Not even one of ours.
+    let server = Faulty::serve(|stream, _| echo(&stream));
+    assert_eq!(clean(server.address, "--count 1").totals.echoed, 1);
+}
