@@ -227,10 +227,12 @@ mod load {
         let totals = &results.totals;
         assert!(totals.echoed_bytes > 10 << 20, "{totals:?}");
         assert!(totals.echoed_bytes <= totals.sent_bytes);
+        // What comes after the end is not of the measured time.
         let seconds = results.elapsed_ns as f64 / 1e9;
-        let rate = totals.echoed_bytes as f64 / seconds;
-        let off = (results.throughput_bytes_per_s / rate - 1.0).abs();
-        assert!(off < 0.01, "{rate}: {results:?}");
+        let most = totals.echoed_bytes as f64 / seconds;
+        let throughput = results.throughput_bytes_per_s;
+        assert!(throughput <= most * 1.001, "{throughput}: {totals:?}");
+        assert!(throughput > most * 0.7, "{throughput}: {totals:?}");
         server.stop();
     }
 }
@@ -309,8 +311,8 @@ mod report {
     fn the_readable_report_says_which_loop_it_was_and_that_it_is_a_round_trip() {
         let server = Server::with_workers(1);
         for (options, loops) in [
-            ("--count 500 --warmup 0s", "closed"),
-            ("--count 500 --warmup 0s --rate 5000", "open"),
+            ("--count 5000 --warmup 0s", "closed"),
+            ("--count 5000 --warmup 0s --rate 20000", "open"),
         ] {
             let ended = plain(server.echo, options);
             assert_eq!(ended.code, Some(0), "{ended:?}");
