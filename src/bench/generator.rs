@@ -57,6 +57,11 @@ const BRIEF: u64 = 2_000;
 /// sent again.
 const DEALT: usize = 1024;
 
+/// So many messages that were due and are not back are kept; those that are due
+/// meanwhile stay in the schedule, with their time, until there is room. It
+/// bounds the memory of a load that is far beyond what the server can take.
+const BACKLOG: usize = 1 << 20;
+
 /// How long replies are awaited after the last message was sent.
 const DRAIN_TIME: u64 = SECOND;
 
@@ -375,7 +380,9 @@ impl<'a> Generator<'a> {
             until = until.min(at);
         }
         match &self.schedule {
-            Some(schedule) if !self.finishing && schedule.due() < until => (schedule.due(), true),
+            Some(schedule) if !self.finishing && !self.is_backed_up() && schedule.due() < until => {
+                (schedule.due(), true)
+            }
             _ => (until, false),
         }
     }
@@ -598,7 +605,7 @@ impl<'a> Generator<'a> {
     /// Open loop: hands out the messages that are due by now, whatever became
     /// of those before.
     fn deal(&mut self) {
-        if self.schedule.is_none() || self.finishing {
+        if self.schedule.is_none() || self.finishing || self.is_backed_up() {
             return;
         }
         self.now = self.shared.clock.now();
@@ -612,6 +619,10 @@ impl<'a> Generator<'a> {
                 _ => self.assign(due),
             }
         }
+    }
+
+    fn is_backed_up(&self) -> bool {
+        self.record.outstanding() + self.overdue.len() >= BACKLOG
     }
 
     /// The next message's time, if it is before `limit` and the end.
