@@ -7,7 +7,6 @@ pub mod html;
 pub mod merge;
 pub mod read;
 pub mod text;
-pub mod units;
 
 mod chart;
 mod describe;

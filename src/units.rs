@@ -1,38 +1,54 @@
 //! Numbers as people read them: with a unit, and no more digits than they bear.
 
-/// A time that is given in nanoseconds, in the unit that suits its size:
-/// `31.2 us`, `4.01 ms`, `1.53 s`.
+/// A time that is given in nanoseconds: `31.2 us`.
 pub(crate) fn time(nanoseconds: f64) -> String {
-    // What would be rounded up to 1000 of a unit is 1.00 of the next.
-    for (size, unit) in [(1e3, "us"), (1e6, "ms")] {
-        if nanoseconds / size < 999.5 {
-            return format!("{} {unit}", digits(nanoseconds / size));
-        }
-    }
-    format!("{} s", digits(nanoseconds / 1e9))
+    const UNITS: [(f64, &str); 4] = [(1e9, "s"), (1e6, "ms"), (1e3, "us"), (1.0, "ns")];
+    scaled(nanoseconds, &UNITS)
+}
+
+/// Bytes, in powers of a thousand: `6.40 MB`.
+pub(crate) fn bytes(bytes: f64) -> String {
+    const UNITS: [(f64, &str); 5] = [
+        (1e12, "TB"),
+        (1e9, "GB"),
+        (1e6, "MB"),
+        (1e3, "kB"),
+        (1.0, "B"),
+    ];
+    scaled(bytes, &UNITS)
 }
 
 /// Bytes a second: `6.40 MB/s`.
-pub(crate) fn throughput(bytes_per_s: f64) -> String {
-    for (size, unit) in [(1e3, "kB"), (1e6, "MB")] {
-        if bytes_per_s / size < 999.5 {
-            return format!("{} {unit}/s", digits(bytes_per_s / size));
-        }
-    }
-    format!("{} GB/s", digits(bytes_per_s / 1e9))
+pub(crate) fn throughput(bytes_per_second: f64) -> String {
+    format!("{}/s", bytes(bytes_per_second))
+}
+
+/// In the largest unit that there is one of, to three digits.
+fn scaled(number: f64, units: &[(f64, &str)]) -> String {
+    // What is rounded up to 1,000 of a unit is 1 of the next.
+    let large = |(size, _): &&(f64, &str)| number >= size * 0.9995;
+    let (size, unit) = units.iter().find(large).unwrap_or(&units[units.len() - 1]);
+    let value = number / size;
+    let digits = match value {
+        _ if *size == 1.0 && value.fract() == 0.0 => 0,
+        ..9.995 => 2,
+        ..99.95 => 1,
+        _ => 0,
+    };
+    format!("{value:.digits$} {unit}")
 }
 
 /// Messages a second: `52,341/s`.
-pub(crate) fn rate(per_s: f64) -> String {
-    match per_s {
-        100.0.. => format!("{}/s", whole(per_s.round() as u64)),
-        _ => format!("{}/s", digits(per_s)),
+pub(crate) fn rate(per_second: f64) -> String {
+    match per_second {
+        100.0.. => format!("{}/s", grouped(per_second)),
+        _ => format!("{per_second:.2}/s"),
     }
 }
 
-/// A count with its thousands apart: `1,234,567`.
-pub(crate) fn whole(number: u64) -> String {
-    let digits = number.to_string();
+/// A whole number with its thousands apart: `1,234,567`.
+pub(crate) fn grouped(number: f64) -> String {
+    let digits = format!("{number:.0}");
     let mut text = String::new();
     for (place, digit) in digits.chars().enumerate() {
         if place > 0 && (digits.len() - place).is_multiple_of(3) {
@@ -43,19 +59,16 @@ pub(crate) fn whole(number: u64) -> String {
     text
 }
 
-/// `1 error`, `2 errors`.
-pub(crate) fn count(number: u64, noun: &str) -> String {
-    let plural = if number == 1 { "" } else { "s" };
-    format!("{} {noun}{plural}", whole(number))
+/// `1 reply`, `2 replies`.
+pub(crate) fn count(number: u64, one: &str, many: &str) -> String {
+    let noun = if number == 1 { one } else { many };
+    format!("{} {noun}", whole(number))
 }
 
-fn digits(number: f64) -> String {
-    let decimals = match number {
-        ..9.995 => 2,
-        ..99.95 => 1,
-        _ => 0,
-    };
-    format!("{number:.decimals$}")
+/// A count with its thousands apart.
+pub(crate) fn whole(number: u64) -> String {
+    #[expect(clippy::cast_precision_loss, reason = "counts are below 2^53")]
+    grouped(number as f64)
 }
 
 #[cfg(test)]
@@ -63,36 +76,37 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_time_has_three_digits_and_the_unit_of_its_size() {
+    fn times_have_three_digits_and_the_unit_that_fits() {
         for (nanoseconds, text) in [
-            (0.0, "0.00 us"),
-            (800.0, "0.80 us"),
-            (9_994.0, "9.99 us"),
-            (9_996.0, "10.0 us"),
-            (31_249.0, "31.2 us"),
-            (999_499.0, "999 us"),
-            (999_500.0, "1.00 ms"),
-            (200_000_000.0, "200 ms"),
-            (999_500_000.0, "1.00 s"),
-            (1_530_000_000.0, "1.53 s"),
-            (4_321_000_000_000.0, "4321 s"),
+            (0.0, "0 ns"),
+            (7.0, "7 ns"),
+            (7.25, "7.25 ns"),
+            (999.0, "999 ns"),
+            (999.6, "1.00 us"),
+            (1000.0, "1.00 us"),
+            (31_234.0, "31.2 us"),
+            (99_960.0, "100 us"),
+            (123_456.0, "123 us"),
+            (999_700.0, "1.00 ms"),
+            (40_000_000.0, "40.0 ms"),
+            (1_500_000_000.0, "1.50 s"),
+            (3_600_000_000_000.0, "3600 s"),
         ] {
-            assert_eq!(time(nanoseconds), text, "{nanoseconds} ns");
+            assert_eq!(time(nanoseconds), text);
         }
     }
 
     #[test]
-    fn rates_and_counts_are_readable() {
-        assert_eq!(rate(0.0), "0.00/s");
-        assert_eq!(rate(9.5), "9.50/s");
+    fn rates_bytes_and_counts_are_readable() {
         assert_eq!(rate(52_341.4), "52,341/s");
-        assert_eq!(throughput(640.0), "0.64 kB/s");
-        assert_eq!(throughput(6_400_000.0), "6.40 MB/s");
-        assert_eq!(throughput(1_250_000_000.0), "1.25 GB/s");
+        assert_eq!(rate(9.5), "9.50/s");
+        assert_eq!(bytes(999.0), "999 B");
+        assert_eq!(bytes(6_400_000.0), "6.40 MB");
+        assert_eq!(bytes(500_000_000.0), "500 MB");
         assert_eq!(whole(0), "0");
         assert_eq!(whole(999), "999");
         assert_eq!(whole(1_234_567), "1,234,567");
-        assert_eq!(count(1, "error"), "1 error");
-        assert_eq!(count(1000, "error"), "1,000 errors");
+        assert_eq!(count(1, "reply", "replies"), "1 reply");
+        assert_eq!(count(1000, "reply", "replies"), "1,000 replies");
     }
 }

@@ -71,14 +71,14 @@ fn times_are_of_the_service_in_a_closed_loop_and_of_the_response_in_an_open_one(
     let mut results = closed("a");
     results.service = latency([100 * US; 1_000]);
     for (text, held, seen) in [
-        ("p50<1ms", true, "100 µs"),
-        ("p50<100us", false, "100 µs"),
-        ("p99 <= 200us", true, "100 µs"),
-        ("p75<1ms", true, "100 µs"),
-        ("min>1us", true, "100 µs"),
-        ("mean<1.5ms", true, "100 µs"),
+        ("p50<1ms", true, "100 us"),
+        ("p50<100us", false, "100 us"),
+        ("p99 <= 200us", true, "100 us"),
+        ("p75<1ms", true, "100 us"),
+        ("min>1us", true, "100 us"),
+        ("mean<1.5ms", true, "100 us"),
         ("stddev<1ms", true, "0 ns"),
-        ("max<50us", false, "100 µs"),
+        ("max<50us", false, "100 us"),
     ] {
         assert_check(&results, text, held, seen);
     }

@@ -110,8 +110,8 @@ mod in_text {
                 .find(|words| words.first() == Some(&name))
                 .unwrap()
         };
-        assert_eq!(row("p99")[3..5], ["119", "µs"], "{text}");
-        assert_eq!(row("p99.9")[3..6], ["120", "µs", "3.00"], "{text}");
+        assert_eq!(row("p99")[3..5], ["119", "us"], "{text}");
+        assert_eq!(row("p99.9")[3..6], ["120", "us", "3.00"], "{text}");
         assert_eq!(
             row("p99.9").last(),
             Some(&"–"),
@@ -136,7 +136,7 @@ mod in_text {
                 " at 9.500 s: not recovered by the end; 1 connection lost",
                 "\nSUSPECT: Nagle's algorithm met delayed ACKs: 9 % of the round trips took 40 to \
                  44 ms\n         set TCP_NODELAY in the server\n",
-                "\nPASS p50<1ms: 70.0 µs\nFAIL errors=0: 7\n",
+                "\nPASS p50<1ms: 70.0 us\nFAIL errors=0: 7\n",
             ],
         );
     }
@@ -236,9 +236,9 @@ mod compared {
         assert_eq!(row("rate")[1..], ["1,000/s", "500/s", "(0.50×)"]);
         assert_eq!(
             row("service p50")[2..],
-            ["70.0", "µs", "30.0", "µs", "(0.43×)"]
+            ["70.0", "us", "30.0", "us", "(0.43×)"]
         );
-        assert_eq!(row("service p99.9")[2..], ["120", "µs", "–"], "{text}");
+        assert_eq!(row("service p99.9")[2..], ["120", "us", "–"], "{text}");
         assert_eq!(row("connections")[1..], ["50", "100"]);
         assert!(!text.contains("response"), "no run has it:\n{text}");
         assert_has(
@@ -401,7 +401,7 @@ mod merged {
             merged.expectations,
             [
                 expectation("in_flight<60", false, "100"),
-                expectation("p99<1ms", true, "1.00 µs"),
+                expectation("p99<1ms", true, "1.00 us"),
                 expectation("rate>1500", true, "2,000/s"),
             ]
         );

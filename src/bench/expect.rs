@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::bench::latency::{Latency, needed};
 use crate::bench::results::{Expectation, Results};
-use crate::report::units;
+use crate::units;
 
 /// A bound on something that a run measures.
 #[derive(Clone, Debug, PartialEq)]

@@ -50,8 +50,8 @@ fn line(second: &Interval, connections: usize) -> String {
             let _ = write!(line, "  {name} {}", units::time(time as f64));
         }
     }
-    let _ = write!(line, "  {}", units::count(connections as u64, "connection"));
-    let _ = write!(line, "  {}", units::count(second.errors, "error"));
+    let _ = write!(line, "  {}", units::count(connections as u64, "connection", "connections"));
+    let _ = write!(line, "  {}", units::count(second.errors, "error", "errors"));
     line
 }
 
@@ -112,7 +112,7 @@ mod tests {
         };
         let line = written(&[Some(second)]);
         assert!(
-            line.starts_with("warm-up  20.0/s  1.28 kB/s  50 "),
+            line.starts_with("warm-up  20.00/s  1.28 kB/s  50 "),
             "{line}"
         );
     }
@@ -126,7 +126,7 @@ mod tests {
         };
         assert_eq!(
             written(&[Some(second)]),
-            "  1.0 s  0.00/s  0.00 kB/s  50 connections  1 error\n"
+            "  1.0 s  0.00/s  0 B/s  50 connections  1 error\n"
         );
     }
 }

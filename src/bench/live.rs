@@ -181,14 +181,14 @@ impl View<'_> {
         let Progress { recent, totals, .. } = self.progress;
         let seconds = recent.length_ns.max(1) as f64 / 1e9;
         let errors = totals.errors.total();
-        let shown_errors = Span::from(units::count(errors, "error"));
+        let shown_errors = Span::from(units::count(errors, "error", "errors"));
         Line::from(vec![
             Span::from("rate     "),
             Span::from(units::rate(recent.echoed as f64 / seconds)).bold(),
             Span::from("  "),
             Span::from(units::throughput(recent.echoed_bytes as f64 / seconds)),
             Span::from("  "),
-            Span::from(units::count(self.progress.connections as u64, "connection")),
+            Span::from(units::count(self.progress.connections as u64, "connection", "connections")),
             Span::from("  "),
             Span::from(format!("{} echoed", units::whole(totals.echoed))),
             Span::from("  "),

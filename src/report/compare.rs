@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use super::Run;
 use super::describe::{NONE, doubt, settings};
 use super::table::Table;
-use super::units;
+use crate::units;
 use crate::bench::latency::Latency;
 use crate::bench::results::Results;
 
@@ -85,7 +85,7 @@ fn measures() -> Vec<Measure> {
         Measure::new("rate", units::rate, |results| Some(results.rate_per_s)),
         Measure::new(
             "throughput",
-            |value| format!("{}/s", units::bytes(value)),
+            units::throughput,
             |results| Some(results.throughput_bytes_per_s),
         ),
     ];

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::table::Table;
-use super::units;
+use crate::units;
 use crate::bench::latency::{Latency, PERCENTILES};
 use crate::bench::plan::{Arrivals, Load, Plan};
 use crate::bench::results::{Doubt, Expectation, Generator, Outage, Results, Trial};
@@ -124,7 +124,7 @@ pub(super) fn duration(time: Duration) -> String {
 pub(super) fn totals(results: &Results) -> Vec<(&'static str, String)> {
     let totals = &results.totals;
     let elapsed = nanoseconds(results.elapsed_ns);
-    let throughput = format!("{}/s", units::bytes(results.throughput_bytes_per_s));
+    let throughput = units::throughput(results.throughput_bytes_per_s);
     let mut rows = match results.plan.load {
         Load::Stream => {
             let [echoed, sent] = [totals.echoed_bytes, totals.sent_bytes].map(units::whole);
@@ -252,7 +252,7 @@ pub(super) const fn doubt(doubt: Doubt) -> &'static str {
     }
 }
 
-/// How an expectation went: `PASS p99<1ms: 840 µs`.
+/// How an expectation went: `PASS p99<1ms: 840 us`.
 pub(super) const fn verdict(expectation: &Expectation) -> &'static str {
     match expectation.held {
         true => "PASS",

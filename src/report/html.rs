@@ -11,7 +11,7 @@ use super::describe::{
     doubt, errors, generator, latencies, load, outage, pace, search, settings, totals, verdict,
 };
 use super::plots;
-use super::units;
+use crate::units;
 use crate::bench::results::{Results, Suspicion};
 
 const STYLE: &str = include_str!("style.css");

@@ -6,7 +6,7 @@ use maud::{Markup, html};
 
 use super::Run;
 use super::chart::{Axis, Series, Shape, draw};
-use super::units;
+use crate::units;
 use crate::bench::latency::Latency;
 use crate::bench::plan::Load;
 use crate::bench::results::{Interval, Results, Trial};

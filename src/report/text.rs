@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use super::describe::{
     doubt, errors, generator, latencies, load, outage, pace, search, totals, verdict,
 };
-use super::units;
+use crate::units;
 use crate::bench::results::Results;
 
 /// Writes all that a person wants to know of a run.

@@ -24,7 +24,7 @@ pub fn latency(values: impl IntoIterator<Item = u64>) -> Latency {
     latency
 }
 
-/// 10,000 durations: from 20 µs up to 120 µs, and ten of 5 ms.
+/// 10,000 durations: from 20 us up to 120 us, and ten of 5 ms.
 fn spread() -> Latency {
     let usual = (0..9_990).map(|n| 20 * US + n * 10);
     latency(usual.chain([5 * MS; 10]))
@@ -145,7 +145,7 @@ pub fn eventful(host: &str) -> Results {
     )];
     results.suspicions = vec![suspicion(Doubt::DelayedAck)];
     results.expectations = vec![
-        expectation("p50<1ms", true, "70.0 µs"),
+        expectation("p50<1ms", true, "70.0 us"),
         expectation("errors=0", false, "7"),
     ];
     results
