@@ -1,6 +1,6 @@
 //! The load generator: what it is asked for, how it makes load, what it saw.
 //!
-//! [`run`] starts the threads. Each has its own connections and its own
+//! [`run()`] starts the threads. Each has its own connections and its own
 //! counters, and hands what it counted to the caller's thread a few times a
 //! second, which puts it together and tells whoever watches.
 

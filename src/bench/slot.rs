@@ -42,6 +42,8 @@ pub(super) struct Slot {
     pub(super) attempts: u32,
     /// The time without a server that it is in.
     pub(super) gap: Option<Box<Gap>>,
+    /// Churn: its message is of the measured part.
+    pub(super) counts: bool,
     /// The socket takes bytes, as far as is known.
     pub(super) writable: bool,
     /// The server's FIN has arrived; there may be input before it.
@@ -62,6 +64,7 @@ impl Slot {
             port: 0,
             attempts: 0,
             gap: None,
+            counts: false,
             writable: false,
             fin_seen: false,
             to_receive: false,

@@ -91,7 +91,9 @@ impl Generator<'_> {
                 return;
             };
             let size = self.size();
-            self.slots[key].flow.push(size, due, &mut self.record);
+            let slot = &mut self.slots[key];
+            slot.counts = self.record.counts(due);
+            slot.flow.push(size, due, &mut self.record);
             self.want_to_connect(key);
         }
     }
@@ -153,7 +155,7 @@ impl Generator<'_> {
     }
 
     const fn is_warming_up(&self) -> bool {
-        self.running && !self.measuring
+        self.running && self.now < self.times.measured_from
     }
 
     /// Stream: all that this connection sends is one message.
@@ -200,7 +202,7 @@ impl Generator<'_> {
             gap.end = Some(now);
             self.record.part().gaps.push(*gap);
         }
-        if self.is(Load::Churn) && self.record.counts(message.due) {
+        if self.is(Load::Churn) && self.slots[key].counts {
             note(&mut self.record.part().first_byte, now - message.sent);
         }
     }
@@ -211,7 +213,7 @@ impl Generator<'_> {
         if slot.stage != Stage::Open || slot.flow.len() > 0 {
             return;
         }
-        let (began, took) = (slot.since, self.now - slot.since);
+        let (counts, took) = (slot.counts, self.now - slot.since);
         slot.stage = Stage::Closing;
         slot.since = self.now;
         // If that fails, there is no end of the server's to wait for.
@@ -219,7 +221,7 @@ impl Generator<'_> {
             .stream
             .as_ref()
             .map(|stream| stream.shutdown(Shutdown::Write));
-        if self.record.counts(began) {
+        if counts {
             note(&mut self.record.part().exchange, took);
         }
         if !matches!(closed, Some(Ok(()))) {
