@@ -50,7 +50,11 @@ fn line(second: &Interval, connections: usize) -> String {
             let _ = write!(line, "  {name} {}", units::time(time as f64));
         }
     }
-    let _ = write!(line, "  {}", units::count(connections as u64, "connection", "connections"));
+    let _ = write!(
+        line,
+        "  {}",
+        units::count(connections as u64, "connection", "connections")
+    );
     let _ = write!(line, "  {}", units::count(second.errors, "error", "errors"));
     line
 }

@@ -188,7 +188,11 @@ impl View<'_> {
             Span::from("  "),
             Span::from(units::throughput(recent.echoed_bytes as f64 / seconds)),
             Span::from("  "),
-            Span::from(units::count(self.progress.connections as u64, "connection", "connections")),
+            Span::from(units::count(
+                self.progress.connections as u64,
+                "connection",
+                "connections",
+            )),
             Span::from("  "),
             Span::from(format!("{} echoed", units::whole(totals.echoed))),
             Span::from("  "),

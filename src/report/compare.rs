@@ -5,9 +5,9 @@ use std::io::{self, Write};
 use super::Run;
 use super::describe::{NONE, doubt, settings};
 use super::table::Table;
-use crate::units;
 use crate::bench::latency::Latency;
 use crate::bench::results::Results;
+use crate::units;
 
 /// Writes a table with a column a run, and what to mind when comparing.
 ///
@@ -83,11 +83,9 @@ pub(super) fn numbers(runs: &[Run]) -> Table {
 fn measures() -> Vec<Measure> {
     let mut measures = vec![
         Measure::new("rate", units::rate, |results| Some(results.rate_per_s)),
-        Measure::new(
-            "throughput",
-            units::throughput,
-            |results| Some(results.throughput_bytes_per_s),
-        ),
+        Measure::new("throughput", units::throughput, |results| {
+            Some(results.throughput_bytes_per_s)
+        }),
     ];
     for (name, percentiles) in [
         ("response", &[50.0, 90.0, 99.0, 99.9, 99.99][..]),

@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use super::table::Table;
-use crate::units;
 use crate::bench::latency::{Latency, PERCENTILES};
 use crate::bench::plan::{Arrivals, Load, Plan};
 use crate::bench::results::{Doubt, Expectation, Generator, Outage, Results, Trial};
+use crate::units;
 
 /// Where there is no number.
 pub(super) const NONE: &str = "–";

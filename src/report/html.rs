@@ -11,8 +11,8 @@ use super::describe::{
     doubt, errors, generator, latencies, load, outage, pace, search, settings, totals, verdict,
 };
 use super::plots;
-use crate::units;
 use crate::bench::results::{Results, Suspicion};
+use crate::units;
 
 const STYLE: &str = include_str!("style.css");
 

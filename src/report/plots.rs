@@ -6,10 +6,10 @@ use maud::{Markup, html};
 
 use super::Run;
 use super::chart::{Axis, Series, Shape, draw};
-use crate::units;
 use crate::bench::latency::Latency;
 use crate::bench::plan::Load;
 use crate::bench::results::{Interval, Results, Trial};
+use crate::units;
 
 /// A run's name and its time at each percentile.
 type Curve = (String, Vec<(f64, f64)>);
