@@ -81,7 +81,10 @@ pub(crate) fn start(level: LevelFilter) -> io::Result<Log> {
     let mut builder = Builder::new();
     match env::var("RUST_LOG") {
         Ok(filters) if !filters.is_empty() => builder.parse_filters(&filters),
-        _ => builder.filter_level(level),
+        // What other crates trace is for those who ask for it by name.
+        _ => builder
+            .filter_level(level.min(LevelFilter::Warn))
+            .filter_module("echopool", level),
     };
     builder
         .target(Target::Pipe(Box::new(lines)))

@@ -35,7 +35,7 @@ const TRIAL_WARMUP: Duration = Duration::from_millis(300);
 const GLANCE_TIME: Duration = Duration::from_millis(300);
 
 /// The first rate, as a part of the one that a closed loop reaches.
-const FIRST: f64 = 0.1;
+const FIRST: f64 = 0.5;
 
 /// Looks for the highest rate at which `condition` holds, and the schedule is
 /// kept. Returns what the run at that rate saw, with all the trials; if there
