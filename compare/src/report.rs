@@ -5,6 +5,7 @@ use std::fmt::Write;
 
 use crate::metric::Metric;
 use crate::results::{Outcome, Results, Standing};
+use crate::roster::{BUSY, ECHOPOOL};
 
 /// How the figures are to be read.
 const LEGEND: &str = "\
@@ -77,10 +78,12 @@ pub fn section(outcome: &Outcome) -> String {
         text += &row(server, &metrics);
     }
     text.push('\n');
-    for metric in metrics {
-        if let Some((rival, ratio)) = outcome.best_rival(metric) {
-            let title = metric.title();
-            text += &format!("- {title}: echopool has {ratio:.2} of the best rival's ({rival})\n");
+    for own in [ECHOPOOL, BUSY] {
+        for metric in &metrics {
+            if let Some((rival, ratio)) = outcome.best_rival(own, *metric) {
+                let title = metric.title();
+                text += &format!("- {title}: {own} has {ratio:.2} of the best rival's ({rival})\n");
+            }
         }
     }
     for server in &outcome.servers {

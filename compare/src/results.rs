@@ -147,11 +147,11 @@ impl Outcome {
         self.servers.iter().find(|server| server.name == name)
     }
 
-    /// The rival with the best median, and echopool's as a multiple of that.
+    /// The rival with the best median, and that of `own` as a multiple of it.
     #[must_use]
-    pub fn best_rival(&self, metric: Metric) -> Option<(&str, f64)> {
+    pub fn best_rival(&self, own: &str, metric: Metric) -> Option<(&str, f64)> {
         let more_is_better = metric.more_is_better()?;
-        let own = self.server(ECHOPOOL)?.median(metric)?;
+        let own = self.server(own)?.median(metric)?;
         let rivals = self.servers.iter().filter(|server| server.rival);
         let known =
             rivals.filter_map(|server| Some((server.name.as_str(), server.median(metric)?)));
@@ -218,9 +218,11 @@ pub(crate) mod tests {
     #[test]
     fn the_best_rival_is_the_cheapest_that_is_not_the_floor() {
         let outcome = outcome();
-        let best = outcome.best_rival(Metric::CpuPerRoundTrip);
+        let best = outcome.best_rival(ECHOPOOL, Metric::CpuPerRoundTrip);
         assert_eq!(best, Some(("tokio-multi", 0.8)));
-        assert_eq!(outcome.best_rival(Metric::RoundTrips), None);
+        let best = outcome.best_rival("floor", Metric::CpuPerRoundTrip);
+        assert_eq!(best, Some(("tokio-multi", 0.4)));
+        assert_eq!(outcome.best_rival(ECHOPOOL, Metric::RoundTrips), None);
     }
 
     #[test]
