@@ -23,7 +23,7 @@ pub fn markdown(results: &Results) -> String {
     let mut text = String::from("# echopool beside its rivals\n\n");
     text += &format!(
         "{}, commit {}, `{}`\n\n{}, {} CPUs, Linux {}, {} open files; {} rounds of {} s after \
-         {} s of warm-up; rivals receive into {} KiB.\n\n{LEGEND}\n",
+         {:.2} s of warm-up; rivals receive into {} KiB.\n\n{LEGEND}\n",
         results.date,
         results.commit,
         results.command,
