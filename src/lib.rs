@@ -38,14 +38,19 @@ pub mod report;
 pub mod server;
 pub mod signals;
 
+mod bell;
 mod conn;
 mod escape;
 mod logging;
+mod mailbox;
 #[cfg_attr(
     not(any(target_os = "linux", target_os = "android")),
     path = "pipe/none.rs"
 )]
 mod pipe;
+mod places;
+mod stop;
+mod sync;
 mod sys;
 mod throttle;
 mod units;

@@ -10,14 +10,17 @@ use std::fmt;
 use std::io;
 use std::net::{SocketAddr, TcpStream};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, Sender, bounded};
+use crossbeam_channel::{Sender, bounded};
 use mio::Waker;
 
+use crate::bell::Bell;
+use crate::mailbox::{Inbox, Outbox, mailbox};
+use crate::places::Places;
 use crate::proto::Protocol;
 use crate::worker::Worker;
 
@@ -28,50 +31,12 @@ const CHANNEL_CAPACITY: usize = 1024;
 /// The most workers a pool has; far beyond the point where more of them help.
 pub const MAX_WORKERS: usize = 1024;
 
-/// Rings for the main thread: something happened that it must look at.
-pub(crate) struct Bell {
-    waker: Waker,
-    wants_room: AtomicBool,
-}
-
-impl Bell {
-    pub(crate) const fn new(waker: Waker) -> Self {
-        Self {
-            waker,
-            wants_room: AtomicBool::new(false),
-        }
-    }
-
-    pub(crate) fn ring(&self) {
-        if let Err(error) = self.waker.wake() {
-            log::error!(
-                "could not wake the main thread: {}",
-                crate::error::cause(&error)
-            );
-        }
-    }
-
-    /// From now on [`room_made`](Self::room_made) rings. Look once more for
-    /// room after this call: it may have been made just before.
-    pub(crate) fn want_room(&self) {
-        self.wants_room.store(true, Ordering::SeqCst);
-    }
-
-    /// A connection ended or a channel was emptied.
-    pub(crate) fn room_made(&self) {
-        if self.wants_room.load(Ordering::SeqCst) && self.wants_room.swap(false, Ordering::SeqCst) {
-            self.ring();
-        }
-    }
-}
-
 /// What a seat counts, through all the workers that sat on it.
 pub(crate) struct Tally {
-    live: AtomicUsize,
+    places: Places,
     pub(crate) connections: AtomicU64,
     bytes: AtomicU64,
     pub(crate) cut: AtomicU64,
-    bell: Arc<Bell>,
 }
 
 /// One client's place on a worker: counted from the hand-over to the close,
@@ -80,7 +45,7 @@ pub(crate) struct Lease(Arc<Tally>);
 
 impl Lease {
     fn new(tally: &Arc<Tally>) -> Self {
-        tally.live.fetch_add(1, Ordering::SeqCst);
+        tally.places.take();
         Self(Arc::clone(tally))
     }
 
@@ -92,8 +57,7 @@ impl Lease {
 
 impl Drop for Lease {
     fn drop(&mut self) {
-        self.0.live.fetch_sub(1, Ordering::SeqCst);
-        self.0.bell.room_made();
+        self.0.places.give_back();
     }
 }
 
@@ -137,7 +101,7 @@ pub(crate) struct Settings {
 #[derive(Clone)]
 pub(crate) struct Desk {
     pub(crate) id: usize,
-    pub(crate) inbox: Receiver<Handoff>,
+    pub(crate) inbox: Inbox<Handoff>,
     pub(crate) tally: Arc<Tally>,
     pub(crate) bell: Arc<Bell>,
     pub(crate) drain: Arc<OnceLock<Drain>>,
@@ -200,35 +164,23 @@ impl fmt::Display for WorkerReport {
 
 struct Seat {
     desk: Desk,
-    sender: Sender<Handoff>,
-    waker: Arc<Waker>,
+    outbox: Outbox<Handoff>,
     thread: JoinHandle<End>,
     replaced: u64,
-    /// It got clients that its worker has not been woken for.
-    handed: bool,
 }
 
 impl Seat {
     fn live(&self) -> usize {
-        self.desk.tally.live.load(Ordering::SeqCst)
+        self.desk.tally.places.taken()
     }
 
     /// Offers a client; one that does not fit comes back.
     fn offer(&mut self, accepted: Accepted) -> Result<(), Accepted> {
         let lease = Lease::new(&self.desk.tally);
         let handoff = Handoff { accepted, lease };
-        self.sender
-            .try_send(handoff)
-            .map_err(|refused| refused.into_inner().accepted)?;
-        self.handed = true;
-        Ok(())
-    }
-
-    fn wake(&self) {
-        if let Err(error) = self.waker.wake() {
-            let cause = crate::error::cause(&error);
-            log::error!("could not wake worker {}: {cause}", self.desk.id);
-        }
+        self.outbox
+            .push(handoff)
+            .map_err(|refused| refused.accepted)
     }
 }
 
@@ -245,13 +197,12 @@ impl Pool {
         let (ready, all_ready) = bounded(workers);
         let drain = Arc::new(OnceLock::new());
         let seat = |id| {
-            let (sender, inbox) = bounded(CHANNEL_CAPACITY);
+            let (sender, inbox) = mailbox(CHANNEL_CAPACITY, bell);
             let tally = Arc::new(Tally {
-                live: AtomicUsize::new(0),
+                places: Places::new(Arc::clone(bell)),
                 connections: AtomicU64::new(0),
                 bytes: AtomicU64::new(0),
                 cut: AtomicU64::new(0),
-                bell: Arc::clone(bell),
             });
             let desk = Desk {
                 id,
@@ -266,11 +217,9 @@ impl Pool {
             let (thread, waker) = start(&desk)?;
             Ok(Seat {
                 desk,
-                sender,
-                waker,
+                outbox: Outbox::new(id, sender, waker),
                 thread,
                 replaced: 0,
-                handed: false,
             })
         };
         let seats = (0..workers).map(seat).collect::<io::Result<Vec<_>>>()?;
@@ -289,7 +238,7 @@ impl Pool {
 
     /// Whether some channel takes another client.
     pub(crate) fn has_room(&self) -> bool {
-        self.seats.iter().any(|seat| !seat.sender.is_full())
+        self.seats.iter().any(|seat| !seat.outbox.is_full())
     }
 
     /// Hands a client to the worker with the fewest live connections, or, where
@@ -318,14 +267,12 @@ impl Pool {
         Err(refused)
     }
 
-    /// Wakes every worker that got a client since the last call: a channel does
-    /// not interrupt its poller. Once for many clients, since a worker that is
-    /// woken takes the processor from the thread that still accepts.
+    /// Wakes every worker that got a client since the last call. Once for many
+    /// clients, since a worker that is woken takes the processor from the thread
+    /// that still accepts.
     pub(crate) fn wake_handed(&mut self) {
         for seat in &mut self.seats {
-            if std::mem::take(&mut seat.handed) {
-                seat.wake();
-            }
+            seat.outbox.wake_pushed();
         }
     }
 
@@ -347,12 +294,11 @@ impl Pool {
             }
             let (thread, waker) = start(&seat.desk)?;
             let end = join(std::mem::replace(&mut seat.thread, thread));
-            seat.waker = waker;
             seat.replaced += 1;
             let id = seat.desk.id;
             log::error!("worker {id}: {end}; its connections are closed, another takes its place");
             // Whoever came while nobody sat here waits in the channel.
-            seat.wake();
+            seat.outbox.hand_on(waker);
         }
         Ok(())
     }
@@ -362,7 +308,7 @@ impl Pool {
         for seat in &self.seats {
             // Each desk shares one cell; the first set counts.
             let _ = seat.desk.drain.set(drain);
-            seat.wake();
+            seat.outbox.wake();
         }
         let report = |seat: Seat| {
             let tally = seat.desk.tally;
@@ -479,10 +425,14 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let (mut pool, _poller) = pool(2);
         // A channel of one, which nobody empties, in the place of each.
-        let stuck: Vec<_> = pool.seats.iter().map(|_| bounded(1)).collect();
-        for (seat, (sender, _)) in pool.seats.iter_mut().zip(&stuck) {
-            seat.sender = sender.clone();
-        }
+        let nobody = Poll::new().unwrap();
+        let waker = Arc::new(Waker::new(nobody.registry(), Token(0)).unwrap());
+        let stuck = pool.seats.iter_mut().map(|seat| {
+            let (sender, receiver) = bounded(1);
+            let outbox = Outbox::new(seat.desk.id, sender, Arc::clone(&waker));
+            (std::mem::replace(&mut seat.outbox, outbox), receiver)
+        });
+        let stuck: Vec<_> = stuck.collect();
         let (_first, accepted) = client(&listener);
         assert!(pool.dispatch(accepted).is_ok());
         assert!(pool.has_room());
@@ -495,7 +445,9 @@ mod tests {
         };
         assert_eq!(back.peer, third.local_addr().unwrap());
         assert_eq!(pool.live(), 2, "a client that came back holds no lease");
-        drop(stuck);
+        for (seat, (outbox, _)) in pool.seats.iter_mut().zip(stuck) {
+            seat.outbox = outbox;
+        }
         stop(pool);
     }
 }

@@ -12,17 +12,18 @@
 
 use std::fmt;
 use std::io::{self, ErrorKind};
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use mio::{Events, Poll, Token, Waker};
 
 use crate::address::canonical;
+use crate::bell::Bell;
 use crate::error::{Error, cause};
 use crate::limits;
 use crate::listener::Listener;
-use crate::pool::{Accepted, Bell, Drain, End, Pool, Settings, WorkerReport};
+use crate::pool::{Accepted, Drain, End, Pool, Settings, WorkerReport};
+pub use crate::stop::Stop;
 use crate::sys::{self, Yielding};
 use crate::throttle::Throttle;
 
@@ -72,42 +73,6 @@ impl Default for Config {
             message_time: Duration::from_secs(30),
             busy_poll: Duration::ZERO,
         }
-    }
-}
-
-/// Stops a server from another thread. Clones stop the same one.
-#[derive(Clone, Default)]
-pub struct Stop(Arc<StopState>);
-
-#[derive(Default)]
-struct StopState {
-    requested: AtomicBool,
-    bell: OnceLock<Arc<Bell>>,
-}
-
-impl Stop {
-    /// A handle for one server.
-    pub fn new() -> Self {
-        Self::default()
-    }
-
-    /// Asks the server to stop, or not to start if it has not yet. Returns
-    /// whether this was the first request.
-    pub fn request(&self) -> bool {
-        let first = !self.0.requested.swap(true, Ordering::SeqCst);
-        if let Some(bell) = self.0.bell.get() {
-            bell.ring();
-        }
-        first
-    }
-
-    fn is_requested(&self) -> bool {
-        self.0.requested.load(Ordering::SeqCst)
-    }
-
-    /// From now on a request rings; one that came before is seen in the flag.
-    fn attach(&self, bell: &Arc<Bell>) {
-        let _ = self.0.bell.set(Arc::clone(bell));
     }
 }
 
@@ -315,11 +280,8 @@ impl Acceptor {
 
     /// Whether no client can be taken now. If so the bell rings once one can.
     fn is_full(&self) -> bool {
-        let full = || self.pool.live() >= self.max_connections || !self.pool.has_room();
-        full() && {
-            self.bell.want_room();
-            full()
-        }
+        self.bell
+            .is_full(|| self.pool.live() >= self.max_connections || !self.pool.has_room())
     }
 
     /// Accepts from every listener in turn, as far as there is room, and wakes
@@ -494,6 +456,7 @@ fn concerns_one_client(error: &io::Error) -> bool {
 mod tests {
     use std::io::{Read, Write};
     use std::net::TcpStream;
+    use std::sync::atomic::Ordering;
 
     use super::*;
     use crate::proto::Protocol;

@@ -229,10 +229,9 @@ impl Worker {
         {
             self.drain = Some(drain);
         }
-        while let Ok(handoff) = self.desk.inbox.try_recv() {
+        while let Some(handoff) = self.desk.inbox.pop() {
             self.admit(handoff);
         }
-        self.desk.bell.room_made();
     }
 
     fn admit(&mut self, handoff: Handoff) {
