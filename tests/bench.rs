@@ -706,6 +706,69 @@ mod hanging {
         assert_eq!(service.count_between(500_000_000, u64::MAX), 2);
     }
 
+    /// An echo that never answers on its second connection.
+    fn deaf_to_one() -> Faulty {
+        Faulty::serve(|stream, connection| match connection {
+            1 => swallow(&stream),
+            _ => echo(&stream),
+        })
+    }
+
+    #[test]
+    fn what_hangs_from_the_warm_up_on_is_counted_with_its_age() {
+        for options in ["", "--rate 300"] {
+            let server = deaf_to_one();
+            let all = format!("--connections 3 --warmup 400ms --duration 400ms {options}");
+            let run = bench(server.address, &all);
+            let totals = &run.results.totals;
+            assert_eq!((totals.in_flight, totals.lost), (1, 0), "{all}: {totals:?}");
+            assert_accounts(&run.results);
+            let hung = totals.sent_bytes - totals.echoed_bytes;
+            assert_eq!(hung, 64, "{all}: {totals:?}");
+            let age = Duration::from_nanos(run.results.round_trips().max().unwrap());
+            assert!(age > Duration::from_millis(750), "{all}: {age:?}");
+        }
+    }
+
+    #[test]
+    fn what_was_due_in_the_warm_up_and_never_sent_is_counted() {
+        let server = Faulty::serve(|stream, _| swallow(&stream));
+        let options = "--rate 100 --warmup 500ms --duration 500ms";
+        let results = bench(server.address, options).results;
+        let totals = &results.totals;
+        assert_eq!((totals.sent, totals.in_flight), (1, 1), "{totals:?}");
+        assert_eq!(totals.unsent, 99, "{totals:?}");
+        let response = results.response.as_ref().unwrap();
+        assert_eq!(response.count(), 100, "{totals:?}");
+    }
+
+    #[test]
+    fn what_hung_from_the_warm_up_on_and_was_given_up_is_lost() {
+        let server = deaf_to_one();
+        let options = "--connections 3 --warmup 300ms --duration 1s --timeout 600ms";
+        let run = bench(server.address, options);
+        let totals = &run.results.totals;
+        assert_eq!((totals.lost, totals.errors.timed_out), (1, 1), "{totals:?}");
+        assert_eq!(totals.lost_bytes, 64, "{totals:?}");
+        assert_accounts(&run.results);
+        let longest = Duration::from_nanos(run.results.service.max().unwrap());
+        assert!(longest >= Duration::from_millis(600), "{longest:?}");
+    }
+
+    #[test]
+    fn the_bytes_of_a_stream_that_hangs_from_the_warm_up_on_are_counted() {
+        let server = Faulty::serve(|stream, connection| match connection {
+            // It does not even read, so nothing more is sent once buffers are full.
+            1 => loop {
+                std::thread::park();
+            },
+            _ => echo(&stream),
+        });
+        let options = "--stream --connections 2 --warmup 500ms --duration 300ms";
+        let totals = bench(server.address, options).results.totals;
+        assert!(totals.sent_bytes > totals.echoed_bytes, "{totals:?}");
+    }
+
     #[test]
     fn what_takes_longer_than_the_time_out_is_given_up() {
         let server = Faulty::serve(|stream, _| swallow(&stream));

@@ -349,6 +349,7 @@ impl Flow {
     /// The connection has ended: what was on its way is lost. Returns how many
     /// bytes were, and how many of them count.
     pub(super) fn lose(&mut self, in_vain: bool, now: u64, record: &mut Recorder) -> (u64, u64) {
+        self.count_unanswered(now, record);
         for message in self.messages.drain(..self.begun) {
             self.start = message.end;
             record.lost(&message, in_vain, now);
@@ -356,6 +357,15 @@ impl Flow {
         self.begun = 0;
         let counted = self.counted(self.received, self.sent);
         (self.sent - self.received, counted)
+    }
+
+    /// Bytes that never come back count as sent even if that was in the warm-up.
+    fn count_unanswered(&mut self, now: u64, record: &mut Recorder) {
+        if record.counts_unanswered(0, now) {
+            let uncounted = self.counted_from.min(self.sent);
+            record.sent_bytes(uncounted.saturating_sub(self.received));
+            self.counted_from = self.counted_from.min(self.received);
+        }
     }
 
     /// Goes on as connection `number`, whose stream begins with what waits.
@@ -380,6 +390,7 @@ impl Flow {
 
     /// The run is over: what is on its way counts with its age.
     pub(super) fn leave(&mut self, now: u64, record: &mut Recorder) {
+        self.count_unanswered(now, record);
         for message in self.messages.drain(..) {
             record.in_flight(&message, now);
         }

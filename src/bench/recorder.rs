@@ -263,11 +263,27 @@ impl Recorder {
         }
     }
 
+    /// Whether something counts that never comes back, and was awaited until
+    /// `now`: also what began in the warm-up, if load was measured meanwhile. One
+    /// that hung all the time would be in no figure otherwise.
+    pub(super) fn counts_unanswered(&self, due: u64, now: u64) -> bool {
+        self.counts(due) || self.measured_from <= now.min(self.ended)
+    }
+
+    /// The same for a message that had begun, which is one sent.
+    fn is_one_sent(&mut self, message: &Message, now: u64) -> bool {
+        let counts = !self.stream && self.counts_unanswered(message.due, now);
+        if counts && !self.counts(message.due) {
+            self.part.totals.sent += 1;
+        }
+        counts
+    }
+
     /// A message that had begun was lost. One that was waited for in vain
     /// counts in the latencies, as long as it took until then.
     pub(super) fn lost(&mut self, message: &Message, in_vain: bool, now: u64) {
         self.outstanding -= 1;
-        if self.counts(message.due) && !self.stream {
+        if self.is_one_sent(message, now) {
             self.part.totals.lost += 1;
             if in_vain {
                 self.time(message, now);
@@ -278,7 +294,7 @@ impl Recorder {
     /// A message is still on its way at the end.
     pub(super) fn in_flight(&mut self, message: &Message, now: u64) {
         self.outstanding -= 1;
-        if self.counts(message.due) && !self.stream {
+        if self.is_one_sent(message, now) {
             self.part.totals.in_flight += 1;
             self.time(message, now);
         }
@@ -293,7 +309,7 @@ impl Recorder {
     /// A message was due and is not going to be sent. Without its age the
     /// response times would be those of the lucky ones.
     pub(super) fn missed(&mut self, due: u64, now: u64) {
-        if self.open_loop && self.counts(due) {
+        if self.open_loop && self.counts_unanswered(due, now) {
             self.part.totals.unsent += 1;
             note(&mut self.part.response, now.saturating_sub(due));
         }
