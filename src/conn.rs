@@ -26,11 +26,6 @@ const DISCARD_LIMIT: usize = 1 << 20;
 /// the third call that a pipe needs.
 pub(crate) const BULK_LEAST: usize = if cfg!(test) { 8 } else { 16 * 1024 };
 
-/// Whether a read that returns less than was asked for has emptied the socket,
-/// so that no second read is needed to see it: epoll(7), question 9. Other
-/// pollers of mio want to see `WouldBlock`.
-const SHORT_READ_DRAINS: bool = cfg!(any(target_os = "linux", target_os = "android"));
-
 /// What a connection needs of its socket.
 pub(crate) trait Transport: Read + Write {
     /// Closes our side: everything written so far, then our FIN.
@@ -230,7 +225,7 @@ impl<T: Transport> Conn<T> {
             Err(error) => return Err(error),
         };
         self.active = now;
-        self.unread = bytes == block.len() || self.urgent || !SHORT_READ_DRAINS;
+        self.unread = bytes == block.len() || self.urgent || !sys::SHORT_READ_DRAINS;
         let echo = self.take(&block[..bytes]);
         self.bulk = echo && bytes == block.len() && !self.urgent;
         // The FIN was seen before this read, which took all that came before it.

@@ -3,10 +3,34 @@
 
 use std::io;
 use std::net::TcpListener;
+use std::time::Duration;
 
 #[cfg(unix)]
 use mio::Interest;
-use mio::{Registry, Token};
+use mio::{Events, Poll, Registry, Token};
+
+/// Whether a read that returns less than was asked for has emptied the socket,
+/// so that no second read is needed to see it: epoll(7), question 9. Other
+/// pollers of mio want to see `WouldBlock`.
+pub(crate) const SHORT_READ_DRAINS: bool = cfg!(any(target_os = "linux", target_os = "android"));
+
+/// Waits for events. A signal ends the wait, and then there are none.
+///
+/// # Errors
+/// The poller's.
+pub(crate) fn poll(
+    poller: &mut Poll,
+    events: &mut Events,
+    timeout: Option<Duration>,
+) -> io::Result<()> {
+    match poller.poll(events, timeout) {
+        Err(error) if error.kind() == io::ErrorKind::Interrupted => {
+            events.clear();
+            Ok(())
+        }
+        result => result,
+    }
+}
 
 /// How many bytes the peer has not acknowledged yet, our FIN counting as one,
 /// or `None` where the system can't tell. Source: `SIOCOUTQ` in tcp(7).

@@ -33,6 +33,7 @@ use super::schedule::Schedule;
 use super::slot::{Slot, Stage};
 use super::timer::{TIMER, Timer};
 use crate::pattern::Pattern;
+use crate::sys;
 use connect::Loss;
 
 /// The block that is received into, and the one that is sent from, in bytes.
@@ -70,10 +71,6 @@ const STRANGE_TIME: u64 = SECOND / 10;
 
 /// How long the server has to close its side of a connection that is done.
 const CLOSE_TIME: u64 = SECOND;
-
-/// Whether a read that returns less than was asked for has emptied the socket:
-/// epoll(7), question 9. Other pollers of mio want to see `WouldBlock`.
-const SHORT_READ_DRAINS: bool = cfg!(any(target_os = "linux", target_os = "android"));
 
 /// What all threads of a run share.
 #[derive(Debug)]
@@ -523,7 +520,7 @@ impl<'a> Generator<'a> {
             Ok(0) => self.end(key),
             Ok(bytes) => {
                 self.now = self.shared.clock.now();
-                let drained = bytes < BLOCK && SHORT_READ_DRAINS && !slot.fin_seen;
+                let drained = bytes < BLOCK && sys::SHORT_READ_DRAINS && !slot.fin_seen;
                 self.take(key, bytes);
                 if !drained {
                     self.want_to_receive(key);
