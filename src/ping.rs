@@ -29,6 +29,7 @@ use mio::{Events, Interest, Poll, Registry, Token, Waker};
 use crate::client::refuse_self;
 use crate::error::{Error, cause};
 use crate::pattern::{Damage, Pattern};
+use crate::sys;
 use event::Event;
 use link::{Arrival, Flight, Link, PATIENCE};
 use tally::{Summary, Tally};
@@ -216,13 +217,10 @@ impl Run<'_> {
         let mut events = Events::with_capacity(8);
         while !self.ping.stop.requested.load(Ordering::SeqCst) {
             let wait = self.ping.wait();
-            match self.ping.poll.poll(&mut events, Some(wait)) {
-                Err(source) if source.kind() != ErrorKind::Interrupted => {
-                    let operation = String::from("wait for the server");
-                    return Err(Error::Serve { operation, source });
-                }
-                _ => {}
-            }
+            sys::poll(&mut self.ping.poll, &mut events, Some(wait)).map_err(|source| {
+                let operation = String::from("wait for the server");
+                Error::Serve { operation, source }
+            })?;
             self.move_on()?;
             self.keep_time(Instant::now())?;
             if self.ping.is_complete() && self.ping.under_way() == 0 {

@@ -265,10 +265,7 @@ impl Acceptor {
     }
 
     fn wait(&mut self, events: &mut Events, timeout: Option<Duration>) -> Result<(), Error> {
-        match self.poller.poll(events, timeout) {
-            Err(error) if error.kind() == ErrorKind::Interrupted => return Ok(()),
-            result => result.map_err(failed_to("wait for clients"))?,
-        }
+        sys::poll(&mut self.poller, events, timeout).map_err(failed_to("wait for clients"))?;
         for event in events.iter() {
             // The bell's token is beyond every door; its ringing has woken us.
             if let Some(door) = self.doors.get_mut(event.token().0) {

@@ -30,6 +30,7 @@ use crate::conn::{BULK_LEAST, Conn, Next, Readiness, Received};
 use crate::error::cause;
 use crate::pipe::Pipes;
 use crate::pool::{Desk, Drain, Handoff, Lease};
+use crate::sys;
 use crate::throttle::Throttle;
 
 /// The scratch block, in bytes: what one receive phase may bring. It fits the
@@ -202,10 +203,7 @@ impl Worker {
             Some(at) => Some(at.saturating_duration_since(Instant::now())),
             None => None,
         };
-        match self.poller.poll(events, timeout) {
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => events.clear(),
-            result => result?,
-        }
+        sys::poll(&mut self.poller, events, timeout)?;
         self.now = Instant::now();
         if !events.is_empty() {
             self.busy_until = self.now + self.desk.settings.busy_poll;

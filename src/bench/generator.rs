@@ -354,13 +354,7 @@ impl<'a> Generator<'a> {
     }
 
     fn poll(&mut self, events: &mut Events, timeout: Option<Duration>) -> io::Result<()> {
-        match self.poller.poll(events, timeout) {
-            Err(error) if error.kind() == ErrorKind::Interrupted => {
-                events.clear();
-                Ok(())
-            }
-            result => result,
-        }
+        sys::poll(&mut self.poller, events, timeout)
     }
 
     /// Until when it may wait, and whether it shall be back then to the microsecond.
