@@ -292,13 +292,8 @@ impl<'a> Generator<'a> {
     }
 
     /// The way of sending that the plan names.
-    const fn is(&self, load: Load) -> bool {
-        matches!(
-            (self.shared.plan.load, load),
-            (Load::Messages, Load::Messages)
-                | (Load::Churn, Load::Churn)
-                | (Load::Stream, Load::Stream)
-        )
+    fn is(&self, load: Load) -> bool {
+        self.shared.plan.load == load
     }
 
     /// Waits for an event, the next message's time or the next tick. The time
