@@ -4,7 +4,7 @@
 
 use std::io::{self, Cursor, ErrorKind, IsTerminal, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustyline::DefaultEditor;
 use rustyline::error::ReadlineError;
@@ -59,14 +59,9 @@ impl Client {
     /// [`Error::Resolve`]; [`Error::Connect`] with every address tried.
     pub fn connect(&self) -> Result<TcpStream, Error> {
         let default_port = self.protocol.default_port();
-        let mut attempts = Vec::new();
-        for address in self.address.resolve("localhost", default_port)? {
-            match connect_to(address, self.timeout) {
-                Ok(stream) => return Ok(stream),
-                Err(error) => attempts.push((address, error)),
-            }
-        }
-        Err(Error::Connect(attempts))
+        let addresses = self.address.resolve("localhost", default_port)?;
+        let (stream, _) = connect_to_first(&addresses, self.timeout)?;
+        Ok(stream)
     }
 
     fn send_text(&self, text: &[u8]) -> Result<(), Error> {
@@ -236,7 +231,26 @@ impl Dialogue {
     }
 }
 
-pub(crate) fn connect_to(address: SocketAddr, timeout: Duration) -> io::Result<TcpStream> {
+/// Connects to the first address that answers. Returns how long that took, too.
+///
+/// # Errors
+/// [`Error::Connect`] with every address tried.
+pub(crate) fn connect_to_first(
+    addresses: &[SocketAddr],
+    timeout: Duration,
+) -> Result<(TcpStream, Duration), Error> {
+    let mut attempts = Vec::new();
+    for &address in addresses {
+        let start = Instant::now();
+        match connect_to(address, timeout) {
+            Ok(stream) => return Ok((stream, start.elapsed())),
+            Err(error) => attempts.push((address, error)),
+        }
+    }
+    Err(Error::Connect(attempts))
+}
+
+fn connect_to(address: SocketAddr, timeout: Duration) -> io::Result<TcpStream> {
     let stream = TcpStream::connect_timeout(&address, timeout)?;
     refuse_self(stream.local_addr()?, stream.peer_addr()?)?;
     stream.set_nodelay(true)?;

@@ -17,7 +17,7 @@ use super::progress::Watch;
 use super::recorder::{Part, PartsChannel};
 use super::results::{self, FORMAT, Results};
 use super::verdict::{self, Evidence};
-use crate::client::connect_to;
+use crate::client::connect_to_first;
 use crate::error::Error;
 use crate::limits::raise_open_files;
 use crate::pattern::Pattern;
@@ -43,7 +43,7 @@ pub fn run(
         ..plan.clone()
     };
     let clock = Clock::start();
-    let (first, took) = reach(addresses, plan.timeout)?;
+    let (first, took) = connect_to_first(addresses, plan.timeout)?;
     let shared = Shared {
         plan,
         pattern: Pattern::new(plan.seed),
@@ -76,19 +76,6 @@ fn cpus() -> usize {
 
 fn failed(operation: &'static str) -> impl Fn(std::io::Error) -> Error {
     move |source| Error::Bench { operation, source }
-}
-
-/// Connects to the first address that answers. Returns how long that took, too.
-fn reach(addresses: &[SocketAddr], timeout: Duration) -> Result<(TcpStream, Duration), Error> {
-    let mut attempts = Vec::new();
-    for &address in addresses {
-        let start = Instant::now();
-        match connect_to(address, timeout) {
-            Ok(stream) => return Ok((stream, start.elapsed())),
-            Err(error) => attempts.push((address, error)),
-        }
-    }
-    Err(Error::Connect(attempts))
 }
 
 /// Threads that make load.

@@ -7,6 +7,7 @@ use mio::net::TcpStream;
 use super::flow::{Fault, Flow};
 use super::outage::Gap;
 use super::recorder::Recorder;
+use crate::client::refuse_self;
 use crate::pattern::Pattern;
 
 /// What a place is at.
@@ -98,12 +99,7 @@ impl Slot {
             Err(error) => return Err(error),
         };
         let own = stream.local_addr()?;
-        if own == peer {
-            // A port of the ephemeral range without a listener: TCP's simultaneous open.
-            return Err(io::Error::other(
-                "nothing listens there, the connection reached itself",
-            ));
-        }
+        refuse_self(own, peer)?;
         stream.set_nodelay(true)?;
         self.port = own.port();
         Ok(true)
