@@ -59,6 +59,15 @@ pub(crate) fn grouped(number: f64) -> String {
     text
 }
 
+/// The digits of `50k`, and what they count: `k` is a thousand and `M` a million.
+pub(crate) fn split_factor(number: &str) -> (&str, f64) {
+    match number.char_indices().next_back() {
+        Some((end, 'k' | 'K')) => (&number[..end], 1e3),
+        Some((end, 'M')) => (&number[..end], 1e6),
+        _ => (number, 1.0),
+    }
+}
+
 /// `1 reply`, `2 replies`.
 pub(crate) fn count(number: u64, one: &str, many: &str) -> String {
     let noun = if number == 1 { one } else { many };

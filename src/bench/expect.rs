@@ -299,11 +299,7 @@ impl FromStr for Condition {
 
 /// A number that is not negative, where `k` stands for a thousand and `M` for a million.
 fn number(text: &str) -> Option<f64> {
-    let (digits, factor) = match text.char_indices().last()? {
-        (end, 'k' | 'K') => (&text[..end], 1e3),
-        (end, 'M') => (&text[..end], 1e6),
-        _ => (text, 1.0),
-    };
+    let (digits, factor) = units::split_factor(text);
     // `f64::from_str` would take signs, exponents, infinities and not-a-number.
     let plain = digits
         .bytes()

@@ -23,6 +23,7 @@ use crate::output::Output;
 use crate::proto::Protocol;
 use crate::report::{csv, html, text};
 use crate::signals::on_signal;
+use crate::units;
 
 /// The exit code of a run that was not as expected.
 const UNEXPECTED: u8 = 3;
@@ -274,11 +275,7 @@ fn sizes(text: &str) -> Result<RangeInclusive<usize>, String> {
 /// Messages a second, with `/s` behind or without.
 fn rate(text: &str) -> Result<f64, String> {
     let number = text.strip_suffix("/s").unwrap_or(text).trim_end();
-    let (digits, factor) = match number.char_indices().next_back() {
-        Some((at, 'k' | 'K')) => (&number[..at], 1e3),
-        Some((at, 'M')) => (&number[..at], 1e6),
-        _ => (number, 1.0),
-    };
+    let (digits, factor) = units::split_factor(number);
     match digits.parse::<f64>() {
         Ok(rate) if rate > 0.0 && rate.is_finite() => Ok(rate * factor),
         Ok(_) => Err(String::from("it must be more than nothing")),
