@@ -1,11 +1,10 @@
 //! Whether a run is to be trusted: what was seen in it, against what would make
 //! its figures those of something else than the server.
 
-use std::time::Duration;
-
 use super::latency::Latency;
 use super::plan::Arrivals;
 use super::results::{Doubt, Results, Suspicion};
+use crate::units;
 
 /// A thread that works that much of the time is what limits the run.
 const SATURATED: f64 = 0.95;
@@ -128,8 +127,8 @@ fn schedule_missed(evidence: &Evidence<'_>) -> Option<Suspicion> {
         format!(
             "the generator was late by {} and more for 1 % of the messages, where the response \
              times of 1 % were {} and more",
-            time(lateness),
-            time(response)
+            units::time(lateness as f64),
+            units::time(response as f64)
         )
     } else {
         return None;
@@ -195,13 +194,10 @@ fn quantile(latency: &Latency, quantile: f64) -> u64 {
     latency.histogram.value_at_quantile(quantile)
 }
 
-fn time(nanoseconds: u64) -> String {
-    format!("{:.1?}", Duration::from_nanos(nanoseconds))
-}
-
 #[cfg(test)]
 mod tests {
     use std::ops::RangeInclusive;
+    use std::time::Duration;
 
     use super::*;
     use crate::bench::plan::{Arrivals, Load, Plan};
