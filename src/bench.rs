@@ -14,6 +14,7 @@ pub mod results;
 
 mod clock;
 mod collector;
+mod counts;
 mod flow;
 mod generator;
 mod outage;

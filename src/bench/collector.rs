@@ -4,12 +4,13 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::clock::SECOND;
+use super::counts::Counts;
 use super::generator::Times;
 use super::latency::Latency;
 use super::outage::{Gap, after};
 use super::progress::Progress;
 use super::recorder::{EXAMPLES, Part};
-use super::results::{Interval, Totals};
+use super::results::Interval;
 
 /// A second that not all threads have passed.
 #[derive(Debug, Default)]
@@ -23,21 +24,10 @@ struct Second {
 pub(super) struct Collector {
     times: Times,
     open_loop: bool,
-    pub(super) totals: Totals,
-    pub(super) service: Latency,
-    pub(super) response: Latency,
-    pub(super) lateness: Latency,
-    pub(super) connect: Latency,
-    pub(super) first_byte: Latency,
-    pub(super) exchange: Latency,
+    pub(super) counts: Counts,
     pub(super) timeline: Vec<Interval>,
     pub(super) gaps: Vec<Gap>,
     pub(super) examples: Vec<String>,
-    /// Messages and bytes that came back within the measured part.
-    pub(super) in_time: u64,
-    pub(super) in_time_bytes: u64,
-    pub(super) without_port: u64,
-    pub(super) without_descriptor: u64,
     /// By their number; that of the measured part's first is zero.
     seconds: BTreeMap<i64, Second>,
     /// How far each thread has come, and how many connections it has.
@@ -49,20 +39,10 @@ impl Collector {
         Self {
             times,
             open_loop,
-            totals: Totals::default(),
-            service: Latency::new(),
-            response: Latency::new(),
-            lateness: Latency::new(),
-            connect: Latency::new(),
-            first_byte: Latency::new(),
-            exchange: Latency::new(),
+            counts: Counts::default(),
             timeline: Vec::new(),
             gaps: Vec::new(),
             examples: Vec::new(),
-            in_time: 0,
-            in_time_bytes: 0,
-            without_port: 0,
-            without_descriptor: 0,
             seconds: BTreeMap::new(),
             threads: vec![(times.start, 0); threads],
         }
@@ -70,24 +50,10 @@ impl Collector {
 
     /// Adds a part.
     pub(super) fn add(&mut self, part: &mut Part) {
-        self.totals += &part.totals;
-        for (all, one) in [
-            (&mut self.service, &part.service),
-            (&mut self.response, &part.response),
-            (&mut self.lateness, &part.lateness),
-            (&mut self.connect, &part.connect),
-            (&mut self.first_byte, &part.first_byte),
-            (&mut self.exchange, &part.exchange),
-        ] {
-            all.add(one);
-        }
+        self.counts.add(&part.counts);
         self.gaps.append(&mut part.gaps);
         let room = EXAMPLES - self.examples.len();
         self.examples.extend(part.examples.drain(..).take(room));
-        self.in_time += part.in_time;
-        self.in_time_bytes += part.in_time_bytes;
-        self.without_port += part.without_port;
-        self.without_descriptor += part.without_descriptor;
         self.threads[part.thread] = (part.until, part.connections);
         self.add_to_second(part);
     }
@@ -95,16 +61,11 @@ impl Collector {
     fn add_to_second(&mut self, part: &Part) {
         let number = after(self.times.measured_from, part.from).div_euclid(SECOND.cast_signed());
         let second = self.seconds.entry(number).or_default();
-        let timed = if self.open_loop {
-            &part.response
-        } else {
-            &part.service
-        };
-        second.latency.add(timed);
+        second.latency.add(part.counts.round_trips(self.open_loop));
         second.latency.add(&part.uncounted);
         second.interval.echoed += part.echoed;
         second.interval.echoed_bytes += part.echoed_bytes;
-        second.interval.errors += part.totals.errors.total();
+        second.interval.errors += part.counts.totals.errors.total();
     }
 
     /// A thread has ended: it holds up no second any more.
@@ -168,12 +129,8 @@ impl Collector {
             elapsed: Duration::from_nanos(elapsed),
             warming_up: now < self.times.measured_from,
             left,
-            totals: &self.totals,
-            latency: if self.open_loop {
-                &self.response
-            } else {
-                &self.service
-            },
+            totals: &self.counts.totals,
+            latency: self.counts.round_trips(self.open_loop),
             recent,
             connections: self
                 .threads

@@ -478,7 +478,7 @@ mod tests {
                 prop_assert_eq!(come(&mut flow, &came, &mut record), (Vec::new(), true));
                 let back = back_by(flow.received());
                 prop_assert_eq!(flow.len(), ends.len() - back);
-                let totals = &record.part().totals;
+                let totals = &record.measured().totals;
                 prop_assert_eq!(totals.sent, begun_by(flow.sent()) as u64);
                 prop_assert_eq!(totals.echoed, back as u64);
                 prop_assert_eq!(totals.sent_bytes, flow.sent());
@@ -488,7 +488,7 @@ mod tests {
             let begun = begun_by(sent) - back_by(received);
             flow.cut(false, 9, &mut record);
             prop_assert_eq!(flow.lose(false, 9, &mut record).1, sent - received);
-            prop_assert_eq!(record.part().totals.lost, begun as u64);
+            prop_assert_eq!(record.measured().totals.lost, begun as u64);
             prop_assert_eq!(record.outstanding(), 0);
         }
 
@@ -545,8 +545,8 @@ mod tests {
         assert_eq!(come(&mut flow, &came, &mut record), (faults, true));
         assert_eq!(flow.len(), 0);
         assert_eq!(record.outstanding(), 0);
-        assert_eq!(record.part().totals.echoed, 2);
-        assert_eq!(record.part().totals.echoed_bytes, 300 - 21);
+        assert_eq!(record.measured().totals.echoed, 2);
+        assert_eq!(record.measured().totals.echoed_bytes, 300 - 21);
     }
 
     #[test]
@@ -603,7 +603,7 @@ mod tests {
         flow.renew(4, &record);
         assert_eq!((flow.connection(), flow.sent(), flow.received()), (4, 0, 0));
         assert_eq!((flow.sendable(1), flow.sendable(9)), (20, 50));
-        assert_eq!(record.part().totals.lost, 1);
+        assert_eq!(record.measured().totals.lost, 1);
         assert_eq!(record.outstanding(), 2);
     }
 

@@ -685,7 +685,7 @@ impl<'a> Generator<'a> {
         for slot in &mut self.slots {
             slot.flow.leave(self.now, &mut self.record);
             if let Some(gap) = slot.gap.take() {
-                self.record.part().gaps.push(*gap);
+                self.record.gap(*gap);
             }
         }
         self.record.publish(self.now, self.open);

@@ -4,10 +4,10 @@
 use crossbeam_channel::{Receiver, Sender};
 
 use super::clock::SECOND;
+use super::counts::Counts;
 use super::flow::Message;
 use super::latency::Latency;
 use super::outage::Gap;
-use super::results::Totals;
 use crate::pattern::Damage;
 
 /// How long a part is: a tenth of a second.
@@ -26,71 +26,27 @@ pub(super) struct Part {
     /// Until when it counts.
     pub(super) until: u64,
     /// What belongs to the measured part of the run.
-    pub(super) totals: Totals,
-    pub(super) service: Latency,
-    pub(super) response: Latency,
-    pub(super) lateness: Latency,
-    pub(super) connect: Latency,
-    pub(super) first_byte: Latency,
-    pub(super) exchange: Latency,
+    pub(super) counts: Counts,
     /// Round trips that began in the warm-up.
     pub(super) uncounted: Latency,
     /// Messages that came back meanwhile, whenever they were sent.
     pub(super) echoed: u64,
     /// Bytes that came back meanwhile, whenever they were sent.
     pub(super) echoed_bytes: u64,
-    /// Messages and bytes that came back within the measured part, whenever they
-    /// were sent: what the path carries.
-    pub(super) in_time: u64,
-    pub(super) in_time_bytes: u64,
     /// Connections open at its end.
     pub(super) connections: usize,
-    /// Attempts to connect for which there was no local port.
-    pub(super) without_port: u64,
-    /// Attempts to connect for which there was no descriptor.
-    pub(super) without_descriptor: u64,
     pub(super) examples: Vec<String>,
     pub(super) gaps: Vec<Gap>,
 }
 
 impl Part {
-    /// All its latencies.
-    fn latencies(&mut self) -> [&mut Latency; 7] {
-        [
-            &mut self.service,
-            &mut self.response,
-            &mut self.lateness,
-            &mut self.connect,
-            &mut self.first_byte,
-            &mut self.exchange,
-            &mut self.uncounted,
-        ]
-    }
-
     /// Empties it for another use; the histograms keep their memory.
     pub(super) fn clear(&mut self) {
-        for latency in self.latencies() {
-            latency.histogram.reset();
-        }
-        let [
-            service,
-            response,
-            lateness,
-            connect,
-            first_byte,
-            exchange,
-            uncounted,
-        ] = self.latencies().map(std::mem::take);
-        *self = Self {
-            service,
-            response,
-            lateness,
-            connect,
-            first_byte,
-            exchange,
-            uncounted,
-            ..Self::default()
-        };
+        self.counts.reset();
+        self.uncounted.histogram.reset();
+        (self.echoed, self.echoed_bytes) = (0, 0);
+        self.examples.clear();
+        self.gaps.clear();
     }
 }
 
@@ -197,14 +153,19 @@ impl Recorder {
     }
 
     /// What is counted apart from messages.
-    pub(super) fn part(&mut self) -> &mut Part {
-        &mut self.part
+    pub(super) fn measured(&mut self) -> &mut Counts {
+        &mut self.part.counts
+    }
+
+    /// A connection was without its server for a time.
+    pub(super) fn gap(&mut self, gap: Gap) {
+        self.part.gaps.push(gap);
     }
 
     /// A message was due, and is seen to be so `now`.
     pub(super) fn seen(&mut self, due: u64, now: u64) {
         if self.counts(due) {
-            note(&mut self.part.lateness, now.saturating_sub(due));
+            note(&mut self.part.counts.lateness, now.saturating_sub(due));
         }
     }
 
@@ -216,22 +177,22 @@ impl Recorder {
     /// The first byte of a message is on its way.
     pub(super) fn begun(&mut self, message: &Message) {
         if self.counts(message.due) && !self.stream {
-            self.part.totals.sent += 1;
+            self.part.counts.totals.sent += 1;
         }
     }
 
     /// So many bytes were sent that count.
     pub(super) fn sent_bytes(&mut self, counted: u64) {
-        self.part.totals.sent_bytes += counted;
+        self.part.counts.totals.sent_bytes += counted;
     }
 
     /// Bytes came back right, `counted` of which count.
     pub(super) fn verified(&mut self, bytes: u64, counted: u64, now: u64) {
         if self.is_in_time(now) {
-            self.part.in_time_bytes += bytes;
+            self.part.counts.in_time_bytes += bytes;
         }
         self.part.echoed_bytes += bytes;
-        self.part.totals.echoed_bytes += counted;
+        self.part.counts.totals.echoed_bytes += counted;
     }
 
     /// The last byte of a message is back.
@@ -241,9 +202,9 @@ impl Recorder {
             return;
         }
         self.part.echoed += 1;
-        self.part.in_time += u64::from(self.is_in_time(now));
+        self.part.counts.in_time += u64::from(self.is_in_time(now));
         if self.counts(message.due) {
-            self.part.totals.echoed += 1;
+            self.part.counts.totals.echoed += 1;
             self.time(message, now);
         } else {
             let since = if self.open_loop {
@@ -257,9 +218,15 @@ impl Recorder {
 
     /// Notes the latencies of a message that came back, or has waited, until `now`.
     fn time(&mut self, message: &Message, now: u64) {
-        note(&mut self.part.service, now.saturating_sub(message.sent));
+        note(
+            &mut self.part.counts.service,
+            now.saturating_sub(message.sent),
+        );
         if self.open_loop {
-            note(&mut self.part.response, now.saturating_sub(message.due));
+            note(
+                &mut self.part.counts.response,
+                now.saturating_sub(message.due),
+            );
         }
     }
 
@@ -274,7 +241,7 @@ impl Recorder {
     fn is_one_sent(&mut self, message: &Message, now: u64) -> bool {
         let counts = !self.stream && self.counts_unanswered(message.due, now);
         if counts && !self.counts(message.due) {
-            self.part.totals.sent += 1;
+            self.part.counts.totals.sent += 1;
         }
         counts
     }
@@ -284,7 +251,7 @@ impl Recorder {
     pub(super) fn lost(&mut self, message: &Message, in_vain: bool, now: u64) {
         self.outstanding -= 1;
         if self.is_one_sent(message, now) {
-            self.part.totals.lost += 1;
+            self.part.counts.totals.lost += 1;
             if in_vain {
                 self.time(message, now);
             }
@@ -295,7 +262,7 @@ impl Recorder {
     pub(super) fn in_flight(&mut self, message: &Message, now: u64) {
         self.outstanding -= 1;
         if self.is_one_sent(message, now) {
-            self.part.totals.in_flight += 1;
+            self.part.counts.totals.in_flight += 1;
             self.time(message, now);
         }
     }
@@ -310,14 +277,14 @@ impl Recorder {
     /// response times would be those of the lucky ones.
     pub(super) fn missed(&mut self, due: u64, now: u64) {
         if self.open_loop && self.counts_unanswered(due, now) {
-            self.part.totals.unsent += 1;
-            note(&mut self.part.response, now.saturating_sub(due));
+            self.part.counts.totals.unsent += 1;
+            note(&mut self.part.counts.response, now.saturating_sub(due));
         }
     }
 
     /// Bytes were other than they should be.
     pub(super) fn damaged(&mut self, damage: Damage) {
-        let errors = &mut self.part.totals.errors;
+        let errors = &mut self.part.counts.totals.errors;
         *match damage {
             Damage::Changed => &mut errors.changed,
             Damage::Lost { .. } => &mut errors.missing,

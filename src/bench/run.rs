@@ -213,7 +213,7 @@ impl<'scope, 'a: 'scope> Run<'scope, 'a> {
             .map(|_| Duration::from_nanos(self.times.end.saturating_sub(now)));
         let elapsed = now.saturating_sub(self.times.measured_from);
         let by_count = plan.count.and_then(|count| {
-            let echoed = self.collector.totals.echoed;
+            let echoed = self.collector.counts.totals.echoed;
             let missing = u128::from(count.saturating_sub(echoed));
             let left = (missing * u128::from(elapsed)).checked_div(u128::from(echoed))?;
             Some(Duration::from_nanos(u64::try_from(left).ok()?))
@@ -227,7 +227,7 @@ impl<'scope, 'a: 'scope> Run<'scope, 'a> {
         let elapsed_ns = ended.saturating_sub(self.times.measured_from);
         let open_loop = plan.rate_per_s.is_some();
         let churn = plan.load == Load::Churn;
-        let totals = collector.totals;
+        let counts = collector.counts;
         let most = |part: fn(&Ending) -> f64| endings.iter().map(part).fold(0.0, f64::max);
         let mut examples = collector.examples;
         if endings.iter().all(|ending| ending.deserted) {
@@ -249,15 +249,15 @@ impl<'scope, 'a: 'scope> Run<'scope, 'a> {
             }],
             plan: plan.clone(),
             elapsed_ns,
-            rate_per_s: per_second(collector.in_time, elapsed_ns),
-            throughput_bytes_per_s: per_second(collector.in_time_bytes, elapsed_ns),
-            totals,
-            service: collector.service,
-            response: open_loop.then_some(collector.response),
-            lateness: open_loop.then_some(collector.lateness),
-            connect: collector.connect,
-            first_byte: churn.then_some(collector.first_byte),
-            exchange: churn.then_some(collector.exchange),
+            rate_per_s: per_second(counts.in_time, elapsed_ns),
+            throughput_bytes_per_s: per_second(counts.in_time_bytes, elapsed_ns),
+            totals: counts.totals,
+            service: counts.service,
+            response: open_loop.then_some(counts.response),
+            lateness: open_loop.then_some(counts.lateness),
+            connect: counts.connect,
+            first_byte: churn.then_some(counts.first_byte),
+            exchange: churn.then_some(counts.exchange),
             timeline: collector.timeline,
             outages: outage::join(collector.gaps, self.times.measured_from),
             examples,
@@ -268,8 +268,8 @@ impl<'scope, 'a: 'scope> Run<'scope, 'a> {
         results.suspicions = verdict::suspicions(&Evidence {
             results: &results,
             starved_fraction: most(|ending| ending.starved),
-            without_port: collector.without_port,
-            without_descriptor: collector.without_descriptor,
+            without_port: counts.without_port,
+            without_descriptor: counts.without_descriptor,
             interrupted: self.shared.stop.load(Ordering::Relaxed),
         });
         results

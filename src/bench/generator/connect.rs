@@ -140,9 +140,9 @@ impl Generator<'_> {
                 slot.writable = true;
                 if !self.is_warming_up() {
                     let took = self.now.saturating_sub(self.slots[key].since);
-                    let part = self.record.part();
-                    part.totals.connected += 1;
-                    note(&mut part.connect, took);
+                    let counts = self.record.measured();
+                    counts.totals.connected += 1;
+                    note(&mut counts.connect, took);
                 }
                 if self.running {
                     self.offer_stream(key);
@@ -176,12 +176,12 @@ impl Generator<'_> {
         if let Some(gap) = &mut slot.gap {
             gap.refused += u64::from(refused);
         }
-        let part = self.record.part();
-        part.without_port += u64::from(error.kind() == ErrorKind::AddrNotAvailable);
-        part.without_descriptor += u64::from(sys::is_out_of_descriptors(error));
+        let counts = self.record.measured();
+        counts.without_port += u64::from(error.kind() == ErrorKind::AddrNotAvailable);
+        counts.without_descriptor += u64::from(sys::is_out_of_descriptors(error));
         match refused {
-            true => part.totals.errors.refused += 1,
-            false => part.totals.errors.not_connected += 1,
+            true => counts.totals.errors.refused += 1,
+            false => counts.totals.errors.not_connected += 1,
         }
         let address = self.shared.address;
         self.record.tell(|| {
@@ -200,10 +200,10 @@ impl Generator<'_> {
         slot.attempts = 0;
         if let Some(mut gap) = slot.gap.take() {
             gap.end = Some(now);
-            self.record.part().gaps.push(*gap);
+            self.record.gap(*gap);
         }
         if self.is(Load::Churn) && self.slots[key].counts {
-            note(&mut self.record.part().first_byte, now - message.sent);
+            note(&mut self.record.measured().first_byte, now - message.sent);
         }
     }
 
@@ -222,7 +222,7 @@ impl Generator<'_> {
             .as_ref()
             .map(|stream| stream.shutdown(Shutdown::Write));
         if counts {
-            note(&mut self.record.part().exchange, took);
+            note(&mut self.record.measured().exchange, took);
         }
         if !matches!(closed, Some(Ok(()))) {
             self.hang_up(key);
@@ -260,7 +260,7 @@ impl Generator<'_> {
         let (bytes, counted) = slot.flow.lose(in_vain, self.now, &mut self.record);
         slot.stream = None;
         self.open -= 1;
-        self.record.part().totals.lost_bytes += counted;
+        self.record.measured().totals.lost_bytes += counted;
         if self.shared.plan.reconnect {
             let gap = slot.gap.get_or_insert_with(|| {
                 Box::new(Gap {
@@ -278,7 +278,7 @@ impl Generator<'_> {
     /// Counts a loss and tells of it in words.
     fn tell_loss(&mut self, key: usize, loss: &Loss) {
         let slot = &self.slots[key];
-        let errors = &mut self.record.part().totals.errors;
+        let errors = &mut self.record.measured().totals.errors;
         let what = match loss {
             Loss::Closed => {
                 errors.closed += 1;

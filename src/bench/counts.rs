@@ -1,0 +1,79 @@
+//! What is counted and timed of the measured load, by one thread for a while or
+//! by all of them for the whole run.
+
+use super::latency::Latency;
+use super::results::Totals;
+
+/// Counts and latencies, which add up.
+#[derive(Debug, Default)]
+pub(super) struct Counts {
+    pub(super) totals: Totals,
+    pub(super) service: Latency,
+    pub(super) response: Latency,
+    pub(super) lateness: Latency,
+    pub(super) connect: Latency,
+    pub(super) first_byte: Latency,
+    pub(super) exchange: Latency,
+    /// Messages and bytes that came back within the measured part, whenever they
+    /// were sent: what the path carries.
+    pub(super) in_time: u64,
+    pub(super) in_time_bytes: u64,
+    /// Attempts to connect for which there was no local port.
+    pub(super) without_port: u64,
+    /// Attempts to connect for which there was no descriptor.
+    pub(super) without_descriptor: u64,
+}
+
+impl Counts {
+    /// Takes over all of another's.
+    pub(super) fn add(&mut self, other: &Self) {
+        self.totals += &other.totals;
+        self.in_time += other.in_time;
+        self.in_time_bytes += other.in_time_bytes;
+        self.without_port += other.without_port;
+        self.without_descriptor += other.without_descriptor;
+        for (all, one) in [
+            (&mut self.service, &other.service),
+            (&mut self.response, &other.response),
+            (&mut self.lateness, &other.lateness),
+            (&mut self.connect, &other.connect),
+            (&mut self.first_byte, &other.first_byte),
+            (&mut self.exchange, &other.exchange),
+        ] {
+            all.add(one);
+        }
+    }
+
+    /// Begins again with nothing; the histograms keep their memory.
+    pub(super) fn reset(&mut self) {
+        let Self {
+            totals,
+            service,
+            response,
+            lateness,
+            connect,
+            first_byte,
+            exchange,
+            in_time,
+            in_time_bytes,
+            without_port,
+            without_descriptor,
+        } = self;
+        *totals = Totals::default();
+        for latency in [service, response, lateness, connect, first_byte, exchange] {
+            latency.histogram.reset();
+        }
+        for count in [in_time, in_time_bytes, without_port, without_descriptor] {
+            *count = 0;
+        }
+    }
+
+    /// What a client at the planned pace would feel: the response time of an
+    /// open loop, the service time of a closed one.
+    pub(super) const fn round_trips(&self, open_loop: bool) -> &Latency {
+        match open_loop {
+            true => &self.response,
+            false => &self.service,
+        }
+    }
+}
