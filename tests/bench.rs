@@ -411,6 +411,8 @@ mod exits {
             "--rate -5",
             "--rate inf",
             "--rate NaN",
+            "--rate 1e300",
+            "--rate 1e-300",
             "--count 0",
             "--duration 0s",
             "--duration soon",

@@ -37,6 +37,12 @@ const SIZE_MAX: u64 = 1 << 32;
 /// The most connections, and messages in flight on one.
 const MOST: u64 = 1 << 24;
 
+/// The rates that can be asked for, in messages a second. One message in eleven
+/// days, and more than any machine makes: beyond these, times between two messages
+/// are no numbers, and those that never could be sent take longer to count than
+/// the run.
+const RATES: RangeInclusive<f64> = 1e-6..=1e8;
+
 /// Measure how long echoes take, and how many there are a second
 ///
 /// Without --rate each message waits for the reply to one before it (a closed
@@ -276,9 +282,9 @@ fn sizes(text: &str) -> Result<RangeInclusive<usize>, String> {
 fn rate(text: &str) -> Result<f64, String> {
     let number = text.strip_suffix("/s").unwrap_or(text).trim_end();
     let (digits, factor) = units::split_factor(number);
-    match digits.parse::<f64>() {
-        Ok(rate) if rate > 0.0 && rate.is_finite() => Ok(rate * factor),
-        Ok(_) => Err(String::from("it must be more than nothing")),
+    match digits.parse::<f64>().map(|number| number * factor) {
+        Ok(rate) if RATES.contains(&rate) => Ok(rate),
+        Ok(_) => Err(String::from("it must be from 0.000001 to 100M a second")),
         Err(error) => Err(error.to_string()),
     }
 }
@@ -304,7 +310,10 @@ mod tests {
         assert_eq!(rate("50k/s"), Ok(50_000.0));
         assert_eq!(rate("1.5M"), Ok(1_500_000.0));
         assert_eq!(rate("0.5/s"), Ok(0.5));
-        for bad in ["", "0", "-1", "inf", "nan", "k", "x"] {
+        assert_eq!(rate("100M"), Ok(1e8));
+        for bad in [
+            "", "0", "-1", "inf", "nan", "k", "x", "1e300", "1e-300", "101M",
+        ] {
             assert!(rate(bad).is_err(), "{bad}");
         }
     }
