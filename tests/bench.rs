@@ -802,6 +802,17 @@ mod hanging {
     }
 
     #[test]
+    fn to_count_what_was_never_sent_is_not_the_servers_time() {
+        let server = Server::with_workers(1);
+        let results = bench(server.echo, "--rate 100M --duration 300ms").results;
+        let totals = &results.totals;
+        assert_eq!(totals.sent + totals.unsent, 30_000_000, "{totals:?}");
+        let longest = Duration::from_nanos(results.service.max().unwrap());
+        assert!(longest < Duration::from_millis(800), "{longest:?}");
+        server.stop();
+    }
+
+    #[test]
     fn a_server_that_does_not_accept_is_given_up_after_the_time_out() {
         let (socket, address) = reserve(LOCALHOST, 0).unwrap();
         socket.listen(0).unwrap();

@@ -659,11 +659,6 @@ impl<'a> Generator<'a> {
         let plan = self.shared.plan;
         self.deserted = self.alive == 0;
         self.times.end = self.times.end.min(self.now);
-        // What became due and was never dealt out.
-        while let Some(due) = self.next_due(self.times.end) {
-            self.record.seen(due, self.now);
-            self.record.missed(due, self.now);
-        }
         self.finishing = true;
         for due in std::mem::take(&mut self.overdue) {
             self.record.missed(due, self.now);
@@ -680,6 +675,16 @@ impl<'a> Generator<'a> {
         self.record.freeze(self.times.end);
     }
 
+    /// Counts what became due and was never dealt out. They may be many millions;
+    /// so they are counted when no echo is awaited any more, whose time it would be.
+    fn count_undealt(&mut self) {
+        let end = self.times.end;
+        while let Some(due) = self.next_due(end) {
+            self.record.seen(due, end);
+            self.record.missed(due, end);
+        }
+    }
+
     /// Counts what is still on its way, and how the time was spent.
     fn leave(mut self) -> Ending {
         for slot in &mut self.slots {
@@ -688,6 +693,7 @@ impl<'a> Generator<'a> {
                 self.record.gap(*gap);
             }
         }
+        self.count_undealt();
         self.record.publish(self.now, self.open);
         let measured = self.times.end.saturating_sub(self.times.measured_from);
         let left = self.delay_before + self.yielded;
