@@ -9,6 +9,10 @@ use crate::units;
 /// A thread that works that much of the time is what limits the run.
 const SATURATED: f64 = 0.95;
 
+/// In less time, in nanoseconds, the first and the last message are all there is:
+/// who works on three messages for 200 us limits nothing.
+const SATURATED_LEAST: u64 = 100_000_000;
+
 /// A thread that could work and has no processor for so much of the time adds
 /// its own waiting to what it measures.
 const STARVED: f64 = 0.20;
@@ -78,7 +82,7 @@ fn saturated(evidence: &Evidence<'_>) -> Option<Suspicion> {
         None => ": the rate is the generator's limit, and the server may have more",
         Some(_) => ": its own work is part of the latencies",
     };
-    let seen = if busy >= SATURATED {
+    let seen = if busy >= SATURATED && evidence.results.elapsed_ns >= SATURATED_LEAST {
         format!(
             "a thread of the generator worked {:.1} % of the time{limit}",
             busy * 100.0
@@ -296,6 +300,8 @@ mod tests {
             "{}",
             suspicion.seen
         );
+        results.elapsed_ns = 200_000;
+        assert_eq!(doubts(&results), [], "a few messages");
         let results = healthy(None);
         let starved = Evidence {
             starved_fraction: 0.5,
