@@ -63,7 +63,9 @@ impl fmt::Display for Damage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Changed => f.write_str("bytes were changed"),
+            Self::Lost { bytes: 1 } => f.write_str("1 byte is missing"),
             Self::Lost { bytes } => write!(f, "{bytes} bytes are missing"),
+            Self::Repeated { bytes: 1 } => f.write_str("1 byte came again"),
             Self::Repeated { bytes } => write!(f, "{bytes} bytes came again"),
             Self::Foreign(place) => write!(
                 f,
@@ -235,6 +237,20 @@ mod tests {
         let mut bytes = vec![0; length];
         RUN.fill(connection, position, &mut bytes);
         bytes
+    }
+
+    #[test]
+    fn one_byte_is_no_plural() {
+        let lost = |bytes| Damage::Lost { bytes }.to_string();
+        let repeated = |bytes| Damage::Repeated { bytes }.to_string();
+        assert_eq!(
+            [lost(1), lost(2)],
+            ["1 byte is missing", "2 bytes are missing"]
+        );
+        assert_eq!(
+            [repeated(1), repeated(2)],
+            ["1 byte came again", "2 bytes came again"]
+        );
     }
 
     proptest! {
