@@ -344,6 +344,9 @@ mod report {
         let told = plain(server.echo, "--duration 2500ms --warmup 0s --rate 100");
         let lines = told.stderr.lines().count();
         assert!((2..=5).contains(&lines), "{}", told.stderr);
+        // Also the last line, which is told when the run is over.
+        let open = told.stderr.matches("  1 connection ").count();
+        assert_eq!(open, lines, "{}", told.stderr);
         let quiet = plain(server.echo, "--duration 1200ms --warmup 0s --rate 100 -q");
         assert_eq!((quiet.code, &*quiet.stderr), (Some(0), ""));
         server.stop();

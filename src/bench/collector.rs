@@ -70,7 +70,8 @@ impl Collector {
 
     /// A thread has ended: it holds up no second any more.
     pub(super) fn has_ended(&mut self, thread: usize) {
-        self.threads[thread] = (u64::MAX, 0);
+        // Its connections were open until then.
+        self.threads[thread].0 = u64::MAX;
     }
 
     /// Moves the first second that all threads have passed to the timeline.
@@ -111,7 +112,9 @@ impl Collector {
     /// The run ended at that time: completes the seconds that are left.
     pub(super) fn finish(&mut self, ended: u64) {
         self.times.end = ended;
-        self.threads.fill((u64::MAX, 0));
+        for (until, _) in &mut self.threads {
+            *until = u64::MAX;
+        }
     }
 
     /// How far the run has come by `now`.
