@@ -20,6 +20,7 @@ use serve::Serve;
 use talk::Talk;
 
 use crate::bench::results::Results;
+use crate::escape::escape;
 
 /// TCP echo server on a fixed pool of workers, and the client that proves a path byte for byte
 #[derive(Debug, Parser)]
@@ -50,7 +51,9 @@ pub fn main() -> ExitCode {
     };
     result.unwrap_or_else(|error| {
         // Not eprintln: it panics where standard error is closed.
-        let _ = writeln!(io::stderr(), "echopool: {error}");
+        // It may quote a file that somebody else made.
+        let text = escape(error.to_string().as_bytes());
+        let _ = writeln!(io::stderr(), "echopool: {text}");
         ExitCode::FAILURE
     })
 }

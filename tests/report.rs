@@ -515,6 +515,35 @@ mod by_the_program {
     }
 
     #[test]
+    fn a_terminal_does_not_obey_what_a_file_says() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut hostile = closed("\u{1b}]0;owned\u{7}");
+        hostile.examples = vec![String::from("\u{1b}[2Jgone")];
+        let file = save(folder.path(), "hostile.json", &hostile);
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_echopool"));
+        command.args(["report", &file]);
+        let mut session = rexpect::session::spawn_command(command, Some(10_000)).unwrap();
+        let shown = session.exp_eof().unwrap();
+        assert!(!shown.contains(['\u{1b}', '\u{7}']), "{shown:?}");
+        assert!(shown.contains("gone"), "{shown:?}");
+        // Into a pipe it goes as it is.
+        let piped = assert_success(&report(&[&file]));
+        assert!(piped.contains("\u{1b}[2Jgone"), "{piped:?}");
+    }
+
+    #[test]
+    fn an_error_quotes_a_file_and_a_terminal_does_not_obey_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = path(folder.path(), "hostile.json");
+        let format = r#"{"format": "echopool-bench/\u001b[2J"}"#;
+        std::fs::write(&file, format).unwrap();
+        let ended = report(&[&file]);
+        assert_eq!(ended.code, Some(1), "{ended:?}");
+        assert!(!ended.stderr.contains('\u{1b}'), "{ended:?}");
+        assert!(ended.stderr.contains("echopool-bench/"), "{ended:?}");
+    }
+
+    #[test]
     fn a_page_goes_to_standard_output_alone() {
         let folder = tempfile::tempdir().unwrap();
         let a = save(folder.path(), "a.json", &closed("a"));

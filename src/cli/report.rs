@@ -1,5 +1,6 @@
 //! `echopool report`.
 
+use std::io::{self, IsTerminal, Write};
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -8,6 +9,7 @@ use clap::Args;
 use super::write_json;
 use crate::bench::results::Results;
 use crate::error::Error;
+use crate::escape::Escaped;
 use crate::output::Output;
 use crate::report::{Run, compare, html, merge, read, text};
 
@@ -66,10 +68,7 @@ impl Report {
             })?;
         }
         if !self.takes_standard_output() {
-            Output::Standard.write(|to| match &*runs {
-                [run] => text::write(&run.results, to),
-                _ => compare::write(&runs, to),
-            })?;
+            Output::Standard.write(|to| show(&runs, to))?;
         }
         Ok(ExitCode::SUCCESS)
     }
@@ -102,6 +101,21 @@ impl Report {
                 .flatten()
                 .any(|output| *output == Output::Standard)
     }
+}
+
+/// One run as text, or several side by side. Names and words in the files may be
+/// anybody's, so a terminal shows them and does not obey them.
+fn show(runs: &[Run], to: &mut dyn Write) -> io::Result<()> {
+    let write = |to: &mut dyn Write| match runs {
+        [run] => text::write(&run.results, to),
+        _ => compare::write(runs, to),
+    };
+    if !io::stdout().is_terminal() {
+        return write(to);
+    }
+    let mut escaped = Escaped::new(to);
+    write(&mut escaped)?;
+    escaped.finish()
 }
 
 /// Files by the shortest names that tell them apart.
