@@ -422,6 +422,7 @@ mod exits {
             "--warmup -1s",
             "--timeout 0s",
             "--arrivals sometimes",
+            "--arrivals poisson",
             "--churn --stream",
             "--expect p99",
             "--expect p101<1ms",

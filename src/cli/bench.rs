@@ -75,11 +75,11 @@ pub(super) struct Bench {
 
     /// Messages a second of all connections together: 1000, 50k, 0.5/s
     /// [default: as fast as the replies come]
-    #[arg(short, long, value_name = "N", value_parser = rate)]
+    #[arg(short, long, value_name = "N", value_parser = rate, group = "pace")]
     rate: Option<f64>,
 
     /// How messages are spread over time, with --rate or --find-rate
-    #[arg(long, value_enum, default_value_t = Arrivals::Uniform)]
+    #[arg(long, value_enum, default_value_t = Arrivals::Uniform, requires = "pace")]
     arrivals: Arrivals,
 
     /// How long load is measured [default: 10s without --count; 2s a rate with --find-rate]
@@ -124,7 +124,7 @@ pub(super) struct Bench {
     expect: Vec<Condition>,
 
     /// Look for the highest rate at which this holds, and report the run at it
-    #[arg(long, value_name = "CONDITION", conflicts_with_all = ["rate", "count"])]
+    #[arg(long, value_name = "CONDITION", conflicts_with_all = ["rate", "count"], group = "pace")]
     find_rate: Option<Condition>,
 
     /// Write the results as JSON; - is standard output
