@@ -57,6 +57,10 @@ impl Pipe {
 /// For sockets that are not the system's.
 #[cfg(test)]
 impl Pipe {
+    pub(crate) const fn held(&self) -> usize {
+        self.held
+    }
+
     pub(crate) fn put(&mut self, bytes: &[u8]) {
         rustix::io::write(&self.entry, bytes).unwrap();
         self.held += bytes.len();

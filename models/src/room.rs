@@ -52,7 +52,7 @@ fn two_workers_that_make_room_at_once_do_not_hide_each_other() {
             thread::spawn(move || places.give_back())
         };
         let workers = [leave(), leave()];
-        while bell.is_full(|| places.taken() > 0) {
+        while bell.is_full(|| places.taken() > 1) {
             poller.wait();
         }
         for worker in workers {

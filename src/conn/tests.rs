@@ -8,6 +8,9 @@ use crate::proto::answer;
 /// A block this small makes slices, short writes and re-reads frequent.
 const BLOCK: usize = 16;
 
+/// How long a connection must be quiet for a server that stops to let it go.
+const QUIET: Duration = Duration::from_millis(200);
+
 /// How much one splice moves at the most.
 const SEGMENT: usize = 7;
 
@@ -15,6 +18,8 @@ const SEGMENT: usize = 7;
 #[derive(Default)]
 struct Fake {
     arrived: Vec<u8>,
+    /// How many bytes were taken out of `arrived`.
+    taken: usize,
     /// Where in `arrived` urgent data begins, at which a read stops short.
     mark: Option<usize>,
     fin: bool,
@@ -24,11 +29,28 @@ struct Fake {
     sent: Vec<u8>,
     acknowledged: usize,
     half_closed: bool,
+    /// How many bytes lay unread when our side was closed.
+    unread_at_our_end: usize,
+    /// So many of the next calls are interrupted by a signal.
+    interrupts: usize,
+    reset: bool,
     /// After how many more calls a splice is refused.
     splices: Option<usize>,
 }
 
 impl Fake {
+    /// What any call on it may fail with.
+    fn call(&mut self) -> io::Result<()> {
+        if self.interrupts > 0 {
+            self.interrupts -= 1;
+            return Err(ErrorKind::Interrupted.into());
+        }
+        match self.reset {
+            true => Err(ErrorKind::ConnectionReset.into()),
+            false => Ok(()),
+        }
+    }
+
     fn splice(&mut self) -> io::Result<()> {
         match &mut self.splices {
             None => Ok(()),
@@ -43,6 +65,7 @@ impl Fake {
 
 impl Read for Fake {
     fn read(&mut self, block: &mut [u8]) -> io::Result<usize> {
+        self.call()?;
         let mark = self.mark.take().filter(|&mark| mark > 0);
         let n = block
             .len()
@@ -54,6 +77,7 @@ impl Read for Fake {
         self.mark = mark.map(|mark| mark - n);
         block[..n].copy_from_slice(&self.arrived[..n]);
         self.arrived.drain(..n);
+        self.taken += n;
         Ok(n)
     }
 }
@@ -61,6 +85,7 @@ impl Read for Fake {
 impl Write for Fake {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         assert!(!self.half_closed, "written after our FIN");
+        self.call()?;
         let n = bytes.len().min(self.room);
         self.blocked = n < bytes.len();
         if n == 0 {
@@ -78,7 +103,9 @@ impl Write for Fake {
 
 impl Transport for Fake {
     fn half_close(&mut self) -> io::Result<()> {
+        assert!(!self.half_closed, "our side is closed already");
         self.half_closed = true;
+        self.unread_at_our_end = self.arrived.len();
         Ok(())
     }
 
@@ -95,6 +122,7 @@ impl Transport for Fake {
             pipe.is_empty(),
             "a full pipe and an empty socket say the same"
         );
+        self.call()?;
         self.splice()?;
         if self.mark == Some(0) {
             // Unlike a read, a splice does not pass the mark.
@@ -110,6 +138,7 @@ impl Transport for Fake {
     }
 
     fn empty(&mut self, pipe: &mut Pipe) -> io::Result<usize> {
+        self.call()?;
         self.splice()?;
         if self.room == 0 {
             self.blocked = true;
@@ -120,21 +149,64 @@ impl Transport for Fake {
     }
 }
 
-/// What the other end and the network do.
+/// What the other end, the network, the system and the rest of the worker do.
 #[derive(Clone, Debug)]
 enum Step {
     Arrive(usize),
     Room(usize),
     Urgent(usize),
+    Fin,
+    Reset,
+    Acknowledge,
+    /// An event with nothing behind it.
+    Spurious(Readiness),
+    /// Signals that come during the next calls.
+    Interrupt(usize),
+    /// Other connections have all the pipes.
+    Hoard,
+    Release,
+    /// The server stops.
+    Stop,
+    /// So many milliseconds pass.
+    Pass(u64),
 }
 
-fn steps() -> impl Strategy<Value = Vec<Step>> {
-    let step = prop_oneof![
+/// What may come while all is well.
+fn traffic() -> impl Strategy<Value = Step> {
+    prop_oneof![
         4 => (1..8 * BLOCK).prop_map(Step::Arrive),
         3 => (1..8 * BLOCK).prop_map(Step::Room),
         1 => (1..2 * BLOCK).prop_map(Step::Urgent),
+    ]
+}
+
+fn steps() -> impl Strategy<Value = Vec<Step>> {
+    proptest::collection::vec(traffic(), 0..40)
+}
+
+/// All that may come, in any order.
+fn turmoil() -> impl Strategy<Value = Vec<Step>> {
+    let spurious = any::<[bool; 3]>().prop_map(|[readable, writable, urgent]| {
+        Step::Spurious(Readiness {
+            readable,
+            writable,
+            read_closed: false,
+            urgent,
+        })
+    });
+    let step = prop_oneof![
+        20 => traffic(),
+        3 => spurious,
+        3 => (1..4_usize).prop_map(Step::Interrupt),
+        3 => Just(Step::Acknowledge),
+        2 => Just(Step::Hoard),
+        2 => Just(Step::Release),
+        3 => (1..300_u64).prop_map(Step::Pass),
+        1 => Just(Step::Stop),
+        1 => Just(Step::Fin),
+        1 => Just(Step::Reset),
     ];
-    proptest::collection::vec(step, 0..40)
+    proptest::collection::vec(step, 0..60)
 }
 
 /// A connection with a worker that, like the real one, acts on edges only.
@@ -145,6 +217,10 @@ struct Rig {
     closed: bool,
     /// Bytes went through a pipe.
     relayed: bool,
+    /// Pipes that others have.
+    hoard: Vec<Pipe>,
+    /// Since when the server stops.
+    stopping: Option<Instant>,
 }
 
 impl Rig {
@@ -156,6 +232,8 @@ impl Rig {
             now,
             closed: false,
             relayed: false,
+            hoard: Vec::new(),
+            stopping: None,
         }
     }
 
@@ -167,28 +245,56 @@ impl Rig {
 
     fn turns(&mut self) {
         loop {
-            let mut block = [0; BLOCK];
-            self.conn.flush(&mut self.pipes, self.now).unwrap();
-            let received = match self.conn.is_bulk() {
-                true => self.conn.relay(&mut self.pipes, 64, self.now).unwrap(),
-                false => self.conn.receive(&mut block, self.now).unwrap(),
-            };
-            if received.echo {
-                let bytes = &block[..received.bytes];
-                self.conn.send(bytes, self.now).unwrap();
-                self.check_owed(BLOCK);
-            } else {
-                self.conn.flush(&mut self.pipes, self.now).unwrap();
-            }
-            self.relayed |= received.bytes > 0 && !received.echo;
-            match self.conn.next(false).unwrap() {
-                Next::Again | Next::Linger => {}
-                Next::Wait => return,
-                Next::Close => {
-                    self.closed = true;
-                    return;
+            match self.turn() {
+                Ok(Next::Again | Next::Linger) => {}
+                Ok(Next::Wait) => return,
+                Ok(Next::Close) => break,
+                Err(error) => {
+                    assert!(self.conn.transport.reset, "{error}");
+                    break;
                 }
             }
+        }
+        self.closed = true;
+    }
+
+    fn turn(&mut self) -> io::Result<Next> {
+        let mut block = [0; BLOCK];
+        self.conn.flush(&mut self.pipes, self.now)?;
+        let received = match self.conn.is_bulk() && self.pipes.can_lend() {
+            true => self.conn.relay(&mut self.pipes, 64, self.now)?,
+            false => self.conn.receive(&mut block, self.now)?,
+        };
+        if received.echo {
+            let bytes = &block[..received.bytes];
+            self.conn.send(bytes, self.now)?;
+            self.check_owed(BLOCK);
+        } else {
+            self.conn.flush(&mut self.pipes, self.now)?;
+        }
+        self.relayed |= received.bytes > 0 && !received.echo;
+        self.conn.next(self.stopping.is_some())
+    }
+
+    /// Time passes; a server that stops looks at the connection.
+    fn pass(&mut self, time: Duration) {
+        self.now += time;
+        let Some(since) = self.stopping.filter(|_| !self.closed) else {
+            return;
+        };
+        match self.conn.settle(self.now, since, QUIET).unwrap() {
+            Next::Again => self.turns(),
+            Next::Close => self.closed = true,
+            Next::Wait | Next::Linger => {}
+        }
+    }
+
+    /// How many bytes the peer has not taken.
+    fn owed(&self) -> usize {
+        match self.conn.owed.as_deref() {
+            None => 0,
+            Some(Owed::Bytes { bytes, sent }) => bytes.len() - sent,
+            Some(Owed::Pipe(pipe)) => pipe.held(),
         }
     }
 
@@ -223,32 +329,88 @@ impl Rig {
         }
     }
 
-    /// Plays the steps, then lets the rest of `input`, the FIN and room come.
-    fn play(&mut self, steps: &[Step], mut input: &[u8]) {
-        for step in steps {
-            match *step {
-                Step::Arrive(n) | Step::Urgent(n) => {
-                    let (now, later) = input.split_at(n.min(input.len()));
+    /// Takes one step; `input` is what has not arrived yet.
+    fn step(&mut self, step: &Step, input: &mut &[u8]) {
+        match *step {
+            Step::Arrive(_) | Step::Urgent(_) if self.conn.transport.fin => {}
+            Step::Arrive(n) | Step::Urgent(n) => {
+                if let Some(now) = input.split_off(..n.min(input.len())) {
                     self.arrive(now, matches!(step, Step::Urgent(_)));
-                    input = later;
                 }
-                Step::Room(n) => self.room(n),
             }
+            Step::Room(n) => self.room(n),
+            Step::Fin => self.fin(&[]),
+            Step::Reset => {
+                self.conn.transport.reset = true;
+                self.event(Readiness {
+                    readable: true,
+                    writable: true,
+                    read_closed: true,
+                    urgent: false,
+                });
+            }
+            Step::Acknowledge => self.acknowledge(),
+            Step::Spurious(readiness) => self.event(readiness),
+            Step::Interrupt(calls) => self.conn.transport.interrupts = calls,
+            Step::Hoard => self.hoard.extend(std::iter::from_fn(|| self.pipes.lend())),
+            Step::Release => {
+                for pipe in self.hoard.drain(..) {
+                    self.pipes.give_back(pipe);
+                }
+            }
+            Step::Stop => {
+                self.stopping.get_or_insert(self.now);
+            }
+            Step::Pass(ms) => self.pass(Duration::from_millis(ms)),
         }
+    }
+
+    /// The last of its input arrives, and the peer's end.
+    fn fin(&mut self, last: &[u8]) {
         self.conn.transport.fin = true;
-        self.conn.transport.arrived.extend_from_slice(input);
+        self.conn.transport.arrived.extend_from_slice(last);
         self.event(Readiness {
             readable: true,
             read_closed: true,
             ..Readiness::default()
         });
-        self.room(1 << 20);
-        // The last acknowledgement is told as a hang-up.
+    }
+
+    /// The last acknowledgement is told as a hang-up, once both sides are closed.
+    fn acknowledge(&mut self) {
         self.conn.transport.acknowledged = self.conn.transport.sent.len();
         self.event(Readiness {
-            read_closed: true,
+            read_closed: self.conn.transport.fin,
             ..Readiness::default()
         });
+    }
+
+    /// Plays the steps, then lets the rest of `input`, the FIN and room come.
+    fn play(&mut self, steps: &[Step], mut input: &[u8]) {
+        for step in steps {
+            self.step(step, &mut input);
+        }
+        self.fin(input);
+        self.room(1 << 20);
+        self.acknowledge();
+    }
+
+    /// What holds between any two steps while every byte of `input` is to be echoed.
+    fn check(&self, input: &[u8]) {
+        let socket = &self.conn.transport;
+        assert!(input.starts_with(&socket.sent), "other bytes were sent");
+        assert_eq!(socket.unread_at_our_end, 0, "bytes came too late");
+        if self.closed {
+            return;
+        }
+        let owed = self.owed();
+        if !socket.half_closed {
+            assert_eq!(socket.taken, socket.sent.len() + owed);
+        }
+        match owed {
+            0 => assert!(socket.arrived.is_empty(), "an edge was lost"),
+            _ => assert!(socket.blocked && socket.room == 0, "room was not used"),
+        }
     }
 }
 
@@ -265,6 +427,29 @@ proptest! {
         prop_assert!(rig.closed, "an edge was lost");
         prop_assert_eq!(&rig.conn.transport.sent, &input);
         prop_assert_eq!(rig.conn.sent(), input.len() as u64);
+    }
+
+    #[test]
+    fn whatever_comes_in_between_no_byte_is_lost_doubled_or_kept_back(
+        steps in turmoil(),
+        input in proptest::collection::vec(any::<u8>(), 0..3000),
+        splices in proptest::option::of(0..100_usize),
+    ) {
+        let mut rig = Rig::new(Protocol::Echo);
+        rig.conn.transport.splices = splices;
+        let mut rest = &input[..];
+        let end = [Step::Fin, Step::Room(1 << 20), Step::Acknowledge];
+        // A server that stops needs two quiet times to let go of a connection.
+        let quiet = [Step::Pass(200), Step::Pass(200), Step::Pass(200)];
+        for step in steps.iter().chain(&end).chain(&quiet) {
+            rig.step(step, &mut rest);
+            rig.check(&input);
+        }
+        prop_assert!(rig.closed, "an edge was lost");
+        let socket = &rig.conn.transport;
+        if !socket.reset && rig.stopping.is_none() {
+            prop_assert_eq!(socket.sent.len(), input.len() - rest.len());
+        }
     }
 
     #[test]
@@ -296,13 +481,12 @@ fn a_peer_that_never_stops_sending_after_its_answer_is_closed() {
 
 #[test]
 fn a_stopping_server_waits_for_quiet_then_for_the_acknowledgement() {
-    let quiet = Duration::from_millis(200);
     let mut rig = Rig::new(Protocol::Echo);
     rig.room(100);
     rig.arrive(b"hello", false);
     let settle = |rig: &mut Rig, ms| {
         let now = rig.now + Duration::from_millis(ms);
-        rig.conn.settle(now, rig.now, quiet).unwrap()
+        rig.conn.settle(now, rig.now, QUIET).unwrap()
     };
     assert_eq!(
         settle(&mut rig, 300),
@@ -366,12 +550,11 @@ fn a_stopping_server_keeps_a_finished_connection_until_the_peer_has_all() {
 
 #[test]
 fn a_client_that_was_silent_for_long_still_has_the_quiet_time_after_the_stop() {
-    let quiet = Duration::from_millis(200);
     let mut rig = Rig::new(Protocol::Echo);
     let since = rig.now + Duration::from_secs(3600);
     let settle = |rig: &mut Rig, ms| {
         let now = since + Duration::from_millis(ms);
-        rig.conn.settle(now, since, quiet).unwrap()
+        rig.conn.settle(now, since, QUIET).unwrap()
     };
     assert_eq!(settle(&mut rig, 199), Next::Wait);
     assert_eq!(settle(&mut rig, 200), Next::Linger);
@@ -398,14 +581,13 @@ fn a_half_closed_peer_is_kept_until_it_has_all() {
 
 #[test]
 fn a_vanished_peer_that_has_all_but_our_end_does_not_delay_a_stop() {
-    let quiet = Duration::from_millis(200);
     let mut rig = Rig::new(Protocol::Echo);
     rig.room(100);
     rig.arrive(b"x", false);
     rig.conn.transport.acknowledged = 1;
     let settle = |rig: &mut Rig, ms| {
         let now = rig.now + Duration::from_millis(ms);
-        rig.conn.settle(now, rig.now, quiet).unwrap()
+        rig.conn.settle(now, rig.now, QUIET).unwrap()
     };
     assert_eq!(settle(&mut rig, 200), Next::Linger);
     // The count of what is under way includes our end, which nobody acknowledges.
