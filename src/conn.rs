@@ -362,7 +362,7 @@ impl<T: Transport> Conn<T> {
                 self.unread = self.urgent;
                 self.bulk = received >= BULK_LEAST && !self.urgent;
             }
-            Err(error) if is_refusal(&error) => pipes.give_up(),
+            Err(error) if is_refusal(&error) => pipes.give_up(&error),
             Err(error) => return Err(error),
         }
         Ok(())
@@ -382,7 +382,7 @@ impl<T: Transport> Conn<T> {
                     return Ok(());
                 }
                 Err(error) if is_refusal(&error) => {
-                    pipes.give_up();
+                    pipes.give_up(&error);
                     self.bulk = false;
                     return self.send(&pipe.into_bytes()?, now);
                 }

@@ -10,9 +10,15 @@
 use std::io::{self, Read};
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use rustix::io::Errno;
 use rustix::pipe::{PipeFlags, SpliceFlags, pipe_with, splice};
+
+/// How long bytes are copied after the system was short of memory or descriptors
+/// for a pipe: what was short may be there again, and to ask in every turn would
+/// cost each of them a call in vain.
+const REST: Duration = Duration::from_secs(1);
 
 /// A pipe, and how many bytes are in it.
 pub(crate) struct Pipe {
@@ -83,6 +89,8 @@ pub(crate) struct Pipes {
     spare: Option<Pipe>,
     alive: Arc<()>,
     most: usize,
+    /// None is lent until then.
+    resting_until: Option<Instant>,
 }
 
 impl Pipes {
@@ -92,29 +100,41 @@ impl Pipes {
             spare: None,
             alive: Arc::new(()),
             most,
+            resting_until: None,
         }
     }
 
     /// Whether one more pipe may be asked for.
     pub(crate) fn can_lend(&self) -> bool {
-        self.spare.is_some() || Arc::strong_count(&self.alive) <= self.most
+        let there = self.spare.is_some() || Arc::strong_count(&self.alive) <= self.most;
+        let rested = || {
+            self.resting_until
+                .is_none_or(|until| Instant::now() >= until)
+        };
+        there && rested()
     }
 
     /// An empty pipe, or none if there are enough or the system refuses one.
     pub(crate) fn lend(&mut self) -> Option<Pipe> {
-        if let Some(pipe) = self.spare.take() {
-            return Some(pipe);
-        }
         if !self.can_lend() {
             return None;
         }
-        let (exit, entry) = pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK).ok()?;
-        Some(Pipe {
-            exit,
-            entry,
-            held: 0,
-            _alive: Arc::clone(&self.alive),
-        })
+        self.resting_until = None;
+        if let Some(pipe) = self.spare.take() {
+            return Some(pipe);
+        }
+        match pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK) {
+            Ok((exit, entry)) => Some(Pipe {
+                exit,
+                entry,
+                held: 0,
+                _alive: Arc::clone(&self.alive),
+            }),
+            Err(_) => {
+                self.rest();
+                None
+            }
+        }
     }
 
     /// Takes a pipe back, to lend it again if it is empty.
@@ -124,10 +144,19 @@ impl Pipes {
         }
     }
 
-    /// No more pipes: the system does not let sockets be spliced.
-    pub(crate) fn give_up(&mut self) {
-        self.most = 0;
-        self.spare = None;
+    /// A splice was refused with `error`: no pipes for a while where memory was
+    /// short, and none any more where the system does not let sockets be spliced.
+    pub(crate) fn give_up(&mut self, error: &io::Error) {
+        if Errno::from_io_error(error) == Some(Errno::NOMEM) {
+            self.rest();
+        } else {
+            self.most = 0;
+            self.spare = None;
+        }
+    }
+
+    fn rest(&mut self) {
+        self.resting_until = Some(Instant::now() + REST);
     }
 }
 
@@ -165,6 +194,20 @@ mod tests {
         let pipe = pipes.lend().unwrap();
         assert!(pipe.is_empty());
         assert_eq!(pipe.into_bytes().unwrap(), b"");
+    }
+
+    #[test]
+    fn pipes_rest_while_memory_is_short_and_end_where_they_are_not_to_be_had() {
+        let error = |errno: Errno| io::Error::from_raw_os_error(errno.raw_os_error());
+        let mut pipes = Pipes::new(1);
+        pipes.give_up(&error(Errno::NOMEM));
+        assert!(!pipes.can_lend() && pipes.lend().is_none(), "it rests");
+        let over = |until: &mut Option<Instant>| *until = until.map(|until| until - REST);
+        over(&mut pipes.resting_until);
+        assert!(pipes.can_lend() && pipes.lend().is_some(), "it has rested");
+        pipes.give_up(&error(Errno::INVAL));
+        over(&mut pipes.resting_until);
+        assert!(!pipes.can_lend() && pipes.lend().is_none(), "for good");
     }
 
     #[test]

@@ -43,7 +43,7 @@ impl Pipes {
         match pipe {}
     }
 
-    pub(crate) const fn give_up(&mut self) {}
+    pub(crate) const fn give_up(&mut self, _error: &io::Error) {}
 }
 
 pub(crate) const fn is_refusal(_error: &io::Error) -> bool {
