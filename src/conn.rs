@@ -147,6 +147,8 @@ pub(crate) struct Conn<T> {
     service: Service,
     stage: Stage,
     owed: Option<Box<Owed>>,
+    /// The socket has refused what is owed and not told of room since.
+    blocked: bool,
     /// The socket may hold input that no event will tell of again.
     unread: bool,
     /// The peer's FIN has arrived; there may be input before it.
@@ -171,6 +173,7 @@ impl<T: Transport> Conn<T> {
             service,
             stage: Stage::Open,
             owed: None,
+            blocked: false,
             unread: false,
             fin_seen: false,
             input_ended: false,
@@ -196,6 +199,7 @@ impl<T: Transport> Conn<T> {
     pub(crate) fn note(&mut self, readiness: Readiness) -> bool {
         self.fin_seen |= readiness.read_closed;
         self.urgent |= readiness.urgent;
+        self.blocked &= !readiness.writable;
         self.unread |= readiness.readable || readiness.read_closed;
         match self.owed {
             Some(_) => readiness.writable,
@@ -283,11 +287,15 @@ impl<T: Transport> Conn<T> {
         Ok(())
     }
 
-    /// Sends what is owed, as far as the peer takes it.
+    /// Sends what is owed, as far as the peer takes it. A socket that has refused
+    /// is not asked again before the poller has told of room.
     ///
     /// # Errors
     /// The socket's own; the connection is dead then.
     pub(crate) fn flush(&mut self, pipes: &mut Pipes, now: Instant) -> io::Result<()> {
+        if self.blocked {
+            return Ok(());
+        }
         let Some(owed) = self.owed.take() else {
             return Ok(());
         };
@@ -378,6 +386,7 @@ impl<T: Transport> Conn<T> {
                     self.active = now;
                 }
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                    self.blocked = true;
                     self.owed = Some(Box::new(Owed::Pipe(pipe)));
                     return Ok(());
                 }
@@ -401,7 +410,10 @@ impl<T: Transport> Conn<T> {
             match retrying(|| self.transport.write(&bytes[taken..])) {
                 Ok(0) => return Err(ErrorKind::WriteZero.into()),
                 Ok(n) => taken += n,
-                Err(error) if error.kind() == ErrorKind::WouldBlock => break,
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                    self.blocked = true;
+                    break;
+                }
                 Err(error) => return Err(error),
             }
         }

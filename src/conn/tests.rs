@@ -26,6 +26,8 @@ struct Fake {
     /// How many bytes the peer is ready to take.
     room: usize,
     blocked: bool,
+    /// How often it had no room at all.
+    refusals: usize,
     sent: Vec<u8>,
     acknowledged: usize,
     half_closed: bool,
@@ -89,6 +91,7 @@ impl Write for Fake {
         let n = bytes.len().min(self.room);
         self.blocked = n < bytes.len();
         if n == 0 {
+            self.refusals += 1;
             return Err(ErrorKind::WouldBlock.into());
         }
         self.room -= n;
@@ -142,6 +145,7 @@ impl Transport for Fake {
         self.splice()?;
         if self.room == 0 {
             self.blocked = true;
+            self.refusals += 1;
             return Err(ErrorKind::WouldBlock.into());
         }
         let bytes = pipe.take(self.room.min(SEGMENT));
@@ -618,6 +622,26 @@ fn a_stalled_peer_keeps_its_pipe_and_others_get_another_or_copy() {
     let second = rig.pipes.lend().expect("two are allowed");
     assert!(second.is_empty());
     assert!(rig.pipes.lend().is_none());
+}
+
+#[test]
+fn a_peer_without_room_is_tried_once_for_each_word_of_the_poller() {
+    for bytes in [BLOCK / 2, 100 * BLOCK] {
+        let mut rig = Rig::new(Protocol::Echo);
+        rig.arrive(&vec![b'x'; bytes], false);
+        assert_eq!(rig.conn.transport.refusals, 1, "{bytes} bytes");
+        rig.arrive(b"more", false);
+        assert_eq!(rig.conn.transport.refusals, 1, "it has told of no room");
+        rig.room(3);
+        assert_eq!(rig.conn.transport.refusals, 2);
+        rig.room(1 << 20);
+        assert_eq!(rig.conn.transport.sent.len(), bytes + 4);
+    }
+    let mut rig = Rig::new(Protocol::Echo);
+    rig.room(2 * BLOCK);
+    rig.arrive(&[b'x'; 100 * BLOCK], false);
+    assert!(matches!(rig.conn.owed.as_deref(), Some(Owed::Pipe(_))));
+    assert_eq!(rig.conn.transport.refusals, 1);
 }
 
 #[test]
