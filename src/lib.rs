@@ -26,6 +26,7 @@ pub mod bench;
 pub mod cli;
 pub mod client;
 pub mod error;
+pub mod eviction;
 mod exchange;
 pub mod limits;
 pub mod listener;
@@ -41,6 +42,7 @@ pub mod signals;
 mod bell;
 mod conn;
 mod escape;
+mod gate;
 mod logging;
 mod mailbox;
 #[cfg_attr(
@@ -49,6 +51,7 @@ mod mailbox;
 )]
 mod pipe;
 mod places;
+mod source;
 mod stop;
 mod sync;
 mod sys;

@@ -19,9 +19,11 @@ use crossbeam_channel::{Sender, bounded};
 use mio::Waker;
 
 use crate::bell::Bell;
+use crate::eviction::{Counts, Notices, SharedCounts};
 use crate::mailbox::{Inbox, Outbox, mailbox};
 use crate::places::Places;
 use crate::proto::Protocol;
+use crate::source::Place;
 use crate::worker::Worker;
 
 /// How many clients may wait in one worker's channel. A worker empties it on
@@ -37,6 +39,7 @@ pub(crate) struct Tally {
     pub(crate) connections: AtomicU64,
     bytes: AtomicU64,
     pub(crate) cut: AtomicU64,
+    pub(crate) evicted: SharedCounts,
 }
 
 /// One client's place on a worker: counted from the hand-over to the close,
@@ -66,6 +69,8 @@ pub(crate) struct Accepted {
     pub(crate) stream: TcpStream,
     pub(crate) peer: SocketAddr,
     pub(crate) protocol: Protocol,
+    /// Where the clients of a source are counted.
+    pub(crate) place: Option<Place>,
 }
 
 /// A client on its way through the channel. The stream is closed before the
@@ -105,6 +110,7 @@ pub(crate) struct Desk {
     pub(crate) tally: Arc<Tally>,
     pub(crate) bell: Arc<Bell>,
     pub(crate) drain: Arc<OnceLock<Drain>>,
+    pub(crate) notices: Arc<Notices>,
     pub(crate) settings: Settings,
     ended: Arc<AtomicBool>,
     ready: Sender<()>,
@@ -146,14 +152,16 @@ pub struct WorkerReport {
     pub bytes: u64,
     /// Connections cut when the grace period ran out.
     pub cut: u64,
+    /// Connections ended by a limit.
+    pub evicted: Counts,
 }
 
 impl fmt::Display for WorkerReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "worker {}: {}, {} connections, {} bytes echoed",
-            self.id, self.end, self.connections, self.bytes
+            "worker {}: {}, {} connections, {} bytes echoed{}",
+            self.id, self.end, self.connections, self.bytes, self.evicted
         )?;
         match self.replaced {
             0 => Ok(()),
@@ -193,7 +201,12 @@ pub(crate) struct Pool {
 
 impl Pool {
     /// Spawns `workers` threads and waits until each of them polls.
-    pub(crate) fn spawn(workers: usize, settings: Settings, bell: &Arc<Bell>) -> io::Result<Self> {
+    pub(crate) fn spawn(
+        workers: usize,
+        settings: Settings,
+        bell: &Arc<Bell>,
+        notices: &Arc<Notices>,
+    ) -> io::Result<Self> {
         let (ready, all_ready) = bounded(workers);
         let drain = Arc::new(OnceLock::new());
         let seat = |id| {
@@ -203,6 +216,7 @@ impl Pool {
                 connections: AtomicU64::new(0),
                 bytes: AtomicU64::new(0),
                 cut: AtomicU64::new(0),
+                evicted: SharedCounts::default(),
             });
             let desk = Desk {
                 id,
@@ -210,6 +224,7 @@ impl Pool {
                 tally,
                 bell: Arc::clone(bell),
                 drain: Arc::clone(&drain),
+                notices: Arc::clone(notices),
                 settings,
                 ended: Arc::default(),
                 ready: ready.clone(),
@@ -320,6 +335,7 @@ impl Pool {
                 connections: tally.connections.load(Ordering::Relaxed),
                 bytes: tally.bytes.load(Ordering::Relaxed),
                 cut: tally.cut.load(Ordering::Relaxed),
+                evicted: tally.evicted.get(),
             }
         };
         self.seats.into_iter().map(report).collect()
@@ -377,7 +393,7 @@ mod tests {
             busy_poll: Duration::ZERO,
             pipes: 1,
         };
-        let pool = Pool::spawn(workers, settings, &bell).unwrap();
+        let pool = Pool::spawn(workers, settings, &bell, &Arc::default()).unwrap();
         (pool, poller)
     }
 
@@ -390,6 +406,7 @@ mod tests {
             stream,
             peer,
             protocol,
+            place: None,
         };
         (ours, accepted)
     }

@@ -20,6 +20,8 @@ use mio::{Events, Poll, Token, Waker};
 use crate::address::canonical;
 use crate::bell::Bell;
 use crate::error::{Error, cause};
+use crate::eviction::Counts;
+use crate::gate::{Admission, Gate};
 use crate::limits;
 use crate::listener::Listener;
 use crate::pool::{Accepted, Drain, End, Pool, Settings, WorkerReport};
@@ -54,6 +56,9 @@ pub struct Config {
     pub workers: usize,
     /// The most clients at once; `None` for what the descriptor limit allows.
     pub max_connections: Option<usize>,
+    /// The most clients at once from one source: an IPv4 address or the /64 of an
+    /// IPv6 one. Further ones are closed as soon as they are accepted.
+    pub max_per_source: Option<usize>,
     /// How long connections have to finish when the server stops.
     pub grace: Duration,
     /// How long a counted message may take from its first byte to its last.
@@ -69,6 +74,7 @@ impl Default for Config {
         Self {
             workers: num_cpus::get(),
             max_connections: None,
+            max_per_source: None,
             grace: Duration::from_secs(5),
             message_time: Duration::from_secs(30),
             busy_poll: Duration::ZERO,
@@ -81,6 +87,8 @@ impl Default for Config {
 pub struct Report {
     /// One entry a worker, by number.
     pub workers: Vec<WorkerReport>,
+    /// Clients that no worker got because of a limit.
+    pub refused: Counts,
 }
 
 impl Report {
@@ -99,6 +107,12 @@ impl Report {
         self.workers.iter().map(|worker| worker.cut).sum()
     }
 
+    /// Clients refused or ended by a limit.
+    pub fn evicted(&self) -> Counts {
+        let each = self.workers.iter().map(|worker| &worker.evicted);
+        each.fold(self.refused, Counts::and)
+    }
+
     /// Whether no worker died on the way.
     pub fn all_well(&self) -> bool {
         let well = |worker: &WorkerReport| worker.end == End::Ok && worker.replaced == 0;
@@ -110,10 +124,11 @@ impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "total: {} workers, {} connections, {} bytes echoed",
+            "total: {} workers, {} connections, {} bytes echoed{}",
             self.workers.len(),
             self.connections(),
-            self.bytes()
+            self.bytes(),
+            self.evicted()
         )
     }
 }
@@ -161,10 +176,12 @@ pub fn run(listeners: Vec<Listener>, stop: &Stop, config: &Config) -> Result<Rep
         busy_poll: config.busy_poll.min(CENTURY),
         pipes: limits::pipes(open_files, config.workers),
     };
-    let pool =
-        Pool::spawn(config.workers, settings, &bell).map_err(failed_to("start the workers"))?;
+    let notices = Arc::default();
+    let gate = Gate::new(max_connections, config.max_per_source, Arc::clone(&notices));
+    let pool = Pool::spawn(config.workers, settings, &bell, &notices)
+        .map_err(failed_to("start the workers"))?;
     stop.attach(&bell);
-    let mut acceptor = Acceptor::new(poller, bell, pool, max_connections, listeners)?;
+    let mut acceptor = Acceptor::new(poller, bell, pool, gate, listeners)?;
     let ended = acceptor.serve(stop);
     let report = acceptor.finish(config.grace.min(CENTURY));
     ended.map(|()| report)
@@ -186,7 +203,7 @@ struct Acceptor {
     poller: Poll,
     bell: Arc<Bell>,
     pool: Pool,
-    max_connections: usize,
+    gate: Gate,
     doors: Vec<Door>,
     /// The listener that is looked at first.
     turn: usize,
@@ -197,7 +214,6 @@ struct Acceptor {
     yielding: Option<Yielding>,
     /// Accepting rests until then.
     paused_until: Option<Instant>,
-    told_full: Throttle,
     told_failure: Throttle,
 }
 
@@ -206,7 +222,7 @@ impl Acceptor {
         poller: Poll,
         bell: Arc<Bell>,
         pool: Pool,
-        max_connections: usize,
+        gate: Gate,
         listeners: Vec<Listener>,
     ) -> Result<Self, Error> {
         for (index, listener) in listeners.iter().enumerate() {
@@ -222,13 +238,12 @@ impl Acceptor {
             poller,
             bell,
             pool,
-            max_connections,
+            gate,
             doors: listeners.into_iter().map(door).collect(),
             turn: 0,
             held: None,
             yielding: Yielding::begin(),
             paused_until: None,
-            told_full: Throttle::new(Duration::from_secs(60)),
             told_failure: Throttle::new(Duration::from_secs(1)),
         })
     }
@@ -278,7 +293,7 @@ impl Acceptor {
     /// Whether no client can be taken now. If so the bell rings once one can.
     fn is_full(&self) -> bool {
         self.bell
-            .is_full(|| self.pool.live() >= self.max_connections || !self.pool.has_room())
+            .is_full(|| self.gate.is_full(self.pool.live()) || !self.pool.has_room())
     }
 
     /// Accepts from every listener in turn, as far as there is room, and wakes
@@ -306,8 +321,8 @@ impl Acceptor {
                 if !able || !self.doors[index].ready {
                     break;
                 }
-                if self.pool.live() >= self.max_connections {
-                    self.tell_full(now);
+                if self.gate.is_full(self.pool.live()) {
+                    self.gate.tell_full(now);
                     return;
                 }
                 self.accept_one(index, now);
@@ -319,12 +334,17 @@ impl Acceptor {
         let door = &mut self.doors[index];
         match door.listener.socket.accept() {
             Ok((stream, peer)) => {
-                let accepted = Accepted {
-                    stream,
-                    peer: canonical(peer),
-                    protocol: door.listener.protocol,
-                };
-                self.hand_over(accepted);
+                let peer = canonical(peer);
+                let protocol = door.listener.protocol;
+                // Dropping the stream is what tells one that is refused.
+                if let Admission::Granted(place) = self.gate.admit(peer, now) {
+                    self.hand_over(Accepted {
+                        stream,
+                        peer,
+                        protocol,
+                        place,
+                    });
+                }
             }
             Err(error) if error.kind() == ErrorKind::WouldBlock => door.ready = false,
             Err(error) if concerns_one_client(&error) => {
@@ -354,16 +374,6 @@ impl Acceptor {
         }
     }
 
-    fn tell_full(&mut self, now: Instant) {
-        if self.told_full.admit(now).is_some() {
-            log::warn!(
-                "all {} places are taken: further clients wait in the listen queue \
-                 (--max-connections, ulimit -n)",
-                self.max_connections
-            );
-        }
-    }
-
     /// Takes the last clients, closes the listeners, and stops the pool.
     fn finish(mut self, grace: Duration) -> Report {
         let since = Instant::now();
@@ -375,6 +385,7 @@ impl Acceptor {
             humantime::format_duration(grace)
         );
         let report = Report {
+            refused: self.gate.refused(),
             workers: self.pool.stop(Drain {
                 since,
                 deadline: since + grace,
@@ -403,7 +414,7 @@ impl Acceptor {
             door.ready = true;
         }
         while (self.held.is_some() || self.doors.iter().any(|door| door.ready))
-            && self.pool.live() < self.max_connections
+            && !self.gate.is_full(self.pool.live())
             && self.paused_until.is_none()
             && Instant::now() < until
         {

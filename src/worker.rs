@@ -28,8 +28,10 @@ use slab::Slab;
 
 use crate::conn::{BULK_LEAST, Conn, Next, Readiness, Received};
 use crate::error::cause;
+use crate::eviction::Reason;
 use crate::pipe::Pipes;
 use crate::pool::{Desk, Drain, Handoff, Lease};
+use crate::source::Place;
 use crate::sys;
 use crate::throttle::Throttle;
 
@@ -79,7 +81,7 @@ pub(crate) static PANIC_FOR: std::sync::atomic::AtomicU16 = std::sync::atomic::A
 /// Why a connection ended, for the log.
 enum Why {
     Finished,
-    MessageTime,
+    Evicted(Reason),
     Stopped,
     Cut,
     Failed(io::Error),
@@ -89,7 +91,7 @@ impl fmt::Display for Why {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Finished => f.write_str("finished"),
-            Self::MessageTime => f.write_str("its message was not completed in time"),
+            Self::Evicted(reason) => write!(f, "evicted, {reason}"),
             Self::Stopped => f.write_str("the server stops"),
             Self::Cut => f.write_str("cut, the grace period is over"),
             Self::Failed(error) => f.write_str(&cause(error)),
@@ -108,7 +110,8 @@ struct Client {
     queued: bool,
     /// Until then it is thought to stream, even if it sends little.
     streams_until: Instant,
-    /// Given back last, after the socket is closed.
+    /// Given back after the socket is closed, as is the lease.
+    _place: Option<Place>,
     lease: Lease,
 }
 
@@ -260,6 +263,7 @@ impl Worker {
             deadline: None,
             queued: false,
             streams_until: self.now,
+            _place: accepted.place,
             lease,
         });
     }
@@ -400,15 +404,25 @@ impl Worker {
                 continue;
             };
             if client.deadline == Some(at) {
-                let in_message = client.conn.is_mid_message();
-                let why = if in_message {
-                    Why::MessageTime
-                } else {
-                    Why::Finished
-                };
-                self.close(key, &why);
+                match client.conn.is_mid_message() {
+                    true => {
+                        let time = self.desk.settings.message_time;
+                        let what = format_args!("sent no whole message in {time:?}");
+                        self.evict(key, Reason::Message, what);
+                    }
+                    false => self.close(key, &Why::Finished),
+                }
             }
         }
+    }
+
+    /// Ends a connection that came up against a limit, and tells of it.
+    fn evict(&mut self, key: usize, reason: Reason, what: fmt::Arguments<'_>) {
+        self.desk.tally.evicted.add(reason);
+        let peer = self.clients[key].peer;
+        let what = format_args!("is closed: it {what}");
+        self.desk.notices.tell(reason, peer, what, self.now);
+        self.close(key, &Why::Evicted(reason));
     }
 
     /// While stopping: lets go of the connections that are quiet, and cuts

@@ -56,6 +56,11 @@ pub(super) struct Serve {
     #[arg(long, value_name = "N", value_parser = up_to(u64::MAX))]
     max_connections: Option<usize>,
 
+    /// Clients served at once from one source, an IPv4 address or the /64 of an IPv6 one; further
+    /// ones are closed at once [default: no limit]
+    #[arg(long, value_name = "N", value_parser = up_to(u64::MAX))]
+    max_per_source: Option<usize>,
+
     /// How long clients have to finish when the server stops
     #[arg(long, value_name = "DURATION", default_value = "5s",
           value_parser = humantime::parse_duration)]
@@ -85,6 +90,7 @@ impl Serve {
         let config = Config {
             workers: self.workers.unwrap_or(default.workers),
             max_connections: self.max_connections,
+            max_per_source: self.max_per_source,
             grace: self.grace,
             busy_poll: self.busy_poll.unwrap_or(default.busy_poll),
             ..default

@@ -1,0 +1,174 @@
+//! Whom the server refuses or ends of its own accord: why, how often, and how that is told.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use log::Level;
+
+use crate::throttle::Throttle;
+
+/// Of each reason so much is logged: a line in this time, with the number of
+/// those that were left out.
+const TOLD_EVERY: Duration = Duration::from_secs(1);
+
+/// Which limit a client came up against.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reason {
+    /// Its source had as many connections as one may have.
+    Source,
+    /// Its counted message was not completed in time.
+    Message,
+}
+
+impl Reason {
+    /// Each of them, in the order of their numbers.
+    pub const ALL: [Self; 2] = [Self::Source, Self::Message];
+
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Source => "over --max-per-source",
+            Self::Message => "with an unfinished message",
+        }
+    }
+
+    /// What a healthy service sees every day is told to those who ask.
+    const fn level(self) -> Level {
+        match self {
+            Self::Source => Level::Warn,
+            Self::Message => Level::Info,
+        }
+    }
+}
+
+/// As in the log and the closing report.
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// How many clients came up against each limit.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts([u64; Reason::ALL.len()]);
+
+impl Counts {
+    /// How many there were for this reason.
+    pub const fn of(&self, reason: Reason) -> u64 {
+        self.0[reason as usize]
+    }
+
+    /// One more.
+    pub(crate) const fn add(&mut self, reason: Reason) {
+        self.0[reason as usize] += 1;
+    }
+
+    /// How many there were in all.
+    pub fn sum(&self) -> u64 {
+        self.0.iter().sum()
+    }
+
+    /// These and the others.
+    pub(crate) fn and(mut self, others: &Self) -> Self {
+        for (mine, other) in self.0.iter_mut().zip(others.0) {
+            *mine += other;
+        }
+        self
+    }
+}
+
+/// As the closing report goes on: `, 3 evicted: 2 idle, 1 stalled`, or nothing
+/// where there was none.
+impl fmt::Display for Counts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let some = Reason::ALL.iter().filter(|&&reason| self.of(reason) > 0);
+        for (index, &reason) in some.enumerate() {
+            if index == 0 {
+                write!(f, ", {} refused or evicted:", self.sum())?;
+            }
+            let comma = if index == 0 { "" } else { "," };
+            write!(f, "{comma} {} {}", self.of(reason), reason)?;
+        }
+        Ok(())
+    }
+}
+
+/// [`Counts`] that a worker adds to while others read them.
+#[derive(Debug, Default)]
+pub(crate) struct SharedCounts([AtomicU64; Reason::ALL.len()]);
+
+impl SharedCounts {
+    pub(crate) fn add(&self, reason: Reason) {
+        self.0[reason as usize].fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn get(&self) -> Counts {
+        Counts(std::array::from_fn(|index| {
+            self.0[index].load(Ordering::Relaxed)
+        }))
+    }
+}
+
+/// The log of evictions, which all threads of a server share: however many
+/// workers evict, each reason has one line a second. It is locked for nothing else.
+#[derive(Debug)]
+pub(crate) struct Notices([Mutex<Throttle>; Reason::ALL.len()]);
+
+impl Default for Notices {
+    fn default() -> Self {
+        Self(std::array::from_fn(|_| {
+            Mutex::new(Throttle::new(TOLD_EVERY))
+        }))
+    }
+}
+
+impl Notices {
+    /// Logs what was done to `peer`, unless another of this reason was just told.
+    pub(crate) fn tell(
+        &self,
+        reason: Reason,
+        peer: SocketAddr,
+        what: fmt::Arguments<'_>,
+        now: Instant,
+    ) {
+        // A throttle is whole after each of its steps.
+        let throttle = self.0[reason as usize].lock();
+        let admitted = throttle.unwrap_or_else(PoisonError::into_inner).admit(now);
+        match admitted {
+            Some(0) => log::log!(reason.level(), "client {peer} {what}"),
+            Some(others) => log::log!(
+                reason.level(),
+                "client {peer} {what} (and {others} more since the last such line)"
+            ),
+            None => {}
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_reasons_that_occurred_are_reported() {
+        assert_eq!(Counts::default().to_string(), "");
+        let shared = SharedCounts::default();
+        for reason in Reason::ALL {
+            shared.add(reason);
+        }
+        let mut counts = shared.get();
+        assert_eq!(counts.sum(), Reason::ALL.len() as u64);
+        counts.add(Reason::Source);
+        let text = counts.and(&shared.get()).to_string();
+        assert!(text.contains(" 3 over --max-per-source"), "{text}");
+    }
+
+    #[test]
+    fn every_reason_has_its_own_number() {
+        for (number, reason) in Reason::ALL.into_iter().enumerate() {
+            assert_eq!(reason as usize, number);
+        }
+    }
+}

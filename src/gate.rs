@@ -1,0 +1,80 @@
+//! The gate of the main thread: whether a client that has arrived is let in.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crate::eviction::{Counts, Notices, Reason};
+use crate::source::{Place, Sources};
+use crate::throttle::Throttle;
+
+/// What is allowed at once, and who was refused.
+pub(crate) struct Gate {
+    max_connections: usize,
+    max_per_source: usize,
+    sources: Option<Sources>,
+    refused: Counts,
+    notices: Arc<Notices>,
+    told_full: Throttle,
+}
+
+impl Gate {
+    pub(crate) fn new(
+        max_connections: usize,
+        max_per_source: Option<usize>,
+        notices: Arc<Notices>,
+    ) -> Self {
+        Self {
+            max_connections,
+            max_per_source: max_per_source.unwrap_or(usize::MAX),
+            sources: max_per_source.map(Sources::new),
+            refused: Counts::default(),
+            notices,
+            told_full: Throttle::new(Duration::from_secs(60)),
+        }
+    }
+
+    /// Whether one more than `live` clients is too many.
+    pub(crate) const fn is_full(&self, live: usize) -> bool {
+        live >= self.max_connections
+    }
+
+    /// Lets a client in that was accepted, or counts it as refused.
+    pub(crate) fn admit(&mut self, peer: SocketAddr, now: Instant) -> Admission {
+        let Some(sources) = &mut self.sources else {
+            return Admission::Granted(None);
+        };
+        if let Some(place) = sources.admit(peer.ip()) {
+            return Admission::Granted(Some(place));
+        }
+        self.refused.add(Reason::Source);
+        let most = self.max_per_source;
+        let what = format_args!("refused: its source has {most} connections (--max-per-source)");
+        self.notices.tell(Reason::Source, peer, what, now);
+        Admission::Refused
+    }
+
+    /// Clients are not accepted because all places are taken.
+    pub(crate) fn tell_full(&mut self, now: Instant) {
+        if self.told_full.admit(now).is_some() {
+            log::warn!(
+                "all {} places are taken: further clients wait in the listen queue \
+                 (--max-connections, ulimit -n)",
+                self.max_connections
+            );
+        }
+    }
+
+    /// Who was refused so far.
+    pub(crate) const fn refused(&self) -> Counts {
+        self.refused
+    }
+}
+
+/// What becomes of a client that was accepted.
+pub(crate) enum Admission {
+    /// It is served, and holds the place as long as it is there.
+    Granted(Option<Place>),
+    /// It is closed at once.
+    Refused,
+}
