@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 
 use mio::event::Event;
 use mio::net::TcpStream;
+use socket2::SockRef;
 
 use crate::pipe::{Pipe, Pipes, is_refusal};
 use crate::proto::{Message, Protocol};
@@ -119,7 +120,8 @@ pub(crate) enum Next {
 /// The protocol a connection speaks, and how far it has come in it.
 enum Service {
     Echo,
-    Counted(Message),
+    /// Boxed, as most connections have none.
+    Counted(Box<Message>),
 }
 
 /// How far a connection has come on its way to the end.
@@ -166,7 +168,7 @@ impl<T: Transport> Conn<T> {
     pub(crate) fn new(transport: T, protocol: Protocol, now: Instant) -> Self {
         let service = match protocol {
             Protocol::Echo => Service::Echo,
-            Protocol::Counted => Service::Counted(Message::default()),
+            Protocol::Counted => Service::Counted(Box::default()),
         };
         Self {
             transport,
@@ -187,6 +189,44 @@ impl<T: Transport> Conn<T> {
     /// Bytes sent to the peer so far.
     pub(crate) const fn sent(&self) -> u64 {
         self.sent
+    }
+
+    /// Whether it reads and answers: nothing has begun to end it.
+    pub(crate) fn is_open(&self) -> bool {
+        self.stage == Stage::Open
+    }
+
+    /// Whether the peer has yet to take bytes that only this connection has.
+    pub(crate) const fn owes(&self) -> bool {
+        self.owed.is_some()
+    }
+
+    /// When a byte was last received, sent or seen to be taken.
+    pub(crate) const fn active(&self) -> Instant {
+        self.active
+    }
+
+    /// A byte was seen to be taken.
+    pub(crate) const fn keep_alive(&mut self, now: Instant) {
+        self.active = now;
+    }
+
+    /// How many bytes the peer has taken so far, and whether these are all. Where
+    /// the system can't tell what is acknowledged, sent is taken.
+    ///
+    /// # Errors
+    /// The connection's end.
+    pub(crate) fn taken(&self) -> io::Result<(u64, bool)> {
+        let under_way = self.transport.unacknowledged()?.unwrap_or(0);
+        let taken = self.sent.saturating_sub(under_way as u64);
+        Ok((taken, under_way == 0 && self.owed.is_none()))
+    }
+
+    /// Reads no further: what it owes goes out, then our end.
+    pub(crate) fn finish(&mut self) {
+        if self.stage == Stage::Open {
+            self.stage = Stage::Finishing;
+        }
     }
 
     /// Whether a message has begun to arrive and is not complete.
@@ -515,6 +555,15 @@ impl<T: Transport> Conn<T> {
     fn has_input(&mut self) -> bool {
         self.unread = self.transport.has_input();
         self.unread
+    }
+}
+
+impl Conn<TcpStream> {
+    /// When it is dropped the peer sees a reset, and the kernel forgets at once
+    /// what the peer has not taken.
+    pub(crate) fn reset_on_close(&self) {
+        // It fails only where the connection has ended already.
+        let _ = SockRef::from(&self.transport).set_linger(Some(Duration::ZERO));
     }
 }
 

@@ -21,24 +21,39 @@ pub enum Reason {
     Source,
     /// Its counted message was not completed in time.
     Message,
+    /// No byte came or went for too long.
+    Idle,
+    /// It took nothing of what it was owed for too long.
+    Stalled,
+    /// It was connected for too long.
+    Lifetime,
 }
 
 impl Reason {
     /// Each of them, in the order of their numbers.
-    pub const ALL: [Self; 2] = [Self::Source, Self::Message];
+    pub const ALL: [Self; 5] = [
+        Self::Source,
+        Self::Message,
+        Self::Idle,
+        Self::Stalled,
+        Self::Lifetime,
+    ];
 
     const fn name(self) -> &'static str {
         match self {
             Self::Source => "over --max-per-source",
             Self::Message => "with an unfinished message",
+            Self::Idle => "idle",
+            Self::Stalled => "stalled",
+            Self::Lifetime => "over --max-lifetime",
         }
     }
 
     /// What a healthy service sees every day is told to those who ask.
     const fn level(self) -> Level {
         match self {
-            Self::Source => Level::Warn,
-            Self::Message => Level::Info,
+            Self::Source | Self::Stalled => Level::Warn,
+            Self::Message | Self::Idle | Self::Lifetime => Level::Info,
         }
     }
 }

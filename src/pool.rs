@@ -24,7 +24,7 @@ use crate::mailbox::{Inbox, Outbox, mailbox};
 use crate::places::Places;
 use crate::proto::Protocol;
 use crate::source::Place;
-use crate::worker::Worker;
+use crate::worker::{TimeLimits, Worker};
 
 /// How many clients may wait in one worker's channel. A worker empties it on
 /// every turn, so this fills only while one turn lasts.
@@ -94,8 +94,8 @@ pub(crate) struct Drain {
 /// What each worker is told at its start.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Settings {
-    /// How long a counted message may take.
-    pub(crate) message_time: Duration,
+    /// How long its connections may take for what.
+    pub(crate) limits: TimeLimits,
     /// How long it polls after activity before it sleeps.
     pub(crate) busy_poll: Duration,
     /// How many pipes it may have.
@@ -389,7 +389,12 @@ mod tests {
         let waker = Waker::new(poller.registry(), Token(0)).unwrap();
         let bell = Arc::new(Bell::new(waker));
         let settings = Settings {
-            message_time: Duration::from_secs(30),
+            limits: TimeLimits {
+                message: Duration::from_secs(30),
+                idle: None,
+                stall: None,
+                lifetime: None,
+            },
             busy_poll: Duration::ZERO,
             pipes: 1,
         };

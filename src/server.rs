@@ -28,6 +28,7 @@ use crate::pool::{Accepted, Drain, End, Pool, Settings, WorkerReport};
 pub use crate::stop::Stop;
 use crate::sys::{self, Yielding};
 use crate::throttle::Throttle;
+use crate::worker::TimeLimits;
 
 /// How many clients one listener accepts before the main thread looks up.
 const ACCEPTS_PER_TURN: usize = 64;
@@ -63,6 +64,14 @@ pub struct Config {
     pub grace: Duration,
     /// How long a counted message may take from its first byte to its last.
     pub message_time: Duration,
+    /// How long a connection may be without a byte in either direction. A byte that
+    /// the client takes counts, also one that was sent long ago.
+    pub idle_timeout: Option<Duration>,
+    /// How long a client may take nothing of what it is owed; it is reset then, and
+    /// is late by a second at the most.
+    pub stall_timeout: Option<Duration>,
+    /// How long a connection may last. What was read of it by then is still echoed.
+    pub max_lifetime: Option<Duration>,
     /// How long a worker polls after activity before it sleeps; zero for not at
     /// all. It saves a quiet client's message the time a sleeping thread takes to
     /// be woken, and costs a worker that is not busy anyway a CPU for that long.
@@ -77,6 +86,9 @@ impl Default for Config {
             max_per_source: None,
             grace: Duration::from_secs(5),
             message_time: Duration::from_secs(30),
+            idle_timeout: None,
+            stall_timeout: Some(Duration::from_secs(60)),
+            max_lifetime: None,
             busy_poll: Duration::ZERO,
         }
     }
@@ -172,7 +184,12 @@ pub fn run(listeners: Vec<Listener>, stop: &Stop, config: &Config) -> Result<Rep
         Waker::new(poller.registry(), BELL).map_err(failed_to("make the main thread's waker"))?;
     let bell = Arc::new(Bell::new(waker));
     let settings = Settings {
-        message_time: config.message_time.min(CENTURY),
+        limits: TimeLimits {
+            message: config.message_time.min(CENTURY),
+            idle: config.idle_timeout.map(|time| time.min(CENTURY)),
+            stall: config.stall_timeout.map(|time| time.min(CENTURY)),
+            lifetime: config.max_lifetime.map(|time| time.min(CENTURY)),
+        },
         busy_poll: config.busy_poll.min(CENTURY),
         pipes: limits::pipes(open_files, config.workers),
     };

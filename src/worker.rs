@@ -11,8 +11,10 @@
 //! slice goes to the end of the ready list: its neighbours come first, and it
 //! is not forgotten.
 
-use std::cmp::Reverse;
-use std::collections::{BinaryHeap, VecDeque};
+mod deadlines;
+mod stalls;
+
+use std::collections::VecDeque;
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
@@ -25,6 +27,10 @@ use mio::event::Event;
 use mio::net::TcpStream;
 use mio::{Events, Interest, Poll, Token, Waker};
 use slab::Slab;
+
+use deadlines::Deadlines;
+pub(crate) use deadlines::TimeLimits;
+use stalls::{Stalls, Watch};
 
 use crate::conn::{BULK_LEAST, Conn, Next, Readiness, Received};
 use crate::error::cause;
@@ -104,9 +110,11 @@ struct Client {
     conn: Conn<TcpStream>,
     peer: SocketAddr,
     opened: Instant,
-    /// When the connection must have moved on; the heap's entries that don't
-    /// match it are stale.
+    /// When its message must be complete or, after our end, its own be here.
+    until: Option<Instant>,
+    /// When it comes up next; entries of other times do not count.
     deadline: Option<Instant>,
+    watch: Watch,
     queued: bool,
     /// Until then it is thought to stream, even if it sends little.
     streams_until: Instant,
@@ -134,7 +142,8 @@ pub(crate) struct Worker {
     front: usize,
     /// What the receive phase brought: whose, and where in the block.
     batch: Vec<(usize, Range<usize>)>,
-    deadlines: BinaryHeap<Reverse<(Instant, usize)>>,
+    deadlines: Deadlines,
+    stalls: Stalls,
     drain: Option<Drain>,
     settle_at: Instant,
     told_failure: Throttle,
@@ -152,6 +161,7 @@ impl Worker {
         let waker = Arc::new(Waker::new(poller.registry(), WAKE)?);
         let now = Instant::now();
         let pipes = Pipes::new(desk.settings.pipes);
+        let stalls = Stalls::new(&desk.settings.limits, now);
         let block = vec![0; BLOCK + ALIGN].into_boxed_slice();
         let worker = Self {
             desk,
@@ -161,7 +171,8 @@ impl Worker {
             front: block.as_ptr().align_offset(ALIGN).min(ALIGN),
             block,
             batch: Vec::new(),
-            deadlines: BinaryHeap::new(),
+            deadlines: Deadlines::default(),
+            stalls,
             drain: None,
             settle_at: now,
             told_failure: Throttle::new(Duration::from_secs(1)),
@@ -188,6 +199,7 @@ impl Worker {
                 self.send_phase();
             }
             self.expire();
+            self.look();
             self.settle();
         }
         Ok(())
@@ -198,9 +210,13 @@ impl Worker {
     }
 
     fn wait(&mut self, events: &mut Events) -> io::Result<()> {
-        let soonest = self.deadlines.peek().map(|Reverse((at, _))| *at);
-        let settle = self.drain.map(|_| self.settle_at);
-        let until = soonest.into_iter().chain(settle).min();
+        let deadline = self.deadlines.soonest();
+        // Either they are looked at or, while stopping, all are.
+        let look = match self.drain {
+            Some(_) => Some(self.settle_at),
+            None => self.stalls.soonest(),
+        };
+        let until = deadline.into_iter().chain(look).min();
         let timeout = match until {
             _ if !self.ready.is_empty() || self.now < self.busy_until => Some(Duration::ZERO),
             Some(at) => Some(at.saturating_duration_since(Instant::now())),
@@ -256,16 +272,20 @@ impl Worker {
             }
             return;
         }
+        let key = entry.key();
         entry.insert(Client {
             conn: Conn::new(stream, protocol, self.now),
             peer,
             opened: self.now,
+            until: None,
             deadline: None,
+            watch: Watch::No,
             queued: false,
             streams_until: self.now,
             _place: accepted.place,
             lease,
         });
+        self.arm(key);
     }
 
     fn note(&mut self, key: usize, event: &Event) {
@@ -355,6 +375,10 @@ impl Worker {
             };
             let draining = self.drain.is_some();
             let next = sent.and_then(|()| client.conn.next(draining));
+            let next = match client.wants_watch() {
+                true => self.watch(key).and(next),
+                false => next,
+            };
             self.act(key, next, &Why::Finished);
         }
         self.batch = batch;
@@ -368,9 +392,9 @@ impl Worker {
                 // For the peer's end there is a time; for its acknowledgement there is
                 // none, and while draining `settle` looks after both.
                 let timed = self.drain.is_none() && self.clients[key].conn.awaits_end();
-                self.clients[key].deadline = None;
+                self.clients[key].until = None;
                 if timed {
-                    self.arm(key, LINGER_TIME);
+                    self.allow(key, LINGER_TIME);
                 }
                 // The end of the peer may be there already.
                 self.enqueue(key);
@@ -383,46 +407,26 @@ impl Worker {
     /// A message that has begun must end within the time for one.
     fn watch_message(&mut self, key: usize) {
         let client = &self.clients[key];
-        if client.deadline.is_none() && client.conn.is_mid_message() {
-            self.arm(key, self.desk.settings.message_time);
-        }
-    }
-
-    fn arm(&mut self, key: usize, time: Duration) {
-        let at = self.now + time;
-        self.clients[key].deadline = Some(at);
-        self.deadlines.push(Reverse((at, key)));
-    }
-
-    /// Closes the connections whose time is up.
-    fn expire(&mut self) {
-        while let Some(&Reverse((at, key))) = self.deadlines.peek()
-            && at <= self.now
-        {
-            self.deadlines.pop();
-            let Some(client) = self.clients.get(key) else {
-                continue;
-            };
-            if client.deadline == Some(at) {
-                match client.conn.is_mid_message() {
-                    true => {
-                        let time = self.desk.settings.message_time;
-                        let what = format_args!("sent no whole message in {time:?}");
-                        self.evict(key, Reason::Message, what);
-                    }
-                    false => self.close(key, &Why::Finished),
-                }
-            }
+        if client.until.is_none() && client.conn.is_mid_message() {
+            self.allow(key, self.desk.settings.limits.message);
         }
     }
 
     /// Ends a connection that came up against a limit, and tells of it.
     fn evict(&mut self, key: usize, reason: Reason, what: fmt::Arguments<'_>) {
+        self.count_eviction(key, reason, what);
+        let client = &self.clients[key];
+        if client.has_bytes_to_take() {
+            client.conn.reset_on_close();
+        }
+        self.close(key, &Why::Evicted(reason));
+    }
+
+    fn count_eviction(&self, key: usize, reason: Reason, what: fmt::Arguments<'_>) {
         self.desk.tally.evicted.add(reason);
         let peer = self.clients[key].peer;
-        let what = format_args!("is closed: it {what}");
+        let what = format_args!("evicted: {what}");
         self.desk.notices.tell(reason, peer, what, self.now);
-        self.close(key, &Why::Evicted(reason));
     }
 
     /// While stopping: lets go of the connections that are quiet, and cuts

@@ -3,10 +3,14 @@
 
 mod common;
 
-use std::io::{ErrorKind, Read};
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream};
+use std::io::{ErrorKind, Read, Write};
+use std::net::{Ipv4Addr, Ipv6Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::thread;
+use std::time::{Duration, Instant};
 
-use common::{Program, connect, expect_end, reset, round_trip, wait_until};
+use common::{
+    Program, connect, connect_narrow, expect, expect_end, fill, reset, round_trip, wait_until,
+};
 use rustix::process::Signal;
 
 /// Starts the program with an echo listener of its own.
@@ -47,8 +51,8 @@ fn served(address: SocketAddr) -> TcpStream {
     let mut found = None;
     wait_until("a place for one more client", || {
         let mut client = connect(address);
-        let echoed = std::io::Write::write_all(&mut client, b"x").is_ok()
-            && client.read(&mut [0]).is_ok_and(|bytes| bytes == 1);
+        let echoed =
+            client.write_all(b"x").is_ok() && client.read(&mut [0]).is_ok_and(|bytes| bytes == 1);
         found = echoed.then_some(client);
         found.is_some()
     });
@@ -120,4 +124,147 @@ fn where_no_limit_was_met_the_report_says_nothing_of_them() {
         reported(&log, "total:"),
         "total: 1 workers, 1 connections, 5 bytes echoed"
     );
+}
+
+/// A second behind its time a limit must have been noticed; a busy machine may
+/// take a while to let the test see it.
+const LATE: Duration = Duration::from_secs(5);
+
+/// Sends and reads nothing, until the server takes no more or resets the connection.
+fn pour(mut client: &TcpStream) {
+    client
+        .set_write_timeout(Some(Duration::from_millis(100)))
+        .unwrap();
+    while client.write(&[7; 64 * 1024]).is_ok() {}
+}
+
+/// Waits until the peer has reset the connection.
+fn wait_for_reset(client: &TcpStream) {
+    wait_until("the server to reset the connection", || {
+        client.take_error().unwrap().is_some()
+    });
+}
+
+#[test]
+fn an_idle_client_is_ended_in_time_and_one_byte_now_and_then_keeps_another() {
+    const IDLE: Duration = Duration::from_secs(1);
+    let (program, address) = serve(&["--idle-timeout", "1s", "--workers", "1"]);
+    let opened = Instant::now();
+    let mut busy = connect(address);
+    let mut silent = connect(address);
+    let mut talked = connect(address);
+    thread::sleep(IDLE / 2);
+    let last_byte = Instant::now();
+    round_trip(&mut talked, b"hello");
+    let talking = thread::spawn(move || {
+        while opened.elapsed() < 3 * IDLE {
+            round_trip(&mut busy, b"x");
+            thread::sleep(IDLE / 20);
+        }
+        expect_end(&mut busy);
+    });
+    expect_end(&mut silent);
+    let ended = opened.elapsed();
+    assert!(ended >= IDLE && ended < IDLE + LATE, "{ended:?}");
+    expect_end(&mut talked);
+    let ended = last_byte.elapsed();
+    assert!(ended >= IDLE && ended < IDLE + LATE, "{ended:?}");
+    talking.join().unwrap();
+    let log = log_of(program);
+    let total = reported(&log, "total: 1 workers, 3 connections");
+    assert!(total.ends_with(", 3 refused or evicted: 3 idle"), "{total}");
+    reported(
+        &log,
+        "evicted: nothing came or went for 1s (--idle-timeout)",
+    );
+}
+
+#[test]
+fn a_client_that_takes_nothing_of_what_it_is_owed_is_reset() {
+    let (program, address) = serve(&["--stall-timeout", "500ms", "--workers", "1"]);
+    // One whose echo waits in the program as well, and one whose echo the kernel holds.
+    let full = connect_narrow(address);
+    let mut little = connect_narrow(address);
+    little.write_all(&[1; 300_000]).unwrap();
+    expect_bytes(&mut little, 1);
+    pour(&full);
+    let mut idle = connect(address);
+    round_trip(&mut idle, b"hello");
+    wait_for_reset(&full);
+    wait_for_reset(&little);
+    round_trip(&mut idle, b"one that is owed nothing may be silent");
+    let log = log_of(program);
+    let worker = reported(&log, "worker 0: exited ok, 3 connections");
+    assert!(
+        worker.ends_with(", 2 refused or evicted: 2 stalled"),
+        "{worker}"
+    );
+    reported(
+        &log,
+        "evicted: it took nothing that was sent to it for 500ms (--stall-timeout)",
+    );
+}
+
+fn expect_bytes(client: &mut TcpStream, length: usize) {
+    client.read_exact(&mut vec![0; length]).unwrap();
+}
+
+#[test]
+fn a_client_that_takes_its_echo_slowly_keeps_its_connection_and_gets_all_of_it() {
+    const STALL: Duration = Duration::from_secs(2);
+    let limits = ["--stall-timeout", "2s", "--idle-timeout", "2s"];
+    let (program, address) = serve(&[&limits[..], &["--workers", "1"]].concat());
+    let mut client = connect_narrow(address);
+    let start = Instant::now();
+    let sent = fill(&mut client, 1);
+    let mut at = 0;
+    while start.elapsed() < 3 * STALL {
+        expect(&mut client, 1, at, 4096);
+        at += 4096;
+        thread::sleep(STALL / 40);
+    }
+    assert!(at < sent / 2, "it was to be slow");
+    client.shutdown(Shutdown::Write).unwrap();
+    expect(&mut client, 1, at, sent - at);
+    expect_end(&mut client);
+    let log = log_of(program);
+    let total = format!("total: 1 workers, 1 connections, {sent} bytes echoed");
+    assert_eq!(reported(&log, "total:"), total);
+}
+
+#[test]
+fn a_connection_ends_in_order_when_it_is_too_old_however_busy() {
+    const LIFETIME: Duration = Duration::from_millis(700);
+    let (program, address) = serve(&["--max-lifetime", "700ms", "--workers", "1"]);
+    let opened = Instant::now();
+    let mut busy = connect(address);
+    let mut silent = connect(address);
+    let mut echo = [0; 1000];
+    let last = loop {
+        busy.write_all(&[7; 1000]).unwrap();
+        match busy.read(&mut echo[..1]).unwrap() {
+            0 => break opened.elapsed(),
+            _ => busy.read_exact(&mut echo[1..]).unwrap(),
+        }
+    };
+    assert!(last >= LIFETIME && last < LIFETIME + LATE, "{last:?}");
+    expect_end(&mut silent);
+    let log = log_of(program);
+    let total = reported(&log, "total: 1 workers, 2 connections");
+    assert!(
+        total.ends_with(", 2 refused or evicted: 2 over --max-lifetime"),
+        "{total}"
+    );
+}
+
+#[test]
+fn a_client_that_ignores_its_end_loses_its_connection_all_the_same() {
+    let options = ["--max-lifetime", "1s", "--max-connections", "1"];
+    let (program, address) = serve(&options);
+    let stubborn = connect_narrow(address);
+    pour(&stubborn);
+    // There is one place, so whoever is served has it.
+    round_trip(&mut connect(address), b"hello");
+    wait_for_reset(&stubborn);
+    log_of(program);
 }

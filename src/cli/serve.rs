@@ -7,7 +7,7 @@ use clap::builder::RangedU64ValueParser;
 use clap::{ArgAction, Args};
 use log::LevelFilter;
 
-use super::up_to;
+use super::{some_time, up_to};
 use crate::address::Address;
 use crate::error::Error;
 use crate::limits::raise_open_files;
@@ -61,6 +61,20 @@ pub(super) struct Serve {
     #[arg(long, value_name = "N", value_parser = up_to(u64::MAX))]
     max_per_source: Option<usize>,
 
+    /// Close a connection that was idle for so long: no byte came, and none was taken [default: off]
+    #[arg(long, value_name = "DURATION", value_parser = some_time)]
+    idle_timeout: Option<Duration>,
+
+    /// Reset a client that took nothing of what it is owed for so long; 0s for never
+    #[arg(long, value_name = "DURATION", default_value = "60s",
+          value_parser = humantime::parse_duration)]
+    stall_timeout: Duration,
+
+    /// Close a connection after so long, whatever it does: what was read of it is still echoed
+    /// [default: off]
+    #[arg(long, value_name = "DURATION", value_parser = some_time)]
+    max_lifetime: Option<Duration>,
+
     /// How long clients have to finish when the server stops
     #[arg(long, value_name = "DURATION", default_value = "5s",
           value_parser = humantime::parse_duration)]
@@ -92,6 +106,9 @@ impl Serve {
             max_connections: self.max_connections,
             max_per_source: self.max_per_source,
             grace: self.grace,
+            idle_timeout: self.idle_timeout,
+            stall_timeout: Some(self.stall_timeout).filter(|time| !time.is_zero()),
+            max_lifetime: self.max_lifetime,
             busy_poll: self.busy_poll.unwrap_or(default.busy_poll),
             ..default
         };

@@ -1,0 +1,260 @@
+//! Connections that have not taken all they were sent.
+//!
+//! What a peer does not take lies in the kernel's send buffer, and what does not
+//! fit there is owed by the connection. How much of it the peer acknowledges
+//! costs a system call to see, so it is looked at now and then, and only of those
+//! it concerns: a connection that owes is *held*, and looked at often; one that
+//! was sent something is *touched*, once in a long while, and held if by then it
+//! has not taken all. Idle connections are neither, and a busy one costs a look
+//! in seconds.
+
+use std::collections::VecDeque;
+use std::io;
+use std::time::{Duration, Instant};
+
+use super::{Client, TimeLimits, Why, Worker};
+use crate::eviction::Reason;
+
+/// How often a held connection is looked at, at the least; with a short limit
+/// more often. An eviction is late by twice that at the most.
+const HELD_EVERY: Duration = Duration::from_millis(500);
+
+/// After how long a touched connection is looked at, at the most.
+const TOUCHED_AFTER: Duration = Duration::from_secs(15);
+
+/// No connection is looked at more often.
+const SOONEST: Duration = Duration::from_millis(10);
+
+/// So many connections are looked at in one turn; the others wait for the next.
+const PER_TURN: usize = 256;
+
+/// How closely it is watched whether a connection's peer takes its bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Watch {
+    /// Not at all: it had taken everything, and was sent nothing since.
+    No,
+    /// It was sent something, and is looked at in a while.
+    Touched,
+    /// It is looked at often.
+    Held,
+}
+
+/// A connection that is looked at often.
+struct Held {
+    look_at: Instant,
+    key: usize,
+    /// When the connection was opened: by then another may have its key.
+    opened: Instant,
+    /// How many bytes the peer had taken at the last look.
+    taken: u64,
+    /// The look at which it had taken more than before.
+    since: Instant,
+}
+
+/// Those whose peers are watched.
+pub(super) struct Stalls {
+    touched: Vec<u32>,
+    /// By key, whether it is among the touched or the due: those that come and go
+    /// take one another's keys.
+    listed: Vec<bool>,
+    /// When these are looked at.
+    touched_at: Instant,
+    /// Touched ones whose time has come.
+    due: Vec<u32>,
+    /// In the order in which they are looked at.
+    held: VecDeque<Held>,
+    held_every: Duration,
+    touched_after: Duration,
+}
+
+impl Stalls {
+    pub(super) fn new(limits: &TimeLimits, now: Instant) -> Self {
+        let shortest = limits.stall.into_iter().chain(limits.idle).min();
+        let part = shortest.unwrap_or(Duration::MAX) / 4;
+        Self {
+            touched: Vec::new(),
+            listed: Vec::new(),
+            touched_at: now,
+            due: Vec::new(),
+            held: VecDeque::new(),
+            held_every: part.clamp(SOONEST, HELD_EVERY),
+            touched_after: part.clamp(SOONEST, TOUCHED_AFTER),
+        }
+    }
+
+    /// When the next connection is to be looked at.
+    pub(super) fn soonest(&self) -> Option<Instant> {
+        let held = self.held.front().map(|held| held.look_at);
+        let some_touched = !self.touched.is_empty() || !self.due.is_empty();
+        let touched = some_touched.then_some(self.touched_at);
+        held.into_iter().chain(touched).min()
+    }
+
+    fn touch(&mut self, key: usize, now: Instant) {
+        if self.touched.is_empty() && self.due.is_empty() {
+            self.touched_at = now + self.touched_after;
+        }
+        if self.listed.len() <= key {
+            self.listed.resize(key + 1, false);
+        }
+        if !std::mem::replace(&mut self.listed[key], true) {
+            // There are fewer than 2^32 descriptors, so its key fits.
+            self.touched.extend(u32::try_from(key));
+        }
+    }
+
+    /// The next of the touched ones whose time has come.
+    fn pop_touched(&mut self, now: Instant) -> Option<usize> {
+        if now < self.touched_at {
+            return None;
+        }
+        if self.due.is_empty() {
+            // Also gives back the room that a crowd has taken.
+            self.due = std::mem::take(&mut self.touched);
+        }
+        let key = self.due.pop()? as usize;
+        self.listed[key] = false;
+        if self.due.is_empty() {
+            self.touched_at = now + self.touched_after;
+        }
+        Some(key)
+    }
+
+    fn pop_held(&mut self, now: Instant) -> Option<Held> {
+        self.held.front().filter(|held| held.look_at <= now)?;
+        self.held.pop_front()
+    }
+}
+
+impl Worker {
+    /// From now on it is watched whether a connection's peer takes its bytes.
+    pub(super) fn watch(&mut self, key: usize) -> io::Result<()> {
+        let client = &mut self.clients[key];
+        if client.conn.owes() {
+            return self.hold(key);
+        }
+        client.watch = Watch::Touched;
+        self.stalls.touch(key, self.now);
+        Ok(())
+    }
+
+    fn hold(&mut self, key: usize) -> io::Result<()> {
+        let client = &mut self.clients[key];
+        let (taken, _) = client.conn.taken()?;
+        client.watch = Watch::Held;
+        self.stalls.held.push_back(Held {
+            look_at: self.now + self.stalls.held_every,
+            key,
+            opened: client.opened,
+            taken,
+            since: self.now,
+        });
+        Ok(())
+    }
+
+    /// Whether a connection that nothing came from has bytes to take. If so it is
+    /// held: then that is watched, and whether it is idle decided when it is looked at.
+    pub(super) fn may_be_taking(&mut self, key: usize) -> io::Result<bool> {
+        let (_, all) = self.clients[key].conn.taken()?;
+        if all {
+            return Ok(false);
+        }
+        self.hold(key).map(|()| true)
+    }
+
+    /// Looks at those whose time has come.
+    pub(super) fn look(&mut self) {
+        if self.drain.is_some() {
+            return;
+        }
+        for _ in 0..PER_TURN {
+            let Some(key) = self.stalls.pop_touched(self.now) else {
+                break;
+            };
+            self.look_at_touched(key);
+        }
+        for _ in 0..PER_TURN {
+            let Some(held) = self.stalls.pop_held(self.now) else {
+                break;
+            };
+            self.look_at_held(held);
+        }
+    }
+
+    fn look_at_touched(&mut self, key: usize) {
+        let Some(client) = self.clients.get_mut(key) else {
+            return;
+        };
+        // Its key may have been another's.
+        if client.watch != Watch::Touched {
+            return;
+        }
+        client.watch = Watch::No;
+        let looked = match client.conn.taken() {
+            Ok((_, true)) => Ok(()),
+            Ok((_, false)) => self.hold(key),
+            Err(error) => Err(error),
+        };
+        if let Err(error) = looked {
+            self.close(key, &Why::Failed(error));
+        }
+    }
+
+    fn look_at_held(&mut self, mut held: Held) {
+        let client = self.clients.get_mut(held.key);
+        let Some(client) = client.filter(|client| client.opened == held.opened) else {
+            return;
+        };
+        match client.conn.taken() {
+            Ok((_, true)) => {
+                client.watch = Watch::No;
+                self.arm(held.key);
+            }
+            Ok((taken, false)) => {
+                if taken > held.taken {
+                    held.since = self.now;
+                    held.taken = taken;
+                    client.conn.keep_alive(self.now);
+                }
+                self.end_or_go_on(held);
+            }
+            Err(error) => self.close(held.key, &Why::Failed(error)),
+        }
+    }
+
+    fn end_or_go_on(&mut self, mut held: Held) {
+        if self.is_idle(&self.clients[held.key]) {
+            return self.end_idle(held.key);
+        }
+        let limit = self.desk.settings.limits.stall;
+        let still_for = self.now.saturating_duration_since(held.since);
+        match limit.filter(|&limit| still_for >= limit) {
+            Some(limit) => {
+                let what = format_args!(
+                    "it took nothing that was sent to it for {limit:?} (--stall-timeout)"
+                );
+                self.evict(held.key, Reason::Stalled, what);
+            }
+            None => {
+                held.look_at = self.now + self.stalls.held_every;
+                self.stalls.held.push_back(held);
+            }
+        }
+    }
+}
+
+impl Client {
+    /// Whether it must be watched more closely, now that it was served.
+    pub(super) const fn wants_watch(&self) -> bool {
+        match self.watch {
+            Watch::No => true,
+            Watch::Touched => self.conn.owes(),
+            Watch::Held => false,
+        }
+    }
+
+    /// Whether closing it would leave bytes with the kernel that its peer does not take.
+    pub(super) fn has_bytes_to_take(&self) -> bool {
+        !matches!(self.conn.taken(), Ok((_, true)))
+    }
+}
