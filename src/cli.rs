@@ -70,6 +70,15 @@ fn some_time(text: &str) -> Result<Duration, String> {
     }
 }
 
+/// A number of bytes, as in `64k`, `1 MiB` or `65536`.
+fn bytes(text: &str) -> Result<usize, String> {
+    match parse_size::parse_size(text) {
+        Ok(0) => Err(String::from("it must be more than nothing")),
+        Ok(bytes) => usize::try_from(bytes).map_err(|error| error.to_string()),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
 fn write_json(results: &Results, to: &mut dyn Write) -> io::Result<()> {
     serde_json::to_writer_pretty(&mut *to, results)?;
     writeln!(to)

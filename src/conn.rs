@@ -565,6 +565,16 @@ impl Conn<TcpStream> {
         // It fails only where the connection has ended already.
         let _ = SockRef::from(&self.transport).set_linger(Some(Duration::ZERO));
     }
+
+    /// The memory that its bytes take, here and in the kernel's buffers.
+    pub(crate) fn memory(&self) -> usize {
+        let owed = match self.owed.as_deref() {
+            Some(Owed::Bytes { bytes, .. }) => bytes.capacity(),
+            Some(Owed::Pipe(pipe)) => pipe.held(),
+            None => 0,
+        };
+        owed + sys::socket_memory(&self.transport)
+    }
 }
 
 /// Calls again whatever a signal has interrupted.

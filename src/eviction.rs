@@ -27,16 +27,19 @@ pub enum Reason {
     Stalled,
     /// It was connected for too long.
     Lifetime,
+    /// It took nothing while memory or descriptors were short.
+    Shed,
 }
 
 impl Reason {
     /// Each of them, in the order of their numbers.
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 6] = [
         Self::Source,
         Self::Message,
         Self::Idle,
         Self::Stalled,
         Self::Lifetime,
+        Self::Shed,
     ];
 
     const fn name(self) -> &'static str {
@@ -46,13 +49,14 @@ impl Reason {
             Self::Idle => "idle",
             Self::Stalled => "stalled",
             Self::Lifetime => "over --max-lifetime",
+            Self::Shed => "shed",
         }
     }
 
     /// What a healthy service sees every day is told to those who ask.
     const fn level(self) -> Level {
         match self {
-            Self::Source | Self::Stalled => Level::Warn,
+            Self::Source | Self::Stalled | Self::Shed => Level::Warn,
             Self::Message | Self::Idle | Self::Lifetime => Level::Info,
         }
     }

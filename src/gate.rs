@@ -11,6 +11,8 @@ use crate::throttle::Throttle;
 /// What is allowed at once, and who was refused.
 pub(crate) struct Gate {
     max_connections: usize,
+    /// It is the limit on open files that bounds the connections.
+    by_files: bool,
     max_per_source: usize,
     sources: Option<Sources>,
     refused: Counts,
@@ -20,12 +22,13 @@ pub(crate) struct Gate {
 
 impl Gate {
     pub(crate) fn new(
-        max_connections: usize,
+        (max_connections, by_files): (usize, bool),
         max_per_source: Option<usize>,
         notices: Arc<Notices>,
     ) -> Self {
         Self {
             max_connections,
+            by_files,
             max_per_source: max_per_source.unwrap_or(usize::MAX),
             sources: max_per_source.map(Sources::new),
             refused: Counts::default(),
@@ -37,6 +40,11 @@ impl Gate {
     /// Whether one more than `live` clients is too many.
     pub(crate) const fn is_full(&self, live: usize) -> bool {
         live >= self.max_connections
+    }
+
+    /// Whether it is the limit on open files that makes it full.
+    pub(crate) const fn is_bound_by_files(&self) -> bool {
+        self.by_files
     }
 
     /// Lets a client in that was accepted, or counts it as refused.

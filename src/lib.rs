@@ -45,6 +45,7 @@ mod escape;
 mod gate;
 mod logging;
 mod mailbox;
+mod memory;
 #[cfg_attr(
     not(any(target_os = "linux", target_os = "android")),
     path = "pipe/none.rs"

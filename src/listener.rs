@@ -15,6 +15,25 @@ use crate::proto::Protocol;
 /// second for its SYN to be sent again.
 pub const DEFAULT_BACKLOG: u32 = 4096;
 
+/// How listening sockets are made.
+#[derive(Clone, Copy, Debug)]
+pub struct Options {
+    /// Clients that may wait in the kernel to be accepted.
+    pub backlog: u32,
+    /// Bytes of a client that wait in the kernel, each way; `None` leaves it to the
+    /// kernel, which grows a buffer with the use that is made of it.
+    pub buffer: Option<usize>,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            backlog: DEFAULT_BACKLOG,
+            buffer: None,
+        }
+    }
+}
+
 /// A bound, listening socket and what is spoken on it.
 #[derive(Debug)]
 pub struct Listener {
@@ -56,15 +75,43 @@ impl Listener {
     /// [`Error::Resolve`] for an unknown name, [`Error::Listen`] when an address
     /// can't be had.
     pub fn bind(protocol: Protocol, address: &Address, backlog: u32) -> Result<Vec<Self>, Error> {
-        warn_of_short_queue(backlog);
+        let options = Options {
+            backlog,
+            ..Options::default()
+        };
+        Self::bind_with(protocol, address, &options)
+    }
+
+    /// The same, with every option.
+    ///
+    /// # Errors
+    /// As [`bind`](Self::bind).
+    pub fn bind_with(
+        protocol: Protocol,
+        address: &Address,
+        options: &Options,
+    ) -> Result<Vec<Self>, Error> {
+        warn_of_short_queue(options.backlog);
+        let bound = Self::bind_each(protocol, address, options)?;
+        if let (Some(listener), Some(wanted)) = (bound.first(), options.buffer) {
+            warn_of_other_buffers(&listener.socket, wanted);
+        }
+        Ok(bound)
+    }
+
+    fn bind_each(
+        protocol: Protocol,
+        address: &Address,
+        options: &Options,
+    ) -> Result<Vec<Self>, Error> {
         if address.host().is_none() {
             let port = address.port().unwrap_or(protocol.default_port());
-            return Ok(vec![Self::bind_all_interfaces(protocol, port, backlog)?]);
+            return Ok(vec![Self::bind_all_interfaces(protocol, port, options)?]);
         }
         let mut bound = Vec::new();
         let mut absent = None;
         for address in address.resolve("", protocol.default_port())? {
-            match Self::bind_one(protocol, address, backlog, true) {
+            match Self::bind_one(protocol, address, options, true) {
                 Ok(listener) => bound.push(listener),
                 Err(source) if is_absent(&source) => absent = Some(failed(address, source)),
                 Err(source) => return Err(failed(address, source)),
@@ -80,12 +127,16 @@ impl Listener {
         }
     }
 
-    fn bind_all_interfaces(protocol: Protocol, port: u16, backlog: u32) -> Result<Self, Error> {
+    fn bind_all_interfaces(
+        protocol: Protocol,
+        port: u16,
+        options: &Options,
+    ) -> Result<Self, Error> {
         let v6 = SocketAddr::from((Ipv6Addr::UNSPECIFIED, port));
-        match Self::bind_one(protocol, v6, backlog, false) {
+        match Self::bind_one(protocol, v6, options, false) {
             Err(error) if is_absent(&error) => {
                 let v4 = SocketAddr::from((Ipv4Addr::UNSPECIFIED, port));
-                Self::bind_one(protocol, v4, backlog, true).map_err(|source| failed(v4, source))
+                Self::bind_one(protocol, v4, options, true).map_err(|source| failed(v4, source))
             }
             result => result.map_err(|source| failed(v6, source)),
         }
@@ -94,7 +145,7 @@ impl Listener {
     fn bind_one(
         protocol: Protocol,
         address: SocketAddr,
-        backlog: u32,
+        options: &Options,
         only_v6: bool,
     ) -> io::Result<Self> {
         let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
@@ -106,7 +157,13 @@ impl Listener {
             socket.set_only_v6(only_v6)?;
         }
         socket.bind(&address.into())?;
-        socket.listen(i32::try_from(backlog).unwrap_or(i32::MAX))?;
+        // Before the first client, whose window is scaled by it: tcp(7). Every
+        // accepted socket inherits both.
+        if let Some(bytes) = options.buffer {
+            socket.set_send_buffer_size(bytes)?;
+            socket.set_recv_buffer_size(bytes)?;
+        }
+        socket.listen(i32::try_from(options.backlog).unwrap_or(i32::MAX))?;
         Self::new(protocol, socket.into())
     }
 
@@ -132,6 +189,28 @@ fn warn_of_short_queue(backlog: u32) {
     }
 }
 
+/// The kernel has its own least and most for a buffer: socket(7).
+fn warn_of_other_buffers(socket: &TcpListener, wanted: usize) {
+    /// Linux doubles what it is asked for, for its own book-keeping, and tells that.
+    const TOLD: usize = if cfg!(any(target_os = "linux", target_os = "android")) {
+        2
+    } else {
+        1
+    };
+
+    let socket = SockRef::from(socket);
+    let (Ok(send), Ok(receive)) = (socket.send_buffer_size(), socket.recv_buffer_size()) else {
+        return;
+    };
+    let (send, receive) = (send / TOLD, receive / TOLD);
+    if send != wanted || receive != wanted {
+        log::warn!(
+            "the kernel gives a client {send} bytes to send and {receive} to receive, not {wanted} \
+             (net.core.wmem_max, net.core.rmem_max)"
+        );
+    }
+}
+
 /// Whether the machine lacks the address or its whole family.
 fn is_absent(error: &io::Error) -> bool {
     error.kind() == ErrorKind::AddrNotAvailable || is_family_unsupported(error)
@@ -151,5 +230,33 @@ fn failed(address: SocketAddr, source: io::Error) -> Error {
     Error::Listen {
         address: address.to_string(),
         source,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpStream;
+
+    use super::*;
+
+    #[test]
+    fn accepted_sockets_inherit_the_buffers_of_their_listener() {
+        let options = Options {
+            buffer: Some(50_000),
+            ..Options::default()
+        };
+        let address = "127.0.0.1:0".parse().unwrap();
+        let bound = Listener::bind_with(Protocol::Echo, &address, &options).unwrap();
+        let socket = &bound[0].socket;
+        socket.set_nonblocking(false).unwrap();
+        let _client = TcpStream::connect(bound[0].address()).unwrap();
+        let (accepted, _) = socket.accept().unwrap();
+        let (listener, accepted) = (SockRef::from(socket), SockRef::from(&accepted));
+        let sizes = |socket: &SockRef<'_>| {
+            let send = socket.send_buffer_size().unwrap();
+            (send, socket.recv_buffer_size().unwrap())
+        };
+        assert_eq!(sizes(&accepted), sizes(&listener));
+        assert!((50_000..=100_000).contains(&sizes(&accepted).0));
     }
 }

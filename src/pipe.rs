@@ -35,6 +35,11 @@ impl Pipe {
         self.held == 0
     }
 
+    /// How many bytes are in it.
+    pub(crate) const fn held(&self) -> usize {
+        self.held
+    }
+
     /// Takes up to `most` bytes out of a socket. As with a read, 0 is its end,
     /// but also the mark of urgent data. `WouldBlock` from an empty pipe means
     /// that the socket has nothing; a pipe that holds bytes may also be full,
@@ -63,10 +68,6 @@ impl Pipe {
 /// For sockets that are not the system's.
 #[cfg(test)]
 impl Pipe {
-    pub(crate) const fn held(&self) -> usize {
-        self.held
-    }
-
     pub(crate) fn put(&mut self, bytes: &[u8]) {
         rustix::io::write(&self.entry, bytes).unwrap();
         self.held += bytes.len();

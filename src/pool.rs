@@ -10,7 +10,7 @@ use std::fmt;
 use std::io;
 use std::net::{SocketAddr, TcpStream};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -40,6 +40,31 @@ pub(crate) struct Tally {
     bytes: AtomicU64,
     pub(crate) cut: AtomicU64,
     pub(crate) evicted: SharedCounts,
+    /// Bytes that its clients hold and do not take.
+    held: AtomicUsize,
+    /// How many of those it is to shed.
+    shed_bytes: AtomicUsize,
+    /// How many clients it is to shed to make room.
+    shed_places: AtomicUsize,
+    bell: Arc<Bell>,
+}
+
+impl Tally {
+    /// A worker tells what its clients hold; the first of it rings.
+    pub(crate) fn tell_held(&self, bytes: usize) {
+        if self.held.swap(bytes, Ordering::SeqCst) == 0 && bytes > 0 {
+            self.bell.ring();
+        }
+    }
+
+    /// What the worker is to shed, bytes and clients, since it last asked.
+    pub(crate) fn take_order(&self) -> (usize, usize) {
+        let take = |order: &AtomicUsize| match order.load(Ordering::Relaxed) {
+            0 => 0,
+            _ => order.swap(0, Ordering::SeqCst),
+        };
+        (take(&self.shed_bytes), take(&self.shed_places))
+    }
 }
 
 /// One client's place on a worker: counted from the hand-over to the close,
@@ -217,6 +242,10 @@ impl Pool {
                 bytes: AtomicU64::new(0),
                 cut: AtomicU64::new(0),
                 evicted: SharedCounts::default(),
+                held: AtomicUsize::new(0),
+                shed_bytes: AtomicUsize::new(0),
+                shed_places: AtomicUsize::new(0),
+                bell: Arc::clone(bell),
             });
             let desk = Desk {
                 id,
@@ -249,6 +278,34 @@ impl Pool {
     /// Connections open or waiting in a channel, of all workers.
     pub(crate) fn live(&self) -> usize {
         self.seats.iter().map(Seat::live).sum()
+    }
+
+    /// Bytes that clients of all workers hold and do not take.
+    pub(crate) fn held(&self) -> usize {
+        let each = self.seats.iter().map(|seat| &seat.desk.tally.held);
+        each.map(|held| held.load(Ordering::SeqCst)).sum()
+    }
+
+    /// Has `excess` of the `held` bytes shed, of each worker in proportion.
+    pub(crate) fn shed(&self, excess: usize, held: usize) {
+        for seat in &self.seats {
+            let tally = &seat.desk.tally;
+            let its = tally.held.load(Ordering::SeqCst) as u128;
+            let share = (its * excess as u128).div_ceil(held.max(1) as u128);
+            if share > 0 {
+                let share = usize::try_from(share).unwrap_or(usize::MAX);
+                tally.shed_bytes.store(share, Ordering::SeqCst);
+                seat.outbox.wake();
+            }
+        }
+    }
+
+    /// Has every worker shed up to so many clients that take nothing.
+    pub(crate) fn shed_places(&self, clients: usize) {
+        for seat in &self.seats {
+            seat.desk.tally.shed_places.store(clients, Ordering::SeqCst);
+            seat.outbox.wake();
+        }
     }
 
     /// Whether some channel takes another client.

@@ -24,6 +24,7 @@ use crate::eviction::Counts;
 use crate::gate::{Admission, Gate};
 use crate::limits;
 use crate::listener::Listener;
+use crate::memory::Memory;
 use crate::pool::{Accepted, Drain, End, Pool, Settings, WorkerReport};
 pub use crate::stop::Stop;
 use crate::sys::{self, Yielding};
@@ -72,6 +73,11 @@ pub struct Config {
     pub stall_timeout: Option<Duration>,
     /// How long a connection may last. What was read of it by then is still echoed.
     pub max_lifetime: Option<Duration>,
+    /// The most bytes that clients may hold and not take, in the kernel's buffers
+    /// and here. Above it nobody is accepted, and those that took nothing for the
+    /// longest are reset. Where the kernel's own limit on TCP's memory is reached
+    /// first, that counts.
+    pub memory_limit: Option<usize>,
     /// How long a worker polls after activity before it sleeps; zero for not at
     /// all. It saves a quiet client's message the time a sleeping thread takes to
     /// be woken, and costs a worker that is not busy anyway a CPU for that long.
@@ -89,6 +95,7 @@ impl Default for Config {
             idle_timeout: None,
             stall_timeout: Some(Duration::from_secs(60)),
             max_lifetime: None,
+            memory_limit: None,
             busy_poll: Duration::ZERO,
         }
     }
@@ -194,11 +201,13 @@ pub fn run(listeners: Vec<Listener>, stop: &Stop, config: &Config) -> Result<Rep
         pipes: limits::pipes(open_files, config.workers),
     };
     let notices = Arc::default();
-    let gate = Gate::new(max_connections, config.max_per_source, Arc::clone(&notices));
+    let bound = (max_connections, max_connections == allowed);
+    let gate = Gate::new(bound, config.max_per_source, Arc::clone(&notices));
     let pool = Pool::spawn(config.workers, settings, &bell, &notices)
         .map_err(failed_to("start the workers"))?;
     stop.attach(&bell);
-    let mut acceptor = Acceptor::new(poller, bell, pool, gate, listeners)?;
+    let memory = Memory::new(config.memory_limit);
+    let mut acceptor = Acceptor::new(poller, bell, pool, (gate, memory), listeners)?;
     let ended = acceptor.serve(stop);
     let report = acceptor.finish(config.grace.min(CENTURY));
     ended.map(|()| report)
@@ -221,6 +230,7 @@ struct Acceptor {
     bell: Arc<Bell>,
     pool: Pool,
     gate: Gate,
+    memory: Memory,
     doors: Vec<Door>,
     /// The listener that is looked at first.
     turn: usize,
@@ -239,7 +249,7 @@ impl Acceptor {
         poller: Poll,
         bell: Arc<Bell>,
         pool: Pool,
-        gate: Gate,
+        (gate, memory): (Gate, Memory),
         listeners: Vec<Listener>,
     ) -> Result<Self, Error> {
         for (index, listener) in listeners.iter().enumerate() {
@@ -256,6 +266,7 @@ impl Acceptor {
             bell,
             pool,
             gate,
+            memory,
             doors: listeners.into_iter().map(door).collect(),
             turn: 0,
             held: None,
@@ -271,9 +282,19 @@ impl Acceptor {
             let timeout = self.timeout();
             self.wait(&mut events, timeout)?;
             self.reap()?;
+            self.guard();
             self.accept();
         }
         Ok(())
+    }
+
+    /// Has those shed that take nothing while memory or descriptors are short.
+    fn guard(&mut self) {
+        let now = Instant::now();
+        self.memory.look(&self.pool, now);
+        if self.waits_for_place() {
+            self.memory.make_room(&self.pool, now);
+        }
     }
 
     /// Replaces the workers that have died.
@@ -292,8 +313,19 @@ impl Acceptor {
         if let Some(until) = self.paused_until {
             return Some(until.saturating_duration_since(Instant::now()));
         }
+        let look = self.memory.timeout(&self.pool);
         let waiting = self.held.is_some() || self.doors.iter().any(|door| door.ready);
-        (waiting && !self.is_full()).then_some(Duration::ZERO)
+        if !waiting || self.memory.is_short() {
+            return look;
+        }
+        match self.is_full() {
+            false => Some(Duration::ZERO),
+            true if self.waits_for_place() => {
+                let room = self.memory.room_timeout();
+                Some(look.map_or(room, |look| look.min(room)))
+            }
+            true => look,
+        }
     }
 
     fn wait(&mut self, events: &mut Events, timeout: Option<Duration>) -> Result<(), Error> {
@@ -313,6 +345,13 @@ impl Acceptor {
             .is_full(|| self.gate.is_full(self.pool.live()) || !self.pool.has_room())
     }
 
+    /// Whether a client waits, or did, for a place that the limit on open files denies.
+    fn waits_for_place(&self) -> bool {
+        self.gate.is_bound_by_files()
+            && self.gate.is_full(self.pool.live())
+            && self.doors.iter().any(|door| door.ready)
+    }
+
     /// Accepts from every listener in turn, as far as there is room, and wakes
     /// the workers that got a client.
     fn accept(&mut self) {
@@ -322,7 +361,7 @@ impl Acceptor {
     }
 
     fn accept_from_all(&mut self, now: Instant) {
-        if self.paused_until.is_some_and(|until| now < until) {
+        if self.memory.is_short() || self.paused_until.is_some_and(|until| now < until) {
             return;
         }
         self.paused_until = None;
@@ -433,6 +472,7 @@ impl Acceptor {
         while (self.held.is_some() || self.doors.iter().any(|door| door.ready))
             && !self.gate.is_full(self.pool.live())
             && self.paused_until.is_none()
+            && !self.memory.is_short()
             && Instant::now() < until
         {
             self.accept();

@@ -51,6 +51,37 @@ pub(crate) fn unacknowledged(_stream: &mio::net::TcpStream) -> Option<usize> {
     None
 }
 
+/// How many bytes of kernel memory a socket has for what it has received, what
+/// it has yet to send, and the remainders of both: `SO_MEMINFO`, socket(7).
+#[cfg(any(target_os = "linux", target_os = "android"))]
+pub(crate) fn socket_memory(stream: &mio::net::TcpStream) -> usize {
+    use std::os::fd::AsRawFd;
+
+    /// The places in the kernel's answer (linux/sock_diag.h): allocated to receive,
+    /// allocated ahead, and queued to be sent.
+    const COUNTED: [usize; 3] = [0, 4, 5];
+
+    let mut info = [0_u32; 9];
+    let mut length = libc::socklen_t::try_from(size_of_val(&info)).unwrap_or(0);
+    // SAFETY: the stream keeps its descriptor open for the whole call, which
+    // writes at most `length` bytes to the array, whose size that is.
+    let failed = unsafe {
+        let info = info.as_mut_ptr().cast();
+        let (level, name) = (libc::SOL_SOCKET, libc::SO_MEMINFO);
+        libc::getsockopt(stream.as_raw_fd(), level, name, info, &raw mut length) != 0
+    };
+    match failed {
+        true => 0,
+        false => COUNTED.iter().map(|&place| info[place] as usize).sum(),
+    }
+}
+
+/// Elsewhere it is not to be had.
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+pub(crate) fn socket_memory(_stream: &mio::net::TcpStream) -> usize {
+    0
+}
+
 /// Whether SIGHUP is ignored, as nohup(1) hands it down.
 #[cfg(unix)]
 pub(crate) fn hangup_is_ignored() -> bool {

@@ -160,6 +160,8 @@ impl Worker {
         let poller = Poll::new()?;
         let waker = Arc::new(Waker::new(poller.registry(), WAKE)?);
         let now = Instant::now();
+        // What the clients of a worker that died before held is gone with them.
+        desk.tally.tell_held(0);
         let pipes = Pipes::new(desk.settings.pipes);
         let stalls = Stalls::new(&desk.settings.limits, now);
         let block = vec![0; BLOCK + ALIGN].into_boxed_slice();
@@ -248,6 +250,10 @@ impl Worker {
         }
         while let Some(handoff) = self.desk.inbox.pop() {
             self.admit(handoff);
+        }
+        let order = self.desk.tally.take_order();
+        if order != (0, 0) {
+            self.shed(order);
         }
     }
 

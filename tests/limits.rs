@@ -9,9 +9,11 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use common::{
-    Program, connect, connect_narrow, expect, expect_end, fill, reset, round_trip, wait_until,
+    Program, connect, connect_narrow, expect, expect_end, fill, full_duplex, reset, round_trip,
+    wait_until,
 };
 use rustix::process::Signal;
+use socket2::SockRef;
 
 /// Starts the program with an echo listener of its own.
 fn serve(arguments: &[&str]) -> (Program, SocketAddr) {
@@ -267,4 +269,65 @@ fn a_client_that_ignores_its_end_loses_its_connection_all_the_same() {
     round_trip(&mut connect(address), b"hello");
     wait_for_reset(&stubborn);
     log_of(program);
+}
+
+#[test]
+fn a_client_that_does_not_read_costs_no_more_than_the_socket_buffers() {
+    let taken_by = |arguments: &[&str]| {
+        let (program, address) = serve(arguments);
+        let mut client = connect_narrow(address);
+        SockRef::from(&client)
+            .set_send_buffer_size(16 * 1024)
+            .unwrap();
+        let taken = fill(&mut client, 1);
+        // What was taken is not lost, and a stream passes whole.
+        client.shutdown(Shutdown::Write).unwrap();
+        expect(&mut client, 1, 0, taken);
+        expect_end(&mut client);
+        full_duplex(connect(address), 2, 4 << 20);
+        log_of(program);
+        taken
+    };
+    let (bound, free) = (taken_by(&["--socket-buffer", "32KiB"]), taken_by(&[]));
+    assert!(bound < 512 * 1024, "{bound} bytes are on their way");
+    assert!(free > 2 * bound, "{free} bytes without a bound");
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn what_the_kernel_makes_of_another_buffer_size_is_said() {
+    let (program, address) = serve(&["--socket-buffer", "2147483647"]);
+    round_trip(&mut connect(address), b"hello");
+    let log = log_of(program);
+    reported(&log, "the kernel gives a client ");
+    let (program, _) = serve(&["--socket-buffer", "64KiB"]);
+    let log = log_of(program);
+    assert!(!log.iter().any(|line| line.contains(" WARN ")), "{log:#?}");
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn where_memory_is_short_the_most_stalled_are_shed_and_others_served_on() {
+    let limits = ["--memory-limit", "8MiB", "--stall-timeout", "0s"];
+    let (mut program, address) = serve(&[&limits[..], &["--workers", "2"]].concat());
+    let mut healthy = connect(address);
+    round_trip(&mut healthy, b"hello");
+    let greedy: Vec<_> = (0..8).map(|_| connect_narrow(address)).collect();
+    for client in &greedy {
+        pour(client);
+        round_trip(&mut healthy, b"one that takes its bytes");
+    }
+    program.wait_for("memory is short");
+    program.wait_for("clients are accepted again");
+    wait_until("one of them to be reset", || {
+        let resets = greedy.iter().map(|c| c.take_error().unwrap());
+        resets.flatten().next().is_some()
+    });
+    drop(greedy);
+    round_trip(&mut healthy, b"still there");
+    round_trip(&mut connect(address), b"a new one");
+    let log = log_of(program);
+    let total = reported(&log, "total: 2 workers");
+    assert!(total.ends_with(" shed"), "{total}");
+    reported(&log, "evicted: memory is short, and it took nothing for");
 }

@@ -7,11 +7,11 @@ use clap::builder::RangedU64ValueParser;
 use clap::{ArgAction, Args};
 use log::LevelFilter;
 
-use super::{some_time, up_to};
+use super::{bytes, some_time, up_to};
 use crate::address::Address;
 use crate::error::Error;
 use crate::limits::raise_open_files;
-use crate::listener::{DEFAULT_BACKLOG, Listener};
+use crate::listener::{DEFAULT_BACKLOG, Listener, Options};
 use crate::logging;
 use crate::pool::MAX_WORKERS;
 use crate::proto::Protocol;
@@ -75,6 +75,17 @@ pub(super) struct Serve {
     #[arg(long, value_name = "DURATION", value_parser = some_time)]
     max_lifetime: Option<Duration>,
 
+    /// Bytes of a client that may wait in the kernel's buffers, each way: bounds what one that
+    /// does not read costs [default: the kernel's own choice, some megabytes]
+    #[arg(long, value_name = "BYTES", value_parser = up_to_i32)]
+    socket_buffer: Option<usize>,
+
+    /// Above this many bytes that clients have not taken, accept nobody and reset those who took
+    /// nothing for the longest; beside it, the kernel's own limits count
+    /// [default: those alone]
+    #[arg(long, value_name = "BYTES", value_parser = bytes)]
+    memory_limit: Option<usize>,
+
     /// How long clients have to finish when the server stops
     #[arg(long, value_name = "DURATION", default_value = "5s",
           value_parser = humantime::parse_duration)]
@@ -94,6 +105,15 @@ pub(super) struct Serve {
     quiet: bool,
 }
 
+/// A size that the system's calls take.
+fn up_to_i32(text: &str) -> Result<usize, String> {
+    let most = i32::MAX as usize;
+    let size = bytes(text)?;
+    (size <= most)
+        .then_some(size)
+        .ok_or_else(|| format!("it must be at most {most}"))
+}
+
 impl Serve {
     pub(super) fn run(&self) -> Result<ExitCode, Error> {
         let _log = logging::start(self.level()).map_err(|source| Error::Serve {
@@ -109,6 +129,7 @@ impl Serve {
             idle_timeout: self.idle_timeout,
             stall_timeout: Some(self.stall_timeout).filter(|time| !time.is_zero()),
             max_lifetime: self.max_lifetime,
+            memory_limit: self.memory_limit,
             busy_poll: self.busy_poll.unwrap_or(default.busy_poll),
             ..default
         };
@@ -138,9 +159,13 @@ impl Serve {
             .counted
             .iter()
             .map(|address| (Protocol::Counted, address));
+        let options = Options {
+            backlog: self.backlog,
+            buffer: self.socket_buffer,
+        };
         let bound = echo
             .chain(counted)
-            .map(|(protocol, address)| Listener::bind(protocol, address, self.backlog));
+            .map(|(protocol, address)| Listener::bind_with(protocol, address, &options));
         Ok(bound
             .collect::<Result<Vec<_>, _>>()?
             .into_iter()

@@ -22,6 +22,13 @@ const HELD_EVERY: Duration = Duration::from_millis(500);
 /// After how long a touched connection is looked at, at the most.
 const TOUCHED_AFTER: Duration = Duration::from_secs(15);
 
+/// One that took nothing for so long may be shed while memory is short: longer
+/// than a healthy path is silent unless it has lost segments.
+const SHED_AFTER: Duration = Duration::from_millis(250);
+
+/// One that took nothing for so long may be shed to make room for another.
+const ROOM_AFTER: Duration = Duration::from_secs(5);
+
 /// No connection is looked at more often.
 const SOONEST: Duration = Duration::from_millis(10);
 
@@ -49,6 +56,8 @@ struct Held {
     taken: u64,
     /// The look at which it had taken more than before.
     since: Instant,
+    /// The memory that its bytes took at the last look.
+    bytes: usize,
 }
 
 /// Those whose peers are watched.
@@ -63,6 +72,9 @@ pub(super) struct Stalls {
     due: Vec<u32>,
     /// In the order in which they are looked at.
     held: VecDeque<Held>,
+    /// The memory that all of these have.
+    bytes: usize,
+    told_bytes: usize,
     held_every: Duration,
     touched_after: Duration,
 }
@@ -77,6 +89,8 @@ impl Stalls {
             touched_at: now,
             due: Vec::new(),
             held: VecDeque::new(),
+            bytes: 0,
+            told_bytes: 0,
             held_every: part.clamp(SOONEST, HELD_EVERY),
             touched_after: part.clamp(SOONEST, TOUCHED_AFTER),
         }
@@ -122,7 +136,14 @@ impl Stalls {
 
     fn pop_held(&mut self, now: Instant) -> Option<Held> {
         self.held.front().filter(|held| held.look_at <= now)?;
-        self.held.pop_front()
+        let held = self.held.pop_front()?;
+        self.bytes -= held.bytes;
+        Some(held)
+    }
+
+    fn push_held(&mut self, held: Held) {
+        self.bytes += held.bytes;
+        self.held.push_back(held);
     }
 }
 
@@ -142,13 +163,15 @@ impl Worker {
         let client = &mut self.clients[key];
         let (taken, _) = client.conn.taken()?;
         client.watch = Watch::Held;
-        self.stalls.held.push_back(Held {
+        let held = Held {
             look_at: self.now + self.stalls.held_every,
             key,
             opened: client.opened,
             taken,
             since: self.now,
-        });
+            bytes: client.conn.memory(),
+        };
+        self.stalls.push_held(held);
         Ok(())
     }
 
@@ -177,8 +200,50 @@ impl Worker {
             let Some(held) = self.stalls.pop_held(self.now) else {
                 break;
             };
-            self.look_at_held(held);
+            if let Some(held) = self.refresh(held) {
+                self.end_or_go_on(held);
+            }
         }
+        self.tell_held();
+    }
+
+    /// The main thread hears what the connections hold.
+    fn tell_held(&mut self) {
+        let bytes = self.stalls.bytes;
+        if std::mem::replace(&mut self.stalls.told_bytes, bytes) != bytes {
+            self.desk.tally.tell_held(bytes);
+        }
+    }
+
+    /// Ends those that took nothing for the longest: until so many bytes are free,
+    /// and up to so many to make room.
+    pub(super) fn shed(&mut self, (bytes, places): (usize, usize)) {
+        if self.drain.is_some() {
+            return;
+        }
+        // Others may hold bytes as well that are not looked at yet.
+        self.stalls.touched_at = self.now;
+        let all = std::mem::take(&mut self.stalls.held);
+        self.stalls.bytes = 0;
+        let mut all: Vec<Held> = all.into_iter().filter_map(|h| self.refresh(h)).collect();
+        all.sort_by_key(|held| held.since);
+        let (mut freed, mut ended) = (0, 0);
+        for held in all {
+            let still_for = self.now.saturating_duration_since(held.since);
+            let for_memory = freed < bytes && still_for >= SHED_AFTER;
+            let for_room = ended < places && still_for >= ROOM_AFTER;
+            if for_memory || for_room {
+                freed += held.bytes;
+                ended += 1;
+                let short = if for_memory { "memory" } else { "room" };
+                let what =
+                    format_args!("{short} is short, and it took nothing for {still_for:.1?}");
+                self.evict(held.key, Reason::Shed, what);
+            } else {
+                self.stalls.push_held(held);
+            }
+        }
+        self.tell_held();
     }
 
     fn look_at_touched(&mut self, key: usize) {
@@ -200,15 +265,15 @@ impl Worker {
         }
     }
 
-    fn look_at_held(&mut self, mut held: Held) {
+    /// Looks at a held connection. Returns it unless there is nothing to look at any more.
+    fn refresh(&mut self, mut held: Held) -> Option<Held> {
         let client = self.clients.get_mut(held.key);
-        let Some(client) = client.filter(|client| client.opened == held.opened) else {
-            return;
-        };
+        let client = client.filter(|client| client.opened == held.opened)?;
         match client.conn.taken() {
             Ok((_, true)) => {
                 client.watch = Watch::No;
                 self.arm(held.key);
+                None
             }
             Ok((taken, false)) => {
                 if taken > held.taken {
@@ -216,13 +281,18 @@ impl Worker {
                     held.taken = taken;
                     client.conn.keep_alive(self.now);
                 }
-                self.end_or_go_on(held);
+                held.bytes = client.conn.memory();
+                held.look_at = self.now + self.stalls.held_every;
+                Some(held)
             }
-            Err(error) => self.close(held.key, &Why::Failed(error)),
+            Err(error) => {
+                self.close(held.key, &Why::Failed(error));
+                None
+            }
         }
     }
 
-    fn end_or_go_on(&mut self, mut held: Held) {
+    fn end_or_go_on(&mut self, held: Held) {
         if self.is_idle(&self.clients[held.key]) {
             return self.end_idle(held.key);
         }
@@ -235,10 +305,7 @@ impl Worker {
                 );
                 self.evict(held.key, Reason::Stalled, what);
             }
-            None => {
-                held.look_at = self.now + self.stalls.held_every;
-                self.stalls.held.push_back(held);
-            }
+            None => self.stalls.push_held(held),
         }
     }
 }

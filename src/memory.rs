@@ -1,0 +1,211 @@
+//! Whether what clients do not take leaves enough memory and descriptors.
+//!
+//! Such bytes lie in socket buffers, which no limit on the process bounds: 300
+//! clients that never read held 1.84 GiB of them. Workers look at connections
+//! that do not take their bytes anyway, and tell how much those hold; the main
+//! thread adds it up while there is any, and asks the kernel how much TCP has in
+//! all. Above the limit nobody is accepted, and the workers are told how much is
+//! to be shed.
+
+use std::time::{Duration, Instant};
+
+use crate::pool::Pool;
+use crate::throttle::Throttle;
+use crate::units;
+
+/// How often it is looked at while clients hold anything. Never-readers on the
+/// same machine fill some 100 MB in this time.
+const EVERY: Duration = Duration::from_millis(100);
+
+/// What is held must fall to so much of the limit before clients are accepted again.
+const LOW: (usize, usize) = (7, 8);
+
+/// Of all of TCP's memory this part must be our clients' for its limit to be
+/// our affair: a server should not close because of another program.
+const OURS: usize = 8;
+
+/// How often room is made while all descriptors are in use and a client waits.
+const PLACES_EVERY: Duration = Duration::from_secs(1);
+
+/// How many clients each worker may shed for that at a time.
+const PLACES: usize = 16;
+
+/// The limit on memory, and whether it is short now.
+pub(crate) struct Memory {
+    limit: Option<usize>,
+    kernel_limit: Option<usize>,
+    short: bool,
+    look_at: Instant,
+    places_at: Instant,
+    told: Throttle,
+}
+
+impl Memory {
+    /// With a limit on the bytes held, beside the kernel's.
+    pub(crate) fn new(limit: Option<usize>) -> Self {
+        let now = Instant::now();
+        Self {
+            limit,
+            kernel_limit: kernel_limit(),
+            short: false,
+            look_at: now,
+            places_at: now,
+            told: Throttle::new(Duration::from_secs(1)),
+        }
+    }
+
+    /// Whether nobody must be accepted.
+    pub(crate) const fn is_short(&self) -> bool {
+        self.short
+    }
+
+    /// How long until the next look, if there is something to look at.
+    pub(crate) fn timeout(&self, pool: &Pool) -> Option<Duration> {
+        let worth = self.short || pool.held() > 0;
+        worth.then(|| self.look_at.saturating_duration_since(Instant::now()))
+    }
+
+    /// Looks, if it is time, and tells the workers what to shed.
+    pub(crate) fn look(&mut self, pool: &Pool, now: Instant) {
+        if now < self.look_at {
+            return;
+        }
+        let held = pool.held();
+        if held == 0 && !self.short {
+            return;
+        }
+        self.look_at = now + EVERY;
+        let excess = self.excess(held, kernel_used());
+        if excess > 0 {
+            pool.shed(excess, held);
+        }
+        self.tell(excess > 0, held, now);
+    }
+
+    /// How much of `held` is too much, while TCP has `used` in all.
+    fn excess(&self, held: usize, used: Option<usize>) -> usize {
+        let over = |has: usize, limit: usize| {
+            let low = limit / LOW.1 * LOW.0;
+            let high = if self.short { low } else { limit };
+            if has > high { has - low } else { 0 }
+        };
+        let own = self.limit.map_or(0, |limit| over(held, limit));
+        let of_all = match (used, self.kernel_limit) {
+            (Some(used), Some(limit)) if held >= used / OURS => over(used, limit).min(held),
+            _ => 0,
+        };
+        own.max(of_all)
+    }
+
+    #[expect(clippy::cast_precision_loss, reason = "a figure for people")]
+    fn tell(&mut self, short: bool, held: usize, now: Instant) {
+        if short == self.short {
+            return;
+        }
+        self.short = short;
+        let held = units::bytes(held as f64);
+        if !short {
+            log::info!("memory is no longer short: clients are accepted again");
+        } else if self.told.admit(now).is_some() {
+            log::warn!(
+                "memory is short: clients hold {held} that they do not take; none is accepted, \
+                 and those that took nothing for the longest are reset (--memory-limit, \
+                 net.ipv4.tcp_mem)"
+            );
+        }
+    }
+
+    /// All descriptors are in use and a client waits: those that have taken
+    /// nothing for a while make room.
+    pub(crate) fn make_room(&mut self, pool: &Pool, now: Instant) {
+        if now >= self.places_at {
+            self.places_at = now + PLACES_EVERY;
+            pool.shed_places(PLACES);
+        }
+    }
+
+    /// How long until room may be made again.
+    pub(crate) fn room_timeout(&self) -> Duration {
+        self.places_at.saturating_duration_since(Instant::now())
+    }
+}
+
+/// TCP's memory in bytes, of the whole system.
+fn kernel_used() -> Option<usize> {
+    let text = std::fs::read_to_string("/proc/net/sockstat").ok()?;
+    Some(tcp_pages(&text)? * page())
+}
+
+/// The kernel does nothing about TCP's memory below this many bytes, and begins
+/// to press connections some way above: the first number of `tcp_mem`, tcp(7).
+fn kernel_limit() -> Option<usize> {
+    let text = std::fs::read_to_string("/proc/sys/net/ipv4/tcp_mem").ok()?;
+    let pages: usize = text.split_whitespace().next()?.parse().ok()?;
+    Some(pages * page())
+}
+
+/// The pages after `mem` in the line of `TCP:`.
+fn tcp_pages(sockstat: &str) -> Option<usize> {
+    let line = sockstat
+        .lines()
+        .find_map(|line| line.strip_prefix("TCP:"))?;
+    let mut words = line.split_whitespace();
+    words.find(|&word| word == "mem")?;
+    words.next()?.parse().ok()
+}
+
+#[cfg(unix)]
+fn page() -> usize {
+    rustix::param::page_size()
+}
+
+#[cfg(not(unix))]
+fn page() -> usize {
+    4096
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn memory(limit: usize, kernel_limit: usize) -> Memory {
+        Memory {
+            limit: Some(limit),
+            kernel_limit: Some(kernel_limit),
+            ..Memory::new(None)
+        }
+    }
+
+    #[test]
+    fn the_kernels_page_count_is_found_in_its_table() {
+        let table =
+            "sockets: used 24\nTCP: inuse 4 orphan 0 tw 3 alloc 5 mem 239\nUDP: inuse 0 mem 7\n";
+        assert_eq!(tcp_pages(table), Some(239));
+        assert_eq!(tcp_pages("UDP: inuse 0 mem 7\n"), None);
+        assert_eq!(tcp_pages(""), None);
+    }
+
+    #[test]
+    fn what_is_above_the_limit_is_shed_until_it_is_well_below() {
+        let mut memory = memory(8000, usize::MAX);
+        assert_eq!(memory.excess(8000, None), 0);
+        assert_eq!(memory.excess(8001, None), 1001);
+        memory.short = true;
+        assert_eq!(memory.excess(7500, None), 500);
+        assert_eq!(memory.excess(7000, None), 0);
+    }
+
+    #[test]
+    fn the_kernels_memory_counts_if_much_of_it_is_our_clients() {
+        let memory = memory(usize::MAX, 8000);
+        assert_eq!(memory.excess(4000, Some(9000)), 2000);
+        assert_eq!(
+            memory.excess(1500, Some(9000)),
+            1500,
+            "no more than there is"
+        );
+        assert_eq!(memory.excess(1000, Some(9000)), 0, "others hold the most");
+        assert_eq!(memory.excess(4000, Some(8000)), 0);
+        assert_eq!(memory.excess(4000, None), 0, "it can't be told");
+    }
+}
