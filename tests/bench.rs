@@ -776,6 +776,22 @@ mod hanging {
     }
 
     #[test]
+    fn a_churn_that_finds_nobody_tells_of_an_outage() {
+        let (server, count) = counting();
+        let options = "--churn --rate 100 --reconnect --duration 2s";
+        let program = start(server.address, options);
+        let served = || count.load(Ordering::SeqCst) > 0;
+        wait_until("the first message", served);
+        drop(server);
+        let results = end(program).results;
+        assert!(results.totals.errors.refused > 0, "{results:?}");
+        let refused: u64 = results.outages.iter().map(|outage| outage.refused).sum();
+        assert_eq!(refused, results.totals.errors.refused, "{results:?}");
+        let last = results.outages.last().unwrap();
+        assert_eq!(last.length_ns, None, "{last:?}");
+    }
+
+    #[test]
     fn what_takes_longer_than_the_time_out_is_given_up() {
         let server = Faulty::serve(|stream, _| swallow(&stream));
         let options = "--connections 3 --duration 2s --timeout 300ms";

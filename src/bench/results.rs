@@ -251,7 +251,7 @@ pub struct Outage {
     pub start_ns: i64,
     /// Until the last of them had an echo again; `None` if that did not happen.
     pub length_ns: Option<u64>,
-    /// Connections lost in it.
+    /// Connections that were lost or refused in it, each once.
     pub connections: u64,
     /// Bytes that were lost with them.
     pub lost_bytes: u64,

@@ -173,8 +173,8 @@ impl Generator<'_> {
         slot.stream = None;
         let number = slot.flow.connection();
         let refused = error.kind() == ErrorKind::ConnectionRefused;
-        if let Some(gap) = &mut slot.gap {
-            gap.refused += u64::from(refused);
+        if refused && self.shared.plan.reconnect {
+            self.gap(key).refused += 1;
         }
         let counts = self.record.measured();
         counts.without_port += u64::from(error.kind() == ErrorKind::AddrNotAvailable);
@@ -262,17 +262,24 @@ impl Generator<'_> {
         self.open -= 1;
         self.record.measured().totals.lost_bytes += counted;
         if self.shared.plan.reconnect {
-            let gap = slot.gap.get_or_insert_with(|| {
-                Box::new(Gap {
-                    start: self.now,
-                    ..Gap::default()
-                })
-            });
+            let gap = self.gap(key);
             gap.lost_bytes += bytes;
             gap.reset += u64::from(matches!(loss, Loss::Reset));
             gap.closed += u64::from(matches!(loss, Loss::Closed));
         }
         self.part_with(key);
+    }
+
+    /// The slot's time without a server, which begins now if it has not.
+    fn gap(&mut self, key: usize) -> &mut Gap {
+        let start = self.now;
+        let begin = || {
+            Box::new(Gap {
+                start,
+                ..Gap::default()
+            })
+        };
+        self.slots[key].gap.get_or_insert_with(begin)
     }
 
     /// Counts a loss and tells of it in words.
