@@ -577,13 +577,6 @@ mod signals {
 mod limits {
     use super::*;
 
-    fn rss_bytes(pid: u32) -> u64 {
-        let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
-        let line = status.lines().find(|line| line.starts_with("VmRSS:"));
-        let kib = line.unwrap().split_whitespace().nth(1).unwrap();
-        kib.parse::<u64>().unwrap() * 1024
-    }
-
     /// What the generator needs once every connection had some echoes.
     #[cfg(target_os = "linux")]
     fn memory(server: &Server, connections: usize) -> u64 {
@@ -596,7 +589,7 @@ mod limits {
         };
         wait_until("the connections", open);
         std::thread::sleep(Duration::from_millis(1200));
-        let memory = rss_bytes(pid);
+        let memory = common::serve::memory(pid);
         program.signal(Signal::INT);
         let results = end(program).results;
         assert_eq!(results.totals.connected, connections as u64);

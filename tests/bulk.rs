@@ -4,48 +4,17 @@
 
 mod common;
 
-use std::fs;
-use std::net::SocketAddr;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use common::serve::{pipe_ends, processor_time, serve};
 use common::{
-    Program, connect, connect_narrow, expect, expect_end, fill, full_duplex, reset, round_trip,
-    wait_until,
+    connect, connect_narrow, expect, expect_end, fill, full_duplex, reset, round_trip, wait_until,
 };
-
-/// Starts the program with one worker and an echo listener of its own.
-fn serve(arguments: &[&str]) -> (Program, SocketAddr) {
-    let fixed = ["serve", "--workers", "1", "--echo", "127.0.0.1:0"];
-    let mut program = Program::start([&fixed, arguments].concat());
-    let address = program.wait_for_listener("echo");
-    (program, address)
-}
-
-/// Descriptors of pipes that a process has.
-fn pipe_ends(program: &Program) -> usize {
-    let folder = format!("/proc/{}/fd", program.child.id());
-    let links = fs::read_dir(folder).unwrap().flatten();
-    let targets = links.filter_map(|link| fs::read_link(link.path()).ok());
-    targets
-        .filter(|target| target.to_string_lossy().starts_with("pipe:"))
-        .count()
-}
-
-/// The processor time that all threads of a process have used.
-fn processor_time(program: &Program) -> Duration {
-    let tasks = fs::read_dir(format!("/proc/{}/task", program.child.id())).unwrap();
-    let nanoseconds = tasks.flatten().map(|task| {
-        let text = fs::read_to_string(task.path().join("schedstat")).unwrap();
-        let used = text.split_whitespace().next().unwrap();
-        used.parse::<u64>().unwrap()
-    });
-    Duration::from_nanos(nanoseconds.sum())
-}
 
 #[test]
 fn a_streaming_clients_bytes_wait_in_a_pipe_until_it_takes_them() {
-    let (program, address) = serve(&[]);
+    let (program, address) = serve(&["--workers", "1"]);
     let before = pipe_ends(&program);
     let mut client = connect(address);
     let sent = fill(&mut client, 1);
@@ -59,7 +28,7 @@ fn a_streaming_clients_bytes_wait_in_a_pipe_until_it_takes_them() {
 
 #[test]
 fn a_stream_that_is_reset_leaves_none_of_its_bytes_to_the_next() {
-    let (program, address) = serve(&[]);
+    let (program, address) = serve(&["--workers", "1"]);
     let before = pipe_ends(&program);
     for key in 0..8 {
         // Blocked, it holds a pipe with its bytes; reset, it must not pass them on.
@@ -85,7 +54,7 @@ fn a_stream_that_is_reset_leaves_none_of_its_bytes_to_the_next() {
 fn a_worker_polls_before_it_sleeps_only_where_it_is_asked_to() {
     const POLL: Duration = Duration::from_millis(400);
     let used = |arguments: &[&str]| {
-        let (program, address) = serve(arguments);
+        let (program, address) = serve(&[&["--workers", "1"], arguments].concat());
         let mut client = connect(address);
         round_trip(&mut client, b"a message");
         let (start, before) = (Instant::now(), processor_time(&program));

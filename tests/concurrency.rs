@@ -12,8 +12,8 @@ mod concurrency {
     use socket2::SockRef;
 
     use crate::common::{
-        Server, connect, connect_narrow, expect, expect_end, fill, full_duplex, keyed, read_to_end,
-        reset, round_trip,
+        Over, Server, connect, connect_narrow, expect, expect_end, fill, full_duplex, keyed,
+        read_to_end, reset, round_trip,
     };
 
     const MIB: usize = 1 << 20;
@@ -137,15 +137,6 @@ mod concurrency {
             expect_end(&mut client);
         }
         assert_eq!(server.stop().connections(), 23);
-    }
-
-    /// Tells the other threads of a test to end, also when it fails.
-    struct Over<'a>(&'a AtomicBool);
-
-    impl Drop for Over<'_> {
-        fn drop(&mut self) {
-            self.0.store(true, Ordering::SeqCst);
-        }
     }
 
     #[test]

@@ -3,7 +3,7 @@
 
 mod common;
 
-use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -11,9 +11,12 @@ use std::sync::mpsc::channel;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use common::serve::{
+    PROMPT, has_signal, limit_descriptors, serve, serve_after, stop, stop_cleanly,
+};
 use common::{
     Program, Server, connect, connect_narrow, expect, expect_end, fill, full_duplex,
-    full_duplex_telling, keyed, read_to_end, reset, round_trip, wait_until,
+    full_duplex_telling, is_silent, keyed, read_to_end, reset, round_trip, wait_until,
 };
 use echopool::limits::raise_open_files;
 use echopool::listener::Listener;
@@ -22,53 +25,6 @@ use echopool::server::{Config, Stop, run};
 use rustix::process::Signal;
 
 const MIB: usize = 1 << 20;
-
-/// A stop that waits for nobody ends well within this; the grace given beside it is far longer.
-const PROMPT: Duration = Duration::from_secs(3);
-
-/// Starts the program with an echo listener of its own.
-fn serve(arguments: &[&str]) -> (Program, SocketAddr) {
-    let mut program = Program::start([&["serve", "--echo", "127.0.0.1:0"], arguments].concat());
-    let address = program.wait_for_listener("echo");
-    (program, address)
-}
-
-/// Starts the program from a shell, after the commands of `before`.
-fn serve_after(before: &str, arguments: &[&str]) -> (Program, SocketAddr) {
-    let mut command = Command::new("sh");
-    command
-        .args(["-c", &format!("{before}; exec \"$0\" \"$@\"")])
-        .arg(env!("CARGO_BIN_EXE_echopool"))
-        .args(["serve", "--echo", "127.0.0.1:0"])
-        .args(arguments)
-        .env_remove("RUST_LOG");
-    let mut program = Program::spawn(command);
-    let address = program.wait_for_listener("echo");
-    (program, address)
-}
-
-/// Signals the program and waits for its end. Returns its exit code and the time it took.
-fn stop(program: &mut Program, signal: Signal) -> (Option<i32>, Duration) {
-    let start = Instant::now();
-    program.signal(signal);
-    let status = program.wait();
-    (status.code(), start.elapsed())
-}
-
-/// Ends the program and checks that it had nothing to complain of.
-fn stop_cleanly(mut program: Program) -> Program {
-    let (code, _) = stop(&mut program, Signal::TERM);
-    assert_eq!(code, Some(0), "{:#?}", program.log);
-    program
-}
-
-/// Whether nothing can be read for a while.
-fn is_silent(client: &mut TcpStream, time: Duration) -> bool {
-    client.set_read_timeout(Some(time)).unwrap();
-    let read = client.read(&mut [0]);
-    client.set_read_timeout(Some(common::DEADLINE)).unwrap();
-    read.is_err_and(|error| error.kind() == ErrorKind::WouldBlock)
-}
 
 #[test]
 fn each_signal_stops_the_server_and_the_exit_code_is_0() {
@@ -481,19 +437,8 @@ fn more_connections_than_descriptors_allow_are_not_promised() {
 #[cfg(target_os = "linux")]
 #[test]
 fn descriptors_that_run_out_in_mid_run_cost_no_client() {
-    use rustix::process::{Pid, Resource, Rlimit, prlimit};
-
     let (program, address) = serve(&["--workers", "1"]);
-    let limit = Rlimit {
-        current: Some(30),
-        maximum: Some(30),
-    };
-    prlimit(
-        Some(Pid::from_child(&program.child)),
-        Resource::Nofile,
-        limit,
-    )
-    .unwrap();
+    limit_descriptors(&program, 30);
     let mut clients: Vec<_> = (0..100).map(|_| connect(address)).collect();
     for (key, client) in clients.iter_mut().enumerate() {
         client.write_all(&keyed(key as u64, 0, 1000)).unwrap();
@@ -637,12 +582,7 @@ fn rust_log_wins_over_the_options() {
 fn quiet_means_warnings_and_errors_alone() {
     let mut program = Program::start(["serve", "-q", "--max-connections", "1", "--echo", ":0"]);
     // It says nothing to wait for; a stop is heeded once its handler is there.
-    let caught = || {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", program.child.id()));
-        let caught = status.unwrap();
-        let caught = caught.lines().find_map(|l| l.strip_prefix("SigCgt:\t"));
-        u64::from_str_radix(caught.unwrap(), 16).unwrap() & (1 << 14) != 0
-    };
+    let caught = || has_signal(program.child.id(), "SigCgt", Signal::TERM);
     if cfg!(target_os = "linux") {
         wait_until("the handler of SIGTERM", caught);
         let (code, _) = stop(&mut program, Signal::TERM);

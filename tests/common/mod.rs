@@ -5,11 +5,14 @@
 pub mod faulty;
 pub mod load;
 pub mod results;
+#[cfg(unix)]
+pub mod serve;
 
 use std::ffi::OsStr;
 use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
 use std::net::{IpAddr, Shutdown, SocketAddr, TcpStream};
 use std::process::{Child, ChildStderr, Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -83,6 +86,15 @@ pub fn connect(address: SocketAddr) -> TcpStream {
     stream.set_write_timeout(Some(DEADLINE)).unwrap();
     stream.set_nodelay(true).unwrap();
     stream
+}
+
+/// Tells the other threads of a test to end, also when it fails.
+pub struct Over<'a>(pub &'a AtomicBool);
+
+impl Drop for Over<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::SeqCst);
+    }
 }
 
 /// Waits for a condition that no event tells of, and fails after the deadline.
@@ -203,6 +215,14 @@ pub fn fill(stream: &mut TcpStream, key: u64) -> usize {
     }
     stream.set_write_timeout(Some(DEADLINE)).unwrap();
     taken
+}
+
+/// Whether nothing can be read for a while.
+pub fn is_silent(client: &mut TcpStream, time: Duration) -> bool {
+    client.set_read_timeout(Some(time)).unwrap();
+    let read = client.read(&mut [0]);
+    client.set_read_timeout(Some(DEADLINE)).unwrap();
+    read.is_err_and(|error| error.kind() == ErrorKind::WouldBlock)
 }
 
 /// Ends a connection with RST.

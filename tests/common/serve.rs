@@ -1,0 +1,142 @@
+//! The server as a program: started, stopped, and watched through `/proc`.
+
+use std::fs;
+use std::net::SocketAddr;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use rustix::process::Signal;
+
+use super::Program;
+
+/// A stop that waits for nobody ends well within this; the grace given beside it is far longer.
+pub const PROMPT: Duration = Duration::from_secs(3);
+
+/// Starts the program with an echo listener of its own.
+pub fn serve(arguments: &[&str]) -> (Program, SocketAddr) {
+    serve_under(&[], arguments)
+}
+
+/// Starts the program from a shell, after the commands of `before`.
+pub fn serve_after(before: &str, arguments: &[&str]) -> (Program, SocketAddr) {
+    let script = format!("{before}; exec \"$0\" \"$@\"");
+    serve_under(&["sh", "-c", &script], arguments)
+}
+
+/// Starts the program through a command that runs what follows its own arguments.
+pub fn serve_under(wrapper: &[&str], arguments: &[&str]) -> (Program, SocketAddr) {
+    let words = [wrapper, &[env!("CARGO_BIN_EXE_echopool")]].concat();
+    let mut command = Command::new(words[0]);
+    command
+        .args(&words[1..])
+        .args(["serve", "--echo", "127.0.0.1:0"])
+        .args(arguments)
+        .env_remove("RUST_LOG");
+    let mut program = Program::spawn(command);
+    let address = program.wait_for_listener("echo");
+    (program, address)
+}
+
+/// Starts the program on an address that another one had before it.
+pub fn serve_again(address: SocketAddr, arguments: &[&str]) -> Program {
+    let address = address.to_string();
+    let mut program = Program::start([&["serve", "--echo", &address], arguments].concat());
+    program.wait_for_listener("echo");
+    program
+}
+
+/// Signals the program and waits for its end. Returns its exit code and the time it took.
+pub fn stop(program: &mut Program, signal: Signal) -> (Option<i32>, Duration) {
+    let start = Instant::now();
+    program.signal(signal);
+    let status = program.wait();
+    (status.code(), start.elapsed())
+}
+
+/// Ends the program and checks that it had nothing to complain of.
+pub fn stop_cleanly(mut program: Program) -> Program {
+    let (code, _) = stop(&mut program, Signal::TERM);
+    assert_eq!(code, Some(0), "{:#?}", program.log);
+    program
+}
+
+/// The connections and the bytes of which a program told when it ended.
+pub fn totals(program: &Program) -> (u64, u64) {
+    let line = program.log.iter().find(|line| line.contains("total: "));
+    let line = line.unwrap_or_else(|| panic!("no total in {:#?}", program.log));
+    let (_, told) = line.split_once("workers, ").unwrap();
+    let mut numbers = told.split_whitespace().filter_map(|word| word.parse().ok());
+    (numbers.next().unwrap(), numbers.next().unwrap())
+}
+
+/// Lets a running program have so many descriptors; its hard limit stays.
+#[cfg(target_os = "linux")]
+pub fn limit_descriptors(program: &Program, most: u64) {
+    use rustix::process::{Pid, Resource, Rlimit, getrlimit, prlimit};
+
+    let limit = Rlimit {
+        current: Some(most),
+        ..getrlimit(Resource::Nofile)
+    };
+    let pid = Pid::from_child(&program.child);
+    prlimit(Some(pid), Resource::Nofile, limit).unwrap();
+}
+
+/// What the descriptors of a process are open to.
+fn open_files(pid: u32) -> Vec<String> {
+    let links = fs::read_dir(format!("/proc/{pid}/fd")).unwrap().flatten();
+    let targets = links.filter_map(|link| fs::read_link(link.path()).ok());
+    targets
+        .map(|target| target.to_string_lossy().into_owned())
+        .collect()
+}
+
+/// How many descriptors a process has.
+pub fn descriptors(pid: u32) -> usize {
+    open_files(pid).len()
+}
+
+/// How many of a program's descriptors are ends of pipes.
+pub fn pipe_ends(program: &Program) -> usize {
+    let files = open_files(program.child.id());
+    files
+        .iter()
+        .filter(|file| file.starts_with("pipe:"))
+        .count()
+}
+
+/// The processor time that all threads of a program have used.
+pub fn processor_time(program: &Program) -> Duration {
+    let tasks = fs::read_dir(format!("/proc/{}/task", program.child.id())).unwrap();
+    let nanoseconds = tasks.flatten().map(|task| {
+        let text = fs::read_to_string(task.path().join("schedstat")).unwrap();
+        let used = text.split_whitespace().next().unwrap();
+        used.parse::<u64>().unwrap()
+    });
+    Duration::from_nanos(nanoseconds.sum())
+}
+
+/// A field of `/proc/PID/status`, without its unit.
+fn status(pid: u32, field: &str) -> String {
+    let text = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    let value = |line: &str| Some(line.strip_prefix(field)?.strip_prefix(':')?.to_owned());
+    let value = text.lines().find_map(value).unwrap();
+    value.split_whitespace().next().unwrap().to_owned()
+}
+
+/// The memory that a process occupies, in bytes.
+pub fn memory(pid: u32) -> u64 {
+    status(pid, "VmRSS").parse::<u64>().unwrap() * 1024
+}
+
+/// How many threads a process has.
+pub fn threads(pid: u32) -> usize {
+    status(pid, "Threads").parse().unwrap()
+}
+
+/// Whether a signal is in a set of a process: `SigCgt`, those it catches, or
+/// `SigIgn`, those it ignores.
+pub fn has_signal(pid: u32, set: &str, signal: Signal) -> bool {
+    let mask = u64::from_str_radix(&status(pid, set), 16).unwrap();
+    mask & (1 << (signal.as_raw() - 1)) != 0
+}
