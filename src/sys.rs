@@ -125,6 +125,8 @@ pub(crate) fn is_of_new_socket(error: &io::Error) -> bool {
         libc::ENOPROTOOPT,
         libc::ENETDOWN,
         libc::ENETUNREACH,
+        #[cfg(any(target_os = "linux", target_os = "android"))]
+        libc::ENONET,
         libc::EHOSTDOWN,
         libc::EHOSTUNREACH,
         libc::EOPNOTSUPP,
