@@ -1,0 +1,291 @@
+//! What breaks echo servers, brought about over the wire. `docs/faults.md` says
+//! which test stands for which fault.
+#![cfg(target_os = "linux")]
+
+mod common;
+
+use std::io::{Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use common::serve::{
+    PROMPT, has_signal, limit_descriptors, pipe_ends, processor_time, serve, serve_after,
+    serve_again, stop, stop_cleanly,
+};
+use common::{
+    Over, Program, connect, connect_narrow, expect, expect_end, fill, full_duplex, keyed, reset,
+    round_trip, wait_until,
+};
+use echopool::limits::raise_open_files;
+use echopool::signals::on_signal;
+use fastrand::Rng;
+use rustix::process::Signal;
+
+const MIB: usize = 1 << 20;
+
+/// What a shell does first to have a server that copies, because it has no pipes.
+const NO_PIPES: &str = "ulimit -n 100";
+
+/// How often accepting failed, as the log tells: a line, and how many it stands for.
+fn failed_accepts(program: &Program) -> u64 {
+    let lines = program.log.iter();
+    let told = lines.filter_map(|line| line.split_once("could not accept")?.1.split_once(" ("));
+    let suppressed = told.map(|(_, rest)| rest.split(' ').next().unwrap().parse::<u64>().unwrap());
+    suppressed.map(|count| count + 1).sum()
+}
+
+#[test]
+fn descriptors_that_ran_out_cost_no_processor_and_are_used_as_soon_as_they_are_free() {
+    const WATCHED: u32 = 2;
+
+    let (mut program, address) = serve(&["--workers", "1"]);
+    let mut waits = Vec::new();
+    for _ in 0..3 {
+        limit_descriptors(&program, 30);
+        let mut clients: Vec<_> = (0..40).map(|_| connect(address)).collect();
+        program.wait_for("could not accept");
+        let (start, used) = (Instant::now(), processor_time(&program));
+        let failed = failed_accepts(&program);
+        for _ in 0..WATCHED {
+            program.wait_for("could not accept");
+        }
+        let seconds = start.elapsed().as_secs_f64();
+        let share = (processor_time(&program) - used).as_secs_f64() / seconds;
+        assert!(share < 0.02, "{share} of a processor");
+        let rate = (failed_accepts(&program) - failed) as f64 / seconds;
+        assert!(rate <= 20.0, "{rate} attempts a second");
+        limit_descriptors(&program, 1000);
+        let start = Instant::now();
+        clients.iter_mut().for_each(|c| round_trip(c, b"hello"));
+        waits.push(start.elapsed());
+    }
+    // Where others have the processor for long, it takes longer.
+    let least = waits.iter().min().unwrap();
+    assert!(*least <= Duration::from_millis(250), "{waits:?}");
+    stop_cleanly(program);
+}
+
+#[test]
+fn a_broken_pipe_signal_is_ignored() {
+    let (program, address) = serve(&[]);
+    assert!(has_signal(program.child.id(), "SigIgn", Signal::PIPE));
+    program.signal(Signal::PIPE);
+    round_trip(&mut connect(address), b"still there");
+    stop_cleanly(program);
+}
+
+#[test]
+fn a_reset_anywhere_in_a_stream_ends_that_connection_and_leaves_none_of_its_bytes() {
+    for before in ["true", NO_PIPES] {
+        let (program, address) = serve_after(before, &["--workers", "1"]);
+        let mut steady = connect(address);
+        let mut random = Rng::with_seed(9);
+        for key in 0..150 {
+            let mut client = connect(address);
+            let sent = random.usize(1..300_000);
+            client.write_all(&keyed(key, 0, sent)).unwrap();
+            expect(&mut client, key, 0, random.usize(0..sent));
+            reset(client);
+            let next = connect(address);
+            round_trip(&mut steady, &keyed(1_000, 0, random.usize(1..5_000)));
+            full_duplex(next, 2_000 + key, random.usize(1..200_000));
+        }
+        let program = stop_cleanly(program);
+        assert!(program.logged("worker 0: exited ok, 301 connections"));
+        assert!(!program.logged("ERROR"), "{:#?}", program.log);
+    }
+}
+
+#[test]
+fn a_half_close_behind_8_mib_comes_back_behind_8_mib_through_pipes_and_copied() {
+    for (before, pipes) in [("true", true), (NO_PIPES, false)] {
+        let (program, address) = serve_after(before, &["--workers", "1"]);
+        let ends = pipe_ends(&program);
+        full_duplex(connect(address), 7, 8 * MIB);
+        assert_eq!(pipe_ends(&program) > ends, pipes, "{before}");
+        stop_cleanly(program);
+    }
+}
+
+#[test]
+fn segments_of_one_byte_in_a_stream_fill_a_pipe_and_come_back_in_order() {
+    const STREAM: usize = 4 * MIB;
+    const BURST: usize = 100_000;
+    const SEGMENTS: usize = 2_000;
+
+    let (program, address) = serve(&["--workers", "1"]);
+    let ends = pipe_ends(&program);
+    let mut clients = [connect(address), connect(address)];
+    // Until the kernel's windows are wide enough for all that is to come.
+    for (key, client) in clients.iter().enumerate() {
+        let mut sending = client.try_clone().unwrap();
+        let sender =
+            thread::spawn(move || sending.write_all(&keyed(key as u64, 0, STREAM)).unwrap());
+        expect(&mut client.try_clone().unwrap(), key as u64, 0, STREAM);
+        sender.join().unwrap();
+    }
+    // All of it waits for the server at once: a burst, which makes it use a pipe,
+    // and then segments. In turn, since those of one client alone lie side by side
+    // in memory and would take one place in the pipe.
+    program.signal(Signal::STOP);
+    for (key, client) in clients.iter_mut().enumerate() {
+        client.write_all(&keyed(key as u64, STREAM, BURST)).unwrap();
+    }
+    let streams = [0, 1].map(|key| keyed(key, STREAM + BURST, SEGMENTS));
+    for at in 0..SEGMENTS {
+        for (client, stream) in clients.iter_mut().zip(&streams) {
+            client.write_all(&stream[at..=at]).unwrap();
+        }
+    }
+    program.signal(Signal::CONT);
+    for (key, client) in clients.iter_mut().enumerate() {
+        expect(client, key as u64, STREAM, BURST + SEGMENTS);
+        round_trip(client, b"and it goes on");
+    }
+    assert!(pipe_ends(&program) > ends, "no pipe was used");
+    stop_cleanly(program);
+}
+
+/// Sends bursts as long as what the server does at once, a little more and a
+/// little less, and takes back a part of what is under way after each.
+fn change_pace(mut client: TcpStream, key: u64) {
+    const SIZES: [usize; 5] = [1, 16 << 10, 64 << 10, 128 << 10, 256 << 10];
+    /// What the kernel holds for a client at the least.
+    const UNDER_WAY: usize = 300_000;
+
+    let mut random = Rng::with_seed(key);
+    let (mut sent, mut back) = (0, 0);
+    for _ in 0..200 {
+        let size = random.choice(SIZES).unwrap() + random.usize(0..3) - 1;
+        let late = (sent + size).saturating_sub(back + UNDER_WAY);
+        let early = random.usize(0..=sent - back);
+        let take = late.max(early * random.usize(0..2));
+        expect(&mut client, key, back, take);
+        back += take;
+        client.write_all(&keyed(key, sent, size)).unwrap();
+        sent += size;
+    }
+    client.shutdown(Shutdown::Write).unwrap();
+    expect(&mut client, key, back, sent - back);
+    expect_end(&mut client);
+}
+
+#[test]
+fn a_stream_that_changes_its_pace_keeps_its_order() {
+    for before in ["true", NO_PIPES] {
+        let (program, address) = serve_after(before, &["--workers", "1"]);
+        thread::scope(|scope| {
+            for key in 0..4 {
+                scope.spawn(move || change_pace(connect(address), key));
+            }
+        });
+        stop_cleanly(program);
+    }
+}
+
+#[test]
+fn thousands_of_clients_wait_in_the_queue_of_a_server_that_is_held_up() {
+    /// A client whom the full queue lost would try again after a second.
+    const AT_ONCE: Duration = Duration::from_millis(900);
+
+    let count = raise_open_files().saturating_sub(1500).min(4_000);
+    let (program, address) = serve(&[]);
+    program.signal(Signal::STOP);
+    let clients = (0..count).map(|_| TcpStream::connect_timeout(&address, AT_ONCE).unwrap());
+    let mut clients: Vec<_> = clients.collect();
+    program.signal(Signal::CONT);
+    clients.iter_mut().for_each(|c| round_trip(c, b"hello"));
+    stop_cleanly(program);
+}
+
+/// Comes and goes until `done`, whoever listens. Counts the echoes.
+fn churn(address: SocketAddr, done: &AtomicBool, echoes: &AtomicU64) {
+    while !done.load(Ordering::SeqCst) {
+        let visit = || {
+            let mut client = TcpStream::connect_timeout(&address, common::DEADLINE)?;
+            client.write_all(b"hello")?;
+            client.read_exact(&mut [0; 5])
+        };
+        match visit() {
+            Ok(()) => drop(echoes.fetch_add(1, Ordering::SeqCst)),
+            // Nobody listens at the moment.
+            Err(_) => thread::sleep(Duration::from_millis(1)),
+        }
+    }
+}
+
+#[test]
+fn a_restart_under_load_listens_again_within_a_second() {
+    let (mut program, address) = serve(&[]);
+    let (done, echoes) = (AtomicBool::new(false), AtomicU64::new(0));
+    let served_again = || {
+        let before = echoes.load(Ordering::SeqCst);
+        wait_until("clients to be served", || {
+            echoes.load(Ordering::SeqCst) > before + 100
+        });
+    };
+    thread::scope(|scope| {
+        let _over = Over(&done);
+        for _ in 0..8 {
+            scope.spawn(|| churn(address, &done, &echoes));
+        }
+        served_again();
+        let mut waits = Vec::new();
+        for _ in 0..5 {
+            // The server closes these first, so that its side is in TIME_WAIT.
+            let mut idle: Vec<_> = (0..20).map(|_| connect(address)).collect();
+            idle.iter_mut().for_each(|c| round_trip(c, b"hello"));
+            let (code, _) = stop(&mut program, Signal::TERM);
+            assert_eq!(code, Some(0), "{:#?}", program.log);
+            drop(idle);
+            let start = Instant::now();
+            program = serve_again(address, &[]);
+            waits.push(start.elapsed());
+            served_again();
+        }
+        let most = waits.iter().max().unwrap();
+        assert!(*most < Duration::from_secs(1), "{waits:?}");
+    });
+    stop_cleanly(program);
+}
+
+#[test]
+fn the_grace_period_is_kept_to_a_tenth_of_a_second() {
+    const GRACE: Duration = Duration::from_millis(500);
+
+    let over: Vec<_> = (0..3)
+        .map(|_| {
+            let (mut program, address) = serve(&["--grace", "500ms"]);
+            let mut stuck = connect_narrow(address);
+            fill(&mut stuck, 1);
+            let (code, time) = stop(&mut program, Signal::TERM);
+            assert_eq!(code, Some(3), "{:#?}", program.log);
+            time.checked_sub(GRACE).expect("cut before its time")
+        })
+        .collect();
+    // Where others have the processor for long, it takes longer.
+    let least = over.iter().min().unwrap();
+    assert!(*least <= Duration::from_millis(100), "{over:?}");
+}
+
+#[test]
+fn two_signals_at_once_are_two() {
+    let (mut program, address) = serve(&["--grace", "60s"]);
+    let mut stuck = connect_narrow(address);
+    fill(&mut stuck, 1);
+    program.signal(Signal::TERM);
+    let (code, time) = stop(&mut program, Signal::INT);
+    assert_eq!(code, Some(130), "{:#?}", program.log);
+    assert!(time < PROMPT, "{time:?}");
+}
+
+#[test]
+fn a_process_that_handles_signals_already_is_told_so() {
+    // Whoever interrupts this test interrupts it.
+    on_signal(|| false).unwrap();
+    let error = on_signal(|| true).unwrap_err();
+    let told = error.to_string();
+    assert!(told.starts_with("could not watch for signals: "), "{told}");
+}
