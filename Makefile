@@ -21,8 +21,8 @@ run-client:     ## Talk to a server: make run-client ADDR=127.0.0.1 PORT=20162
 test:           ## Run every test that needs nothing but cargo
 	$(CARGO) test --locked
 
-test-tools:     ## Run the tests that need nc, ip, unshare and chromium (netcat-openbsd, iproute2, util-linux, chromium)
-	$(CARGO) test --locked --test tools --test client --test bench --test report -- --ignored
+test-tools:     ## Run the tests that need other programs: .ci/run installs them
+	$(CARGO) test --locked --test tools --test client --test bench --test report --test faults_tools -- --ignored
 
 lint:           ## Check the format and let clippy deny warnings
 	$(CARGO) fmt --check

@@ -1,0 +1,473 @@
+//! Faults that only other tools bring about: strace(1), which makes system calls
+//! fail, network namespaces, nft(8), another user, a clock that jumps.
+//!
+//! They run with `make test-tools`. A test whose tool a machine lacks, or
+//! forbids, says so and passes.
+#![cfg(target_os = "linux")]
+
+mod common;
+
+use std::fs;
+use std::io::{self, Read, Write};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use common::serve::{PROMPT, pipe_ends, processor_time, serve_under, stop_cleanly};
+use common::{
+    Program, connect, connect_narrow, expect, fill, full_duplex, is_silent, keyed, read_to_end,
+    round_trip,
+};
+use echopool::proto::answer;
+use rustix::process::Signal;
+use tempfile::NamedTempFile;
+
+const MIB: usize = 1 << 20;
+
+/// Whether this machine can do what a test needs, found out by doing it.
+fn can(probe: &[&str]) -> bool {
+    let output = Command::new(probe[0]).args(&probe[1..]).output();
+    let able = output.is_ok_and(|output| output.status.success());
+    if !able {
+        let thread = thread::current();
+        let test = thread.name().unwrap_or_default();
+        // Past the capture of what tests print.
+        let _ = writeln!(
+            io::stderr(),
+            "{test}: skipped, this machine cannot: {}",
+            probe.join(" ")
+        );
+    }
+    able
+}
+
+// `cargo test -- --ignored` where one process may trace another.
+mod failing_calls {
+    use super::*;
+
+    /// A server some of whose system calls fail, and the trace of those.
+    struct Failing {
+        program: Program,
+        trace: NamedTempFile,
+    }
+
+    impl Failing {
+        /// With failures as strace(1)'s `inject` says; which calls they are, is
+        /// counted for each thread alone. Nothing where tracing is forbidden.
+        fn serve(inject: &str) -> Option<(Self, SocketAddr)> {
+            if !can(&["strace", "-qq", "-o", "/dev/null", "true"]) {
+                return None;
+            }
+            let trace = NamedTempFile::new().unwrap();
+            let path = trace.path().to_str().unwrap();
+            let (call, _) = inject.split_once(':').unwrap();
+            let (calls, inject) = (format!("trace={call}"), format!("inject={inject}"));
+            // With -D the server is our child, and strace its grandchild.
+            let strace = ["strace", "-D", "-f", "-qq", "-o", path];
+            let wrapper = [&strace[..], &["-e", &calls, "-e", &inject]].concat();
+            let (program, address) = serve_under(&wrapper, &["--workers", "1"]);
+            Some((Self { program, trace }, address))
+        }
+
+        /// Ends the server, in which calls must have failed, and all else gone well.
+        fn stop(self) -> Program {
+            let program = stop_cleanly(self.program);
+            let trace = fs::read_to_string(self.trace.path()).unwrap();
+            assert!(trace.contains("(INJECTED)"), "nothing failed: {trace}");
+            program
+        }
+    }
+
+    #[test]
+    #[ignore = "needs strace(1)"]
+    fn an_accept_that_the_system_refuses_is_tried_again_ten_times_a_second() {
+        for error in ["EMFILE", "ENFILE", "ENOMEM", "ENOBUFS"] {
+            // The first finds nobody, or one client; ten more fail.
+            let inject = format!("accept4:error={error}:when=2..11");
+            let Some((server, address)) = Failing::serve(&inject) else {
+                return;
+            };
+            let (start, used) = (Instant::now(), processor_time(&server.program));
+            for _ in 0..2 {
+                round_trip(&mut connect(address), b"hello");
+            }
+            let (time, used) = (start.elapsed(), processor_time(&server.program) - used);
+            assert!(time >= Duration::from_millis(900), "{error}: {time:?}");
+            assert!(time <= Duration::from_millis(1_750), "{error}: {time:?}");
+            let share = used.as_secs_f64() / time.as_secs_f64();
+            assert!(share < 0.02, "{error}: {share} of a processor");
+            let program = server.stop();
+            let told = program
+                .log
+                .iter()
+                .filter(|l| l.contains("could not accept"));
+            assert!((1..=2).contains(&told.count()), "{:#?}", program.log);
+        }
+    }
+
+    #[test]
+    #[ignore = "needs strace(1)"]
+    fn an_accept_that_fails_for_one_client_is_followed_by_the_next_at_once() {
+        for error in [
+            "ECONNABORTED",
+            "EINTR",
+            "EPROTO",
+            "ENETDOWN",
+            "EHOSTUNREACH",
+            "ENONET",
+        ] {
+            let inject = format!("accept4:error={error}:when=2..11");
+            let Some((server, address)) = Failing::serve(&inject) else {
+                return;
+            };
+            let start = Instant::now();
+            for _ in 0..2 {
+                round_trip(&mut connect(address), b"hello");
+            }
+            let time = start.elapsed();
+            // Ten pauses would be a second.
+            assert!(time < Duration::from_millis(500), "{error}: {time:?}");
+            let program = server.stop();
+            assert!(!program.logged("could not accept"), "{:#?}", program.log);
+        }
+    }
+
+    #[test]
+    #[ignore = "needs strace(1)"]
+    fn a_client_whose_socket_fails_at_the_start_is_closed_and_no_other() {
+        // The worker's 4th to 6th clients can't be watched; three clients of the
+        // main thread, which makes some such calls before, can't be made non-blocking.
+        for inject in [
+            "epoll_ctl:error=ENOSPC:when=4..6",
+            "ioctl:error=ENOTTY:when=9..11",
+        ] {
+            let Some((server, address)) = Failing::serve(inject) else {
+                return;
+            };
+            let mut clients: Vec<_> = (0..20).map(|_| connect(address)).collect();
+            clients.retain_mut(|client| client.write_all(b"hello").is_ok());
+            clients.retain_mut(|client| client.read_exact(&mut [0; 5]).is_ok());
+            assert_eq!(clients.len(), 17, "{inject}");
+            clients
+                .iter_mut()
+                .for_each(|c| round_trip(c, b"still there"));
+            server.stop();
+        }
+    }
+
+    /// Streams through a server whose only worker's calls fail so.
+    fn stream_beside(inject: &str) -> Option<Program> {
+        let (server, address) = Failing::serve(inject)?;
+        let mut steady = connect(address);
+        for key in 0..2 {
+            // It holds a pipe, so that the next stream needs another.
+            let mut stalled = connect_narrow(address);
+            let taken = fill(&mut stalled, 10 + key);
+            full_duplex(connect(address), key, 2 * MIB);
+            round_trip(&mut steady, b"hello");
+            expect(&mut stalled, 10 + key, 0, taken);
+        }
+        Some(server.stop())
+    }
+
+    #[test]
+    #[ignore = "needs strace(1)"]
+    fn a_stream_without_pipes_is_copied() {
+        // The first that the main thread makes is for its signals.
+        for inject in ["pipe2:error=EMFILE:when=2+", "pipe2:error=ENFILE:when=2+"] {
+            if stream_beside(inject).is_none() {
+                return;
+            }
+        }
+    }
+
+    #[test]
+    #[ignore = "needs strace(1)"]
+    fn a_stream_that_cannot_be_spliced_any_more_is_copied_from_there_on() {
+        // Odd ones fill the pipe, even ones empty it.
+        for error in ["ENOMEM", "EINVAL", "EPERM"] {
+            for when in ["1+", "2+", "21", "22", "40+"] {
+                let inject = format!("splice:error={error}:when={when}");
+                if stream_beside(&inject).is_none() {
+                    return;
+                }
+            }
+        }
+    }
+
+    #[test]
+    #[ignore = "needs strace(1)"]
+    fn an_interrupted_splice_is_made_again() {
+        stream_beside("splice:error=EINTR:when=3+7");
+    }
+
+    #[test]
+    #[ignore = "needs strace(1)"]
+    fn a_broken_pipe_and_its_signal_end_one_connection_alone() {
+        let inject = "splice:error=EPIPE:signal=PIPE:when=8";
+        let Some((server, address)) = Failing::serve(inject) else {
+            return;
+        };
+        let mut steady = connect(address);
+        let mut broken = connect(address);
+        let mut sending = broken.try_clone().unwrap();
+        let sender = thread::spawn(move || sending.write_all(&keyed(1, 0, 8 * MIB)));
+        let mut echo = Vec::new();
+        let _ = broken.read_to_end(&mut echo);
+        assert!(echo.len() < 8 * MIB, "nothing broke");
+        assert!(echo == keyed(1, 0, echo.len()));
+        let _ = sender.join().unwrap();
+        round_trip(&mut steady, b"hello");
+        full_duplex(connect(address), 2, 4 * MIB);
+        server.stop();
+    }
+}
+
+// As an ordinary user, whom the system allows less than root.
+mod another_user {
+    use super::*;
+
+    /// setpriv(1) to the user nobody.
+    const NOBODY: [&str; 4] = [
+        "setpriv",
+        "--reuid=65534",
+        "--regid=65534",
+        "--clear-groups",
+    ];
+
+    /// Uses up the pipes of full size that a user may have: 1,024 of 64 KiB, see pipe(7).
+    const HOLD_PIPES: &str = "for (1..1100) { pipe(my $r, my $w) or die; push @held, $r, $w }
+        $| = 1; print 'held'; <STDIN>";
+
+    /// A process of that user that holds its pipes until its input is closed.
+    fn hold_pipes() -> Child {
+        let mut holder = Command::new(NOBODY[0])
+            .args(&NOBODY[1..])
+            .args([
+                "sh",
+                "-c",
+                "ulimit -n 4096; exec perl -e \"$0\"",
+                HOLD_PIPES,
+            ])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut told = [0; 4];
+        let stdout = holder.stdout.as_mut().unwrap();
+        stdout.read_exact(&mut told).unwrap();
+        holder
+    }
+
+    #[test]
+    #[ignore = "needs setpriv(1), perl(1) and root"]
+    fn a_user_whose_pipes_are_used_up_gets_the_same_bytes() {
+        let able = can(&[&NOBODY[..], &["true"]].concat()) && can(&["perl", "-e", "1"]);
+        if !able {
+            return;
+        }
+        // Where that user may get at it, whatever the build's folders allow.
+        let folder = tempfile::tempdir().unwrap();
+        let program = folder.path().join("echopool");
+        fs::copy(env!("CARGO_BIN_EXE_echopool"), &program).unwrap();
+        open_to_all(folder.path());
+        let mut holder = hold_pipes();
+        let shell = format!("exec {} \"$@\"", program.display());
+        let as_nobody = [&NOBODY[..], &["sh", "-c", &shell]].concat();
+        let (program, address) = serve_under(&as_nobody, &["--workers", "1"]);
+        let ends = pipe_ends(&program);
+        let mut stalled = connect_narrow(address);
+        let taken = fill(&mut stalled, 1);
+        assert!(pipe_ends(&program) > ends);
+        assert!(least_pipe(&program) < 64 * 1024, "a pipe of full size");
+        for key in 2..6 {
+            full_duplex(connect(address), key, 8 * MIB);
+        }
+        expect(&mut stalled, 1, 0, taken);
+        stop_cleanly(program);
+        drop(holder.stdin.take());
+        holder.wait().unwrap();
+    }
+
+    fn open_to_all(folder: &Path) {
+        use std::os::unix::fs::PermissionsExt;
+        fs::set_permissions(folder, fs::Permissions::from_mode(0o755)).unwrap();
+    }
+
+    /// How much the smallest of a program's pipes holds, in bytes.
+    fn least_pipe(program: &Program) -> usize {
+        let files = fs::read_dir(format!("/proc/{}/fd", program.child.id())).unwrap();
+        let pipes = files.flatten().filter(|file| {
+            let target = fs::read_link(file.path()).unwrap_or_default();
+            target.to_string_lossy().starts_with("pipe:")
+        });
+        let open = |file: fs::DirEntry| fs::OpenOptions::new().read(true).open(file.path());
+        let sizes = pipes.map(|file| rustix::pipe::fcntl_getpipe_size(open(file).unwrap()));
+        sizes.map(Result::unwrap).min().unwrap()
+    }
+}
+
+mod clock {
+    use super::*;
+
+    /// The library that shows a program another time: faketime(1).
+    fn library() -> Option<PathBuf> {
+        let folders = fs::read_dir("/usr/lib").ok()?.flatten();
+        let library = |folder: fs::DirEntry| folder.path().join("faketime/libfaketimeMT.so.1");
+        folders.map(library).find(|path| path.exists())
+    }
+
+    #[test]
+    #[ignore = "needs libfaketime"]
+    fn a_clock_that_jumps_ends_nobody_and_holds_nobody_up() {
+        let Some(library) = library() else {
+            can(&["faketime", "--version"]);
+            return;
+        };
+        let offset = NamedTempFile::new().unwrap();
+        let jump = |offset_file: &Path, by: &str| fs::write(offset_file, by).unwrap();
+        jump(offset.path(), "+0");
+        let variables = [
+            format!("LD_PRELOAD={}", library.display()),
+            format!("FAKETIME_TIMESTAMP_FILE={}", offset.path().display()),
+            String::from("FAKETIME_NO_CACHE=1"),
+            // The other clock is the one that never jumps.
+            String::from("FAKETIME_DONT_FAKE_MONOTONIC=1"),
+        ];
+        let wrapper: Vec<_> = std::iter::once("env")
+            .chain(variables.iter().map(String::as_str))
+            .collect();
+        let arguments = ["-v", "--grace", "1500ms", "--counted", "127.0.0.1:0"];
+        let (mut program, echo) = serve_under(&wrapper, &arguments);
+        let counted = program.wait_for_listener("counted");
+        let today = program.log[0].split('T').next().unwrap().to_owned();
+        let mut steady = connect(echo);
+        for by in ["+86400", "-86400", "+0"] {
+            let mut half = connect(counted);
+            half.write_all(b"half a mess").unwrap();
+            round_trip(&mut steady, b"hello");
+            jump(offset.path(), by);
+            let newcomer = connect(echo);
+            let line = program.wait_for(&newcomer.local_addr().unwrap().to_string());
+            assert_eq!(line.starts_with(&today), by == "+0", "{by}: {line}");
+            assert!(is_silent(&mut half, Duration::from_millis(300)), "{by}");
+            half.write_all(b"age\0").unwrap();
+            assert_eq!(read_to_end(&mut half), answer(b"half a message"));
+            round_trip(&mut steady, b"hello");
+        }
+        let mut stuck = connect_narrow(echo);
+        fill(&mut stuck, 1);
+        program.signal(Signal::TERM);
+        program.wait_for("stopping");
+        let start = Instant::now();
+        jump(offset.path(), "-86400");
+        assert_eq!(program.wait().code(), Some(3), "{:#?}", program.log);
+        let time = start.elapsed();
+        assert!(time > Duration::from_secs(1) && time < PROMPT, "{time:?}");
+    }
+}
+
+// `cargo test -- --ignored` on a Linux that lets its users make namespaces.
+mod needs_namespaces {
+    use super::*;
+
+    /// Runs a script, in which `$P` is the program and `serve` starts it on port
+    /// 4444, on a network of its own. Returns what it prints, if it can be run.
+    fn in_a_network(script: &str) -> Option<String> {
+        if !can(&["unshare", "-rn", "ip", "link", "set", "lo", "up"]) {
+            return None;
+        }
+        let folder = tempfile::tempdir().unwrap();
+        let begin = "set -e; ip link set lo up
+            serve() {
+                $P serve --echo 127.0.0.1:4444 \"$@\" 2> log & server=$!
+                trap 'kill -KILL $server 2> /dev/null || true' EXIT
+                until grep -q waiting log; do sleep 0.01; done
+            }";
+        let mut command = Command::new("unshare");
+        command.args(["-rn", "sh", "-c", &format!("{begin}\n{script}")]);
+        command.env_remove("RUST_LOG").current_dir(folder.path());
+        command.env("P", env!("CARGO_BIN_EXE_echopool"));
+        let output = command.output().unwrap();
+        let errors = String::from_utf8(output.stderr).unwrap();
+        let said = String::from_utf8(output.stdout).unwrap();
+        assert!(output.status.success(), "{said}{errors}");
+        Some(said)
+    }
+
+    #[test]
+    #[ignore = "needs unshare(1), ip(8), nstat(8) and ss(8)"]
+    fn a_storm_of_clients_does_not_overflow_the_listen_queue() {
+        // A short queue shows that an overflow would be seen.
+        let said = in_a_network(
+            "overflows() { nstat -asz TcpExtListenOverflows | awk '/Overflows/ { print $2 }'; }
+             for backlog in 4096 16; do
+                 before=$(overflows)
+                 serve --backlog $backlog
+                 kill -STOP $server
+                 $P bench 127.0.0.1:4444 --connections 3000 -q > bench.log &
+                 bench=$!
+                 until [ $(ss -Htn state established sport = 4444 | wc -l) -ge 3000 ] \
+                     || [ $(overflows) -gt $before ]; do sleep 0.01; done
+                 kill -KILL $bench $server
+                 wait
+                 echo $backlog $(($(overflows) - before))
+             done",
+        );
+        let Some(said) = said else { return };
+        let counts: Vec<u64> = said
+            .split_whitespace()
+            .map(|word| word.parse().unwrap())
+            .collect();
+        let [4096, default, 16, short] = counts[..] else {
+            panic!("{said}");
+        };
+        assert!(default == 0 && short > 0, "{said}");
+    }
+
+    #[test]
+    #[ignore = "needs unshare(1), ip(8) and nft(8)"]
+    fn a_network_that_loses_packets_loses_no_byte() {
+        if !can(&["unshare", "-rn", "nft", "add", "table", "inet", "t"]) {
+            return;
+        }
+        in_a_network(
+            "serve --workers 1
+             nft add table inet t
+             nft 'add chain inet t c { type filter hook input priority 0; }'
+             nft add rule inet t c numgen random mod 100 '<' 2 drop
+             $P bench 127.0.0.1:4444 --connections 20 --size 1..20000 --count 2000 \
+                 --warmup 0s --timeout 60s -q --expect errors=0
+             nft flush ruleset
+             kill $server; wait $server",
+        );
+    }
+
+    #[test]
+    #[ignore = "needs unshare(1), ip(8) and nft(8)"]
+    fn clients_that_vanished_with_their_network_do_not_delay_a_stop() {
+        if !can(&["unshare", "-rn", "nft", "add", "table", "inet", "t"]) {
+            return;
+        }
+        let said = in_a_network(
+            "serve --grace 60s
+             mkfifo input
+             $P client 127.0.0.1:4444 < input > output & client=$!
+             exec 3> input
+             echo hello >&3
+             until grep -q hello output; do sleep 0.01; done
+             nft add table inet t
+             nft 'add chain inet t c { type filter hook input priority 0; }'
+             nft add rule inet t c tcp dport 4444 drop
+             start=$(date +%s%N)
+             kill $server; wait $server
+             echo $((($(date +%s%N) - start) / 1000000))
+             kill -KILL $client",
+        );
+        let Some(said) = said else { return };
+        let took = Duration::from_millis(said.trim().parse().unwrap());
+        assert!(took < PROMPT, "{took:?}");
+    }
+}
