@@ -2,12 +2,13 @@
 
 ADDR ?= 127.0.0.1
 PORT ?= 20162
+DURATION ?= 10m
 PREFIX ?= $(or $(CARGO_HOME),$(HOME)/.cargo)
 CARGO ?= cargo
 # An IPv6 address is put in brackets, to tell it from its port.
 HOST = $(if $(findstring :,$(ADDR)),[$(patsubst [%,%,$(patsubst %],%,$(ADDR)))],$(ADDR))
 
-.PHONY: help run-server run-client test test-tools lint doc compare install
+.PHONY: help run-server run-client test test-tools soak lint doc compare install
 
 help:           ## List these commands
 	@awk -F ':|## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, substr($$0, index($$0, "## ") + 3) }' $(MAKEFILE_LIST)
@@ -23,6 +24,9 @@ test:           ## Run every test that needs nothing but cargo
 
 test-tools:     ## Run the tests that need other programs: .ci/run installs them
 	$(CARGO) test --locked --test tools --test client --test bench --test report --test faults_tools -- --ignored
+
+soak:           ## Use and stop the server for long, and look what is left of it: make soak DURATION=10m
+	DURATION=$(DURATION) $(CARGO) test --locked --test soak --test drain -- --ignored --nocapture --test-threads 1
 
 lint:           ## Check the format and let clippy deny warnings
 	$(CARGO) fmt --check

@@ -1,0 +1,402 @@
+//! A long time of everything at once, and then all is as it was before: `make soak`.
+#![cfg(target_os = "linux")]
+
+mod common;
+
+use std::io::{self, ErrorKind, Read, Write};
+use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpStream};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use common::serve::{descriptors, memory, serve, serve_again, stop, stop_cleanly, threads, totals};
+use common::{Over, Program, connect, expect_end, keyed, reset, round_trip, wait_until};
+use fastrand::Rng;
+use rustix::process::Signal;
+
+const MIB: u64 = 1 << 20;
+
+/// Clients that do something else each time they come.
+const CLIENTS: u64 = 2_000;
+
+/// Clients that send a small message twice a second.
+const PINGERS: u64 = 500;
+
+/// A thread that talks to a server needs no more, in bytes.
+const STACK: usize = 128 * 1024;
+
+const WORKERS: usize = 2;
+
+/// What a server has of what could leak.
+#[derive(Clone, Copy, Debug)]
+struct Holdings {
+    descriptors: usize,
+    threads: usize,
+    memory: u64,
+}
+
+impl Holdings {
+    fn of(program: &Program) -> Self {
+        let pid = program.child.id();
+        Self {
+            descriptors: descriptors(pid),
+            threads: threads(pid),
+            memory: memory(pid),
+        }
+    }
+
+    /// Waits until a server without clients has no more than at the time of
+    /// `self`, but so many bytes of memory.
+    fn come_back(self, program: &Program, bytes: u64) {
+        let pid = program.child.id();
+        // Each worker keeps a spare pipe.
+        let most = self.descriptors + 2 * WORKERS;
+        wait_until("the descriptors to be closed", || descriptors(pid) <= most);
+        let now = Self::of(program);
+        println!("  {now:?}");
+        assert_eq!(now.threads, self.threads, "before: {self:?}");
+        assert!(
+            now.memory <= self.memory + bytes,
+            "before: {self:?}, now: {now:?}"
+        );
+    }
+}
+
+/// What all clients know and add to.
+struct World {
+    address: SocketAddr,
+    /// Clients finish what they are at, and come no more until it is lowered.
+    resting: AtomicBool,
+    over: AtomicBool,
+    /// Counts stops and starts: odd while no server is to be relied on.
+    phase: AtomicU64,
+    visits_under_way: AtomicUsize,
+    visits: AtomicU64,
+    sent_bytes: AtomicU64,
+    echoed_bytes: AtomicU64,
+    longest_ping_ms: AtomicU64,
+}
+
+impl World {
+    fn new(address: SocketAddr) -> Self {
+        Self {
+            address,
+            resting: AtomicBool::new(true),
+            over: AtomicBool::new(false),
+            phase: AtomicU64::new(0),
+            visits_under_way: AtomicUsize::new(0),
+            visits: AtomicU64::new(0),
+            sent_bytes: AtomicU64::new(0),
+            echoed_bytes: AtomicU64::new(0),
+            longest_ping_ms: AtomicU64::new(0),
+        }
+    }
+
+    fn is_over(&self) -> bool {
+        self.over.load(Ordering::SeqCst)
+    }
+
+    fn is_resting(&self) -> bool {
+        self.resting.load(Ordering::SeqCst) || self.is_over()
+    }
+
+    /// Sends the clients away, and waits until the last has gone.
+    fn rest(&self) {
+        self.resting.store(true, Ordering::SeqCst);
+        wait_until("the clients to go", || {
+            self.visits_under_way.load(Ordering::SeqCst) == 0 || self.is_over()
+        });
+        assert!(!self.is_over(), "a client failed");
+    }
+
+    fn wake(&self) {
+        self.resting.store(false, Ordering::SeqCst);
+    }
+
+    /// Comes again and again, with other bytes each time, until all is over. A
+    /// visit may only fail in a time in which the server was stopped.
+    fn inhabit(&self, key: u64, mut random: Rng) {
+        // Where one fails there is no need for the others to go on.
+        let _over = Over(&self.over);
+        for number in 0.. {
+            thread::sleep(Duration::from_millis(random.u64(0..2_000)));
+            self.visits_under_way.fetch_add(1, Ordering::SeqCst);
+            let phase = self.phase.load(Ordering::SeqCst);
+            if !self.is_resting() {
+                let key = key << 16 | number & 0xffff;
+                if let Err(error) = self.visit(key, &mut random) {
+                    let stopped = phase % 2 == 1 || self.phase.load(Ordering::SeqCst) != phase;
+                    assert!(stopped, "client {key:#x}: {error}");
+                }
+            }
+            self.visits_under_way.fetch_sub(1, Ordering::SeqCst);
+            if self.is_over() {
+                return;
+            }
+        }
+    }
+
+    fn visit(&self, key: u64, random: &mut Rng) -> io::Result<()> {
+        self.visits.fetch_add(1, Ordering::SeqCst);
+        let stream = TcpStream::connect_timeout(&self.address, common::DEADLINE)?;
+        stream.set_read_timeout(Some(common::DEADLINE))?;
+        stream.set_write_timeout(Some(common::DEADLINE))?;
+        let mut visit = Visit {
+            world: self,
+            stream,
+            key,
+            sent: 0,
+            back: 0,
+        };
+        if key >> 16 < PINGERS {
+            return visit.ping();
+        }
+        match random.u8(0..100) {
+            0..40 => visit.talk(random),
+            40..44 => visit.stream(random),
+            44..60 => visit.stall(random),
+            60..75 => visit.half_close(random),
+            75..90 => visit.reset(random),
+            // It goes with its echo unread, or before that has come.
+            _ => visit.send(random.usize(0..100_000)),
+        }
+    }
+}
+
+/// One connection, whose bytes are those of its key.
+struct Visit<'a> {
+    world: &'a World,
+    stream: TcpStream,
+    key: u64,
+    sent: usize,
+    back: usize,
+}
+
+impl Visit<'_> {
+    fn send(&mut self, length: usize) -> io::Result<()> {
+        let bytes = keyed(self.key, self.sent, length);
+        // Also what was sent in part may come back.
+        self.world
+            .sent_bytes
+            .fetch_add(length as u64, Ordering::SeqCst);
+        self.sent += length;
+        self.stream.write_all(&bytes)
+    }
+
+    /// Reads so many bytes of what was sent and compares them.
+    fn take(&mut self, length: usize) -> io::Result<()> {
+        let mut echo = vec![0; length.min(64 * 1024)];
+        let end = self.back + length;
+        while self.back < end {
+            let most = echo.len().min(end - self.back);
+            let count = match self.stream.read(&mut echo[..most])? {
+                0 => return Err(ErrorKind::UnexpectedEof.into()),
+                count => count,
+            };
+            assert!(
+                echo[..count] == keyed(self.key, self.back, count),
+                "client {:#x}: a wrong byte after offset {}",
+                self.key,
+                self.back
+            );
+            self.back += count;
+            self.world
+                .echoed_bytes
+                .fetch_add(count as u64, Ordering::SeqCst);
+        }
+        Ok(())
+    }
+
+    /// Half-closes, and awaits the rest and the end.
+    fn finish(mut self) -> io::Result<()> {
+        self.stream.shutdown(Shutdown::Write)?;
+        self.await_end()
+    }
+
+    fn await_end(&mut self) -> io::Result<()> {
+        self.take(self.sent - self.back)?;
+        match self.stream.read(&mut [0])? {
+            0 => Ok(()),
+            _ => panic!("client {:#x}: a byte beyond the echo", self.key),
+        }
+    }
+
+    fn ping(mut self) -> io::Result<()> {
+        while !self.world.is_resting() {
+            let start = Instant::now();
+            self.send(64)?;
+            self.take(64)?;
+            let time = start.elapsed().as_millis() as u64;
+            self.world.longest_ping_ms.fetch_max(time, Ordering::SeqCst);
+            thread::sleep(Duration::from_millis(500));
+        }
+        self.finish()
+    }
+
+    fn talk(mut self, random: &mut Rng) -> io::Result<()> {
+        for _ in 0..random.usize(1..10) {
+            self.send(random.usize(1..2_000))?;
+            thread::sleep(Duration::from_millis(random.u64(0..100)));
+            self.take(self.sent - self.back)?;
+        }
+        self.finish()
+    }
+
+    fn stream(mut self, random: &mut Rng) -> io::Result<()> {
+        const STEP: usize = 64 * 1024;
+
+        for _ in 0..random.usize(1..32) {
+            self.send(STEP)?;
+            // Never more than the kernel holds.
+            self.take((self.sent - self.back).saturating_sub(2 * STEP))?;
+        }
+        self.finish()
+    }
+
+    fn stall(mut self, random: &mut Rng) -> io::Result<()> {
+        self.send(random.usize(1..300_000))?;
+        thread::sleep(Duration::from_millis(random.u64(0..2_000)));
+        self.finish()
+    }
+
+    fn half_close(mut self, random: &mut Rng) -> io::Result<()> {
+        self.send(random.usize(0..100_000))?;
+        self.stream.shutdown(Shutdown::Write)?;
+        thread::sleep(Duration::from_millis(random.u64(0..200)));
+        self.await_end()
+    }
+
+    fn reset(mut self, random: &mut Rng) -> io::Result<()> {
+        self.send(random.usize(0..100_000))?;
+        self.take(random.usize(0..=self.sent))?;
+        reset(self.stream);
+        Ok(())
+    }
+}
+
+/// How long it takes, from the environment: `DURATION=10m`.
+fn duration() -> Duration {
+    let text = std::env::var("DURATION").unwrap_or_else(|_| String::from("10m"));
+    humantime::parse_duration(&text).unwrap_or_else(|error| panic!("DURATION={text}: {error}"))
+}
+
+/// One life of a server: load, a lull in which it must have given everything
+/// back, load again, and a stop in the midst of that.
+fn live(program: &mut Program, world: &World, random: &mut Rng, longest: Duration) -> (u64, u64) {
+    let fresh = Holdings::of(program);
+    println!("  {fresh:?}");
+    let some_time = |random: &mut Rng| {
+        let most = (longest / 2).as_millis() as u64;
+        thread::sleep(Duration::from_millis(random.u64(most / 2..=most)));
+    };
+    world.wake();
+    some_time(random);
+    world.rest();
+    fresh.come_back(program, 4 * MIB);
+    let lull = Holdings::of(program);
+    world.wake();
+    some_time(random);
+    world.rest();
+    lull.come_back(program, MIB);
+    world.wake();
+    some_time(random);
+    world.phase.fetch_add(1, Ordering::SeqCst);
+    let (code, time) = stop(program, Signal::TERM);
+    println!("  stopped within {time:?}");
+    assert_eq!(code, Some(0), "{:#?}", program.log);
+    assert!(!program.logged("ERROR"), "{:#?}", program.log);
+    totals(program)
+}
+
+#[test]
+#[ignore = "takes DURATION, ten minutes by default: make soak"]
+fn a_server_accounts_for_every_byte_and_keeps_nothing_of_its_clients() {
+    const GRACE: &[&str] = &["--workers", "2", "--grace", "30s"];
+
+    let duration = duration();
+    let seed = std::env::var("SEED").map_or_else(|_| fastrand::u64(..), |s| s.parse().unwrap());
+    println!("{duration:?}, SEED={seed}");
+    let mut random = Rng::with_seed(seed);
+    let (mut program, address) = serve(GRACE);
+    let world = World::new(address);
+    let start = Instant::now();
+    let mut echoed = 0;
+    thread::scope(|scope| {
+        let _over = Over(&world.over);
+        for key in 0..PINGERS + CLIENTS {
+            let (world, random) = (&world, random.fork());
+            let thread = thread::Builder::new().stack_size(STACK);
+            thread
+                .spawn_scoped(scope, move || world.inhabit(key, random))
+                .unwrap();
+        }
+        while start.elapsed() < duration {
+            let longest = Duration::from_secs(20).min(duration / 3);
+            echoed += live(&mut program, &world, &mut random, longest).1;
+            program = serve_again(address, GRACE);
+            world.phase.fetch_add(1, Ordering::SeqCst);
+            world.rest();
+            println!(
+                "{:?}, {} visits",
+                start.elapsed(),
+                world.visits.load(Ordering::SeqCst)
+            );
+        }
+    });
+    echoed += totals(&stop_cleanly(program)).1;
+    let sent = world.sent_bytes.into_inner();
+    let back = world.echoed_bytes.into_inner();
+    println!(
+        "{} visits, {sent} bytes sent, {echoed} echoed, {back} compared; longest ping {} ms",
+        world.visits.into_inner(),
+        world.longest_ping_ms.into_inner()
+    );
+    assert!(back <= echoed && echoed <= sent);
+}
+
+/// So many connections of one small message each, four at a time; every other
+/// one ends with a reset.
+fn come_and_go(address: SocketAddr, count: u32) {
+    thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(move || {
+                for number in 0..count / 4 {
+                    // A port of ours is free again for another address of the server's.
+                    let ip = Ipv4Addr::new(127, 0, (number >> 8) as u8, 1 + (number % 250) as u8);
+                    let mut client = connect(SocketAddr::new(ip.into(), address.port()));
+                    round_trip(&mut client, b"hello");
+                    if number % 2 == 0 {
+                        reset(client);
+                    } else {
+                        client.shutdown(Shutdown::Write).unwrap();
+                        expect_end(&mut client);
+                    }
+                }
+            });
+        }
+    });
+}
+
+#[test]
+#[ignore = "takes more than a minute: make soak"]
+fn a_million_connections_leave_the_descriptors_and_the_memory_as_they_were() {
+    let mut program = Program::start(["serve", "--workers", "2", "--echo", "0.0.0.0:0"]);
+    let address = program.wait_for_listener("echo");
+    come_and_go(address, 20_000);
+    let before = Holdings::of(&program);
+    let start = Instant::now();
+    come_and_go(address, 1_000_000);
+    println!("a million connections in {:?}, {before:?}", start.elapsed());
+    let pid = program.child.id();
+    wait_until("the descriptors to be closed", || {
+        descriptors(pid) <= before.descriptors
+    });
+    let now = Holdings::of(&program);
+    println!("{now:?}");
+    assert_eq!(
+        (now.descriptors, now.threads),
+        (before.descriptors, before.threads)
+    );
+    assert!(now.memory <= before.memory + MIB, "{before:?}, {now:?}");
+    assert_eq!(totals(&stop_cleanly(program)).0, 1_020_000);
+}
