@@ -658,3 +658,21 @@ fn what_a_streaming_peer_sends_after_our_end_is_thrown_away() {
     assert_eq!(rig.conn.transport.sent.len(), 1000);
     assert!(rig.conn.transport.arrived.is_empty());
 }
+
+#[test]
+fn a_message_has_begun_from_its_first_byte_until_its_answer() {
+    let mut rig = Rig::new(Protocol::Counted);
+    assert!(!rig.conn.is_mid_message());
+    rig.arrive(b"hi", false);
+    assert!(rig.conn.is_mid_message());
+    rig.arrive(b"\0", false);
+    assert!(!rig.conn.is_mid_message(), "its answer is owed");
+    rig.room(100);
+    rig.arrive(b"more", false);
+    assert!(!rig.conn.is_mid_message(), "what follows is thrown away");
+    assert_eq!(rig.conn.transport.sent, b"2 : hi\0");
+
+    let mut echo = Rig::new(Protocol::Echo);
+    echo.arrive(b"hi", false);
+    assert!(!echo.conn.is_mid_message());
+}
