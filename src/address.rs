@@ -142,8 +142,9 @@ fn port(digits: &str) -> Result<u16, BadAddress> {
 /// An IPv6 literal, with a scope (`fe80::1%eth0`) where it has one.
 fn v6_literal(text: &str) -> Result<String, BadAddress> {
     let (literal, scope) = text.split_once('%').unwrap_or((text, "0"));
-    let scope_is_plain =
-        !scope.is_empty() && !scope.contains(|c: char| c.is_whitespace() || c.is_control());
+    // A bracket would end it early where it is shown with a port.
+    let odd = |c: char| c.is_whitespace() || c.is_control() || matches!(c, '[' | ']');
+    let scope_is_plain = !scope.is_empty() && !scope.contains(odd);
     match literal.parse::<Ipv6Addr>() {
         Ok(_) if scope_is_plain => Ok(text.to_owned()),
         _ => Err(BadAddress::Host),
@@ -207,6 +208,7 @@ mod tests {
             ("[]:7", BadAddress::Host),
             ("[localhost]:7", BadAddress::Host),
             ("a:b:c", BadAddress::Host),
+            ("fe80::1%a]b", BadAddress::Host),
             ("two words", BadAddress::Host),
             ("tcp://host", BadAddress::Port),
             ("-v", BadAddress::Host),
