@@ -332,6 +332,26 @@ mod merged {
     }
 
     #[test]
+    fn counts_that_only_a_damaged_file_has_do_not_begin_anew_at_nothing() {
+        let mut a = closed("a");
+        a.totals.errors.refused = u64::MAX;
+        a.totals.errors.unknown = u64::MAX;
+        a.totals.sent = u64::MAX;
+        a.plan.connections = usize::MAX;
+        a.plan.threads = usize::MAX;
+        a.plan.count = Some(u64::MAX);
+        a.timeline[0].echoed = u64::MAX;
+        let mut b = a.clone();
+        b.generators[0].host = String::from("b");
+        let merged = merge_of(&[&a, &b]).unwrap();
+        assert_eq!(merged.totals.sent, u64::MAX);
+        assert_eq!(merged.totals.errors.total(), u64::MAX);
+        assert_eq!(merged.plan.connections, usize::MAX);
+        assert_eq!(merged.plan.count, Some(u64::MAX));
+        assert_eq!(merged.timeline[0].echoed, u64::MAX);
+    }
+
+    #[test]
     fn seconds_are_added_at_their_place() {
         let (a, mut b) = (closed("a"), closed("b"));
         b.timeline.remove(0);

@@ -132,15 +132,15 @@ pub struct Totals {
 
 impl AddAssign<&Self> for Totals {
     fn add_assign(&mut self, other: &Self) {
-        self.sent += other.sent;
-        self.echoed += other.echoed;
-        self.in_flight += other.in_flight;
-        self.unsent += other.unsent;
-        self.lost += other.lost;
-        self.sent_bytes += other.sent_bytes;
-        self.echoed_bytes += other.echoed_bytes;
-        self.lost_bytes += other.lost_bytes;
-        self.connected += other.connected;
+        add(&mut self.sent, other.sent);
+        add(&mut self.echoed, other.echoed);
+        add(&mut self.in_flight, other.in_flight);
+        add(&mut self.unsent, other.unsent);
+        add(&mut self.lost, other.lost);
+        add(&mut self.sent_bytes, other.sent_bytes);
+        add(&mut self.echoed_bytes, other.echoed_bytes);
+        add(&mut self.lost_bytes, other.lost_bytes);
+        add(&mut self.connected, other.connected);
         self.errors += &other.errors;
     }
 }
@@ -191,36 +191,43 @@ impl Errors {
     }
 
     /// Places where other bytes came than were sent.
-    pub const fn damage(&self) -> u64 {
-        self.changed + self.missing + self.repeated + self.foreign + self.unknown
+    pub fn damage(&self) -> u64 {
+        let kinds = [
+            self.changed,
+            self.missing,
+            self.repeated,
+            self.foreign,
+            self.unknown,
+        ];
+        kinds.into_iter().fold(0, u64::saturating_add)
     }
 
     /// All kinds together.
-    pub const fn total(&self) -> u64 {
-        self.refused
-            + self.not_connected
-            + self.reset
-            + self.closed
-            + self.timed_out
-            + self.failed
-            + self.damage()
+    pub fn total(&self) -> u64 {
+        let kinds = self.kinds().into_iter();
+        kinds.fold(0, |sum, (_, count)| sum.saturating_add(count))
     }
 }
 
 impl AddAssign<&Self> for Errors {
     fn add_assign(&mut self, other: &Self) {
-        self.refused += other.refused;
-        self.not_connected += other.not_connected;
-        self.reset += other.reset;
-        self.closed += other.closed;
-        self.timed_out += other.timed_out;
-        self.failed += other.failed;
-        self.changed += other.changed;
-        self.missing += other.missing;
-        self.repeated += other.repeated;
-        self.foreign += other.foreign;
-        self.unknown += other.unknown;
+        add(&mut self.refused, other.refused);
+        add(&mut self.not_connected, other.not_connected);
+        add(&mut self.reset, other.reset);
+        add(&mut self.closed, other.closed);
+        add(&mut self.timed_out, other.timed_out);
+        add(&mut self.failed, other.failed);
+        add(&mut self.changed, other.changed);
+        add(&mut self.missing, other.missing);
+        add(&mut self.repeated, other.repeated);
+        add(&mut self.foreign, other.foreign);
+        add(&mut self.unknown, other.unknown);
     }
+}
+
+/// Adds a count that a file may have made up: past the last number is the last.
+const fn add(sum: &mut u64, more: u64) {
+    *sum = sum.saturating_add(more);
 }
 
 /// One second of the run.

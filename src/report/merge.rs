@@ -196,10 +196,17 @@ fn plan(parts: &[&Results]) -> Plan {
     let plans = || parts.iter().map(|part| &part.plan);
     let first = parts[0].plan.clone();
     Plan {
-        connections: plans().map(|plan| plan.connections).sum(),
-        threads: plans().map(|plan| plan.threads).sum(),
+        connections: plans()
+            .map(|plan| plan.connections)
+            .fold(0, usize::saturating_add),
+        threads: plans()
+            .map(|plan| plan.threads)
+            .fold(0, usize::saturating_add),
         rate_per_s: plans().map(|plan| plan.rate_per_s).sum(),
-        count: plans().map(|plan| plan.count).sum(),
+        count: plans()
+            .map(|plan| plan.count)
+            .reduce(|sum, count| Some(sum?.saturating_add(count?)))
+            .flatten(),
         warmup: plans().map(|plan| plan.warmup).max().unwrap_or_default(),
         timeout: plans().map(|plan| plan.timeout).max().unwrap_or_default(),
         ..first
@@ -244,9 +251,9 @@ fn add_interval(merged: &mut Interval, other: &Interval) {
     *merged = Interval {
         start_ns: merged.start_ns.min(other.start_ns),
         length_ns: merged.length_ns.max(other.length_ns),
-        echoed: merged.echoed + other.echoed,
-        echoed_bytes: merged.echoed_bytes + other.echoed_bytes,
-        errors: merged.errors + other.errors,
+        echoed: merged.echoed.saturating_add(other.echoed),
+        echoed_bytes: merged.echoed_bytes.saturating_add(other.echoed_bytes),
+        errors: merged.errors.saturating_add(other.errors),
         // Percentiles of parts don't add up to those of the whole.
         p50_ns: None,
         p99_ns: None,

@@ -130,7 +130,8 @@ fn bars(latency: &Latency, (min, max): (f64, f64)) -> Vec<(f64, f64, f64)> {
     let mut counts: BTreeMap<i64, u64> = (0..=bar(max)).map(|bar| (bar, 0)).collect();
     for step in latency.histogram.iter_recorded() {
         let value = positive(step.value_iterated_to());
-        *counts.entry(bar(value).min(bar(max))).or_default() += step.count_at_value();
+        let count = counts.entry(bar(value).min(bar(max))).or_default();
+        *count = count.saturating_add(step.count_at_value());
     }
     let edge = |bar: i64| min * (bar as f64 * width).exp();
     let bars = counts.into_iter();
