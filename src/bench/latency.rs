@@ -1,7 +1,10 @@
 //! Durations and how they are spread.
 
+use std::io::{self, ErrorKind, Read as _};
+
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
+use flate2::read::ZlibDecoder;
 use hdrhistogram::Histogram;
 use hdrhistogram::serialization::{
     Deserializer as Reader, Serializer as Writer, V2DeflateSerializer,
@@ -139,6 +142,22 @@ const fn to_float(count: u64) -> f64 {
     count as f64
 }
 
+/// The longest encoding, in bytes, that is unpacked: all counts of a histogram of
+/// three digits, each as long as can be, take 1 MB.
+const LONGEST: u64 = 2 << 20;
+
+/// No run has more durations; sums of such counts can't overflow, and are exact as floats.
+const MOST: u64 = 1 << 53;
+
+/// The name of the compressed encoding.
+const PACKED: [u8; 4] = 0x1c84_9314_u32.to_be_bytes();
+
+/// What stands before the compressed part: its name and its length.
+const HEAD_PACKED: usize = 8;
+
+/// What stands before the counts, in bytes; its second four are their length.
+const HEAD: usize = 40;
+
 /// The whole histogram, so that runs can be merged exactly: HdrHistogram's V2
 /// encoding, compressed, in base64, as its other implementations read it. The
 /// numbers beside it are for people and their scripts; nothing reads them back.
@@ -190,6 +209,7 @@ impl<'de> Deserialize<'de> for Latency {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
         let read = Read::deserialize(from)?;
         let bytes = BASE64.decode(read.histogram_v2).map_err(D::Error::custom)?;
+        let bytes = inside(&bytes).map_err(D::Error::custom)?;
         let histogram: Histogram<u64> = Reader::new()
             .deserialize(&mut bytes.as_slice())
             .map_err(D::Error::custom)?;
@@ -198,13 +218,40 @@ impl<'de> Deserialize<'de> for Latency {
         if histogram.sigfig() != DIGITS {
             return Err(D::Error::custom("its histogram has not three digits"));
         }
+        if histogram.len() > MOST {
+            return Err(D::Error::custom(
+                "its histogram has more counts than any run",
+            ));
+        }
         latency.histogram.add(histogram).map_err(D::Error::custom)?;
         Ok(latency)
     }
 }
 
+/// A histogram's encoding without its compression, no longer than it says: the
+/// reader would make room for 4 GiB if a damaged file said so.
+fn inside(encoded: &[u8]) -> io::Result<Vec<u8>> {
+    if !encoded.starts_with(&PACKED) {
+        // Of another encoding the reader sees the name alone, and says that it is wrong.
+        return Ok(encoded[..encoded.len().min(PACKED.len())].to_vec());
+    }
+    let mut inside = Vec::new();
+    let packed = encoded.get(HEAD_PACKED..).ok_or(ErrorKind::UnexpectedEof)?;
+    let unpacked = ZlibDecoder::new(packed);
+    unpacked.take(LONGEST).read_to_end(&mut inside)?;
+    let told = inside.get(4..).and_then(<[u8]>::first_chunk);
+    let told = told.ok_or(ErrorKind::UnexpectedEof)?;
+    match usize::try_from(u32::from_be_bytes(*told)) {
+        Ok(length) if length.saturating_add(HEAD) <= inside.len() => Ok(inside),
+        _ => Err(ErrorKind::UnexpectedEof.into()),
+    }
+}
+
 #[cfg(test)]
 mod tests {
+    use flate2::Compression;
+    use flate2::read::ZlibEncoder;
+
     use super::*;
 
     fn latency(values: impl IntoIterator<Item = u64>) -> Latency {
@@ -312,6 +359,33 @@ mod tests {
         merged.add(&latency([1_000_000_000, 7]));
         assert_eq!(merged, latency([1_000_000_000, 5, 7]));
         merged.histogram.record(u64::MAX / 2).unwrap();
+    }
+
+    #[test]
+    fn a_histogram_that_says_it_is_longer_than_it_is_is_refused() {
+        let mut bytes = Vec::new();
+        V2DeflateSerializer::new()
+            .serialize(&latency([7]).histogram, &mut bytes)
+            .unwrap();
+        let mut counts = inside(&bytes).unwrap();
+        assert!(counts.len() < 100);
+        counts[4..8].copy_from_slice(&u32::MAX.to_be_bytes());
+        let mut packed = bytes[..HEAD_PACKED].to_vec();
+        ZlibEncoder::new(counts.as_slice(), Compression::fast())
+            .read_to_end(&mut packed)
+            .unwrap();
+        assert!(inside(&packed).is_err());
+    }
+
+    #[test]
+    fn more_counts_than_can_be_added_up_are_refused() {
+        let mut many = Latency::new();
+        many.histogram.record_n(7, MOST).unwrap();
+        let json = serde_json::to_string(&many).unwrap();
+        assert_eq!(serde_json::from_str::<Latency>(&json).unwrap(), many);
+        many.histogram.record(9).unwrap();
+        let json = serde_json::to_string(&many).unwrap();
+        assert!(serde_json::from_str::<Latency>(&json).is_err());
     }
 
     #[test]
