@@ -8,7 +8,20 @@ CARGO ?= cargo
 # An IPv6 address is put in brackets, to tell it from its port.
 HOST = $(if $(findstring :,$(ADDR)),[$(patsubst [%,%,$(patsubst %],%,$(ADDR)))],$(ADDR))
 
-.PHONY: help run-server run-client test test-tools soak lint doc compare install
+# The system that rustc builds for, so that flags for the program don't reach what
+# helps to build it.
+SYSTEM = $(shell rustc -vV | sed -n 's/^host: //p')
+
+# What libFuzzer needs to see which way its input takes; cargo-fuzz sets the same.
+FUZZ_FLAGS = --cfg fuzzing -Cpasses=sancov-module $(addprefix -Cllvm-args=-sanitizer-coverage-,\
+	level=4 inline-8bit-counters pc-table trace-compares)
+FUZZ_TARGETS = $(basename $(notdir $(wildcard fuzz/fuzz_targets/*.rs)))
+FUZZ_SECONDS ?= 60
+
+# Suites that run the server, in this process.
+SERVER_SUITES = --lib --test server --test concurrency --test proto --test bulk --test client
+
+.PHONY: help run-server run-client test test-tools soak models fuzz sanitize mutants lint doc compare install
 
 help:           ## List these commands
 	@awk -F ':|## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, substr($$0, index($$0, "## ") + 3) }' $(MAKEFILE_LIST)
@@ -27,6 +40,29 @@ test-tools:     ## Run the tests that need other programs: .ci/run installs them
 
 soak:           ## Use and stop the server for long, and look what is left of it: make soak DURATION=10m
 	DURATION=$(DURATION) $(CARGO) test --locked --test soak --test drain -- --ignored --nocapture --test-threads 1
+
+models:         ## Run how the threads talk to each other through every order of their steps
+	$(CARGO) test --locked --package models
+
+fuzz:           ## Fuzz what reads foreign bytes: make fuzz FUZZ_SECONDS=600 FUZZ_TARGETS=address
+	RUSTFLAGS='$(FUZZ_FLAGS)' $(CARGO) build --locked --release --manifest-path fuzz/Cargo.toml \
+		--target $(SYSTEM) --target-dir fuzz/target $(addprefix --bin ,$(FUZZ_TARGETS))
+	@mkdir -p $(addprefix fuzz/target/corpus/,$(FUZZ_TARGETS)) fuzz/artifacts
+	@for target in $(FUZZ_TARGETS); do \
+		echo "fuzzing $$target for $(FUZZ_SECONDS) s"; \
+		fuzz/target/$(SYSTEM)/release/$$target -verbosity=0 -print_final_stats=1 -timeout=10 \
+			-max_total_time=$(FUZZ_SECONDS) -artifact_prefix=fuzz/artifacts/$$target- \
+			fuzz/target/corpus/$$target fuzz/corpus/$$target || exit; \
+	done
+
+sanitize:       ## Run the server's suites under AddressSanitizer, with leaks
+	RUSTC_BOOTSTRAP=1 RUSTFLAGS='-Zsanitizer=address' \
+		$(CARGO) test --locked --target $(SYSTEM) --target-dir target/asan $(SERVER_SUITES)
+
+mutants:        ## Break the server's files in every small way, and see whether a test fails
+	$(CARGO) mutants --version >/dev/null 2>&1 || $(CARGO) install --locked cargo-mutants
+	$(CARGO) mutants $(addprefix --file src/,conn.rs pool.rs proto.rs worker.rs) -- \
+		--locked --lib --test proto --test server --test concurrency
 
 lint:           ## Check the format and let clippy deny warnings
 	$(CARGO) fmt --check

@@ -1,0 +1,34 @@
+//! A counted message in segments: the first byte says how long they are, the
+//! rest is what the client sends.
+#![no_main]
+
+use echopool::proto::{COUNTED_MAX, Message, answer, request};
+use libfuzzer_sys::fuzz_target;
+
+fuzz_target!(|input: &[u8]| {
+    let Some((&length, stream)) = input.split_first() else {
+        return;
+    };
+    let mut message = Message::default();
+    let mut arrived = 0;
+    for segment in stream.chunks(usize::from(length) + 1) {
+        arrived += segment.len();
+        let want = complete(&stream[..arrived]);
+        assert_eq!(message.push(segment), want);
+        if want.is_some() {
+            return;
+        }
+    }
+    assert_eq!(message.is_empty(), stream.is_empty());
+    assert_eq!(message.finish(), answer(stream));
+    let request = request(stream).expect("it has no NUL and is short enough");
+    assert_eq!(Message::default().push(&request), Some(answer(stream)));
+});
+
+/// The answer to what has arrived, if that is all that will be waited for.
+fn complete(arrived: &[u8]) -> Option<Vec<u8>> {
+    let most = &arrived[..arrived.len().min(COUNTED_MAX)];
+    let text = most.split(|&byte| byte == 0).next().unwrap_or_default();
+    let ends = text.len() < most.len() || most.len() == COUNTED_MAX || arrived.ends_with(b"\n");
+    ends.then(|| answer(text))
+}
