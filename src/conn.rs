@@ -134,7 +134,7 @@ enum Stage {
     /// Our side is closed. What the peer still sends is thrown away, since
     /// closing a socket with unread input sends RST, which destroys echoed
     /// bytes that are still on their way.
-    Lingering { discarded: usize },
+    Lingering { discarded: u32 },
 }
 
 /// What the peer has not taken yet.
@@ -282,7 +282,8 @@ impl<T: Transport> Conn<T> {
     /// Hands what arrived to the protocol. Returns whether it is to be echoed.
     fn take(&mut self, arrived: &[u8]) -> bool {
         if let Stage::Lingering { discarded } = &mut self.stage {
-            *discarded += arrived.len();
+            let arrived = u32::try_from(arrived.len()).unwrap_or(u32::MAX);
+            *discarded = discarded.saturating_add(arrived);
             return false;
         }
         match &mut self.service {
@@ -480,7 +481,7 @@ impl<T: Transport> Conn<T> {
                 Ok(Next::Close)
             }
             Stage::Finishing => self.half_close(),
-            Stage::Lingering { discarded } if discarded > DISCARD_LIMIT => Ok(Next::Close),
+            Stage::Lingering { discarded } if discarded as usize > DISCARD_LIMIT => Ok(Next::Close),
             Stage::Open | Stage::Lingering { .. } if self.unread => Ok(Next::Again),
             Stage::Open | Stage::Lingering { .. } => Ok(Next::Wait),
         }
