@@ -1,21 +1,32 @@
 //! The bytes a probe sends: each says whose it is and where it belongs.
 //!
-//! A connection's stream is cut into blocks of 64 bytes. The number of the
+//! A connection's stream is cut into blocks of 512 bytes. The number of the
 //! connection and of the block are mixed, reversibly, into one word, and each of
-//! the block's eight words is that one, xored with a constant of the run's. So a
-//! stream costs one mixing a 64 bytes, and words that turn up in the wrong place
+//! the block's 64 words is that one, xored with a constant of the run's. So a
+//! stream costs one mixing a 512 bytes, and words that turn up in the wrong place
 //! can be taken apart again: they name the connection and the place they are from.
+//!
+//! A load generator makes and compares every byte of a stream, so both are loops
+//! over whole words that the compiler turns into wide instructions.
 //!
 //! The mixing is `fmix64` of MurmurHash3 (Austin Appleby, public domain).
 
 use std::fmt;
+use std::ops::Range;
+
+/// Bytes of a word.
+const WORD: usize = size_of::<u64>();
+
+/// Words that share one mixing: enough that it costs next to nothing, and few
+/// enough that their constants stay in the first-level cache.
+const LANES: usize = 64;
 
 /// How many bytes share one mixing.
-const BLOCK: usize = 64;
+const BLOCK: usize = LANES * WORD;
 
 /// Bits of a mixed word that number the block: 16 TiB a connection, then the
-/// stream repeats. The other 26 number the connection, and repeat as well.
-const BLOCK_BITS: u32 = 38;
+/// stream repeats. The other 29 number the connection, and repeat as well.
+const BLOCK_BITS: u32 = 35;
 
 /// So many bytes of a strange stream are wanted at the least to tell where they
 /// are from: a whole word wherever they begin, and as many again to be sure.
@@ -26,7 +37,7 @@ pub const WINDOW: usize = 24;
 pub struct Pattern {
     /// What the words of a block differ by. They are the run's own, so that
     /// another run's bytes are not taken for this one's.
-    lanes: [u64; BLOCK / 8],
+    lanes: [u64; LANES],
 }
 
 /// A place in one of the streams.
@@ -80,7 +91,7 @@ impl fmt::Display for Damage {
 impl Pattern {
     /// The streams of the run with this seed.
     pub const fn new(seed: u64) -> Self {
-        let mut lanes = [0; BLOCK / 8];
+        let mut lanes = [0; LANES];
         let mut lane = 0;
         while lane < lanes.len() {
             lanes[lane] = mix(seed.wrapping_add(mix(1 + lane as u64)));
@@ -91,8 +102,8 @@ impl Pattern {
 
     /// Writes a connection's bytes from `position` on.
     pub fn fill(&self, connection: u64, position: u64, out: &mut [u8]) {
-        self.walk(connection, position, out.len(), |range, bytes| {
-            out[range].copy_from_slice(bytes);
+        self.walk(connection, position, out.len(), |range, run| {
+            run.write(&mut out[range]);
             true
         });
     }
@@ -100,11 +111,14 @@ impl Pattern {
     /// Where `bytes` differ first from what a connection's stream has at `position`.
     pub fn first_difference(&self, connection: u64, position: u64, bytes: &[u8]) -> Option<usize> {
         let mut differs = None;
-        self.walk(connection, position, bytes.len(), |range, expected| {
+        self.walk(connection, position, bytes.len(), |range, run| {
             let came = &bytes[range.clone()];
-            if came == expected {
+            if run.is(came) {
                 return true;
             }
+            let mut expected = [0; BLOCK];
+            let expected = &mut expected[..came.len()];
+            run.write(expected);
             let first = came.iter().zip(expected).position(|(a, b)| a != b);
             differs = first.map(|offset| range.start + offset);
             false
@@ -140,14 +154,14 @@ impl Pattern {
     /// Which connection's stream has `bytes`, and where.
     pub fn locate(&self, bytes: &[u8]) -> Option<Place> {
         let window = bytes.get(..WINDOW)?;
-        // The first whole word may begin at any of eight bytes, and be any of a block's eight.
-        for skipped in 0..8 {
-            let (word, _) = window[skipped..].split_first_chunk::<8>()?;
+        // The first whole word may begin at any of eight bytes, and be any of a block's.
+        for skipped in 0..WORD {
+            let (word, _) = window[skipped..].split_first_chunk::<WORD>()?;
             for (lane, constant) in self.lanes.iter().enumerate() {
                 let mixed = u64::from_le_bytes(*word) ^ constant;
                 let number = unmix(mixed);
                 let block = number & ((1 << BLOCK_BITS) - 1);
-                let start = block * BLOCK as u64 + lane as u64 * 8;
+                let start = block * BLOCK as u64 + (lane * WORD) as u64;
                 let Some(position) = start.checked_sub(skipped as u64) else {
                     continue;
                 };
@@ -166,41 +180,83 @@ impl Pattern {
         None
     }
 
-    /// Calls `each` with the stream's bytes, block by block, until it says no.
+    /// Calls `each` with runs of words that lie one behind another, and where
+    /// they go, until it says no. A run is a part of one word, or whole words.
     #[inline]
     fn walk(
         &self,
         connection: u64,
         position: u64,
         length: usize,
-        mut each: impl FnMut(std::ops::Range<usize>, &[u8]) -> bool,
+        mut each: impl FnMut(Range<usize>, Run<'_>) -> bool,
     ) {
         let mut done = 0;
-        let mut block = position / BLOCK as u64;
-        let mut from = (position % BLOCK as u64) as usize;
         while done < length {
-            let bytes = self.block(connection, block);
-            let count = (BLOCK - from).min(length - done);
-            if !each(done..done + count, &bytes[from..from + count]) {
+            let position = position + done as u64;
+            let offset = (position % BLOCK as u64) as usize;
+            let (lanes, skipped) = (&self.lanes[offset / WORD..], offset % WORD);
+            let left = length - done;
+            let count = match skipped {
+                0 if left >= WORD => (lanes.len() * WORD).min(left - left % WORD),
+                _ => (WORD - skipped).min(left),
+            };
+            let mixed = mixed(connection, position / BLOCK as u64);
+            let run = Run {
+                mixed,
+                lanes,
+                skipped,
+            };
+            if !each(done..done + count, run) {
                 return;
             }
             done += count;
-            block += 1;
-            from = 0;
+        }
+    }
+}
+
+/// Words of one block.
+struct Run<'a> {
+    mixed: u64,
+    /// Those of its words, and of the block's others behind them.
+    lanes: &'a [u64],
+    /// Bytes of its first word that do not belong to it.
+    skipped: usize,
+}
+
+impl Run<'_> {
+    #[inline]
+    fn write(&self, out: &mut [u8]) {
+        let (words, part) = out.as_chunks_mut();
+        for (word, lane) in words.iter_mut().zip(self.lanes) {
+            *word = (self.mixed ^ lane).to_le_bytes();
+        }
+        if !part.is_empty() {
+            part.copy_from_slice(&self.part()[..part.len()]);
         }
     }
 
+    /// Whether `bytes` are its own. Differences are gathered and looked at in
+    /// the end: a loop that may stop at any word is not turned into wide ones.
     #[inline]
-    fn block(&self, connection: u64, block: u64) -> [u8; BLOCK] {
-        let number =
-            (connection & connection_mask()) << BLOCK_BITS | block & ((1 << BLOCK_BITS) - 1);
-        let mixed = mix(number);
-        let mut bytes = [0; BLOCK];
-        for (word, lane) in bytes.chunks_exact_mut(8).zip(self.lanes) {
-            word.copy_from_slice(&(mixed ^ lane).to_le_bytes());
-        }
-        bytes
+    fn is(&self, bytes: &[u8]) -> bool {
+        let (words, part) = bytes.as_chunks();
+        let pairs = words.iter().zip(self.lanes);
+        let different = pairs.fold(0, |different, (word, lane)| {
+            different | u64::from_le_bytes(*word) ^ lane ^ self.mixed
+        });
+        different == 0 && (part.is_empty() || *part == self.part()[..part.len()])
     }
+
+    /// What it has of its first word.
+    fn part(&self) -> [u8; WORD] {
+        let word = self.mixed ^ self.lanes[0];
+        (word >> (self.skipped * 8)).to_le_bytes()
+    }
+}
+
+/// A block's number, mixed.
+const fn mixed(connection: u64, block: u64) -> u64 {
+    mix((connection & connection_mask()) << BLOCK_BITS | block & ((1 << BLOCK_BITS) - 1))
 }
 
 const fn connection_mask() -> u64 {
@@ -233,6 +289,9 @@ mod tests {
 
     const RUN: Pattern = Pattern::new(0x5eed_5eed_5eed_5eed);
 
+    /// More bytes than two blocks have.
+    const LONG: usize = 3 * BLOCK;
+
     fn stream(connection: u64, position: u64, length: usize) -> Vec<u8> {
         let mut bytes = vec![0; length];
         RUN.fill(connection, position, &mut bytes);
@@ -260,27 +319,27 @@ mod tests {
         }
 
         #[test]
-        fn a_stream_is_the_same_however_it_is_cut(position in 0..5000_u64, cut in 0..300_usize) {
-            let whole = stream(7, position, 300);
+        fn a_stream_is_the_same_however_it_is_cut(position in 0..5000_u64, cut in 0..LONG) {
+            let whole = stream(7, position, LONG);
             let mut parts = stream(7, position, cut);
-            parts.extend(stream(7, position + cut as u64, 300 - cut));
+            parts.extend(stream(7, position + cut as u64, LONG - cut));
             prop_assert_eq!(&parts, &whole);
             prop_assert_eq!(RUN.first_difference(7, position, &whole), None);
         }
 
         #[test]
-        fn a_changed_byte_is_found(position in 0..5000_u64, at in 0..300_usize, bit in 0..8_u8) {
-            let mut bytes = stream(7, position, 300);
+        fn a_changed_byte_is_found(position in 0..5000_u64, at in 0..LONG, bit in 0..8_u8) {
+            let mut bytes = stream(7, position, LONG);
             bytes[at] ^= 1 << bit;
             prop_assert_eq!(RUN.first_difference(7, position, &bytes), Some(at));
-            if at + 8 < 300 {
+            if at + 8 < LONG {
                 let rest = &bytes[at..];
                 prop_assert_eq!(RUN.explain(7, position + at as u64, rest), Damage::Changed);
             }
         }
 
         #[test]
-        fn bytes_tell_where_they_are_from(connection in 0..1_u64 << 26, position in 0..1_u64 << 40) {
+        fn bytes_tell_where_they_are_from(connection in 0..1_u64 << 29, position in 0..1_u64 << 40) {
             let bytes = stream(connection, position, WINDOW);
             prop_assert_eq!(RUN.locate(&bytes), Some(Place { connection, position }));
         }
@@ -297,6 +356,28 @@ mod tests {
             let foreign = stream(8, position, 64);
             let place = Place { connection: 8, position };
             prop_assert_eq!(RUN.explain(7, position, &foreign), Damage::Foreign(place));
+        }
+    }
+
+    #[test]
+    fn a_word_is_its_blocks_number_mixed_and_its_lanes_constant() {
+        let bytes = stream(7, 0, LONG);
+        for (number, word) in bytes.as_chunks().0.iter().enumerate() {
+            let (block, lane) = (number / LANES, number % LANES);
+            let mixed = u64::from_le_bytes(*word) ^ RUN.lanes[lane];
+            assert_eq!(unmix(mixed), 7 << BLOCK_BITS | block as u64);
+        }
+    }
+
+    #[test]
+    fn words_that_changed_places_are_found() {
+        let bytes = stream(7, 0, LONG);
+        for (one, other) in [(0, 1), (3, LANES - 1), (5, LANES + 5), (0, 2 * LANES)] {
+            let mut swapped = bytes.clone();
+            swapped[one * WORD..][..WORD].copy_from_slice(&bytes[other * WORD..][..WORD]);
+            swapped[other * WORD..][..WORD].copy_from_slice(&bytes[one * WORD..][..WORD]);
+            let first = RUN.first_difference(7, 0, &swapped);
+            assert!(first.is_some_and(|first| first / WORD == one), "{first:?}");
         }
     }
 

@@ -82,7 +82,7 @@ impl Stop {
 enum Way {
     Down,
     Connecting(Attempt),
-    Up(Link),
+    Up(Box<Link>),
 }
 
 /// A connection on its way to be made.
@@ -294,7 +294,7 @@ impl Run<'_> {
         }
     }
 
-    fn send_over(&mut self, mut link: Link, seq: u64) -> Result<(), Error> {
+    fn send_over(&mut self, mut link: Box<Link>, seq: u64) -> Result<(), Error> {
         match link.send(seq) {
             Ok(()) => {
                 self.ping.way = Way::Up(link);
@@ -346,7 +346,7 @@ impl Run<'_> {
             time_ns,
             again,
         })?;
-        let link = Link::new(stream, address, stream_of, self.ping.plan.size);
+        let link = Box::new(Link::new(stream, address, stream_of, self.ping.plan.size));
         self.send_over(link, seq)
     }
 
@@ -356,7 +356,7 @@ impl Run<'_> {
         self.connect(attempt.seq, failed)
     }
 
-    fn disconnect(&mut self, link: Link, reason: String) -> Result<(), Error> {
+    fn disconnect(&mut self, link: Box<Link>, reason: String) -> Result<(), Error> {
         self.pause();
         let address = link.address;
         self.tell(Event::Disconnected { address, reason })?;
@@ -371,7 +371,7 @@ impl Run<'_> {
     }
 
     /// Sends and receives until the socket has no more for now.
-    fn exchange(&mut self, mut link: Link) -> Result<(), Error> {
+    fn exchange(&mut self, mut link: Box<Link>) -> Result<(), Error> {
         // What came before a send fails is heard first.
         let flushed = link.flush();
         loop {
