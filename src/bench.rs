@@ -11,6 +11,7 @@ pub mod live;
 pub mod plan;
 pub mod progress;
 pub mod results;
+pub mod source;
 
 mod clock;
 mod collector;

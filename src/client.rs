@@ -60,7 +60,8 @@ impl Client {
     pub fn connect(&self) -> Result<TcpStream, Error> {
         let default_port = self.protocol.default_port();
         let addresses = self.address.resolve("localhost", default_port)?;
-        let (stream, _) = connect_to_first(&addresses, self.timeout)?;
+        let connect = |address| connect_to(address, self.timeout);
+        let (stream, _) = connect_to_first(&addresses, connect)?;
         Ok(stream)
     }
 
@@ -231,18 +232,19 @@ impl Dialogue {
     }
 }
 
-/// Connects to the first address that answers. Returns how long that took, too.
+/// Connects, in the given way, to the first address that answers. Returns how long
+/// that took, too.
 ///
 /// # Errors
 /// [`Error::Connect`] with every address tried.
 pub(crate) fn connect_to_first(
     addresses: &[SocketAddr],
-    timeout: Duration,
+    connect: impl Fn(SocketAddr) -> io::Result<TcpStream>,
 ) -> Result<(TcpStream, Duration), Error> {
     let mut attempts = Vec::new();
     for &address in addresses {
         let start = Instant::now();
-        match connect_to(address, timeout) {
+        match connect(address) {
             Ok(stream) => return Ok((stream, start.elapsed())),
             Err(error) => attempts.push((address, error)),
         }
@@ -250,8 +252,12 @@ pub(crate) fn connect_to_first(
     Err(Error::Connect(attempts))
 }
 
-fn connect_to(address: SocketAddr, timeout: Duration) -> io::Result<TcpStream> {
-    let stream = TcpStream::connect_timeout(&address, timeout)?;
+pub(crate) fn connect_to(address: SocketAddr, timeout: Duration) -> io::Result<TcpStream> {
+    prepared(TcpStream::connect_timeout(&address, timeout)?)
+}
+
+/// A connection that was just made, ready to be used.
+pub(crate) fn prepared(stream: TcpStream) -> io::Result<TcpStream> {
     refuse_self(stream.local_addr()?, stream.peer_addr()?)?;
     stream.set_nodelay(true)?;
     Ok(stream)

@@ -8,6 +8,7 @@ use std::time::Duration;
 #[cfg(unix)]
 use mio::Interest;
 use mio::{Events, Poll, Registry, Token};
+use socket2::{Domain, Socket, Type};
 
 /// Whether a read that returns less than was asked for has emptied the socket,
 /// so that no second read is needed to see it: epoll(7), question 9. Other
@@ -80,6 +81,61 @@ pub(crate) fn socket_memory(stream: &mio::net::TcpStream) -> usize {
 #[cfg(not(any(target_os = "linux", target_os = "android")))]
 pub(crate) fn socket_memory(_stream: &mio::net::TcpStream) -> usize {
     0
+}
+
+/// A TCP socket that does not block.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+pub(crate) fn non_blocking(domain: Domain) -> io::Result<Socket> {
+    Socket::new(domain, Type::STREAM.nonblocking(), None)
+}
+
+/// Elsewhere it takes two calls.
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+pub(crate) fn non_blocking(domain: Domain) -> io::Result<Socket> {
+    let socket = Socket::new(domain, Type::STREAM, None)?;
+    socket.set_nonblocking(true)?;
+    Ok(socket)
+}
+
+/// Whether a connection could not be made at once and still may be.
+#[cfg(unix)]
+pub(crate) fn is_in_progress(error: &io::Error) -> bool {
+    error.raw_os_error() == Some(libc::EINPROGRESS)
+}
+
+#[cfg(not(unix))]
+pub(crate) fn is_in_progress(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::WouldBlock
+}
+
+/// Lets a socket that is bound to an address have its port when it connects,
+/// so that connections to different servers can share one: ip(7).
+#[cfg(any(target_os = "linux", target_os = "android"))]
+pub(crate) fn choose_port_late(socket: &Socket) -> io::Result<()> {
+    use std::os::fd::AsRawFd;
+
+    let on: libc::c_int = 1;
+    // SAFETY: the socket keeps its descriptor open for the whole call, which
+    // only reads the int, whose size it is given.
+    let failed = unsafe {
+        libc::setsockopt(
+            socket.as_raw_fd(),
+            libc::IPPROTO_IP,
+            libc::IP_BIND_ADDRESS_NO_PORT,
+            (&raw const on).cast(),
+            size_of_val(&on) as libc::socklen_t,
+        )
+    } != 0;
+    match failed {
+        true => Err(io::Error::last_os_error()),
+        false => Ok(()),
+    }
+}
+
+/// Elsewhere the port is chosen with the address.
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+pub(crate) fn choose_port_late(_: &Socket) -> io::Result<()> {
+    Ok(())
 }
 
 /// Whether SIGHUP is ignored, as nohup(1) hands it down.

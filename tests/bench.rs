@@ -506,6 +506,57 @@ mod exits {
     }
 }
 
+mod sources {
+    use std::net::IpAddr;
+    use std::sync::{Arc, Mutex};
+
+    use super::*;
+
+    #[test]
+    fn connections_come_from_each_source_in_turn() {
+        let peers = Arc::new(Mutex::new(Vec::new()));
+        let server = Faulty::serve({
+            let peers = Arc::clone(&peers);
+            move |stream, _| {
+                peers.lock().unwrap().push(stream.peer_addr().unwrap().ip());
+                echo(&stream);
+            }
+        });
+        let options = "--source 127.0.0.2..127.0.0.3 --source 127.0.9.1 --source ::1";
+        let results = clean(server.address, &format!("{options} --churn --count 9"));
+        assert_eq!(results.plan.sources.len(), 3);
+        let came = peers.lock().unwrap().clone();
+        let turn: [IpAddr; 3] =
+            ["127.0.0.2", "127.0.0.3", "127.0.9.1"].map(|at| at.parse().unwrap());
+        assert_eq!(came, [turn; 3].concat());
+    }
+
+    #[test]
+    fn an_ipv6_source_serves_an_ipv6_server() {
+        let Ok(listener) = std::net::TcpListener::bind("[::1]:0") else {
+            return; // This machine has no IPv6.
+        };
+        let address = listener.local_addr().unwrap();
+        std::thread::spawn(move || echo(&listener.accept().unwrap().0));
+        clean(address, "--source ::1 --count 5");
+    }
+
+    #[test]
+    fn a_source_that_cannot_be_is_an_error_that_names_it() {
+        let server = Server::with_workers(1);
+        for (source, said) in [
+            ("192.0.2.1", "not from 192.0.2.1"),
+            ("::1", "no --source is an IPv4 address"),
+        ] {
+            let address = server.echo.to_string();
+            let ended = finish(["bench", "--source", source, &address], "");
+            assert_eq!(ended.code, Some(1), "{ended:?}");
+            assert!(ended.stderr.contains(said), "{}", ended.stderr);
+        }
+        server.stop();
+    }
+}
+
 mod signals {
     use super::*;
 
@@ -652,25 +703,43 @@ mod needs_namespaces {
     #[test]
     #[ignore = "needs unshare(1) and ip(8)"]
     fn ports_that_ran_out_are_said_so() {
+        let run = with_64_ports("ports.log", "");
+        let doubted = common::load::doubts(&run.results, Doubt::PortsRanOut);
+        assert!(doubted, "{run:?}");
+        let mut suspicions = run.results.suspicions.iter();
+        assert!(suspicions.any(|at| at.advice.contains("--source")));
+    }
+
+    #[test]
+    #[ignore = "needs unshare(1) and ip(8)"]
+    fn each_source_has_ports_of_its_own() {
+        let run = with_64_ports("sources.log", "--source 127.0.0.1..127.0.0.2");
+        assert_eq!(run.results.totals.connected, 100);
+        let doubted = common::load::doubts(&run.results, Doubt::PortsRanOut);
+        assert!(!doubted, "{run:?}");
+    }
+
+    /// A hundred connections where there are 64 local ports.
+    fn with_64_ports(log: &str, options: &str) -> Run {
         let script = "set -e; ip link set lo up
             echo 40000 40063 > /proc/sys/net/ipv4/ip_local_port_range
-            $P serve --echo 127.0.0.1:4444 2> ports.log & server=$!
+            $P serve --echo 127.0.0.1:4444 2> $LOG & server=$!
             trap 'kill $server' EXIT
-            until grep -q waiting ports.log; do sleep 0.01; done
-            $P bench 127.0.0.1:4444 --connections 100 --duration 1s --warmup 0s -q --json - || true";
+            until grep -q waiting $LOG; do sleep 0.01; done
+            $P bench 127.0.0.1:4444 --connections 100 --duration 1s --warmup 0s -q --json - \
+                $OPTIONS || true";
         let mut command = Command::new("unshare");
         command.args(["-rn", "sh", "-c", script]);
         command.env_remove("RUST_LOG");
+        command.envs([("LOG", log), ("OPTIONS", options)]);
         command.current_dir(env!("CARGO_TARGET_TMPDIR"));
         let output = command.env("P", env!("CARGO_BIN_EXE_echopool")).output();
         let output = output.unwrap();
-        let run = common::load::read(Ended {
+        common::load::read(Ended {
             code: output.status.code(),
             stdout: output.stdout,
             stderr: String::from_utf8(output.stderr).unwrap(),
-        });
-        let doubted = common::load::doubts(&run.results, Doubt::PortsRanOut);
-        assert!(doubted, "{run:?}");
+        })
     }
 }
 

@@ -42,6 +42,7 @@ fn plan() -> Plan {
         warmup: Duration::from_millis(50),
         threads: 1,
         reconnect: false,
+        sources: Vec::new(),
         timeout: Duration::from_secs(10),
         seed: 1,
     }

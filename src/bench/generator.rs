@@ -467,20 +467,20 @@ impl<'a> Generator<'a> {
 
     /// Takes the poller's word.
     fn note(&mut self, key: usize, event: &Event) {
+        if self.slots[key].stage == Stage::Connecting {
+            self.finish_connecting(key);
+        }
         let slot = &mut self.slots[key];
-        match slot.stage {
-            Stage::Connecting => self.finish_connecting(key),
-            Stage::Open | Stage::Closing => {
-                slot.fin_seen |= event.is_read_closed();
-                if event.is_readable() || event.is_read_closed() || event.is_error() {
-                    self.want_to_receive(key);
-                }
-                if event.is_writable() {
-                    self.slots[key].writable = true;
-                    self.want_to_send(key);
-                }
-            }
-            _ => {}
+        if !matches!(slot.stage, Stage::Open | Stage::Closing) {
+            return;
+        }
+        slot.fin_seen |= event.is_read_closed();
+        if event.is_readable() || event.is_read_closed() || event.is_error() {
+            self.want_to_receive(key);
+        }
+        if event.is_writable() {
+            self.slots[key].writable = true;
+            self.want_to_send(key);
         }
     }
 

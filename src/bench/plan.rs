@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::bench::source::Source;
+
 /// One run of the load generator.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Plan {
@@ -33,6 +35,10 @@ pub struct Plan {
     pub threads: usize,
     /// Whether lost connections are made again.
     pub reconnect: bool,
+    /// The local addresses that connections are made from, in turn; without
+    /// any, the system chooses.
+    #[serde(default)]
+    pub sources: Vec<Source>,
     /// How long a connection may take to be made, and a message to come back.
     #[serde(rename = "timeout_ns", with = "nanoseconds")]
     pub timeout: Duration,

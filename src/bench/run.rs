@@ -16,6 +16,7 @@ use super::plan::{Load, Plan};
 use super::progress::Watch;
 use super::recorder::{Part, PartsChannel};
 use super::results::{self, FORMAT, Results};
+use super::source;
 use super::verdict::{self, Evidence};
 use crate::client::connect_to_first;
 use crate::error::Error;
@@ -43,7 +44,9 @@ pub fn run(
         ..plan.clone()
     };
     let clock = Clock::start();
-    let (first, took) = connect_to_first(addresses, plan.timeout)?;
+    let (first, took) = connect_to_first(addresses, |address| {
+        source::reach(&plan.sources, address, plan.timeout)
+    })?;
     let shared = Shared {
         plan,
         pattern: Pattern::new(plan.seed),

@@ -90,12 +90,11 @@ impl Slot {
         let Some(stream) = &self.stream else {
             return Ok(false);
         };
-        if let Some(error) = stream.take_error()? {
-            return Err(error);
-        }
         let peer = match stream.peer_addr() {
             Ok(peer) => peer,
-            Err(error) if error.kind() == ErrorKind::NotConnected => return Ok(false),
+            Err(error) if error.kind() == ErrorKind::NotConnected => {
+                return stream.take_error()?.map_or(Ok(false), Err);
+            }
             Err(error) => return Err(error),
         };
         let own = stream.local_addr()?;

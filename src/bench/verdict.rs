@@ -152,7 +152,8 @@ fn ports(evidence: &Evidence<'_>) -> Option<Suspicion> {
                 "no local port was free for {} connections",
                 evidence.without_port
             ),
-            "make fewer connections, widen net.ipv4.ip_local_port_range, or use more machines",
+            "connect from more local addresses with --source, make fewer connections, widen \
+             net.ipv4.ip_local_port_range, or use more machines",
         )
     })
 }
@@ -241,6 +242,7 @@ mod tests {
                 warmup: Duration::ZERO,
                 threads: 1,
                 reconnect: false,
+                sources: Vec::new(),
                 timeout: Duration::from_secs(10),
                 seed: 1,
             },

@@ -18,6 +18,7 @@ use crate::bench::live::Live;
 use crate::bench::plan::{Arrivals, Load, Plan};
 use crate::bench::progress::{Progress, Watch};
 use crate::bench::results::Results;
+use crate::bench::source::Source;
 use crate::error::Error;
 use crate::output::Output;
 use crate::proto::Protocol;
@@ -111,6 +112,11 @@ pub(super) struct Bench {
     #[arg(long)]
     reconnect: bool,
 
+    /// A local address to connect from, or a range, each address in its turn: 10.0.0.7,
+    /// 127.0.0.1..127.0.0.200; any number of times. Each has ports of its own
+    #[arg(long, value_name = "ADDR|A..B")]
+    source: Vec<Source>,
+
     /// How long a connection may take to be made, and a message to come back
     #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = some_time)]
     timeout: Duration,
@@ -203,6 +209,7 @@ impl Bench {
             warmup: self.warmup,
             threads: self.threads,
             reconnect: self.reconnect,
+            sources: self.source.clone(),
             timeout: self.timeout,
             seed: self.seed.unwrap_or_else(|| fastrand::u64(..)),
         }

@@ -5,7 +5,7 @@
 
 use std::io::{self, Write};
 
-use super::describe::kind;
+use super::describe::{kind, sources};
 use crate::bench::latency::{Latency, PERCENTILES};
 use crate::bench::plan::{Arrivals, Plan};
 use crate::bench::results::{Results, Totals};
@@ -137,6 +137,7 @@ fn plan(plan: &Plan) -> Vec<Column> {
         column("warmup_ns", plan.warmup.as_nanos()),
         column("threads", plan.threads),
         column("reconnect", plan.reconnect),
+        optional("sources", sources(plan)),
         column("timeout_ns", plan.timeout.as_nanos()),
         column("seed", plan.seed),
     ]

@@ -102,9 +102,16 @@ pub(super) fn settings(plan: &Plan) -> Vec<(&'static str, String)> {
             "reconnect",
             if plan.reconnect { "yes" } else { "no" }.to_owned(),
         ),
+        ("sources", optional(sources(plan))),
         ("time-out", duration(plan.timeout)),
         ("seed", plan.seed.to_string()),
     ]
+}
+
+/// The local addresses that connections were made from, if they were chosen.
+pub(super) fn sources(plan: &Plan) -> Option<String> {
+    let texts: Vec<String> = plan.sources.iter().map(ToString::to_string).collect();
+    (!texts.is_empty()).then(|| texts.join(" "))
 }
 
 /// As it is written in JSON.

@@ -9,6 +9,7 @@ use crate::bench::expect::Condition;
 use crate::bench::latency::Latency;
 use crate::bench::plan::Plan;
 use crate::bench::results::{Expectation, FORMAT, Generator, Interval, Results, Suspicion, Totals};
+use crate::bench::source::Source;
 
 /// Why runs are not parts of one.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -53,11 +54,12 @@ fn differences(settings: &[(&'static str, String, String)]) -> String {
 }
 
 /// Settings that parts of one load may have each their own.
-const OF_EACH: [&str; 6] = [
+const OF_EACH: [&str; 7] = [
     "connections",
     "threads",
     "count",
     "warm-up",
+    "sources",
     "time-out",
     "seed",
 ];
@@ -208,9 +210,21 @@ fn plan(parts: &[&Results]) -> Plan {
             .reduce(|sum, count| Some(sum?.saturating_add(count?)))
             .flatten(),
         warmup: plans().map(|plan| plan.warmup).max().unwrap_or_default(),
+        sources: sources(plans()),
         timeout: plans().map(|plan| plan.timeout).max().unwrap_or_default(),
         ..first
     }
+}
+
+/// Those of all, each once.
+fn sources<'a>(plans: impl Iterator<Item = &'a Plan>) -> Vec<Source> {
+    let mut all = Vec::new();
+    for source in plans.flat_map(|plan| &plan.sources) {
+        if !all.contains(source) {
+            all.push(*source);
+        }
+    }
+    all
 }
 
 fn totals(parts: &[&Results]) -> Totals {

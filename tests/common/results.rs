@@ -55,6 +55,7 @@ pub fn closed(host: &str) -> Results {
             warmup: Duration::from_secs(1),
             threads: 1,
             reconnect: false,
+            sources: Vec::new(),
             timeout: Duration::from_secs(10),
             seed: 7,
         },

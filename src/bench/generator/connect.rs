@@ -2,7 +2,7 @@
 
 use std::cmp::Reverse;
 use std::io::{self, ErrorKind};
-use std::net::{Shutdown, SocketAddr};
+use std::net::Shutdown;
 use std::sync::atomic::Ordering;
 
 use mio::net::TcpStream;
@@ -15,6 +15,7 @@ use crate::bench::outage::Gap;
 use crate::bench::plan::Load;
 use crate::bench::recorder::note;
 use crate::bench::slot::Stage;
+use crate::bench::source;
 use crate::error::cause;
 use crate::sys;
 
@@ -62,15 +63,23 @@ impl Generator<'_> {
             Load::Churn => usize::MAX,
             _ => (CONNECTING / self.shared.plan.threads).max(1),
         };
-        while self.connecting < most
-            && let Some(key) = self.wanting.pop_front()
-        {
+        // On this machine none is seen to be under way, but the server has to
+        // take them all the same.
+        for _ in 0..most {
+            if self.connecting >= most {
+                return;
+            }
+            let Some(key) = self.wanting.pop_front() else {
+                return;
+            };
             let now = self.shared.clock.now();
+            let shared = self.shared;
             match self.adopted.take() {
-                None => self.connect_by(key, now, TcpStream::connect),
+                None => self.connect_by(key, now, |number| {
+                    source::begin(&shared.plan.sources, number, shared.address)
+                }),
                 Some((stream, took)) => {
                     self.connect_by(key, now.saturating_sub(took), |_| Ok(stream));
-                    self.finish_connecting(key);
                 }
             }
         }
@@ -103,25 +112,29 @@ impl Generator<'_> {
         self.wanting.push_back(key);
     }
 
-    /// Gives the slot a new connection, made by `connect`, as of the time `since`.
+    /// Gives the slot a new connection with a number of its own, made by
+    /// `connect`, as of the time `since`. On this machine it is there at once.
     fn connect_by(
         &mut self,
         key: usize,
         since: u64,
-        connect: impl FnOnce(SocketAddr) -> io::Result<TcpStream>,
+        connect: impl FnOnce(u64) -> io::Result<TcpStream>,
     ) {
         let number = self.shared.numbers.fetch_add(1, Ordering::Relaxed);
         self.slots[key].flow.renew(number, &self.record);
         let registry = self.poller.registry();
         let both = Interest::READABLE | Interest::WRITABLE;
-        let made = connect(self.shared.address).and_then(|mut stream| {
+        let made = connect(number).and_then(|mut stream| {
             registry.register(&mut stream, Token(key), both)?;
             Ok(stream)
         });
         self.connecting += 1;
         self.slots[key].attempts += 1;
         match made {
-            Ok(stream) => self.slots[key].connecting(stream, since),
+            Ok(stream) => {
+                self.slots[key].connecting(stream, since);
+                self.finish_connecting(key);
+            }
             Err(error) => self.fail_to_connect(key, &error),
         }
     }
@@ -148,8 +161,6 @@ impl Generator<'_> {
                     self.offer_stream(key);
                     self.want_to_send(key);
                 }
-                // An early word of the server may have come along.
-                self.want_to_receive(key);
             }
         }
     }
