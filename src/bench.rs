@@ -31,5 +31,5 @@ mod slot;
 mod timer;
 mod verdict;
 
-pub use run::run;
+pub use run::{run, run_between_rests};
 pub use search::find_rate;

@@ -2,15 +2,17 @@
 
 mod common;
 
+use std::io::{Read, Write};
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
+use common::faulty::Faulty;
 use common::{Server, finish};
 use echopool::bench::plan::{Arrivals, Load, Plan};
 use echopool::bench::progress::{Progress, Watch};
 use echopool::bench::results::{Errors, Results};
-use echopool::bench::run;
+use echopool::bench::{run, run_between_rests};
 
 /// Counts how often it was told something, and the seconds that ended.
 #[derive(Default)]
@@ -135,6 +137,87 @@ fn a_stream_has_bytes_and_no_latency() {
         results.totals
     );
     assert!(results.throughput_bytes_per_s > 1e6);
+}
+
+/// An echo server that counts: connections that ended, and bytes.
+fn counting() -> (Faulty, Arc<[AtomicU64; 2]>) {
+    let counts = Arc::new([const { AtomicU64::new(0) }; 2]);
+    let counted = Arc::clone(&counts);
+    let server = Faulty::serve(move |mut stream, _| {
+        let mut block = vec![0; 1 << 16];
+        while let Ok(length @ 1..) = stream.read(&mut block) {
+            counted[1].fetch_add(length as u64, Ordering::SeqCst);
+            if stream.write_all(&block[..length]).is_err() {
+                break;
+            }
+        }
+        counted[0].fetch_add(1, Ordering::SeqCst);
+    });
+    (server, counts)
+}
+
+#[test]
+fn what_a_server_does_between_two_rests_is_what_is_counted() {
+    for load in [Load::Messages, Load::Churn, Load::Stream] {
+        let (server, counts) = counting();
+        let plan = Plan {
+            load,
+            depth: if load == Load::Churn { 1 } else { 5 },
+            size_bytes: 100..=30_000,
+            threads: 2,
+            ..plan()
+        };
+        let mut seen = Vec::new();
+        let results = run_between_rests(
+            &[server.address],
+            &plan,
+            &Arc::new(AtomicBool::new(false)),
+            &mut Watcher::default(),
+            &mut || seen.push([0, 1].map(|of| counts[of].load(Ordering::SeqCst))),
+        );
+        let totals = results.unwrap().totals;
+        let [[ended, bytes], [ended_after, bytes_after]] = seen[..] else {
+            panic!("{} rests", seen.len());
+        };
+        assert!(bytes > 0, "{load:?}: there was no warm-up");
+        assert_eq!(bytes_after - bytes, totals.echoed_bytes, "{load:?}");
+        assert_eq!(totals.sent_bytes, totals.echoed_bytes, "{load:?}");
+        assert_eq!((totals.in_flight, totals.unsent), (0, 0), "{load:?}");
+        let connections = if load == Load::Churn {
+            totals.echoed
+        } else {
+            0
+        };
+        assert_eq!(ended_after - ended, connections, "{load:?}");
+    }
+}
+
+#[test]
+fn a_rest_waits_for_what_comes_late() {
+    let server = Faulty::serve(|mut stream, _| {
+        let mut block = [0; 64];
+        for number in 0.. {
+            if stream.read_exact(&mut block).is_err() {
+                return;
+            }
+            // Later than an ordinary run would wait for it.
+            if number == 1 {
+                std::thread::sleep(Duration::from_millis(1300));
+            }
+            stream.write_all(&block).unwrap();
+        }
+    });
+    let plan = Plan {
+        connections: 1,
+        warmup: Duration::ZERO,
+        ..plan()
+    };
+    let stop = Arc::new(AtomicBool::new(false));
+    let mut rests = 0;
+    let mut at_rest = || rests += 1;
+    let watch = &mut Watcher::default();
+    let results = run_between_rests(&[server.address], &plan, &stop, watch, &mut at_rest).unwrap();
+    assert_eq!((results.totals.echoed, rests), (2, 2));
 }
 
 #[test]

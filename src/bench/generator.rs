@@ -36,9 +36,13 @@ use crate::pattern::Pattern;
 use crate::sys;
 use connect::Loss;
 
-/// The block that is received into, and the one that is sent from, in bytes.
-/// One fits the second-level cache of current processors.
+/// The block that is received into, in bytes: it fits the second-level cache of
+/// current processors.
 const BLOCK: usize = 256 * 1024;
+
+/// The block that is sent from, in bytes. What it holds is made for each write,
+/// and is still near when the kernel copies it.
+const OUTGOING: usize = 64 * 1024;
 
 /// How many events one wait brings at the most, and so how many connections one
 /// phase serves: a message that came meanwhile waits for no more than these.
@@ -97,6 +101,15 @@ pub(super) struct Times {
     pub(super) end: u64,
 }
 
+/// The word to make load.
+#[derive(Debug)]
+pub(super) struct Go {
+    pub(super) times: Times,
+    /// Whoever has it completes what has begun, however long that takes within
+    /// the time-out, then drops it, and keeps the connections for the next word.
+    pub(super) rest: Option<Sender<()>>,
+}
+
 /// How a thread did.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Ending {
@@ -146,6 +159,8 @@ pub(super) struct Generator<'a> {
     connecting: usize,
     open: usize,
     running: bool,
+    /// All is awaited at the end, for the connections to rest.
+    rests: bool,
     measuring: bool,
     finishing: bool,
     deserted: bool,
@@ -201,7 +216,7 @@ impl<'a> Generator<'a> {
             idle: if churn { all.collect() } else { Vec::new() },
             overdue: VecDeque::new(),
             received: vec![0; BLOCK].into_boxed_slice(),
-            outgoing: vec![0; BLOCK].into_boxed_slice(),
+            outgoing: vec![0; OUTGOING].into_boxed_slice(),
             record,
             schedule: None,
             random: Rng::with_seed(plan.seed ^ (thread as u64 + 1)),
@@ -216,6 +231,7 @@ impl<'a> Generator<'a> {
             connecting: 0,
             open: 0,
             running: false,
+            rests: false,
             measuring: false,
             finishing: false,
             deserted: false,
@@ -233,24 +249,27 @@ impl<'a> Generator<'a> {
         self.adopted = Some((stream, took));
     }
 
-    /// Connects, tells so, waits for the word to start and makes load until its
-    /// end.
+    /// Connects, drops `ready`, waits for the word and makes load until its end;
+    /// then for the next word, if it was to rest.
     ///
     /// # Errors
     /// The poller's.
-    pub(super) fn run(mut self, ready: Sender<()>, go: &Receiver<Times>) -> io::Result<Ending> {
+    pub(super) fn run(mut self, ready: Sender<()>, words: &Receiver<Go>) -> io::Result<Ending> {
         let mut events = Events::with_capacity(EVENTS);
         while !(self.wanting.is_empty() && self.connecting == 0 || self.is_stopped()) {
             self.turn(&mut events)?;
         }
-        let _ = ready.send(());
         drop(ready);
-        let Ok(times) = go.recv() else {
-            return Ok(Ending::default());
-        };
-        self.begin(times);
-        while !self.is_over() {
-            self.turn(&mut events)?;
+        while let Ok(Go { times, rest }) = words.recv() {
+            self.rests = rest.is_some();
+            self.begin(times);
+            while !self.is_over() {
+                self.turn(&mut events)?;
+            }
+            if !self.rests {
+                break;
+            }
+            self.record.publish(self.now, self.open);
         }
         Ok(self.leave())
     }
@@ -287,8 +306,23 @@ impl<'a> Generator<'a> {
     }
 
     fn is_over(&self) -> bool {
-        self.finishing
-            && (self.record.outstanding() == 0 || self.now >= self.times.end + DRAIN_TIME)
+        self.finishing && (self.is_quiet() || self.now >= self.drained_by())
+    }
+
+    /// Whether nothing is on its way; of a churn that rests, no connection either.
+    fn is_quiet(&self) -> bool {
+        let connections = self.open + self.connecting + self.wanting.len();
+        let all_closed = !(self.rests && self.is(Load::Churn)) || connections == 0;
+        self.record.outstanding() == 0 && all_closed
+    }
+
+    /// Until when replies are awaited at the end.
+    fn drained_by(&self) -> u64 {
+        let time = match self.rests {
+            true => nanoseconds(self.shared.plan.timeout),
+            false => DRAIN_TIME,
+        };
+        self.times.end.saturating_add(time)
     }
 
     /// The way of sending that the plan names.
@@ -358,7 +392,7 @@ impl<'a> Generator<'a> {
             return (self.now, false);
         }
         let end = match self.finishing {
-            true => self.times.end.saturating_add(DRAIN_TIME),
+            true => self.drained_by(),
             false => self.times.end,
         };
         let mut until = self.tick_at.min(end);
@@ -408,6 +442,8 @@ impl<'a> Generator<'a> {
         self.times = times;
         self.now = self.shared.clock.now();
         self.running = true;
+        (self.measuring, self.finishing, self.deserted) = (false, false, false);
+        (self.waited, self.yielded) = (0, 0);
         self.record.begin(times.start, times.measured_from);
         self.schedule = plan.rate_per_s.map(|rate| {
             let place = (self.thread, plan.threads);
@@ -555,8 +591,8 @@ impl<'a> Generator<'a> {
         let Some(stream) = &mut slot.stream else {
             return;
         };
-        let length = slot.flow.sendable(depth).min(BLOCK as u64);
-        let outgoing = &mut self.outgoing[..usize::try_from(length).unwrap_or(BLOCK)];
+        let length = slot.flow.sendable(depth).min(OUTGOING as u64);
+        let outgoing = &mut self.outgoing[..usize::try_from(length).unwrap_or(OUTGOING)];
         if outgoing.is_empty() {
             return;
         }
@@ -663,8 +699,13 @@ impl<'a> Generator<'a> {
         for due in std::mem::take(&mut self.overdue) {
             self.record.missed(due, self.now);
         }
+        self.record.freeze(self.times.end);
+        let endless = plan.load == Load::Stream;
+        if self.rests && !endless {
+            // What is queued is completed.
+            return;
+        }
         for slot in &mut self.slots {
-            let endless = plan.load == Load::Stream;
             slot.flow.cut(endless, self.now, &mut self.record);
             if matches!(slot.stage, Stage::Idle | Stage::Wanting | Stage::Resting) {
                 slot.stage = Stage::Gone;
@@ -672,7 +713,6 @@ impl<'a> Generator<'a> {
         }
         self.wanting.clear();
         self.resting.clear();
-        self.record.freeze(self.times.end);
     }
 
     /// Counts what became due and was never dealt out. They may be many millions;

@@ -107,6 +107,7 @@ impl Recorder {
     /// From `start` on load is made, and from `measured_from` on it counts.
     pub(super) fn begin(&mut self, start: u64, measured_from: u64) {
         self.measured_from = measured_from;
+        self.ended = u64::MAX;
         self.part.from = start;
         self.part.until = next_boundary(start, measured_from);
     }

@@ -6,11 +6,11 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::{Scope, ScopedJoinHandle};
 use std::time::{Duration, Instant, SystemTime};
 
-use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded, unbounded};
+use crossbeam_channel::{Receiver, Sender, bounded, never, select, unbounded};
 
 use super::clock::{Clock, SECOND, nanoseconds};
 use super::collector::Collector;
-use super::generator::{Ending, Generator, Shared, Times};
+use super::generator::{Ending, Generator, Go, Shared, Times};
 use super::outage;
 use super::plan::{Load, Plan};
 use super::progress::Watch;
@@ -38,6 +38,40 @@ pub fn run(
     stop: &Arc<AtomicBool>,
     watch: &mut dyn Watch,
 ) -> Result<Results, Error> {
+    connected(addresses, plan, stop, |mut run| {
+        run.make_load(watch);
+        run.finish(watch)
+    })
+}
+
+/// As [`run()`], for whoever measures the server itself meanwhile: calls
+/// `at_rest` before the measured part and after it. Each time the connections
+/// are open and nothing is on its way, for which it waits as long as the plan's
+/// time-out, so what the server did in between is what the totals count. What
+/// came back behind the end is in the totals and not in the rates.
+///
+/// # Errors
+/// As [`run()`].
+pub fn run_between_rests(
+    addresses: &[SocketAddr],
+    plan: &Plan,
+    stop: &Arc<AtomicBool>,
+    watch: &mut dyn Watch,
+    at_rest: &mut dyn FnMut(),
+) -> Result<Results, Error> {
+    connected(addresses, plan, stop, |mut run| {
+        run.make_load_between_rests(watch, at_rest);
+        run.finish(watch)
+    })
+}
+
+/// Connects, and hands over the run that is ready to begin.
+fn connected(
+    addresses: &[SocketAddr],
+    plan: &Plan,
+    stop: &Arc<AtomicBool>,
+    go: impl FnOnce(Run<'_, '_>) -> Result<Results, Error>,
+) -> Result<Results, Error> {
     raise_open_files();
     let plan = &Plan {
         threads: plan.threads.clamp(1, plan.connections.max(1)),
@@ -56,10 +90,7 @@ pub fn run(
         stop,
         may_poll: may_poll(plan),
     };
-    std::thread::scope(|scope| {
-        let run = Run::start(scope, &shared, (first, took))?;
-        run.finish(watch)
-    })
+    std::thread::scope(|scope| go(Run::connect(scope, &shared, (first, took))?))
 }
 
 /// Whether threads may poll for a while before they sleep. In a closed loop a
@@ -85,6 +116,8 @@ fn failed(operation: &'static str) -> impl Fn(std::io::Error) -> Error {
 struct Run<'scope, 'a> {
     shared: &'a Shared<'a>,
     threads: Vec<ScopedJoinHandle<'scope, std::io::Result<Ending>>>,
+    /// Where each is given the word.
+    words: Vec<Sender<Go>>,
     collector: Collector,
     times: Times,
     started_at: SystemTime,
@@ -93,8 +126,8 @@ struct Run<'scope, 'a> {
 }
 
 impl<'scope, 'a: 'scope> Run<'scope, 'a> {
-    /// Starts the threads, and the load as soon as all have connected.
-    fn start<'env>(
+    /// Starts the threads and waits until all have connected.
+    fn connect<'env>(
         scope: &'scope Scope<'scope, 'env>,
         shared: &'a Shared<'a>,
         (first, took): (TcpStream, Duration),
@@ -102,57 +135,93 @@ impl<'scope, 'a: 'scope> Run<'scope, 'a> {
         let plan = shared.plan;
         let (parts, collected) = unbounded();
         let (emptied, spares) = unbounded();
-        let (ready, are_ready) = bounded(plan.threads);
-        let mut generators = Vec::new();
-        for thread in 0..plan.threads {
-            let channel = PartsChannel {
-                parts: parts.clone(),
-                spares: spares.clone(),
-            };
-            let connections = share(plan.connections as u64, thread, plan.threads);
-            let budget = plan
-                .count
-                .map_or(u64::MAX, |count| share(count, thread, plan.threads));
-            let connections = usize::try_from(connections).unwrap_or(usize::MAX);
-            let generator = Generator::new(shared, thread, connections, budget, channel);
-            generators.push(generator.map_err(failed("make a poller"))?);
-        }
+        let channel = PartsChannel { parts, spares };
+        let mut generators = generators(shared, channel)?;
         first.set_nonblocking(true).map_err(failed("connect"))?;
         generators[0].adopt(mio::net::TcpStream::from_std(first), nanoseconds(took));
+        let (ready, are_ready) = bounded(0);
         let mut threads = Vec::new();
-        let mut starts = Vec::new();
+        let mut words = Vec::new();
         for (thread, generator) in generators.into_iter().enumerate() {
-            let (start, go) = bounded(1);
+            let (word, heard) = bounded(1);
             let ready = ready.clone();
             let spawned = std::thread::Builder::new()
                 .name(format!("bench-{thread}"))
-                .spawn_scoped(scope, move || generator.run(ready, &go));
+                .spawn_scoped(scope, move || generator.run(ready, &heard));
             threads.push(spawned.map_err(failed("start a thread"))?);
-            starts.push(start);
+            words.push(word);
         }
         drop(ready);
-        // Ends when every thread has connected, or has failed.
-        while are_ready.recv().is_ok() {}
+        wait_for_all(&are_ready);
         let times = times(plan, shared.clock.now());
-        let warmup = Duration::from_nanos(times.measured_from - times.start);
-        for start in starts {
-            // A thread that failed says so when it is joined.
-            let _ = start.send(times);
-        }
         Ok(Self {
             shared,
             threads,
+            words,
             collector: Collector::new(times, plan.threads, plan.rate_per_s.is_some()),
             times,
-            started_at: SystemTime::now() + warmup,
+            started_at: SystemTime::now(),
             parts: collected,
             spares: emptied,
         })
     }
+}
 
-    /// Collects until the threads have ended.
+impl Run<'_, '_> {
+    /// Warm-up and measured part in one.
+    fn make_load(&mut self, watch: &mut dyn Watch) {
+        let times = times(self.shared.plan, self.shared.clock.now());
+        self.count(times);
+        self.go(times, None);
+        self.collect(watch, &never());
+    }
+
+    /// Warm-up and measured part, each until all is back.
+    fn make_load_between_rests(&mut self, watch: &mut dyn Watch, at_rest: &mut dyn FnMut()) {
+        let mut plan = self.shared.plan.clone();
+        let start = self.shared.clock.now();
+        if !plan.warmup.is_zero() {
+            let (rest, are_resting) = bounded(0);
+            let rehearsal = Times {
+                start,
+                measured_from: u64::MAX,
+                end: start.saturating_add(nanoseconds(plan.warmup)),
+            };
+            self.go(rehearsal, Some(rest));
+            wait_for_all(&are_resting);
+            plan.warmup = Duration::ZERO;
+        }
+        at_rest();
+        let (rest, are_resting) = bounded(0);
+        let times = times(&plan, self.shared.clock.now());
+        self.count(Times { start, ..times });
+        self.go(times, Some(rest));
+        self.collect(watch, &are_resting);
+        at_rest();
+    }
+
+    /// What comes in from now on is counted in these times.
+    fn count(&mut self, times: Times) {
+        let plan = self.shared.plan;
+        self.collector = Collector::new(times, plan.threads, plan.rate_per_s.is_some());
+        self.times = times;
+        let ahead = times.measured_from.saturating_sub(self.shared.clock.now());
+        self.started_at = SystemTime::now() + Duration::from_nanos(ahead);
+    }
+
+    /// Gives all threads the word; they drop `rest` when they are at rest.
+    fn go(&self, times: Times, rest: Option<Sender<()>>) {
+        for word in &self.words {
+            let rest = rest.clone();
+            // A thread that failed says so when it is joined.
+            let _ = word.send(Go { times, rest });
+        }
+    }
+
+    /// Ends the threads, and puts together what they did.
     fn finish(mut self, watch: &mut dyn Watch) -> Result<Results, Error> {
-        self.collect(watch);
+        self.words.clear();
+        self.collect(watch, &never());
         let mut endings = Vec::new();
         for thread in self.threads.drain(..) {
             let ending = thread
@@ -171,22 +240,28 @@ impl<'scope, 'a: 'scope> Run<'scope, 'a> {
         Ok(self.results(&endings, ended))
     }
 
-    fn collect(&mut self, watch: &mut dyn Watch) {
+    /// Collects until the threads have ended, or are all at rest.
+    fn collect(&mut self, watch: &mut dyn Watch, are_resting: &Receiver<()>) {
         let mut tell_at = Instant::now();
         loop {
-            match self.parts.recv_deadline(tell_at) {
-                Ok(mut part) => {
-                    self.collector.add(&mut part);
-                    part.clear();
-                    let _ = self.spares.send(part);
-                }
-                Err(RecvTimeoutError::Disconnected) => return,
-                Err(RecvTimeoutError::Timeout) => {
+            select! {
+                recv(self.parts) -> part => match part {
+                    Ok(part) => self.take(part),
+                    Err(_) => return,
+                },
+                recv(are_resting) -> _ => return,
+                default(tell_at.saturating_duration_since(Instant::now())) => {
                     tell_at = Instant::now() + WATCH_EVERY;
                     self.tell(watch);
                 }
             }
         }
+    }
+
+    fn take(&mut self, mut part: Box<Part>) {
+        self.collector.add(&mut part);
+        part.clear();
+        let _ = self.spares.send(part);
     }
 
     fn tell(&mut self, watch: &mut dyn Watch) {
@@ -277,6 +352,29 @@ impl<'scope, 'a: 'scope> Run<'scope, 'a> {
         });
         results
     }
+}
+
+/// One for each thread, with its share of the connections and messages.
+fn generators<'a>(
+    shared: &'a Shared<'a>,
+    channel: PartsChannel,
+) -> Result<Vec<Generator<'a>>, Error> {
+    let plan = shared.plan;
+    let generator = |thread| {
+        let connections = share(plan.connections as u64, thread, plan.threads);
+        let budget = plan
+            .count
+            .map_or(u64::MAX, |count| share(count, thread, plan.threads));
+        let connections = usize::try_from(connections).unwrap_or(usize::MAX);
+        let generator = Generator::new(shared, thread, connections, budget, channel.clone());
+        generator.map_err(failed("make a poller"))
+    };
+    (0..plan.threads).map(generator).collect()
+}
+
+/// Returns when every thread has dropped its end, or has failed and so dropped it.
+fn wait_for_all(threads: &Receiver<()>) {
+    while threads.recv().is_ok() {}
 }
 
 fn times(plan: &Plan, start: u64) -> Times {
