@@ -5,7 +5,6 @@ pub mod cpu;
 pub mod load;
 pub mod machine;
 pub mod metric;
-pub mod payload;
 pub mod plot;
 pub mod process;
 pub mod report;

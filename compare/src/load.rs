@@ -1,94 +1,152 @@
-//! The load generator: one thread that waits on `epoll`, sends to many sockets
-//! and compares every byte that comes back.
+//! The load: the engine of `echopool bench` in this process, on a CPU of its own.
+//!
+//! Its threads inherit the CPU of the thread that asks for it. Only pingers
+//! beside a firehose have a loop of their own, [`fleet`]: of two runs at once the
+//! one's bytes would be in the other's latencies for as long as the scheduler
+//! likes, and a loop bounds that.
 
-pub mod churn;
 pub mod client;
 pub mod fleet;
+pub mod hose;
 pub mod poller;
-pub mod stream;
 
 use std::io;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::thread;
 use std::time::{Duration, Instant};
 
+use echopool::bench::plan::{Arrivals, Load, Plan};
+use echopool::bench::progress::{Progress, Watch};
+use echopool::bench::results::Results;
+use echopool::bench::run_between_rests;
 use rustix::time::{ClockId, clock_gettime};
+
+use crate::process;
+use crate::server::Running;
 
 /// Where nothing comes back for this long, the run has failed.
 pub const SILENCE: Duration = Duration::from_secs(5);
 
-/// What keeps a server busy.
-pub trait Load {
-    /// Begins, or goes on; latencies are counted anew.
-    ///
-    /// # Errors
-    /// A connection failed.
-    fn start(&mut self) -> io::Result<()>;
+/// So does one of which a message takes this long: of 10,000 threads or
+/// processes each has its turn late.
+const TIMEOUT: Duration = Duration::from_secs(20);
 
-    /// Finishes what is on its way and begins nothing new.
-    ///
-    /// # Errors
-    /// Those of the system calls.
-    fn stop(&mut self) -> io::Result<()>;
+/// Addresses that clients come from, for ten times the connections a minute that
+/// the ports of one of them allow.
+const SOURCES: &str = "127.0.0.1..127.0.0.200";
 
-    /// What is on its way, in the load's own unit.
-    fn in_flight(&self) -> u64;
+/// How long a server has to fall asleep, which brings its clocks up to date.
+const SETTLE: Duration = Duration::from_millis(2);
 
-    /// How much came back since the connections were made, in the load's own unit.
-    fn done(&self) -> u64;
-
-    /// Waits for sockets that are ready, at most `most`, and serves each of them
-    /// once.
-    ///
-    /// # Errors
-    /// A connection failed, or a byte was wrong.
-    fn turn(&mut self, most: Duration) -> io::Result<()>;
+/// What so many clients do, with messages of `size` bytes and for `times`, which
+/// are those of warm-up and measurement.
+///
+/// # Panics
+/// Never: the sources are addresses.
+#[must_use]
+pub fn plan(load: Load, clients: usize, size: usize, times: (Duration, Duration)) -> Plan {
+    Plan {
+        load,
+        connections: clients,
+        size_bytes: size..=size,
+        depth: 1,
+        rate_per_s: None,
+        arrivals: Arrivals::Uniform,
+        duration: Some(times.1),
+        count: None,
+        warmup: times.0,
+        threads: 1,
+        reconnect: false,
+        sources: vec![SOURCES.parse().expect("it is a range")],
+        timeout: TIMEOUT,
+        seed: 0,
+    }
 }
 
-/// Takes turns until `enough` is told, which is given the time since the first.
+/// What one measurement counted. Before it and after it nothing was on its way,
+/// so the CPU time belongs to what was done and to nothing else.
+#[derive(Debug)]
+pub struct Window {
+    /// What the load generator saw.
+    pub results: Results,
+    /// The time with the drain.
+    pub time: Duration,
+    /// The server's CPU time within that.
+    pub server_cpu: Duration,
+    /// The load generator's.
+    pub load_cpu: Duration,
+    /// That of all processes of the machine.
+    pub machine_cpu: Duration,
+}
+
+impl Window {
+    /// Makes the load against the server.
+    ///
+    /// # Errors
+    /// A connection failed, a byte was wrong, or nothing came back.
+    pub fn measure(server: &Running, plan: &Plan) -> io::Result<Self> {
+        let mut readings = Vec::new();
+        let results = run(server, plan, || readings.push(Reading::take(server)))?;
+        let [before, after] = &readings[..] else {
+            return Err(io::Error::other("the load did not rest before and after"));
+        };
+        Ok(Self {
+            results,
+            time: after.at - before.at,
+            server_cpu: after.server.saturating_sub(before.server),
+            load_cpu: after.load.saturating_sub(before.load),
+            machine_cpu: after.machine.saturating_sub(before.machine),
+        })
+    }
+}
+
+/// Makes the load; calls `at_rest` before what is measured and after it.
 ///
 /// # Errors
-/// Those of the turns, and one when nothing comes back for [`SILENCE`].
-pub fn drive<L: Load>(
-    load: &mut L,
-    mut enough: impl FnMut(&L, Duration) -> bool,
-) -> io::Result<()> {
-    let start = Instant::now();
-    let mut last_sign = start;
-    let mut now = start;
-    let mut done = load.done();
-    while !enough(load, now - start) {
-        load.turn(Duration::from_millis(20))?;
-        now = Instant::now();
-        if load.done() > done {
-            done = load.done();
-            last_sign = now;
-        } else if now - last_sign > SILENCE {
-            let error = format!("nothing came back for {} s", SILENCE.as_secs());
-            return Err(io::Error::other(error));
+/// A connection failed, a byte was wrong, or nothing came back.
+pub fn run(server: &Running, plan: &Plan, mut at_rest: impl FnMut()) -> io::Result<Results> {
+    let stop = Arc::new(AtomicBool::new(false));
+    let addresses = [server.address().into()];
+    let results = run_between_rests(&addresses, plan, &stop, &mut Nobody, &mut at_rest);
+    let results = results.map_err(io::Error::other)?;
+    let totals = &results.totals;
+    if let Some(example) = results.examples.first() {
+        return Err(io::Error::other(example.clone()));
+    }
+    if totals.echoed_bytes == 0 || totals.echoed_bytes < totals.sent_bytes {
+        let (echoed, sent) = (totals.echoed_bytes, totals.sent_bytes);
+        let error = format!("of {sent} bytes only {echoed} came back");
+        return Err(io::Error::other(error));
+    }
+    Ok(results)
+}
+
+/// Clocks at one moment.
+struct Reading {
+    at: Instant,
+    load: Duration,
+    machine: Duration,
+    server: Duration,
+}
+
+impl Reading {
+    fn take(server: &Running) -> Self {
+        let (at, machine) = (Instant::now(), process::machine_time());
+        let load = clock_gettime(ClockId::ProcessCPUTime);
+        thread::sleep(SETTLE);
+        Self {
+            at,
+            load: Duration::try_from(load).unwrap_or_default(),
+            machine,
+            server: server.cpu_time(),
         }
     }
-    Ok(())
 }
 
-/// Takes turns for `time`.
-///
-/// # Errors
-/// As [`drive`].
-pub fn drive_for<L: Load>(load: &mut L, time: Duration) -> io::Result<()> {
-    drive(load, |_, elapsed| elapsed >= time)
-}
+/// Watches nothing.
+struct Nobody;
 
-/// Stops the load and takes turns until all is back.
-///
-/// # Errors
-/// As [`drive`].
-pub fn drain<L: Load>(load: &mut L) -> io::Result<()> {
-    load.stop()?;
-    drive(load, |load, _| load.in_flight() == 0)
-}
-
-/// The CPU time that the calling thread has used.
-#[must_use]
-pub fn own_cpu() -> Duration {
-    let time = clock_gettime(ClockId::ThreadCPUTime);
-    Duration::try_from(time).unwrap_or_default()
+impl Watch for Nobody {
+    fn progress(&mut self, _: &Progress<'_>) {}
 }

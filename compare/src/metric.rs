@@ -33,8 +33,9 @@ pub enum Metric {
     HoseBandwidth,
     /// How busy the server was, of one CPU.
     ServerCpu,
-    /// How busy the load generator was, of one CPU; near 100 it was the limit.
-    LoadCpu,
+    /// How much of the time the load generator had something to do; near 100 it
+    /// was the limit.
+    LoadBusy,
     /// What everything else on the machine used meanwhile, of one CPU; it
     /// disturbs the measurement.
     OtherCpu,
@@ -67,7 +68,7 @@ impl Metric {
     pub const fn more_is_better(self) -> Option<bool> {
         match self {
             Self::RoundTrips | Self::Bandwidth | Self::Connections => Some(true),
-            Self::ServerCpu | Self::LoadCpu | Self::OtherCpu => None,
+            Self::ServerCpu | Self::LoadBusy | Self::OtherCpu => None,
             Self::HoseBandwidth | Self::P99Alone => None,
             _ => Some(false),
         }
@@ -101,7 +102,7 @@ impl Metric {
             Self::P99Growth => ("pinger_p99_ratio", "beside ÷ alone", 2),
             Self::HoseBandwidth => ("firehose_mb_per_s", "firehose MB/s", 0),
             Self::ServerCpu => ("server_cpu_percent", "server CPU %", 0),
-            Self::LoadCpu => ("load_cpu_percent", "load CPU %", 0),
+            Self::LoadBusy => ("load_busy_percent", "load busy %", 0),
             Self::OtherCpu => ("other_cpu_percent", "other CPU %", 0),
         }
     }

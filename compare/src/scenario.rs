@@ -2,14 +2,14 @@
 
 use std::io;
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use crate::load::churn::{Churn, SLOTS};
+use echopool::bench::latency::Latency;
+use echopool::bench::plan::{Load, Plan};
+
 use crate::load::fleet::Fleet;
-use crate::load::stream::Streams;
-use crate::load::{Load, drain, drive_for, own_cpu};
+use crate::load::{self, Window};
 use crate::metric::{Metric, Sample};
-use crate::process;
 use crate::roster::{BUSY, FLOOR};
 use crate::server::Running;
 
@@ -57,6 +57,9 @@ const SMALL: usize = 64;
 
 /// Bytes of a large one.
 const LARGE: usize = 16 * 1024;
+
+/// Connections of a churn that are open at any time.
+const SLOTS: usize = 32;
 
 const fn case(name: &'static str, kind: Kind, clients: usize) -> Scenario {
     Scenario {
@@ -114,8 +117,7 @@ impl Scenario {
                 "Ping-pong: {clients} client(s), each with one message of {size} bytes on its way."
             ),
             Kind::Stream => format!(
-                "Streaming: {clients} client(s) write 64 KiB after 64 KiB and read the echo, \
-                 as fast as they can."
+                "Streaming: {clients} client(s) write and read the echo, as fast as they can."
             ),
             Kind::Churn => format!(
                 "Churn: {clients} clients at once connect, have 64 bytes echoed and close, \
@@ -147,30 +149,31 @@ impl Scenario {
     /// # Errors
     /// A connection failed, a byte was wrong, or nothing came back.
     pub fn run(&self, server: &Running, times: Times) -> io::Result<Sample> {
-        let address = server.address();
         match self.kind {
             Kind::PingPong(size) => {
-                let mut fleet = Fleet::connect(address, self.clients, size)?;
-                let window = Window::measure(&mut fleet, server, times)?;
-                let tally = fleet.take_tally();
-                let mut sample = window.sample(Metric::RoundTrips, 1.0);
-                sample.insert(Metric::CpuPerRoundTrip, window.server_us_each());
-                sample.insert(Metric::P50, tally.latency_us(0.5));
-                sample.insert(Metric::P99, tally.latency_us(0.99));
+                let window = self.window(server, Load::Messages, size, times)?;
+                let mut sample = sample(&window);
+                sample.insert(Metric::RoundTrips, window.results.rate_per_s);
+                sample.insert(Metric::CpuPerRoundTrip, us_each(&window));
+                sample.insert(Metric::P50, latency_us(&window.results.service, 0.5));
+                sample.insert(Metric::P99, latency_us(&window.results.service, 0.99));
                 Ok(sample)
             }
             Kind::Stream => {
-                let mut streams = Streams::connect(address, self.clients)?;
-                let window = Window::measure(&mut streams, server, times)?;
-                let mut sample = window.sample(Metric::Bandwidth, 1e6);
-                // A microsecond a byte is 10^6 milliseconds a gigabyte.
-                sample.insert(Metric::CpuPerGb, window.server_us_each() * 1e6);
+                let window = self.window(server, Load::Stream, SMALL, times)?;
+                let mut sample = sample(&window);
+                let results = &window.results;
+                let cpu_ms = window.server_cpu.as_secs_f64() * 1e3;
+                let gb = as_f64(results.totals.echoed_bytes) / 1e9;
+                sample.insert(Metric::Bandwidth, results.throughput_bytes_per_s / 1e6);
+                sample.insert(Metric::CpuPerGb, cpu_ms / gb);
                 Ok(sample)
             }
             Kind::Churn => {
-                let window = Window::measure(&mut Churn::new(address)?, server, times)?;
-                let mut sample = window.sample(Metric::Connections, 1.0);
-                sample.insert(Metric::CpuPerConnection, window.server_us_each());
+                let window = self.window(server, Load::Churn, SMALL, times)?;
+                let mut sample = sample(&window);
+                sample.insert(Metric::Connections, window.results.rate_per_s);
+                sample.insert(Metric::CpuPerConnection, us_each(&window));
                 Ok(sample)
             }
             Kind::Idle => self.memory(server),
@@ -178,17 +181,25 @@ impl Scenario {
         }
     }
 
+    fn window(
+        &self,
+        server: &Running,
+        load: Load,
+        size: usize,
+        times: Times,
+    ) -> io::Result<Window> {
+        let times = (times.warm_up, times.measure);
+        Window::measure(server, &load::plan(load, self.clients, size, times))
+    }
+
     /// The memory that idle connections add to that of a server that has served.
     fn memory(&self, server: &Running) -> io::Result<Sample> {
         // As many as any server needs to have touched what all clients share.
         const FIRST: usize = 16;
-        drop(Fleet::connect(server.address(), FIRST, SMALL)?);
+        once_each(server, FIRST)?;
         thread::sleep(SETTLE_MEMORY);
         let before = server.memory();
-        let fleet = Fleet::connect(server.address(), self.clients, SMALL)?;
-        thread::sleep(SETTLE_MEMORY);
-        let grown = server.memory().saturating_sub(before);
-        drop(fleet);
+        let grown = once_each(server, self.clients)?.saturating_sub(before);
         let each = as_f64(grown) / as_f64(self.clients as u64);
         Ok(Sample::from([(Metric::MemoryPerConnection, each)]))
     }
@@ -196,32 +207,22 @@ impl Scenario {
     /// The latency of the same pingers without and with a firehose.
     fn firehose(&self, server: &Running, times: Times) -> io::Result<Sample> {
         let mut fleet = Fleet::connect(server.address(), self.clients, SMALL)?;
-        fleet.start()?;
-        drive_for(&mut fleet, times.warm_up)?;
-        fleet.take_tally();
-        drive_for(&mut fleet, times.measure)?;
-        let alone = fleet.take_tally().latency_us(0.99);
+        fleet.run_for(times.warm_up)?;
+        let alone = latency_us(&fleet.run_for(times.measure)?.latency, 0.99);
         fleet.add_hose()?;
-        drive_for(&mut fleet, times.warm_up)?;
-        fleet.take_tally();
-        let before = fleet.done();
-        drive_for(&mut fleet, times.measure)?;
-        let seconds = times.measure.as_secs_f64();
-        let done = fleet.done() - before;
-        let tally = fleet.take_tally();
-        let beside = tally.latency_us(0.99);
+        fleet.run_for(times.warm_up)?;
+        let tally = fleet.run_for(times.measure)?;
         if tally.hose_bytes == 0 {
             return Err(io::Error::other("the firehose was not served"));
         }
+        let beside = latency_us(&tally.latency, 0.99);
+        let a_second = |count| as_f64(count) / times.measure.as_secs_f64();
         Ok(Sample::from([
             (Metric::P99Alone, alone),
             (Metric::P99Beside, beside),
             (Metric::P99Growth, beside / alone),
-            (Metric::RoundTrips, as_f64(done) / seconds),
-            (
-                Metric::HoseBandwidth,
-                as_f64(tally.hose_bytes) / seconds / 1e6,
-            ),
+            (Metric::RoundTrips, a_second(tally.round_trips)),
+            (Metric::HoseBandwidth, a_second(tally.hose_bytes) / 1e6),
         ]))
     }
 }
@@ -229,76 +230,43 @@ impl Scenario {
 /// How long a server has to put its memory in order.
 const SETTLE_MEMORY: Duration = Duration::from_millis(100);
 
-/// How long a server has to fall asleep, which brings its clocks up to date.
-const SETTLE_CLOCKS: Duration = Duration::from_millis(2);
-
-/// What one measurement counted. Before it and after it nothing was on its way,
-/// so the CPU time belongs to what was done and to nothing else.
-struct Window {
-    /// The measured time, without the drain.
-    time: Duration,
-    /// Done within that.
-    done: u64,
-    /// The time with the drain.
-    whole_time: Duration,
-    /// Done within that.
-    whole_done: u64,
-    /// The server's CPU time within the whole time.
-    server_cpu: Duration,
-    /// The load generator's.
-    load_cpu: Duration,
-    /// That of all processes of the machine.
-    machine_cpu: Duration,
+/// Lets so many clients have one message echoed each. Returns the server's
+/// memory while they are silent and stay.
+fn once_each(server: &Running, clients: usize) -> io::Result<u64> {
+    let mut memory = 0;
+    let plan = Plan {
+        duration: None,
+        count: Some(clients as u64),
+        ..load::plan(Load::Messages, clients, SMALL, Default::default())
+    };
+    load::run(server, &plan, || {
+        thread::sleep(SETTLE_MEMORY);
+        memory = server.memory();
+    })?;
+    Ok(memory)
 }
 
-impl Window {
-    fn measure(load: &mut impl Load, server: &Running, times: Times) -> io::Result<Self> {
-        load.start()?;
-        drive_for(load, times.warm_up)?;
-        drain(load)?;
-        thread::sleep(SETTLE_CLOCKS);
-        let (server_before, done_before) = (server.cpu_time(), load.done());
-        let (machine_before, load_before) = (process::machine_time(), own_cpu());
-        let start = Instant::now();
-        load.start()?;
-        drive_for(load, times.measure)?;
-        let (time, done) = (start.elapsed(), load.done() - done_before);
-        drain(load)?;
-        let (whole_time, whole_done) = (start.elapsed(), load.done() - done_before);
-        let load_cpu = own_cpu().saturating_sub(load_before);
-        let machine_cpu = process::machine_time().saturating_sub(machine_before);
-        thread::sleep(SETTLE_CLOCKS);
-        Ok(Self {
-            time,
-            done,
-            whole_time,
-            whole_done,
-            server_cpu: server.cpu_time().saturating_sub(server_before),
-            load_cpu,
-            machine_cpu,
-        })
-    }
+/// How busy both sides were.
+fn sample(window: &Window) -> Sample {
+    let percent = |cpu: Duration| cpu.as_secs_f64() / window.time.as_secs_f64() * 100.0;
+    let own = window.server_cpu + window.load_cpu;
+    let busy = window.results.generators[0].busy_fraction;
+    let other = window.machine_cpu.saturating_sub(own);
+    Sample::from([
+        (Metric::ServerCpu, percent(window.server_cpu)),
+        (Metric::LoadBusy, busy * 100.0),
+        (Metric::OtherCpu, percent(other)),
+    ])
+}
 
-    /// The rate in `unit`s a second and how busy both sides were.
-    fn sample(&self, rate: Metric, unit: f64) -> Sample {
-        let whole = self.whole_time.as_secs_f64();
-        let percent = |cpu: Duration| cpu.as_secs_f64() / whole * 100.0;
-        let own = self.server_cpu + self.load_cpu;
-        Sample::from([
-            (rate, as_f64(self.done) / self.time.as_secs_f64() / unit),
-            (Metric::ServerCpu, percent(self.server_cpu)),
-            (Metric::LoadCpu, percent(self.load_cpu)),
-            (
-                Metric::OtherCpu,
-                percent(self.machine_cpu.saturating_sub(own)),
-            ),
-        ])
-    }
+/// The server's CPU time in microseconds for each message.
+fn us_each(window: &Window) -> f64 {
+    window.server_cpu.as_secs_f64() * 1e6 / as_f64(window.results.totals.echoed)
+}
 
-    /// The server's CPU time in microseconds for each thing done.
-    fn server_us_each(&self) -> f64 {
-        self.server_cpu.as_secs_f64() * 1e6 / as_f64(self.whole_done)
-    }
+/// In microseconds; `quantile` is between 0 and 1.
+fn latency_us(latency: &Latency, quantile: f64) -> f64 {
+    as_f64(latency.histogram.value_at_quantile(quantile)) / 1e3
 }
 
 #[expect(clippy::cast_precision_loss, reason = "all counts are far below 2^53")]

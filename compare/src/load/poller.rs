@@ -38,15 +38,6 @@ impl Poller {
         Ok(epoll::add(&self.epoll, socket, data, flags)?)
     }
 
-    /// Watches a socket for other events from now on.
-    ///
-    /// # Errors
-    /// Those of `epoll_ctl`.
-    pub fn modify(&self, socket: impl AsFd, token: usize, flags: EventFlags) -> io::Result<()> {
-        let data = EventData::new_u64(token as u64);
-        Ok(epoll::modify(&self.epoll, socket, data, flags)?)
-    }
-
     /// Waits at most `most`. Returns the number of events.
     ///
     /// # Errors
