@@ -1,9 +1,16 @@
 //! Numbers as people read them: with a unit, and no more digits than they bear.
 
+use std::time::Duration;
+
 /// A time that is given in nanoseconds: `31.2 us`.
 pub(crate) fn time(nanoseconds: f64) -> String {
     const UNITS: [(f64, &str); 4] = [(1e9, "s"), (1e6, "ms"), (1e3, "us"), (1.0, "ns")];
     scaled(nanoseconds, &UNITS)
+}
+
+/// The same of a duration.
+pub(crate) fn duration(duration: Duration) -> String {
+    time(duration.as_secs_f64() * 1e9)
 }
 
 /// Bytes, in powers of a thousand: `6.40 MB`.
