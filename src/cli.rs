@@ -1,6 +1,7 @@
 //! The command line: what is asked of which part.
 
 mod bench;
+mod check;
 mod ping;
 mod report;
 mod serve;
@@ -11,15 +12,17 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::builder::RangedU64ValueParser;
+use clap::error::ErrorKind;
 use clap::{Parser, Subcommand};
+use serde::Serialize;
 
 use bench::Bench;
+use check::Check;
 use ping::Echoes;
 use report::Report;
 use serve::Serve;
 use talk::Talk;
 
-use crate::bench::results::Results;
 use crate::escape::escape;
 
 /// TCP echo server on a fixed pool of workers, and the client that proves a path byte for byte
@@ -37,6 +40,7 @@ enum Command {
     Bench(Box<Bench>),
     Report(Report),
     Ping(Echoes),
+    Check(Check),
 }
 
 /// Parses the command line, runs what it names and prints what went wrong.
@@ -48,6 +52,7 @@ pub fn main() -> ExitCode {
         Command::Bench(bench) => bench.run(),
         Command::Report(report) => report.run(),
         Command::Ping(echoes) => echoes.run(),
+        Command::Check(check) => check.run(),
     };
     result.unwrap_or_else(|error| {
         // Not eprintln: it panics where standard error is closed.
@@ -79,7 +84,12 @@ fn bytes(text: &str) -> Result<usize, String> {
     }
 }
 
-fn write_json(results: &Results, to: &mut dyn Write) -> io::Result<()> {
+/// Ends the program as clap does, where what was asked for makes no sense.
+fn usage_error(text: &str) -> ! {
+    clap::Error::raw(ErrorKind::ArgumentConflict, text).exit()
+}
+
+fn write_json(results: &impl Serialize, to: &mut dyn Write) -> io::Result<()> {
     serde_json::to_writer_pretty(&mut *to, results)?;
     writeln!(to)
 }

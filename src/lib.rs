@@ -23,6 +23,7 @@
 
 pub mod address;
 pub mod bench;
+pub mod check;
 pub mod cli;
 pub mod client;
 pub mod error;

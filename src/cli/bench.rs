@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use clap::Args;
 
-use super::{some_time, up_to, write_json};
+use super::{some_time, up_to, usage_error, write_json};
 use crate::address::Address;
 use crate::bench;
 use crate::bench::expect::Condition;
@@ -182,8 +182,7 @@ impl Bench {
     /// other wrong usage.
     fn check(&self) {
         if self.outputs().filter(|to| **to == Output::Standard).count() > 1 {
-            let text = "only one of --json, --csv and --html can write to standard output\n";
-            clap::Error::raw(clap::error::ErrorKind::ArgumentConflict, text).exit();
+            usage_error("only one of --json, --csv and --html can write to standard output\n");
         }
     }
 

@@ -1,0 +1,175 @@
+//! The counted protocol: a text there, its length and itself back, and the end.
+
+use super::clause::Clause;
+use super::ended::Ended;
+use super::probe::Probe;
+use crate::proto::{self, COUNTED_MAX};
+use crate::units::whole;
+
+/// Where the protocol is written down.
+const PROTOCOL: &str = "README, Protocols";
+
+/// What a failure means where the protocol itself is at stake.
+const ANOTHER: &str = "something else listens there, or another version of the protocol";
+
+pub(super) const ANSWER: Clause = Clause {
+    name: "answer",
+    proves: "a text is answered with its length and itself, and then the end",
+    usually: ANOTHER,
+    rfc: PROTOCOL,
+    run: |probe| asked(probe, b"test_string"),
+};
+
+pub(super) const EMPTY: Clause = Clause {
+    name: "empty",
+    proves: "an empty text is answered like any other",
+    usually: "the server waits for a first byte, or takes an empty text for an error",
+    rfc: PROTOCOL,
+    run: |probe| asked(probe, b""),
+};
+
+pub(super) const BYTES: Clause = Clause {
+    name: "bytes",
+    proves: "every byte value but NUL is carried",
+    usually: "something takes the text for lines or for UTF-8",
+    rfc: PROTOCOL,
+    run: bytes,
+};
+
+pub(super) const SEGMENTS: Clause = Clause {
+    name: "segments",
+    proves: "a text that comes in 1-byte segments is one message",
+    usually: "the server takes its first read for the whole message",
+    rfc: "RFC 9293 section 3.7",
+    run: segments,
+};
+
+pub(super) const LONGEST: Clause = Clause {
+    name: "longest",
+    proves: "a text of 1,024 bytes is answered without its NUL, and one of 1,023 with it",
+    usually: "the server's buffer is shorter than the protocol allows",
+    rfc: PROTOCOL,
+    run: longest,
+};
+
+pub(super) const NEWLINE: Clause = Clause {
+    name: "newline",
+    proves: "a line that a person types into nc is answered without a NUL",
+    usually: ANOTHER,
+    rfc: PROTOCOL,
+    run: newline,
+};
+
+pub(super) const HALF_CLOSE: Clause = Clause {
+    name: "half-close",
+    proves: "a text without a NUL is complete at our half-close",
+    usually: "a proxy does not pass the half-close on, or the server takes it for the client's \
+              leaving",
+    rfc: "RFC 9293 section 3.6.1",
+    run: half_close,
+};
+
+pub(super) const NOTHING: Clause = Clause {
+    name: "half-close-empty",
+    proves: "a half-close with nothing sent is answered as an empty text",
+    usually: "a proxy calls the server only when the first byte comes",
+    rfc: "RFC 9293 section 3.6.1",
+    run: nothing,
+};
+
+pub(super) const TRAILING: Clause = Clause {
+    name: "trailing",
+    proves: "what follows the NUL is ignored, and does not destroy the answer on its way",
+    usually: "the server closes with input unread, and the reset overtakes the answer",
+    rfc: "RFC 9293 section 3.6.1, RFC 1122 section 4.2.2.13",
+    run: trailing,
+};
+
+/// Bytes behind a complete message, and how often they are tried: what arrives
+/// when is a race.
+const TRAILING_BYTES: usize = 64 * 1024;
+const TRAILING_TRIES: u32 = 10;
+
+/// Sends exactly these bytes, and half-closes if asked; `text` is to be answered.
+fn exchange(probe: &Probe<'_>, bytes: &[u8], half_close: bool, text: &[u8]) -> Result<(), Ended> {
+    let line = probe.open()?;
+    line.send_these(bytes)?;
+    if half_close {
+        line.half_close()?;
+    }
+    line.receive_these(&proto::answer(text))?;
+    line.expect_end()?;
+    line.finish()
+}
+
+/// The same, of a text and its NUL.
+fn complete(probe: &Probe<'_>, text: &[u8]) -> Result<(), Ended> {
+    exchange(probe, &[text, b"\0"].concat(), false, text)
+}
+
+fn asked(probe: &Probe<'_>, text: &[u8]) -> Result<String, Ended> {
+    complete(probe, text)?;
+    let answer = proto::answer(text);
+    let shown = String::from_utf8_lossy(&answer[..answer.len() - 1]);
+    Ok(format!("{shown:?} came, and the end"))
+}
+
+fn bytes(probe: &Probe<'_>) -> Result<String, Ended> {
+    // A newline ends a message only at the end of a segment.
+    let text: Vec<u8> = (1..=u8::MAX).collect();
+    complete(probe, &text)?;
+    Ok(format!("all {} other values came back", text.len()))
+}
+
+fn segments(probe: &Probe<'_>) -> Result<String, Ended> {
+    let line = probe.open()?;
+    let text = b"in many segments";
+    for byte in [text, &b"\0"[..]].concat() {
+        line.send_these(&[byte])?;
+    }
+    line.receive_these(&proto::answer(text))?;
+    line.expect_end()?;
+    line.finish()?;
+    let writes = text.len() + 1;
+    Ok(format!("{writes} writes of 1 byte were one message"))
+}
+
+fn longest(probe: &Probe<'_>) -> Result<String, Ended> {
+    let text = [b'x'; COUNTED_MAX];
+    exchange(probe, &text, false, &text)?;
+    let shorter = &text[1..];
+    complete(probe, shorter)?;
+    let [longest, shorter] = [text.len(), shorter.len()].map(|length| whole(length as u64));
+    Ok(format!(
+        "{longest} bytes without a NUL and {shorter} with one were answered"
+    ))
+}
+
+fn newline(probe: &Probe<'_>) -> Result<String, Ended> {
+    exchange(probe, b"hello\n", false, b"hello\n")?;
+    Ok(String::from(
+        "a line of 6 bytes, its end counted, was answered",
+    ))
+}
+
+fn half_close(probe: &Probe<'_>) -> Result<String, Ended> {
+    exchange(probe, b"no NUL", true, b"no NUL")?;
+    Ok(String::from("6 bytes and a half-close were answered"))
+}
+
+fn nothing(probe: &Probe<'_>) -> Result<String, Ended> {
+    exchange(probe, b"", true, b"")?;
+    Ok(String::from("the half-close was answered"))
+}
+
+fn trailing(probe: &Probe<'_>) -> Result<String, Ended> {
+    let mut bytes = b"answer me\0".to_vec();
+    bytes.resize(bytes.len() + TRAILING_BYTES, b'x');
+    for _ in 0..TRAILING_TRIES {
+        exchange(probe, &bytes, false, b"answer me")?;
+    }
+    let trailing = whole(TRAILING_BYTES as u64);
+    Ok(format!(
+        "{TRAILING_TRIES} answers came whole, with {trailing} bytes behind each text"
+    ))
+}

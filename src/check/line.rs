@@ -1,0 +1,494 @@
+//! One connection of a check: it sends its own stream and compares what comes back.
+
+use std::io::{self, ErrorKind, Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::panic::resume_unwind;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use socket2::SockRef;
+
+use super::ended::Ended;
+use super::probe::Probe;
+use crate::error::cause;
+use crate::exchange::{first_difference, is_timeout, nothing_moved};
+use crate::pattern::WINDOW;
+use crate::proto::{self, Protocol};
+use crate::units::{count, duration, whole};
+
+/// How long a socket blocks at a time: a stop is seen that soon.
+pub(super) const TICK: Duration = Duration::from_millis(50);
+
+/// How much is sent and received at once, in bytes.
+const BLOCK: usize = 64 * 1024;
+
+/// A message that fits the buffers of any path, in bytes, so that it can be sent
+/// whole before its echo is received.
+pub(super) const MESSAGE: u64 = 1024;
+
+/// When a path takes nothing for so many ticks, it is full.
+const FULL: u32 = 4;
+
+/// Why bytes go no further.
+enum Break {
+    /// The peer has ended its side.
+    End,
+    Broken(io::Error),
+    /// Nothing has moved for the time-out.
+    Still,
+    /// Other bytes came than were sent.
+    Wrong(String),
+    Stopped,
+}
+
+/// A connection. Unless it is [finished](Self::finish) it ends by RST: nothing of
+/// a clause that failed goes on behind its back.
+pub(super) struct Line<'a> {
+    probe: &'a Probe<'a>,
+    stream: TcpStream,
+    /// Its number among those of the check.
+    number: u64,
+    /// How long it took to be made.
+    pub(super) took: Duration,
+    /// Bytes that are to come back, those that have included.
+    due: AtomicU64,
+    sent: AtomicU64,
+    received: AtomicU64,
+    /// Some call failed because the peer had reset it. The system tells that once,
+    /// and a read only of an end from then on.
+    reset: AtomicBool,
+    finished: bool,
+}
+
+impl<'a> Line<'a> {
+    pub(super) fn new(
+        probe: &'a Probe<'a>,
+        stream: TcpStream,
+        number: u64,
+        took: Duration,
+    ) -> Result<Self, Ended> {
+        let line = Self {
+            probe,
+            stream,
+            number,
+            took,
+            due: AtomicU64::new(0),
+            sent: AtomicU64::new(0),
+            received: AtomicU64::new(0),
+            reset: AtomicBool::new(false),
+            finished: false,
+        };
+        let prepared = line.stream.set_read_timeout(Some(TICK));
+        prepared
+            .and_then(|()| line.stream.set_write_timeout(Some(TICK)))
+            .map_err(|error| line.tell(Break::Broken(error)))?;
+        Ok(line)
+    }
+
+    /// The peer's address and ours.
+    pub(super) fn ends(&self) -> Result<(SocketAddr, SocketAddr), Ended> {
+        let ends = self.stream.peer_addr();
+        ends.and_then(|peer| Ok((peer, self.stream.local_addr()?)))
+            .map_err(|error| self.tell(Break::Broken(error)))
+    }
+
+    /// For options of the socket.
+    pub(super) fn socket(&self) -> SockRef<'_> {
+        SockRef::from(&self.stream)
+    }
+
+    /// Sends the stream's next `length` bytes, in one piece as far as the socket
+    /// takes it so.
+    pub(super) fn send(&self, length: u64) -> Result<(), Ended> {
+        self.promise(length);
+        self.push(length, BLOCK).map_err(|at| self.tell(at))
+    }
+
+    /// Receives the stream's next `length` bytes.
+    pub(super) fn receive(&self, length: u64) -> Result<(), Ended> {
+        self.pull(length).map_err(|at| self.tell(at))
+    }
+
+    /// Sends `length` bytes in pieces of `piece`, and meanwhile receives them and
+    /// all that was sent before.
+    pub(super) fn exchange(&self, length: u64, piece: usize) -> Result<(), Ended> {
+        self.promise(length);
+        let owed = self.due.load(Ordering::SeqCst) - self.received.load(Ordering::SeqCst);
+        self.both(|| self.push(length, piece), || self.pull(owed))
+    }
+
+    /// Sends `length` bytes and half-closes at once; receives them, from `late` on,
+    /// and the end.
+    pub(super) fn exchange_to_end(&self, length: u64, late: Duration) -> Result<(), Ended> {
+        self.promise(length);
+        let send = || {
+            self.push(length, BLOCK)?;
+            self.shut_down()
+        };
+        let receive = || {
+            thread::sleep(late);
+            self.pull(length)
+        };
+        self.both(send, receive)?;
+        self.expect_end()
+    }
+
+    /// Sends while receiving. When receiving fails, sending is over too.
+    fn both(
+        &self,
+        send: impl FnOnce() -> Result<(), Break> + Send,
+        receive: impl FnOnce() -> Result<(), Break>,
+    ) -> Result<(), Ended> {
+        thread::scope(|scope| {
+            let sender = scope.spawn(send);
+            let received = receive().map_err(|at| self.tell(at));
+            if received.is_err() {
+                // It may have ended already; then nobody sends any more.
+                let _ = self.stream.shutdown(Shutdown::Both);
+            }
+            let sent = sender.join().unwrap_or_else(|panic| resume_unwind(panic));
+            // What came, or did not, tells more than that nothing could be sent.
+            received.and_then(|()| sent.map_err(|at| self.tell(at)))
+        })
+    }
+
+    /// One message there and back: in the echo protocol some bytes, in the counted
+    /// one all that a connection has.
+    pub(super) fn talk(&self) -> Result<(), Ended> {
+        self.say()?;
+        self.hear()
+    }
+
+    /// The way out of [`talk`](Self::talk).
+    pub(super) fn say(&self) -> Result<(), Ended> {
+        match self.probe.plan.protocol {
+            Protocol::Echo => self.send(MESSAGE),
+            Protocol::Counted => self.send_these(&[self.text().as_bytes(), b"\0"].concat()),
+        }
+    }
+
+    /// The way back of [`talk`](Self::talk).
+    pub(super) fn hear(&self) -> Result<(), Ended> {
+        match self.probe.plan.protocol {
+            Protocol::Echo => self.receive(MESSAGE),
+            Protocol::Counted => {
+                self.receive_these(&proto::answer(self.text().as_bytes()))?;
+                self.expect_end()
+            }
+        }
+    }
+
+    /// A text that no other connection has.
+    fn text(&self) -> String {
+        let mut bytes = [0; 32];
+        self.probe.pattern.fill(self.number, 0, &mut bytes);
+        bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+
+    /// Sends bytes that are not the stream's.
+    pub(super) fn send_these(&self, bytes: &[u8]) -> Result<(), Ended> {
+        self.write_all(bytes).map_err(|at| self.tell(at))
+    }
+
+    /// Receives exactly these bytes.
+    pub(super) fn receive_these(&self, bytes: &[u8]) -> Result<(), Ended> {
+        self.promise(bytes.len() as u64);
+        let mut came = vec![0; bytes.len()];
+        let mut done = 0;
+        while done < bytes.len() {
+            let length = self.read_some(&mut came[done..]);
+            let length = length.map_err(|at| self.tell(at))?;
+            let part = &came[done..done + length];
+            let start = self.received.load(Ordering::SeqCst);
+            if let Some(fault) = first_difference(&bytes[done..], part, start) {
+                return Err(Ended::failed(fault));
+            }
+            self.received.fetch_add(length as u64, Ordering::SeqCst);
+            done += length;
+        }
+        Ok(())
+    }
+
+    /// Sends the stream's next byte as urgent data.
+    pub(super) fn send_urgent(&self) -> Result<(), Ended> {
+        self.promise(1);
+        let mut byte = [0];
+        let at = self.sent.load(Ordering::SeqCst);
+        self.probe.pattern.fill(self.number, at, &mut byte);
+        let sent = self.socket().send_out_of_band(&byte);
+        sent.map_err(|error| self.tell(Break::Broken(error)))?;
+        self.sent.fetch_add(1, Ordering::SeqCst);
+        Ok(())
+    }
+
+    /// Sends and receives nothing until the path takes no more, or `most` bytes.
+    /// Returns how many it took.
+    pub(super) fn flood(&self, most: u64) -> Result<u64, Ended> {
+        let mut block = vec![0; BLOCK];
+        let (mut taken, mut refused) = (0, 0);
+        while taken < most && refused < FULL {
+            if self.probe.is_stopped() {
+                return Err(Ended::Stopped);
+            }
+            let at = self.sent.load(Ordering::SeqCst);
+            let room = block.len().min((most - taken) as usize);
+            self.probe.pattern.fill(self.number, at, &mut block[..room]);
+            match (&self.stream).write(&block[..room]) {
+                Ok(length) => {
+                    self.promise(length as u64);
+                    self.sent.fetch_add(length as u64, Ordering::SeqCst);
+                    taken += length as u64;
+                    refused = 0;
+                }
+                Err(error) if is_timeout(&error) => refused += 1,
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) => return Err(self.tell(Break::Broken(error))),
+            }
+        }
+        Ok(taken)
+    }
+
+    /// Closes our side; the peer's stays open.
+    pub(super) fn half_close(&self) -> Result<(), Ended> {
+        self.shut_down().map_err(|at| self.tell(at))
+    }
+
+    /// Waits for the peer's end, before which nothing may come.
+    pub(super) fn expect_end(&self) -> Result<(), Ended> {
+        let mut byte = [0];
+        let after = self.came();
+        match self.read_some(&mut byte) {
+            Err(at) if self.is_reset(&at) => {
+                Err(Ended::failed(format!("reset, not ended, after {after}")))
+            }
+            Err(Break::End) => Ok(()),
+            Err(Break::Still) => {
+                let still = nothing_moved(self.probe.plan.timeout);
+                Err(Ended::failed(format!("no end after {after}: {still}")))
+            }
+            Err(other) => Err(self.tell(other)),
+            Ok(_) => Err(self.extra(&byte)),
+        }
+    }
+
+    /// Holds the connection for so long, in which nothing may come.
+    pub(super) fn stay_silent(&self, time: Duration) -> Result<(), Ended> {
+        let started = Instant::now();
+        let mut byte = [0];
+        while started.elapsed() < time {
+            let how = match (&self.stream).read(&mut byte) {
+                Ok(0) => String::from("closed"),
+                Ok(_) => return Err(self.extra(&byte)),
+                Err(error) if is_timeout(&error) || error.kind() == ErrorKind::Interrupted => {
+                    match self.probe.is_stopped() {
+                        true => return Err(Ended::Stopped),
+                        false => continue,
+                    }
+                }
+                Err(error) if is_reset(&error) => String::from("reset"),
+                Err(error) => cause(&error),
+            };
+            let after = duration(started.elapsed());
+            return Err(Ended::failed(format!("{how} after {after} of silence")));
+        }
+        Ok(())
+    }
+
+    /// Ends it in order: nothing may have come beyond what was awaited.
+    pub(super) fn finish(mut self) -> Result<(), Ended> {
+        let mut bytes = [0; WINDOW];
+        let looked = self.stream.set_nonblocking(true);
+        match looked.and_then(|()| (&self.stream).read(&mut bytes)) {
+            Ok(length @ 1..) => Err(self.extra(&bytes[..length])),
+            // Nothing, or an end that nobody asked about.
+            _ => {
+                self.finished = true;
+                Ok(())
+            }
+        }
+    }
+
+    fn promise(&self, bytes: u64) {
+        self.due.fetch_add(bytes, Ordering::SeqCst);
+    }
+
+    /// Bytes that went either way.
+    fn moved(&self) -> u64 {
+        self.sent.load(Ordering::SeqCst) + self.received.load(Ordering::SeqCst)
+    }
+
+    fn push(&self, length: u64, piece: usize) -> Result<(), Break> {
+        let mut block = vec![0; piece.min(BLOCK)];
+        let mut left = length;
+        while left > 0 {
+            let room = (block.len() as u64).min(left) as usize;
+            let at = self.sent.load(Ordering::SeqCst);
+            self.probe.pattern.fill(self.number, at, &mut block[..room]);
+            self.write_all(&block[..room])?;
+            left -= room as u64;
+        }
+        Ok(())
+    }
+
+    fn write_all(&self, mut bytes: &[u8]) -> Result<(), Break> {
+        let mut patience = Patience::new(self);
+        while !bytes.is_empty() {
+            match (&self.stream).write(bytes) {
+                Ok(length) => {
+                    self.sent.fetch_add(length as u64, Ordering::SeqCst);
+                    bytes = &bytes[length..];
+                }
+                Err(error) => patience.take(error)?,
+            }
+        }
+        Ok(())
+    }
+
+    fn shut_down(&self) -> Result<(), Break> {
+        self.stream.shutdown(Shutdown::Write).map_err(Break::Broken)
+    }
+
+    fn pull(&self, length: u64) -> Result<(), Break> {
+        let mut block = vec![0; BLOCK];
+        let mut left = length;
+        while left > 0 {
+            let room = (block.len() as u64).min(left) as usize;
+            let came = self.read_some(&mut block[..room])?;
+            self.compare(&block[..came])?;
+            self.received.fetch_add(came as u64, Ordering::SeqCst);
+            left -= came as u64;
+        }
+        Ok(())
+    }
+
+    /// At least one byte.
+    fn read_some(&self, block: &mut [u8]) -> Result<usize, Break> {
+        let mut patience = Patience::new(self);
+        loop {
+            match (&self.stream).read(block) {
+                Ok(0) => return Err(Break::End),
+                Ok(length) => return Ok(length),
+                Err(error) => patience.take(error)?,
+            }
+        }
+    }
+
+    /// What has come next must be what was sent there.
+    fn compare(&self, bytes: &[u8]) -> Result<(), Break> {
+        let start = self.received.load(Ordering::SeqCst);
+        let pattern = &self.probe.pattern;
+        let Some(offset) = pattern.first_difference(self.number, start, bytes) else {
+            return Ok(());
+        };
+        let mut strange = bytes[offset..].to_vec();
+        self.read_more(&mut strange);
+        let at = start + offset as u64;
+        let damage = pattern.explain(self.number, at, &strange);
+        let at = whole(at);
+        Err(Break::Wrong(format!("at offset {at}: {damage}")))
+    }
+
+    /// So many bytes as tell where they are from, if they come at once.
+    fn read_more(&self, strange: &mut Vec<u8>) {
+        let mut block = [0; WINDOW];
+        while strange.len() < WINDOW {
+            match (&self.stream).read(&mut block) {
+                Ok(length @ 1..) => strange.extend_from_slice(&block[..length]),
+                _ => return,
+            }
+        }
+    }
+
+    fn extra(&self, bytes: &[u8]) -> Ended {
+        let mut strange = bytes.to_vec();
+        self.read_more(&mut strange);
+        let at = self.received.load(Ordering::SeqCst);
+        let damage = self.probe.pattern.explain(self.number, at, &strange);
+        let after = self.came();
+        Ended::failed(format!("more came than was sent, after {after}: {damage}"))
+    }
+
+    fn is_reset(&self, at: &Break) -> bool {
+        match at {
+            Break::End => self.reset.load(Ordering::SeqCst),
+            Break::Broken(error) => is_reset(error),
+            _ => false,
+        }
+    }
+
+    /// What has come back so far, in words.
+    fn came(&self) -> String {
+        count(self.received.load(Ordering::SeqCst), "byte", "bytes")
+    }
+
+    fn tell(&self, at: Break) -> Ended {
+        let how = match at {
+            Break::Stopped => return Ended::Stopped,
+            Break::Wrong(fault) => return Ended::failed(fault),
+            at if self.is_reset(&at) => String::from("reset"),
+            Break::End => String::from("the end came"),
+            Break::Still => nothing_moved(self.probe.plan.timeout),
+            Break::Broken(error) => cause(&error),
+        };
+        let came = whole(self.received.load(Ordering::SeqCst));
+        let due = count(self.due.load(Ordering::SeqCst), "byte", "bytes");
+        Ended::failed(format!("{how} after {came} of {due}"))
+    }
+}
+
+impl Drop for Line<'_> {
+    fn drop(&mut self) {
+        if !self.finished {
+            // If it is closed in order instead, so be it.
+            let _ = self.socket().set_linger(Some(Duration::ZERO));
+        }
+    }
+}
+
+/// How long a line has waited for anything to move.
+struct Patience<'a> {
+    line: &'a Line<'a>,
+    moved: u64,
+    since: Instant,
+}
+
+impl<'a> Patience<'a> {
+    fn new(line: &'a Line<'a>) -> Self {
+        Self {
+            line,
+            moved: line.moved(),
+            since: Instant::now(),
+        }
+    }
+
+    /// What a socket's error means: to try again, or the end.
+    fn take(&mut self, error: io::Error) -> Result<(), Break> {
+        if self.line.probe.is_stopped() {
+            return Err(Break::Stopped);
+        }
+        if is_timeout(&error) {
+            let moved = self.line.moved();
+            if moved != self.moved {
+                (self.moved, self.since) = (moved, Instant::now());
+            } else if self.since.elapsed() >= self.line.probe.plan.timeout {
+                return Err(Break::Still);
+            }
+            return Ok(());
+        }
+        if error.kind() == ErrorKind::Interrupted {
+            return Ok(());
+        }
+        if is_reset(&error) {
+            self.line.reset.store(true, Ordering::SeqCst);
+        }
+        Err(Break::Broken(error))
+    }
+}
+
+fn is_reset(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        ErrorKind::ConnectionReset | ErrorKind::ConnectionAborted | ErrorKind::BrokenPipe
+    )
+}

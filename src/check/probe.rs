@@ -1,0 +1,128 @@
+//! What every clause is given: the path, how long to wait, and numbers for its
+//! connections.
+
+use std::io::{self, ErrorKind};
+use std::net::{SocketAddr, TcpStream};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use super::ended::Ended;
+use super::line::Line;
+use super::{Plan, connect, dial::dial};
+use crate::client::refuse_self;
+use crate::error::{Error, cause};
+use crate::pattern::Pattern;
+use crate::sys;
+
+/// What it usually means that no connection is made when there were some before.
+const NO_MORE: &str = "the server is gone, or takes no more connections for now: see what failed \
+                       before";
+
+/// A path that is being checked.
+pub(super) struct Probe<'a> {
+    pub(super) plan: &'a Plan,
+    pub(super) pattern: Pattern,
+    stop: &'a AtomicBool,
+    /// Connections made so far.
+    made: AtomicU64,
+    /// Which of the addresses answered last.
+    answering: AtomicUsize,
+    /// No connection can be made: to try again and again would only take time.
+    unreachable: AtomicBool,
+}
+
+impl<'a> Probe<'a> {
+    pub(super) fn new(plan: &'a Plan, stop: &'a AtomicBool) -> Self {
+        Self {
+            plan,
+            pattern: Pattern::new(plan.seed),
+            stop,
+            made: AtomicU64::new(0),
+            answering: AtomicUsize::new(0),
+            unreachable: AtomicBool::new(false),
+        }
+    }
+
+    /// Whether the check is to end.
+    pub(super) fn is_stopped(&self) -> bool {
+        self.stop.load(Ordering::SeqCst)
+    }
+
+    /// Sleeps, for less than a person's patience, unless the check is stopped.
+    pub(super) fn pause(&self, time: Duration) -> Result<(), Ended> {
+        std::thread::sleep(time);
+        match self.is_stopped() {
+            true => Err(Ended::Stopped),
+            false => Ok(()),
+        }
+    }
+
+    /// A connection of its own stream to the first address that answers.
+    pub(super) fn open(&self) -> Result<Line<'_>, Ended> {
+        if self.unreachable.load(Ordering::SeqCst) {
+            return Err(Ended::Skipped(String::from("no connection can be made")));
+        }
+        let (stream, took) = self.reach(|stream| {
+            let (local, peer) = (stream.local_addr()?, stream.peer_addr()?);
+            refuse_self(local, peer)
+        })?;
+        let number = self.made.fetch_add(1, Ordering::SeqCst);
+        Line::new(self, stream, number, took)
+    }
+
+    /// From now on every clause that needs a connection is skipped.
+    pub(super) fn give_up(&self) {
+        self.unreachable.store(true, Ordering::SeqCst);
+    }
+
+    /// Connects to the first address that answers and that `accept` agrees to.
+    /// Returns the stream and how long it took to be made.
+    pub(super) fn reach(
+        &self,
+        accept: impl Fn(&TcpStream) -> io::Result<()>,
+    ) -> Result<(TcpStream, Duration), Ended> {
+        let mut attempts = Vec::new();
+        let addresses = &self.plan.addresses;
+        let first = self.answering.load(Ordering::SeqCst);
+        for at in (0..addresses.len()).map(|n| (first + n) % addresses.len()) {
+            let started = Instant::now();
+            let stream = dial(addresses[at], self.plan.timeout, self.stop);
+            match stream.and_then(|stream| accept(&stream).map(|()| stream)) {
+                Ok(stream) => {
+                    self.answering.store(at, Ordering::SeqCst);
+                    return Ok((stream, started.elapsed()));
+                }
+                Err(error) => attempts.push((addresses[at], error)),
+            }
+        }
+        Err(self.no_connection(attempts))
+    }
+
+    fn no_connection(&self, attempts: Vec<(SocketAddr, io::Error)>) -> Ended {
+        if self.is_stopped() {
+            return Ended::Stopped;
+        }
+        // What could never be had is no want of room.
+        let had_some = self.made.load(Ordering::SeqCst) > 0;
+        if had_some && attempts.iter().all(|(_, error)| is_ours(error)) {
+            let cause = cause(&attempts[0].1);
+            return Ended::Skipped(format!(
+                "this machine has no room for another connection: {cause}; raise its limits \
+                 (ulimit -n) or lower --connections"
+            ));
+        }
+        Ended::Failed {
+            seen: Error::Connect(attempts).to_string(),
+            usually: Some(match had_some {
+                true => NO_MORE,
+                false => connect::CONNECT.usually,
+            }),
+        }
+    }
+}
+
+/// Whether it is this side that can't have another connection: no descriptor or
+/// no port is left.
+fn is_ours(error: &io::Error) -> bool {
+    sys::is_out_of_descriptors(error) || error.kind() == ErrorKind::AddrNotAvailable
+}

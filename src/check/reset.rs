@@ -1,0 +1,73 @@
+//! A connection that we reset, beside others.
+
+use std::time::Duration;
+
+use super::clause::Clause;
+use super::crowd::each;
+use super::ended::Ended;
+use super::line::Line;
+use super::probe::Probe;
+use crate::proto::Protocol;
+
+pub(super) const RESET: Clause = Clause {
+    name: "reset",
+    proves: "a connection that we reset in mid-stream harms no other, and the next one is served",
+    usually: "the server ends, or a worker, on an error of one connection; or a buffer with one \
+              client's bytes is given to the next",
+    rfc: "RFC 9293 section 3.5.3",
+    run: reset,
+};
+
+/// Connections that are reset, one after another.
+const VICTIMS: u64 = 8;
+
+/// Connections that stand beside each.
+const OTHERS: usize = 3;
+
+/// The most that a victim has under way, in bytes; of these some at random.
+const UNDER_WAY: u64 = 1 << 20;
+
+/// What a server that falls over needs to do so.
+const REACTION: Duration = Duration::from_millis(10);
+
+fn reset(probe: &Probe<'_>) -> Result<String, Ended> {
+    let mut random = fastrand::Rng::with_seed(probe.plan.seed);
+    for victim in 1..=VICTIMS {
+        let most = random.u64(1..UNDER_WAY);
+        let beside = round(probe, most).map_err(Ended::by_clause);
+        beside.map_err(|ended| ended.at(&format!("beside reset {victim}")))?;
+        let next = probe.open().map_err(Ended::by_clause).and_then(|line| {
+            line.talk()?;
+            line.finish()
+        });
+        next.map_err(|ended| ended.at(&format!("after reset {victim}")))?;
+    }
+    Ok(format!(
+        "{VICTIMS} connections were reset; {OTHERS} beside each and one after it lost nothing"
+    ))
+}
+
+/// One victim, in the middle of what the others send.
+fn round(probe: &Probe<'_>, most: u64) -> Result<(), Ended> {
+    let is_echo = probe.plan.protocol == Protocol::Echo;
+    let others: Vec<_> = (0..OTHERS)
+        .map(|_| probe.open())
+        .collect::<Result<_, _>>()?;
+    let victim = probe.open()?;
+    if is_echo {
+        each(&others, OTHERS, Line::say)?;
+    }
+    match victim.flood(most) {
+        // A counted server ends it by itself when too much comes, and may.
+        Err(Ended::Failed { .. }) if !is_echo => {}
+        sent => drop(sent?),
+    }
+    // Without being finished, it is reset.
+    drop(victim);
+    probe.pause(REACTION)?;
+    if is_echo {
+        each(&others, OTHERS, Line::hear)?;
+    }
+    each(&others, OTHERS, Line::talk)?;
+    others.into_iter().try_for_each(Line::finish)
+}

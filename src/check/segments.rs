@@ -1,0 +1,45 @@
+//! Many small segments at once.
+
+use super::clause::Clause;
+use super::ended::Ended;
+use super::probe::Probe;
+use crate::units::whole;
+
+pub(super) const TINY_SEGMENTS: Clause = Clause {
+    name: "tiny-segments",
+    proves: "a burst of 1-byte segments comes back whole and in order",
+    usually: "something counts segments where it should count bytes: a pipe or a queue of \
+              packets is full, and what comes then is lost or waits for ever",
+    rfc: "RFC 9293 section 3.7",
+    run: tiny_segments,
+};
+
+pub(super) const PIPELINING: Clause = Clause {
+    name: "pipelining",
+    proves: "messages sent without waiting for the ones before come back whole and in order",
+    usually: "the server takes a read for a message: what came with the first is thrown away",
+    rfc: "RFC 9293 section 3.4",
+    run: pipelining,
+};
+
+/// Segments of one byte.
+const TINY: u64 = 4096;
+
+/// Messages that are sent at once, and the bytes of each.
+const MESSAGES: u64 = 1000;
+const MESSAGE: usize = 100;
+
+fn tiny_segments(probe: &Probe<'_>) -> Result<String, Ended> {
+    let line = probe.open()?;
+    line.exchange(TINY, 1)?;
+    line.finish()?;
+    Ok(format!("{} writes of 1 byte came back", whole(TINY)))
+}
+
+fn pipelining(probe: &Probe<'_>) -> Result<String, Ended> {
+    let line = probe.open()?;
+    line.exchange(MESSAGES * MESSAGE as u64, MESSAGE)?;
+    line.finish()?;
+    let messages = whole(MESSAGES);
+    Ok(format!("{messages} messages of {MESSAGE} bytes came back"))
+}

@@ -1,0 +1,198 @@
+//! `echopool check`.
+
+use std::hash::{BuildHasher, RandomState};
+use std::io::{self, ErrorKind, Write};
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use clap::Args;
+use clap::builder::PossibleValuesParser;
+
+use super::{some_time, up_to, usage_error, write_json};
+use crate::address::Address;
+use crate::check::clause::{Clause, clauses};
+use crate::check::report::Report;
+use crate::check::{self, Plan};
+use crate::error::Error;
+use crate::limits::raise_open_files;
+use crate::output::Output;
+use crate::proto::Protocol;
+use crate::signals::{INTERRUPTED, on_signal};
+
+/// The most connections at once. A storm has four times as many.
+const MOST: u64 = 10_000;
+
+/// Tell in seconds whether a path carries TCP faithfully
+///
+/// The path is a server, or a load balancer, a proxy, a tunnel or a firewall before
+/// one. There is a line for each clause: pass, FAIL or skip, what was seen, and
+/// what a failure usually means. Every byte that comes back is verified. --list
+/// tells what each clause proves.
+#[derive(Debug, Args)]
+#[command(after_long_help = "\
+ADDR is HOST:PORT, [V6]:PORT, :PORT, PORT or HOST; without a host, this machine; without a \
+port, 20162, or 4000 with --counted. Any TCP echo server will do (RFC 862).
+
+With --json there is one object at the end: format (\"echopool-check/1\"), addresses, protocol, \
+passed, failed, skipped, interrupted, elapsed_ns, and clauses, each with name, verdict (\"pass\", \
+\"fail\" or \"skip\"), seen, usually (null unless it failed), rfc and elapsed_ns.
+
+Exit codes: 0 no clause failed, 1 a clause failed, 2 wrong usage, 130 interrupted before every \
+clause had its turn, and none had failed. The first Ctrl-C ends it with what was seen so far, \
+a second one at once.")]
+pub(super) struct Check {
+    /// Check the counted one-shot protocol
+    #[arg(long)]
+    counted: bool,
+
+    /// How long a connection may take, and how long nothing may move while something is awaited
+    #[arg(long, value_name = "DURATION", default_value = "5s", value_parser = some_time)]
+    timeout: Duration,
+
+    /// Hold a connection silent for so long, and see whether it lives [default: do not]
+    #[arg(long, value_name = "DURATION", value_parser = some_time)]
+    idle: Option<Duration>,
+
+    /// Connections open at once; choose more than the server has workers
+    #[arg(long, value_name = "N", default_value_t = 64, value_parser = up_to(MOST))]
+    connections: usize,
+
+    /// Only these clauses; several with commas between them, any number of times
+    #[arg(long, value_name = "CLAUSE", value_delimiter = ',', hide_possible_values = true,
+          value_parser = PossibleValuesParser::new(names()))]
+    only: Vec<String>,
+
+    /// All but these clauses
+    #[arg(long, value_name = "CLAUSE", value_delimiter = ',', hide_possible_values = true,
+          value_parser = PossibleValuesParser::new(names()))]
+    skip: Vec<String>,
+
+    /// Tell what each clause proves, and connect to nobody
+    #[arg(long, conflicts_with = "json")]
+    list: bool,
+
+    /// One JSON object at the end, instead of lines
+    #[arg(long)]
+    json: bool,
+
+    /// The server
+    #[arg(value_name = "ADDR", required_unless_present = "list")]
+    address: Option<Address>,
+}
+
+impl Check {
+    pub(super) fn run(&self) -> Result<ExitCode, Error> {
+        let clauses = self.clauses();
+        let Some(address) = self.address.as_ref().filter(|_| !self.list) else {
+            list(&clauses)?;
+            return Ok(ExitCode::SUCCESS);
+        };
+        let protocol = self.protocol();
+        let plan = Plan {
+            protocol,
+            addresses: address.resolve("localhost", protocol.default_port())?,
+            clauses,
+            timeout: self.timeout,
+            idle: self.idle,
+            connections: self.connections,
+            // Each has keys of its own, from the system's randomness.
+            seed: RandomState::new().hash_one(()),
+        };
+        raise_open_files();
+        let stop = Arc::new(AtomicBool::new(false));
+        on_signal({
+            let stop = Arc::clone(&stop);
+            move || !stop.swap(true, Ordering::SeqCst)
+        })?;
+        match self.check(&plan, &stop) {
+            Ok(report) => Ok(verdict(&report)),
+            // Whoever read our output has seen enough.
+            Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(ExitCode::SUCCESS),
+            Err(error) => Err(Error::Output(error)),
+        }
+    }
+
+    fn check(&self, plan: &Plan, stop: &AtomicBool) -> io::Result<Report> {
+        let mut stdout = io::stdout();
+        let report = check::run(plan, stop, &mut |outcome| match self.json {
+            true => Ok(()),
+            false => writeln!(stdout, "{outcome}").and_then(|()| stdout.flush()),
+        })?;
+        match self.json {
+            true => write_json(&report, &mut stdout)?,
+            false => writeln!(stdout, "{report}")?,
+        }
+        stdout.flush()?;
+        Ok(report)
+    }
+
+    const fn protocol(&self) -> Protocol {
+        match self.counted {
+            true => Protocol::Counted,
+            false => Protocol::Echo,
+        }
+    }
+
+    /// Those that were asked for. Ends the program where that makes no sense, as
+    /// for any other wrong usage.
+    fn clauses(&self) -> Vec<&'static Clause> {
+        let protocol = self.protocol();
+        let all = clauses(protocol);
+        let is_of = |name: &String| all.iter().any(|clause| clause.name == name);
+        if let Some(name) = self.only.iter().chain(&self.skip).find(|name| !is_of(name)) {
+            let names: Vec<_> = all.iter().map(|clause| clause.name).collect();
+            let names = names.join(", ");
+            usage_error(&format!(
+                "the {protocol} protocol has no clause '{name}', but {names}\n"
+            ));
+        }
+        let is_among = |names: &[String], clause: &Clause| names.iter().any(|at| at == clause.name);
+        let chosen = all.iter().filter(|clause| {
+            (self.only.is_empty() || is_among(&self.only, clause)) && !is_among(&self.skip, clause)
+        });
+        let chosen: Vec<_> = chosen.collect();
+        if chosen.is_empty() {
+            usage_error("--only and --skip leave no clause to check\n");
+        }
+        chosen
+    }
+}
+
+/// Of both protocols, each once.
+fn names() -> Vec<&'static str> {
+    let all = [Protocol::Echo, Protocol::Counted].map(clauses);
+    let mut names = Vec::new();
+    for clause in all.into_iter().flatten() {
+        if !names.contains(&clause.name) {
+            names.push(clause.name);
+        }
+    }
+    names
+}
+
+fn list(clauses: &[&Clause]) -> Result<(), Error> {
+    Output::Standard.write(|to| {
+        for clause in clauses {
+            let Clause {
+                name,
+                proves,
+                usually,
+                rfc,
+                ..
+            } = clause;
+            writeln!(to, "{name}: {proves} ({rfc})")?;
+            writeln!(to, "    if not, usually {usually}")?;
+        }
+        Ok(())
+    })
+}
+
+fn verdict(report: &Report) -> ExitCode {
+    match (report.failed, report.interrupted) {
+        (1.., _) => ExitCode::FAILURE,
+        (0, true) => ExitCode::from(INTERRUPTED),
+        (0, false) => ExitCode::SUCCESS,
+    }
+}
