@@ -158,7 +158,13 @@ mod help {
     #[test]
     fn the_programs_help_names_every_command() {
         for option in ["--help", "-h", "help"] {
-            let words = ["echopool <COMMAND>", " serve ", " client ", " ping "];
+            let words = [
+                "echopool <COMMAND>",
+                " serve ",
+                " client ",
+                " ping ",
+                " check ",
+            ];
             assert_tells(&[option], &words);
         }
     }

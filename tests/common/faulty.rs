@@ -12,7 +12,7 @@ use socket2::{Domain, SockRef, Socket, Type};
 use super::{DEADLINE, reserve, reset, wait_until};
 
 /// What is read at once.
-const BLOCK: usize = 64 * 1024;
+pub const BLOCK: usize = 64 * 1024;
 
 /// A server that serves each connection on a thread of its own, until dropped.
 pub struct Faulty {

@@ -44,19 +44,8 @@ pub fn start(server: SocketAddr, options: &str) -> Program {
 
 /// Waits for the end of what was started, and reads its report.
 #[track_caller]
-pub fn end(mut program: Program) -> Run {
-    let mut stdout = program.child.stdout.take().unwrap();
-    let reader = std::thread::spawn(move || {
-        let mut bytes = Vec::new();
-        std::io::Read::read_to_end(&mut stdout, &mut bytes).unwrap();
-        bytes
-    });
-    let code = program.wait().code();
-    read(Ended {
-        code,
-        stdout: reader.join().unwrap(),
-        stderr: program.log.join("\n"),
-    })
+pub fn end(program: Program) -> Run {
+    read(super::end(program))
 }
 
 fn arguments(server: SocketAddr, options: &str) -> Vec<String> {

@@ -2,11 +2,13 @@
 // Every suite is a program of its own and uses a part of this.
 #![allow(dead_code, unreachable_pub)]
 
+pub mod check;
 pub mod faulty;
 pub mod load;
 pub mod results;
 #[cfg(unix)]
 pub mod serve;
+pub mod unfaithful;
 
 use std::ffi::OsStr;
 use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
@@ -365,6 +367,11 @@ pub fn finish<S: AsRef<OsStr>>(
     let mut stdin = program.child.stdin.take().unwrap();
     // A program that ends early does not take all of it.
     std::thread::spawn(move || drop(stdin.write_all(&input)));
+    end(program)
+}
+
+/// Waits for the end of a program whose standard output is a pipe, and reads that.
+pub fn end(mut program: Program) -> Ended {
     let mut stdout = program.child.stdout.take().unwrap();
     let reader = std::thread::spawn(move || {
         let mut bytes = Vec::new();

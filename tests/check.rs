@@ -1,0 +1,380 @@
+//! `echopool check` by its command line, and against our own server under every
+//! option that changes the way of a byte.
+#![cfg(unix)]
+
+mod common;
+
+use std::collections::HashSet;
+use std::io::{BufRead, BufReader, Read};
+use std::net::{Ipv6Addr, SocketAddr, TcpListener};
+use std::process::{Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use common::check::{check, read};
+use common::faulty::{Faulty, echo, swallow};
+use common::{Program, Server, end, finish, wait_until};
+use echopool::check::clause::clauses;
+use echopool::proto::Protocol;
+use rustix::process::Signal;
+
+/// What is skipped of a sound server unless it is asked for.
+const SKIPPED: [&str; 2] = ["source-address", "idle"];
+
+/// Every clause of our server, of both protocols.
+mod ours {
+    use super::*;
+
+    /// Starts `echopool serve` after some shell commands.
+    fn serve(before: &str, options: &str) -> (Program, SocketAddr, SocketAddr) {
+        let mut shell = Command::new("sh");
+        let ports = "--echo 127.0.0.1:0 --counted 127.0.0.1:0";
+        let script = format!("{before}; exec \"$0\" serve {ports} {options}");
+        shell.args(["-c", &script, env!("CARGO_BIN_EXE_echopool")]);
+        shell.env_remove("RUST_LOG");
+        let mut program = Program::spawn(shell);
+        let echo = program.wait_for_listener("echo");
+        let counted = program.wait_for_listener("counted");
+        (program, echo, counted)
+    }
+
+    /// Checks a server with these options, of which nothing may fail.
+    #[track_caller]
+    fn assert_sound(before: &str, options: &str, asked: &str) {
+        let (mut program, echo, counted) = serve(before, options);
+        check(echo, asked).assert_passed(&SKIPPED);
+        check(counted, &format!("--counted {asked}")).assert_passed(&SKIPPED);
+        program.signal(Signal::TERM);
+        assert_eq!(program.wait().code(), Some(0), "{:#?}", program.log);
+    }
+
+    #[test]
+    fn as_it_comes() {
+        assert_sound(":", "", "");
+    }
+
+    #[test]
+    fn with_one_worker() {
+        assert_sound(":", "--workers 1", "");
+    }
+
+    #[test]
+    fn with_more_workers_than_processors() {
+        assert_sound(":", "--workers 7", "");
+    }
+
+    #[test]
+    fn polling_before_it_sleeps() {
+        assert_sound(":", "--workers 1 --busy-poll 2ms", "");
+    }
+
+    #[test]
+    fn copying_because_so_few_open_files_leave_no_pipes() {
+        assert_sound("ulimit -n 120", "--workers 1", "");
+    }
+
+    #[test]
+    fn with_room_for_just_as_many_clients_and_the_rest_waiting() {
+        let options = "--max-connections 8 --backlog 4096";
+        assert_sound(":", options, "--connections 8");
+    }
+
+    #[test]
+    fn logging_every_read() {
+        assert_sound(":", "-vv", "");
+    }
+
+    #[test]
+    fn a_cap_below_the_connections_asked_for_is_found() {
+        let (_program, echo, counted) = serve(":", "--max-connections 8");
+        let skip = "--timeout 2s --skip message-16m,full-duplex,slow-reader";
+        check(echo, skip).assert_failed(&["connections"]);
+        check(counted, "--counted --timeout 2s").assert_failed(&["connections"]);
+    }
+
+    #[test]
+    fn by_ipv6() {
+        if TcpListener::bind((Ipv6Addr::LOCALHOST, 0)).is_err() {
+            return;
+        }
+        let mut program = Program::start(["serve", "--echo", "[::1]:0"]);
+        let echo = program.wait_for_listener("echo");
+        check(echo, "").assert_passed(&SKIPPED);
+    }
+
+    #[test]
+    fn a_silence_that_was_asked_for_is_held() {
+        let server = Server::with_workers(1);
+        let started = Instant::now();
+        for (address, options) in [(server.echo, ""), (server.counted, "--counted")] {
+            let checked = check(address, &format!("--only idle --idle 300ms {options}"));
+            checked.assert_passed(&[]);
+            assert_eq!(checked.seen("idle"), "alive after 300ms of silence");
+        }
+        assert!(started.elapsed() >= Duration::from_millis(600));
+        server.stop();
+    }
+}
+
+mod command_line {
+    use super::*;
+
+    fn text(bytes: Vec<u8>) -> String {
+        String::from_utf8(bytes).unwrap()
+    }
+
+    #[test]
+    fn there_is_a_line_for_each_clause_and_one_for_all() {
+        let server = Server::with_workers(1);
+        let address = server.echo.to_string();
+        let only = "connect,bytes,idle,urgent";
+        let ended = finish(["check", &address, "--only", only], "");
+        assert_eq!((ended.code, &*ended.stderr), (Some(0), ""));
+        let said = text(ended.stdout);
+        let lines: Vec<_> = said.lines().collect();
+        assert_eq!(lines.len(), 5, "{said}");
+        let begins = format!("pass  connect           connected to {address} in ");
+        assert!(lines[0].starts_with(&begins), "{said}");
+        let pairs = "all 65,536 pairs of byte values came back, 131,072 bytes";
+        assert_eq!(lines[1], format!("pass  bytes             {pairs}"));
+        assert!(lines[2].starts_with("pass  urgent  "), "{said}");
+        assert!(lines[3].starts_with("skip  idle  "), "{said}");
+        assert!(lines[3].contains("--idle 5m"), "{said}");
+        assert!(
+            lines[4].starts_with("3 passed, 0 failed, 1 skipped in "),
+            "{said}"
+        );
+        server.stop();
+    }
+
+    #[test]
+    fn a_failure_says_what_was_seen_and_what_it_usually_means_on_one_line() {
+        let server = Faulty::serve(|stream, _| swallow(&stream));
+        let arguments = format!("check {} --only bytes --timeout 100ms", server.address);
+        let ended = finish(arguments.split_whitespace(), "");
+        assert_eq!((ended.code, &*ended.stderr), (Some(1), ""));
+        let said = text(ended.stdout);
+        let line = said.lines().next().unwrap();
+        let seen = "FAIL  bytes             nothing moved for 100ms after 0 of 16,384 bytes";
+        assert!(line.starts_with(seen), "{said}");
+        assert!(
+            line.contains("; usually something takes the stream for text"),
+            "{said}"
+        );
+        assert!(
+            said.contains("\n0 passed, 1 failed, 0 skipped in "),
+            "{said}"
+        );
+    }
+
+    #[test]
+    fn the_json_has_the_keys_that_the_manual_names() {
+        let server = Server::with_workers(1);
+        let checked = check(server.echo, "--only connect,idle");
+        let report = checked.report.as_object().unwrap();
+        let manual = include_str!("../docs/check.md");
+        for key in report.keys() {
+            assert!(
+                manual.contains(&format!("`{key}`")),
+                "no {key} in the manual"
+            );
+        }
+        for clause in report["clauses"].as_array().unwrap() {
+            for key in clause.as_object().unwrap().keys() {
+                let name = format!("`clauses[].{key}`");
+                assert!(manual.contains(&name), "no {name} in the manual");
+            }
+            assert!(clause["elapsed_ns"].is_u64(), "{clause}");
+            assert!(clause["usually"].is_null(), "{clause}");
+        }
+        assert_eq!(report["format"], "echopool-check/1");
+        assert_eq!(report["addresses"][0], server.echo.to_string());
+        assert_eq!(report["protocol"], "echo");
+        assert_eq!(
+            (&report["passed"], &report["failed"]),
+            (&1.into(), &0.into())
+        );
+        assert_eq!(
+            (&report["skipped"], &report["interrupted"]),
+            (&1.into(), &false.into())
+        );
+        server.stop();
+    }
+
+    #[test]
+    fn clauses_are_chosen_by_name_in_their_own_order() {
+        let server = Server::with_workers(1);
+        let only = check(server.echo, "--only urgent,bytes --only connect");
+        assert_eq!(only.names("pass"), ["connect", "bytes", "urgent"]);
+        let skip = check(server.echo, "--only urgent,bytes,connect --skip bytes");
+        assert_eq!(skip.names("pass"), ["connect", "urgent"]);
+        let skip = check(server.counted, "--counted --skip reset,connect-storm");
+        let names = [skip.names("pass"), skip.names("skip")].concat();
+        assert_eq!(names.len(), clauses(Protocol::Counted).len() - 2);
+        server.stop();
+    }
+
+    #[track_caller]
+    fn assert_usage_error(arguments: &str, words: &[&str]) {
+        let ended = finish(arguments.split_whitespace(), "");
+        assert_eq!(ended.code, Some(2), "{arguments}: {ended:?}");
+        assert!(ended.stdout.is_empty(), "{arguments}: {ended:?}");
+        for word in words {
+            assert!(ended.stderr.contains(word), "no {word}: {ended:?}");
+        }
+    }
+
+    #[test]
+    fn wrong_usage_is_named() {
+        assert_usage_error("check", &["<ADDR>"]);
+        let similar = ["'conect'", "'connect'", "half-close-early"];
+        assert_usage_error("check :1 --only conect", &similar);
+        assert_usage_error("check :1 --skip bytes,conect", &similar);
+        let other = ["echo protocol has no clause 'answer'", "half-close-early"];
+        assert_usage_error("check :1 --only answer", &other);
+        let other = ["counted protocol has no clause 'urgent'", "answer"];
+        assert_usage_error("check :1 --counted --skip urgent", &other);
+        assert_usage_error("check :1 --only bytes --skip bytes", &["no clause"]);
+        for bad in ["0", "10001", "-1", "many"] {
+            let arguments = format!("check :1 --connections={bad}");
+            assert_usage_error(&arguments, &["--connections", bad]);
+        }
+        for option in ["--timeout", "--idle"] {
+            for bad in ["0s", "5", "soon"] {
+                let arguments = format!("check :1 {option}={bad}");
+                assert_usage_error(&arguments, &[option, bad]);
+            }
+        }
+        assert_usage_error("check --list --json", &["--list", "--json"]);
+        assert_usage_error("check 127.0.0.1:99999", &["'127.0.0.1:99999'"]);
+    }
+
+    #[test]
+    fn the_list_explains_each_clause_without_a_server() {
+        for (protocol, options) in [(Protocol::Echo, ""), (Protocol::Counted, "--counted")] {
+            let arguments = format!("check --list {options}");
+            let ended = finish(arguments.split_whitespace(), "");
+            assert_eq!((ended.code, &*ended.stderr), (Some(0), ""));
+            let said = text(ended.stdout);
+            for clause in clauses(protocol) {
+                let line = format!("{}: {} ({})\n", clause.name, clause.proves, clause.rfc);
+                assert!(said.contains(&line), "no {line} in {said}");
+                let line = format!("    if not, usually {}\n", clause.usually);
+                assert!(said.contains(&line), "no {line} in {said}");
+            }
+            let lines = 2 * clauses(protocol).len();
+            assert_eq!(said.lines().count(), lines);
+        }
+        let ended = finish(["check", "--list", "--only", "urgent"], "");
+        assert_eq!(text(ended.stdout).lines().count(), 2);
+    }
+
+    #[test]
+    fn the_help_names_every_option_and_default() {
+        for option in ["--help", "-h"] {
+            let ended = finish(["check", option], "");
+            let said = text(ended.stdout);
+            let said = said.split_whitespace().collect::<Vec<_>>().join(" ");
+            for words in [
+                "--counted",
+                "--timeout <DURATION>",
+                "[default: 5s]",
+                "--idle <DURATION>",
+                "[default: do not]",
+                "--connections <N>",
+                "[default: 64]",
+                "--only <CLAUSE>",
+                "--skip <CLAUSE>",
+                "--list",
+                "--json",
+                "[ADDR]",
+            ] {
+                assert!(said.contains(words), "no {words} in {said}");
+            }
+        }
+        let said = text(finish(["check", "--help"], "").stdout);
+        for words in ["Exit codes: 0 ", "1 a clause failed", "echopool-check/1"] {
+            assert!(said.contains(words), "no {words} in {said}");
+        }
+    }
+
+    /// Starts a check, with a pipe for its standard output.
+    fn start(server: SocketAddr, options: &str) -> Program {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_echopool"));
+        let arguments = format!("check {server} {options}");
+        command.args(arguments.split_whitespace());
+        command.env_remove("RUST_LOG").stdout(Stdio::piped());
+        Program::spawn(command)
+    }
+
+    #[test]
+    fn ctrl_c_ends_it_with_what_was_seen_so_far() {
+        let connections = Arc::new(AtomicUsize::new(0));
+        let server = Faulty::serve({
+            let connections = Arc::clone(&connections);
+            move |stream, _| {
+                connections.fetch_add(1, Ordering::SeqCst);
+                echo(&stream);
+            }
+        });
+        // Held silent for an hour, unless it is interrupted.
+        let options = "--json --only connect,idle,connect-storm --idle 1h";
+        let program = start(server.address, options);
+        wait_until("the second connection", || {
+            connections.load(Ordering::SeqCst) == 2
+        });
+        program.signal(Signal::INT);
+        let checked = read(end(program));
+        assert_eq!(checked.code, Some(130), "{checked:#?}");
+        assert_eq!(checked.report["interrupted"], true);
+        let names = ["pass", "fail", "skip"].map(|verdict| checked.names(verdict));
+        assert_eq!(names.concat(), ["connect"]);
+    }
+
+    #[test]
+    fn ctrl_c_after_a_failure_ends_it_with_1() {
+        let server = Faulty::serve(|stream, number| match number {
+            0 => swallow(&stream),
+            _ => echo(&stream),
+        });
+        let options = "--only bytes,idle --timeout 100ms --idle 1h";
+        let mut program = start(server.address, options);
+        let mut stdout = BufReader::new(program.child.stdout.take().unwrap());
+        let mut said = String::new();
+        stdout.read_line(&mut said).unwrap();
+        assert!(said.starts_with("FAIL  bytes  "), "{said}");
+        program.signal(Signal::INT);
+        assert_eq!(program.wait().code(), Some(1));
+        stdout.read_to_string(&mut said).unwrap();
+        assert!(
+            said.contains("\n0 passed, 1 failed, 0 skipped in "),
+            "{said}"
+        );
+        assert!(
+            said.ends_with(", interrupted before the others\n"),
+            "{said}"
+        );
+    }
+}
+
+/// The manual has each clause as the program tells it.
+#[test]
+fn the_manual_has_a_row_for_each_clause() {
+    let manual = include_str!("../docs/check.md");
+    let mut rows = HashSet::new();
+    for protocol in [Protocol::Echo, Protocol::Counted] {
+        for clause in clauses(protocol) {
+            let row = format!(
+                "| `{}` | {} | {} | {} |",
+                clause.name, clause.proves, clause.usually, clause.rfc
+            );
+            assert!(manual.lines().any(|line| line == row), "no row {row}");
+            rows.insert(row);
+        }
+    }
+    let (tables, _) = manual.split_once("## How to read it").unwrap();
+    let written = tables.lines().filter(|line| line.starts_with("| `"));
+    let strange: Vec<_> = written.filter(|row| !rows.contains(*row)).collect();
+    assert!(strange.is_empty(), "{strange:#?}");
+}
