@@ -1,0 +1,189 @@
+//! `echopool check` against what others run as an echo: their known defects must be
+//! found, and what they do well must pass.
+//!
+//! It needs socat, ncat, xinetd, unshare and ip, so it runs only when asked for:
+//! `make test-tools`.
+#![cfg(target_os = "linux")]
+
+mod common;
+
+use std::fs;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::os::unix::process::CommandExt;
+use std::process::{Child, Command, Stdio};
+
+use common::check::{Checked, check};
+use common::{reserve, wait_until};
+use rustix::process::{Pid, Signal, kill_process_group};
+
+/// What all of them lack: none reads urgent data in its place.
+const URGENT: &str = "urgent";
+
+/// Each lives with the shortest queue that it may: they drop SYNs in a storm.
+const NO_STORM: &str = "--skip connect-storm";
+
+/// Another echo server, and all that it has started; killed when dropped.
+struct Rival {
+    address: SocketAddr,
+    child: Child,
+}
+
+impl Rival {
+    /// Starts a program, of whose arguments `PORT` is its port.
+    fn start(program: &str, arguments: &[&str]) -> Self {
+        let (reserved, address) = reserve(Ipv4Addr::LOCALHOST.into(), 0).unwrap();
+        let port = address.port().to_string();
+        let arguments = arguments.iter().map(|at| at.replace("PORT", &port));
+        let mut command = Command::new(program);
+        command.args(arguments).process_group(0);
+        command
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null());
+        drop(reserved);
+        let child = command.spawn().expect(program);
+        let rival = Self { address, child };
+        wait_until("it listens", || is_listening(address));
+        rival
+    }
+
+    fn check(&self, options: &str) -> Checked {
+        check(self.address, &format!("--timeout 2s {options}"))
+    }
+}
+
+impl Drop for Rival {
+    fn drop(&mut self) {
+        // Each of its connections is a process, and some never end.
+        let _ = kill_process_group(Pid::from_child(&self.child), Signal::KILL);
+        let _ = self.child.wait();
+    }
+}
+
+/// Whether a socket listens there, without connecting to it.
+fn is_listening(address: SocketAddr) -> bool {
+    let local = format!(":{:04X} ", address.port());
+    let table = fs::read_to_string("/proc/net/tcp").unwrap();
+    let mut rows = table.lines();
+    rows.any(|row| row.contains(&local) && row.contains(" 00000000:0000 0A "))
+}
+
+#[test]
+#[ignore = "needs ncat"]
+fn ncat_is_found_to_lose_half_closed_data() {
+    let arguments = ["-l", "-k", "127.0.0.1", "PORT", "--exec", "/bin/cat"];
+    let ncat = Rival::start("ncat", &arguments);
+    let checked = ncat.check("--only connect,bytes,tiny-segments,half-close-early,urgent");
+    checked.assert_failed(&["half-close-early", URGENT]);
+    let seen = checked.seen("half-close-early");
+    assert_eq!(seen, "the end came after 0 of 10 bytes");
+    assert_eq!(checked.seen(URGENT), "at offset 1,024: 1 byte is missing");
+}
+
+#[test]
+#[ignore = "needs ncat"]
+fn ncat_is_found_to_stall_with_every_buffer_full() {
+    let arguments = ["-l", "-k", "127.0.0.1", "PORT", "--exec", "/bin/cat"];
+    let ncat = Rival::start("ncat", &arguments);
+    assert_stalls(&ncat);
+    // That connection is stuck for ever; the next one is served.
+    ncat.check("--only bytes").assert_passed(&[]);
+}
+
+/// Whether a stream comes to a standstill, which is a race in all that have the
+/// defect: sooner or later.
+#[track_caller]
+fn assert_stalls(rival: &Rival) {
+    let stalls = |_| {
+        let checked = rival.check("--only full-duplex,slow-reader");
+        let failed = checked.names("fail");
+        let mut seen = failed.iter().map(|name| checked.seen(name));
+        seen.any(|seen| seen.starts_with("nothing moved for 2s after "))
+    };
+    assert!((0..10).any(stalls), "it never stalled");
+}
+
+#[test]
+#[ignore = "needs socat"]
+fn socat_with_cat_passes_but_for_urgent_data_and_nagle() {
+    let arguments = ["TCP-LISTEN:PORT,fork,reuseaddr,bind=127.0.0.1", "EXEC:cat"];
+    let socat = Rival::start("socat", &arguments);
+    let checked = socat.check(&format!("{NO_STORM} --skip small-writes"));
+    checked.assert_failed(&[URGENT]);
+}
+
+#[test]
+#[ignore = "needs socat"]
+fn socat_is_found_to_hold_small_writes_back() {
+    let arguments = ["TCP-LISTEN:PORT,fork,reuseaddr,bind=127.0.0.1", "EXEC:cat"];
+    let socat = Rival::start("socat", &arguments);
+    let checked = socat.check("--only small-writes");
+    checked.assert_failed(&["small-writes"]);
+    // Its own option helps.
+    let nodelay = "TCP-LISTEN:PORT,fork,reuseaddr,bind=127.0.0.1,nodelay";
+    let socat = Rival::start("socat", &[nodelay, "EXEC:cat"]);
+    socat.check("--only small-writes").assert_passed(&[]);
+}
+
+#[test]
+#[ignore = "needs socat"]
+fn socat_with_a_pipe_is_found_to_stall_with_every_buffer_full() {
+    let arguments = ["TCP-LISTEN:PORT,fork,reuseaddr,bind=127.0.0.1", "PIPE"];
+    let socat = Rival::start("socat", &arguments);
+    assert_stalls(&socat);
+}
+
+#[test]
+#[ignore = "needs xinetd"]
+fn xinetd_passes_but_for_urgent_data_and_its_limit_on_the_rate() {
+    let (reserved, address) = reserve(Ipv4Addr::LOCALHOST.into(), 0).unwrap();
+    drop(reserved);
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("xinetd.conf");
+    let service = format!(
+        "defaults\n{{\n}}\nservice echo\n{{\ntype = INTERNAL UNLISTED\nid = echo-stream\n\
+         socket_type = stream\nprotocol = tcp\nport = {}\nbind = 127.0.0.1\nwait = no\n}}\n",
+        address.port()
+    );
+    fs::write(&file, service).unwrap();
+    let file = file.to_str().unwrap();
+    let pid = folder.path().join("pid");
+    let arguments = ["-dontfork", "-f", file, "-pidfile", pid.to_str().unwrap()];
+    let mut command = Command::new("xinetd");
+    command.args(arguments).process_group(0);
+    command.stdout(Stdio::null()).stderr(Stdio::null());
+    let child = command.spawn().expect("xinetd");
+    let xinetd = Rival { address, child };
+    wait_until("it listens", || is_listening(address));
+    // By default it takes 50 connections a second, and then none for ten seconds.
+    let few = "--skip connections,connect-storm,half-close-early,reset";
+    xinetd.check(few).assert_failed(&[URGENT]);
+    let checked = xinetd.check("--only connect-storm");
+    checked.assert_failed(&["connect-storm"]);
+}
+
+/// Checks one clause of a port on which nobody listens, on a network of its own with
+/// just two ports to choose from: one of two connections there gets its own.
+fn check_without_a_server(clause: &str) -> String {
+    let script = "set -e; ip link set lo up
+        echo 40000 40001 > /proc/sys/net/ipv4/ip_local_port_range
+        for port in 40000 40001; do $P check 127.0.0.1:$port --only $C || :; done";
+    let mut command = Command::new("unshare");
+    command.args(["-rn", "sh", "-c", script]).env("C", clause);
+    let output = command.env("P", env!("CARGO_BIN_EXE_echopool")).output();
+    String::from_utf8(output.unwrap().stdout).unwrap()
+}
+
+#[test]
+#[ignore = "needs unshare(1) and ip(8)"]
+fn a_connection_to_itself_is_found() {
+    let said = check_without_a_server("self-connect");
+    let words = " reached itself; usually nothing listens there, and the port is of the range";
+    assert!(said.contains("FAIL  self-connect "), "{said}");
+    assert!(said.contains(words), "{said}");
+    // Nor is it a connection to any other clause.
+    let said = check_without_a_server("connect");
+    let words = "nothing listens there, the connection reached itself; usually ";
+    assert!(said.contains(words), "{said}");
+    assert!(!said.contains("pass  "), "{said}");
+}
