@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use common::Server;
 use common::faulty::{Faulty, Leave, Restarting, Served, Timed, nagling, sleep_until};
 use common::load::{
-    alone, assert_accounts, bench, clean, doubts, end, quantile, quantile_of, start,
+    assert_accounts, bench, clean, doubts, end, measured, quantile, quantile_of, start,
 };
 use echopool::bench::results::{Doubt, Results};
 
@@ -65,55 +65,59 @@ mod stalls {
             "--rate 1000 --connections 16 --threads 2 --duration 2s",
             "--rate 2000 --connections 16 --depth 64 --duration 2s",
         ] {
-            let _alone = alone();
-            let server = Timed::stalling(SIZE);
-            let results = clean(server.server.address, options);
-            assert_shows_the_stall(&results, options);
+            measured(|| {
+                let server = Timed::stalling(SIZE);
+                let results = clean(server.server.address, options);
+                assert_shows_the_stall(&results, options);
+            });
         }
     }
 
     #[test]
     fn a_closed_loop_does_not_show_it() {
-        let _alone = alone();
-        let server = Timed::stalling(SIZE);
-        let results = clean(server.server.address, "--connections 4 --duration 2s");
-        for part in [0.9, 0.95, 0.99] {
-            let seen = quantile(&results.service, part);
-            assert!(seen < Duration::from_millis(10), "{seen:?}");
-        }
-        assert!(results.service.histogram.max() > 150_000_000);
+        measured(|| {
+            let server = Timed::stalling(SIZE);
+            let results = clean(server.server.address, "--connections 4 --duration 2s");
+            for part in [0.9, 0.95, 0.99] {
+                let seen = quantile(&results.service, part);
+                assert!(seen < Duration::from_millis(10), "{seen:?}");
+            }
+            assert!(results.service.histogram.max() > 150_000_000);
+        });
     }
 
     #[test]
     fn service_time_is_told_apart_from_waiting_for_a_turn() {
-        let _alone = alone();
-        let server = Timed::stalling(SIZE);
-        // One in flight: only one message a second is under way in a stall.
-        let results = clean(server.server.address, "--rate 1000 --duration 2s");
-        let service = quantile(&results.service, 0.99);
-        assert!(service < Duration::from_millis(10), "{service:?}");
-        let response = quantile(results.response.as_ref().unwrap(), 0.9);
-        assert!(response > Duration::from_millis(90), "{response:?}");
-        // The generator itself was on time: what waited, waited for the server.
-        let late = quantile(results.lateness.as_ref().unwrap(), 0.9);
-        assert!(late < Duration::from_millis(5), "{late:?}");
+        measured(|| {
+            let server = Timed::stalling(SIZE);
+            // One in flight: only one message a second is under way in a stall.
+            let results = clean(server.server.address, "--rate 1000 --duration 2s");
+            let service = quantile(&results.service, 0.99);
+            assert!(service < Duration::from_millis(10), "{service:?}");
+            let response = quantile(results.response.as_ref().unwrap(), 0.9);
+            assert!(response > Duration::from_millis(90), "{response:?}");
+            // The generator itself was on time: what waited, waited for the server.
+            let late = quantile(results.lateness.as_ref().unwrap(), 0.9);
+            assert!(late < Duration::from_millis(5), "{late:?}");
+        });
     }
 
     #[test]
     fn the_response_time_is_what_the_servers_clock_says() {
-        let _alone = alone();
-        let server = Timed::stalling(SIZE);
-        let rate = 500.0;
-        let options = "--rate 500 --depth 1000 --duration 2s";
-        let results = clean(server.server.address, options);
-        let truth = responses(&server.log(), rate);
-        let seen = results.response.as_ref().unwrap();
-        for part in [0.85, 0.9, 0.95, 0.99] {
-            let truth = quantile_of(&truth, part);
-            // Waking up takes its time: twice, here and there.
-            let most = truth + Duration::from_millis(1);
-            assert_within(quantile(seen, part), truth, most, "response");
-        }
+        measured(|| {
+            let server = Timed::stalling(SIZE);
+            let rate = 500.0;
+            let options = "--rate 500 --depth 1000 --duration 2s";
+            let results = clean(server.server.address, options);
+            let truth = responses(&server.log(), rate);
+            let seen = results.response.as_ref().unwrap();
+            for part in [0.85, 0.9, 0.95, 0.99] {
+                let truth = quantile_of(&truth, part);
+                // Waking up takes its time: twice, here and there.
+                let most = truth + Duration::from_millis(1);
+                assert_within(quantile(seen, part), truth, most, "response");
+            }
+        });
     }
 
     /// From when each message was due to when the server answered it, if the
@@ -164,96 +168,101 @@ mod delays {
             (ms(10), ms(100), "--connections 10 --count 600"),
             (Duration::from_micros(200), ms(3), "--count 2000"),
         ] {
-            let _alone = alone();
-            let server = two_delays(usual, rare);
-            let results = clean(server.server.address, options);
-            assert_true(&results, &server, &[0.5, 0.75, 0.95, 0.98]);
-            let holds = server.holds();
-            assert!(quantile_of(&holds, 0.5) >= usual && quantile_of(&holds, 0.95) >= rare);
+            measured(|| {
+                let server = two_delays(usual, rare);
+                let results = clean(server.server.address, options);
+                assert_true(&results, &server, &[0.5, 0.75, 0.95, 0.98]);
+                let holds = server.holds();
+                assert!(quantile_of(&holds, 0.5) >= usual && quantile_of(&holds, 0.95) >= rare);
+            });
         }
     }
 
     #[test]
     fn the_mean_is_that_of_the_servers_clock() {
-        let _alone = alone();
-        let server = two_delays(Duration::from_millis(2), Duration::from_millis(20));
-        let results = clean(server.server.address, "--count 400");
-        let mean = |times: &[Duration]| times.iter().sum::<Duration>() / times.len() as u32;
-        let seen = Duration::from_nanos(results.service.histogram.mean() as u64);
-        assert_within(seen, mean(&server.holds()), mean(&server.periods()), "mean");
+        measured(|| {
+            let server = two_delays(Duration::from_millis(2), Duration::from_millis(20));
+            let results = clean(server.server.address, "--count 400");
+            let mean = |times: &[Duration]| times.iter().sum::<Duration>() / times.len() as u32;
+            let seen = Duration::from_nanos(results.service.histogram.mean() as u64);
+            assert_within(seen, mean(&server.holds()), mean(&server.periods()), "mean");
+        });
     }
 
     #[test]
     fn a_count_ends_with_its_last_echo() {
-        let _alone = alone();
-        let server = two_delays(Duration::from_millis(2), Duration::from_millis(3));
-        let results = clean(server.server.address, "--count 40");
-        let log = server.log();
-        let least = log[39].answered - log[0].received;
-        let elapsed = Duration::from_nanos(results.elapsed_ns);
-        assert_within(elapsed, least, least + Duration::from_millis(2), "elapsed");
-        let rate = 40.0 / elapsed.as_secs_f64();
-        assert!((results.rate_per_s / rate - 1.0).abs() < 0.001, "{rate}");
+        measured(|| {
+            let server = two_delays(Duration::from_millis(2), Duration::from_millis(3));
+            let results = clean(server.server.address, "--count 40");
+            let log = server.log();
+            let least = log[39].answered - log[0].received;
+            let elapsed = Duration::from_nanos(results.elapsed_ns);
+            assert_within(elapsed, least, least + Duration::from_millis(2), "elapsed");
+            let rate = 40.0 / elapsed.as_secs_f64();
+            assert!((results.rate_per_s / rate - 1.0).abs() < 0.001, "{rate}");
+        });
     }
 
     #[test]
     fn an_open_loop_that_is_not_late_responds_as_it_serves() {
-        let _alone = alone();
-        let server = two_delays(Duration::from_millis(2), Duration::from_millis(20));
-        let options = "--rate 200 --connections 8 --depth 8 --duration 2s";
-        let results = clean(server.server.address, options);
-        let holds = server.holds();
-        let response = results.response.as_ref().unwrap();
-        for part in [0.5, 0.75] {
-            let least = quantile_of(&holds, part);
-            let service = quantile(&results.service, part);
-            assert_within(service, least, least + Duration::from_millis(1), "service");
-            let most = service + quantile(results.lateness.as_ref().unwrap(), 0.99);
-            assert_within(quantile(response, part), service, most, "response");
-        }
+        measured(|| {
+            let server = two_delays(Duration::from_millis(2), Duration::from_millis(20));
+            let options = "--rate 200 --connections 8 --depth 8 --duration 2s";
+            let results = clean(server.server.address, options);
+            let holds = server.holds();
+            let response = results.response.as_ref().unwrap();
+            for part in [0.5, 0.75] {
+                let least = quantile_of(&holds, part);
+                let service = quantile(&results.service, part);
+                assert_within(service, least, least + Duration::from_millis(1), "service");
+                let most = service + quantile(results.lateness.as_ref().unwrap(), 0.99);
+                assert_within(quantile(response, part), service, most, "response");
+            }
+        });
     }
 
     #[test]
     fn connecting_the_first_byte_and_the_rest_are_timed_apart() {
-        let _alone = alone();
-        let kept = Arc::new(Mutex::new(Vec::new()));
-        let server = Faulty::serve({
-            let kept = Arc::clone(&kept);
-            move |mut stream, _| {
-                let mut message = [0; SIZE];
-                if std::io::Read::read_exact(&mut stream, &mut message).is_err() {
-                    return;
+        measured(|| {
+            let kept = Arc::new(Mutex::new(Vec::new()));
+            let server = Faulty::serve({
+                let kept = Arc::clone(&kept);
+                move |mut stream, _| {
+                    let mut message = [0; SIZE];
+                    if std::io::Read::read_exact(&mut stream, &mut message).is_err() {
+                        return;
+                    }
+                    let received = Instant::now();
+                    sleep_until(received + Duration::from_millis(10));
+                    let first = received.elapsed();
+                    stream.write_all(&message[..1]).unwrap();
+                    sleep_until(received + Duration::from_millis(40));
+                    kept.lock().unwrap().push((first, received.elapsed()));
+                    stream.write_all(&message[1..]).unwrap();
+                    common::faulty::echo(&stream);
                 }
-                let received = Instant::now();
-                sleep_until(received + Duration::from_millis(10));
-                let first = received.elapsed();
-                stream.write_all(&message[..1]).unwrap();
-                sleep_until(received + Duration::from_millis(40));
-                kept.lock().unwrap().push((first, received.elapsed()));
-                stream.write_all(&message[1..]).unwrap();
-                common::faulty::echo(&stream);
-            }
+            });
+            let options = "--churn --connections 2 --count 50";
+            let results = clean(server.address, options);
+            let (firsts, wholes): (Vec<_>, Vec<_>) = kept.lock().unwrap().iter().copied().unzip();
+            let room = Duration::from_millis(1);
+            let median = |latency| quantile(latency, 0.5);
+            let (first, whole) = (quantile_of(&firsts, 0.5), quantile_of(&wholes, 0.5));
+            let first_byte = median(results.first_byte.as_ref().unwrap());
+            assert_within(first_byte, first, first + room, "first byte");
+            assert_within(median(&results.service), whole, whole + room, "service");
+            let connect = median(&results.connect);
+            assert!(connect < Duration::from_millis(2), "{connect:?}");
+            let exchange = median(results.exchange.as_ref().unwrap());
+            let least = median(&results.service);
+            assert_within(exchange, least, least + connect + room, "exchange");
+            let count = |latency: &Option<echopool::bench::latency::Latency>| {
+                latency.as_ref().unwrap().histogram.len()
+            };
+            let counts = [count(&results.first_byte), count(&results.exchange)];
+            assert_eq!(counts, [50, 50]);
+            assert_eq!(results.connect.histogram.len(), 50);
         });
-        let options = "--churn --connections 2 --count 50";
-        let results = clean(server.address, options);
-        let (firsts, wholes): (Vec<_>, Vec<_>) = kept.lock().unwrap().iter().copied().unzip();
-        let room = Duration::from_millis(1);
-        let median = |latency| quantile(latency, 0.5);
-        let (first, whole) = (quantile_of(&firsts, 0.5), quantile_of(&wholes, 0.5));
-        let first_byte = median(results.first_byte.as_ref().unwrap());
-        assert_within(first_byte, first, first + room, "first byte");
-        assert_within(median(&results.service), whole, whole + room, "service");
-        let connect = median(&results.connect);
-        assert!(connect < Duration::from_millis(2), "{connect:?}");
-        let exchange = median(results.exchange.as_ref().unwrap());
-        let least = median(&results.service);
-        assert_within(exchange, least, least + connect + room, "exchange");
-        let count = |latency: &Option<echopool::bench::latency::Latency>| {
-            latency.as_ref().unwrap().histogram.len()
-        };
-        let counts = [count(&results.first_byte), count(&results.exchange)];
-        assert_eq!(counts, [50, 50]);
-        assert_eq!(results.connect.histogram.len(), 50);
     }
 }
 
@@ -290,16 +299,17 @@ mod rates {
             "--rate 1000 --connections 4 --duration 2s",
             "--rate 1000 --connections 4 --threads 2 --duration 2s",
         ] {
-            let _alone = alone();
-            let server = immediate();
-            let results = clean(server.server.address, options);
-            let (mean, quartiles) = gaps(&server);
-            assert!((mean / 1e-3 - 1.0).abs() < 0.01, "{options}: {mean} s");
-            assert_quartiles(quartiles, [1.0; 3], options);
-            let echoed = results.totals.echoed;
-            assert!((1990..=2010).contains(&echoed), "{options}: {echoed}");
-            let rate = results.rate_per_s;
-            assert!((990.0..1010.0).contains(&rate), "{options}: {rate}");
+            measured(|| {
+                let server = immediate();
+                let results = clean(server.server.address, options);
+                let (mean, quartiles) = gaps(&server);
+                assert!((mean / 1e-3 - 1.0).abs() < 0.01, "{options}: {mean} s");
+                assert_quartiles(quartiles, [1.0; 3], options);
+                let echoed = results.totals.echoed;
+                assert!((1990..=2010).contains(&echoed), "{options}: {echoed}");
+                let rate = results.rate_per_s;
+                assert!((990.0..1010.0).contains(&rate), "{options}: {rate}");
+            });
         }
     }
 
@@ -309,50 +319,53 @@ mod rates {
             "--rate 1000 --connections 16 --depth 8 --duration 3s",
             "--rate 1000 --connections 16 --depth 8 --threads 2 --duration 3s",
         ] {
-            let _alone = alone();
-            let server = immediate();
-            let options = format!("{options} --arrivals poisson --seed 5");
-            let results = clean(server.server.address, &options);
-            // Of 3,000 gaps the mean is off by 1.8 % or less in two of three seeds.
-            let (mean, quartiles) = gaps(&server);
-            assert!((mean / 1e-3 - 1.0).abs() < 0.05, "{options}: {mean} s");
-            // Of an exponential distribution: ln(4/3), ln 2 and ln 4.
-            assert_quartiles(quartiles, [0.288, 0.693, 1.386], &options);
-            let echoed = results.totals.echoed as f64;
-            assert!((echoed / 3000.0 - 1.0).abs() < 0.05, "{options}: {echoed}");
+            measured(|| {
+                let server = immediate();
+                let options = format!("{options} --arrivals poisson --seed 5");
+                let results = clean(server.server.address, &options);
+                // Of 3,000 gaps the mean is off by 1.8 % or less in two of three seeds.
+                let (mean, quartiles) = gaps(&server);
+                assert!((mean / 1e-3 - 1.0).abs() < 0.05, "{options}: {mean} s");
+                // Of an exponential distribution: ln(4/3), ln 2 and ln 4.
+                assert_quartiles(quartiles, [0.288, 0.693, 1.386], &options);
+                let echoed = results.totals.echoed as f64;
+                assert!((echoed / 3000.0 - 1.0).abs() < 0.05, "{options}: {echoed}");
+            });
         }
     }
 
     #[test]
     fn a_high_rate_is_achieved() {
-        let _alone = alone();
-        let server = Server::with_workers(1);
-        let options = "--rate 10000 --connections 20 --depth 4 --duration 2s";
-        let results = clean(server.echo, options);
-        let rate = results.rate_per_s;
-        assert!((9900.0..10_100.0).contains(&rate), "{rate}");
-        server.stop();
+        measured(|| {
+            let server = Server::with_workers(1);
+            let options = "--rate 10000 --connections 20 --depth 4 --duration 2s";
+            let results = clean(server.echo, options);
+            let rate = results.rate_per_s;
+            assert!((9900.0..10_100.0).contains(&rate), "{rate}");
+            server.stop();
+        });
     }
 
     #[test]
     fn the_highest_rate_of_a_server_of_known_capacity_is_found() {
-        let _alone = alone();
-        let server = Timed::serving_one_at_a_time(SIZE, Duration::from_millis(1));
-        let options = "--find-rate p99<20ms --duration 500ms --connections 8 --depth 64";
-        let run = bench(server.server.address, options);
-        assert_eq!(run.code, Some(0), "{run:?}");
-        let search = &run.results.search;
-        let held = search.iter().filter(|at| at.held);
-        let best = held.map(|at| at.rate_per_s).fold(0.0, f64::max);
-        assert!((850.0..1080.0).contains(&best), "{search:?}");
-        let missed = search.iter().filter(|at| !at.held);
-        let least = missed.map(|at| at.rate_per_s).fold(f64::MAX, f64::min);
-        assert!((950.0..1300.0).contains(&least), "{search:?}");
-        for trial in search {
-            assert!(trial.echoed_per_s < 1100.0, "{trial:?}");
-            let over = trial.p99_ns.is_some_and(|p99| p99 < 20_000_000);
-            assert_eq!(trial.held, over, "{trial:?}");
-        }
+        measured(|| {
+            let server = Timed::serving_one_at_a_time(SIZE, Duration::from_millis(1));
+            let options = "--find-rate p99<20ms --duration 500ms --connections 8 --depth 64";
+            let run = bench(server.server.address, options);
+            assert_eq!(run.code, Some(0), "{run:?}");
+            let search = &run.results.search;
+            let held = search.iter().filter(|at| at.held);
+            let best = held.map(|at| at.rate_per_s).fold(0.0, f64::max);
+            assert!((850.0..1080.0).contains(&best), "{search:?}");
+            let missed = search.iter().filter(|at| !at.held);
+            let least = missed.map(|at| at.rate_per_s).fold(f64::MAX, f64::min);
+            assert!((950.0..1300.0).contains(&least), "{search:?}");
+            for trial in search {
+                assert!(trial.echoed_per_s < 1100.0, "{trial:?}");
+                let over = trial.p99_ns.is_some_and(|p99| p99 < 20_000_000);
+                assert_eq!(trial.held, over, "{trial:?}");
+            }
+        });
     }
 }
 
@@ -361,73 +374,78 @@ mod doubt {
 
     #[test]
     fn a_quiet_run_is_not_doubted() {
-        let _alone = alone();
-        let delay = Duration::from_millis(5);
-        let server = Timed::start(SIZE, move |_, received| Some(received + delay));
-        // Another program may really delay the generator, and then it says so.
-        const ATTEMPTS: usize = 5;
-        for options in ["--rate 500 --connections 20", "--connections 4"] {
-            let options = format!("{options} --duration 500ms");
-            let is_trusted = |_| {
-                let results = clean(server.server.address, &options);
-                results.suspicions.is_empty() && results.generators[0].busy_fraction < 0.5
-            };
-            assert!((0..ATTEMPTS).any(is_trusted), "{options}");
-        }
+        measured(|| {
+            let delay = Duration::from_millis(5);
+            let server = Timed::start(SIZE, move |_, received| Some(received + delay));
+            // Another program may really delay the generator, and then it says so.
+            const ATTEMPTS: usize = 5;
+            for options in ["--rate 500 --connections 20", "--connections 4"] {
+                let options = format!("{options} --duration 500ms");
+                let is_trusted = |_| {
+                    let results = clean(server.server.address, &options);
+                    results.suspicions.is_empty() && results.generators[0].busy_fraction < 0.5
+                };
+                assert!((0..ATTEMPTS).any(is_trusted), "{options}");
+            }
+        });
     }
 
     #[test]
     fn a_rate_that_cannot_be_kept_is_a_missed_schedule() {
-        let _alone = alone();
-        let server = Server::with_workers(1);
-        let options = "--rate 20M --connections 4 --depth 1000 --duration 1s";
-        let run = bench(server.echo, options);
-        assert!(doubts(&run.results, Doubt::ScheduleMissed), "{run:?}");
-        assert!(doubts(&run.results, Doubt::GeneratorSaturated), "{run:?}");
-        assert!(run.results.totals.unsent > 0, "{run:?}");
-        assert!(run.results.generators[0].busy_fraction > 0.9, "{run:?}");
-        let response = quantile(run.results.response.as_ref().unwrap(), 0.5);
-        assert!(response > Duration::from_millis(100), "{response:?}");
-        assert_accounts(&run.results);
-        server.stop();
+        measured(|| {
+            let server = Server::with_workers(1);
+            let options = "--rate 20M --connections 4 --depth 1000 --duration 1s";
+            let run = bench(server.echo, options);
+            assert!(doubts(&run.results, Doubt::ScheduleMissed), "{run:?}");
+            assert!(doubts(&run.results, Doubt::GeneratorSaturated), "{run:?}");
+            assert!(run.results.totals.unsent > 0, "{run:?}");
+            assert!(run.results.generators[0].busy_fraction > 0.9, "{run:?}");
+            let response = quantile(run.results.response.as_ref().unwrap(), 0.5);
+            assert!(response > Duration::from_millis(100), "{response:?}");
+            assert_accounts(&run.results);
+            server.stop();
+        });
     }
 
     #[test]
     fn a_server_that_is_too_slow_does_not_saturate_the_generator() {
-        let _alone = alone();
-        let server = Timed::serving_one_at_a_time(SIZE, Duration::from_millis(1));
-        let options = "--rate 3000 --connections 4 --duration 1s";
-        let run = bench(server.server.address, options);
-        assert!(!doubts(&run.results, Doubt::GeneratorSaturated), "{run:?}");
-        // Three times its capacity: after a second two are waiting for each done.
-        let response = quantile(run.results.response.as_ref().unwrap(), 0.9);
-        assert!(response > Duration::from_millis(400), "{response:?}");
-        let late = quantile(run.results.lateness.as_ref().unwrap(), 0.9);
-        assert!(late < Duration::from_millis(5), "{late:?}");
+        measured(|| {
+            let server = Timed::serving_one_at_a_time(SIZE, Duration::from_millis(1));
+            let options = "--rate 3000 --connections 4 --duration 1s";
+            let run = bench(server.server.address, options);
+            assert!(!doubts(&run.results, Doubt::GeneratorSaturated), "{run:?}");
+            // Three times its capacity: after a second two are waiting for each done.
+            let response = quantile(run.results.response.as_ref().unwrap(), 0.9);
+            assert!(response > Duration::from_millis(400), "{response:?}");
+            let late = quantile(run.results.lateness.as_ref().unwrap(), 0.9);
+            assert!(late < Duration::from_millis(5), "{late:?}");
+        });
     }
 
     #[test]
     fn forty_milliseconds_are_the_signature_of_a_delayed_acknowledgement() {
-        let _alone = alone();
-        let server = nagling(SIZE);
-        let run = bench(server.address, "--connections 4 --duration 2s");
-        assert!(doubts(&run.results, Doubt::DelayedAck), "{run:?}");
-        let typical = quantile(&run.results.service, 0.75).as_millis();
-        assert!((38..48).contains(&typical), "{typical} ms");
+        measured(|| {
+            let server = nagling(SIZE);
+            let run = bench(server.address, "--connections 4 --duration 2s");
+            assert!(doubts(&run.results, Doubt::DelayedAck), "{run:?}");
+            let typical = quantile(&run.results.service, 0.75).as_millis();
+            assert!((38..48).contains(&typical), "{typical} ms");
+        });
     }
 
     #[test]
     fn a_slow_path_is_no_delayed_acknowledgement() {
         for micros in [5_000, 25_000, 60_000] {
-            let _alone = alone();
-            let delay = Duration::from_micros(micros);
-            let server = Timed::start(SIZE, move |number, received| {
-                let spread = Duration::from_micros(number as u64 * 7919 % micros);
-                Some(received + delay + spread)
+            measured(|| {
+                let delay = Duration::from_micros(micros);
+                let server = Timed::start(SIZE, move |number, received| {
+                    let spread = Duration::from_micros(number as u64 * 7919 % micros);
+                    Some(received + delay + spread)
+                });
+                let options = "--connections 20 --duration 700ms";
+                let results = clean(server.server.address, options);
+                assert!(!doubts(&results, Doubt::DelayedAck), "{results:?}");
             });
-            let options = "--connections 20 --duration 700ms";
-            let results = clean(server.server.address, options);
-            assert!(!doubts(&results, Doubt::DelayedAck), "{results:?}");
         }
     }
 }
@@ -439,50 +457,51 @@ mod outages {
     const OPTIONS: &str = "--connections 10 --reconnect --duration 60s";
 
     fn interrupted(leave: Leave) {
-        let _alone = alone();
-        let place = Restarting::new(CONNECTIONS);
-        let life = place.start(SIZE);
-        let program = start(place.address, OPTIONS);
-        let (began, _) = life.wait_for_echoes();
-        std::thread::sleep(Duration::from_millis(300));
-        let ended = life.end(leave);
-        std::thread::sleep(Duration::from_millis(500));
-        let life = place.start(SIZE);
-        let (_, back) = life.wait_for_echoes();
-        std::thread::sleep(Duration::from_millis(300));
-        program.signal(rustix::process::Signal::INT);
-        let run = end(program);
+        measured(|| {
+            let place = Restarting::new(CONNECTIONS);
+            let life = place.start(SIZE);
+            let program = start(place.address, OPTIONS);
+            let (began, _) = life.wait_for_echoes();
+            std::thread::sleep(Duration::from_millis(300));
+            let ended = life.end(leave);
+            std::thread::sleep(Duration::from_millis(500));
+            let life = place.start(SIZE);
+            let (_, back) = life.wait_for_echoes();
+            std::thread::sleep(Duration::from_millis(300));
+            program.signal(rustix::process::Signal::INT);
+            let run = end(program);
 
-        let [outage] = &run.results.outages[..] else {
-            panic!("{:?}", run.results.outages);
-        };
-        let close = |seen_ns: i64, expected: Duration| {
-            let off = (seen_ns as f64 / 1e6 - millis(expected)).abs();
-            assert!(off < 20.0, "{seen_ns} ns is not {expected:?}: {outage:?}");
-        };
-        close(outage.start_ns, ended - began);
-        close(outage.length_ns.unwrap() as i64, back - ended);
-        let recovery = millis(back - ended);
-        assert!((500.0..1800.0).contains(&recovery), "{recovery} ms");
-        let all = CONNECTIONS as u64;
-        assert_eq!(outage.connections, all);
-        assert_eq!(outage.lost_bytes, all * SIZE as u64);
-        let (closed, was_reset) = match leave {
-            Leave::Close => (all, 0),
-            Leave::Reset => (0, all),
-        };
-        assert_eq!((outage.closed, outage.reset), (closed, was_reset));
-        assert!(outage.refused > 0, "{outage:?}");
+            let [outage] = &run.results.outages[..] else {
+                panic!("{:?}", run.results.outages);
+            };
+            let close = |seen_ns: i64, expected: Duration| {
+                let off = (seen_ns as f64 / 1e6 - millis(expected)).abs();
+                assert!(off < 20.0, "{seen_ns} ns is not {expected:?}: {outage:?}");
+            };
+            close(outage.start_ns, ended - began);
+            close(outage.length_ns.unwrap() as i64, back - ended);
+            let recovery = millis(back - ended);
+            assert!((500.0..1800.0).contains(&recovery), "{recovery} ms");
+            let all = CONNECTIONS as u64;
+            assert_eq!(outage.connections, all);
+            assert_eq!(outage.lost_bytes, all * SIZE as u64);
+            let (closed, was_reset) = match leave {
+                Leave::Close => (all, 0),
+                Leave::Reset => (0, all),
+            };
+            assert_eq!((outage.closed, outage.reset), (closed, was_reset));
+            assert!(outage.refused > 0, "{outage:?}");
 
-        let totals = &run.results.totals;
-        assert_eq!((totals.lost, totals.lost_bytes), (all, all * SIZE as u64));
-        assert_eq!(totals.connected, 2 * all, "{totals:?}");
-        let errors = &totals.errors;
-        assert_eq!((errors.closed, errors.reset), (closed, was_reset));
-        assert_eq!(errors.refused, outage.refused);
-        assert_eq!(errors.changed + errors.unknown + errors.foreign, 0);
-        assert_accounts(&run.results);
-        assert_eq!(run.code, Some(0), "{run:?}");
+            let totals = &run.results.totals;
+            assert_eq!((totals.lost, totals.lost_bytes), (all, all * SIZE as u64));
+            assert_eq!(totals.connected, 2 * all, "{totals:?}");
+            let errors = &totals.errors;
+            assert_eq!((errors.closed, errors.reset), (closed, was_reset));
+            assert_eq!(errors.refused, outage.refused);
+            assert_eq!(errors.changed + errors.unknown + errors.foreign, 0);
+            assert_accounts(&run.results);
+            assert_eq!(run.code, Some(0), "{run:?}");
+        });
     }
 
     #[test]
@@ -497,25 +516,26 @@ mod outages {
 
     #[test]
     fn two_restarts_are_two_outages() {
-        let _alone = alone();
-        let place = Restarting::new(2);
-        let mut life = place.start(SIZE);
-        let program = start(place.address, "--connections 2 --reconnect --duration 60s");
-        for leave in [Leave::Close, Leave::Reset] {
+        measured(|| {
+            let place = Restarting::new(2);
+            let mut life = place.start(SIZE);
+            let program = start(place.address, "--connections 2 --reconnect --duration 60s");
+            for leave in [Leave::Close, Leave::Reset] {
+                life.wait_for_echoes();
+                std::thread::sleep(Duration::from_millis(200));
+                life.end(leave);
+                std::thread::sleep(Duration::from_millis(100));
+                life = place.start(SIZE);
+            }
             life.wait_for_echoes();
             std::thread::sleep(Duration::from_millis(200));
-            life.end(leave);
-            std::thread::sleep(Duration::from_millis(100));
-            life = place.start(SIZE);
-        }
-        life.wait_for_echoes();
-        std::thread::sleep(Duration::from_millis(200));
-        program.signal(rustix::process::Signal::INT);
-        let run = end(program);
-        let outages = &run.results.outages;
-        let lost: Vec<_> = outages.iter().map(|at| (at.closed, at.reset)).collect();
-        assert_eq!(lost, [(2, 0), (0, 2)], "{outages:?}");
-        assert!(outages.iter().all(|at| at.length_ns.is_some()));
+            program.signal(rustix::process::Signal::INT);
+            let run = end(program);
+            let outages = &run.results.outages;
+            let lost: Vec<_> = outages.iter().map(|at| (at.closed, at.reset)).collect();
+            assert_eq!(lost, [(2, 0), (0, 2)], "{outages:?}");
+            assert!(outages.iter().all(|at| at.length_ns.is_some()));
+        });
     }
 
     #[test]
@@ -535,24 +555,25 @@ mod outages {
 
     #[test]
     fn an_open_loop_feels_an_outage() {
-        let _alone = alone();
-        let place = Restarting::new(1);
-        let life = place.start(SIZE);
-        let options = "--rate 200 --reconnect --duration 3s";
-        let program = start(place.address, options);
-        life.wait_for_echoes();
-        std::thread::sleep(Duration::from_millis(300));
-        let ended = life.end(Leave::Close);
-        std::thread::sleep(Duration::from_millis(600));
-        let life = place.start(SIZE);
-        let (_, back) = life.wait_for_echoes();
-        let run = end(program);
-        let outage = back - ended;
-        // Of 3 s without a stall but this one, so many have waited half of it.
-        let part = 1.0 - outage.as_secs_f64() / 2.0 / 3.0;
-        let seen = quantile(run.results.response.as_ref().unwrap(), part);
-        let off = (millis(seen) / millis(outage / 2) - 1.0).abs();
-        assert!(off < 0.05, "{seen:?} in an outage of {outage:?}");
+        measured(|| {
+            let place = Restarting::new(1);
+            let life = place.start(SIZE);
+            let options = "--rate 200 --reconnect --duration 3s";
+            let program = start(place.address, options);
+            life.wait_for_echoes();
+            std::thread::sleep(Duration::from_millis(300));
+            let ended = life.end(Leave::Close);
+            std::thread::sleep(Duration::from_millis(600));
+            let life = place.start(SIZE);
+            let (_, back) = life.wait_for_echoes();
+            let run = end(program);
+            let outage = back - ended;
+            // Of 3 s without a stall but this one, so many have waited half of it.
+            let part = 1.0 - outage.as_secs_f64() / 2.0 / 3.0;
+            let seen = quantile(run.results.response.as_ref().unwrap(), part);
+            let off = (millis(seen) / millis(outage / 2) - 1.0).abs();
+            assert!(off < 0.05, "{seen:?} in an outage of {outage:?}");
+        });
     }
 }
 
