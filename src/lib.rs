@@ -31,6 +31,11 @@ pub mod eviction;
 mod exchange;
 pub mod limits;
 pub mod listener;
+#[cfg_attr(
+    not(any(target_os = "linux", target_os = "android")),
+    path = "manager/none.rs"
+)]
+pub mod manager;
 pub mod output;
 pub mod pattern;
 pub mod ping;

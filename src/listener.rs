@@ -40,6 +40,8 @@ pub struct Listener {
     pub(crate) protocol: Protocol,
     pub(crate) socket: TcpListener,
     pub(crate) address: SocketAddr,
+    /// Another process has it, too: it goes on listening when this one closes it.
+    pub(crate) is_shared: bool,
 }
 
 impl Listener {
@@ -60,6 +62,17 @@ impl Listener {
             protocol,
             socket,
             address,
+            is_shared: false,
+        })
+    }
+
+    /// The same for a socket that a service manager keeps open beside this process.
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    pub(crate) fn handed_over(protocol: Protocol, socket: TcpListener) -> io::Result<Self> {
+        let listener = Self::new(protocol, socket)?;
+        Ok(Self {
+            is_shared: true,
+            ..listener
         })
     }
 

@@ -137,6 +137,8 @@ pub(crate) struct Desk {
     pub(crate) drain: Arc<OnceLock<Drain>>,
     pub(crate) notices: Arc<Notices>,
     pub(crate) settings: Settings,
+    /// It is asked whether it still takes its turns; its next one clears this.
+    pub(crate) asked: Arc<AtomicBool>,
     ended: Arc<AtomicBool>,
     ready: Sender<()>,
 }
@@ -255,6 +257,7 @@ impl Pool {
                 drain: Arc::clone(&drain),
                 notices: Arc::clone(notices),
                 settings,
+                asked: Arc::default(),
                 ended: Arc::default(),
                 ready: ready.clone(),
             };
@@ -346,6 +349,20 @@ impl Pool {
         for seat in &mut self.seats {
             seat.outbox.wake_pushed();
         }
+    }
+
+    /// Asks every worker whether it still takes its turns.
+    pub(crate) fn call_roll(&self) {
+        for seat in &self.seats {
+            seat.desk.asked.store(true, Ordering::SeqCst);
+            seat.outbox.wake();
+        }
+    }
+
+    /// A worker that has not taken a turn since it was last asked.
+    pub(crate) fn silent(&self) -> Option<usize> {
+        let is_silent = |seat: &&Seat| seat.desk.asked.load(Ordering::SeqCst);
+        self.seats.iter().find(is_silent).map(|seat| seat.desk.id)
     }
 
     /// Whether a worker has died since the last call of [`reap`](Self::reap).
@@ -497,6 +514,25 @@ mod tests {
             report.iter().all(|worker| worker.connections == 10),
             "{report:?}"
         );
+    }
+
+    #[test]
+    fn a_worker_that_takes_no_turn_after_it_was_asked_is_silent() {
+        let (mut pool, _poller) = pool(3);
+        pool.call_roll();
+        let until = Instant::now() + Duration::from_secs(30);
+        while pool.silent().is_some() {
+            assert!(Instant::now() < until, "idle workers answer");
+            std::thread::yield_now();
+        }
+        // A question that worker never sees.
+        pool.seats[1].desk.asked = Arc::default();
+        pool.call_roll();
+        while pool.silent() != Some(1) {
+            assert!(Instant::now() < until, "the others answer");
+            std::thread::yield_now();
+        }
+        stop(pool);
     }
 
     #[test]

@@ -5,7 +5,8 @@
 //!
 //! **Stopping** goes in this order: whoever waits in the listen queues is still
 //! accepted, as far as there is room; the listeners are closed, which resets
-//! whoever came too late; every worker serves its connections
+//! whoever came too late, unless a service manager keeps them open for the next
+//! start; every worker serves its connections
 //! until they are quiet, half-closes them and lets them go once their peers have
 //! acknowledged all; what remains when the grace period ends is cut and counted;
 //! every worker is joined and reported.
@@ -24,6 +25,7 @@ use crate::eviction::Counts;
 use crate::gate::{Admission, Gate};
 use crate::limits;
 use crate::listener::Listener;
+use crate::manager::Manager;
 use crate::memory::Memory;
 use crate::pool::{Accepted, Drain, End, Pool, Settings, WorkerReport};
 pub use crate::stop::Stop;
@@ -172,6 +174,20 @@ impl fmt::Display for Report {
 /// [`Error::Serve`] when a thread or a poller can't be had, at the start or for
 /// a worker that has to be replaced. Connections are drained before it returns.
 pub fn run(listeners: Vec<Listener>, stop: &Stop, config: &Config) -> Result<Report, Error> {
+    run_under(&Manager::none(), listeners, stop, config)
+}
+
+/// The same under a service manager, which is told when every worker is ready,
+/// that they are well, and that the server stops.
+///
+/// # Errors
+/// As those of [`run`].
+pub fn run_under(
+    manager: &Manager,
+    listeners: Vec<Listener>,
+    stop: &Stop,
+    config: &Config,
+) -> Result<Report, Error> {
     if config.workers == 0 {
         let source = io::Error::other("a pool has at least one worker");
         return Err(failed_to("start the workers")(source));
@@ -208,6 +224,7 @@ pub fn run(listeners: Vec<Listener>, stop: &Stop, config: &Config) -> Result<Rep
     stop.attach(&bell);
     let memory = Memory::new(config.memory_limit);
     let mut acceptor = Acceptor::new(poller, bell, pool, (gate, memory), listeners)?;
+    acceptor.report_to(manager);
     let ended = acceptor.serve(stop);
     let report = acceptor.finish(config.grace.min(CENTURY));
     ended.map(|()| report)
@@ -241,6 +258,9 @@ struct Acceptor {
     yielding: Option<Yielding>,
     /// Accepting rests until then.
     paused_until: Option<Instant>,
+    manager: Manager,
+    /// When its watchdog is to hear of the workers again.
+    vouch_at: Option<Instant>,
     told_failure: Throttle,
 }
 
@@ -272,6 +292,8 @@ impl Acceptor {
             held: None,
             yielding: Yielding::begin(),
             paused_until: None,
+            manager: Manager::none(),
+            vouch_at: None,
             told_failure: Throttle::new(Duration::from_secs(1)),
         })
     }
@@ -284,6 +306,7 @@ impl Acceptor {
             self.reap()?;
             self.guard();
             self.accept();
+            self.vouch();
         }
         Ok(())
     }
@@ -295,6 +318,34 @@ impl Acceptor {
         if self.waits_for_place() {
             self.memory.make_room(&self.pool, now);
         }
+    }
+
+    /// Tells `manager` that all are ready, and from now on what else it wants to hear.
+    fn report_to(&mut self, manager: &Manager) {
+        manager.ready(self.doors.iter().map(|door| &door.listener));
+        self.vouch_at = manager.vouch_every().map(|_| Instant::now());
+        self.manager = manager.clone();
+    }
+
+    /// Tells the watchdog that the workers are well, if each has taken a turn
+    /// since the last time, and asks them again. It costs them a wake-up each.
+    fn vouch(&mut self) {
+        let now = Instant::now();
+        let (Some(at), Some(every)) = (self.vouch_at, self.manager.vouch_every()) else {
+            return;
+        };
+        if now < at {
+            return;
+        }
+        self.vouch_at = Some(now + every);
+        match self.pool.silent() {
+            None => self.manager.well(),
+            Some(id) => log::error!(
+                "worker {id} has taken no turn for {every:?}: the service manager's watchdog \
+                 is not told that all is well until it does"
+            ),
+        }
+        self.pool.call_roll();
     }
 
     /// Replaces the workers that have died.
@@ -310,6 +361,13 @@ impl Acceptor {
     }
 
     fn timeout(&self) -> Option<Duration> {
+        let vouch = self.vouch_at.into_iter();
+        let vouch = vouch.map(|at| at.saturating_duration_since(Instant::now()));
+        vouch.chain(self.until_accept()).min()
+    }
+
+    /// How long until a client can be accepted that no event tells of.
+    fn until_accept(&self) -> Option<Duration> {
         if let Some(until) = self.paused_until {
             return Some(until.saturating_duration_since(Instant::now()));
         }
@@ -433,6 +491,7 @@ impl Acceptor {
     /// Takes the last clients, closes the listeners, and stops the pool.
     fn finish(mut self, grace: Duration) -> Report {
         let since = Instant::now();
+        self.manager.stopping(grace);
         self.empty_listen_queues();
         self.doors.clear();
         log::info!(
@@ -483,11 +542,12 @@ impl Acceptor {
         self.turn_away();
     }
 
-    /// Counts whom there is no room for: closing their listener resets them anyway.
+    /// Counts whom there is no room for: closing their listener resets them anyway,
+    /// unless it is shared; then they wait for the next server.
     fn turn_away(&mut self) {
         let until = Instant::now() + LAST_ACCEPTS;
         let mut count = u32::from(self.held.take().is_some());
-        for door in &self.doors {
+        for door in self.doors.iter().filter(|door| !door.listener.is_shared) {
             while door.ready && Instant::now() < until && door.listener.socket.accept().is_ok() {
                 count += 1;
             }

@@ -172,6 +172,18 @@ pub(crate) fn watch(_: &Registry, _: &TcpListener, _: Token) -> io::Result<()> {
     Err(io::ErrorKind::Unsupported.into())
 }
 
+/// Takes over a descriptor that this process was started with.
+///
+/// It is open, and nobody else in this process knows of it: whoever started the
+/// process says so (`LISTEN_PID`, `LISTEN_FDS`), and it is taken once.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+pub(crate) fn take_over(descriptor: std::os::fd::RawFd) -> std::os::fd::OwnedFd {
+    use std::os::fd::FromRawFd;
+
+    // SAFETY: the caller passes an open descriptor that nobody else owns.
+    unsafe { std::os::fd::OwnedFd::from_raw_fd(descriptor) }
+}
+
 /// Whether accept(2) passed on an error that was already pending on the new
 /// socket, as Linux does: it concerns that client alone.
 #[cfg(unix)]

@@ -243,6 +243,7 @@ impl Worker {
 
     /// Takes what waits in the channel, and the order to stop.
     fn take_new(&mut self) {
+        self.desk.asked.store(false, Ordering::Release);
         if self.drain.is_none()
             && let Some(&drain) = self.desk.drain.get()
         {

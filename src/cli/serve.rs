@@ -13,6 +13,7 @@ use crate::error::Error;
 use crate::limits::raise_open_files;
 use crate::listener::{DEFAULT_BACKLOG, Listener, Options};
 use crate::logging;
+use crate::manager::{self, Manager};
 use crate::pool::MAX_WORKERS;
 use crate::proto::Protocol;
 use crate::server::{self, Config, Stop};
@@ -26,6 +27,9 @@ const CUT: u8 = 3;
 /// Without --echo and --counted, serves echo on port 20162 of all interfaces.
 /// SIGINT, SIGTERM or SIGHUP stop it: clients have --grace to finish; a second
 /// signal exits at once.
+///
+/// Sockets that a service manager hands over are served by their names, echo or
+/// counted; where there are some, nothing else is served that was not asked for.
 #[derive(Debug, Args)]
 #[command(after_long_help = "\
 ADDR is HOST:PORT, [V6]:PORT, :PORT, PORT or HOST; without a host, all interfaces.
@@ -140,7 +144,7 @@ impl Serve {
             let stop = stop.clone();
             move || stop.request()
         })?;
-        let report = server::run(listeners, &stop, &config)?;
+        let report = server::run_under(&Manager::from_environment(), listeners, &stop, &config)?;
         Ok(match report.all_well() {
             false => ExitCode::FAILURE,
             true if report.cut() > 0 => ExitCode::from(CUT),
@@ -149,8 +153,10 @@ impl Serve {
     }
 
     fn listeners(&self) -> Result<Vec<Listener>, Error> {
+        let mut listeners = manager::sockets()?;
         let default = [Address::from_port(Protocol::Echo.default_port())];
-        let echo: &[Address] = match self.echo.is_empty() && self.counted.is_empty() {
+        let nothing_else = listeners.is_empty() && self.echo.is_empty() && self.counted.is_empty();
+        let echo: &[Address] = match nothing_else {
             true => &default,
             false => &self.echo,
         };
@@ -166,11 +172,10 @@ impl Serve {
         let bound = echo
             .chain(counted)
             .map(|(protocol, address)| Listener::bind_with(protocol, address, &options));
-        Ok(bound
-            .collect::<Result<Vec<_>, _>>()?
-            .into_iter()
-            .flatten()
-            .collect())
+        for each in bound {
+            listeners.extend(each?);
+        }
+        Ok(listeners)
     }
 
     const fn level(&self) -> LevelFilter {

@@ -1,0 +1,277 @@
+//! Under a service manager: the sockets it hands over, and what it is told.
+//!
+//! What a manager does is done here by the test: the sockets are handed over by a
+//! shell, and a socket of the test hears the notifications.
+#![cfg(target_os = "linux")]
+
+mod common;
+
+use std::ffi::OsStr;
+use std::fs::File;
+use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::os::fd::OwnedFd;
+use std::os::unix::net::{UnixDatagram, UnixListener};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use common::{DEADLINE, Program, connect, full_duplex, read_to_end, round_trip};
+use rustix::process::Signal;
+
+/// The program, started with one or two sockets as a service manager would:
+/// from descriptor 3 on, with their names in the environment.
+fn under_manager(sockets: Vec<OwnedFd>, names: &str, arguments: &[&str]) -> Command {
+    let script = format!(
+        "export LISTEN_PID=$$ LISTEN_FDS={} LISTEN_FDNAMES={names}; \
+         exec \"$@\" 3<&0 4<&1 0</dev/null 1>&2",
+        sockets.len()
+    );
+    let mut sockets = sockets.into_iter().map(Stdio::from);
+    let mut command = Command::new("sh");
+    command
+        .args(["-c", &script, "sh", env!("CARGO_BIN_EXE_echopool"), "serve"])
+        .args(arguments)
+        .env_remove("RUST_LOG")
+        .stdin(sockets.next().unwrap())
+        .stdout(sockets.next().unwrap_or_else(Stdio::null));
+    command
+}
+
+fn listen() -> (TcpListener, SocketAddr) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    (listener, address)
+}
+
+fn copy(listener: &TcpListener) -> OwnedFd {
+    listener.try_clone().unwrap().into()
+}
+
+mod sockets {
+    use super::*;
+
+    #[test]
+    fn each_is_served_with_the_protocol_that_is_its_name_and_nothing_else_is() {
+        let ((counted, at_counted), (echo, at_echo)) = (listen(), listen());
+        let sockets = vec![counted.into(), echo.into()];
+        let mut server = Program::spawn(under_manager(sockets, "counted:echo", &[]));
+        assert_eq!(server.wait_for_listener("counted"), at_counted);
+        assert_eq!(server.wait_for_listener("echo"), at_echo);
+        full_duplex(connect(at_echo), 7, 300_000);
+        let mut client = connect(at_counted);
+        std::io::Write::write_all(&mut client, b"hello\0").unwrap();
+        assert_eq!(read_to_end(&mut client), b"5 : hello\0");
+        server.signal(Signal::TERM);
+        assert!(server.wait().success(), "{:?}", server.log);
+        let listeners = server.log.iter();
+        let listeners = listeners.filter(|line| line.contains("waiting for clients on"));
+        assert_eq!(listeners.count(), 2, "{:?}", server.log);
+    }
+
+    #[test]
+    fn what_the_command_line_asks_for_is_served_beside_them() {
+        let (echo, at_echo) = listen();
+        let arguments = ["--echo", "127.0.0.1:0"];
+        let mut server = Program::spawn(under_manager(vec![echo.into()], "echo", &arguments));
+        assert_eq!(server.wait_for_listener("echo"), at_echo);
+        let other = server.wait_for_listener("echo");
+        assert_ne!(other, at_echo);
+        round_trip(&mut connect(at_echo), b"handed over");
+        round_trip(&mut connect(other), b"asked for");
+    }
+
+    /// Standard error of a program that must refuse `socket` at its start.
+    #[track_caller]
+    fn refusal(socket: impl Into<OwnedFd>, name: &str) -> String {
+        let mut server = Program::spawn(under_manager(vec![socket.into()], name, &[]));
+        assert_eq!(server.wait().code(), Some(1), "{:?}", server.log);
+        server.log.join("\n")
+    }
+
+    #[test]
+    fn a_name_that_is_no_protocol_is_an_error_that_says_what_to_do() {
+        let error = refusal(listen().0, "web.socket");
+        let words = "could not serve the service manager's socket \"web.socket\": \
+                     no protocol has that name; its .socket unit needs FileDescriptorName=echo";
+        assert!(error.contains(words), "{error}");
+    }
+
+    #[test]
+    fn what_no_client_can_be_accepted_from_is_an_error_that_says_what_to_do() {
+        let (listener, address) = listen();
+        let connected = TcpStream::connect(address).unwrap();
+        drop(listener);
+        let folder = tempfile::tempdir().unwrap();
+        let local = UnixListener::bind(folder.path().join("socket")).unwrap();
+        let datagrams = UdpSocket::bind("127.0.0.1:0").unwrap();
+        let file = File::open("/dev/null").unwrap();
+        for error in [
+            refusal(connected, "echo"),
+            refusal(local, "echo"),
+            refusal(datagrams, "echo"),
+        ] {
+            let words = "it is no listening TCP socket; its .socket unit needs ListenStream=";
+            assert!(error.contains(words), "{error}");
+        }
+        let error = refusal(file, "echo");
+        assert!(error.contains("operation on non-socket"), "{error}");
+    }
+
+    #[test]
+    fn names_that_do_not_match_the_sockets_are_an_error() {
+        let error = refusal(listen().0, "echo:counted");
+        let words = "could not take over the service manager's sockets";
+        assert!(error.contains(words), "{error}");
+    }
+
+    /// The manager keeps the socket, and with it those who wait.
+    #[test]
+    fn those_who_wait_at_the_stop_are_served_by_the_next_start() {
+        let (listener, address) = listen();
+        let arguments = ["--max-connections", "1"];
+        let start = || Program::spawn(under_manager(vec![copy(&listener)], "echo", &arguments));
+        let mut first = start();
+        first.wait_for_listener("echo");
+        let mut served = connect(address);
+        round_trip(&mut served, b"the only one there is room for");
+        let mut waiting: Vec<_> = (0..5).map(|_| connect(address)).collect();
+        first.signal(Signal::TERM);
+        assert!(first.wait().success(), "{:?}", first.log);
+        assert!(!first.logged("turned away"), "{:?}", first.log);
+        common::expect_end(&mut served);
+
+        let mut late = connect(address);
+        let mut second = start();
+        second.wait_for_listener("echo");
+        while !waiting.is_empty() {
+            round_trip(&mut waiting.remove(0), b"patience");
+        }
+        round_trip(&mut late, b"came between two servers");
+    }
+}
+
+/// The service manager's ear.
+struct Ear {
+    socket: UnixDatagram,
+    folder: tempfile::TempDir,
+}
+
+impl Ear {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let socket = UnixDatagram::bind(folder.path().join("notify")).unwrap();
+        socket.set_read_timeout(Some(DEADLINE)).unwrap();
+        Self { socket, folder }
+    }
+
+    /// The program, told to notify this ear.
+    fn start<S: AsRef<OsStr>>(&self, arguments: &[S], watchdog: Option<Duration>) -> Program {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_echopool"));
+        command
+            .args(arguments)
+            .env_remove("RUST_LOG")
+            .env("NOTIFY_SOCKET", self.folder.path().join("notify"));
+        if let Some(time) = watchdog {
+            command.env("WATCHDOG_USEC", time.as_micros().to_string());
+        }
+        Program::spawn(command)
+    }
+
+    /// The next notification, a line an item.
+    fn hear(&self) -> Vec<String> {
+        let mut message = [0; 4096];
+        let length = self.socket.recv(&mut message).unwrap();
+        let text = std::str::from_utf8(&message[..length]).unwrap();
+        text.lines().map(str::to_owned).collect()
+    }
+
+    /// Whether nothing is heard for so long.
+    fn is_silent_for(&self, time: Duration) -> bool {
+        self.socket.set_read_timeout(Some(time)).unwrap();
+        let heard = self.socket.recv(&mut [0; 4096]);
+        self.socket.set_read_timeout(Some(DEADLINE)).unwrap();
+        heard.is_err()
+    }
+}
+
+const ANYWHERE: [&str; 3] = ["serve", "--echo", "127.0.0.1:0"];
+
+mod notifications {
+    use super::*;
+
+    #[test]
+    fn ready_comes_once_clients_are_served_and_names_the_listeners() {
+        let ear = Ear::new();
+        let mut server = ear.start(&ANYWHERE, None);
+        let news = ear.hear();
+        // Without a wait for the log: this is when a manager lets clients come.
+        let status = news[1].strip_prefix("STATUS=serving echo://").unwrap();
+        round_trip(&mut connect(status.parse().unwrap()), b"at once");
+        assert_eq!(news[0], "READY=1");
+        assert_eq!(server.wait_for_listener("echo").to_string(), status);
+    }
+
+    #[test]
+    fn a_server_that_cannot_start_is_never_ready() {
+        let ear = Ear::new();
+        let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = taken.local_addr().unwrap().to_string();
+        let mut server = ear.start(&["serve", "--echo", &address], None);
+        assert_eq!(server.wait().code(), Some(1));
+        assert!(ear.is_silent_for(Duration::from_millis(1)), "it has ended");
+    }
+
+    #[test]
+    fn the_stop_is_told_with_the_time_it_may_take() {
+        let ear = Ear::new();
+        let arguments = [&ANYWHERE[..], &["--grace", "2h"]].concat();
+        let mut server = ear.start(&arguments, None);
+        assert_eq!(ear.hear()[0], "READY=1");
+        server.signal(Signal::TERM);
+        let news = ear.hear();
+        assert_eq!(news[0], "STOPPING=1");
+        let time = news[1].strip_prefix("EXTEND_TIMEOUT_USEC=").unwrap();
+        let time = Duration::from_micros(time.parse().unwrap());
+        let grace = Duration::from_secs(2 * 60 * 60);
+        assert!(
+            time > grace && time < grace + Duration::from_secs(60),
+            "{time:?}"
+        );
+        assert_eq!(news[2], "STATUS=stopping: clients have 2h to finish");
+        assert!(server.wait().success());
+    }
+
+    #[test]
+    fn the_watchdog_hears_of_an_idle_server_several_times_in_its_time() {
+        let ear = Ear::new();
+        let time = Duration::from_secs(2);
+        let _server = ear.start(&ANYWHERE, Some(time));
+        assert_eq!(ear.hear()[0], "READY=1");
+        assert_eq!(ear.hear(), ["WATCHDOG=1"]);
+        let since = Instant::now();
+        for _ in 0..4 {
+            assert_eq!(ear.hear(), ["WATCHDOG=1"]);
+        }
+        // A quarter of the time apart, each.
+        assert!(since.elapsed() > time / 2, "{:?}", since.elapsed());
+    }
+
+    #[test]
+    fn without_a_watchdog_nothing_follows_ready() {
+        let ear = Ear::new();
+        let mut server = ear.start(&ANYWHERE, None);
+        assert_eq!(ear.hear()[0], "READY=1");
+        let address = server.wait_for_listener("echo");
+        round_trip(&mut connect(address), b"busy");
+        assert!(ear.is_silent_for(Duration::from_millis(100)));
+    }
+
+    #[test]
+    fn a_manager_that_cannot_be_told_is_no_reason_to_stop() {
+        let ear = Ear::new();
+        std::fs::remove_file(ear.folder.path().join("notify")).unwrap();
+        let mut server = ear.start(&ANYWHERE, None);
+        server.wait_for("could not tell the service manager \"READY=1\": no such file");
+        server.signal(Signal::TERM);
+        assert!(server.wait().success());
+    }
+}
