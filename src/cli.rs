@@ -7,13 +7,14 @@ mod report;
 mod serve;
 mod talk;
 
+use std::ffi::OsString;
 use std::io::{self, Write};
 use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::builder::RangedU64ValueParser;
 use clap::error::ErrorKind;
-use clap::{Parser, Subcommand};
+use clap::{Arg, CommandFactory, FromArgMatches, Parser, Subcommand};
 use serde::Serialize;
 
 use bench::Bench;
@@ -46,7 +47,7 @@ enum Command {
 /// Parses the command line, runs what it names and prints what went wrong.
 /// Returns the exit code.
 pub fn main() -> ExitCode {
-    let result = match Cli::parse().command {
+    let result = match parse().command {
         Command::Serve(serve) => serve.run(),
         Command::Client(talk) => talk.run(),
         Command::Bench(bench) => bench.run(),
@@ -61,6 +62,51 @@ pub fn main() -> ExitCode {
         let _ = writeln!(io::stderr(), "echopool: {text}");
         ExitCode::FAILURE
     })
+}
+
+/// The command line, with the environment variables of the server's options.
+fn command() -> clap::Command {
+    Cli::command().mut_subcommand("serve", |serve| serve.mut_args(with_variable))
+}
+
+/// `--max-connections` may also come from `ECHOPOOL_MAX_CONNECTIONS`; so do all
+/// options that take a value. For the log's level there is `RUST_LOG`.
+fn with_variable(option: Arg) -> Arg {
+    match option.get_long() {
+        Some(long) if option.get_action().takes_values() => {
+            let name = long.to_uppercase().replace('-', "_");
+            option.env(format!("ECHOPOOL_{name}"))
+        }
+        _ => option,
+    }
+}
+
+/// Ends the program where it is asked for help or is used wrongly. What is wrong
+/// may come from a variable, which clap does not tell.
+fn parse() -> Cli {
+    let parsed = command().try_get_matches();
+    let parsed = parsed.and_then(|matches| Cli::from_arg_matches(&matches));
+    parsed.unwrap_or_else(|error| {
+        let _ = error.print();
+        if error.use_stderr() {
+            for (name, value) in variables() {
+                let value = value.display();
+                let _ = writeln!(io::stderr(), "note: the environment has {name}={value}");
+            }
+        }
+        std::process::exit(error.exit_code())
+    })
+}
+
+/// The variables of [`command`] that are set.
+fn variables() -> Vec<(String, OsString)> {
+    let command = command();
+    let options = command
+        .get_subcommands()
+        .flat_map(clap::Command::get_arguments);
+    let names = options.filter_map(|option| option.get_env()?.to_str());
+    let set = names.filter_map(|name| Some((name.to_owned(), std::env::var_os(name)?)));
+    set.collect()
 }
 
 fn up_to(most: u64) -> RangedU64ValueParser<usize> {
@@ -96,12 +142,10 @@ fn write_json(results: &impl Serialize, to: &mut dyn Write) -> io::Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory;
-
     use super::*;
 
     #[test]
     fn the_command_line_is_consistent() {
-        Cli::command().debug_assert();
+        command().debug_assert();
     }
 }

@@ -471,3 +471,74 @@ mod logging {
         assert!(has(&log, "waiting for clients on echo://"), "{log:?}");
     }
 }
+
+mod environment {
+    use super::*;
+
+    fn serve(variables: &[(&str, &str)], arguments: &[&str]) -> Program {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_echopool"));
+        command.arg("serve").args(arguments).env_remove("RUST_LOG");
+        command.envs(variables.iter().copied());
+        Program::spawn(command)
+    }
+
+    #[test]
+    fn an_option_may_come_from_a_variable() {
+        let variables = [
+            ("ECHOPOOL_ECHO", "127.0.0.1:0,localhost:0"),
+            ("ECHOPOOL_COUNTED", "127.0.0.1:0"),
+            ("ECHOPOOL_WORKERS", "3"),
+            ("ECHOPOOL_GRACE", "7s"),
+        ];
+        let mut server = serve(&variables, &[]);
+        let first = server.wait_for_listener("echo");
+        let second = server.wait_for_listener("echo");
+        assert_ne!(first, second);
+        server.wait_for_listener("counted");
+        round_trip(&mut connect(second), b"both");
+        server.signal(Signal::TERM);
+        assert!(server.wait().success());
+        assert!(
+            server.logged("clients have 7s to finish"),
+            "{:?}",
+            server.log
+        );
+        assert!(server.logged("total: 3 workers"), "{:?}", server.log);
+    }
+
+    #[test]
+    fn the_command_line_wins_over_a_variable() {
+        let variables = [("ECHOPOOL_WORKERS", "3"), ("ECHOPOOL_ECHO", "192.0.2.1:7")];
+        let mut server = serve(&variables, &["--workers", "2", "--echo", "127.0.0.1:0"]);
+        server.wait_for_listener("echo");
+        server.signal(Signal::TERM);
+        assert!(server.wait().success());
+        assert!(server.logged("total: 2 workers"), "{:?}", server.log);
+    }
+
+    #[test]
+    fn a_bad_variable_is_named() {
+        let mut server = serve(&[("ECHOPOOL_GRACE", "soon")], &[]);
+        assert_eq!(server.wait().code(), Some(2));
+        assert!(server.logged("'soon' for '--grace"), "{:?}", server.log);
+        let note = "note: the environment has ECHOPOOL_GRACE=soon";
+        assert!(server.logged(note), "{:?}", server.log);
+    }
+
+    #[test]
+    fn the_servers_help_names_the_variables() {
+        let help = finish(["serve", "--help"], "");
+        let help = String::from_utf8(help.stdout).unwrap();
+        for name in [
+            "ECHO",
+            "COUNTED",
+            "WORKERS",
+            "BACKLOG",
+            "MAX_CONNECTIONS",
+            "GRACE",
+        ] {
+            let words = format!("[env: ECHOPOOL_{name}=]");
+            assert!(help.contains(&words), "no {words} in {help}");
+        }
+    }
+}

@@ -37,14 +37,17 @@ ADDR is HOST:PORT, [V6]:PORT, :PORT, PORT or HOST; without a host, all interface
 Exit codes: 0 all clients were served to their end, 1 an error or a worker that panicked, \
 2 wrong usage, 3 the grace period ran out and connections were cut, 130 a second signal.
 
-RUST_LOG (for instance RUST_LOG=trace) wins over -v and -q.")]
+RUST_LOG (for instance RUST_LOG=trace) wins over -v and -q. The command line wins over the \
+variables named above; ECHOPOOL_ECHO and ECHOPOOL_COUNTED take several ADDR with commas between.")]
 pub(super) struct Serve {
     /// Serve echo, RFC 862, there [default port: 20162]
-    #[arg(long, value_name = "ADDR", num_args = 0..=1, default_missing_value = "20162")]
+    #[arg(long, value_name = "ADDR", num_args = 0..=1, default_missing_value = "20162",
+          value_delimiter = ',')]
     echo: Vec<Address>,
 
     /// Serve the counted one-shot protocol there [default port: 4000]
-    #[arg(long, value_name = "ADDR", num_args = 0..=1, default_missing_value = "4000")]
+    #[arg(long, value_name = "ADDR", num_args = 0..=1, default_missing_value = "4000",
+          value_delimiter = ',')]
     counted: Vec<Address>,
 
     /// Worker threads [default: one a CPU]
