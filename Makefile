@@ -5,6 +5,18 @@ PORT ?= 20162
 DURATION ?= 10m
 PREFIX ?= $(or $(CARGO_HOME),$(HOME)/.cargo)
 CARGO ?= cargo
+# Where it is installed, below DESTDIR.
+ROOT = $(DESTDIR)$(PREFIX)
+# What a shell and man look for, written by the program itself: $(call describe,PROGRAM,SHARE)
+define describe
+	mkdir -p "$(2)/man/man1" "$(2)/bash-completion/completions" \
+	    "$(2)/zsh/$(ZSH)" "$(2)/fish/vendor_completions.d"
+	"$(1)" man "$(2)/man/man1"
+	"$(1)" completions bash > "$(2)/bash-completion/completions/echopool"
+	"$(1)" completions zsh > "$(2)/zsh/$(ZSH)/_echopool"
+	"$(1)" completions fish > "$(2)/fish/vendor_completions.d/echopool.fish"
+endef
+ZSH = site-functions
 # An IPv6 address is put in brackets, to tell it from its port.
 HOST = $(if $(findstring :,$(ADDR)),[$(patsubst [%,%,$(patsubst %],%,$(ADDR)))],$(ADDR))
 
@@ -21,10 +33,10 @@ FUZZ_SECONDS ?= 60
 # Suites that run the server, in this process.
 SERVER_SUITES = --lib --test server --test concurrency --test proto --test bulk --test client
 
-.PHONY: help run-server run-client test test-tools soak models fuzz sanitize mutants lint doc compare install
+.PHONY: help run-server run-client test test-tools soak models fuzz sanitize mutants lint doc compare install uninstall
 
 help:           ## List these commands
-	@awk -F ':|## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, substr($$0, index($$0, "## ") + 3) }' $(MAKEFILE_LIST)
+	@awk -F ':|## ' '/^[a-z-]+:.*## / { printf "make %-14s %s\n", $$1, substr($$0, index($$0, "## ") + 3) }' $(MAKEFILE_LIST)
 
 run-server:     ## Serve echo on port 20162 and counted on port 4000, and show clients come and go
 	$(CARGO) run --locked --release -- serve --echo --counted -v
@@ -77,5 +89,11 @@ compare:        ## Measure echopool beside its rivals: QUICK=1 make compare, mak
 	$(CARGO) build --locked --release --package compare
 	$(CARGO) run --locked --release --quiet --package compare -- $(if $(QUICK),--quick) $(ARGS)
 
-install:        ## Install echopool to PREFIX/bin (default: ~/.cargo)
-	$(CARGO) install --locked --path . --root "$(PREFIX)"
+install:        ## Install echopool, manual pages and completions below PREFIX (default: ~/.cargo) and DESTDIR
+	$(CARGO) install --locked --force --no-track --path . --root "$(ROOT)"
+	$(call describe,$(ROOT)/bin/echopool,$(ROOT)/share)
+
+uninstall:      ## Remove what install put below PREFIX and DESTDIR
+	rm -f "$(ROOT)/bin/echopool" "$(ROOT)"/share/man/man1/echopool.1 "$(ROOT)"/share/man/man1/echopool-*.1 \
+	    "$(ROOT)/share/bash-completion/completions/echopool" \
+	    "$(ROOT)/share/zsh/$(ZSH)/_echopool" "$(ROOT)/share/fish/vendor_completions.d/echopool.fish"

@@ -2,6 +2,8 @@
 
 mod bench;
 mod check;
+mod completions;
+mod manual;
 mod ping;
 mod report;
 mod serve;
@@ -19,6 +21,8 @@ use serde::Serialize;
 
 use bench::Bench;
 use check::Check;
+use completions::Completions;
+use manual::Manual;
 use ping::Echoes;
 use report::Report;
 use serve::Serve;
@@ -41,6 +45,9 @@ enum Command {
     Bench(Box<Bench>),
     Report(Report),
     Ping(Echoes),
+    #[command(name = "man")]
+    Manual(Manual),
+    Completions(Completions),
     Check(Check),
 }
 
@@ -54,6 +61,8 @@ pub fn main() -> ExitCode {
         Command::Report(report) => report.run(),
         Command::Ping(echoes) => echoes.run(),
         Command::Check(check) => check.run(),
+        Command::Manual(manual) => manual.run(command()),
+        Command::Completions(completions) => completions.run(command()),
     };
     result.unwrap_or_else(|error| {
         // Not eprintln: it panics where standard error is closed.

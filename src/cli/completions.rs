@@ -1,0 +1,33 @@
+//! `echopool completions`.
+
+use std::process::ExitCode;
+
+use clap::Args;
+use clap_complete::{Shell, generate};
+
+use crate::error::Error;
+use crate::output::Output;
+
+/// Write the completions for a shell to standard output
+#[derive(Debug, Args)]
+#[command(after_long_help = "\
+For this shell: source <(echopool completions bash). 'make install' and the Debian package put \
+them where bash, zsh and fish look.
+
+Exit codes: 0 they were written, 1 they were not, 2 wrong usage.")]
+pub(super) struct Completions {
+    /// The shell
+    #[arg(value_name = "SHELL")]
+    shell: Shell,
+}
+
+impl Completions {
+    pub(super) fn run(&self, mut command: clap::Command) -> Result<ExitCode, Error> {
+        let name = command.get_name().to_owned();
+        // It can't tell of an output that fails; memory does not.
+        let mut script = Vec::new();
+        generate(self.shell, &mut command, name, &mut script);
+        Output::Standard.write(|to| to.write_all(&script))?;
+        Ok(ExitCode::SUCCESS)
+    }
+}

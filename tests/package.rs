@@ -1,0 +1,190 @@
+//! What is installed: manual pages and completions.
+#![cfg(target_os = "linux")]
+
+mod common;
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use common::finish;
+use tempfile::TempDir;
+
+/// The files below `folder`, as paths from there.
+fn files(folder: &Path) -> BTreeSet<String> {
+    let mut found = BTreeSet::new();
+    let mut folders = vec![folder.to_owned()];
+    while let Some(next) = folders.pop() {
+        for entry in fs::read_dir(next).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+            } else {
+                let path = path.strip_prefix(folder).unwrap();
+                found.insert(path.to_str().unwrap().to_owned());
+            }
+        }
+    }
+    found
+}
+
+/// What `command` says, which must succeed.
+#[track_caller]
+fn said(command: &mut Command) -> String {
+    let Output {
+        status,
+        stdout,
+        stderr,
+    } = command.output().unwrap();
+    let stderr = String::from_utf8_lossy(&stderr);
+    assert!(status.success(), "{command:?}: {status}: {stderr}");
+    String::from_utf8(stdout).unwrap()
+}
+
+/// The names of the program's commands, from its help.
+fn commands() -> Vec<String> {
+    let help = String::from_utf8(finish(["--help"], "").stdout).unwrap();
+    let lines = help.lines().skip_while(|line| *line != "Commands:").skip(1);
+    let names = lines
+        .take_while(|line| !line.is_empty())
+        .filter(|line| line.starts_with("  ") && !line.starts_with("   "))
+        .map(|line| line.split_whitespace().next().unwrap().to_owned());
+    names.filter(|name| name != "help").collect()
+}
+
+mod manual {
+    use super::*;
+
+    #[test]
+    fn there_is_a_page_for_the_program_and_one_for_each_command() {
+        let folder = tempfile::tempdir().unwrap();
+        let ended = finish(["man", folder.path().to_str().unwrap()], "");
+        assert_eq!((ended.code, &*ended.stderr), (Some(0), ""));
+        let commands = commands();
+        assert!(commands.iter().any(|name| name == "serve"), "{commands:?}");
+        let pages = commands.iter().map(|name| format!("echopool-{name}.1"));
+        let pages: BTreeSet<_> = pages.chain([String::from("echopool.1")]).collect();
+        assert_eq!(files(folder.path()), pages);
+        let page = fs::read_to_string(folder.path().join("echopool-serve.1")).unwrap();
+        for words in [
+            ".TH echopool-serve 1",
+            ".SH SYNOPSIS",
+            "\\-\\-max\\-connections",
+            "ECHOPOOL_MAX_CONNECTIONS",
+            "Exit codes: 0 ",
+        ] {
+            assert!(page.contains(words), "no {words} in {page}");
+        }
+    }
+
+    #[test]
+    fn the_programs_page_goes_to_standard_output_without_a_folder() {
+        let ended = finish(["man"], "");
+        assert_eq!((ended.code, &*ended.stderr), (Some(0), ""));
+        let page = String::from_utf8(ended.stdout).unwrap();
+        for words in [".TH echopool 1", "echopool\\-serve(1)"] {
+            assert!(page.contains(words), "no {words} in {page}");
+        }
+    }
+
+    #[test]
+    fn a_folder_that_is_not_there_is_an_error_that_names_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let missing = folder.path().join("missing");
+        let ended = finish(["man", missing.to_str().unwrap()], "");
+        assert_eq!(ended.code, Some(1));
+        let words = format!("could not write {}/echopool", missing.display());
+        assert!(ended.stderr.contains(&words), "{ended:?}");
+        assert!(
+            ended.stderr.ends_with("no such file or directory"),
+            "{ended:?}"
+        );
+    }
+}
+
+mod completions {
+    use super::*;
+
+    #[test]
+    fn each_shell_gets_every_command_and_the_servers_options() {
+        for shell in ["bash", "zsh", "fish"] {
+            let ended = finish(["completions", shell], "");
+            assert_eq!((ended.code, &*ended.stderr), (Some(0), ""));
+            let script = String::from_utf8(ended.stdout).unwrap();
+            for word in commands() {
+                assert!(script.contains(&word), "{shell}: no {word}");
+            }
+            assert!(script.contains("max-connections"), "{shell}");
+        }
+    }
+
+    #[test]
+    fn bash_offers_what_begins_as_what_was_typed() {
+        let script = r#"
+            source <("$1" completions bash)
+            COMP_WORDS=(echopool serve --max) COMP_CWORD=2
+            _echopool echopool --max serve
+            echo "${COMPREPLY[@]}""#;
+        let mut bash = Command::new("bash");
+        bash.args(["-c", script, "bash", env!("CARGO_BIN_EXE_echopool")]);
+        assert_eq!(said(&mut bash).trim(), "--max-connections");
+    }
+
+    #[test]
+    fn another_shell_is_wrong_usage_that_names_those_there_are() {
+        let ended = finish(["completions", "csh"], "");
+        assert_eq!(ended.code, Some(2));
+        assert!(ended.stderr.contains("bash, "), "{ended:?}");
+    }
+}
+
+mod make {
+    use super::*;
+
+    /// A cargo that "installs" the program of this test.
+    fn cargo(folder: &TempDir) -> PathBuf {
+        let path = folder.path().join("cargo");
+        let program = env!("CARGO_BIN_EXE_echopool");
+        let script = format!(
+            "#!/bin/sh\nfor root; do :; done\nmkdir -p \"$root/bin\"\ncp {program} \"$root/bin\"\n"
+        );
+        fs::write(&path, script).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+        path
+    }
+
+    #[test]
+    fn install_puts_all_below_prefix_and_destdir_and_uninstall_takes_it_away() {
+        let tools = tempfile::tempdir().unwrap();
+        let cargo = cargo(&tools);
+        let folder = tempfile::tempdir().unwrap();
+        let make = |targets: &[&str]| {
+            let variable = |name, path: &Path| format!("{name}={}", path.display());
+            let mut make = Command::new("make");
+            make.args(targets)
+                .args([
+                    "PREFIX=/opt/echo pool",
+                    &variable("CARGO", &cargo),
+                    &variable("DESTDIR", folder.path()),
+                ])
+                .current_dir(env!("CARGO_MANIFEST_DIR"));
+            said(&mut make)
+        };
+        make(&["install"]);
+        let installed = files(&folder.path().join("opt/echo pool"));
+        for file in [
+            "bin/echopool",
+            "share/man/man1/echopool.1",
+            "share/man/man1/echopool-serve.1",
+            "share/bash-completion/completions/echopool",
+            "share/zsh/site-functions/_echopool",
+            "share/fish/vendor_completions.d/echopool.fish",
+        ] {
+            assert!(installed.contains(file), "no {file} in {installed:?}");
+        }
+        make(&["uninstall"]);
+        assert_eq!(files(folder.path()), BTreeSet::new());
+    }
+}
