@@ -33,7 +33,7 @@ FUZZ_SECONDS ?= 60
 # Suites that run the server, in this process.
 SERVER_SUITES = --lib --test server --test concurrency --test proto --test bulk --test client
 
-.PHONY: help run-server run-client test test-tools soak models fuzz sanitize mutants lint doc compare install uninstall
+.PHONY: help run-server run-client test test-tools soak models fuzz sanitize mutants lint doc compare install install-units uninstall
 
 help:           ## List these commands
 	@awk -F ':|## ' '/^[a-z-]+:.*## / { printf "make %-14s %s\n", $$1, substr($$0, index($$0, "## ") + 3) }' $(MAKEFILE_LIST)
@@ -49,7 +49,7 @@ test:           ## Run every test that needs nothing but cargo
 
 test-tools:     ## Run the tests that need other programs: .ci/run installs them
 	$(CARGO) test --locked --test tools --test client --test bench --test report --test faults_tools \
-		--test check_rivals -- --ignored
+		--test check_rivals --test deploy -- --ignored
 
 soak:           ## Use and stop the server for long, and look what is left of it: make soak DURATION=10m
 	DURATION=$(DURATION) $(CARGO) test --locked --test soak --test drain -- --ignored --nocapture --test-threads 1
@@ -93,7 +93,14 @@ install:        ## Install echopool, manual pages and completions below PREFIX (
 	$(CARGO) install --locked --force --no-track --path . --root "$(ROOT)"
 	$(call describe,$(ROOT)/bin/echopool,$(ROOT)/share)
 
-uninstall:      ## Remove what install put below PREFIX and DESTDIR
+install-units:  ## Install the systemd units for the program in PREFIX/bin
+	mkdir -p "$(ROOT)/lib/systemd/system"
+	cp deploy/systemd/*.socket "$(ROOT)/lib/systemd/system"
+	sed 's|/usr/bin/echopool|$(PREFIX)/bin/echopool|' deploy/systemd/echopool.service \
+	    > "$(ROOT)/lib/systemd/system/echopool.service"
+
+uninstall:      ## Remove what install and install-units put below PREFIX and DESTDIR
 	rm -f "$(ROOT)/bin/echopool" "$(ROOT)"/share/man/man1/echopool.1 "$(ROOT)"/share/man/man1/echopool-*.1 \
 	    "$(ROOT)/share/bash-completion/completions/echopool" \
-	    "$(ROOT)/share/zsh/$(ZSH)/_echopool" "$(ROOT)/share/fish/vendor_completions.d/echopool.fish"
+	    "$(ROOT)/share/zsh/$(ZSH)/_echopool" "$(ROOT)/share/fish/vendor_completions.d/echopool.fish" \
+	    "$(ROOT)/lib/systemd/system/echopool.service" "$(ROOT)"/lib/systemd/system/echopool-*.socket

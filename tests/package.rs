@@ -1,4 +1,4 @@
-//! What is installed: manual pages and completions.
+//! What is installed: manual pages, completions, units.
 #![cfg(target_os = "linux")]
 
 mod common;
@@ -172,7 +172,7 @@ mod make {
                 .current_dir(env!("CARGO_MANIFEST_DIR"));
             said(&mut make)
         };
-        make(&["install"]);
+        make(&["install", "install-units"]);
         let installed = files(&folder.path().join("opt/echo pool"));
         for file in [
             "bin/echopool",
@@ -181,9 +181,19 @@ mod make {
             "share/bash-completion/completions/echopool",
             "share/zsh/site-functions/_echopool",
             "share/fish/vendor_completions.d/echopool.fish",
+            "lib/systemd/system/echopool-echo.socket",
+            "lib/systemd/system/echopool-counted.socket",
         ] {
             assert!(installed.contains(file), "no {file} in {installed:?}");
         }
+        let unit = folder
+            .path()
+            .join("opt/echo pool/lib/systemd/system/echopool.service");
+        let unit = fs::read_to_string(unit).unwrap();
+        assert!(
+            unit.contains("ExecStart=/opt/echo pool/bin/echopool serve\n"),
+            "{unit}"
+        );
         make(&["uninstall"]);
         assert_eq!(files(folder.path()), BTreeSet::new());
     }

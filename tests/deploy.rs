@@ -1,0 +1,291 @@
+//! What `deploy/` holds, with systemd's tools that read it.
+//!
+//! No service manager runs here. The tests need those tools, so they run only when
+//! asked for: `make test-tools`.
+#![cfg(target_os = "linux")]
+
+mod common;
+
+use std::collections::HashSet;
+use std::fs;
+use std::net::{IpAddr, Ipv4Addr};
+use std::os::unix::net::UnixDatagram;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+use std::time::Duration;
+
+use common::{DEADLINE, Program, connect, full_duplex, read_to_end, reserve, round_trip};
+use rustix::process::Signal;
+
+const LOCALHOST: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
+const PROGRAM: &str = env!("CARGO_BIN_EXE_echopool");
+
+fn deploy(file: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("deploy")
+        .join(file)
+}
+
+/// What a tool says, which must be there and succeed.
+#[track_caller]
+fn said(command: &mut Command) -> String {
+    let output = command.output();
+    let Output {
+        status,
+        stdout,
+        stderr,
+    } = output.unwrap_or_else(|error| panic!("{command:?}: {error}"));
+    let (stdout, stderr) = (
+        String::from_utf8_lossy(&stdout).into_owned(),
+        String::from_utf8_lossy(&stderr),
+    );
+    assert!(status.success(), "{command:?}: {status}: {stdout}{stderr}");
+    stdout
+}
+
+mod systemd {
+    use super::*;
+
+    const UNITS: [&str; 3] = [
+        "echopool.service",
+        "echopool-echo.socket",
+        "echopool-counted.socket",
+    ];
+
+    #[test]
+    #[ignore = "needs systemd-analyze"]
+    fn the_service_is_exposed_to_no_more_than_1_5() {
+        let service = deploy("systemd/echopool.service");
+        let mut analyze = Command::new("systemd-analyze");
+        analyze.args(["security", "--offline=true", "--no-pager", "--threshold=15"]);
+        // It ends with an error above the threshold.
+        said(analyze.arg(service));
+    }
+
+    #[test]
+    #[ignore = "needs systemd-analyze"]
+    fn the_units_have_no_mistakes() {
+        let folder = tempfile::tempdir().unwrap();
+        for unit in UNITS {
+            // The program need not be installed.
+            let text = fs::read_to_string(deploy("systemd").join(unit)).unwrap();
+            let text = text.replace("/usr/bin/echopool", PROGRAM);
+            fs::write(folder.path().join(unit), text).unwrap();
+        }
+        let mut verify = Command::new("systemd-analyze");
+        verify.args(["verify", "--man=no"]);
+        let units = UNITS.map(|unit| folder.path().join(unit));
+        let output = verify.args(units).output().unwrap();
+        let told = String::from_utf8_lossy(&output.stderr);
+        let ours = told.lines().filter(|line| line.contains("echopool"));
+        assert_eq!(ours.collect::<Vec<_>>(), Vec::<&str>::new());
+        assert!(output.status.success(), "{told}");
+    }
+
+    /// The names in one set of systemd's system calls, those of its subsets included.
+    fn calls_of(set: &str) -> HashSet<String> {
+        let mut analyze = Command::new("systemd-analyze");
+        let text = said(analyze.args(["syscall-filter", "--no-pager", set]));
+        let lines = text.lines().skip(1).map(str::trim);
+        let mut calls = HashSet::new();
+        for line in lines.filter(|line| !line.starts_with('#') && !line.is_empty()) {
+            match line.starts_with('@') {
+                true => calls.extend(calls_of(line)),
+                false => _ = calls.insert(line.to_owned()),
+            }
+        }
+        calls
+    }
+
+    /// The system calls that the service may make, by its `SystemCallFilter=` lines.
+    fn allowed() -> HashSet<String> {
+        let unit = fs::read_to_string(deploy("systemd/echopool.service")).unwrap();
+        let filters = unit
+            .lines()
+            .filter_map(|line| line.strip_prefix("SystemCallFilter="));
+        let mut allowed = HashSet::new();
+        for filter in filters {
+            let (takes_away, names) = match filter.strip_prefix('~') {
+                Some(names) => (true, names),
+                None => (false, filter),
+            };
+            for name in names.split_whitespace() {
+                let calls = match name.starts_with('@') {
+                    true => calls_of(name),
+                    false => HashSet::from([name.to_owned()]),
+                };
+                match takes_away {
+                    true => allowed.retain(|call| !calls.contains(call)),
+                    false => allowed.extend(calls),
+                }
+            }
+        }
+        allowed
+    }
+
+    /// The server under strace, from its start to its stop. `exec` of the program
+    /// itself is the service manager's.
+    #[test]
+    #[ignore = "needs systemd-analyze and strace"]
+    fn the_sandbox_allows_every_system_call_that_the_server_makes() {
+        let folder = tempfile::tempdir().unwrap();
+        let log = folder.path().join("calls");
+        let ear = folder.path().join("notify");
+        let _ear = UnixDatagram::bind(&ear).unwrap();
+        let mut strace = Command::new("strace");
+        strace
+            .args(["-f", "-qq", "-o"])
+            .arg(&log)
+            .args([PROGRAM, "serve", "--echo", "127.0.0.1:0", "--workers", "2"])
+            .args(["--counted", "127.0.0.1:0", "--busy-poll", "1us"])
+            .env("NOTIFY_SOCKET", &ear)
+            .env("WATCHDOG_USEC", "200000")
+            .env_remove("RUST_LOG");
+        let mut server = Program::spawn(strace);
+        let echo = server.wait_for_listener("echo");
+        let counted = server.wait_for_listener("counted");
+        full_duplex(connect(echo), 1, 4_000_000);
+        let mut client = connect(counted);
+        std::io::Write::write_all(&mut client, b"x\0").unwrap();
+        read_to_end(&mut client);
+        let children = format!("/proc/{0}/task/{0}/children", server.child.id());
+        let traced = fs::read_to_string(children).unwrap();
+        let traced = traced.trim().parse().unwrap();
+        let traced = rustix::process::Pid::from_raw(traced).unwrap();
+        rustix::process::kill_process(traced, Signal::TERM).unwrap();
+        assert!(server.wait().success(), "{:?}", server.log);
+
+        let allowed = allowed();
+        let calls = fs::read_to_string(&log).unwrap();
+        let name = |line: &str| {
+            let call = line
+                .split_once(' ')?
+                .1
+                .trim_start()
+                .split_once('(')?
+                .0
+                .to_owned();
+            let is_name = call
+                .bytes()
+                .all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
+            is_name.then_some(call)
+        };
+        let made: HashSet<_> = calls.lines().filter_map(name).collect();
+        for call in ["accept4", "splice", "sendto", "sched_setscheduler"] {
+            assert!(made.contains(call), "{call} was to be tried: {made:?}");
+        }
+        let denied: Vec<_> = made.difference(&allowed).collect();
+        assert!(denied.is_empty(), "{denied:?}");
+    }
+
+    /// The program behind systemd-socket-activate, which starts it with the
+    /// first client.
+    fn activated(sockets: &[(&str, u16)], wrapper: &[&str]) -> Program {
+        let names: Vec<_> = sockets.iter().map(|(name, _)| *name).collect();
+        let mut activate = Command::new("systemd-socket-activate");
+        for (_, port) in sockets {
+            activate.arg(format!("--listen=127.0.0.1:{port}"));
+        }
+        activate
+            .arg(format!("--fdname={}", names.join(":")))
+            .args(wrapper)
+            .args([PROGRAM, "serve"])
+            .stdout(Stdio::null());
+        let mut program = Program::spawn(activate);
+        for _ in sockets {
+            program.wait_for("Listening on 127.0.0.1:");
+        }
+        program
+    }
+
+    #[test]
+    #[ignore = "needs systemd-socket-activate"]
+    fn the_first_client_starts_the_server_and_is_served() {
+        let reserved = [(); 2].map(|()| reserve(LOCALHOST, 0).unwrap());
+        let [echo, counted] = [reserved[0].1, reserved[1].1];
+        let sockets = [("echo", echo.port()), ("counted", counted.port())];
+        let mut server = activated(&sockets, &[]);
+        round_trip(&mut connect(echo), b"woke it");
+        let mut client = connect(counted);
+        std::io::Write::write_all(&mut client, b"three\0").unwrap();
+        assert_eq!(read_to_end(&mut client), b"5 : three\0");
+        assert_eq!(server.wait_for_listener("echo"), echo);
+        assert_eq!(server.wait_for_listener("counted"), counted);
+        server.signal(Signal::TERM);
+        assert!(server.wait().success(), "{:?}", server.log);
+    }
+
+    #[test]
+    #[ignore = "needs root, systemd-socket-activate and setpriv"]
+    fn a_server_without_any_privilege_serves_port_7() {
+        // As root, but without one capability: the files stay readable.
+        let powerless = ["setpriv", "--bounding-set=-all", "--inh-caps=-all"];
+        let first = fs::read_to_string("/proc/sys/net/ipv4/ip_unprivileged_port_start").unwrap();
+        if first.trim().parse::<u16>().unwrap() > 7 {
+            let mut alone = Command::new(powerless[0]);
+            alone.args(&powerless[1..]);
+            alone.args([PROGRAM, "serve", "--echo", "127.0.0.1:7"]);
+            let mut alone = Program::spawn(alone);
+            alone.wait_for("could not listen on 127.0.0.1:7: permission denied");
+        }
+        let server = activated(&[("echo", 7)], &powerless);
+        let port_7 = (LOCALHOST, 7).into();
+        full_duplex(connect(port_7), 7, 300_000);
+        drop(server);
+    }
+
+    /// The thread of that name, of a running program.
+    fn thread(program: &Program, name: &str) -> String {
+        let threads = fs::read_dir(format!("/proc/{}/task", program.child.id())).unwrap();
+        let mut threads = threads.map(|thread| thread.unwrap());
+        let is_it = |thread: &fs::DirEntry| {
+            let its = fs::read_to_string(thread.path().join("comm"));
+            its.is_ok_and(|its| its.trim() == name)
+        };
+        let thread = threads.find(is_it).unwrap();
+        thread.file_name().into_string().unwrap()
+    }
+
+    #[test]
+    #[ignore = "needs strace"]
+    fn the_watchdog_hears_nothing_while_one_worker_stands_still() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("notify");
+        let ear = UnixDatagram::bind(&path).unwrap();
+        ear.set_read_timeout(Some(DEADLINE)).unwrap();
+        let watchdog = Duration::from_secs(1);
+        let mut command = Command::new(PROGRAM);
+        command
+            .args(["serve", "--echo", "127.0.0.1:0", "--workers", "2"])
+            .env("NOTIFY_SOCKET", &path)
+            .env("WATCHDOG_USEC", watchdog.as_micros().to_string())
+            .env_remove("RUST_LOG");
+        let mut server = Program::spawn(command);
+        server.wait_for_listener("echo");
+
+        let mut strace = Command::new("strace");
+        strace.args(["-e", "trace=epoll_wait", "-e"]);
+        strace.arg(format!(
+            "inject=epoll_wait:delay_exit={}",
+            DEADLINE.as_micros()
+        ));
+        let mut strace = Program::spawn({
+            strace.args(["-p", &thread(&server, "worker-1")]);
+            strace
+        });
+        strace.wait_for("attached");
+        server.wait_for("worker 1 has taken no turn for 250ms");
+        // What was said before.
+        ear.set_nonblocking(true).unwrap();
+        while ear.recv(&mut [0; 256]).is_ok() {}
+        ear.set_nonblocking(false).unwrap();
+        ear.set_read_timeout(Some(watchdog)).unwrap();
+        assert!(ear.recv(&mut [0; 256]).is_err(), "it would not be killed");
+        // Let go of, it answers, and all is well again.
+        drop(strace);
+        ear.set_read_timeout(Some(DEADLINE)).unwrap();
+        let mut news = [0; 256];
+        let length = ear.recv(&mut news).unwrap();
+        assert_eq!(&news[..length], b"WATCHDOG=1\n");
+    }
+}
