@@ -33,7 +33,7 @@ FUZZ_SECONDS ?= 60
 # Suites that run the server, in this process.
 SERVER_SUITES = --lib --test server --test concurrency --test proto --test bulk --test client
 
-.PHONY: help run-server run-client test test-tools soak models fuzz sanitize mutants lint doc compare install install-units uninstall
+.PHONY: help run-server run-client test test-tools soak models fuzz sanitize mutants lint doc compare install install-units uninstall deb
 
 help:           ## List these commands
 	@awk -F ':|## ' '/^[a-z-]+:.*## / { printf "make %-14s %s\n", $$1, substr($$0, index($$0, "## ") + 3) }' $(MAKEFILE_LIST)
@@ -49,7 +49,7 @@ test:           ## Run every test that needs nothing but cargo
 
 test-tools:     ## Run the tests that need other programs: .ci/run installs them
 	$(CARGO) test --locked --test tools --test client --test bench --test report --test faults_tools \
-		--test check_rivals --test deploy -- --ignored
+		--test check_rivals --test deploy --test package -- --ignored
 
 soak:           ## Use and stop the server for long, and look what is left of it: make soak DURATION=10m
 	DURATION=$(DURATION) $(CARGO) test --locked --test soak --test drain -- --ignored --nocapture --test-threads 1
@@ -104,3 +104,11 @@ uninstall:      ## Remove what install and install-units put below PREFIX and DE
 	    "$(ROOT)/share/bash-completion/completions/echopool" \
 	    "$(ROOT)/share/zsh/$(ZSH)/_echopool" "$(ROOT)/share/fish/vendor_completions.d/echopool.fish" \
 	    "$(ROOT)/lib/systemd/system/echopool.service" "$(ROOT)"/lib/systemd/system/echopool-*.socket
+
+deb: ZSH = vendor-completions
+deb: export CARGO_TARGET_DIR = target
+deb:            ## Build a Debian package in target/debian (needs cargo-deb)
+	$(CARGO) build --locked --release
+	rm -rf target/deb
+	$(call describe,target/release/echopool,target/deb/share)
+	$(CARGO) deb --locked --no-build --no-strip

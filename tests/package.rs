@@ -1,4 +1,4 @@
-//! What is installed: manual pages, completions, units.
+//! What is installed: manual pages, completions, and the packages.
 #![cfg(target_os = "linux")]
 
 mod common;
@@ -9,7 +9,8 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-use common::finish;
+use common::{Program, connect, finish, round_trip};
+use rustix::process::Signal;
 use tempfile::TempDir;
 
 /// The files below `folder`, as paths from there.
@@ -196,5 +197,145 @@ mod make {
         );
         make(&["uninstall"]);
         assert_eq!(files(folder.path()), BTreeSet::new());
+    }
+}
+
+mod cargo_package {
+    use super::*;
+
+    #[test]
+    fn it_has_what_is_built_tested_and_installed_and_nothing_else() {
+        let cargo = std::env::var_os("CARGO").unwrap();
+        let output = Command::new(cargo)
+            .args([
+                "package",
+                "--list",
+                "--allow-dirty",
+                "--offline",
+                "--locked",
+            ])
+            .current_dir(env!("CARGO_MANIFEST_DIR"))
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{output:?}");
+        let list = String::from_utf8(output.stdout).unwrap();
+        let list: BTreeSet<_> = list.lines().collect();
+        for file in [
+            "Cargo.toml",
+            "Cargo.lock",
+            "CHANGELOG.md",
+            "LICENSE-APACHE",
+            "LICENSE-MIT",
+            "Makefile",
+            "README.md",
+            "src/main.rs",
+            "src/report/style.css",
+            "tests/common/mod.rs",
+            "docs/results.schema.json",
+            "deploy/systemd/echopool.service",
+        ] {
+            assert!(list.contains(file), "no {file}");
+        }
+        let folders = ["src/", "tests/", "docs/", "deploy/"];
+        let top = [
+            ".cargo_vcs_info.json",
+            "CHANGELOG.md",
+            "Cargo.lock",
+            "Cargo.toml",
+            "Cargo.toml.orig",
+            "LICENSE-APACHE",
+            "LICENSE-MIT",
+            "Makefile",
+            "README.md",
+        ];
+        let out_of_place = list.iter().filter(|file| {
+            !top.contains(file) && !folders.iter().any(|folder| file.starts_with(folder))
+        });
+        assert_eq!(out_of_place.collect::<Vec<_>>(), Vec::<&&str>::new());
+    }
+}
+
+mod debian {
+    use super::*;
+
+    /// `make deb`, and where the package is.
+    fn build() -> PathBuf {
+        let top = Path::new(env!("CARGO_MANIFEST_DIR"));
+        said(Command::new("make").arg("deb").current_dir(top));
+        let version = env!("CARGO_PKG_VERSION");
+        let packages = files(&top.join("target/debian"));
+        let name = packages
+            .iter()
+            .find(|name| name.starts_with(&format!("echopool_{version}_")))
+            .unwrap();
+        top.join("target/debian").join(name)
+    }
+
+    /// A root for dpkg to install into, where its scripts find a shell and no
+    /// service manager.
+    fn root() -> TempDir {
+        let root = tempfile::tempdir().unwrap();
+        for folder in ["bin", "var/lib/dpkg/info", "var/lib/dpkg/updates", "tmp"] {
+            fs::create_dir_all(root.path().join(folder)).unwrap();
+        }
+        fs::write(root.path().join("var/lib/dpkg/status"), "").unwrap();
+        let busybox = said(Command::new("sh").args(["-c", "command -v busybox"]));
+        let shell = root.path().join("bin/sh");
+        fs::copy(busybox.trim(), &shell).expect("busybox-static must be installed");
+        root
+    }
+
+    /// The server of the package starts, echoes and stops.
+    fn assert_serves(program: &Path) {
+        let mut command = Command::new(program);
+        command.args(["serve", "--echo", "127.0.0.1:0"]);
+        let mut server = Program::spawn(command);
+        round_trip(&mut connect(server.wait_for_listener("echo")), b"packed");
+        server.signal(Signal::TERM);
+        assert!(server.wait().success());
+    }
+
+    #[test]
+    #[ignore = "needs root, make, cargo-deb, dpkg and busybox-static"]
+    fn the_package_installs_serves_and_leaves_nothing_behind() {
+        let package = build();
+        let root = root();
+        let dpkg = |action: &[&str]| {
+            let mut dpkg = Command::new("dpkg");
+            // The C library is this system's: none is in the root.
+            dpkg.args(["--force-depends", "--log=/dev/null"]);
+            dpkg.arg(format!("--root={}", root.path().display()));
+            said(dpkg.args(action))
+        };
+        let own = |path: &String| !path.starts_with("var/lib/dpkg/") && path != "bin/sh";
+        let own_files = || {
+            files(root.path())
+                .into_iter()
+                .filter(own)
+                .collect::<BTreeSet<_>>()
+        };
+        dpkg(&["--install", package.to_str().unwrap()]);
+        let installed = own_files();
+        for file in [
+            "usr/bin/echopool",
+            "usr/lib/systemd/system/echopool.service",
+            "usr/lib/systemd/system/echopool-echo.socket",
+            "usr/lib/systemd/system/echopool-counted.socket",
+            "usr/share/man/man1/echopool.1.gz",
+            "usr/share/man/man1/echopool-serve.1.gz",
+            "usr/share/bash-completion/completions/echopool",
+            "usr/share/zsh/vendor-completions/_echopool",
+            "usr/share/fish/vendor_completions.d/echopool.fish",
+            "usr/share/doc/echopool/copyright",
+            "etc/default/echopool",
+        ] {
+            assert!(installed.contains(file), "no {file} in {installed:?}");
+        }
+        assert_serves(&root.path().join("usr/bin/echopool"));
+        dpkg(&["--remove", "echopool"]);
+        let kept = BTreeSet::from([String::from("etc/default/echopool")]);
+        assert_eq!(own_files(), kept, "the administrator's own");
+        dpkg(&["--purge", "echopool"]);
+        assert_eq!(own_files(), BTreeSet::new());
     }
 }
