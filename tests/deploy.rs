@@ -1,7 +1,8 @@
-//! What `deploy/` holds, with systemd's tools that read it.
+//! What `deploy/` holds, with the tools that read it: systemd's, hadolint,
+//! kubernetes-validate.
 //!
-//! No service manager runs here. The tests need those tools, so they run only when
-//! asked for: `make test-tools`.
+//! No service manager and no cluster runs here. The tests that need those tools
+//! run only when asked for: `make test-tools`.
 #![cfg(target_os = "linux")]
 
 mod common;
@@ -9,6 +10,7 @@ mod common;
 use std::collections::HashSet;
 use std::fs;
 use std::net::{IpAddr, Ipv4Addr};
+use std::os::unix::fs::{PermissionsExt, symlink};
 use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
@@ -16,6 +18,8 @@ use std::time::Duration;
 
 use common::{DEADLINE, Program, connect, full_duplex, read_to_end, reserve, round_trip};
 use rustix::process::Signal;
+use serde::Deserialize;
+use serde_json::Value;
 
 const LOCALHOST: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 const PROGRAM: &str = env!("CARGO_BIN_EXE_echopool");
@@ -287,5 +291,280 @@ mod systemd {
         let mut news = [0; 256];
         let length = ear.recv(&mut news).unwrap();
         assert_eq!(&news[..length], b"WATCHDOG=1\n");
+    }
+}
+
+mod kubernetes {
+    use super::*;
+
+    /// Every manifest, as JSON.
+    fn manifests() -> Vec<Value> {
+        let mut found = Vec::new();
+        for entry in fs::read_dir(deploy("kubernetes")).unwrap() {
+            let path = entry.unwrap().path();
+            if path
+                .extension()
+                .is_some_and(|extension| extension == "yaml")
+            {
+                let text = fs::read_to_string(&path).unwrap();
+                let documents = serde_yaml_ng::Deserializer::from_str(&text);
+                found.extend(documents.map(|each| Value::deserialize(each).unwrap()));
+            }
+        }
+        found
+    }
+
+    /// The manifest of that kind and name.
+    #[track_caller]
+    fn manifest(kind: &str, name: &str) -> Value {
+        let mut all = manifests().into_iter();
+        let is_it = |each: &Value| each["kind"] == kind && each["metadata"]["name"] == name;
+        all.find(is_it)
+            .unwrap_or_else(|| panic!("no {kind} {name}"))
+    }
+
+    fn pod(of: &Value) -> &Value {
+        &of["spec"]["template"]["spec"]
+    }
+
+    fn server() -> Value {
+        manifest("Deployment", "echopool")
+    }
+
+    #[test]
+    fn every_file_belongs_to_the_whole_but_the_load() {
+        let whole = manifests();
+        let whole = whole
+            .iter()
+            .find(|each| each["kind"] == "Kustomization")
+            .unwrap();
+        let listed = whole["resources"].as_array().unwrap();
+        let mut listed: Vec<_> = listed.iter().map(|file| file.as_str().unwrap()).collect();
+        listed.extend(["bench-job.yaml", "kustomization.yaml", "bench-merge.sh"]);
+        listed.sort_unstable();
+        let files = fs::read_dir(deploy("kubernetes")).unwrap();
+        let files = files.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+        let mut files: Vec<_> = files.collect();
+        files.sort();
+        assert_eq!(files, listed);
+    }
+
+    #[test]
+    fn a_pod_has_time_to_leave_the_load_balancer_and_to_drain() {
+        let server = server();
+        let container = &pod(&server)["containers"][0];
+        let variables = container["env"].as_array().unwrap();
+        let grace = variables
+            .iter()
+            .find(|each| each["name"] == "ECHOPOOL_GRACE");
+        let grace = humantime::parse_duration(grace.unwrap()["value"].as_str().unwrap()).unwrap();
+        let before = container["lifecycle"]["preStop"]["sleep"]["seconds"]
+            .as_u64()
+            .unwrap();
+        let limit = pod(&server)["terminationGracePeriodSeconds"]
+            .as_u64()
+            .unwrap();
+        assert!(before > 0);
+        assert!(
+            limit >= before + grace.as_secs() + 5,
+            "{limit} {before} {grace:?}"
+        );
+    }
+
+    #[test]
+    fn a_full_server_gets_no_further_clients_and_is_not_killed() {
+        let server = server();
+        let container = &pod(&server)["containers"][0];
+        let command = container["readinessProbe"]["exec"]["command"]
+            .as_array()
+            .unwrap();
+        let command: Vec<_> = command.iter().map(|word| word.as_str().unwrap()).collect();
+        assert_eq!(
+            command[0], "/usr/bin/echopool",
+            "where the Containerfile puts it"
+        );
+        // The command does what the probe is for, against a server of this test.
+        let mut echo = Program::start(["serve", "--echo", "127.0.0.1:0", "--max-connections", "1"]);
+        let address = echo.wait_for_listener("echo");
+        let (last, options) = command[1..].split_last().unwrap();
+        assert_eq!(*last, "127.0.0.1:20162");
+        let probe = || {
+            let address = address.to_string();
+            let arguments = options.iter().copied().chain([&*address]);
+            common::finish(arguments, "").code
+        };
+        assert_eq!(probe(), Some(0));
+        let mut client = connect(address);
+        round_trip(&mut client, b"the only place");
+        assert_eq!(probe(), Some(1), "full");
+        assert_eq!(container["livenessProbe"]["tcpSocket"]["port"], "echo");
+    }
+
+    #[test]
+    fn every_pod_is_without_privilege() {
+        for (kind, name) in [("Deployment", "echopool"), ("Job", "echopool-bench")] {
+            let manifest = manifest(kind, name);
+            let pod = pod(&manifest);
+            assert_eq!(pod["securityContext"]["runAsNonRoot"], true, "{name}");
+            assert_eq!(
+                pod["securityContext"]["seccompProfile"]["type"],
+                "RuntimeDefault"
+            );
+            assert_eq!(pod["automountServiceAccountToken"], false, "{name}");
+            assert_eq!(pod["enableServiceLinks"], false, "{name}");
+            let context = &pod["containers"][0]["securityContext"];
+            assert_eq!(context["readOnlyRootFilesystem"], true, "{name}");
+            assert_eq!(context["allowPrivilegeEscalation"], false, "{name}");
+            assert_eq!(context["capabilities"]["drop"][0], "ALL", "{name}");
+        }
+    }
+
+    #[test]
+    fn everything_is_about_the_same_pods() {
+        let server = server();
+        let labels = &server["spec"]["template"]["metadata"]["labels"];
+        assert_eq!(&server["spec"]["selector"]["matchLabels"], labels);
+        assert_eq!(&manifest("Service", "echopool")["spec"]["selector"], labels);
+        let budget = manifest("PodDisruptionBudget", "echopool");
+        assert_eq!(&budget["spec"]["selector"]["matchLabels"], labels);
+        let policy = manifest("NetworkPolicy", "echopool");
+        assert_eq!(&policy["spec"]["podSelector"]["matchLabels"], labels);
+        let scaler = manifest("HorizontalPodAutoscaler", "echopool");
+        assert_eq!(scaler["spec"]["scaleTargetRef"]["name"], "echopool");
+        assert!(
+            server["spec"]["replicas"].is_null(),
+            "they are the scaler's"
+        );
+        let ports = pod(&server)["containers"][0]["ports"].as_array().unwrap();
+        let named: HashSet<_> = ports
+            .iter()
+            .map(|port| port["name"].as_str().unwrap())
+            .collect();
+        let service = manifest("Service", "echopool");
+        for port in service["spec"]["ports"].as_array().unwrap() {
+            assert!(
+                named.contains(port["targetPort"].as_str().unwrap()),
+                "{port}"
+            );
+        }
+    }
+
+    #[test]
+    fn the_pods_of_the_load_run_together_and_once() {
+        let job = manifest("Job", "echopool-bench");
+        let spec = &job["spec"];
+        assert_eq!(spec["completions"], spec["parallelism"]);
+        assert_eq!(spec["completionMode"], "Indexed");
+        assert_eq!(spec["backoffLimit"], 0);
+        // The command line is one that the program takes, up to the name of the server.
+        let arguments = pod(&job)["containers"][0]["args"].as_array().unwrap();
+        let arguments = arguments.iter().map(|word| word.as_str().unwrap());
+        let arguments = arguments.map(|word| word.replace("echopool:7", "no-such-host.invalid:7"));
+        let ended = common::finish(arguments, "");
+        assert_eq!(ended.code, Some(1), "{ended:?}");
+        assert!(
+            ended
+                .stderr
+                .contains("could not resolve no-such-host.invalid"),
+            "{ended:?}"
+        );
+    }
+
+    /// A folder with `echopool`, and a `kubectl` that knows two pods of a finished job.
+    fn cluster(pods: [&str; 2]) -> tempfile::TempDir {
+        let folder = tempfile::tempdir().unwrap();
+        let [first, second] = pods;
+        let kubectl = format!(
+            r#"#!/bin/sh
+            case "$*" in
+            *spec.completions*) echo 2 ;;
+            *status.conditions*) echo Complete ;;
+            "get pods"*completion-index=0) echo {first} ;;
+            "get pods"*completion-index=1) echo {second} ;;
+            logs*) cat "{}/$2" ;;
+            *) exit 9 ;;
+            esac"#,
+            folder.path().display()
+        );
+        let path = folder.path().join("kubectl");
+        fs::write(&path, kubectl).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+        symlink(PROGRAM, folder.path().join("echopool")).unwrap();
+        folder
+    }
+
+    fn merge(cluster: &Path, results: &Path) -> Output {
+        let path = std::env::var("PATH").unwrap();
+        let mut step = Command::new(deploy("kubernetes/bench-merge.sh"));
+        step.arg(results);
+        step.env("PATH", format!("{}:{path}", cluster.display()));
+        step.output().unwrap()
+    }
+
+    #[test]
+    fn the_results_of_all_pods_become_one() {
+        let mut server = Program::start(["serve", "--echo", "127.0.0.1:0"]);
+        let address = server.wait_for_listener("echo").to_string();
+        let cluster = cluster(["a", "b"]);
+        for pod in ["a", "b"] {
+            let arguments = ["bench", &address, "-n", "100", "--warmup", "0s", "--quiet"];
+            let ended = common::finish([&arguments[..], &["--json", "-"]].concat(), "");
+            assert_eq!(ended.code, Some(0), "{ended:?}");
+            fs::write(cluster.path().join(pod), ended.stdout).unwrap();
+        }
+        let results = cluster.path().join("results");
+        let merged = merge(cluster.path(), &results);
+        assert!(merged.status.success(), "{merged:?}");
+        let count = |name: &str| {
+            let text = fs::read(results.join(name)).unwrap();
+            let json: Value = serde_json::from_slice(&text).unwrap();
+            json["counts"]["echoed"].as_u64().unwrap()
+        };
+        assert_eq!(
+            count("pod-0.json") + count("pod-1.json"),
+            count("fleet.json")
+        );
+        assert!(count("fleet.json") >= 200);
+        assert!(results.join("fleet.html").exists());
+    }
+
+    #[test]
+    fn a_pod_whose_results_are_gone_is_told_and_nothing_is_added_up() {
+        let cluster = cluster(["a", ""]);
+        fs::write(cluster.path().join("a"), "{}").unwrap();
+        let results = cluster.path().join("results");
+        let merged = merge(cluster.path(), &results);
+        assert_eq!(merged.status.code(), Some(1));
+        let error = String::from_utf8(merged.stderr).unwrap();
+        assert!(
+            error.contains("pod 1 of job echopool-bench is gone"),
+            "{error}"
+        );
+        assert!(!results.join("fleet.json").exists());
+    }
+
+    #[test]
+    #[ignore = "needs kubernetes-validate"]
+    fn every_manifest_is_as_the_published_schemas_want_it() {
+        for entry in fs::read_dir(deploy("kubernetes")).unwrap() {
+            let path = entry.unwrap().path();
+            let name = path.file_name().unwrap().to_str().unwrap();
+            // kustomize's own kind is in no schema of the server.
+            if name.ends_with(".yaml") && name != "kustomization.yaml" {
+                let mut validate = Command::new("kubernetes-validate");
+                said(validate.arg("--strict").arg(&path));
+            }
+        }
+    }
+}
+
+mod container {
+    use super::*;
+
+    #[test]
+    #[ignore = "needs hadolint"]
+    fn the_containerfile_has_no_mistakes() {
+        let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("Containerfile");
+        said(Command::new("hadolint").arg(file));
     }
 }

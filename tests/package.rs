@@ -233,12 +233,15 @@ mod cargo_package {
             "tests/common/mod.rs",
             "docs/results.schema.json",
             "deploy/systemd/echopool.service",
+            "deploy/kubernetes/deployment.yaml",
         ] {
             assert!(list.contains(file), "no {file}");
         }
         let folders = ["src/", "tests/", "docs/", "deploy/"];
         let top = [
             ".cargo_vcs_info.json",
+            ".containerignore",
+            "Containerfile",
             "CHANGELOG.md",
             "Cargo.lock",
             "Cargo.toml",
