@@ -518,7 +518,7 @@ mod kubernetes {
         let count = |name: &str| {
             let text = fs::read(results.join(name)).unwrap();
             let json: Value = serde_json::from_slice(&text).unwrap();
-            json["counts"]["echoed"].as_u64().unwrap()
+            json["totals"]["echoed"].as_u64().unwrap()
         };
         assert_eq!(
             count("pod-0.json") + count("pod-1.json"),
