@@ -125,8 +125,8 @@ mod completions {
     fn bash_offers_what_begins_as_what_was_typed() {
         let script = r#"
             source <("$1" completions bash)
-            COMP_WORDS=(echopool serve --max) COMP_CWORD=2
-            _echopool echopool --max serve
+            COMP_WORDS=(echopool serve --max-c) COMP_CWORD=2
+            _echopool echopool --max-c serve
             echo "${COMPREPLY[@]}""#;
         let mut bash = Command::new("bash");
         bash.args(["-c", script, "bash", env!("CARGO_BIN_EXE_echopool")]);
