@@ -52,9 +52,9 @@ impl Transport for TcpStream {
 
     fn unacknowledged(&self) -> io::Result<Option<usize>> {
         let bytes = sys::unacknowledged(self);
-        // Of a connection that was reset the count stays for ever.
         match bytes {
-            Some(1..) => self.take_error()?.map_or(Ok(bytes), Err),
+            // Of a connection that was reset the count stays for ever.
+            Some(1..) if sys::has_failed(self) => self.take_error()?.map_or(Ok(bytes), Err),
             _ => Ok(bytes),
         }
     }

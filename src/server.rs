@@ -368,12 +368,16 @@ impl Acceptor {
 
     /// How long until a client can be accepted that no event tells of.
     fn until_accept(&self) -> Option<Duration> {
+        let look = self.memory.timeout(&self.pool);
+        // Nobody is accepted meanwhile, whether a pause is over or not.
+        if self.memory.is_short() {
+            return look;
+        }
         if let Some(until) = self.paused_until {
             return Some(until.saturating_duration_since(Instant::now()));
         }
-        let look = self.memory.timeout(&self.pool);
         let waiting = self.held.is_some() || self.doors.iter().any(|door| door.ready);
-        if !waiting || self.memory.is_short() {
+        if !waiting {
             return look;
         }
         match self.is_full() {
@@ -403,11 +407,14 @@ impl Acceptor {
             .is_full(|| self.gate.is_full(self.pool.live()) || !self.pool.has_room())
     }
 
-    /// Whether a client waits, or did, for a place that the limit on open files denies.
+    /// Whether a client waits for a place that the limit on open files denies.
     fn waits_for_place(&self) -> bool {
         self.gate.is_bound_by_files()
             && self.gate.is_full(self.pool.live())
-            && self.doors.iter().any(|door| door.ready)
+            && self
+                .doors
+                .iter()
+                .any(|door| sys::has_client(&door.listener.socket))
     }
 
     /// Accepts from every listener in turn, as far as there is room, and wakes

@@ -3,11 +3,15 @@
 
 use std::io;
 use std::net::TcpListener;
+#[cfg(unix)]
+use std::os::fd::AsFd;
 use std::time::Duration;
 
 #[cfg(unix)]
 use mio::Interest;
 use mio::{Events, Poll, Registry, Token};
+#[cfg(unix)]
+use rustix::event::{PollFd, PollFlags, Timespec};
 use socket2::{Domain, Socket, Type};
 
 /// Whether a read that returns less than was asked for has emptied the socket,
@@ -44,6 +48,41 @@ pub(crate) fn unacknowledged(stream: &mio::net::TcpStream) -> Option<usize> {
     // TIOCOUTQ (the same number as SIOCOUTQ) writes one int to the address given.
     let failed = unsafe { libc::ioctl(stream.as_raw_fd(), libc::TIOCOUTQ, &raw mut bytes) } != 0;
     (!failed).then(|| usize::try_from(bytes).unwrap_or(0))
+}
+
+/// Whether a connection has failed for good. `SO_ERROR` by itself would also tell,
+/// as if it were the end, of what TCP lives through, such as a route that is gone
+/// for a moment: RFC 1122, section 4.2.3.9.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+pub(crate) fn has_failed(stream: &mio::net::TcpStream) -> bool {
+    polled(stream, PollFlags::empty()).contains(PollFlags::ERR)
+}
+
+/// Elsewhere nobody asks: the count of unacknowledged bytes is not to be had.
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+pub(crate) fn has_failed(_stream: &mio::net::TcpStream) -> bool {
+    false
+}
+
+/// Whether a client waits in a listener's queue, as far as can be told.
+#[cfg(unix)]
+pub(crate) fn has_client(listener: &TcpListener) -> bool {
+    polled(listener, PollFlags::IN).contains(PollFlags::IN)
+}
+
+#[cfg(not(unix))]
+pub(crate) fn has_client(_listener: &TcpListener) -> bool {
+    true
+}
+
+/// What poll(2) says of a socket at this moment.
+#[cfg(unix)]
+fn polled(socket: &impl AsFd, flags: PollFlags) -> PollFlags {
+    let mut sockets = [PollFd::new(socket, flags)];
+    match rustix::event::poll(&mut sockets, Some(&Timespec::default())) {
+        Ok(_) => sockets[0].revents(),
+        Err(_) => PollFlags::empty(),
+    }
 }
 
 /// Elsewhere the count of unacknowledged bytes is not to be had.

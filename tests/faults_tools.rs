@@ -470,4 +470,33 @@ mod needs_namespaces {
         let took = Duration::from_millis(said.trim().parse().unwrap());
         assert!(took < PROMPT, "{took:?}");
     }
+
+    /// The server asks after its echo while nothing of it gets through.
+    #[test]
+    #[ignore = "needs unshare(1), ip(8) and nft(8)"]
+    fn a_client_whose_host_is_unreachable_for_a_while_keeps_its_connection() {
+        if !can(&["unshare", "-rn", "nft", "add", "table", "inet", "t"]) {
+            return;
+        }
+        let said = in_a_network(
+            "serve --stall-timeout 8s
+             mkfifo input
+             $P client 127.0.0.1:4444 < input > output & client=$!
+             exec 3> input
+             echo hello >&3
+             until grep -q hello output; do sleep 0.01; done
+             nft add table inet t
+             nft 'add chain inet t c { type filter hook input priority 0; }'
+             nft add rule inet t c tcp sport 4444 reject with icmp type host-unreachable
+             head -c 100000 /dev/zero >&3
+             sleep 3
+             nft delete table inet t
+             exec 3>&-
+             wait $client
+             wc -c < output
+             kill $server; wait $server",
+        );
+        let Some(said) = said else { return };
+        assert_eq!(said.trim(), "100006");
+    }
 }
