@@ -212,13 +212,14 @@ impl Worker {
     }
 
     fn wait(&mut self, events: &mut Events) -> io::Result<()> {
-        let deadline = self.deadlines.soonest();
-        // Either they are looked at or, while stopping, all are.
-        let look = match self.drain {
+        // Either some are looked at or, while stopping, all are.
+        let until = match self.drain {
             Some(_) => Some(self.settle_at),
-            None => self.stalls.soonest(),
+            None => {
+                let deadline = self.deadlines.soonest().into_iter();
+                deadline.chain(self.stalls.soonest()).min()
+            }
         };
-        let until = deadline.into_iter().chain(look).min();
         let timeout = match until {
             _ if !self.ready.is_empty() || self.now < self.busy_until => Some(Duration::ZERO),
             Some(at) => Some(at.saturating_duration_since(Instant::now())),

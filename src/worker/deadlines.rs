@@ -104,8 +104,12 @@ impl Worker {
         self.idle_at(client).is_some_and(|at| at <= self.now)
     }
 
-    /// Looks at the connections that have come up.
+    /// Looks at the connections that have come up; while the server stops,
+    /// [`settle`](Self::settle) looks at all.
     pub(super) fn expire(&mut self) {
+        if self.drain.is_some() {
+            return;
+        }
         for _ in 0..PER_TURN {
             let Some((at, key)) = self.deadlines.pop_due(self.now) else {
                 break;

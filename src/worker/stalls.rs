@@ -224,10 +224,12 @@ impl Worker {
         // Others may hold bytes as well that are not looked at yet.
         self.stalls.touched_at = self.now;
         let all = std::mem::take(&mut self.stalls.held);
-        self.stalls.bytes = 0;
+        let before = std::mem::take(&mut self.stalls.bytes);
         let mut all: Vec<Held> = all.into_iter().filter_map(|h| self.refresh(h)).collect();
         all.sort_by_key(|held| held.since);
-        let (mut freed, mut ended) = (0, 0);
+        // What was taken since the last look is free already.
+        let left: usize = all.iter().map(|held| held.bytes).sum();
+        let (mut freed, mut ended) = (before.saturating_sub(left), 0);
         for held in all {
             let still_for = self.now.saturating_duration_since(held.since);
             let for_memory = freed < bytes && still_for >= SHED_AFTER;
@@ -272,6 +274,7 @@ impl Worker {
         match client.conn.taken() {
             Ok((_, true)) => {
                 client.watch = Watch::No;
+                client.conn.keep_alive(self.now);
                 self.arm(held.key);
                 None
             }
