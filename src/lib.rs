@@ -62,6 +62,7 @@ mod source;
 mod stop;
 mod sync;
 mod sys;
+mod tally;
 mod throttle;
 mod units;
 mod worker;

@@ -10,7 +10,7 @@ use std::fmt;
 use std::io;
 use std::net::{SocketAddr, TcpStream};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -19,11 +19,11 @@ use crossbeam_channel::{Sender, bounded};
 use mio::Waker;
 
 use crate::bell::Bell;
-use crate::eviction::{Counts, Notices, SharedCounts};
+use crate::eviction::{Counts, Notices};
 use crate::mailbox::{Inbox, Outbox, mailbox};
-use crate::places::Places;
 use crate::proto::Protocol;
 use crate::source::Place;
+use crate::tally::Tally;
 use crate::worker::{TimeLimits, Worker};
 
 /// How many clients may wait in one worker's channel. A worker empties it on
@@ -33,40 +33,6 @@ const CHANNEL_CAPACITY: usize = 1024;
 /// The most workers a pool has; far beyond the point where more of them help.
 pub const MAX_WORKERS: usize = 1024;
 
-/// What a seat counts, through all the workers that sat on it.
-pub(crate) struct Tally {
-    places: Places,
-    pub(crate) connections: AtomicU64,
-    bytes: AtomicU64,
-    pub(crate) cut: AtomicU64,
-    pub(crate) evicted: SharedCounts,
-    /// Bytes that its clients hold and do not take.
-    held: AtomicUsize,
-    /// How many of those it is to shed.
-    shed_bytes: AtomicUsize,
-    /// How many clients it is to shed to make room.
-    shed_places: AtomicUsize,
-    bell: Arc<Bell>,
-}
-
-impl Tally {
-    /// A worker tells what its clients hold; the first of it rings.
-    pub(crate) fn tell_held(&self, bytes: usize) {
-        if self.held.swap(bytes, Ordering::SeqCst) == 0 && bytes > 0 {
-            self.bell.ring();
-        }
-    }
-
-    /// What the worker is to shed, bytes and clients, since it last asked.
-    pub(crate) fn take_order(&self) -> (usize, usize) {
-        let take = |order: &AtomicUsize| match order.load(Ordering::Relaxed) {
-            0 => 0,
-            _ => order.swap(0, Ordering::SeqCst),
-        };
-        (take(&self.shed_bytes), take(&self.shed_places))
-    }
-}
-
 /// One client's place on a worker: counted from the hand-over to the close,
 /// whichever way the connection ends.
 pub(crate) struct Lease(Arc<Tally>);
@@ -75,11 +41,6 @@ impl Lease {
     fn new(tally: &Arc<Tally>) -> Self {
         tally.places.take();
         Self(Arc::clone(tally))
-    }
-
-    /// Adds what the client was sent to its worker's tally.
-    pub(crate) fn count(&self, bytes: u64) {
-        self.0.bytes.fetch_add(bytes, Ordering::Relaxed);
     }
 }
 
@@ -201,7 +162,6 @@ struct Seat {
     desk: Desk,
     outbox: Outbox<Handoff>,
     thread: JoinHandle<End>,
-    replaced: u64,
 }
 
 impl Seat {
@@ -238,21 +198,10 @@ impl Pool {
         let drain = Arc::new(OnceLock::new());
         let seat = |id| {
             let (sender, inbox) = mailbox(CHANNEL_CAPACITY, bell);
-            let tally = Arc::new(Tally {
-                places: Places::new(Arc::clone(bell)),
-                connections: AtomicU64::new(0),
-                bytes: AtomicU64::new(0),
-                cut: AtomicU64::new(0),
-                evicted: SharedCounts::default(),
-                held: AtomicUsize::new(0),
-                shed_bytes: AtomicUsize::new(0),
-                shed_places: AtomicUsize::new(0),
-                bell: Arc::clone(bell),
-            });
             let desk = Desk {
                 id,
                 inbox,
-                tally,
+                tally: Arc::new(Tally::new(bell)),
                 bell: Arc::clone(bell),
                 drain: Arc::clone(&drain),
                 notices: Arc::clone(notices),
@@ -266,7 +215,6 @@ impl Pool {
                 desk,
                 outbox: Outbox::new(id, sender, waker),
                 thread,
-                replaced: 0,
             })
         };
         let seats = (0..workers).map(seat).collect::<io::Result<Vec<_>>>()?;
@@ -285,19 +233,18 @@ impl Pool {
 
     /// Bytes that clients of all workers hold and do not take.
     pub(crate) fn held(&self) -> usize {
-        let each = self.seats.iter().map(|seat| &seat.desk.tally.held);
-        each.map(|held| held.load(Ordering::SeqCst)).sum()
+        self.seats.iter().map(|seat| seat.desk.tally.held()).sum()
     }
 
     /// Has `excess` of the `held` bytes shed, of each worker in proportion.
     pub(crate) fn shed(&self, excess: usize, held: usize) {
         for seat in &self.seats {
             let tally = &seat.desk.tally;
-            let its = tally.held.load(Ordering::SeqCst) as u128;
+            let its = tally.held() as u128;
             let share = (its * excess as u128).div_ceil(held.max(1) as u128);
             if share > 0 {
                 let share = usize::try_from(share).unwrap_or(usize::MAX);
-                tally.shed_bytes.store(share, Ordering::SeqCst);
+                tally.order_bytes(share);
                 seat.outbox.wake();
             }
         }
@@ -306,7 +253,7 @@ impl Pool {
     /// Has every worker shed up to so many clients that take nothing.
     pub(crate) fn shed_places(&self, clients: usize) {
         for seat in &self.seats {
-            seat.desk.tally.shed_places.store(clients, Ordering::SeqCst);
+            seat.desk.tally.order_places(clients);
             seat.outbox.wake();
         }
     }
@@ -383,7 +330,7 @@ impl Pool {
             }
             let (thread, waker) = start(&seat.desk)?;
             let end = join(std::mem::replace(&mut seat.thread, thread));
-            seat.replaced += 1;
+            seat.desk.tally.replaced.add(1);
             let id = seat.desk.id;
             log::error!("worker {id}: {end}; its connections are closed, another takes its place");
             // Whoever came while nobody sat here waits in the channel.
@@ -400,16 +347,16 @@ impl Pool {
             seat.outbox.wake();
         }
         let report = |seat: Seat| {
-            let tally = seat.desk.tally;
             let end = join(seat.thread);
+            let tally = seat.desk.tally;
             WorkerReport {
                 id: seat.desk.id,
                 end,
-                replaced: seat.replaced,
-                connections: tally.connections.load(Ordering::Relaxed),
-                bytes: tally.bytes.load(Ordering::Relaxed),
-                cut: tally.cut.load(Ordering::Relaxed),
-                evicted: tally.evicted.get(),
+                replaced: tally.replaced.get(),
+                connections: tally.work.connections.get(),
+                bytes: tally.work.bytes.get(),
+                cut: tally.work.cut.get(),
+                evicted: tally.work.evicted.get(),
             }
         };
         self.seats.into_iter().map(report).collect()

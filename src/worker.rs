@@ -120,14 +120,7 @@ struct Client {
     streams_until: Instant,
     /// Given back after the socket is closed, as is the lease.
     _place: Option<Place>,
-    lease: Lease,
-}
-
-impl Drop for Client {
-    /// Counts in every case, also when the worker panics.
-    fn drop(&mut self) {
-        self.lease.count(self.conn.sent());
-    }
+    _lease: Lease,
 }
 
 /// One worker of the pool.
@@ -266,7 +259,7 @@ impl Worker {
             "client {peer} connected to {protocol}, worker {}",
             self.desk.id
         );
-        self.desk.tally.connections.fetch_add(1, Ordering::Relaxed);
+        self.desk.tally.work.connections.add(1);
         let mut stream = TcpStream::from_std(accepted.stream);
         let entry = self.clients.vacant_entry();
         let registry = self.poller.registry();
@@ -291,7 +284,7 @@ impl Worker {
             queued: false,
             streams_until: self.now,
             _place: accepted.place,
-            lease,
+            _lease: lease,
         });
         self.arm(key);
     }
@@ -339,6 +332,14 @@ impl Worker {
     fn receive(&mut self, key: usize, used: usize) -> io::Result<Received> {
         let client = &mut self.clients[key];
         client.queued = false;
+        let before = client.conn.sent();
+        let received = self.move_bytes(key, used);
+        self.count(key, before);
+        received
+    }
+
+    fn move_bytes(&mut self, key: usize, used: usize) -> io::Result<Received> {
+        let client = &mut self.clients[key];
         client.conn.flush(&mut self.pipes, self.now)?;
         let received = if client.conn.is_bulk() && self.pipes.can_lend() {
             let most = match self.now < self.messages_until {
@@ -376,11 +377,14 @@ impl Worker {
             let Some(client) = self.clients.get_mut(key) else {
                 continue;
             };
+            let before = client.conn.sent();
             let sent = if range.is_empty() {
                 client.conn.flush(&mut self.pipes, self.now)
             } else {
                 client.conn.send(&self.block[range], self.now)
             };
+            self.count(key, before);
+            let client = &mut self.clients[key];
             let draining = self.drain.is_some();
             let next = sent.and_then(|()| client.conn.next(draining));
             let next = match client.wants_watch() {
@@ -390,6 +394,22 @@ impl Worker {
             self.act(key, next, &Why::Finished);
         }
         self.batch = batch;
+    }
+
+    /// Counts what a connection was sent since it had been sent `before` bytes.
+    fn count(&self, key: usize, before: u64) {
+        let client = &self.clients[key];
+        let sent = client.conn.sent();
+        if sent == before {
+            return;
+        }
+        let work = &self.desk.tally.work;
+        work.bytes.add(sent - before);
+        work.echoes.add(1);
+        if before == 0 {
+            // Not the turn's own time, which was before it waited for its neighbours.
+            work.first_echo.add(client.opened.elapsed());
+        }
     }
 
     fn act(&mut self, key: usize, next: io::Result<Next>, why: &Why) {
@@ -431,7 +451,7 @@ impl Worker {
     }
 
     fn count_eviction(&self, key: usize, reason: Reason, what: fmt::Arguments<'_>) {
-        self.desk.tally.evicted.add(reason);
+        self.desk.tally.work.evicted.add(reason);
         let peer = self.clients[key].peer;
         let what = format_args!("evicted: {what}");
         self.desk.notices.tell(reason, peer, what, self.now);
@@ -457,7 +477,7 @@ impl Worker {
                 // One that becomes quiet at the last moment has got all it was owed.
                 Ok(Next::Close | Next::Linger) => self.close(key, &Why::Stopped),
                 Ok(_) => {
-                    self.desk.tally.cut.fetch_add(1, Ordering::Relaxed);
+                    self.desk.tally.work.cut.add(1);
                     self.close(key, &Why::Cut);
                 }
                 Err(error) => self.close(key, &Why::Failed(error)),
