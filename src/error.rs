@@ -117,6 +117,12 @@ pub enum Error {
     Terminal(#[from] rustyline::error::ReadlineError),
 }
 
+/// Makes the error of a server's operation out of the system's, as `map_err` wants it.
+pub(crate) fn failed_to(operation: &str) -> impl FnOnce(io::Error) -> Error {
+    let operation = operation.to_owned();
+    move |source| Error::Serve { operation, source }
+}
+
 fn attempts(failed: &[(SocketAddr, io::Error)]) -> String {
     let each = failed
         .iter()

@@ -45,6 +45,7 @@ pub mod report;
 pub mod server;
 pub mod signals;
 
+mod acceptor;
 mod bell;
 mod conn;
 mod escape;

@@ -1,56 +1,35 @@
-//! The main thread: accept, hand over, stop.
-//!
-//! It owns the listeners and waits on a poller for a client, for a worker that
-//! has died, for room after the server was full, and for the order to stop.
+//! The server: its configuration, its run, and its closing report.
 //!
 //! **Stopping** goes in this order: whoever waits in the listen queues is still
 //! accepted, as far as there is room; the listeners are closed, which resets
 //! whoever came too late, unless a service manager keeps them open for the next
-//! start; every worker serves its connections
-//! until they are quiet, half-closes them and lets them go once their peers have
-//! acknowledged all; what remains when the grace period ends is cut and counted;
+//! start; every worker serves its connections until they are quiet, half-closes
+//! them and lets them go once their peers have acknowledged all; what remains when
+//! the grace period ends is cut and counted;
 //! every worker is joined and reported.
 
 use std::fmt;
-use std::io::{self, ErrorKind};
+use std::io;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use mio::{Events, Poll, Token, Waker};
+use mio::{Poll, Waker};
 
-use crate::address::canonical;
+use crate::acceptor::{Acceptor, BELL};
 use crate::bell::Bell;
-use crate::error::{Error, cause};
+use crate::error::{Error, failed_to};
 use crate::eviction::Counts;
-use crate::gate::{Admission, Gate};
+use crate::gate::Gate;
 use crate::limits;
 use crate::listener::Listener;
 use crate::manager::Manager;
 use crate::memory::Memory;
-use crate::pool::{Accepted, Drain, End, Pool, Settings, WorkerReport};
+use crate::pool::{End, Pool, Settings, WorkerReport};
 pub use crate::stop::Stop;
-use crate::sys::{self, Yielding};
-use crate::throttle::Throttle;
 use crate::worker::TimeLimits;
-
-/// How many clients one listener accepts before the main thread looks up.
-const ACCEPTS_PER_TURN: usize = 64;
-
-/// How long accepting rests when the system refuses it, for instance because
-/// all descriptors are in use: ten attempts a second cost nothing, and a client
-/// hardly notices the wait.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
-
-/// How long the listen queues are emptied when the server stops.
-const LAST_ACCEPTS: Duration = Duration::from_millis(100);
-
-/// A connection that neither sent nor received for so long is quiet.
-const QUIET: Duration = Duration::from_millis(200);
 
 /// Longer times are cut to this, so that no point in time overflows.
 const CENTURY: Duration = Duration::from_secs(100 * 365 * 24 * 60 * 60);
-
-const BELL: Token = Token(usize::MAX);
 
 /// How a server runs. The default serves as many clients as the descriptor
 /// limit allows, on a worker a CPU.
@@ -228,360 +207,6 @@ pub fn run_under(
     let ended = acceptor.serve(stop);
     let report = acceptor.finish(config.grace.min(CENTURY));
     ended.map(|()| report)
-}
-
-fn failed_to(operation: &str) -> impl FnOnce(io::Error) -> Error {
-    let operation = operation.to_owned();
-    move |source| Error::Serve { operation, source }
-}
-
-/// A listener, and whether it may have clients that no event will tell of again.
-struct Door {
-    listener: Listener,
-    ready: bool,
-}
-
-/// The main thread's state.
-struct Acceptor {
-    poller: Poll,
-    bell: Arc<Bell>,
-    pool: Pool,
-    gate: Gate,
-    memory: Memory,
-    doors: Vec<Door>,
-    /// The listener that is looked at first.
-    turn: usize,
-    /// A client that no worker's channel had room for.
-    held: Option<Accepted>,
-    /// Woken for each client alone, this thread would interrupt the workers for
-    /// each; so it finds several when its turn comes.
-    yielding: Option<Yielding>,
-    /// Accepting rests until then.
-    paused_until: Option<Instant>,
-    manager: Manager,
-    /// When its watchdog is to hear of the workers again.
-    vouch_at: Option<Instant>,
-    told_failure: Throttle,
-}
-
-impl Acceptor {
-    fn new(
-        poller: Poll,
-        bell: Arc<Bell>,
-        pool: Pool,
-        (gate, memory): (Gate, Memory),
-        listeners: Vec<Listener>,
-    ) -> Result<Self, Error> {
-        for (index, listener) in listeners.iter().enumerate() {
-            sys::watch(poller.registry(), &listener.socket, Token(index))
-                .map_err(failed_to(&format!("watch {listener}")))?;
-            log::info!("waiting for clients on {listener}");
-        }
-        let door = |listener| Door {
-            listener,
-            ready: true,
-        };
-        Ok(Self {
-            poller,
-            bell,
-            pool,
-            gate,
-            memory,
-            doors: listeners.into_iter().map(door).collect(),
-            turn: 0,
-            held: None,
-            yielding: Yielding::begin(),
-            paused_until: None,
-            manager: Manager::none(),
-            vouch_at: None,
-            told_failure: Throttle::new(Duration::from_secs(1)),
-        })
-    }
-
-    fn serve(&mut self, stop: &Stop) -> Result<(), Error> {
-        let mut events = Events::with_capacity(64);
-        while !stop.is_requested() {
-            let timeout = self.timeout();
-            self.wait(&mut events, timeout)?;
-            self.reap()?;
-            self.guard();
-            self.accept();
-            self.vouch();
-        }
-        Ok(())
-    }
-
-    /// Has those shed that take nothing while memory or descriptors are short.
-    fn guard(&mut self) {
-        let now = Instant::now();
-        self.memory.look(&self.pool, now);
-        if self.waits_for_place() {
-            self.memory.make_room(&self.pool, now);
-        }
-    }
-
-    /// Tells `manager` that all are ready, and from now on what else it wants to hear.
-    fn report_to(&mut self, manager: &Manager) {
-        manager.ready(self.doors.iter().map(|door| &door.listener));
-        self.vouch_at = manager.vouch_every().map(|_| Instant::now());
-        self.manager = manager.clone();
-    }
-
-    /// Tells the watchdog that the workers are well, if each has taken a turn
-    /// since the last time, and asks them again. It costs them a wake-up each.
-    fn vouch(&mut self) {
-        let now = Instant::now();
-        let (Some(at), Some(every)) = (self.vouch_at, self.manager.vouch_every()) else {
-            return;
-        };
-        if now < at {
-            return;
-        }
-        self.vouch_at = Some(now + every);
-        match self.pool.silent() {
-            None => self.manager.well(),
-            Some(id) => log::error!(
-                "worker {id} has taken no turn for {every:?}: the service manager's watchdog \
-                 is not told that all is well until it does"
-            ),
-        }
-        self.pool.call_roll();
-    }
-
-    /// Replaces the workers that have died.
-    fn reap(&mut self) -> Result<(), Error> {
-        if !self.pool.has_dead() {
-            return Ok(());
-        }
-        // A thread begins with the policy of the one that starts it.
-        self.yielding = None;
-        let reaped = self.pool.reap();
-        self.yielding = Yielding::begin();
-        reaped.map_err(failed_to("replace a worker that died"))
-    }
-
-    fn timeout(&self) -> Option<Duration> {
-        let vouch = self.vouch_at.into_iter();
-        let vouch = vouch.map(|at| at.saturating_duration_since(Instant::now()));
-        vouch.chain(self.until_accept()).min()
-    }
-
-    /// How long until a client can be accepted that no event tells of.
-    fn until_accept(&self) -> Option<Duration> {
-        let look = self.memory.timeout(&self.pool);
-        // Nobody is accepted meanwhile, whether a pause is over or not.
-        if self.memory.is_short() {
-            return look;
-        }
-        if let Some(until) = self.paused_until {
-            return Some(until.saturating_duration_since(Instant::now()));
-        }
-        let waiting = self.held.is_some() || self.doors.iter().any(|door| door.ready);
-        if !waiting {
-            return look;
-        }
-        match self.is_full() {
-            false => Some(Duration::ZERO),
-            true if self.waits_for_place() => {
-                let room = self.memory.room_timeout();
-                Some(look.map_or(room, |look| look.min(room)))
-            }
-            true => look,
-        }
-    }
-
-    fn wait(&mut self, events: &mut Events, timeout: Option<Duration>) -> Result<(), Error> {
-        sys::poll(&mut self.poller, events, timeout).map_err(failed_to("wait for clients"))?;
-        for event in events.iter() {
-            // The bell's token is beyond every door; its ringing has woken us.
-            if let Some(door) = self.doors.get_mut(event.token().0) {
-                door.ready = true;
-            }
-        }
-        Ok(())
-    }
-
-    /// Whether no client can be taken now. If so the bell rings once one can.
-    fn is_full(&self) -> bool {
-        self.bell
-            .is_full(|| self.gate.is_full(self.pool.live()) || !self.pool.has_room())
-    }
-
-    /// Whether a client waits for a place that the limit on open files denies.
-    fn waits_for_place(&self) -> bool {
-        self.gate.is_bound_by_files()
-            && self.gate.is_full(self.pool.live())
-            && self
-                .doors
-                .iter()
-                .any(|door| sys::has_client(&door.listener.socket))
-    }
-
-    /// Accepts from every listener in turn, as far as there is room, and wakes
-    /// the workers that got a client.
-    fn accept(&mut self) {
-        let now = Instant::now();
-        self.accept_from_all(now);
-        self.pool.wake_handed();
-    }
-
-    fn accept_from_all(&mut self, now: Instant) {
-        if self.memory.is_short() || self.paused_until.is_some_and(|until| now < until) {
-            return;
-        }
-        self.paused_until = None;
-        if let Some(held) = self.held.take() {
-            self.held = self.pool.dispatch(held).err();
-        }
-        // Not always from the first on: at the cap the others would never have a turn.
-        self.turn = (self.turn + 1) % self.doors.len().max(1);
-        for step in 0..self.doors.len() {
-            let index = (self.turn + step) % self.doors.len();
-            for _ in 0..ACCEPTS_PER_TURN {
-                let able = self.held.is_none() && self.paused_until.is_none();
-                if !able || !self.doors[index].ready {
-                    break;
-                }
-                if self.gate.is_full(self.pool.live()) {
-                    self.gate.tell_full(now);
-                    return;
-                }
-                self.accept_one(index, now);
-            }
-        }
-    }
-
-    fn accept_one(&mut self, index: usize, now: Instant) {
-        let door = &mut self.doors[index];
-        match door.listener.socket.accept() {
-            Ok((stream, peer)) => {
-                let peer = canonical(peer);
-                let protocol = door.listener.protocol;
-                // Dropping the stream is what tells one that is refused.
-                if let Admission::Granted(place) = self.gate.admit(peer, now) {
-                    self.hand_over(Accepted {
-                        stream,
-                        peer,
-                        protocol,
-                        place,
-                    });
-                }
-            }
-            Err(error) if error.kind() == ErrorKind::WouldBlock => door.ready = false,
-            Err(error) if concerns_one_client(&error) => {
-                log::debug!("a client left before it was accepted: {}", cause(&error));
-            }
-            Err(error) => {
-                self.paused_until = Some(now + ACCEPT_PAUSE);
-                if let Some(suppressed) = self.told_failure.admit(now) {
-                    log::error!(
-                        "could not accept on {}: {}; trying again every {ACCEPT_PAUSE:?} \
-                         ({suppressed} failures since the last such line)",
-                        door.listener,
-                        cause(&error),
-                    );
-                }
-            }
-        }
-    }
-
-    fn hand_over(&mut self, accepted: Accepted) {
-        match prepare(&accepted) {
-            Ok(()) => self.held = self.pool.dispatch(accepted).err(),
-            Err(error) => {
-                let peer = accepted.peer;
-                log::debug!("client {peer} left at once: {}", cause(&error));
-            }
-        }
-    }
-
-    /// Takes the last clients, closes the listeners, and stops the pool.
-    fn finish(mut self, grace: Duration) -> Report {
-        let since = Instant::now();
-        self.manager.stopping(grace);
-        self.empty_listen_queues();
-        self.doors.clear();
-        log::info!(
-            "stopping: {} clients have {} to finish",
-            self.pool.live(),
-            humantime::format_duration(grace)
-        );
-        let report = Report {
-            refused: self.gate.refused(),
-            workers: self.pool.stop(Drain {
-                since,
-                deadline: since + grace,
-                quiet: QUIET.min(grace / 2),
-            }),
-        };
-        for worker in &report.workers {
-            log::info!("{worker}");
-        }
-        log::info!("{report}");
-        if report.cut() > 0 {
-            let grace = humantime::format_duration(grace);
-            log::warn!(
-                "the grace period of {grace} ran out: {} connections were cut",
-                report.cut()
-            );
-        }
-        report
-    }
-
-    /// Accepts whom the kernel has told "connected" already: to close a listener
-    /// resets those that wait in its queue.
-    fn empty_listen_queues(&mut self) {
-        let until = Instant::now() + LAST_ACCEPTS;
-        for door in &mut self.doors {
-            door.ready = true;
-        }
-        while (self.held.is_some() || self.doors.iter().any(|door| door.ready))
-            && !self.gate.is_full(self.pool.live())
-            && self.paused_until.is_none()
-            && !self.memory.is_short()
-            && Instant::now() < until
-        {
-            self.accept();
-            if self.held.is_some() {
-                std::thread::yield_now();
-            }
-        }
-        self.turn_away();
-    }
-
-    /// Counts whom there is no room for: closing their listener resets them anyway,
-    /// unless it is shared; then they wait for the next server.
-    fn turn_away(&mut self) {
-        let until = Instant::now() + LAST_ACCEPTS;
-        let mut count = u32::from(self.held.take().is_some());
-        for door in self.doors.iter().filter(|door| !door.listener.is_shared) {
-            while door.ready && Instant::now() < until && door.listener.socket.accept().is_ok() {
-                count += 1;
-            }
-        }
-        if count > 0 {
-            log::warn!("{count} clients waited to be accepted and are turned away");
-        }
-    }
-}
-
-/// Sets on a fresh stream what it does not inherit from its listener.
-fn prepare(accepted: &Accepted) -> io::Result<()> {
-    accepted.stream.set_nonblocking(true)?;
-    #[cfg(not(any(target_os = "linux", target_os = "android")))]
-    {
-        accepted.stream.set_nodelay(true)?;
-        socket2::SockRef::from(&accepted.stream).set_out_of_band_inline(true)?;
-    }
-    Ok(())
-}
-
-/// Whether an accept failed because of that one client: the next may be fine.
-fn concerns_one_client(error: &io::Error) -> bool {
-    matches!(
-        error.kind(),
-        ErrorKind::ConnectionAborted | ErrorKind::ConnectionReset | ErrorKind::Interrupted
-    ) || sys::is_of_new_socket(error)
 }
 
 #[cfg(test)]

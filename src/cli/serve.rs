@@ -9,7 +9,7 @@ use log::LevelFilter;
 
 use super::{bytes, some_time, up_to};
 use crate::address::Address;
-use crate::error::Error;
+use crate::error::{Error, failed_to};
 use crate::limits::raise_open_files;
 use crate::listener::{DEFAULT_BACKLOG, Listener, Options};
 use crate::logging;
@@ -123,10 +123,7 @@ fn up_to_i32(text: &str) -> Result<usize, String> {
 
 impl Serve {
     pub(super) fn run(&self) -> Result<ExitCode, Error> {
-        let _log = logging::start(self.level()).map_err(|source| Error::Serve {
-            operation: String::from("start the log"),
-            source,
-        })?;
+        let _log = logging::start(self.level()).map_err(failed_to("start the log"))?;
         let default = Config::default();
         let config = Config {
             workers: self.workers.unwrap_or(default.workers),
