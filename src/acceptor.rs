@@ -17,8 +17,10 @@ use crate::listener::Listener;
 use crate::manager::Manager;
 use crate::memory::Memory;
 use crate::pool::{Accepted, Drain, Pool};
-use crate::server::{Report, Stop};
+use crate::server::{CENTURY, Config, Report, Stop};
+use crate::status::{ROLL_EVERY, Status};
 use crate::sys::{self, Yielding};
+use crate::tally::Phase;
 use crate::throttle::Throttle;
 
 /// How many clients one listener accepts before the main thread looks up.
@@ -61,9 +63,14 @@ pub(crate) struct Acceptor {
     yielding: Option<Yielding>,
     /// Accepting rests until then.
     paused_until: Option<Instant>,
+    status: Status,
     manager: Manager,
-    /// When its watchdog is to hear of the workers again.
-    vouch_at: Option<Instant>,
+    /// How often the workers are asked whether they take their turns, if anybody
+    /// wants to know.
+    roll_every: Option<Duration>,
+    roll_at: Instant,
+    /// Until when the server goes on although it is to stop.
+    lame_until: Option<Instant>,
     told_failure: Throttle,
 }
 
@@ -73,6 +80,7 @@ impl Acceptor {
         bell: Arc<Bell>,
         pool: Pool,
         (gate, memory): (Gate, Memory),
+        status: Status,
         listeners: Vec<Listener>,
     ) -> Result<Self, Error> {
         for (index, listener) in listeners.iter().enumerate() {
@@ -95,57 +103,82 @@ impl Acceptor {
             held: None,
             yielding: Yielding::begin(),
             paused_until: None,
+            status,
             manager: Manager::none(),
-            vouch_at: None,
+            roll_every: None,
+            roll_at: Instant::now(),
+            lame_until: None,
             told_failure: Throttle::new(Duration::from_secs(1)),
         })
     }
 
-    pub(crate) fn serve(&mut self, stop: &Stop) -> Result<(), Error> {
+    /// Serves until `stop` is requested, and as a lame duck.
+    pub(crate) fn serve(&mut self, stop: &Stop, config: &Config) -> Result<(), Error> {
         let mut events = Events::with_capacity(64);
-        while !stop.is_requested() {
+        while !stop.is_requested() || self.is_lame_duck(config) {
             let timeout = self.timeout();
             self.wait(&mut events, timeout)?;
+            self.status.look_up();
             self.reap()?;
             self.guard();
             self.accept();
-            self.vouch();
+            self.call_roll();
         }
         Ok(())
+    }
+
+    /// Whether the server serves on although it is to stop, until those who send
+    /// clients here have seen that it is not ready any more.
+    fn is_lame_duck(&mut self, config: &Config) -> bool {
+        let (time, grace) = (config.lame_duck.min(CENTURY), config.grace.min(CENTURY));
+        if time.is_zero() {
+            return false;
+        }
+        let now = Instant::now();
+        let until = *self.lame_until.get_or_insert_with(|| {
+            self.status.entrance.enter(Phase::LameDuck);
+            self.manager.lame_duck(time, grace);
+            let shown = humantime::format_duration(time);
+            log::info!("stopping in {shown}: clients are still served, and none should be sent");
+            now + time
+        });
+        now < until
     }
 
     /// Has those shed that take nothing while memory or descriptors are short.
     fn guard(&mut self) {
         let now = Instant::now();
         self.memory.look(&self.pool, now);
+        self.status.entrance.tell_memory(self.memory.is_short());
         if self.waits_for_place() {
             self.memory.make_room(&self.pool, now);
         }
     }
 
-    /// Tells `manager` that all are ready, and from now on what else it wants to hear.
-    pub(crate) fn report_to(&mut self, manager: &Manager) {
+    /// Tells `manager` that all are ready, and from now on what else it wants to
+    /// hear; `watched` says whether others look at the server as well.
+    pub(crate) fn report_to(&mut self, manager: &Manager, watched: bool) {
         manager.ready(self.doors.iter().map(|door| &door.listener));
-        self.vouch_at = manager.vouch_every().map(|_| Instant::now());
+        let watched = watched.then_some(ROLL_EVERY);
+        self.roll_every = manager.vouch_every().into_iter().chain(watched).min();
         self.manager = manager.clone();
     }
 
-    /// Tells the watchdog that the workers are well, if each has taken a turn
-    /// since the last time, and asks them again. It costs them a wake-up each.
-    fn vouch(&mut self) {
+    /// Tells that the workers are well, if each has taken a turn since the last
+    /// time, and asks them again. It costs them a wake-up each.
+    fn call_roll(&mut self) {
         let now = Instant::now();
-        let (Some(at), Some(every)) = (self.vouch_at, self.manager.vouch_every()) else {
+        let Some(every) = self.roll_every.filter(|_| now >= self.roll_at) else {
             return;
         };
-        if now < at {
-            return;
-        }
-        self.vouch_at = Some(now + every);
-        match self.pool.silent() {
+        self.roll_at = now + every;
+        let silent = self.pool.silent();
+        self.status.entrance.tell_silent(silent);
+        match silent {
             None => self.manager.well(),
             Some(id) => log::error!(
-                "worker {id} has taken no turn for {every:?}: the service manager's watchdog \
-                 is not told that all is well until it does"
+                "worker {id} has taken no turn for {every:?}: nobody is told that all is well \
+                 until it does"
             ),
         }
         self.pool.call_roll();
@@ -164,9 +197,10 @@ impl Acceptor {
     }
 
     fn timeout(&self) -> Option<Duration> {
-        let vouch = self.vouch_at.into_iter();
-        let vouch = vouch.map(|at| at.saturating_duration_since(Instant::now()));
-        vouch.chain(self.until_accept()).min()
+        let roll = self.roll_every.map(|_| self.roll_at);
+        let until = roll.into_iter().chain(self.lame_until).min();
+        let until = until.map(|at| at.saturating_duration_since(Instant::now()));
+        until.into_iter().chain(self.until_accept()).min()
     }
 
     /// How long until a client can be accepted that no event tells of.
@@ -258,6 +292,7 @@ impl Acceptor {
         let door = &mut self.doors[index];
         match door.listener.socket.accept() {
             Ok((stream, peer)) => {
+                self.status.entrance.accepted.add(1);
                 let peer = canonical(peer);
                 let protocol = door.listener.protocol;
                 // Dropping the stream is what tells one that is refused.
@@ -267,6 +302,7 @@ impl Acceptor {
                         peer,
                         protocol,
                         place,
+                        at: Instant::now(),
                     });
                 }
             }
@@ -275,6 +311,7 @@ impl Acceptor {
                 log::debug!("a client left before it was accepted: {}", cause(&error));
             }
             Err(error) => {
+                self.status.entrance.pauses.add(1);
                 self.paused_until = Some(now + ACCEPT_PAUSE);
                 if let Some(suppressed) = self.told_failure.admit(now) {
                     log::error!(
@@ -301,6 +338,7 @@ impl Acceptor {
     /// Takes the last clients, closes the listeners, and stops the pool.
     pub(crate) fn finish(mut self, grace: Duration) -> Report {
         let since = Instant::now();
+        self.status.entrance.enter(Phase::Draining);
         self.manager.stopping(grace);
         self.empty_listen_queues();
         self.doors.clear();
@@ -310,7 +348,7 @@ impl Acceptor {
             humantime::format_duration(grace)
         );
         let report = Report {
-            refused: self.gate.refused(),
+            refused: self.status.entrance.refused.get(),
             workers: self.pool.stop(Drain {
                 since,
                 deadline: since + grace,

@@ -1,10 +1,11 @@
 //! Whom the server refuses or ends of its own accord: why, how often, and how that is told.
 
+use std::collections::VecDeque;
 use std::fmt;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant, SystemTime};
 
 use log::Level;
 
@@ -13,6 +14,9 @@ use crate::throttle::Throttle;
 /// Of each reason so much is logged: a line in this time, with the number of
 /// those that were left out.
 const TOLD_EVERY: Duration = Duration::from_secs(1);
+
+/// So many of the latest are kept, to be shown to those who look.
+const KEPT: usize = 20;
 
 /// Which limit a client came up against.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -79,11 +83,6 @@ impl Counts {
         self.0[reason as usize]
     }
 
-    /// One more.
-    pub(crate) const fn add(&mut self, reason: Reason) {
-        self.0[reason as usize] += 1;
-    }
-
     /// How many there were in all.
     pub fn sum(&self) -> u64 {
         self.0.iter().sum()
@@ -130,20 +129,46 @@ impl SharedCounts {
     }
 }
 
-/// The log of evictions, which all threads of a server share: however many
-/// workers evict, each reason has one line a second. It is locked for nothing else.
+/// The notices of evictions, which all threads of a server share: however many
+/// workers evict, each reason has one line of the log a second. It is locked for
+/// nothing else.
 #[derive(Debug)]
-pub(crate) struct Notices([Mutex<Throttle>; Reason::ALL.len()]);
+pub(crate) struct Notices(Mutex<Board>);
+
+#[derive(Debug)]
+struct Board {
+    throttles: [Throttle; Reason::ALL.len()],
+    latest: VecDeque<Latest>,
+}
+
+/// A client that came up against a limit.
+#[derive(Clone, Debug)]
+pub(crate) struct Latest {
+    pub(crate) at: SystemTime,
+    pub(crate) reason: Reason,
+    pub(crate) peer: SocketAddr,
+}
 
 impl Default for Notices {
     fn default() -> Self {
-        Self(std::array::from_fn(|_| {
-            Mutex::new(Throttle::new(TOLD_EVERY))
+        Self(Mutex::new(Board {
+            throttles: std::array::from_fn(|_| Throttle::new(TOLD_EVERY)),
+            latest: VecDeque::with_capacity(KEPT),
         }))
     }
 }
 
 impl Notices {
+    /// Each of its steps leaves it whole.
+    fn lock(&self) -> MutexGuard<'_, Board> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The latest of them all, newest first.
+    pub(crate) fn latest(&self) -> Vec<Latest> {
+        self.lock().latest.iter().cloned().collect()
+    }
+
     /// Logs what was done to `peer`, unless another of this reason was just told.
     pub(crate) fn tell(
         &self,
@@ -152,9 +177,15 @@ impl Notices {
         what: fmt::Arguments<'_>,
         now: Instant,
     ) {
-        // A throttle is whole after each of its steps.
-        let throttle = self.0[reason as usize].lock();
-        let admitted = throttle.unwrap_or_else(PoisonError::into_inner).admit(now);
+        let admitted = {
+            let mut board = self.lock();
+            if board.latest.len() == KEPT {
+                board.latest.pop_back();
+            }
+            let at = SystemTime::now();
+            board.latest.push_front(Latest { at, reason, peer });
+            board.throttles[reason as usize].admit(now)
+        };
         match admitted {
             Some(0) => log::log!(reason.level(), "client {peer} {what}"),
             Some(others) => log::log!(
@@ -177,11 +208,22 @@ mod tests {
         for reason in Reason::ALL {
             shared.add(reason);
         }
-        let mut counts = shared.get();
+        let counts = shared.get();
         assert_eq!(counts.sum(), Reason::ALL.len() as u64);
-        counts.add(Reason::Source);
+        shared.add(Reason::Source);
         let text = counts.and(&shared.get()).to_string();
         assert!(text.contains(" 3 over --max-per-source"), "{text}");
+    }
+
+    #[test]
+    fn the_latest_are_kept_newest_first_and_no_more_than_so_many() {
+        let notices = Notices::default();
+        for port in 0..30 {
+            let peer = SocketAddr::from(([127, 0, 0, 1], port));
+            notices.tell(Reason::Idle, peer, format_args!("left"), Instant::now());
+        }
+        let ports: Vec<_> = notices.latest().iter().map(|one| one.peer.port()).collect();
+        assert_eq!(ports, (30 - KEPT as u16..30).rev().collect::<Vec<_>>());
     }
 
     #[test]

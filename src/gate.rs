@@ -4,18 +4,20 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::eviction::{Counts, Notices, Reason};
+use crate::eviction::{Notices, Reason};
 use crate::source::{Place, Sources};
+use crate::status::Status;
+use crate::tally::Entrance;
 use crate::throttle::Throttle;
 
-/// What is allowed at once, and who was refused.
+/// What is allowed at once.
 pub(crate) struct Gate {
     max_connections: usize,
     /// It is the limit on open files that bounds the connections.
     by_files: bool,
     max_per_source: usize,
     sources: Option<Sources>,
-    refused: Counts,
+    entrance: Arc<Entrance>,
     notices: Arc<Notices>,
     told_full: Throttle,
 }
@@ -24,15 +26,15 @@ impl Gate {
     pub(crate) fn new(
         (max_connections, by_files): (usize, bool),
         max_per_source: Option<usize>,
-        notices: Arc<Notices>,
+        status: &Status,
     ) -> Self {
         Self {
             max_connections,
             by_files,
             max_per_source: max_per_source.unwrap_or(usize::MAX),
             sources: max_per_source.map(Sources::new),
-            refused: Counts::default(),
-            notices,
+            entrance: Arc::clone(&status.entrance),
+            notices: Arc::clone(&status.notices),
             told_full: Throttle::new(Duration::from_secs(60)),
         }
     }
@@ -55,7 +57,7 @@ impl Gate {
         if let Some(place) = sources.admit(peer.ip()) {
             return Admission::Granted(Some(place));
         }
-        self.refused.add(Reason::Source);
+        self.entrance.refused.add(Reason::Source);
         let most = self.max_per_source;
         let what = format_args!("refused: its source has {most} connections (--max-per-source)");
         self.notices.tell(Reason::Source, peer, what, now);
@@ -71,11 +73,6 @@ impl Gate {
                 self.max_connections
             );
         }
-    }
-
-    /// Who was refused so far.
-    pub(crate) const fn refused(&self) -> Counts {
-        self.refused
     }
 }
 

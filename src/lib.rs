@@ -22,6 +22,7 @@
 //! ```
 
 pub mod address;
+pub mod admin;
 pub mod bench;
 pub mod check;
 pub mod cli;
@@ -60,6 +61,7 @@ mod memory;
 mod pipe;
 mod places;
 mod source;
+mod status;
 mod stop;
 mod sync;
 mod sys;

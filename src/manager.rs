@@ -73,17 +73,27 @@ impl Manager {
 
     /// The clients have `grace` to finish; it is not to kill the server before.
     pub(crate) fn stopping(&self, grace: Duration) {
-        let status = format!(
-            "stopping: clients have {} to finish",
-            humantime::format_duration(grace)
+        let time = humantime::format_duration(grace);
+        self.stop_within(grace, &format!("stopping: clients have {time} to finish"));
+    }
+
+    /// The server serves on for `time` before it stops.
+    pub(crate) fn lame_duck(&self, time: Duration, grace: Duration) {
+        let shown = humantime::format_duration(time);
+        self.stop_within(
+            time + grace,
+            &format!("serving on for {shown}, then stopping"),
         );
+    }
+
+    fn stop_within(&self, time: Duration, status: &str) {
         // The crate's own variant ends at 71 minutes.
-        let time = (grace + STOP_SLACK).as_micros();
+        let time = (time + STOP_SLACK).as_micros();
         let extension = format!("EXTEND_TIMEOUT_USEC={time}");
         self.tell(&[
             NotifyState::Stopping,
             NotifyState::Custom(&extension),
-            NotifyState::Status(&status),
+            NotifyState::Status(status),
         ]);
     }
 

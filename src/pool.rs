@@ -55,6 +55,8 @@ pub(crate) struct Accepted {
     pub(crate) stream: TcpStream,
     pub(crate) peer: SocketAddr,
     pub(crate) protocol: Protocol,
+    /// When it was accepted: no two have the same.
+    pub(crate) at: Instant,
     /// Where the clients of a source are counted.
     pub(crate) place: Option<Place>,
 }
@@ -101,7 +103,6 @@ pub(crate) struct Desk {
     /// It is asked whether it still takes its turns; its next one clears this.
     pub(crate) asked: Arc<AtomicBool>,
     ended: Arc<AtomicBool>,
-    ready: Sender<()>,
 }
 
 /// How a worker ended.
@@ -208,9 +209,8 @@ impl Pool {
                 settings,
                 asked: Arc::default(),
                 ended: Arc::default(),
-                ready: ready.clone(),
             };
-            let (thread, waker) = start(&desk)?;
+            let (thread, waker) = start(&desk, Some(ready.clone()))?;
             Ok(Seat {
                 desk,
                 outbox: Outbox::new(id, sender, waker),
@@ -218,12 +218,20 @@ impl Pool {
             })
         };
         let seats = (0..workers).map(seat).collect::<io::Result<Vec<_>>>()?;
+        // Of a worker that dies before nothing else would tell.
+        drop(ready);
         for _ in 0..workers {
             all_ready
                 .recv()
                 .map_err(|_| io::Error::other("a worker died at its start"))?;
         }
         Ok(Self { seats, turn: 0 })
+    }
+
+    /// What each worker counts, by its number.
+    pub(crate) fn tallies(&self) -> Arc<[Arc<Tally>]> {
+        let each = self.seats.iter().map(|seat| Arc::clone(&seat.desk.tally));
+        each.collect()
     }
 
     /// Connections open or waiting in a channel, of all workers.
@@ -328,7 +336,7 @@ impl Pool {
             if !seat.desk.ended.swap(false, Ordering::SeqCst) {
                 continue;
             }
-            let (thread, waker) = start(&seat.desk)?;
+            let (thread, waker) = start(&seat.desk, None)?;
             let end = join(std::mem::replace(&mut seat.thread, thread));
             seat.desk.tally.replaced.add(1);
             let id = seat.desk.id;
@@ -363,17 +371,17 @@ impl Pool {
     }
 }
 
-/// Starts a worker at `desk`.
-fn start(desk: &Desk) -> io::Result<(JoinHandle<End>, Arc<Waker>)> {
+/// Starts a worker at `desk`, which tells `ready` once it has polled.
+fn start(desk: &Desk, ready: Option<Sender<()>>) -> io::Result<(JoinHandle<End>, Arc<Waker>)> {
     let (worker, waker) = Worker::new(desk.clone())?;
     let ended = Arc::clone(&desk.ended);
+    let tally = Arc::clone(&desk.tally);
     let bell = Arc::clone(&desk.bell);
-    let ready = desk.ready.clone();
     let thread = std::thread::Builder::new()
         .name(format!("worker-{}", desk.id))
         .spawn(move || {
-            ready.try_send(()).ok();
-            let end = match catch_unwind(AssertUnwindSafe(|| worker.run())) {
+            tally.work.begin();
+            let end = match catch_unwind(AssertUnwindSafe(|| worker.run(ready))) {
                 Ok(Ok(())) => End::Ok,
                 Ok(Err(error)) => End::Failed(crate::error::cause(&error)),
                 Err(panic) => End::Panicked(panic_message(panic.as_ref())),
@@ -382,6 +390,8 @@ fn start(desk: &Desk) -> io::Result<(JoinHandle<End>, Arc<Waker>)> {
             bell.ring();
             end
         })?;
+    // For its first turn.
+    waker.wake()?;
     Ok((thread, waker))
 }
 
@@ -432,6 +442,7 @@ mod tests {
             stream,
             peer,
             protocol,
+            at: Instant::now(),
             place: None,
         };
         (ours, accepted)

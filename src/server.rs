@@ -1,6 +1,7 @@
 //! The server: its configuration, its run, and its closing report.
 //!
-//! **Stopping** goes in this order: whoever waits in the listen queues is still
+//! **Stopping** goes in this order: as a lame duck it serves on for a while, if it
+//! was told to, and says that it is not ready; whoever waits in the listen queues is still
 //! accepted, as far as there is room; the listeners are closed, which resets
 //! whoever came too late, unless a service manager keeps them open for the next
 //! start; every worker serves its connections until they are quiet, half-closes
@@ -11,11 +12,12 @@
 use std::fmt;
 use std::io;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use mio::{Poll, Waker};
 
 use crate::acceptor::{Acceptor, BELL};
+use crate::admin::{self, Admin};
 use crate::bell::Bell;
 use crate::error::{Error, failed_to};
 use crate::eviction::Counts;
@@ -25,11 +27,12 @@ use crate::listener::Listener;
 use crate::manager::Manager;
 use crate::memory::Memory;
 use crate::pool::{End, Pool, Settings, WorkerReport};
+use crate::status::Status;
 pub use crate::stop::Stop;
 use crate::worker::TimeLimits;
 
 /// Longer times are cut to this, so that no point in time overflows.
-const CENTURY: Duration = Duration::from_secs(100 * 365 * 24 * 60 * 60);
+pub(crate) const CENTURY: Duration = Duration::from_secs(100 * 365 * 24 * 60 * 60);
 
 /// How a server runs. The default serves as many clients as the descriptor
 /// limit allows, on a worker a CPU.
@@ -44,6 +47,9 @@ pub struct Config {
     pub max_per_source: Option<usize>,
     /// How long connections have to finish when the server stops.
     pub grace: Duration,
+    /// How long the server serves on when it is to stop, but says that it is not
+    /// ready, so that those who send clients to it choose another.
+    pub lame_duck: Duration,
     /// How long a counted message may take from its first byte to its last.
     pub message_time: Duration,
     /// How long a connection may be without a byte in either direction. A byte that
@@ -72,6 +78,7 @@ impl Default for Config {
             max_connections: None,
             max_per_source: None,
             grace: Duration::from_secs(5),
+            lame_duck: Duration::ZERO,
             message_time: Duration::from_secs(30),
             idle_timeout: None,
             stall_timeout: Some(Duration::from_secs(60)),
@@ -153,16 +160,18 @@ impl fmt::Display for Report {
 /// [`Error::Serve`] when a thread or a poller can't be had, at the start or for
 /// a worker that has to be replaced. Connections are drained before it returns.
 pub fn run(listeners: Vec<Listener>, stop: &Stop, config: &Config) -> Result<Report, Error> {
-    run_under(&Manager::none(), listeners, stop, config)
+    run_under(&Manager::none(), None, listeners, stop, config)
 }
 
 /// The same under a service manager, which is told when every worker is ready,
-/// that they are well, and that the server stops.
+/// that they are well, and that the server stops; and with an admin socket for
+/// those who want to look at the server while it runs.
 ///
 /// # Errors
 /// As those of [`run`].
 pub fn run_under(
     manager: &Manager,
+    admin: Option<Admin>,
     listeners: Vec<Listener>,
     stop: &Stop,
     config: &Config,
@@ -172,7 +181,8 @@ pub fn run_under(
         return Err(failed_to("start the workers")(source));
     }
     let open_files = limits::open_files();
-    let allowed = limits::connections(open_files, config.workers, listeners.len())?;
+    let beside = listeners.len() + admin.as_ref().map_or(0, |_| admin::DESCRIPTORS);
+    let allowed = limits::connections(open_files, config.workers, beside)?;
     let max_connections = match config.max_connections {
         Some(wanted) if wanted > allowed => {
             log::warn!("the limit on open files allows {allowed} clients, not {wanted}");
@@ -185,28 +195,48 @@ pub fn run_under(
     let waker =
         Waker::new(poller.registry(), BELL).map_err(failed_to("make the main thread's waker"))?;
     let bell = Arc::new(Bell::new(waker));
-    let settings = Settings {
-        limits: TimeLimits {
-            message: config.message_time.min(CENTURY),
-            idle: config.idle_timeout.map(|time| time.min(CENTURY)),
-            stall: config.stall_timeout.map(|time| time.min(CENTURY)),
-            lifetime: config.max_lifetime.map(|time| time.min(CENTURY)),
-        },
-        busy_poll: config.busy_poll.min(CENTURY),
-        pipes: limits::pipes(open_files, config.workers),
-    };
     let notices = Arc::default();
-    let bound = (max_connections, max_connections == allowed);
-    let gate = Gate::new(bound, config.max_per_source, Arc::clone(&notices));
-    let pool = Pool::spawn(config.workers, settings, &bell, &notices)
+    let pool = Pool::spawn(config.workers, config.settings(open_files), &bell, &notices)
         .map_err(failed_to("start the workers"))?;
     stop.attach(&bell);
+    let status = Status {
+        started: Instant::now(),
+        listeners: listeners.iter().map(ToString::to_string).collect(),
+        max_connections,
+        entrance: Arc::default(),
+        seats: pool.tallies(),
+        notices,
+    };
+    let bound = (max_connections, max_connections == allowed);
+    let gate = Gate::new(bound, config.max_per_source, &status);
     let memory = Memory::new(config.memory_limit);
-    let mut acceptor = Acceptor::new(poller, bell, pool, (gate, memory), listeners)?;
-    acceptor.report_to(manager);
-    let ended = acceptor.serve(stop);
+    let guards = (gate, memory);
+    let mut acceptor = Acceptor::new(poller, bell, pool, guards, status.clone(), listeners)?;
+    let admin = admin.map(|admin| admin.start(status));
+    let office = admin
+        .transpose()
+        .map_err(failed_to("start the admin thread"))?;
+    acceptor.report_to(manager, office.is_some());
+    let ended = acceptor.serve(stop, config);
     let report = acceptor.finish(config.grace.min(CENTURY));
+    drop(office);
     ended.map(|()| report)
+}
+
+impl Config {
+    /// What each worker is told, where `open_files` are allowed.
+    fn settings(&self, open_files: usize) -> Settings {
+        Settings {
+            limits: TimeLimits {
+                message: self.message_time.min(CENTURY),
+                idle: self.idle_timeout.map(|time| time.min(CENTURY)),
+                stall: self.stall_timeout.map(|time| time.min(CENTURY)),
+                lifetime: self.max_lifetime.map(|time| time.min(CENTURY)),
+            },
+            busy_poll: self.busy_poll.min(CENTURY),
+            pipes: limits::pipes(open_files, self.workers),
+        }
+    }
 }
 
 #[cfg(test)]

@@ -177,6 +177,32 @@ pub(crate) fn choose_port_late(_: &Socket) -> io::Result<()> {
     Ok(())
 }
 
+/// The system's number of the calling thread; 0 where it does not tell.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+pub(crate) fn thread_number() -> u64 {
+    let number = rustix::thread::gettid().as_raw_nonzero().get();
+    u64::try_from(number).unwrap_or(0)
+}
+
+/// The processor time of one of our threads: the first number of its schedstat,
+/// in nanoseconds, proc(5).
+#[cfg(any(target_os = "linux", target_os = "android"))]
+pub(crate) fn cpu_time(thread: u64) -> Option<Duration> {
+    let text = std::fs::read_to_string(format!("/proc/self/task/{thread}/schedstat")).ok()?;
+    let ns = text.split_whitespace().next()?.parse().ok()?;
+    Some(Duration::from_nanos(ns))
+}
+
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+pub(crate) fn thread_number() -> u64 {
+    0
+}
+
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+pub(crate) fn cpu_time(_thread: u64) -> Option<Duration> {
+    None
+}
+
 /// Whether SIGHUP is ignored, as nohup(1) hands it down.
 #[cfg(unix)]
 pub(crate) fn hangup_is_ignored() -> bool {

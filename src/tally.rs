@@ -4,12 +4,13 @@
 //! counting takes no lock and no atomic addition on the way of a byte.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use crate::bell::Bell;
 use crate::eviction::SharedCounts;
 use crate::places::Places;
+use crate::sys;
 
 /// A number that one thread at a time adds to while others read it: a load and
 /// a store, which cost less than an atomic addition.
@@ -82,8 +83,88 @@ pub(crate) struct Work {
     /// From being accepted to the first bytes sent back, of each connection.
     pub(crate) first_echo: Delays,
     pub(crate) evicted: SharedCounts,
-    /// The system's number of its thread; 0 where it has none.
-    pub(crate) thread: AtomicU64,
+    /// The system's number of the worker's thread.
+    thread: AtomicU64,
+}
+
+impl Work {
+    /// The calling thread does it from now on.
+    pub(crate) fn begin(&self) {
+        self.thread.store(sys::thread_number(), Ordering::Relaxed);
+    }
+
+    pub(crate) fn thread(&self) -> u64 {
+        self.thread.load(Ordering::Relaxed)
+    }
+}
+
+/// How far a server is in its life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Phase {
+    /// Clients are accepted.
+    Serving,
+    /// They are, but none should be sent here any more: it is about to stop.
+    LameDuck,
+    /// It accepts nobody and serves those it has to their end.
+    Draining,
+}
+
+impl Phase {
+    const ALL: [Self; 3] = [Self::Serving, Self::LameDuck, Self::Draining];
+}
+
+/// The main thread's page.
+#[derive(Debug, Default)]
+pub(crate) struct Entrance {
+    /// Clients accepted, those refused at once among them.
+    pub(crate) accepted: Meter,
+    /// How often accepting had to rest because the system refused it.
+    pub(crate) pauses: Meter,
+    pub(crate) refused: SharedCounts,
+    phase: AtomicUsize,
+    memory_is_short: AtomicBool,
+    /// A worker that takes no turns, plus one.
+    silent: AtomicUsize,
+    /// When the main thread last looked up, in milliseconds after its start.
+    looked_up_ms: AtomicU64,
+}
+
+impl Entrance {
+    pub(crate) fn enter(&self, phase: Phase) {
+        self.phase.store(phase as usize, Ordering::SeqCst);
+    }
+
+    pub(crate) fn phase(&self) -> Phase {
+        Phase::ALL[self.phase.load(Ordering::SeqCst)]
+    }
+
+    pub(crate) fn tell_memory(&self, short: bool) {
+        self.memory_is_short.store(short, Ordering::Relaxed);
+    }
+
+    pub(crate) fn memory_is_short(&self) -> bool {
+        self.memory_is_short.load(Ordering::Relaxed)
+    }
+
+    /// At the last roll this worker had taken no turn, or all had.
+    pub(crate) fn tell_silent(&self, worker: Option<usize>) {
+        let number = worker.map_or(0, |id| id + 1);
+        self.silent.store(number, Ordering::Relaxed);
+    }
+
+    pub(crate) fn silent(&self) -> Option<usize> {
+        self.silent.load(Ordering::Relaxed).checked_sub(1)
+    }
+
+    /// The main thread goes round, so long after its start.
+    pub(crate) fn look_up(&self, at: Duration) {
+        let ms = u64::try_from(at.as_millis()).unwrap_or(u64::MAX);
+        self.looked_up_ms.store(ms, Ordering::Relaxed);
+    }
+
+    pub(crate) fn looked_up_at(&self) -> Duration {
+        Duration::from_millis(self.looked_up_ms.load(Ordering::Relaxed))
+    }
 }
 
 /// One seat's page.
@@ -161,6 +242,13 @@ mod tests {
         assert_eq!(counts[DELAY_CLASSES.len()], 1);
         assert_eq!(counts.iter().sum::<u64>(), times.len() as u64);
         assert_eq!(sum, Duration::from_nanos(times.iter().sum()));
+    }
+
+    #[test]
+    fn every_phase_has_its_own_number() {
+        for (number, phase) in Phase::ALL.into_iter().enumerate() {
+            assert_eq!(phase as usize, number);
+        }
     }
 
     #[test]

@@ -23,6 +23,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
+use crossbeam_channel::Sender;
 use mio::event::Event;
 use mio::net::TcpStream;
 use mio::{Events, Interest, Poll, Token, Waker};
@@ -179,14 +180,18 @@ impl Worker {
         Ok((worker, waker))
     }
 
-    /// Serves until the pool is stopped and the last connection has ended.
+    /// Serves until the pool is stopped and the last connection has ended. Tells
+    /// `ready` once it has polled.
     ///
     /// # Errors
     /// The poller's; every connection is closed then.
-    pub(crate) fn run(mut self) -> io::Result<()> {
+    pub(crate) fn run(mut self, mut ready: Option<Sender<()>>) -> io::Result<()> {
         let mut events = Events::with_capacity(EVENTS);
         while !self.is_done() {
             self.wait(&mut events)?;
+            if let Some(ready) = ready.take() {
+                let _ = ready.try_send(());
+            }
             self.dispatch(&events);
             let mut turns = self.ready.len();
             while turns > 0 {
@@ -277,7 +282,7 @@ impl Worker {
         entry.insert(Client {
             conn: Conn::new(stream, protocol, self.now),
             peer,
-            opened: self.now,
+            opened: accepted.at,
             until: None,
             deadline: None,
             watch: Watch::No,

@@ -9,6 +9,7 @@ use log::LevelFilter;
 
 use super::{bytes, some_time, up_to};
 use crate::address::Address;
+use crate::admin::Admin;
 use crate::error::{Error, failed_to};
 use crate::limits::raise_open_files;
 use crate::listener::{DEFAULT_BACKLOG, Listener, Options};
@@ -98,6 +99,16 @@ pub(super) struct Serve {
           value_parser = humantime::parse_duration)]
     grace: Duration,
 
+    /// When told to stop, serve on for so long before, but say that it is not ready (/readyz of
+    /// --admin), so that load balancers choose another server [default: off]
+    #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
+    lame_duck: Option<Duration>,
+
+    /// Answer there with metrics, health and a live page over HTTP; without a host, on
+    /// loopback only [default: off; default port: 20163]
+    #[arg(long, value_name = "ADDR", num_args = 0..=1, default_missing_value = "20163")]
+    admin: Option<Address>,
+
     /// Poll that long after activity before sleeping: quicker replies to a client that sends
     /// now and then, at the cost of a CPU a worker [default: off]
     #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
@@ -130,6 +141,7 @@ impl Serve {
             max_connections: self.max_connections,
             max_per_source: self.max_per_source,
             grace: self.grace,
+            lame_duck: self.lame_duck.unwrap_or(default.lame_duck),
             idle_timeout: self.idle_timeout,
             stall_timeout: Some(self.stall_timeout).filter(|time| !time.is_zero()),
             max_lifetime: self.max_lifetime,
@@ -139,12 +151,14 @@ impl Serve {
         };
         raise_open_files();
         let listeners = self.listeners()?;
+        let admin = self.admin.as_ref().map(Admin::bind).transpose()?;
         let stop = Stop::new();
         on_signal({
             let stop = stop.clone();
             move || stop.request()
         })?;
-        let report = server::run_under(&Manager::from_environment(), listeners, &stop, &config)?;
+        let manager = Manager::from_environment();
+        let report = server::run_under(&manager, admin, listeners, &stop, &config)?;
         Ok(match report.all_well() {
             false => ExitCode::FAILURE,
             true if report.cut() > 0 => ExitCode::from(CUT),

@@ -29,6 +29,8 @@ impl Manager {
     pub(crate) const fn well(&self) {}
 
     pub(crate) const fn stopping(&self, _: Duration) {}
+
+    pub(crate) const fn lame_duck(&self, _: Duration, _: Duration) {}
 }
 
 /// None are handed over.
