@@ -29,6 +29,7 @@ mod probe;
 mod reset;
 mod segments;
 mod urgent;
+mod whoami;
 
 use std::io;
 use std::net::SocketAddr;

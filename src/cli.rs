@@ -78,11 +78,11 @@ fn command() -> clap::Command {
     Cli::command().mut_subcommand("serve", |serve| serve.mut_args(with_variable))
 }
 
-/// `--max-connections` may also come from `ECHOPOOL_MAX_CONNECTIONS`; so do all
-/// options that take a value. For the log's level there is `RUST_LOG`.
+/// `--max-connections` may also come from `ECHOPOOL_MAX_CONNECTIONS`, and so may all
+/// options but those that ask for help or set the log's level, which has `RUST_LOG`.
 fn with_variable(option: Arg) -> Arg {
     match option.get_long() {
-        Some(long) if option.get_action().takes_values() => {
+        Some(long) if !["help", "verbose", "quiet"].contains(&long) => {
             let name = long.to_uppercase().replace('-', "_");
             option.env(format!("ECHOPOOL_{name}"))
         }

@@ -25,6 +25,9 @@ const PROMPT: &str = "message to send :: ";
 /// awaited before the next: small enough to fit any path's buffers.
 const PART: usize = 16 * 1024;
 
+/// An answer that tells an address is shorter than this, in bytes.
+const ANSWER_MOST: u64 = 128;
+
 /// Whom to talk to, and how.
 #[derive(Clone, Debug)]
 pub struct Client {
@@ -38,7 +41,8 @@ pub struct Client {
 }
 
 impl Client {
-    /// Sends `text` if there is one; holds the dialogue on a terminal; else
+    /// Asks for this client's address, where that is the protocol. Else sends `text`
+    /// if there is one; holds the dialogue on a terminal; else
     /// sends standard input and writes what comes back to standard output.
     ///
     /// # Errors
@@ -47,6 +51,9 @@ impl Client {
     /// standard output any more.
     pub fn run(&self, text: Option<&[u8]>) -> Result<(), Error> {
         match text {
+            _ if self.protocol == Protocol::Whoami => {
+                print_line(self.ask()?.to_string().as_bytes())
+            }
             Some(text) => self.send_text(text),
             None if io::stdin().is_terminal() && io::stdout().is_terminal() => self.talk(),
             None => self.pipe(),
@@ -66,16 +73,33 @@ impl Client {
     }
 
     fn send_text(&self, text: &[u8]) -> Result<(), Error> {
-        let reply = match self.protocol {
-            Protocol::Echo => {
-                let mut reply = Vec::new();
-                let pieces = echo_pieces(Cursor::new(text.to_vec()));
-                exchange(self.connect()?, pieces, &mut reply, self.timeout)?;
-                reply
-            }
-            Protocol::Counted => without_nul(&self.count(text)?).to_vec(),
-        };
+        if self.protocol == Protocol::Counted {
+            return print_line(without_nul(&self.count(text)?));
+        }
+        let mut reply = Vec::new();
+        let pieces = echo_pieces(Cursor::new(text.to_vec()));
+        exchange(self.connect()?, pieces, &mut reply, self.timeout)?;
         print_line(&reply)
+    }
+
+    /// Asks which address the server sees this client under.
+    fn ask(&self) -> Result<SocketAddr, Error> {
+        let stream = self.connect()?;
+        let address = peer_name(&stream);
+        let mut answer = Vec::new();
+        let read = stream.set_read_timeout(Some(self.timeout));
+        let read = read.and_then(|()| stream.take(ANSWER_MOST).read_to_end(&mut answer));
+        if let Err(error) = read {
+            let source = match is_timeout(&error) {
+                true => io::Error::other(nothing_moved(self.timeout)),
+                false => error,
+            };
+            return Err(Error::Receive { address, source });
+        }
+        proto::seen(&answer).ok_or_else(|| Error::Echo {
+            address,
+            fault: format!("no address, but \"{}\"", escape(&answer)),
+        })
     }
 
     /// One exchange of the counted protocol. Returns the answer with its NUL.
@@ -123,8 +147,8 @@ impl Client {
         let mut editor = DefaultEditor::new()?;
         // A counted message has a connection of its own each time.
         let mut dialogue = match self.protocol {
-            Protocol::Echo => Some(Dialogue::new(self.connect()?, self.timeout)?),
             Protocol::Counted => None,
+            _ => Some(Dialogue::new(self.connect()?, self.timeout)?),
         };
         loop {
             let line = match editor.readline(PROMPT) {

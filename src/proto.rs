@@ -1,12 +1,16 @@
-//! The wire protocols, without any I/O: plain echo and the counted one-shot.
+//! The wire protocols, without any I/O: plain echo, the counted one-shot, and whoami.
 //!
 //! *Echo* (RFC 862): every byte the client sends is sent back; there is
 //! nothing to parse.
 //!
 //! *Counted*: the client sends a text and a terminating NUL, the server answers
 //! `<length in bytes> : <text>` and a NUL, and closes.
+//!
+//! *Whoami*: the server sends the address that it sees the client under, as a
+//! line, and closes.
 
 use std::fmt;
+use std::net::SocketAddr;
 
 /// A protocol that the server speaks on a listener.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -15,24 +19,31 @@ pub enum Protocol {
     Echo,
     /// One message, one answer that counts its bytes, end.
     Counted,
+    /// The client's address as the server sees it, end.
+    Whoami,
 }
 
 impl Protocol {
+    /// Each of them.
+    pub const ALL: [Self; 3] = [Self::Echo, Self::Counted, Self::Whoami];
+
     /// The port used where none is given.
     pub const fn default_port(self) -> u16 {
         match self {
             Self::Echo => 20162,
             Self::Counted => 4000,
+            Self::Whoami => 4001,
         }
     }
 }
 
-/// The scheme in log lines: `echo` or `counted`.
+/// The scheme in log lines: `echo`, `counted` or `whoami`.
 impl fmt::Display for Protocol {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Echo => "echo",
             Self::Counted => "counted",
+            Self::Whoami => "whoami",
         })
     }
 }
@@ -110,4 +121,20 @@ pub fn answer(text: &[u8]) -> Vec<u8> {
     answer.extend_from_slice(text);
     answer.push(0);
     answer
+}
+
+/// What a client at `peer` is told that it is: address, port, and a line's end.
+///
+/// ```
+/// let peer = "[2001:db8::7]:40112".parse().unwrap();
+/// assert_eq!(echopool::proto::whoami(peer), b"[2001:db8::7]:40112\n");
+/// ```
+pub fn whoami(peer: SocketAddr) -> Vec<u8> {
+    format!("{peer}\n").into_bytes()
+}
+
+/// The address in such an answer, if it is one.
+pub fn seen(answer: &[u8]) -> Option<SocketAddr> {
+    let line = std::str::from_utf8(answer).ok()?;
+    line.strip_suffix('\n')?.parse().ok()
 }

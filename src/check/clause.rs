@@ -4,7 +4,7 @@ use super::ended::Ended;
 use super::probe::Probe;
 use super::{
     bytes, connect, counted, crowd, duplex, half_close, idle, messages, nagle, pace, reset,
-    segments, urgent,
+    segments, urgent, whoami,
 };
 use crate::proto::Protocol;
 
@@ -43,7 +43,7 @@ const ECHO: &[Clause] = &[
     urgent::URGENT,
     reset::RESET,
     crowd::CONNECTIONS,
-    connect::SOURCE_ADDRESS,
+    connect::SOURCE_UNTOLD,
     idle::IDLE,
     crowd::STORM,
 ];
@@ -62,8 +62,16 @@ const COUNTED: &[Clause] = &[
     counted::TRAILING,
     reset::RESET,
     crowd::CONNECTIONS,
-    connect::SOURCE_ADDRESS,
+    connect::SOURCE_UNTOLD,
     idle::IDLE,
+    crowd::STORM,
+];
+
+const WHOAMI: &[Clause] = &[
+    connect::CONNECT,
+    connect::SELF_CONNECT,
+    whoami::SOURCE_ADDRESS,
+    crowd::CONNECTIONS,
     crowd::STORM,
 ];
 
@@ -72,6 +80,7 @@ pub const fn clauses(protocol: Protocol) -> &'static [Clause] {
     match protocol {
         Protocol::Echo => ECHO,
         Protocol::Counted => COUNTED,
+        Protocol::Whoami => WHOAMI,
     }
 }
 
@@ -83,7 +92,7 @@ mod tests {
 
     #[test]
     fn every_clause_has_a_name_of_its_own_and_says_what_it_is() {
-        for protocol in [Protocol::Echo, Protocol::Counted] {
+        for protocol in Protocol::ALL {
             let mut names = HashSet::new();
             for clause in clauses(protocol) {
                 assert!(names.insert(clause.name), "{} twice", clause.name);

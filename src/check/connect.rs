@@ -7,6 +7,8 @@ use socket2::SockRef;
 use super::clause::Clause;
 use super::ended::Ended;
 use super::probe::Probe;
+use super::whoami;
+use crate::proto::Protocol;
 use crate::units::duration;
 
 pub(super) const CONNECT: Clause = Clause {
@@ -26,20 +28,20 @@ pub(super) const SELF_CONNECT: Clause = Clause {
     run: self_connect,
 };
 
-pub(super) const SOURCE_ADDRESS: Clause = Clause {
-    name: "source-address",
-    proves: "the server sees the address that the connection comes from",
-    usually: "a proxy or an address translation stands between, and the server takes it for the \
-              client",
-    rfc: "RFC 6302 section 2",
-    run: source_address,
+pub(super) const SOURCE_UNTOLD: Clause = Clause {
+    run: source_untold,
+    ..whoami::SOURCE_ADDRESS
 };
 
 fn connect(probe: &Probe<'_>) -> Result<String, Ended> {
     let line = probe.open().inspect_err(|_| probe.give_up())?;
     let (peer, _) = line.ends()?;
     let time = duration(line.took);
-    line.finish()?;
+    match probe.plan.protocol {
+        // There the server speaks first.
+        Protocol::Whoami => line.leave(),
+        _ => line.finish()?,
+    }
     Ok(format!("connected to {peer} in {time}"))
 }
 
@@ -61,13 +63,14 @@ fn self_connect(probe: &Probe<'_>) -> Result<String, Ended> {
     }
 }
 
-/// An echo carries back what was sent and has no words of its own.
-fn source_address(probe: &Probe<'_>) -> Result<String, Ended> {
+/// The protocol has no words for whom the server sees.
+fn source_untold(probe: &Probe<'_>) -> Result<String, Ended> {
     let line = probe.open()?;
     let (_, local) = line.ends()?;
     line.talk()?;
     line.finish()?;
     Err(Ended::Skipped(format!(
-        "the protocol can't tell; this was {local}, compare that with the server's log"
+        "the protocol can't tell: this was {local}, compare that with the server's log, or check \
+         its --whoami port"
     )))
 }

@@ -49,7 +49,7 @@ fn connections(probe: &Probe<'_>) -> Result<String, Ended> {
     let lines = in_threads(number, FEW, || {
         let line = probe.open().map_err(Ended::by_clause)?;
         if probe.plan.protocol == Protocol::Echo {
-            // A counted one would be over then.
+            // In the other protocols it would be over then.
             line.talk()?;
         }
         Ok(line)
@@ -62,7 +62,7 @@ fn connections(probe: &Probe<'_>) -> Result<String, Ended> {
     each(&lines[..last], number, Line::hear)?;
     lines.into_iter().try_for_each(Line::finish)?;
     let number = whole(number as u64);
-    Ok(format!("{number} at once, each had its own echo"))
+    Ok(format!("{number} at once, each was served"))
 }
 
 fn storm(probe: &Probe<'_>) -> Result<String, Ended> {

@@ -11,6 +11,7 @@ use socket2::SockRef;
 
 use super::ended::Ended;
 use super::probe::Probe;
+use super::whoami;
 use crate::error::cause;
 use crate::exchange::{first_difference, is_timeout, nothing_moved};
 use crate::pattern::WINDOW;
@@ -165,6 +166,7 @@ impl<'a> Line<'a> {
         match self.probe.plan.protocol {
             Protocol::Echo => self.send(MESSAGE),
             Protocol::Counted => self.send_these(&[self.text().as_bytes(), b"\0"].concat()),
+            Protocol::Whoami => Ok(()),
         }
     }
 
@@ -176,6 +178,7 @@ impl<'a> Line<'a> {
                 self.receive_these(&proto::answer(self.text().as_bytes()))?;
                 self.expect_end()
             }
+            Protocol::Whoami => whoami::hear(self),
         }
     }
 
@@ -208,6 +211,19 @@ impl<'a> Line<'a> {
             done += length;
         }
         Ok(())
+    }
+
+    /// Receives up to the end of a line, which is at most so long.
+    pub(super) fn receive_line(&self, most: usize) -> Result<Vec<u8>, Ended> {
+        let mut line = Vec::new();
+        let mut byte = [0];
+        while line.last() != Some(&b'\n') && line.len() < most {
+            self.promise(1);
+            self.read_some(&mut byte).map_err(|at| self.tell(at))?;
+            self.received.fetch_add(1, Ordering::SeqCst);
+            line.push(byte[0]);
+        }
+        Ok(line)
     }
 
     /// Sends the stream's next byte as urgent data.
@@ -307,6 +323,11 @@ impl<'a> Line<'a> {
                 Ok(())
             }
         }
+    }
+
+    /// Ends it in order, whatever has come.
+    pub(super) fn leave(mut self) {
+        self.finished = true;
     }
 
     fn promise(&self, bytes: u64) {

@@ -33,7 +33,7 @@ const MOST: u64 = 10_000;
 #[derive(Debug, Args)]
 #[command(after_long_help = "\
 ADDR is HOST:PORT, [V6]:PORT, :PORT, PORT or HOST; without a host, this machine; without a \
-port, 20162, or 4000 with --counted. Any TCP echo server will do (RFC 862).
+port, 20162, 4000 with --counted, or 4001 with --whoami. Any TCP echo server will do (RFC 862).
 
 With --json there is one object at the end: format (\"echopool-check/1\"), addresses, protocol, \
 passed, failed, skipped, interrupted, elapsed_ns, and clauses, each with name, verdict (\"pass\", \
@@ -46,6 +46,10 @@ pub(super) struct Check {
     /// Check the counted one-shot protocol
     #[arg(long)]
     counted: bool,
+
+    /// Check whether the server sees the address that connections come from: its --whoami port
+    #[arg(long, conflicts_with = "counted")]
+    whoami: bool,
 
     /// How long a connection may take, and how long nothing may move while something is awaited
     #[arg(long, value_name = "DURATION", default_value = "5s", value_parser = some_time)]
@@ -129,9 +133,10 @@ impl Check {
     }
 
     const fn protocol(&self) -> Protocol {
-        match self.counted {
-            true => Protocol::Counted,
-            false => Protocol::Echo,
+        match (self.counted, self.whoami) {
+            (true, _) => Protocol::Counted,
+            (_, true) => Protocol::Whoami,
+            _ => Protocol::Echo,
         }
     }
 
@@ -160,9 +165,9 @@ impl Check {
     }
 }
 
-/// Of both protocols, each once.
+/// Of all protocols, each once.
 fn names() -> Vec<&'static str> {
-    let all = [Protocol::Echo, Protocol::Counted].map(clauses);
+    let all = Protocol::ALL.map(clauses);
     let mut names = Vec::new();
     for clause in all.into_iter().flatten() {
         if !names.contains(&clause.name) {

@@ -25,12 +25,12 @@ const CUT: u8 = 3;
 
 /// Echo every byte of every client
 ///
-/// Without --echo and --counted, serves echo on port 20162 of all interfaces.
+/// Without --echo, --counted and --whoami, serves echo on port 20162 of all interfaces.
 /// SIGINT, SIGTERM or SIGHUP stop it: clients have --grace to finish; a second
 /// signal exits at once.
 ///
-/// Sockets that a service manager hands over are served by their names, echo or
-/// counted; where there are some, nothing else is served that was not asked for.
+/// Sockets that a service manager hands over are served by their names, echo,
+/// counted or whoami; where there are some, nothing else is served that was not asked for.
 #[derive(Debug, Args)]
 #[command(after_long_help = "\
 ADDR is HOST:PORT, [V6]:PORT, :PORT, PORT or HOST; without a host, all interfaces.
@@ -39,7 +39,7 @@ Exit codes: 0 all clients were served to their end, 1 an error or a worker that 
 2 wrong usage, 3 the grace period ran out and connections were cut, 130 a second signal.
 
 RUST_LOG (for instance RUST_LOG=trace) wins over -v and -q. The command line wins over the \
-variables named above; ECHOPOOL_ECHO and ECHOPOOL_COUNTED take several ADDR with commas between.")]
+variables named above; ECHOPOOL_ECHO and its like take several ADDR with commas between.")]
 pub(super) struct Serve {
     /// Serve echo, RFC 862, there [default port: 20162]
     #[arg(long, value_name = "ADDR", num_args = 0..=1, default_missing_value = "20162",
@@ -50,6 +50,16 @@ pub(super) struct Serve {
     #[arg(long, value_name = "ADDR", num_args = 0..=1, default_missing_value = "4000",
           value_delimiter = ',')]
     counted: Vec<Address>,
+
+    /// Tell clients there the address that the server sees them under [default port: 4001]
+    #[arg(long, value_name = "ADDR", num_args = 0..=1, default_missing_value = "4001",
+          value_delimiter = ',')]
+    whoami: Vec<Address>,
+
+    /// Every connection begins with a header of the PROXY protocol, version 1 or 2, in which a
+    /// load balancer names the client: for listeners that only it can reach
+    #[arg(long)]
+    proxy_protocol: bool,
 
     /// Worker threads [default: one a CPU]
     #[arg(long, value_name = "N", value_parser = up_to(MAX_WORKERS as u64))]
@@ -169,25 +179,27 @@ impl Serve {
     fn listeners(&self) -> Result<Vec<Listener>, Error> {
         let mut listeners = manager::sockets()?;
         let default = [Address::from_port(Protocol::Echo.default_port())];
-        let nothing_else = listeners.is_empty() && self.echo.is_empty() && self.counted.is_empty();
+        let asked = [&self.echo, &self.counted, &self.whoami];
+        let nothing_else = listeners.is_empty() && asked.iter().all(|asked| asked.is_empty());
         let echo: &[Address] = match nothing_else {
             true => &default,
             false => &self.echo,
         };
-        let echo = echo.iter().map(|address| (Protocol::Echo, address));
-        let counted = self
-            .counted
-            .iter()
-            .map(|address| (Protocol::Counted, address));
         let options = Options {
             backlog: self.backlog,
             buffer: self.socket_buffer,
         };
-        let bound = echo
-            .chain(counted)
-            .map(|(protocol, address)| Listener::bind_with(protocol, address, &options));
-        for each in bound {
-            listeners.extend(each?);
+        for (protocol, addresses) in [
+            (Protocol::Echo, echo),
+            (Protocol::Counted, &self.counted),
+            (Protocol::Whoami, &self.whoami),
+        ] {
+            for address in addresses {
+                listeners.extend(Listener::bind_with(protocol, address, &options)?);
+            }
+        }
+        if self.proxy_protocol {
+            listeners = listeners.into_iter().map(Listener::behind_proxy).collect();
         }
         Ok(listeners)
     }

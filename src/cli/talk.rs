@@ -22,7 +22,7 @@ use crate::signals::INTERRUPTED;
 #[derive(Debug, Args)]
 #[command(after_long_help = "\
 ADDR is HOST:PORT, [V6]:PORT, :PORT, PORT or HOST; without a host, this machine; without a \
-port, 20162, or 4000 with --counted.
+port, 20162, 4000 with --counted, or 4001 with --whoami.
 
 Exit codes: 0 all that was sent came back unchanged and nothing else, 1 it did not, \
 2 wrong usage, 130 Ctrl-C in the dialogue.")]
@@ -30,6 +30,10 @@ pub(super) struct Talk {
     /// Speak the counted one-shot protocol
     #[arg(long)]
     counted: bool,
+
+    /// Ask which address the server sees this client under: its --whoami port
+    #[arg(long, conflicts_with_all = ["counted", "text"])]
+    whoami: bool,
 
     /// How long a connection may take, and how long nothing may move while an echo is awaited
     #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = some_time)]
@@ -47,10 +51,10 @@ pub(super) struct Talk {
 impl Talk {
     pub(super) fn run(self) -> Result<ExitCode, Error> {
         let client = Client {
-            protocol: if self.counted {
-                Protocol::Counted
-            } else {
-                Protocol::Echo
+            protocol: match (self.counted, self.whoami) {
+                (true, _) => Protocol::Counted,
+                (_, true) => Protocol::Whoami,
+                _ => Protocol::Echo,
             },
             address: self.address,
             timeout: self.timeout,

@@ -1,0 +1,50 @@
+//! The whoami protocol: the address that the server sees, and the end.
+
+use super::clause::Clause;
+use super::ended::Ended;
+use super::line::Line;
+use super::probe::Probe;
+use crate::address::canonical;
+use crate::proto;
+use crate::units::count;
+
+/// The longest line that is read, in bytes; an address takes less.
+const LONGEST: usize = 128;
+
+pub(super) const SOURCE_ADDRESS: Clause = Clause {
+    name: "source-address",
+    proves: "the server sees the address and port that the connection comes from",
+    usually: "a proxy or an address translation stands between; a proxy that sends the PROXY \
+              protocol needs a server with --proxy-protocol",
+    rfc: "RFC 6302 section 2",
+    run: source_address,
+};
+
+fn source_address(probe: &Probe<'_>) -> Result<String, Ended> {
+    let line = probe.open()?;
+    let (_, local) = line.ends()?;
+    line.talk()?;
+    line.finish()?;
+    Ok(format!("the server sees {local}, as it is here"))
+}
+
+/// The line must tell the connection's own address, and nothing may follow.
+pub(super) fn hear(line: &Line<'_>) -> Result<(), Ended> {
+    let said = line.receive_line(LONGEST)?;
+    let Some(seen) = proto::seen(&said) else {
+        let bytes = count(said.len() as u64, "byte", "bytes");
+        return Err(Ended::failed(format!(
+            "the server told no address in {bytes}: nothing of ours, or not its --whoami port"
+        )));
+    };
+    line.expect_end()?;
+    let (_, local) = line.ends()?;
+    let (seen, local) = (canonical(seen), canonical(local));
+    // The scope of an IPv6 address is each machine's own.
+    match (seen.ip(), seen.port()) == (local.ip(), local.port()) {
+        true => Ok(()),
+        false => Err(Ended::failed(format!(
+            "the server sees {seen}, and here it is {local}"
+        ))),
+    }
+}
