@@ -293,18 +293,15 @@ impl Acceptor {
         match door.listener.socket.accept() {
             Ok((stream, peer)) => {
                 self.status.entrance.accepted.add(1);
-                let peer = canonical(peer);
-                let protocol = door.listener.protocol;
-                // Dropping the stream is what tells one that is refused.
-                if let Admission::Granted(place) = self.gate.admit(peer, now) {
-                    self.hand_over(Accepted {
-                        stream,
-                        peer,
-                        protocol,
-                        place,
-                        at: Instant::now(),
-                    });
-                }
+                let accepted = Accepted {
+                    stream,
+                    peer: canonical(peer),
+                    protocol: door.listener.protocol,
+                    at: Instant::now(),
+                    announced: door.listener.is_behind_proxy,
+                    place: None,
+                };
+                self.let_in(accepted, now);
             }
             Err(error) if error.kind() == ErrorKind::WouldBlock => door.ready = false,
             Err(error) if concerns_one_client(&error) => {
@@ -323,6 +320,19 @@ impl Acceptor {
                 }
             }
         }
+    }
+
+    /// Hands a client over unless its source has too many. Of whom a load balancer
+    /// brings only the worker comes to know the source.
+    fn let_in(&mut self, mut accepted: Accepted, now: Instant) {
+        if !accepted.announced {
+            match self.gate.admit(accepted.peer, now) {
+                Admission::Granted(place) => accepted.place = place,
+                // Dropping the stream is what tells it.
+                Admission::Refused => return,
+            }
+        }
+        self.hand_over(accepted);
     }
 
     fn hand_over(&mut self, accepted: Accepted) {

@@ -7,7 +7,7 @@
 //! never reads costs one slice of memory, and order needs no further thought.
 
 use std::io::{self, ErrorKind, Read, Write};
-use std::net::Shutdown;
+use std::net::{Shutdown, SocketAddr};
 use std::time::{Duration, Instant};
 
 use mio::event::Event;
@@ -15,7 +15,8 @@ use mio::net::TcpStream;
 use socket2::SockRef;
 
 use crate::pipe::{Pipe, Pipes, is_refusal};
-use crate::proto::{Message, Protocol};
+use crate::preface::{Header, Preface};
+use crate::proto::{self, Message, Protocol};
 use crate::sys;
 
 /// The most that is thrown away, in bytes, of what a peer still sends after
@@ -122,6 +123,19 @@ enum Service {
     Echo,
     /// Boxed, as most connections have none.
     Counted(Box<Message>),
+    Whoami,
+    /// None yet: a load balancer says first whose connection it is.
+    Preface(Box<(Preface, Protocol)>),
+}
+
+impl From<Protocol> for Service {
+    fn from(protocol: Protocol) -> Self {
+        match protocol {
+            Protocol::Echo => Self::Echo,
+            Protocol::Counted => Self::Counted(Box::default()),
+            Protocol::Whoami => Self::Whoami,
+        }
+    }
 }
 
 /// How far a connection has come on its way to the end.
@@ -165,14 +179,11 @@ pub(crate) struct Conn<T> {
 }
 
 impl<T: Transport> Conn<T> {
+    /// One whose client is known; it has yet to be [greeted](Self::greet).
     pub(crate) fn new(transport: T, protocol: Protocol, now: Instant) -> Self {
-        let service = match protocol {
-            Protocol::Echo => Service::Echo,
-            Protocol::Counted => Service::Counted(Box::default()),
-        };
         Self {
             transport,
-            service,
+            service: protocol.into(),
             stage: Stage::Open,
             owed: None,
             blocked: false,
@@ -183,6 +194,57 @@ impl<T: Transport> Conn<T> {
             bulk: false,
             sent: 0,
             active: now,
+        }
+    }
+
+    /// One whose client is named by the PROXY header that comes first.
+    pub(crate) fn announced(transport: T, protocol: Protocol, now: Instant) -> Self {
+        Self {
+            service: Service::Preface(Box::new((Preface::default(), protocol))),
+            ..Self::new(transport, protocol, now)
+        }
+    }
+
+    /// Whether its PROXY header has yet to be complete, or to be acted on.
+    pub(crate) const fn awaits_header(&self) -> bool {
+        matches!(self.service, Service::Preface(_))
+    }
+
+    /// Its PROXY header, between the read that completes it and the greeting.
+    pub(crate) fn header(&self) -> Option<Header> {
+        match &self.service {
+            Service::Preface(preface) => preface.0.header(),
+            _ => None,
+        }
+    }
+
+    /// Begins to serve a client that is known from now on as `peer`, with what came
+    /// behind its header.
+    pub(crate) fn greet(&mut self, peer: SocketAddr) {
+        let rest = self.end_preface();
+        if let Service::Whoami = self.service {
+            self.owe(proto::whoami(peer));
+            self.stage = Stage::Finishing;
+        } else if !rest.is_empty() && self.take(&rest) {
+            self.owe(rest);
+        }
+        if self.input_ended {
+            self.end_input();
+        }
+    }
+
+    /// Returns what came behind the header, if there was one.
+    fn end_preface(&mut self) -> Vec<u8> {
+        match std::mem::replace(&mut self.service, Service::Whoami) {
+            Service::Preface(preface) => {
+                let (preface, protocol) = *preface;
+                self.service = protocol.into();
+                preface.into_rest()
+            }
+            other => {
+                self.service = other;
+                Vec::new()
+            }
         }
     }
 
@@ -295,6 +357,12 @@ impl<T: Transport> Conn<T> {
                 }
                 false
             }
+            Service::Preface(preface) => {
+                preface.0.push(arrived);
+                false
+            }
+            // Its input is never read but to be thrown away.
+            Service::Whoami => false,
         }
     }
 
@@ -302,7 +370,8 @@ impl<T: Transport> Conn<T> {
     fn end_input(&mut self) {
         self.input_ended = true;
         self.unread = false;
-        if self.stage == Stage::Open {
+        // What came behind a header is served first: the greeting comes back here.
+        if self.stage == Stage::Open && self.header().is_none() {
             self.stage = Stage::Finishing;
             if let Service::Counted(message) = &mut self.service {
                 let answer = message.finish();

@@ -23,6 +23,8 @@ const KEPT: usize = 20;
 pub enum Reason {
     /// Its source had as many connections as one may have.
     Source,
+    /// What it sent in place of a PROXY header is none, or none came in time.
+    Header,
     /// Its counted message was not completed in time.
     Message,
     /// No byte came or went for too long.
@@ -37,8 +39,9 @@ pub enum Reason {
 
 impl Reason {
     /// Each of them, in the order of their numbers.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::Source,
+        Self::Header,
         Self::Message,
         Self::Idle,
         Self::Stalled,
@@ -49,6 +52,7 @@ impl Reason {
     const fn name(self) -> &'static str {
         match self {
             Self::Source => "over --max-per-source",
+            Self::Header => "without a PROXY header",
             Self::Message => "with an unfinished message",
             Self::Idle => "idle",
             Self::Stalled => "stalled",
@@ -60,7 +64,7 @@ impl Reason {
     /// What a healthy service sees every day is told to those who ask.
     const fn level(self) -> Level {
         match self {
-            Self::Source | Self::Stalled | Self::Shed => Level::Warn,
+            Self::Source | Self::Header | Self::Stalled | Self::Shed => Level::Warn,
             Self::Message | Self::Idle | Self::Lifetime => Level::Info,
         }
     }

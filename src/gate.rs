@@ -15,8 +15,7 @@ pub(crate) struct Gate {
     max_connections: usize,
     /// It is the limit on open files that bounds the connections.
     by_files: bool,
-    max_per_source: usize,
-    sources: Option<Sources>,
+    sources: Option<Arc<Sources>>,
     entrance: Arc<Entrance>,
     notices: Arc<Notices>,
     told_full: Throttle,
@@ -25,14 +24,13 @@ pub(crate) struct Gate {
 impl Gate {
     pub(crate) fn new(
         (max_connections, by_files): (usize, bool),
-        max_per_source: Option<usize>,
+        sources: Option<Arc<Sources>>,
         status: &Status,
     ) -> Self {
         Self {
             max_connections,
             by_files,
-            max_per_source: max_per_source.unwrap_or(usize::MAX),
-            sources: max_per_source.map(Sources::new),
+            sources,
             entrance: Arc::clone(&status.entrance),
             notices: Arc::clone(&status.notices),
             told_full: Throttle::new(Duration::from_secs(60)),
@@ -51,17 +49,18 @@ impl Gate {
 
     /// Lets a client in that was accepted, or counts it as refused.
     pub(crate) fn admit(&mut self, peer: SocketAddr, now: Instant) -> Admission {
-        let Some(sources) = &mut self.sources else {
+        let Some(sources) = &self.sources else {
             return Admission::Granted(None);
         };
-        if let Some(place) = sources.admit(peer.ip()) {
-            return Admission::Granted(Some(place));
+        match sources.admit(peer.ip()) {
+            Ok(place) => Admission::Granted(Some(place)),
+            Err(crowded) => {
+                self.entrance.refused.add(Reason::Source);
+                let what = format_args!("{crowded}");
+                self.notices.tell(Reason::Source, peer, what, now);
+                Admission::Refused
+            }
         }
-        self.entrance.refused.add(Reason::Source);
-        let most = self.max_per_source;
-        let what = format_args!("refused: its source has {most} connections (--max-per-source)");
-        self.notices.tell(Reason::Source, peer, what, now);
-        Admission::Refused
     }
 
     /// Clients are not accepted because all places are taken.

@@ -41,6 +41,7 @@ pub mod output;
 pub mod pattern;
 pub mod ping;
 pub mod pool;
+pub mod preface;
 pub mod proto;
 pub mod report;
 pub mod server;

@@ -42,6 +42,8 @@ pub struct Listener {
     pub(crate) address: SocketAddr,
     /// Another process has it, too: it goes on listening when this one closes it.
     pub(crate) is_shared: bool,
+    /// Its clients come through a load balancer, which names them in a PROXY header.
+    pub(crate) is_behind_proxy: bool,
 }
 
 impl Listener {
@@ -63,6 +65,7 @@ impl Listener {
             socket,
             address,
             is_shared: false,
+            is_behind_proxy: false,
         })
     }
 
@@ -178,6 +181,17 @@ impl Listener {
         }
         socket.listen(i32::try_from(options.backlog).unwrap_or(i32::MAX))?;
         Self::new(protocol, socket.into())
+    }
+
+    /// The same, but every connection must begin with a header of the PROXY protocol,
+    /// version 1 or 2, and its client is whom that names. Only for a listener that
+    /// nobody but the load balancer reaches: others could claim to be anybody.
+    #[must_use]
+    pub fn behind_proxy(self) -> Self {
+        Self {
+            is_behind_proxy: true,
+            ..self
+        }
     }
 
     /// The address it is bound to, with the real port where 0 was asked for.

@@ -135,14 +135,13 @@ pub fn sockets() -> Result<Vec<Listener>, Error> {
 }
 
 fn adopt(descriptor: OwnedFd, name: &str) -> io::Result<Listener> {
-    let known = [Protocol::Echo, Protocol::Counted];
-    let protocol = known
+    let protocol = Protocol::ALL
         .into_iter()
         .find(|protocol| protocol.to_string() == name)
         .ok_or_else(|| {
             io::Error::other(
-                "no protocol has that name; its .socket unit needs FileDescriptorName=echo or \
-                 FileDescriptorName=counted",
+                "no protocol has that name; its .socket unit needs FileDescriptorName=echo, counted \
+                 or whoami",
             )
         })?;
     let socket = Socket::from(descriptor);

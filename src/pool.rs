@@ -22,7 +22,7 @@ use crate::bell::Bell;
 use crate::eviction::{Counts, Notices};
 use crate::mailbox::{Inbox, Outbox, mailbox};
 use crate::proto::Protocol;
-use crate::source::Place;
+use crate::source::{Place, Sources};
 use crate::tally::Tally;
 use crate::worker::{TimeLimits, Worker};
 
@@ -57,6 +57,8 @@ pub(crate) struct Accepted {
     pub(crate) protocol: Protocol,
     /// When it was accepted: no two have the same.
     pub(crate) at: Instant,
+    /// `peer` is a load balancer, which names the client in a PROXY header.
+    pub(crate) announced: bool,
     /// Where the clients of a source are counted.
     pub(crate) place: Option<Place>,
 }
@@ -80,7 +82,7 @@ pub(crate) struct Drain {
 }
 
 /// What each worker is told at its start.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Settings {
     /// How long its connections may take for what.
     pub(crate) limits: TimeLimits,
@@ -88,6 +90,8 @@ pub(crate) struct Settings {
     pub(crate) busy_poll: Duration,
     /// How many pipes it may have.
     pub(crate) pipes: usize,
+    /// How many clients a source may have, to be asked by who comes to know a client.
+    pub(crate) sources: Option<Arc<Sources>>,
 }
 
 /// What a worker shares with the pool.
@@ -191,7 +195,7 @@ impl Pool {
     /// Spawns `workers` threads and waits until each of them polls.
     pub(crate) fn spawn(
         workers: usize,
-        settings: Settings,
+        settings: &Settings,
         bell: &Arc<Bell>,
         notices: &Arc<Notices>,
     ) -> io::Result<Self> {
@@ -206,7 +210,7 @@ impl Pool {
                 bell: Arc::clone(bell),
                 drain: Arc::clone(&drain),
                 notices: Arc::clone(notices),
-                settings,
+                settings: settings.clone(),
                 asked: Arc::default(),
                 ended: Arc::default(),
             };
@@ -421,6 +425,7 @@ mod tests {
         let bell = Arc::new(Bell::new(waker));
         let settings = Settings {
             limits: TimeLimits {
+                header: Duration::from_secs(5),
                 message: Duration::from_secs(30),
                 idle: None,
                 stall: None,
@@ -428,8 +433,9 @@ mod tests {
             },
             busy_poll: Duration::ZERO,
             pipes: 1,
+            sources: None,
         };
-        let pool = Pool::spawn(workers, settings, &bell, &Arc::default()).unwrap();
+        let pool = Pool::spawn(workers, &settings, &bell, &Arc::default()).unwrap();
         (pool, poller)
     }
 
@@ -443,6 +449,7 @@ mod tests {
             peer,
             protocol,
             at: Instant::now(),
+            announced: false,
             place: None,
         };
         (ours, accepted)

@@ -27,6 +27,7 @@ use crate::listener::Listener;
 use crate::manager::Manager;
 use crate::memory::Memory;
 use crate::pool::{End, Pool, Settings, WorkerReport};
+use crate::source::Sources;
 use crate::status::Status;
 pub use crate::stop::Stop;
 use crate::worker::TimeLimits;
@@ -50,6 +51,9 @@ pub struct Config {
     /// How long the server serves on when it is to stop, but says that it is not
     /// ready, so that those who send clients to it choose another.
     pub lame_duck: Duration,
+    /// How long the PROXY header of a listener that wants one may take from the
+    /// connection's beginning.
+    pub header_time: Duration,
     /// How long a counted message may take from its first byte to its last.
     pub message_time: Duration,
     /// How long a connection may be without a byte in either direction. A byte that
@@ -79,6 +83,8 @@ impl Default for Config {
             max_per_source: None,
             grace: Duration::from_secs(5),
             lame_duck: Duration::ZERO,
+            // Above the 3 s that TCP's first retransmission may take.
+            header_time: Duration::from_secs(5),
             message_time: Duration::from_secs(30),
             idle_timeout: None,
             stall_timeout: Some(Duration::from_secs(60)),
@@ -196,7 +202,8 @@ pub fn run_under(
         Waker::new(poller.registry(), BELL).map_err(failed_to("make the main thread's waker"))?;
     let bell = Arc::new(Bell::new(waker));
     let notices = Arc::default();
-    let pool = Pool::spawn(config.workers, config.settings(open_files), &bell, &notices)
+    let settings = config.settings(open_files);
+    let pool = Pool::spawn(config.workers, &settings, &bell, &notices)
         .map_err(failed_to("start the workers"))?;
     stop.attach(&bell);
     let status = Status {
@@ -208,7 +215,7 @@ pub fn run_under(
         notices,
     };
     let bound = (max_connections, max_connections == allowed);
-    let gate = Gate::new(bound, config.max_per_source, &status);
+    let gate = Gate::new(bound, settings.sources, &status);
     let memory = Memory::new(config.memory_limit);
     let guards = (gate, memory);
     let mut acceptor = Acceptor::new(poller, bell, pool, guards, status.clone(), listeners)?;
@@ -228,6 +235,7 @@ impl Config {
     fn settings(&self, open_files: usize) -> Settings {
         Settings {
             limits: TimeLimits {
+                header: self.header_time.min(CENTURY),
                 message: self.message_time.min(CENTURY),
                 idle: self.idle_timeout.map(|time| time.min(CENTURY)),
                 stall: self.stall_timeout.map(|time| time.min(CENTURY)),
@@ -235,6 +243,7 @@ impl Config {
             },
             busy_poll: self.busy_poll.min(CENTURY),
             pipes: limits::pipes(open_files, self.workers),
+            sources: self.max_per_source.map(|most| Arc::new(Sources::new(most))),
         }
     }
 }

@@ -2,8 +2,9 @@
 //! taken to have of addresses.
 
 use std::collections::HashMap;
+use std::fmt;
 use std::net::{IpAddr, Ipv6Addr};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// Sources that are known before those without a client are looked for.
 const FEW: usize = 64;
@@ -16,14 +17,36 @@ pub(crate) struct Place {
     _held: Arc<()>,
 }
 
-/// The sources that have clients. Only the accepting thread looks anything up
-/// here; the end of a client counts an atomic number down.
+/// The sources that have clients. Whoever comes to know a client locks it once: the
+/// accepting thread, or behind a load balancer the client's worker. The end of a
+/// client counts an atomic number down.
 #[derive(Debug)]
 pub(crate) struct Sources {
     most: usize,
+    table: Mutex<Table>,
+}
+
+#[derive(Debug)]
+struct Table {
     places: HashMap<IpAddr, Arc<()>>,
     /// At so many sources, those without a client are forgotten.
     purge_at: usize,
+}
+
+/// A client whose source has no place left; it reads on from the client's name.
+#[derive(Debug)]
+pub(crate) struct Crowded {
+    most: usize,
+}
+
+impl fmt::Display for Crowded {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let most = self.most;
+        write!(
+            f,
+            "refused: its source has {most} connections (--max-per-source)"
+        )
+    }
 }
 
 impl Sources {
@@ -31,21 +54,28 @@ impl Sources {
     pub(crate) fn new(most: usize) -> Self {
         Self {
             most,
-            places: HashMap::new(),
-            purge_at: FEW,
+            table: Mutex::new(Table {
+                places: HashMap::new(),
+                purge_at: FEW,
+            }),
         }
     }
 
     /// A place for a client from `ip`, unless its source has none left.
-    pub(crate) fn admit(&mut self, ip: IpAddr) -> Option<Place> {
-        if self.places.len() >= self.purge_at {
-            self.places.retain(|_, held| Arc::strong_count(held) > 1);
-            self.purge_at = FEW.max(2 * self.places.len());
+    pub(crate) fn admit(&self, ip: IpAddr) -> Result<Place, Crowded> {
+        // Each of its steps leaves it whole.
+        let mut table = self.table.lock().unwrap_or_else(PoisonError::into_inner);
+        if table.places.len() >= table.purge_at {
+            table.places.retain(|_, held| Arc::strong_count(held) > 1);
+            table.purge_at = FEW.max(2 * table.places.len());
         }
-        let held = self.places.entry(source(ip)).or_default();
-        (Arc::strong_count(held) <= self.most).then(|| Place {
-            _held: Arc::clone(held),
-        })
+        let held = table.places.entry(source(ip)).or_default();
+        match Arc::strong_count(held) <= self.most {
+            true => Ok(Place {
+                _held: Arc::clone(held),
+            }),
+            false => Err(Crowded { most: self.most }),
+        }
     }
 }
 
@@ -80,25 +110,25 @@ mod tests {
 
     #[test]
     fn a_source_has_so_many_places_and_one_more_when_one_is_given_back() {
-        let mut sources = Sources::new(2);
+        let sources = Sources::new(2);
         let first = sources.admit(ip("127.0.0.1")).unwrap();
         let _second = sources.admit(ip("::ffff:127.0.0.1")).unwrap();
-        assert!(sources.admit(ip("127.0.0.1")).is_none());
-        assert!(sources.admit(ip("127.0.0.2")).is_some());
+        assert!(sources.admit(ip("127.0.0.1")).is_err());
+        assert!(sources.admit(ip("127.0.0.2")).is_ok());
         std::thread::spawn(|| drop(first)).join().unwrap();
         let _third = sources.admit(ip("127.0.0.1")).unwrap();
-        assert!(sources.admit(ip("127.0.0.1")).is_none());
+        assert!(sources.admit(ip("127.0.0.1")).is_err());
     }
 
     #[test]
     fn a_source_without_clients_is_forgotten_and_one_with_some_never() {
-        let mut sources = Sources::new(1);
+        let sources = Sources::new(1);
         let _held = sources.admit(ip("127.0.0.1"));
         for number in 0..10_000_u128 {
             let address = Ipv6Addr::from_bits((0x2001 << 112) | (number << 64));
-            assert!(sources.admit(address.into()).is_some());
-            assert!(sources.places.len() <= FEW + 1);
+            assert!(sources.admit(address.into()).is_ok());
+            assert!(sources.table.lock().unwrap().places.len() <= FEW + 1);
         }
-        assert!(sources.admit(ip("127.0.0.1")).is_none());
+        assert!(sources.admit(ip("127.0.0.1")).is_err());
     }
 }

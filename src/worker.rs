@@ -33,11 +33,13 @@ use deadlines::Deadlines;
 pub(crate) use deadlines::TimeLimits;
 use stalls::{Stalls, Watch};
 
+use crate::address::canonical;
 use crate::conn::{BULK_LEAST, Conn, Next, Readiness, Received};
 use crate::error::cause;
 use crate::eviction::Reason;
 use crate::pipe::Pipes;
 use crate::pool::{Desk, Drain, Handoff, Lease};
+use crate::preface::Header;
 use crate::source::Place;
 use crate::sys;
 use crate::throttle::Throttle;
@@ -111,7 +113,7 @@ struct Client {
     conn: Conn<TcpStream>,
     peer: SocketAddr,
     opened: Instant,
-    /// When its message must be complete or, after our end, its own be here.
+    /// When its header or message must be complete or, after our end, its own be here.
     until: Option<Instant>,
     /// When it comes up next; entries of other times do not count.
     deadline: Option<Instant>,
@@ -120,7 +122,7 @@ struct Client {
     /// Until then it is thought to stream, even if it sends little.
     streams_until: Instant,
     /// Given back after the socket is closed, as is the lease.
-    _place: Option<Place>,
+    place: Option<Place>,
     _lease: Lease,
 }
 
@@ -279,8 +281,12 @@ impl Worker {
             return;
         }
         let key = entry.key();
+        let conn = match accepted.announced {
+            true => Conn::announced(stream, protocol, self.now),
+            false => Conn::new(stream, protocol, self.now),
+        };
         entry.insert(Client {
-            conn: Conn::new(stream, protocol, self.now),
+            conn,
             peer,
             opened: accepted.at,
             until: None,
@@ -288,10 +294,48 @@ impl Worker {
             watch: Watch::No,
             queued: false,
             streams_until: self.now,
-            _place: accepted.place,
+            place: accepted.place,
             _lease: lease,
         });
+        match accepted.announced {
+            true => self.allow(key, self.desk.settings.limits.header),
+            false => self.greet(key, peer),
+        }
+    }
+
+    /// Serves a client from now on, who is known as `peer`.
+    fn greet(&mut self, key: usize, peer: SocketAddr) {
+        let client = &mut self.clients[key];
+        client.peer = peer;
+        client.conn.greet(peer);
+        if client.conn.owes() {
+            self.enqueue(key);
+        }
         self.arm(key);
+    }
+
+    /// Acts on the PROXY header that a load balancer has sent before its client's bytes.
+    fn heed(&mut self, key: usize, header: Header) {
+        let proxy = self.clients[key].peer;
+        let peer = match header {
+            Header::Client(peer) => canonical(peer),
+            Header::Unnamed => proxy,
+            Header::Malformed(fault) => {
+                return self.refuse(key, Reason::Header, format_args!("refused: {fault}"));
+            }
+        };
+        if let Some(sources) = &self.desk.settings.sources {
+            match sources.admit(peer.ip()) {
+                Ok(place) => self.clients[key].place = Some(place),
+                Err(crowded) => {
+                    self.clients[key].peer = peer;
+                    return self.refuse(key, Reason::Source, format_args!("{crowded}"));
+                }
+            }
+        }
+        log::debug!("client {peer} came through {proxy}");
+        self.clients[key].until = None;
+        self.greet(key, peer);
     }
 
     fn note(&mut self, key: usize, event: &Event) {
@@ -325,6 +369,9 @@ impl Worker {
                     let range = used..used + if echo { bytes } else { 0 };
                     used = range.end.next_multiple_of(ALIGN);
                     self.batch.push((key, range));
+                    if let Some(header) = self.clients[key].conn.header() {
+                        self.heed(key, header);
+                    }
                 }
                 Err(error) => self.close(key, &Why::Failed(error)),
             }
@@ -447,6 +494,11 @@ impl Worker {
 
     /// Ends a connection that came up against a limit, and tells of it.
     fn evict(&mut self, key: usize, reason: Reason, what: fmt::Arguments<'_>) {
+        self.refuse(key, reason, format_args!("evicted: {what}"));
+    }
+
+    /// The same in other words.
+    fn refuse(&mut self, key: usize, reason: Reason, what: fmt::Arguments<'_>) {
         self.count_eviction(key, reason, what);
         let client = &self.clients[key];
         if client.has_bytes_to_take() {
@@ -458,7 +510,6 @@ impl Worker {
     fn count_eviction(&self, key: usize, reason: Reason, what: fmt::Arguments<'_>) {
         self.desk.tally.work.evicted.add(reason);
         let peer = self.clients[key].peer;
-        let what = format_args!("evicted: {what}");
         self.desk.notices.tell(reason, peer, what, self.now);
     }
 

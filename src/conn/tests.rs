@@ -229,9 +229,13 @@ struct Rig {
 
 impl Rig {
     fn new(protocol: Protocol) -> Self {
+        Self::with(|now| Conn::new(Fake::default(), protocol, now))
+    }
+
+    fn with(conn: impl FnOnce(Instant) -> Conn<Fake>) -> Self {
         let now = Instant::now();
         Self {
-            conn: Conn::new(Fake::default(), protocol, now),
+            conn: conn(now),
             pipes: Pipes::new(2),
             now,
             closed: false,
@@ -269,6 +273,10 @@ impl Rig {
             true => self.conn.relay(&mut self.pipes, 64, self.now)?,
             false => self.conn.receive(&mut block, self.now)?,
         };
+        if let Some(header) = self.conn.header() {
+            assert_eq!(header, Header::Client(peer()));
+            self.conn.greet(peer());
+        }
         if received.echo {
             let bytes = &block[..received.bytes];
             self.conn.send(bytes, self.now)?;
@@ -418,7 +426,35 @@ impl Rig {
     }
 }
 
+/// A client that comes through a load balancer.
+fn peer() -> SocketAddr {
+    SocketAddr::from(([192, 0, 2, 7], 40112))
+}
+
 proptest! {
+    #[test]
+    fn every_byte_behind_a_header_is_served_by_the_protocol_and_then_the_end(
+        steps in steps(),
+        input in proptest::collection::vec(any::<u8>(), 0..300),
+        protocol in prop_oneof![Just(Protocol::Echo), Just(Protocol::Counted), Just(Protocol::Whoami)],
+    ) {
+        let head = b"PROXY TCP4 192.0.2.7 198.51.100.1 40112 7\r\n";
+        let mut rig = Rig::with(|now| Conn::announced(Fake::default(), protocol, now));
+        // What ends in a newline may be complete there, which depends on the segments.
+        let input = [&input[..], &[0]].concat();
+        rig.play(&steps, &[&head[..], &input].concat());
+        prop_assert!(rig.closed, "an edge was lost");
+        let text = input.split(|&byte| byte == 0).next().unwrap();
+        let sent = &rig.conn.transport.sent;
+        match protocol {
+            Protocol::Echo => prop_assert_eq!(sent, &input),
+            Protocol::Counted if text.contains(&b'\n') => {}
+            Protocol::Counted => prop_assert_eq!(sent, &answer(text)),
+            Protocol::Whoami => prop_assert_eq!(sent, b"192.0.2.7:40112\n"),
+        }
+        prop_assert!(rig.conn.transport.arrived.is_empty(), "close would send RST");
+    }
+
     #[test]
     fn every_byte_is_echoed_in_order_and_then_the_end(
         steps in steps(),

@@ -21,6 +21,8 @@ const STALE: usize = 64;
 /// The limits on a connection's time; `None` where there is none.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct TimeLimits {
+    /// For a PROXY header, from the connection's beginning.
+    pub(crate) header: Duration,
     /// For a counted message, from its first byte to its last.
     pub(crate) message: Duration,
     /// Without a byte in either direction.
@@ -127,7 +129,7 @@ impl Worker {
         let client = &self.clients[key];
         let is_over = |time: Option<Instant>| time.is_some_and(|at| at <= self.now);
         if is_over(client.until) {
-            self.end_message_or_linger(key);
+            self.end_beginning_or_linger(key);
         } else if is_over(self.too_old_at(client)) {
             self.end_lifetime(key);
         } else if client.watch != Watch::Held && self.is_idle(client) {
@@ -144,8 +146,14 @@ impl Worker {
         }
     }
 
-    fn end_message_or_linger(&mut self, key: usize) {
+    fn end_beginning_or_linger(&mut self, key: usize) {
         let client = &self.clients[key];
+        if client.conn.is_open() && client.conn.awaits_header() {
+            let time = self.desk.settings.limits.header;
+            let what = format_args!("it sent no whole PROXY header in {time:?}");
+            self.evict(key, Reason::Header, what);
+            return;
+        }
         if client.conn.is_mid_message() {
             let time = self.desk.settings.limits.message;
             let what = format_args!("it sent no whole message in {time:?}");
@@ -161,7 +169,7 @@ impl Worker {
     /// What was read of it is still echoed, then it sees our end.
     fn end_lifetime(&mut self, key: usize) {
         let time = self.desk.settings.limits.lifetime.unwrap_or_default();
-        let what = format_args!("it is connected for {time:?} (--max-lifetime)");
+        let what = format_args!("evicted: it is connected for {time:?} (--max-lifetime)");
         self.count_eviction(key, Reason::Lifetime, what);
         let conn = &mut self.clients[key].conn;
         conn.finish();

@@ -1,0 +1,191 @@
+//! The PROXY protocol's header, in which a load balancer says whose connection it
+//! brings, before the first byte of it.
+//!
+//! Versions 1 (a line of text) and 2 (binary), as in HAProxy's
+//! `doc/proxy-protocol.txt`; the library proxy-header parses both.
+
+use std::net::SocketAddr;
+
+use proxy_header::{Error, ParseConfig, Protocol as Transport, ProxyHeader};
+
+/// The longest header that is taken, in bytes: the specification asks senders to
+/// stay within the 536 that every path carries in one segment.
+const LONGEST: usize = 4096;
+
+/// How headers begin.
+const BEGINNINGS: [&[u8]; 2] = [b"PROXY ", b"\r\n\r\n\0\r\nQUIT\n"];
+
+/// A header while it arrives, in any number of segments, and what came behind it.
+#[derive(Debug, Default)]
+pub struct Preface {
+    arrived: Vec<u8>,
+    header: Option<Header>,
+}
+
+/// What a header says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Header {
+    /// This is the client.
+    Client(SocketAddr),
+    /// The connection is the load balancer's own, or it does not know the client.
+    Unnamed,
+    /// Nothing: it is none, for this reason.
+    Malformed(&'static str),
+}
+
+impl Preface {
+    /// Takes the next segment. Nothing more must come once the header is there.
+    pub fn push(&mut self, segment: &[u8]) {
+        self.arrived.extend_from_slice(segment);
+        self.header = match parse(&self.arrived) {
+            Ok((header, length)) => {
+                self.arrived.drain(..length);
+                Some(header)
+            }
+            Err(None) => None,
+            Err(Some(fault)) => Some(Header::Malformed(fault)),
+        };
+    }
+
+    /// The header, once it is complete or can't become one any more.
+    pub const fn header(&self) -> Option<Header> {
+        self.header
+    }
+
+    /// What came behind the header.
+    pub fn into_rest(self) -> Vec<u8> {
+        self.arrived
+    }
+}
+
+/// The header at the front of `arrived` and its length. Without an error's reason
+/// it may become one with what is still to come.
+fn parse(arrived: &[u8]) -> Result<(Header, usize), Option<&'static str>> {
+    let may_begin = |beginning: &&[u8]| arrived.iter().zip(*beginning).all(|(a, b)| a == b);
+    if !BEGINNINGS.iter().any(may_begin) {
+        return Err(Some("it sent something else in place of a PROXY header"));
+    }
+    let config = ParseConfig {
+        include_tlvs: false,
+        ..ParseConfig::default()
+    };
+    let (header, length) = match ProxyHeader::parse(arrived, config) {
+        Ok(parsed) => parsed,
+        Err(Error::BufferTooShort) if arrived.len() > LONGEST => return Err(Some(TOO_LONG)),
+        Err(Error::BufferTooShort) => return Err(None),
+        Err(_) => return Err(Some("its PROXY header is malformed")),
+    };
+    if length > LONGEST {
+        return Err(Some(TOO_LONG));
+    }
+    let header = match header.proxied_address() {
+        None => Header::Unnamed,
+        Some(address) if address.protocol == Transport::Stream => Header::Client(address.source),
+        Some(_) => return Err(Some("its PROXY header is that of a datagram")),
+    };
+    Ok((header, length))
+}
+
+const TOO_LONG: &str = "its PROXY header is over 4096 bytes";
+
+#[cfg(test)]
+mod tests {
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+    use proxy_header::ProxiedAddress;
+
+    use super::*;
+
+    const SIGNATURE: &[u8] = b"\r\n\r\n\0\r\nQUIT\n";
+
+    fn read(bytes: &[u8]) -> Option<Header> {
+        let mut preface = Preface::default();
+        preface.push(bytes);
+        preface.header()
+    }
+
+    fn client(text: &str) -> Option<Header> {
+        Some(Header::Client(text.parse().unwrap()))
+    }
+
+    /// A header of version 2 with this command, family and body.
+    fn binary(command: u8, family: u8, body: &[u8]) -> Vec<u8> {
+        let length = u16::try_from(body.len()).unwrap().to_be_bytes();
+        [SIGNATURE, &[command, family], &length, body].concat()
+    }
+
+    #[test]
+    fn the_client_of_a_line_of_text_is_its_source() {
+        let v4 = b"PROXY TCP4 192.0.2.7 198.51.100.1 40112 7\r\n";
+        assert_eq!(read(v4), client("192.0.2.7:40112"));
+        let v6 = b"PROXY TCP6 2001:db8::7 2001:db8::1 65535 7\r\n";
+        assert_eq!(read(v6), client("[2001:db8::7]:65535"));
+        assert_eq!(read(b"PROXY UNKNOWN\r\n"), Some(Header::Unnamed));
+        assert_eq!(read(b"PROXY UNKNOWN a b 1 2\r\n"), Some(Header::Unnamed));
+    }
+
+    #[test]
+    fn the_client_of_a_binary_header_is_its_source_and_a_local_one_has_none() {
+        let v4 = [192, 0, 2, 7, 198, 51, 100, 1, 0x9c, 0xb0, 0, 7];
+        assert_eq!(read(&binary(0x21, 0x11, &v4)), client("192.0.2.7:40112"));
+        assert_eq!(read(&binary(0x20, 0x11, &v4)), Some(Header::Unnamed));
+        assert_eq!(read(&binary(0x20, 0x00, &[])), Some(Header::Unnamed));
+        assert_eq!(read(&binary(0x21, 0x31, &[0; 216])), Some(Header::Unnamed));
+        // What it says beside the addresses is passed over.
+        let more = [&v4[..], &[0x04, 0, 2, 9, 9]].concat();
+        assert_eq!(read(&binary(0x21, 0x11, &more)), client("192.0.2.7:40112"));
+    }
+
+    #[test]
+    fn what_is_no_header_is_refused_as_soon_as_that_is_seen() {
+        for bytes in [
+            &b"G"[..],
+            b"PROXYTCP4",
+            b"PROXY SCTP4 1.2.3.4 1.2.3.4 1 2\r\n",
+            b"PROXY TCP4 1.2.3 1.2.3.4 1 2\r\n",
+            b"PROXY TCP4 1.2.3.4 1.2.3.4 1 65536\r\n",
+            b"PROXY TCP4 1.2.3.4 1.2.3.4 1 2\rX",
+            b"\r\n\r\n\0\r\nQUIT\r",
+            &binary(0x31, 0x11, &[0; 12]),
+            &binary(0x21, 0x11, &[0; 11]),
+            &binary(0x21, 0x12, &[0; 12]),
+            &[b"PROXY TCP4 ", &[b'1'; 120][..]].concat(),
+            &binary(0x21, 0x11, &vec![0; LONGEST]),
+            &binary(0x21, 0x11, &vec![0; LONGEST])[..LONGEST + 1],
+        ] {
+            let header = read(bytes);
+            assert!(matches!(header, Some(Header::Malformed(_))), "{bytes:?}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_header_is_the_same_in_any_segments_and_what_follows_is_kept(
+            (v4, port, version) in (any::<[u8; 4]>(), any::<u16>(), any::<bool>()),
+            rest in vec(any::<u8>(), 0..40),
+            size in 1..40_usize,
+        ) {
+            let source = SocketAddr::from((v4, port));
+            let header = ProxyHeader::with_address(ProxiedAddress::stream(source, source));
+            let mut bytes = Vec::new();
+            match version {
+                true => header.encode_v1(&mut bytes).unwrap(),
+                false => header.encode_v2(&mut bytes).unwrap(),
+            }
+            let length = bytes.len();
+            bytes.extend(&rest);
+            let mut preface = Preface::default();
+            let mut taken = 0;
+            for segment in bytes.chunks(size) {
+                prop_assert!(preface.header().is_none());
+                preface.push(segment);
+                taken += segment.len();
+                if preface.header().is_some() {
+                    break;
+                }
+            }
+            prop_assert_eq!(preface.header(), Some(Header::Client(source)));
+            prop_assert_eq!(preface.into_rest(), &bytes[length..taken]);
+        }
+    }
+}
