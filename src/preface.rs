@@ -12,6 +12,9 @@ use proxy_header::{Error, ParseConfig, Protocol as Transport, ProxyHeader};
 /// stay within the 536 that every path carries in one segment.
 const LONGEST: usize = 4096;
 
+/// The longest line of version 1, in bytes, its end included: section 2.1.
+const LONGEST_LINE: usize = 107;
+
 /// How headers begin.
 const BEGINNINGS: [&[u8]; 2] = [b"PROXY ", b"\r\n\r\n\0\r\nQUIT\n"];
 
@@ -75,7 +78,11 @@ fn parse(arrived: &[u8]) -> Result<(Header, usize), Option<&'static str>> {
         Err(Error::BufferTooShort) => return Err(None),
         Err(_) => return Err(Some("its PROXY header is malformed")),
     };
-    if length > LONGEST {
+    let longest = match arrived[0] {
+        b'P' => LONGEST_LINE,
+        _ => LONGEST,
+    };
+    if length > longest {
         return Err(Some(TOO_LONG));
     }
     let header = match header.proxied_address() {
@@ -86,7 +93,7 @@ fn parse(arrived: &[u8]) -> Result<(Header, usize), Option<&'static str>> {
     Ok((header, length))
 }
 
-const TOO_LONG: &str = "its PROXY header is over 4096 bytes";
+const TOO_LONG: &str = "its PROXY header is too long";
 
 #[cfg(test)]
 mod tests {
@@ -150,6 +157,7 @@ mod tests {
             &binary(0x21, 0x11, &[0; 11]),
             &binary(0x21, 0x12, &[0; 12]),
             &[b"PROXY TCP4 ", &[b'1'; 120][..]].concat(),
+            &[b"PROXY UNKNOWN ", &[b'1'; 120][..], b"\r\n"].concat(),
             &binary(0x21, 0x11, &vec![0; LONGEST]),
             &binary(0x21, 0x11, &vec![0; LONGEST])[..LONGEST + 1],
         ] {

@@ -252,7 +252,11 @@ mod command_line {
 
     #[test]
     fn the_list_explains_each_clause_without_a_server() {
-        for (protocol, options) in [(Protocol::Echo, ""), (Protocol::Counted, "--counted")] {
+        for protocol in Protocol::ALL {
+            let options = match protocol {
+                Protocol::Echo => String::new(),
+                other => format!("--{other}"),
+            };
             let arguments = format!("check --list {options}");
             let ended = finish(arguments.split_whitespace(), "");
             assert_eq!((ended.code, &*ended.stderr), (Some(0), ""));
@@ -363,7 +367,7 @@ mod command_line {
 fn the_manual_has_a_row_for_each_clause() {
     let manual = include_str!("../docs/check.md");
     let mut rows = HashSet::new();
-    for protocol in [Protocol::Echo, Protocol::Counted] {
+    for protocol in Protocol::ALL {
         for clause in clauses(protocol) {
             let row = format!(
                 "| `{}` | {} | {} | {} |",

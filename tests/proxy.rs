@@ -262,3 +262,15 @@ fn a_stop_does_not_wait_for_a_header() {
     expect_end(&mut silent);
     expect_end(&mut half);
 }
+
+#[test]
+fn the_environment_may_ask_for_headers() {
+    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_echopool"));
+    command
+        .args(["serve", "--whoami", "127.0.0.1:0"])
+        .env("ECHOPOOL_PROXY_PROTOCOL", "true")
+        .env_remove("RUST_LOG");
+    let mut program = Program::spawn(command);
+    let mut client = announced(program.wait_for_listener("whoami"), "192.0.2.7:1", 1);
+    assert_eq!(read_to_end(&mut client), b"192.0.2.7:1\n");
+}

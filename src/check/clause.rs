@@ -71,8 +71,6 @@ const WHOAMI: &[Clause] = &[
     connect::CONNECT,
     connect::SELF_CONNECT,
     whoami::SOURCE_ADDRESS,
-    crowd::CONNECTIONS,
-    crowd::STORM,
 ];
 
 /// The clauses of a protocol, in the order in which they are tried.

@@ -33,7 +33,7 @@ pub(super) const STORM: Clause = Clause {
 
 /// Threads that connect where it is not a storm: less than the shortest listen
 /// queues hold, and on a path of 100 ms 64 connections take three seconds.
-const FEW: usize = 4;
+pub(super) const FEW: usize = 4;
 
 /// A storm has so many connections for each one that is open at once elsewhere,
 /// and up to so many at the same moment.
@@ -92,7 +92,7 @@ fn storm(probe: &Probe<'_>) -> Result<String, Ended> {
 
 /// Acts so many times, in up to so many threads at once. Returns what came of each,
 /// or of the first that failed.
-fn in_threads<T: Send>(
+pub(super) fn in_threads<T: Send>(
     number: usize,
     threads: usize,
     act: impl Fn() -> Result<T, Ended> + Sync,

@@ -1,19 +1,20 @@
 //! The whoami protocol: the address that the server sees, and the end.
 
 use super::clause::Clause;
+use super::crowd;
 use super::ended::Ended;
 use super::line::Line;
 use super::probe::Probe;
 use crate::address::canonical;
 use crate::proto;
-use crate::units::count;
+use crate::units::{count, whole};
 
 /// The longest line that is read, in bytes; an address takes less.
 const LONGEST: usize = 128;
 
 pub(super) const SOURCE_ADDRESS: Clause = Clause {
     name: "source-address",
-    proves: "the server sees the address and port that the connection comes from",
+    proves: "the server sees the address and port that each connection comes from",
     usually: "a proxy or an address translation stands between; a proxy that sends the PROXY \
               protocol needs a server with --proxy-protocol",
     rfc: "RFC 6302 section 2",
@@ -21,11 +22,18 @@ pub(super) const SOURCE_ADDRESS: Clause = Clause {
 };
 
 fn source_address(probe: &Probe<'_>) -> Result<String, Ended> {
-    let line = probe.open()?;
-    let (_, local) = line.ends()?;
-    line.talk()?;
-    line.finish()?;
-    Ok(format!("the server sees {local}, as it is here"))
+    let number = probe.plan.connections;
+    let each = crowd::in_threads(number, crowd::FEW, || {
+        let line = probe.open()?;
+        let (_, local) = line.ends()?;
+        line.talk()?;
+        line.finish().map(|()| local)
+    })?;
+    let number = whole(number as u64);
+    Ok(format!(
+        "the server sees {number} connections as they are here, {} the last",
+        each[each.len() - 1]
+    ))
 }
 
 /// The line must tell the connection's own address, and nothing may follow.
