@@ -118,22 +118,21 @@ pub(crate) enum Next {
     Close,
 }
 
-/// The protocol a connection speaks, and how far it has come in it.
-enum Service {
-    Echo,
-    /// Boxed, as most connections have none.
-    Counted(Box<Message>),
+/// What a connection speaks beside plain echo, and how far it has come in it.
+enum Talk {
+    Counted(Message),
     Whoami,
-    /// None yet: a load balancer says first whose connection it is.
-    Preface(Box<(Preface, Protocol)>),
+    /// Nothing yet: a load balancer says first whose connection it is.
+    Preface(Preface, Protocol),
 }
 
-impl From<Protocol> for Service {
-    fn from(protocol: Protocol) -> Self {
+impl Talk {
+    /// An echo has no state, and most connections are one: so it takes a word.
+    fn of(protocol: Protocol) -> Option<Box<Self>> {
         match protocol {
-            Protocol::Echo => Self::Echo,
-            Protocol::Counted => Self::Counted(Box::default()),
-            Protocol::Whoami => Self::Whoami,
+            Protocol::Echo => None,
+            Protocol::Counted => Some(Box::new(Self::Counted(Message::default()))),
+            Protocol::Whoami => Some(Box::new(Self::Whoami)),
         }
     }
 }
@@ -160,7 +159,7 @@ enum Owed {
 /// One connection; `T` is its non-blocking socket.
 pub(crate) struct Conn<T> {
     transport: T,
-    service: Service,
+    talk: Option<Box<Talk>>,
     stage: Stage,
     owed: Option<Box<Owed>>,
     /// The socket has refused what is owed and not told of room since.
@@ -183,7 +182,7 @@ impl<T: Transport> Conn<T> {
     pub(crate) fn new(transport: T, protocol: Protocol, now: Instant) -> Self {
         Self {
             transport,
-            service: protocol.into(),
+            talk: Talk::of(protocol),
             stage: Stage::Open,
             owed: None,
             blocked: false,
@@ -200,20 +199,20 @@ impl<T: Transport> Conn<T> {
     /// One whose client is named by the PROXY header that comes first.
     pub(crate) fn announced(transport: T, protocol: Protocol, now: Instant) -> Self {
         Self {
-            service: Service::Preface(Box::new((Preface::default(), protocol))),
+            talk: Some(Box::new(Talk::Preface(Preface::default(), protocol))),
             ..Self::new(transport, protocol, now)
         }
     }
 
     /// Whether its PROXY header has yet to be complete, or to be acted on.
-    pub(crate) const fn awaits_header(&self) -> bool {
-        matches!(self.service, Service::Preface(_))
+    pub(crate) fn awaits_header(&self) -> bool {
+        matches!(self.talk.as_deref(), Some(Talk::Preface(..)))
     }
 
     /// Its PROXY header, between the read that completes it and the greeting.
     pub(crate) fn header(&self) -> Option<Header> {
-        match &self.service {
-            Service::Preface(preface) => preface.0.header(),
+        match self.talk.as_deref() {
+            Some(Talk::Preface(preface, _)) => preface.header(),
             _ => None,
         }
     }
@@ -222,7 +221,7 @@ impl<T: Transport> Conn<T> {
     /// behind its header.
     pub(crate) fn greet(&mut self, peer: SocketAddr) {
         let rest = self.end_preface();
-        if let Service::Whoami = self.service {
+        if let Some(Talk::Whoami) = self.talk.as_deref() {
             self.owe(proto::whoami(peer));
             self.stage = Stage::Finishing;
         } else if !rest.is_empty() && self.take(&rest) {
@@ -235,17 +234,12 @@ impl<T: Transport> Conn<T> {
 
     /// Returns what came behind the header, if there was one.
     fn end_preface(&mut self) -> Vec<u8> {
-        match std::mem::replace(&mut self.service, Service::Whoami) {
-            Service::Preface(preface) => {
-                let (preface, protocol) = *preface;
-                self.service = protocol.into();
-                preface.into_rest()
-            }
-            other => {
-                self.service = other;
-                Vec::new()
-            }
-        }
+        let Some(Talk::Preface(preface, protocol)) = self.talk.as_deref_mut() else {
+            return Vec::new();
+        };
+        let rest = std::mem::take(preface).into_rest();
+        self.talk = Talk::of(*protocol);
+        rest
     }
 
     /// Bytes sent to the peer so far.
@@ -294,7 +288,7 @@ impl<T: Transport> Conn<T> {
     /// Whether a message has begun to arrive and is not complete.
     pub(crate) fn is_mid_message(&self) -> bool {
         self.stage == Stage::Open
-            && matches!(&self.service, Service::Counted(message) if !message.is_empty())
+            && matches!(self.talk.as_deref(), Some(Talk::Counted(message)) if !message.is_empty())
     }
 
     /// Takes the poller's word. Returns whether it is worth a turn.
@@ -348,21 +342,21 @@ impl<T: Transport> Conn<T> {
             *discarded = discarded.saturating_add(arrived);
             return false;
         }
-        match &mut self.service {
-            Service::Echo => true,
-            Service::Counted(message) => {
+        match self.talk.as_deref_mut() {
+            None => true,
+            Some(Talk::Counted(message)) => {
                 if let Some(answer) = message.push(arrived) {
                     self.owe(answer);
                     self.stage = Stage::Finishing;
                 }
                 false
             }
-            Service::Preface(preface) => {
-                preface.0.push(arrived);
+            Some(Talk::Preface(preface, _)) => {
+                preface.push(arrived);
                 false
             }
             // Its input is never read but to be thrown away.
-            Service::Whoami => false,
+            Some(Talk::Whoami) => false,
         }
     }
 
@@ -373,7 +367,7 @@ impl<T: Transport> Conn<T> {
         // What came behind a header is served first: the greeting comes back here.
         if self.stage == Stage::Open && self.header().is_none() {
             self.stage = Stage::Finishing;
-            if let Service::Counted(message) = &mut self.service {
+            if let Some(Talk::Counted(message)) = self.talk.as_deref_mut() {
                 let answer = message.finish();
                 self.owe(answer);
             }

@@ -75,7 +75,8 @@ fn parse(arrived: &[u8]) -> Result<(Header, usize), Option<&'static str>> {
     let (header, length) = match ProxyHeader::parse(arrived, config) {
         Ok(parsed) => parsed,
         Err(Error::BufferTooShort) if arrived.len() > LONGEST => return Err(Some(TOO_LONG)),
-        Err(Error::BufferTooShort) => return Err(None),
+        // The library waits for the bytes of an address that the length leaves no room for.
+        Err(Error::BufferTooShort) if !is_whole(arrived) => return Err(None),
         Err(_) => return Err(Some("its PROXY header is malformed")),
     };
     let longest = match arrived[0] {
@@ -91,6 +92,19 @@ fn parse(arrived: &[u8]) -> Result<(Header, usize), Option<&'static str>> {
         Some(_) => return Err(Some("its PROXY header is that of a datagram")),
     };
     Ok((header, length))
+}
+
+/// Whether all is there that a binary header says it has.
+fn is_whole(arrived: &[u8]) -> bool {
+    const FIXED: usize = 16;
+
+    match arrived {
+        [b'\r', ..] if arrived.len() >= FIXED => {
+            let body = u16::from_be_bytes([arrived[14], arrived[15]]);
+            arrived.len() >= FIXED + usize::from(body)
+        }
+        _ => false,
+    }
 }
 
 const TOO_LONG: &str = "its PROXY header is too long";

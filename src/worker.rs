@@ -564,3 +564,13 @@ fn interest() -> Interest {
     let both = both | Interest::PRIORITY;
     both
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_idle_client_costs_little() {
+        assert!(size_of::<Client>() <= 192, "{}", size_of::<Client>());
+    }
+}

@@ -208,6 +208,7 @@ mod help {
             let words = [
                 "<ADDR> [TEXT]...",
                 "--counted",
+                "--whoami",
                 "--timeout <DURATION>",
                 "[default: 10s]",
             ];
@@ -215,7 +216,7 @@ mod help {
         }
         let words = [
             ADDRESS,
-            "20162, or 4000 with --counted",
+            "20162, 4000 with --counted, or 4001 with --whoami",
             "Exit codes: 0 ",
             ", 1 ",
             ", 2 ",
