@@ -29,7 +29,7 @@ const ACCEPTS_PER_TURN: usize = 64;
 /// How long accepting rests when the system refuses it, for instance because
 /// all descriptors are in use: ten attempts a second cost nothing, and a client
 /// hardly notices the wait.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+pub(crate) const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// How long the listen queues are emptied when the server stops.
 const LAST_ACCEPTS: Duration = Duration::from_millis(100);
@@ -428,7 +428,7 @@ fn prepare(accepted: &Accepted) -> io::Result<()> {
 }
 
 /// Whether an accept failed because of that one client: the next may be fine.
-fn concerns_one_client(error: &io::Error) -> bool {
+pub(crate) fn concerns_one_client(error: &io::Error) -> bool {
     matches!(
         error.kind(),
         ErrorKind::ConnectionAborted | ErrorKind::ConnectionReset | ErrorKind::Interrupted

@@ -61,6 +61,23 @@ impl Reason {
         }
     }
 
+    /// As in the metrics: it stays the same for those who count by it.
+    pub(crate) const fn word(self) -> &'static str {
+        match self {
+            Self::Source => "source",
+            Self::Message => "message",
+            Self::Idle => "idle",
+            Self::Stalled => "stalled",
+            Self::Lifetime => "lifetime",
+            Self::Shed => "shed",
+        }
+    }
+
+    /// Whether its clients were never served.
+    pub(crate) const fn is_refusal(self) -> bool {
+        matches!(self, Self::Source)
+    }
+
     /// What a healthy service sees every day is told to those who ask.
     const fn level(self) -> Level {
         match self {

@@ -12,7 +12,7 @@
 use std::fmt;
 use std::io;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use mio::{Poll, Waker};
 
@@ -208,6 +208,7 @@ pub fn run_under(
     stop.attach(&bell);
     let status = Status {
         started: Instant::now(),
+        started_at: SystemTime::now(),
         listeners: listeners.iter().map(ToString::to_string).collect(),
         max_connections,
         entrance: Arc::default(),

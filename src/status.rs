@@ -1,7 +1,7 @@
 //! A running server as it is seen from outside: what it counts, and whether it is well.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use crate::eviction::{Counts, Latest, Notices};
 use crate::sys;
@@ -18,6 +18,8 @@ const STANDS_STILL: Duration = Duration::from_secs(15);
 #[derive(Clone)]
 pub(crate) struct Status {
     pub(crate) started: Instant,
+    /// The same by the clock on the wall, for show.
+    pub(crate) started_at: SystemTime,
     /// As in the log: `echo://127.0.0.1:20162`.
     pub(crate) listeners: Arc<[String]>,
     pub(crate) max_connections: usize,
@@ -83,6 +85,11 @@ impl Snapshot {
     /// Bytes sent back in all.
     pub(crate) fn bytes(&self) -> u64 {
         self.workers.iter().map(|worker| worker.bytes).sum()
+    }
+
+    /// How often a connection that had its turn was sent something, in all.
+    pub(crate) fn echoes(&self) -> u64 {
+        self.workers.iter().map(|worker| worker.echoes).sum()
     }
 }
 

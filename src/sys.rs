@@ -323,6 +323,21 @@ impl Yielding {
     }
 }
 
+/// Lets the calling thread have the processor only for a tenth of the time or so
+/// while others want it: nice(2), which on Linux is each thread's own.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+pub(crate) fn lower_priority() {
+    let thread = rustix::thread::gettid();
+    if let Err(error) = rustix::process::setpriority_process(Some(thread), 10) {
+        let cause = crate::error::cause(&error.into());
+        log::debug!("could not lower the priority of a thread: {cause}");
+    }
+}
+
+/// Elsewhere nothing.
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+pub(crate) const fn lower_priority() {}
+
 #[cfg(all(test, any(target_os = "linux", target_os = "android")))]
 mod tests {
     use super::*;

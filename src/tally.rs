@@ -110,7 +110,15 @@ pub(crate) enum Phase {
 }
 
 impl Phase {
-    const ALL: [Self; 3] = [Self::Serving, Self::LameDuck, Self::Draining];
+    pub(crate) const ALL: [Self; 3] = [Self::Serving, Self::LameDuck, Self::Draining];
+
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Serving => "serving",
+            Self::LameDuck => "lame_duck",
+            Self::Draining => "draining",
+        }
+    }
 }
 
 /// The main thread's page.

@@ -1,0 +1,225 @@
+//! What the server counts, as OpenMetrics text.
+
+use std::fmt;
+use std::time::UNIX_EPOCH;
+
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::text::encode;
+use prometheus_client::encoding::{DescriptorEncoder, MetricEncoder, NoLabelSet};
+use prometheus_client::metrics::MetricType;
+use prometheus_client::registry::{Registry, Unit};
+
+use crate::eviction::Reason;
+use crate::status::{Snapshot, Status, WorkerLoad};
+use crate::tally::{DELAY_CLASSES, Phase};
+
+/// What [`text`] is.
+pub(super) const KIND: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+/// A registry of what `status` sees at the moment of each reading.
+pub(super) fn registry(status: Status) -> Registry {
+    let mut registry = Registry::with_prefix("echopool");
+    registry.register_collector(Box::new(Metrics(status)));
+    registry
+}
+
+/// All that is registered, as it is now.
+pub(super) fn text(registry: &Registry) -> Result<String, fmt::Error> {
+    let mut text = String::new();
+    encode(&mut text, registry)?;
+    Ok(text)
+}
+
+struct Metrics(Status);
+
+impl fmt::Debug for Metrics {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Metrics")
+    }
+}
+
+impl Collector for Metrics {
+    fn encode(&self, encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        let snapshot = self.0.snapshot();
+        let mut writer = Writer(encoder);
+        writer.life(&self.0, &snapshot)?;
+        writer.clients(&snapshot)?;
+        writer.delays(&snapshot)?;
+        writer.workers(&snapshot.workers)
+    }
+}
+
+/// A family's name without its prefix and its unit, and what it tells.
+type Family<'a> = (&'a str, Option<&'a Unit>, &'a str);
+
+struct Writer<'a>(DescriptorEncoder<'a>);
+
+impl Writer<'_> {
+    fn counter(&mut self, (name, unit, help): Family<'_>, value: u64) -> fmt::Result {
+        let mut family = self
+            .0
+            .encode_descriptor(name, help, unit, MetricType::Counter)?;
+        count(&mut family, value)
+    }
+
+    fn gauge(&mut self, (name, unit, help): Family<'_>, value: f64) -> fmt::Result {
+        let mut family = self
+            .0
+            .encode_descriptor(name, help, unit, MetricType::Gauge)?;
+        family.encode_gauge(&value)
+    }
+
+    fn whole(&mut self, (name, unit, help): Family<'_>, value: usize) -> fmt::Result {
+        let mut family = self
+            .0
+            .encode_descriptor(name, help, unit, MetricType::Gauge)?;
+        family.encode_gauge(&value)
+    }
+
+    fn life(&mut self, status: &Status, snapshot: &Snapshot) -> fmt::Result {
+        let help = "The version that runs.";
+        let mut family = self
+            .0
+            .encode_descriptor("build", help, None, MetricType::Info)?;
+        family.encode_info(&[("version", env!("CARGO_PKG_VERSION"))])?;
+        let since = status.started_at.duration_since(UNIX_EPOCH);
+        let help = "When the server started, as Unix time.";
+        let family = ("start_time", Some(&Unit::Seconds), help);
+        self.gauge(family, since.unwrap_or_default().as_secs_f64())?;
+        let help = "How far the server is in its life: 1 for the state it is in.";
+        let mut family = self
+            .0
+            .encode_descriptor("state", help, None, MetricType::Gauge)?;
+        for phase in Phase::ALL {
+            let is_it = u32::from(phase == snapshot.phase);
+            let labels = [("state", phase.name())];
+            family.encode_family(&labels)?.encode_gauge(&is_it)?;
+        }
+        Ok(())
+    }
+
+    fn clients(&mut self, snapshot: &Snapshot) -> fmt::Result {
+        let help = "Connections open now.";
+        self.whole(("connections_open", None, help), snapshot.open())?;
+        let help = "The most connections at once.";
+        let family = ("connections_limit", None, help);
+        self.whole(family, snapshot.max_connections)?;
+        let help = "Connections accepted, those that were refused at once among them.";
+        self.counter(("connections_accepted", None, help), snapshot.accepted)?;
+        let help = "Connections that were never served, by the limit they met.";
+        self.turned_away(("connections_refused", None, help), snapshot, true)?;
+        let help = "Connections that were ended, by the limit they met.";
+        self.turned_away(("connections_evicted", None, help), snapshot, false)?;
+        let help = "Bytes sent back.";
+        let family = ("echoed", Some(&Unit::Bytes), help);
+        self.counter(family, snapshot.bytes())?;
+        let help = "Turns in which a connection was sent something: of a client that waits for \
+                    each reply, its round trips.";
+        self.counter(("echo_turns", None, help), snapshot.echoes())?;
+        let help = "How often accepting rested because the system refused it.";
+        self.counter(("accept_pauses", None, help), snapshot.accept_pauses)?;
+        let help = "1 while nobody is accepted because clients hold too many bytes.";
+        let family = ("memory_short", None, help);
+        self.whole(family, usize::from(snapshot.memory_is_short))
+    }
+
+    fn turned_away(
+        &mut self,
+        (name, unit, help): Family<'_>,
+        snapshot: &Snapshot,
+        refused: bool,
+    ) -> fmt::Result {
+        let mut family = self
+            .0
+            .encode_descriptor(name, help, unit, MetricType::Counter)?;
+        let reasons = Reason::ALL.into_iter();
+        for reason in reasons.filter(|reason| reason.is_refusal() == refused) {
+            let labels = [("reason", reason.word())];
+            let mut one = family.encode_family(&labels)?;
+            count(&mut one, snapshot.turned_away.of(reason))?;
+        }
+        Ok(())
+    }
+
+    fn delays(&mut self, snapshot: &Snapshot) -> fmt::Result {
+        let help = "From a connection being accepted to its first bytes sent back.";
+        let mut family = self.0.encode_descriptor(
+            "first_echo",
+            help,
+            Some(&Unit::Seconds),
+            MetricType::Histogram,
+        )?;
+        let delays = &snapshot.first_echo;
+        let ends = DELAY_CLASSES.iter().map(|end| end.as_secs_f64());
+        let ends = ends.chain([f64::INFINITY]);
+        let buckets: Vec<_> = ends.zip(delays.counts).collect();
+        let count = delays.counts.iter().sum();
+        family.encode_histogram::<NoLabelSet>(delays.sum.as_secs_f64(), count, &buckets, None)
+    }
+
+    fn workers(&mut self, workers: &[WorkerLoad]) -> fmt::Result {
+        let bytes = Some(&Unit::Bytes);
+        let help = "Connections open now, or on their way to this worker.";
+        let family = ("worker_connections_open", None, help);
+        self.each(family, workers, |worker| Value::Now(worker.open))?;
+        let help = "Connections that this worker had.";
+        let family = ("worker_connections", None, help);
+        self.each(family, workers, |worker| Value::Sum(worker.connections))?;
+        let help = "Bytes that this worker sent back.";
+        let family = ("worker_echoed", bytes, help);
+        self.each(family, workers, |worker| Value::Sum(worker.bytes))?;
+        let help = "Turns in which this worker sent a connection something.";
+        let family = ("worker_echo_turns", None, help);
+        self.each(family, workers, |worker| Value::Sum(worker.echoes))?;
+        let help = "Processor time of this worker's thread; begins anew when it is replaced.";
+        let family = ("worker_cpu", Some(&Unit::Seconds), help);
+        self.each(family, workers, |worker| {
+            worker
+                .cpu
+                .map_or(Value::Unknown, |time| Value::Time(time.as_secs_f64()))
+        })?;
+        let help = "Memory of what this worker's clients do not take.";
+        let family = ("worker_held", bytes, help);
+        self.each(family, workers, |worker| Value::Now(worker.held))?;
+        let help = "Workers that died in this one's place and were replaced.";
+        let family = ("worker_replaced", None, help);
+        self.each(family, workers, |worker| Value::Sum(worker.replaced))
+    }
+
+    /// The same of each worker.
+    fn each(
+        &mut self,
+        (name, unit, help): Family<'_>,
+        workers: &[WorkerLoad],
+        value: impl Fn(&WorkerLoad) -> Value,
+    ) -> fmt::Result {
+        let kind = match workers.first().map(&value) {
+            Some(Value::Now(_)) => MetricType::Gauge,
+            _ => MetricType::Counter,
+        };
+        let mut family = self.0.encode_descriptor(name, help, unit, kind)?;
+        for worker in workers {
+            let labels = [("worker", worker.id)];
+            let mut one = family.encode_family(&labels)?;
+            match value(worker) {
+                Value::Now(now) => one.encode_gauge(&now)?,
+                Value::Sum(sum) => count(&mut one, sum)?,
+                Value::Time(time) => one.encode_counter::<NoLabelSet, _, f64>(&time, None)?,
+                Value::Unknown => {}
+            }
+        }
+        Ok(())
+    }
+}
+
+/// What is told of a worker.
+enum Value {
+    Now(usize),
+    Sum(u64),
+    Time(f64),
+    Unknown,
+}
+
+fn count(family: &mut MetricEncoder<'_>, value: u64) -> fmt::Result {
+    family.encode_counter::<NoLabelSet, _, u64>(&value, None)
+}

@@ -1,0 +1,111 @@
+//! The live page, and what it asks for once a second.
+
+use std::collections::BTreeMap;
+use std::time::UNIX_EPOCH;
+
+use serde::Serialize;
+
+use crate::eviction::{Latest, Reason};
+use crate::status::{Status, WorkerLoad};
+use crate::tally::DELAY_CLASSES;
+
+/// The page, whole: it asks for nothing but [`json`].
+pub(super) const PAGE: &str = include_str!("page.html");
+
+/// What the page shows. It is made for the page of the same version, not for others.
+#[derive(Serialize)]
+struct Shown {
+    version: &'static str,
+    state: &'static str,
+    /// Why it is not well, if it is not.
+    unwell: Option<String>,
+    /// Why no further clients should come, if none should.
+    unready: Option<String>,
+    uptime_s: f64,
+    listeners: Vec<String>,
+    connections_open: usize,
+    connections_limit: usize,
+    accepted: u64,
+    accept_pauses: u64,
+    echoed_bytes: u64,
+    echo_turns: u64,
+    /// The longest of each class, in seconds; one more class has no end.
+    first_echo_ends_s: Vec<f64>,
+    first_echo_counts: Vec<u64>,
+    refused: BTreeMap<&'static str, u64>,
+    evicted: BTreeMap<&'static str, u64>,
+    workers: Vec<Worker>,
+    latest: Vec<TurnedAway>,
+}
+
+#[derive(Serialize)]
+struct Worker {
+    connections_open: usize,
+    connections: u64,
+    echoed_bytes: u64,
+    echo_turns: u64,
+    held_bytes: usize,
+    replaced: u64,
+    cpu_s: Option<f64>,
+}
+
+#[derive(Serialize)]
+struct TurnedAway {
+    /// Unix time.
+    at_ms: u64,
+    address: String,
+    reason: &'static str,
+}
+
+/// What the page shows now.
+pub(super) fn json(status: &Status) -> serde_json::Result<String> {
+    let snapshot = status.snapshot();
+    let by_reason = |refused| {
+        let reasons = Reason::ALL.into_iter();
+        let these = reasons.filter(move |reason| reason.is_refusal() == refused);
+        these
+            .map(|reason| (reason.word(), snapshot.turned_away.of(reason)))
+            .collect()
+    };
+    serde_json::to_string(&Shown {
+        version: env!("CARGO_PKG_VERSION"),
+        state: snapshot.phase.name(),
+        unwell: status.health().err(),
+        unready: status.readiness().err(),
+        uptime_s: snapshot.uptime.as_secs_f64(),
+        listeners: snapshot.listeners.to_vec(),
+        connections_open: snapshot.open(),
+        connections_limit: snapshot.max_connections,
+        accepted: snapshot.accepted,
+        accept_pauses: snapshot.accept_pauses,
+        echoed_bytes: snapshot.bytes(),
+        echo_turns: snapshot.echoes(),
+        first_echo_ends_s: DELAY_CLASSES.iter().map(|end| end.as_secs_f64()).collect(),
+        first_echo_counts: snapshot.first_echo.counts.to_vec(),
+        refused: by_reason(true),
+        evicted: by_reason(false),
+        workers: snapshot.workers.iter().map(worker).collect(),
+        latest: status.latest().iter().map(turned_away).collect(),
+    })
+}
+
+fn worker(load: &WorkerLoad) -> Worker {
+    Worker {
+        connections_open: load.open,
+        connections: load.connections,
+        echoed_bytes: load.bytes,
+        echo_turns: load.echoes,
+        held_bytes: load.held,
+        replaced: load.replaced,
+        cpu_s: load.cpu.map(|time| time.as_secs_f64()),
+    }
+}
+
+fn turned_away(latest: &Latest) -> TurnedAway {
+    let at = latest.at.duration_since(UNIX_EPOCH).unwrap_or_default();
+    TurnedAway {
+        at_ms: u64::try_from(at.as_millis()).unwrap_or(u64::MAX),
+        address: latest.peer.to_string(),
+        reason: latest.reason.word(),
+    }
+}
