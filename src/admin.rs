@@ -244,3 +244,42 @@ impl Clerk {
         self.connections.retain(|_, each| now < each.until);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read, Write};
+    use std::net::TcpStream;
+    use std::time::SystemTime;
+
+    use super::*;
+
+    fn ask(address: SocketAddr, path: &str) -> String {
+        let mut stream = TcpStream::connect(address).unwrap();
+        write!(stream, "GET {path} HTTP/1.0\r\n\r\n").unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        answer
+    }
+
+    #[test]
+    fn a_panic_costs_one_answer_and_the_end_of_the_office_closes_the_socket() {
+        let admin = Admin::bind(&"127.0.0.1:0".parse().unwrap()).unwrap();
+        let address = admin.address();
+        let status = Status {
+            started: Instant::now(),
+            started_at: SystemTime::now(),
+            listeners: Arc::default(),
+            max_connections: 1,
+            entrance: Arc::default(),
+            seats: Arc::default(),
+            notices: Arc::default(),
+        };
+        let office = admin.start(status).unwrap();
+        let answer = ask(address, "/panic");
+        assert!(answer.starts_with("HTTP/1.1 500 "), "{answer}");
+        let answer = ask(address, "/healthz");
+        assert!(answer.ends_with("\r\n\r\nok\n"), "{answer}");
+        drop(office);
+        assert!(TcpStream::connect(address).is_err());
+    }
+}

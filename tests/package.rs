@@ -230,6 +230,8 @@ mod cargo_package {
             "README.md",
             "src/main.rs",
             "src/report/style.css",
+            "src/admin/page.html",
+            "docs/admin.png",
             "tests/common/mod.rs",
             "docs/results.schema.json",
             "deploy/systemd/echopool.service",

@@ -2,8 +2,11 @@
 // Every suite is a program of its own and uses a part of this.
 #![allow(dead_code, unreachable_pub)]
 
+#[cfg(unix)]
+pub mod browser;
 pub mod check;
 pub mod faulty;
+pub mod http;
 pub mod load;
 pub mod results;
 #[cfg(unix)]

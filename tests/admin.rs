@@ -1,0 +1,602 @@
+//! The admin socket: what it tells, when, and that nobody there is in an echo's way.
+#![cfg(target_os = "linux")]
+
+mod common;
+
+use std::collections::BTreeSet;
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use common::http::{admin_of, answer, ask, get, metrics};
+use common::serve::{PROMPT, descriptors, limit_descriptors, processor_time, serve, stop};
+use common::{
+    Over, Program, connect, connect_narrow, expect, expect_end, fill, finish, full_duplex,
+    read_to_end, round_trip, wait_until,
+};
+use rustix::process::Signal;
+
+/// Starts the program with an echo listener and an admin socket of its own.
+fn administered(arguments: &[&str]) -> (Program, SocketAddr, SocketAddr) {
+    let all = [&["--admin", "127.0.0.1:0"], arguments].concat();
+    let (mut program, echo) = serve(&all);
+    let admin = admin_of(&mut program);
+    (program, echo, admin)
+}
+
+/// What `/healthz` and `/readyz` say.
+fn health(admin: SocketAddr) -> [(u16, String); 2] {
+    ["/healthz", "/readyz"].map(|path| {
+        let answer = get(admin, path);
+        (answer.code, answer.body)
+    })
+}
+
+fn ok() -> (u16, String) {
+    (200, String::from("ok\n"))
+}
+
+fn unavailable(why: &str) -> (u16, String) {
+    (503, format!("{why}\n"))
+}
+
+mod metrics_tell {
+    use super::*;
+
+    #[test]
+    fn of_every_connection_and_byte_and_their_worker() {
+        let (_program, echo, admin) = administered(&["--workers", "2", "--max-per-source", "3"]);
+        let mut clients: Vec<_> = (0..3).map(|_| connect(echo)).collect();
+        for (client, length) in clients.iter_mut().zip([1, 20, 3_000]) {
+            round_trip(client, &vec![b'x'; length]);
+        }
+        assert_eq!(
+            read_to_end(&mut connect(echo)),
+            b"",
+            "the fourth is refused"
+        );
+        let told = metrics(admin);
+        let of = |name: &str| told[&format!("echopool_{name}")];
+        assert_eq!(of("connections_open"), 3.0);
+        assert_eq!(of("connections_accepted_total"), 4.0);
+        assert_eq!(of("connections_refused_total{reason=\"source\"}"), 1.0);
+        assert_eq!(of("echoed_bytes_total"), 3_021.0);
+        assert!(of("echo_turns_total") >= 3.0);
+        assert_eq!(of("first_echo_seconds_count"), 3.0);
+        assert_eq!(of("first_echo_seconds_bucket{le=\"+Inf\"}"), 3.0);
+        assert!(of("first_echo_seconds_sum") > 0.0);
+        assert_eq!(of("state{state=\"serving\"}"), 1.0);
+        for (name, suffix) in [
+            ("connections_open", ""),
+            ("echoed_bytes", "_total"),
+            ("echo_turns", "_total"),
+        ] {
+            let each = [0, 1].map(|id| of(&format!("worker_{name}{suffix}{{worker=\"{id}\"}}")));
+            assert_eq!(each[0] + each[1], of(&format!("{name}{suffix}")), "{name}");
+            assert!(
+                each[0].min(each[1]) > 0.0,
+                "both have clients: {name} {each:?}"
+            );
+        }
+        assert!(of("worker_cpu_seconds_total{worker=\"0\"}") > 0.0);
+        drop(clients);
+        wait_until("the clients to be gone", || {
+            metrics(admin)["echopool_connections_open"] == 0.0
+        });
+    }
+
+    #[test]
+    fn of_those_who_were_turned_away_and_the_page_of_the_latest() {
+        let (_program, echo, admin) = administered(&["--idle-timeout", "200ms"]);
+        let mut clients = [(); 2].map(|()| connect(echo));
+        let addresses = clients.each_ref().map(|one| one.local_addr().unwrap());
+        clients.iter_mut().for_each(expect_end);
+        let told = metrics(admin);
+        assert_eq!(
+            told["echopool_connections_evicted_total{reason=\"idle\"}"],
+            2.0
+        );
+        let json: serde_json::Value =
+            serde_json::from_str(&get(admin, "/status.json").body).unwrap();
+        assert_eq!(json["evicted"]["idle"], 2);
+        assert_eq!(json["refused"]["source"], 0);
+        let latest = json["latest"].as_array().unwrap();
+        let named: BTreeSet<_> = latest
+            .iter()
+            .map(|one| one["address"].as_str().unwrap())
+            .collect();
+        let addresses = addresses.map(|address| address.to_string());
+        assert_eq!(named, addresses.iter().map(String::as_str).collect());
+        assert!(
+            latest.iter().all(|one| one["reason"] == "idle"),
+            "{latest:?}"
+        );
+    }
+
+    /// The families of the text, each as `name type`.
+    fn families(text: &str) -> BTreeSet<String> {
+        let types = text.lines().filter_map(|line| line.strip_prefix("# TYPE "));
+        types.map(String::from).collect()
+    }
+
+    #[test]
+    fn from_the_start_all_that_is_documented_and_nothing_else() {
+        let (_program, _, admin) = administered(&["--workers", "2"]);
+        let answer = get(admin, "/metrics");
+        let kind = "Content-Type: application/openmetrics-text; version=1.0.0; charset=utf-8\r\n";
+        assert!(answer.head.contains(kind), "{}", answer.head);
+        let text = answer.body;
+        // As in the table: | `name` | type | ...
+        let page = include_str!("../docs/admin.md");
+        let rows = page.lines().filter(|line| line.starts_with("| `echopool_"));
+        let documented = rows.map(|row| {
+            let mut cells = row.split('|').map(str::trim).skip(1);
+            let name = cells.next().unwrap().trim_matches('`');
+            let name = name.split('{').next().unwrap();
+            let kind = cells.next().unwrap();
+            let suffix = match kind {
+                "counter" => "_total",
+                "info" => "_info",
+                _ => "",
+            };
+            format!("{} {kind}", name.strip_suffix(suffix).unwrap())
+        });
+        assert_eq!(families(&text), documented.collect());
+        // And | `reason` | refused | ...
+        let reasons = page.lines().filter_map(|row| {
+            let mut cells = row.split('|').map(str::trim).skip(1);
+            let reason = cells.next()?.trim_matches('`');
+            let verb = cells.next()?;
+            let is_one = verb == "refused" || verb == "evicted";
+            is_one.then(|| format!("echopool_connections_{verb}_total{{reason=\"{reason}\"}} 0"))
+        });
+        let counted = text.lines().filter(|line| line.contains("{reason="));
+        let counted: BTreeSet<_> = counted.map(String::from).collect();
+        assert_eq!(counted, reasons.collect());
+    }
+
+    /// With the parser of Prometheus' own Python client, which takes no liberties.
+    #[test]
+    #[ignore = "needs prometheus_client of Python"]
+    fn what_a_strict_parser_takes() {
+        const READ: &str = "import json, sys
+from prometheus_client.openmetrics.parser import text_string_to_metric_families as families
+read = {}
+for family in families(sys.stdin.read()):
+    read[f'{family.name} {family.type}'] = len(family.samples)
+json.dump(read, sys.stdout)";
+        let (_program, echo, admin) = administered(&["--workers", "3"]);
+        round_trip(&mut connect(echo), b"hello");
+        let text = get(admin, "/metrics").body;
+        let mut python = std::process::Command::new("python3");
+        python.args(["-c", READ]);
+        python
+            .stdin(std::process::Stdio::piped())
+            .stdout(std::process::Stdio::piped());
+        let mut python = Program::spawn(python);
+        let mut input = python.child.stdin.take().unwrap();
+        input.write_all(text.as_bytes()).unwrap();
+        drop(input);
+        let ended = common::end(python);
+        assert_eq!(ended.code, Some(0), "{}{text}", ended.stderr);
+        let read: std::collections::BTreeMap<String, u64> =
+            serde_json::from_slice(&ended.stdout).unwrap();
+        assert_eq!(
+            read.keys().cloned().collect::<BTreeSet<_>>(),
+            families(&text)
+        );
+        assert_eq!(read["echopool_worker_cpu_seconds counter"], 3);
+        assert_eq!(read["echopool_first_echo_seconds histogram"], 15 + 2);
+    }
+}
+
+mod health_is {
+    use super::*;
+
+    #[test]
+    fn not_ready_while_all_places_are_taken_but_well() {
+        let (_program, echo, admin) = administered(&["--max-connections", "1"]);
+        assert_eq!(health(admin), [ok(), ok()]);
+        let mut client = connect(echo);
+        round_trip(&mut client, b"the only place");
+        assert_eq!(health(admin), [ok(), unavailable("all places are taken")]);
+        drop(client);
+        wait_until("the place to be free", || health(admin) == [ok(), ok()]);
+    }
+
+    #[test]
+    fn not_ready_as_a_lame_duck_that_serves_on_and_in_the_drain_behind_it() {
+        let (mut program, echo, admin) =
+            administered(&["--lame-duck", "5s", "--grace", "60s", "--workers", "1"]);
+        let mut before = connect_narrow(echo);
+        let owed = fill(&mut before, 7);
+        assert_eq!(health(admin), [ok(), ok()]);
+        program.signal(Signal::TERM);
+        let lame = [ok(), unavailable("the server is about to stop")];
+        wait_until("the server to be a lame duck", || health(admin) == lame);
+        round_trip(&mut connect(echo), b"new, and served");
+        assert_eq!(metrics(admin)["echopool_state{state=\"lame_duck\"}"], 1.0);
+        // What is owed to a client keeps the drain open.
+        let draining = [ok(), unavailable("the server stops")];
+        wait_until("the drain", || health(admin) == draining);
+        let told = metrics(admin);
+        assert_eq!(told["echopool_state{state=\"draining\"}"], 1.0);
+        assert_eq!(told["echopool_connections_open"], 1.0);
+        expect(&mut before, 7, 0, owed);
+        expect_end(&mut before);
+        drop(before);
+        assert_eq!(program.wait().code(), Some(0), "{:#?}", program.log);
+    }
+
+    #[test]
+    fn over_at_once_at_a_second_signal_to_a_lame_duck() {
+        let (mut program, _, admin) = administered(&["--lame-duck", "60s"]);
+        program.signal(Signal::TERM);
+        wait_until("the server to be a lame duck", || health(admin)[1].0 == 503);
+        let (code, time) = stop(&mut program, Signal::TERM);
+        assert_eq!(code, Some(130), "{:#?}", program.log);
+        assert!(time < PROMPT, "{time:?}");
+    }
+}
+
+mod requests {
+    use super::*;
+
+    #[test]
+    fn to_head_have_the_head_alone() {
+        let (_program, _, admin) = administered(&[]);
+        for path in ["/", "/metrics", "/healthz", "/status.json"] {
+            let head = ask(admin, format!("HEAD {path} HTTP/1.0\r\n\r\n").as_bytes()).unwrap();
+            assert_eq!((head.code, &*head.body), (200, ""), "{path}");
+            for line in ["Connection: close", "Cache-Control: no-store", "nosniff"] {
+                assert!(head.head.contains(line), "{path}: {}", head.head);
+            }
+        }
+    }
+
+    #[test]
+    fn that_can_not_be_answered_are_told_why_and_whole() {
+        let (_program, _, admin) = administered(&[]);
+        let huge = format!("GET / HTTP/1.1\r\nX: {}\r\n\r\n", "x".repeat(300_000));
+        let garbage: Vec<u8> = (0..=255).cycle().take(100_000).collect();
+        for (request, code) in [
+            (&b"GET /nowhere HTTP/1.0\r\n\r\n"[..], 404),
+            (b"POST / HTTP/1.0\r\nContent-Length: 1\r\n\r\nx", 405),
+            (b"GET / HTTP/1.1\r\n\r\n", 400),
+            (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc", 400),
+            (huge.as_bytes(), 431),
+            (&garbage, 400),
+        ] {
+            let answer = ask(admin, request).unwrap();
+            assert_eq!(answer.code, code, "{}", answer.head);
+            let length = format!("Content-Length: {}\r\n", answer.body.len());
+            assert!(answer.head.contains(&length), "{}", answer.head);
+        }
+        // One that goes away in the middle is nobody to be answered, or is answered.
+        let mut half = connect(admin);
+        half.write_all(b"GET / HT").unwrap();
+        half.shutdown(std::net::Shutdown::Write).unwrap();
+        assert_eq!(answer(&mut half).unwrap().code, 400);
+        assert_eq!(get(admin, "/healthz").code, 200);
+    }
+
+    #[test]
+    fn that_are_read_slowly_are_answered_to_the_last_byte() {
+        // So many workers have metrics longer than a narrow socket takes.
+        let (_program, _, admin) = administered(&["--workers", "200"]);
+        let mut slow = connect_narrow(admin);
+        slow.write_all(b"GET /metrics HTTP/1.0\r\n\r\n").unwrap();
+        assert_eq!(get(admin, "/healthz").code, 200);
+        thread::sleep(Duration::from_millis(300));
+        let answer = answer(&mut slow).unwrap();
+        let length = format!("Content-Length: {}\r\n", answer.body.len());
+        assert!(answer.head.contains(&length), "{}", answer.head);
+        assert!(answer.body.len() > 50_000, "{}", answer.body.len());
+        assert!(answer.body.ends_with("# EOF\n"));
+    }
+
+    #[test]
+    fn that_never_end_are_closed_when_their_time_is_up() {
+        let (_program, _, admin) = administered(&[]);
+        let opened = Instant::now();
+        let mut slow = connect(admin);
+        let dripping = slow.try_clone().unwrap();
+        let over = AtomicBool::new(false);
+        thread::scope(|scope| {
+            scope.spawn(|| {
+                let mut bytes = b"GET /".iter().chain(std::iter::repeat(&b'x'));
+                while !over.load(Ordering::SeqCst) {
+                    let _ = (&dripping).write(&[*bytes.next().unwrap()]);
+                    thread::sleep(Duration::from_millis(100));
+                }
+            });
+            let _over = Over(&over);
+            let _ = slow.read(&mut [0]);
+        });
+        let time = opened.elapsed();
+        assert!(time >= Duration::from_millis(4_900), "{time:?}");
+        assert!(time < Duration::from_secs(20), "{time:?}");
+    }
+}
+
+mod the_socket {
+    use super::*;
+
+    #[test]
+    fn is_loopback_where_no_host_is_given() {
+        for address in ["0", ":0"] {
+            let (mut program, _) = serve(&["--admin", address]);
+            let admin = admin_of(&mut program);
+            assert!(admin.ip().is_loopback(), "{admin}");
+            assert_eq!(get(admin, "/healthz").code, 200);
+        }
+        let help = finish(["serve", "--help"], "").stdout;
+        let help = String::from_utf8(help).unwrap();
+        let words = help.split_whitespace().collect::<Vec<_>>().join(" ");
+        assert!(
+            words.contains("[default: off; default port: 20163]"),
+            "{words}"
+        );
+    }
+
+    #[test]
+    fn is_an_error_where_another_has_it() {
+        let (_program, _, admin) = administered(&[]);
+        let address = admin.to_string();
+        let ended = finish(["serve", "--echo", "127.0.0.1:0", "--admin", &address], "");
+        assert_eq!(ended.code, Some(1), "{ended:?}");
+        let error = format!("could not listen on {address}: address already in use");
+        assert!(ended.stderr.contains(&error), "{ended:?}");
+    }
+
+    #[test]
+    fn holds_so_many_connections_and_no_more_and_delays_no_stop() {
+        let (mut program, _, admin) = administered(&["--workers", "1"]);
+        let before = descriptors(program.child.id());
+        let slow: Vec<_> = (0..200).map(|_| half_a_request(admin)).collect();
+        assert_eq!(get(admin, "/healthz").code, 200);
+        let held = descriptors(program.child.id()) - before;
+        assert!((32..=65).contains(&held), "{held}");
+        let (code, time) = stop(&mut program, Signal::TERM);
+        assert_eq!(code, Some(0), "{:#?}", program.log);
+        assert!(time < PROMPT, "{time:?}");
+        drop(slow);
+    }
+
+    #[test]
+    fn costs_no_processor_where_descriptors_ran_out_and_answers_when_they_are_free() {
+        let (mut program, _, admin) = administered(&["--workers", "1"]);
+        limit_descriptors(&program, descriptors(program.child.id()) as u64);
+        let mut waiting = connect(admin);
+        waiting.write_all(b"GET /readyz HTTP/1.0\r\n\r\n").unwrap();
+        program.wait_for("could not accept an HTTP client: too many open files");
+        let before = processor_time(&program);
+        thread::sleep(Duration::from_secs(1));
+        let used = processor_time(&program) - before;
+        assert!(used < Duration::from_millis(50), "{used:?}");
+        limit_descriptors(&program, 100);
+        assert_eq!(answer(&mut waiting).unwrap().code, 200);
+    }
+}
+
+fn half_a_request(admin: SocketAddr) -> TcpStream {
+    let mut stream = connect(admin);
+    stream.write_all(b"GET /healthz HTTP/1.1\r\nHo").unwrap();
+    stream
+}
+
+mod echoes_come_back_and_probes_are_answered {
+    use super::*;
+
+    /// While `disturb` has its way with the admin socket.
+    fn during(disturb: impl FnOnce(SocketAddr)) {
+        let (program, echo, admin) = administered(&["--workers", "2"]);
+        let over = AtomicBool::new(false);
+        let rounds = thread::scope(|scope| {
+            let streams = [1, 2].map(|key| {
+                let over = &over;
+                scope.spawn(move || {
+                    let mut rounds = 0;
+                    while rounds == 0 || !over.load(Ordering::SeqCst) {
+                        full_duplex(connect(echo), key, 400_000);
+                        rounds += 1;
+                    }
+                    rounds
+                })
+            });
+            {
+                let _over = Over(&over);
+                disturb(admin);
+                probe(admin);
+            }
+            streams.map(|stream| stream.join().unwrap())
+        });
+        let bytes = 400_000 * rounds.iter().sum::<u64>();
+        assert_eq!(metrics(admin)["echopool_echoed_bytes_total"], bytes as f64);
+        common::serve::stop_cleanly(program);
+    }
+
+    #[track_caller]
+    fn probe(admin: SocketAddr) {
+        for _ in 0..10 {
+            assert_eq!(health(admin), [ok(), ok()]);
+        }
+    }
+
+    #[test]
+    fn beside_200_clients_that_ask_a_byte_at_a_time() {
+        during(|admin| {
+            let mut slow: Vec<_> = (0..200).map(|_| half_a_request(admin)).collect();
+            for _ in 0..5 {
+                probe(admin);
+                for stream in &mut slow {
+                    // The oldest are closed already.
+                    let _ = stream.write(b"x");
+                }
+            }
+        });
+    }
+
+    #[test]
+    fn beside_garbage_and_huge_heads() {
+        during(|admin| {
+            let mut garbage = vec![0; 50_000];
+            for seed in 0..100 {
+                fastrand::Rng::with_seed(seed).fill(&mut garbage);
+                garbage[0] = b'G';
+                // Answered, or reset while it was still being sent.
+                let _ = ask(admin, &garbage);
+                let huge = format!("GET / HTTP/1.1\r\nX: {}", "x".repeat(20_000));
+                assert_eq!(ask(admin, huge.as_bytes()).unwrap().code, 431);
+            }
+        });
+    }
+
+    #[test]
+    fn beside_ten_thousand_requests_in_a_row() {
+        during(|admin| {
+            for number in 0..10_000 {
+                let path = ["/healthz", "/metrics", "/", "/status.json"][number % 4];
+                assert_eq!(get(admin, path).code, 200);
+            }
+        });
+    }
+
+    #[test]
+    fn beside_clients_that_never_read_their_answer() {
+        during(|admin| {
+            let never: Vec<_> = (0..300)
+                .map(|_| {
+                    let mut stream = connect_narrow(admin);
+                    let requests = b"GET / HTTP/1.0\r\n\r\n".repeat(100);
+                    let _ = stream.write_all(&requests);
+                    stream
+                })
+                .collect();
+            probe(admin);
+            drop(never);
+        });
+    }
+}
+
+mod in_chromium {
+    use std::path::PathBuf;
+
+    use common::browser::Browser;
+    use common::load;
+
+    use super::*;
+
+    /// The text of an element of the page, by its id.
+    fn text(browser: &mut Browser, id: &str) -> String {
+        let text = browser.evaluate(&format!("document.getElementById('{id}')?.textContent"));
+        text.as_str().unwrap_or_default().to_owned()
+    }
+
+    fn wait_for(browser: &mut Browser, id: &str, wanted: impl Fn(&str) -> bool) {
+        let mut last = String::new();
+        let until = Instant::now() + common::DEADLINE;
+        while Instant::now() < until {
+            last = text(browser, id);
+            if wanted(&last) {
+                return;
+            }
+            thread::sleep(Duration::from_millis(100));
+        }
+        panic!("{id} is {last:?}");
+    }
+
+    /// Leaves the pictures in the folder that `ECHOPOOL_SCREENSHOTS` names, to be looked at.
+    #[test]
+    #[ignore = "needs chromium"]
+    fn the_page_shows_a_server_at_work_then_stopping_then_gone_and_fetches_nothing_else() {
+        let arguments = [
+            "--workers",
+            "4",
+            "--max-per-source",
+            "60",
+            "--idle-timeout",
+            "3s",
+        ];
+        let lame = ["--lame-duck", "3s", "--grace", "1s"];
+        let (mut program, echo, admin) = administered(&[&arguments[..], &lame].concat());
+        let load = load::start(echo, "--connections 50 --rate 6k --size 4k --duration 600s");
+        let mut browser = Browser::start(1240, 940);
+        browser.go(&format!("http://{admin}/"));
+        wait_for(&mut browser, "open", |text| text == "50");
+        let _idle: Vec<_> = (0..7).map(|_| connect(echo)).collect();
+        let _refused: Vec<_> = (0..9).map(|_| connect(echo)).collect();
+        wait_for(&mut browser, "latest", |text| text.contains("source"));
+        wait_for(&mut browser, "latest", |text| text.contains("idle"));
+        for rate in ["bytes-rate", "turns-rate"] {
+            let any = |text: &str| text.starts_with(|c: char| ('1'..='9').contains(&c));
+            wait_for(&mut browser, rate, any);
+        }
+        let turns = text(&mut browser, "turns");
+        wait_for(&mut browser, "turns", |text| text != turns);
+        let bars = browser.evaluate("document.querySelectorAll('#workers .fill').length");
+        assert_eq!(bars, 2 * 4);
+        let points = "document.querySelector('#bytes-line polyline').getAttribute('points')";
+        let seconds = if std::env::var_os("ECHOPOOL_SCREENSHOTS").is_some() {
+            45
+        } else {
+            3
+        };
+        wait_until("some seconds to be drawn", || {
+            let drawn = browser.evaluate(points);
+            drawn.as_str().unwrap().split(' ').count() >= seconds
+        });
+        pictures(&mut browser);
+        assert_eq!(browser.complaints(), [""; 0]);
+
+        program.signal(Signal::TERM);
+        wait_for(&mut browser, "state", |text| text == "about to stop");
+        wait_for(&mut browser, "notice", |text| {
+            text == "the server is about to stop"
+        });
+        drop(load);
+        program.wait();
+        wait_for(&mut browser, "notice", |text| {
+            text.contains("can't be reached since")
+        });
+        let home = format!("http://{admin}/");
+        let mut requests = browser.requests();
+        requests.retain(|url| !url.starts_with(&home) && !url.starts_with("data:"));
+        assert_eq!(requests, [""; 0]);
+        forbids_what_is_elsewhere(&mut browser);
+    }
+
+    fn pictures(browser: &mut Browser) {
+        let folder = tempfile::tempdir().unwrap();
+        let kept = std::env::var_os("ECHOPOOL_SCREENSHOTS").map(PathBuf::from);
+        let folder = kept.unwrap_or_else(|| folder.path().to_owned());
+        let [light, dark] = ["light", "dark"].map(|scheme| {
+            browser.prefer(scheme);
+            let picture = browser.picture();
+            std::fs::write(folder.join(format!("admin-{scheme}.png")), &picture).unwrap();
+            picture
+        });
+        assert!(light.len() > 20_000 && light != dark);
+    }
+
+    /// The page's policy, which is still in force when the server is gone.
+    fn forbids_what_is_elsewhere(browser: &mut Browser) {
+        let before = browser.complaints().len();
+        browser.evaluate(
+            "const image = new Image(); image.src = 'http://127.0.0.2:9/'; \
+             fetch('http://127.0.0.2:9/').catch(() => {}); document.body.append(image); 0",
+        );
+        let markup = "try { document.body.innerHTML = '<b>x</b>'; 'made' } catch { 'refused' }";
+        assert_eq!(browser.evaluate(markup), "refused");
+        let mut refused = 0;
+        wait_until("the policy to refuse it", || {
+            browser.evaluate("0");
+            let complaints = browser.complaints();
+            let policy = |text: &&String| text.contains("Content Security Policy");
+            refused = complaints[before..].iter().filter(policy).count();
+            refused >= 2
+        });
+    }
+}
