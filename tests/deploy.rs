@@ -16,7 +16,10 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::time::Duration;
 
-use common::{DEADLINE, Program, connect, full_duplex, read_to_end, reserve, round_trip};
+use common::http::{admin_of, get};
+use common::{
+    DEADLINE, Program, connect, full_duplex, read_to_end, reserve, round_trip, wait_until,
+};
 use rustix::process::Signal;
 use serde::Deserialize;
 use serde_json::Value;
@@ -142,13 +145,18 @@ mod systemd {
             .arg(&log)
             .args([PROGRAM, "serve", "--echo", "127.0.0.1:0", "--workers", "2"])
             .args(["--counted", "127.0.0.1:0", "--busy-poll", "1us"])
+            .args(["--admin", "127.0.0.1:0"])
             .env("NOTIFY_SOCKET", &ear)
             .env("WATCHDOG_USEC", "200000")
             .env_remove("RUST_LOG");
         let mut server = Program::spawn(strace);
         let echo = server.wait_for_listener("echo");
         let counted = server.wait_for_listener("counted");
+        let admin = admin_of(&mut server);
         full_duplex(connect(echo), 1, 4_000_000);
+        for path in ["/metrics", "/readyz", "/"] {
+            assert_eq!(get(admin, path).code, 200);
+        }
         let mut client = connect(counted);
         std::io::Write::write_all(&mut client, b"x\0").unwrap();
         read_to_end(&mut client);
@@ -175,7 +183,13 @@ mod systemd {
             is_name.then_some(call)
         };
         let made: HashSet<_> = calls.lines().filter_map(name).collect();
-        for call in ["accept4", "splice", "sendto", "sched_setscheduler"] {
+        for call in [
+            "accept4",
+            "splice",
+            "sendto",
+            "sched_setscheduler",
+            "setpriority",
+        ] {
             assert!(made.contains(call), "{call} was to be tried: {made:?}");
         }
         let denied: Vec<_> = made.difference(&allowed).collect();
@@ -250,6 +264,42 @@ mod systemd {
         thread.file_name().into_string().unwrap()
     }
 
+    /// Holds a thread up in its next wait, until what is returned is dropped.
+    fn held_up(program: &Program, name: &str) -> Program {
+        let mut strace = Command::new("strace");
+        strace.args(["-e", "trace=epoll_wait", "-e"]);
+        strace.arg(format!(
+            "inject=epoll_wait:delay_exit={}",
+            DEADLINE.as_micros()
+        ));
+        strace.args(["-p", &thread(program, name)]);
+        let mut strace = Program::spawn(strace);
+        strace.wait_for("attached");
+        strace
+    }
+
+    #[test]
+    #[ignore = "needs strace"]
+    fn health_is_denied_while_one_worker_or_the_main_thread_stands_still() {
+        let arguments = ["serve", "--echo", "127.0.0.1:0", "--workers", "2"];
+        let mut server = Program::start([&arguments[..], &["--admin", "127.0.0.1:0"]].concat());
+        server.wait_for_listener("echo");
+        let admin = admin_of(&mut server);
+        let said = || ["/healthz", "/readyz"].map(|path| get(admin, path).body);
+        for (name, words) in [
+            ("worker-1", "worker 1 takes no turns"),
+            ("echopool", "the main thread has not looked up for "),
+        ] {
+            let strace = held_up(&server, name);
+            wait_until("it to be seen", || {
+                said().iter().all(|body| body.starts_with(words))
+            });
+            assert_eq!(get(admin, "/healthz").code, 503);
+            drop(strace);
+            wait_until("it to be well", || said() == ["ok\n", "ok\n"]);
+        }
+    }
+
     #[test]
     #[ignore = "needs strace"]
     fn the_watchdog_hears_nothing_while_one_worker_stands_still() {
@@ -267,17 +317,7 @@ mod systemd {
         let mut server = Program::spawn(command);
         server.wait_for_listener("echo");
 
-        let mut strace = Command::new("strace");
-        strace.args(["-e", "trace=epoll_wait", "-e"]);
-        strace.arg(format!(
-            "inject=epoll_wait:delay_exit={}",
-            DEADLINE.as_micros()
-        ));
-        let mut strace = Program::spawn({
-            strace.args(["-p", &thread(&server, "worker-1")]);
-            strace
-        });
-        strace.wait_for("attached");
+        let strace = held_up(&server, "worker-1");
         server.wait_for("worker 1 has taken no turn for 250ms");
         // What was said before.
         ear.set_nonblocking(true).unwrap();
@@ -354,50 +394,68 @@ mod kubernetes {
         let server = server();
         let container = &pod(&server)["containers"][0];
         let variables = container["env"].as_array().unwrap();
-        let grace = variables
-            .iter()
-            .find(|each| each["name"] == "ECHOPOOL_GRACE");
-        let grace = humantime::parse_duration(grace.unwrap()["value"].as_str().unwrap()).unwrap();
-        let before = container["lifecycle"]["preStop"]["sleep"]["seconds"]
-            .as_u64()
-            .unwrap();
+        let time = |name: &str| {
+            let variable = variables.iter().find(|each| each["name"] == name).unwrap();
+            humantime::parse_duration(variable["value"].as_str().unwrap()).unwrap()
+        };
+        let (lame_duck, grace) = (time("ECHOPOOL_LAME_DUCK"), time("ECHOPOOL_GRACE"));
         let limit = pod(&server)["terminationGracePeriodSeconds"]
             .as_u64()
             .unwrap();
-        assert!(before > 0);
+        assert!(!lame_duck.is_zero());
         assert!(
-            limit >= before + grace.as_secs() + 5,
-            "{limit} {before} {grace:?}"
+            Duration::from_secs(limit) >= lame_duck + grace + Duration::from_secs(5),
+            "{limit} {lame_duck:?} {grace:?}"
         );
+        assert!(container["lifecycle"].is_null(), "it would add to that");
     }
 
     #[test]
     fn a_full_server_gets_no_further_clients_and_is_not_killed() {
         let server = server();
         let container = &pod(&server)["containers"][0];
-        let command = container["readinessProbe"]["exec"]["command"]
-            .as_array()
-            .unwrap();
-        let command: Vec<_> = command.iter().map(|word| word.as_str().unwrap()).collect();
-        assert_eq!(
-            command[0], "/usr/bin/echopool",
-            "where the Containerfile puts it"
-        );
-        // The command does what the probe is for, against a server of this test.
-        let mut echo = Program::start(["serve", "--echo", "127.0.0.1:0", "--max-connections", "1"]);
-        let address = echo.wait_for_listener("echo");
-        let (last, options) = command[1..].split_last().unwrap();
-        assert_eq!(*last, "127.0.0.1:20162");
-        let probe = || {
-            let address = address.to_string();
-            let arguments = options.iter().copied().chain([&*address]);
-            common::finish(arguments, "").code
+        let path = |probe: &str| {
+            let ask = &container[format!("{probe}Probe")]["httpGet"];
+            assert_eq!(ask["port"], "admin", "{probe}");
+            ask["path"].as_str().unwrap().to_owned()
         };
-        assert_eq!(probe(), Some(0));
+        let (readiness, liveness) = (path("readiness"), path("liveness"));
+        assert_eq!(path("startup"), liveness);
+        // The paths do what the probes are for, at a server of this test.
+        let arguments = ["serve", "--echo", "127.0.0.1:0", "--max-connections", "1"];
+        let mut echo = Program::start([&arguments[..], &["--admin", "127.0.0.1:0"]].concat());
+        let address = echo.wait_for_listener("echo");
+        let admin = admin_of(&mut echo);
+        let probe = || [&readiness, &liveness].map(|path| get(admin, path).code);
+        assert_eq!(probe(), [200, 200]);
         let mut client = connect(address);
         round_trip(&mut client, b"the only place");
-        assert_eq!(probe(), Some(1), "full");
-        assert_eq!(container["livenessProbe"]["tcpSocket"]["port"], "echo");
+        assert_eq!(probe(), [503, 200], "full");
+    }
+
+    #[test]
+    fn probes_and_prometheus_find_the_admin_socket_and_clients_do_not() {
+        let server = server();
+        let container = &pod(&server)["containers"][0];
+        let ports = container["ports"].as_array().unwrap();
+        let admin = ports.iter().find(|port| port["name"] == "admin").unwrap();
+        let port = admin["containerPort"].to_string();
+        let arguments = container["args"].as_array().unwrap();
+        let at = arguments.iter().position(|word| word == "--admin").unwrap();
+        assert_eq!(arguments[at + 1], format!("0.0.0.0:{port}"));
+        let annotations = &server["spec"]["template"]["metadata"]["annotations"];
+        assert_eq!(annotations["prometheus.io/scrape"], "true");
+        assert_eq!(annotations["prometheus.io/port"], port);
+        assert_eq!(annotations["prometheus.io/path"], "/metrics");
+        let policy = manifest("NetworkPolicy", "echopool");
+        let rules = policy["spec"]["ingress"].as_array().unwrap().iter();
+        let has_admin = |rule: &&Value| rule["ports"].to_string().contains("admin");
+        let rules: Vec<_> = rules.filter(has_admin).collect();
+        assert_eq!(rules.len(), 1);
+        assert_eq!(rules[0]["ports"].as_array().unwrap().len(), 1);
+        assert!(!rules[0]["from"].as_array().unwrap().is_empty());
+        let service = manifest("Service", "echopool");
+        assert!(!service["spec"]["ports"].to_string().contains("admin"));
     }
 
     #[test]
