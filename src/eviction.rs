@@ -65,6 +65,7 @@ impl Reason {
     pub(crate) const fn word(self) -> &'static str {
         match self {
             Self::Source => "source",
+            Self::Header => "header",
             Self::Message => "message",
             Self::Idle => "idle",
             Self::Stalled => "stalled",
@@ -75,7 +76,7 @@ impl Reason {
 
     /// Whether its clients were never served.
     pub(crate) const fn is_refusal(self) -> bool {
-        matches!(self, Self::Source)
+        matches!(self, Self::Source | Self::Header)
     }
 
     /// What a healthy service sees every day is told to those who ask.
