@@ -10,9 +10,11 @@ use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::process::{Command, Stdio};
 
 use common::check::check;
+use common::http::admin_of;
 use common::{Program, connect, full_duplex, reserve, wait_until};
+use rustix::process::Signal;
 
-/// HAProxy before one of the server's listeners.
+/// HAProxy before some servers.
 struct Balancer {
     _program: Program,
     _folder: tempfile::TempDir,
@@ -22,12 +24,17 @@ struct Balancer {
 impl Balancer {
     /// `option` says how it speaks to the server.
     fn before(server: SocketAddr, option: &str) -> Self {
+        Self::start(&format!(" server one {server} {option}\n"))
+    }
+
+    fn start(servers: &str) -> Self {
         let (reserved, address) = reserve(Ipv4Addr::LOCALHOST.into(), 0).unwrap();
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("haproxy.cfg");
         let configuration = format!(
             "defaults\n mode tcp\n timeout connect 10s\n timeout client 60s\n timeout server 60s\n\
-             listen it\n bind {address}\n server one {server} {option}\n"
+             timeout check 10s\n\
+             listen it\n bind {address}\n{servers}"
         );
         fs::write(&file, configuration).unwrap();
         let mut command = Command::new("haproxy");
@@ -75,4 +82,57 @@ fn a_balancer_that_hides_its_clients_is_found() {
     checked.assert_failed(&["source-address"]);
     let seen = checked.seen("source-address");
     assert!(seen.contains("the server sees 127.0.0.1:"), "{seen}");
+}
+
+#[test]
+#[ignore = "needs haproxy"]
+fn nobody_notices_a_server_that_stops_as_a_lame_duck() {
+    let any = "127.0.0.1:0";
+    let mut servers: Vec<_> = (0..2)
+        .map(|_| {
+            let mut program = Program::start([
+                "serve",
+                "--echo",
+                any,
+                "--admin",
+                any,
+                "--lame-duck",
+                "2s",
+                "-v",
+            ]);
+            let echo = program.wait_for_listener("echo");
+            let admin = admin_of(&mut program);
+            (program, echo, admin)
+        })
+        .collect();
+    let mut lines = String::from(" option httpchk GET /readyz\n");
+    for (number, (_, echo, admin)) in servers.iter().enumerate() {
+        let port = admin.port();
+        lines += &format!(" server s{number} {echo} check port {port} inter 100 fall 2\n");
+    }
+    let balancer = Balancer::start(&lines);
+    let address = balancer.address.to_string();
+    let churn = [
+        "--churn",
+        "--rate",
+        "200",
+        "--duration",
+        "6s",
+        "--warmup",
+        "0s",
+    ];
+    let mut load = Command::new(env!("CARGO_BIN_EXE_echopool"));
+    load.arg("bench").arg(&address).args(churn);
+    load.args(["--expect", "errors=0", "--quiet"])
+        .env_remove("RUST_LOG");
+    load.stdout(Stdio::null());
+    let mut load = Program::spawn(load);
+    let (leaving, ..) = &mut servers[0];
+    leaving.wait_for("connected to echo");
+    leaving.signal(Signal::TERM);
+    leaving.wait_for("stopping in 2s");
+    // It has had its last client well before it goes.
+    assert_eq!(leaving.wait().code(), Some(0), "{:#?}", leaving.log);
+    assert_eq!(load.wait().code(), Some(0), "{:#?}", load.log);
+    assert!(servers[1].0.child.try_wait().unwrap().is_none());
 }

@@ -14,7 +14,7 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use common::http::{admin_of, get};
 use common::{
@@ -298,6 +298,31 @@ mod systemd {
             drop(strace);
             wait_until("it to be well", || said() == ["ok\n", "ok\n"]);
         }
+    }
+
+    #[test]
+    #[ignore = "needs strace"]
+    fn ready_comes_no_sooner_than_every_worker_has_polled() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("notify");
+        let ear = UnixDatagram::bind(&path).unwrap();
+        ear.set_read_timeout(Some(DEADLINE)).unwrap();
+        let late = Duration::from_secs(2);
+        let mut strace = Command::new("strace");
+        strace.args(["-f", "-o", "/dev/null", "-e", "trace=epoll_wait", "-e"]);
+        // `when` counts for each thread: the first poll of each comes late.
+        strace.arg(format!(
+            "inject=epoll_wait:delay_enter={}:when=1",
+            late.as_micros()
+        ));
+        strace.args([PROGRAM, "serve", "--echo", "127.0.0.1:0", "--workers", "3"]);
+        strace.env("NOTIFY_SOCKET", &path).env_remove("RUST_LOG");
+        let since = Instant::now();
+        let _server = Program::spawn(strace);
+        let mut news = [0; 256];
+        let length = ear.recv(&mut news).unwrap();
+        assert!(news[..length].starts_with(b"READY=1\n"));
+        assert!(since.elapsed() >= late, "{:?}", since.elapsed());
     }
 
     #[test]
