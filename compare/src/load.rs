@@ -32,20 +32,19 @@ pub const SILENCE: Duration = Duration::from_secs(5);
 /// processes each has its turn late.
 const TIMEOUT: Duration = Duration::from_secs(20);
 
-/// Addresses that clients come from, for ten times the connections a minute that
-/// the ports of one of them allow.
-const SOURCES: &str = "127.0.0.1..127.0.0.200";
-
 /// How long a server has to fall asleep, which brings its clocks up to date.
 const SETTLE: Duration = Duration::from_millis(2);
 
 /// What so many clients do, with messages of `size` bytes and for `times`, which
 /// are those of warm-up and measurement.
-///
-/// # Panics
-/// Never: the sources are addresses.
 #[must_use]
-pub fn plan(load: Load, clients: usize, size: usize, times: (Duration, Duration)) -> Plan {
+pub fn plan(
+    server: &Running,
+    load: Load,
+    clients: usize,
+    size: usize,
+    times: (Duration, Duration),
+) -> Plan {
     Plan {
         load,
         connections: clients,
@@ -58,7 +57,7 @@ pub fn plan(load: Load, clients: usize, size: usize, times: (Duration, Duration)
         warmup: times.0,
         threads: 1,
         reconnect: false,
-        sources: vec![SOURCES.parse().expect("it is a range")],
+        sources: vec![server.sources()],
         timeout: TIMEOUT,
         seed: 0,
     }

@@ -6,6 +6,8 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use echopool::bench::source::Source;
+
 /// Threads of the blocking pool: it serves no more clients than that.
 const POOL_THREADS: &str = "64";
 const POOL_CLIENTS: usize = 64;
@@ -202,6 +204,21 @@ impl Server {
             .then(|| String::from("it has one thread only"))
     }
 
+    /// The addresses that clients come from: many of them, for ten times the
+    /// connections a minute that the ports of one allow; but one that has a name on
+    /// every machine where a server asks the name server about all others.
+    ///
+    /// # Panics
+    /// Never: all are addresses.
+    #[must_use]
+    pub fn sources(&self) -> Source {
+        let sources = match self.kind {
+            Kind::Xinetd => "127.0.0.1",
+            _ => "127.0.0.1..127.0.0.200",
+        };
+        sources.parse().expect("they are addresses")
+    }
+
     /// Builds what has to be built and looks whether all is there.
     ///
     /// # Errors
@@ -342,14 +359,14 @@ fn build(
     )))
 }
 
-/// xinetd's own echo without its usual limits. Each brace has a line of its own,
-/// or xinetd overlooks the section.
+/// xinetd's own echo without its usual limits, and without libwrap, which looks up
+/// names of clients. Each brace has a line of its own, or xinetd overlooks the section.
 fn xinetd_conf(port: &str) -> String {
     format!(
         "defaults\n{{\n instances = UNLIMITED\n per_source = UNLIMITED\n cps = 1000000 1\n}}\n\
          service echo\n{{\n type = INTERNAL UNLISTED\n id = echo-stream\n socket_type = stream\n \
          protocol = tcp\n port = {port}\n bind = 127.0.0.1\n wait = no\n user = nobody\n \
-         flags = NODELAY\n disable = no\n}}\n"
+         flags = NODELAY NOLIBWRAP\n disable = no\n}}\n"
     )
 }
 

@@ -189,7 +189,8 @@ impl Scenario {
         times: Times,
     ) -> io::Result<Window> {
         let times = (times.warm_up, times.measure);
-        Window::measure(server, &load::plan(load, self.clients, size, times))
+        let plan = load::plan(server, load, self.clients, size, times);
+        Window::measure(server, &plan)
     }
 
     /// The memory that idle connections add to that of a server that has served.
@@ -237,7 +238,7 @@ fn once_each(server: &Running, clients: usize) -> io::Result<u64> {
     let plan = Plan {
         duration: None,
         count: Some(clients as u64),
-        ..load::plan(Load::Messages, clients, SMALL, Default::default())
+        ..load::plan(server, Load::Messages, clients, SMALL, Default::default())
     };
     load::run(server, &plan, || {
         thread::sleep(SETTLE_MEMORY);

@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicU16, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use echopool::bench::source::Source;
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::cpu::Layout;
@@ -28,6 +29,7 @@ const LAST_PORT: u16 = 32_000;
 pub struct Running {
     child: Child,
     address: SocketAddrV4,
+    sources: Source,
     log: PathBuf,
 }
 
@@ -54,6 +56,7 @@ impl Running {
         let mut running = Self {
             child: layout.on_server(|| command.spawn())??,
             address: SocketAddrV4::new(Ipv4Addr::LOCALHOST, port),
+            sources: server.sources(),
             log,
         };
         running.wait_until_it_accepts()?;
@@ -88,6 +91,12 @@ impl Running {
     #[must_use]
     pub const fn address(&self) -> SocketAddrV4 {
         self.address
+    }
+
+    /// The addresses that its clients come from.
+    #[must_use]
+    pub const fn sources(&self) -> Source {
+        self.sources
     }
 
     /// The CPU time of it and its children since it was started.
