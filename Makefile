@@ -84,7 +84,7 @@ lint:           ## Check the format and let clippy deny warnings
 doc:            ## Build the documentation, warnings denied
 	RUSTDOCFLAGS='-D warnings' $(CARGO) doc --locked --no-deps --document-private-items
 
-compare:        ## Measure echopool beside its rivals: QUICK=1 make compare, make compare ARGS=--list
+compare:        ## Measure echopool beside its rivals: QUICK=1 make compare (two minutes), make compare ARGS=--list
 	$(CARGO) build --locked --release
 	$(CARGO) build --locked --release --package compare
 	$(CARGO) run --locked --release --quiet --package compare -- $(if $(QUICK),--quick) $(ARGS)

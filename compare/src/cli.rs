@@ -28,6 +28,10 @@ use crate::scenario::{SCENARIOS, Scenario, Times};
 #[command(max_term_width = 100)]
 pub struct Cli {
     /// End in less than two minutes: fewer scenarios, rounds and seconds
+    ///
+    /// Each scenario has its share of 95 seconds; what would begin later is left
+    /// out, and the report says so. Not with --only, --rounds or --seconds, which
+    /// may ask for more.
     #[arg(long)]
     quick: bool,
 
@@ -43,7 +47,7 @@ pub struct Cli {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=100))]
     rounds: Option<u16>,
 
-    /// The length of one measurement in seconds [default: 1, quick: 0.3]
+    /// The length of one measurement in seconds [default: 1, quick: 0.25]
     #[arg(long, value_name = "S", value_parser = seconds)]
     seconds: Option<f64>,
 
@@ -70,6 +74,10 @@ pub struct Cli {
     list: bool,
 }
 
+/// No measurement of a quick run begins later; the last one takes what is left of
+/// two minutes at most.
+const QUICK_TIME: Duration = Duration::from_secs(95);
+
 /// A measurement takes at most a minute.
 fn seconds(text: &str) -> Result<f64, String> {
     match text.parse() {
@@ -87,7 +95,6 @@ pub fn run() -> Result<(), Box<dyn Error>> {
     if cli.list {
         return Ok(list()?);
     }
-    let start = Instant::now();
     let _only = only_run()?;
     let mut plan = cli.plan()?;
     let mut results = cli.describe(&plan);
@@ -95,7 +102,10 @@ pub fn run() -> Result<(), Box<dyn Error>> {
     for (name, reason) in &results.absent {
         eprintln!("{name} is absent: {reason}");
     }
-    for scenario in &plan.scenarios {
+    let start = Instant::now();
+    let shares = cli.limit().map(|limit| shares(limit, plan.scenarios.len()));
+    for (place, scenario) in plan.scenarios.clone().into_iter().enumerate() {
+        plan.until = shares.as_ref().map(|shares| start + shares[place]);
         let outcome = plan.run(scenario, &results.machine, progress);
         progress("");
         write!(io::stdout(), "{}", report::section(&outcome))?;
@@ -105,6 +115,14 @@ pub fn run() -> Result<(), Box<dyn Error>> {
     let seconds = start.elapsed().as_secs();
     eprintln!("results after {seconds} s: {}", file.display());
     Ok(())
+}
+
+/// Until when each of so many scenarios may begin measurements: an equal share of
+/// the limit, and what those before have left. So a slow machine has rounds less of
+/// all rather than nothing of the last ones.
+fn shares(limit: Duration, scenarios: usize) -> Vec<Duration> {
+    let count = u32::try_from(scenarios).unwrap_or(u32::MAX);
+    (1..=count).map(|place| limit * place / count).collect()
 }
 
 /// Waits until no other run measures on this machine; none does while the file
@@ -141,8 +159,6 @@ fn progress(line: &str) {
 
 impl Cli {
     fn plan(&self) -> Result<Plan, Box<dyn Error>> {
-        let (rounds, seconds) = if self.quick { (2, 0.3) } else { (3, 1.0) };
-        let measure = Duration::from_secs_f64(self.seconds.unwrap_or(seconds));
         let own = env::current_exe()?;
         let programs = own.parent().unwrap_or(Path::new(".")).to_owned();
         let work = programs.join("compare-work");
@@ -151,12 +167,10 @@ impl Cli {
         Ok(Plan {
             scenarios: self.scenarios()?,
             servers: self.chosen_servers()?,
-            rounds: self.rounds.map_or(rounds, usize::from),
-            times: Times {
-                warm_up: measure / 3,
-                measure,
-            },
+            rounds: self.rounds(),
+            times: self.times(),
             cpus: cpu::allowed()?,
+            until: None,
             options: Options {
                 echopool: self.echopool.clone().unwrap_or_else(beside),
                 baseline: self.baseline.clone(),
@@ -165,6 +179,27 @@ impl Cli {
                 work,
             },
         })
+    }
+
+    fn rounds(&self) -> usize {
+        let usual = if self.quick { 2 } else { 3 };
+        self.rounds.map_or(usual, usize::from)
+    }
+
+    fn times(&self) -> Times {
+        let usual = if self.quick { 0.25 } else { 1.0 };
+        let measure = Duration::from_secs_f64(self.seconds.unwrap_or(usual));
+        Times {
+            warm_up: measure / 3,
+            measure,
+        }
+    }
+
+    /// How long measurements may begin, without what has to be built before.
+    fn limit(&self) -> Option<Duration> {
+        let asks_for_more =
+            !self.only.is_empty() || self.rounds.is_some() || self.seconds.is_some();
+        (self.quick && !asks_for_more).then_some(QUICK_TIME)
     }
 
     fn scenarios(&self) -> Result<Vec<&'static Scenario>, String> {
@@ -273,5 +308,57 @@ mod tests {
         let quick = names(&["--quick"]).unwrap();
         assert!(quick.len() >= 6 && quick.len() < SCENARIOS.len());
         assert_eq!(names(&[]).unwrap().len(), SCENARIOS.len());
+    }
+
+    fn quick(more: &[&str]) -> Cli {
+        Cli::parse_from([&["compare", "--quick"], more].concat())
+    }
+
+    #[test]
+    fn a_quick_run_ends_within_two_minutes_whatever_the_servers_do() {
+        let cli = quick(&[]);
+        let times = cli.times();
+        let scenarios = cli.scenarios().unwrap();
+        let last = scenarios.iter().map(|one| one.longest(times)).max();
+        let shares = shares(cli.limit().unwrap(), scenarios.len());
+        let most = *shares.last().unwrap() + last.unwrap();
+        assert!(most < Duration::from_secs(120), "{most:?}");
+    }
+
+    #[test]
+    fn a_quick_run_has_time_for_all_it_measures() {
+        let cli = quick(&[]);
+        let Times { warm_up, measure } = cli.times();
+        let servers = cli.chosen_servers().unwrap();
+        let able = |scenario: &&Scenario| {
+            let takes_part = |server: &&&Server| {
+                server.unable(scenario.clients, scenario.workers).is_none()
+                    && !scenario.leaves_out(server.name)
+            };
+            servers.iter().filter(takes_part).count()
+        };
+        let scenarios = cli.scenarios().unwrap();
+        let measurements: usize = scenarios.iter().map(able).sum::<usize>() * cli.rounds();
+        let planned = (warm_up + measure) * u32::try_from(measurements).unwrap();
+        // A third is left for starts, ends and servers that stall.
+        assert!(planned < QUICK_TIME * 2 / 3, "{planned:?}");
+    }
+
+    #[test]
+    fn every_scenario_has_its_share_of_the_time() {
+        let seconds = |seconds: &[u64]| -> Vec<_> {
+            seconds.iter().copied().map(Duration::from_secs).collect()
+        };
+        assert_eq!(shares(QUICK_TIME, 5), seconds(&[19, 38, 57, 76, 95]));
+        assert_eq!(shares(QUICK_TIME, 0), []);
+    }
+
+    #[test]
+    fn only_a_quick_run_as_it_is_has_a_limit() {
+        assert!(quick(&["--servers", "echopool"]).limit().is_some());
+        for more in [["--only", "churn"], ["--rounds", "9"], ["--seconds", "9"]] {
+            assert!(quick(&more).limit().is_none());
+        }
+        assert!(Cli::parse_from(["compare"]).limit().is_none());
     }
 }

@@ -23,28 +23,16 @@ use echopool::bench::run_between_rests;
 use rustix::time::{ClockId, clock_gettime};
 
 use crate::process;
+use crate::scenario::Times;
 use crate::server::Running;
-
-/// Where nothing comes back for this long, the run has failed.
-pub const SILENCE: Duration = Duration::from_secs(5);
-
-/// So does one of which a message takes this long: of 10,000 threads or
-/// processes each has its turn late.
-const TIMEOUT: Duration = Duration::from_secs(20);
 
 /// How long a server has to fall asleep, which brings its clocks up to date.
 const SETTLE: Duration = Duration::from_millis(2);
 
-/// What so many clients do, with messages of `size` bytes and for `times`, which
-/// are those of warm-up and measurement.
+/// What so many clients do, with messages of `size` bytes. A server is given up
+/// when nothing came back to one of them for [`Times::patience`].
 #[must_use]
-pub fn plan(
-    server: &Running,
-    load: Load,
-    clients: usize,
-    size: usize,
-    times: (Duration, Duration),
-) -> Plan {
+pub fn plan(server: &Running, load: Load, clients: usize, size: usize, times: Times) -> Plan {
     Plan {
         load,
         connections: clients,
@@ -52,13 +40,13 @@ pub fn plan(
         depth: 1,
         rate_per_s: None,
         arrivals: Arrivals::Uniform,
-        duration: Some(times.1),
+        duration: Some(times.measure),
         count: None,
-        warmup: times.0,
+        warmup: times.warm_up,
         threads: 1,
         reconnect: false,
         sources: vec![server.sources()],
-        timeout: TIMEOUT,
+        timeout: times.patience(clients),
         seed: 0,
     }
 }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io;
+use std::time::Instant;
 
 use crate::cpu::Layout;
 use crate::machine::Machine;
@@ -29,7 +30,12 @@ pub struct Plan {
     pub options: Options,
     /// The CPUs to be used.
     pub cpus: Vec<usize>,
+    /// No measurement begins after that.
+    pub until: Option<Instant>,
 }
+
+/// Why something was not measured that would have begun after [`Plan::until`].
+const OVER: &str = "the time for it was over";
 
 impl Plan {
     /// Takes out the servers that can't take part. Returns them with the reason.
@@ -55,41 +61,64 @@ impl Plan {
     ) -> Outcome {
         let layout = Layout::new(scenario.workers, &self.cpus);
         let needed = scenario.clients as u64 + SPARE_FILES;
-        let skipped = (needed > machine.open_files).then(|| {
+        let few_files = (needed > machine.open_files).then(|| {
             format!(
                 "it needs {needed} open files and may have {}",
                 machine.open_files
             )
         });
+        let late = self.is_over().then(|| OVER.to_owned());
         let mut outcome = Outcome {
             name: scenario.name.to_owned(),
             description: scenario.describe(),
             placement: layout.describe(),
             clients: scenario.clients,
-            skipped,
+            skipped: few_files.or(late),
             servers: self.line_up(scenario),
         };
         if outcome.skipped.is_some() {
             return outcome;
         }
+        self.take_turns(&mut outcome.servers, |round, server| {
+            progress(&format!(
+                "{}, round {round}: {}",
+                scenario.name, server.name
+            ));
+            self.measure(scenario, server, &layout)
+        });
+        outcome.sum_up();
+        outcome
+    }
+
+    /// Measures every server in every round, in rotated order, until it fails or
+    /// the time is over. Rounds count from 1.
+    fn take_turns(
+        &self,
+        standings: &mut [Standing],
+        mut measure: impl FnMut(usize, &Server) -> io::Result<Sample>,
+    ) {
         for round in 0..self.rounds {
             for place in 0..self.servers.len() {
                 let server = self.servers[(place + round) % self.servers.len()];
-                let mut standings = outcome.servers.iter_mut();
-                let standing = standings.find(|one| one.name == server.name);
+                let standing = standings.iter_mut().find(|one| one.name == server.name);
                 let Some(standing) = standing.filter(|one| one.note.is_none()) else {
                     continue;
                 };
-                let (scenario_name, name) = (scenario.name, server.name);
-                progress(&format!("{scenario_name}, round {}: {name}", round + 1));
-                match self.measure(scenario, server, &layout) {
+                if self.is_over() {
+                    standing.note =
+                        Some(format!("not measured from round {} on: {OVER}", round + 1));
+                    continue;
+                }
+                match measure(round + 1, server) {
                     Ok(sample) => standing.rounds.push(sample),
                     Err(error) => standing.note = Some(format!("failed: {error}")),
                 }
             }
         }
-        outcome.sum_up();
-        outcome
+    }
+
+    fn is_over(&self) -> bool {
+        self.until.is_some_and(|until| Instant::now() >= until)
     }
 
     /// The servers that have a part in a scenario; those that are not able to
@@ -108,5 +137,101 @@ impl Plan {
     fn measure(&self, scenario: &Scenario, server: &Server, layout: &Layout) -> io::Result<Sample> {
         let running = Running::start(server, &self.options, scenario.workers, layout)?;
         scenario.run(&running, self.times)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::RefCell;
+    use std::path::PathBuf;
+    use std::time::Duration;
+
+    use super::*;
+    use crate::metric::Metric;
+    use crate::report;
+    use crate::roster::SERVERS;
+    use crate::scenario::SCENARIOS;
+
+    fn plan(until: Option<Instant>) -> Plan {
+        Plan {
+            scenarios: vec![&SCENARIOS[0]],
+            servers: SERVERS.iter().take(3).collect(),
+            rounds: 2,
+            times: Times {
+                warm_up: Duration::ZERO,
+                measure: Duration::ZERO,
+            },
+            options: Options {
+                echopool: PathBuf::new(),
+                baseline: None,
+                buffer: 1,
+                programs: PathBuf::new(),
+                work: PathBuf::new(),
+            },
+            cpus: vec![0],
+            until,
+        }
+    }
+
+    fn outcome(plan: &Plan) -> Outcome {
+        let scenario = plan.scenarios[0];
+        Outcome {
+            name: scenario.name.to_owned(),
+            description: scenario.describe(),
+            placement: String::new(),
+            clients: scenario.clients,
+            skipped: None,
+            servers: plan.line_up(scenario),
+        }
+    }
+
+    #[test]
+    fn a_server_that_failed_is_named_and_not_tried_again() {
+        let plan = plan(None);
+        let mut outcome = outcome(&plan);
+        let turns = RefCell::new(Vec::new());
+        plan.take_turns(&mut outcome.servers, |round, server| {
+            turns.borrow_mut().push((round, server.name));
+            match server.name {
+                "echopool-busy" => Err(io::Error::other("given up, it stalled")),
+                _ => Ok(Sample::from([(Metric::RoundTrips, 1.0)])),
+            }
+        });
+        let expected = [
+            (1, "echopool"),
+            (1, "echopool-busy"),
+            (1, "baseline"),
+            (2, "baseline"),
+            (2, "echopool"),
+        ];
+        assert_eq!(turns.into_inner(), expected);
+        outcome.sum_up();
+        let text = report::section(&outcome);
+        assert!(
+            text.ends_with("\n- echopool-busy: failed: given up, it stalled\n"),
+            "{text}"
+        );
+        assert!(!text.contains("| echopool-busy |"), "{text}");
+    }
+
+    #[test]
+    fn nothing_begins_after_its_time_and_the_report_says_so() {
+        let mut plan = plan(None);
+        let mut outcome = outcome(&plan);
+        plan.take_turns(&mut outcome.servers, |_, _| Ok(Sample::new()));
+        assert!(
+            outcome
+                .servers
+                .iter()
+                .all(|server| server.rounds.len() == 2)
+        );
+
+        plan.until = Some(Instant::now());
+        let mut late = self::outcome(&plan);
+        plan.take_turns(&mut late.servers, |_, server| panic!("{}", server.name));
+        late.sum_up();
+        let text = report::section(&late);
+        let note = "- echopool: not measured from round 1 on: the time for it was over\n";
+        assert!(text.contains(note), "{text}");
     }
 }

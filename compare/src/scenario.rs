@@ -11,7 +11,7 @@ use crate::load::fleet::Fleet;
 use crate::load::{self, Window};
 use crate::metric::{Metric, Sample};
 use crate::roster::{BUSY, FLOOR};
-use crate::server::Running;
+use crate::server::{Running, START_TIME};
 
 /// What the clients do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,6 +50,18 @@ pub struct Times {
     pub warm_up: Duration,
     /// Counted.
     pub measure: Duration,
+}
+
+impl Times {
+    /// How long nothing may come back to one of so many clients, until the server
+    /// is given up: some measurements' time, and at least as long as a busy machine
+    /// may keep any process waiting; with many threads or processes each has its
+    /// turn late.
+    #[must_use]
+    pub fn patience(self, clients: usize) -> Duration {
+        let turns = Duration::from_secs(clients as u64 / 1_000);
+        (self.measure * 5).max(Duration::from_secs(2)) + turns
+    }
 }
 
 /// Bytes of a small message.
@@ -176,9 +188,25 @@ impl Scenario {
                 sample.insert(Metric::CpuPerConnection, us_each(&window));
                 Ok(sample)
             }
-            Kind::Idle => self.memory(server),
+            Kind::Idle => self.memory(server, times),
             Kind::Firehose => self.firehose(server, times),
         }
+    }
+
+    /// The longest that starting a server and running the load once takes,
+    /// whatever the server does. Connecting counts as one message: the kernel
+    /// connects clients that a server does not accept.
+    #[must_use]
+    pub fn longest(&self, times: Times) -> Duration {
+        let once = times.warm_up + times.measure;
+        let patience = times.patience(self.clients);
+        let load = match self.kind {
+            // All that is on its way is awaited after the warm-up and at the end.
+            Kind::PingPong(_) | Kind::Stream | Kind::Churn => once + 3 * patience,
+            Kind::Idle => 3 * SETTLE_MEMORY + 4 * patience,
+            Kind::Firehose => 2 * once,
+        };
+        START_TIME + load
     }
 
     fn window(
@@ -188,26 +216,25 @@ impl Scenario {
         size: usize,
         times: Times,
     ) -> io::Result<Window> {
-        let times = (times.warm_up, times.measure);
-        let plan = load::plan(server, load, self.clients, size, times);
-        Window::measure(server, &plan)
+        Window::measure(server, &load::plan(server, load, self.clients, size, times))
     }
 
     /// The memory that idle connections add to that of a server that has served.
-    fn memory(&self, server: &Running) -> io::Result<Sample> {
+    fn memory(&self, server: &Running, times: Times) -> io::Result<Sample> {
         // As many as any server needs to have touched what all clients share.
         const FIRST: usize = 16;
-        once_each(server, FIRST)?;
+        once_each(server, FIRST, times)?;
         thread::sleep(SETTLE_MEMORY);
         let before = server.memory();
-        let grown = once_each(server, self.clients)?.saturating_sub(before);
+        let grown = once_each(server, self.clients, times)?.saturating_sub(before);
         let each = as_f64(grown) / as_f64(self.clients as u64);
         Ok(Sample::from([(Metric::MemoryPerConnection, each)]))
     }
 
     /// The latency of the same pingers without and with a firehose.
     fn firehose(&self, server: &Running, times: Times) -> io::Result<Sample> {
-        let mut fleet = Fleet::connect(server.address(), self.clients, SMALL)?;
+        let patience = times.patience(self.clients);
+        let mut fleet = Fleet::connect(server.address(), self.clients, SMALL, patience)?;
         fleet.run_for(times.warm_up)?;
         let alone = latency_us(&fleet.run_for(times.measure)?.latency, 0.99);
         fleet.add_hose()?;
@@ -233,12 +260,13 @@ const SETTLE_MEMORY: Duration = Duration::from_millis(100);
 
 /// Lets so many clients have one message echoed each. Returns the server's
 /// memory while they are silent and stay.
-fn once_each(server: &Running, clients: usize) -> io::Result<u64> {
+fn once_each(server: &Running, clients: usize, times: Times) -> io::Result<u64> {
     let mut memory = 0;
     let plan = Plan {
         duration: None,
         count: Some(clients as u64),
-        ..load::plan(server, Load::Messages, clients, SMALL, Default::default())
+        warmup: Duration::ZERO,
+        ..load::plan(server, Load::Messages, clients, SMALL, times)
     };
     load::run(server, &plan, || {
         thread::sleep(SETTLE_MEMORY);
@@ -273,4 +301,114 @@ fn latency_us(latency: &Latency, quantile: f64) -> f64 {
 #[expect(clippy::cast_precision_loss, reason = "all counts are far below 2^53")]
 const fn as_f64(count: u64) -> f64 {
     count as f64
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read, Write};
+    use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, TcpListener, TcpStream};
+    use std::time::Instant;
+
+    use super::*;
+    use crate::rival::Order;
+
+    const BRIEF: Times = Times {
+        warm_up: Duration::from_millis(20),
+        measure: Duration::from_millis(50),
+    };
+
+    fn named(name: &str) -> &'static Scenario {
+        SCENARIOS.iter().find(|one| one.name == name).unwrap()
+    }
+
+    /// On a free port, with room for all clients that connect.
+    fn listen() -> (TcpListener, SocketAddrV4) {
+        let order = Order {
+            port: 0,
+            threads: 1,
+            buffer: 1,
+        };
+        let listener = order.listen_shared().unwrap();
+        let SocketAddr::V4(address) = listener.local_addr().unwrap() else {
+            unreachable!("{} is of IPv4", Ipv4Addr::LOCALHOST);
+        };
+        (listener, address)
+    }
+
+    /// Serves every client in a thread of its own, until the test ends.
+    fn serve(client: fn(TcpStream)) -> SocketAddrV4 {
+        let (listener, address) = listen();
+        listener.set_nonblocking(false).unwrap();
+        thread::spawn(move || {
+            for stream in listener.incoming() {
+                thread::spawn(move || client(stream.unwrap()));
+            }
+        });
+        address
+    }
+
+    /// The error of a run that ends within its bound.
+    fn given_up(scenario: &Scenario, address: SocketAddrV4) -> String {
+        let server = Running::stand_in(address);
+        let start = Instant::now();
+        let error = scenario.run(&server, BRIEF).unwrap_err().to_string();
+        let (took, most) = (start.elapsed(), scenario.longest(BRIEF));
+        assert!(took < most, "{}: {took:?} of {most:?}", scenario.name);
+        error
+    }
+
+    #[test]
+    fn a_server_that_never_answers_is_given_up_within_its_bound() {
+        thread::scope(|scope| {
+            for scenario in SCENARIOS.iter().filter(|one| one.quick) {
+                scope.spawn(move || {
+                    // The kernel connects all clients; nobody accepts them.
+                    let (_listener, address) = listen();
+                    let error = given_up(scenario, address);
+                    let name = scenario.name;
+                    assert!(error.contains("given up"), "{name}: {error}");
+                });
+            }
+        });
+    }
+
+    #[test]
+    fn a_server_that_stalls_in_a_stream_is_given_up_within_its_bound() {
+        let address = serve(|mut stream| {
+            let mut block = [0; 4096];
+            for _ in 0..16 {
+                let length = stream.read(&mut block).unwrap();
+                stream.write_all(&block[..length]).unwrap();
+            }
+            thread::sleep(Duration::from_secs(600));
+        });
+        let error = given_up(named("stream-1"), address);
+        assert!(
+            error.contains("given up, no whole echo within 2s"),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn a_server_that_echoes_in_drops_is_given_up_within_its_bound() {
+        let address = serve(|mut stream| {
+            let mut byte = [0];
+            while matches!(stream.read(&mut byte), Ok(1)) && stream.write_all(&byte).is_ok() {
+                thread::sleep(Duration::from_millis(20));
+            }
+        });
+        let error = given_up(named("stream-1"), address);
+        assert!(error.contains("bytes only"), "{error}");
+    }
+
+    #[test]
+    fn patience_grows_with_the_measured_time_and_the_clients() {
+        let times = Times {
+            warm_up: Duration::ZERO,
+            measure: Duration::from_secs(1),
+        };
+        assert_eq!(BRIEF.patience(999), Duration::from_secs(2));
+        assert_eq!(times.patience(1), Duration::from_secs(5));
+        assert_eq!(times.patience(10_000), Duration::from_secs(15));
+    }
 }

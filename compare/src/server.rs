@@ -17,7 +17,7 @@ use crate::process;
 use crate::roster::{Options, Server};
 
 /// A server has to accept within this time.
-const START_TIME: Duration = Duration::from_secs(10);
+pub const START_TIME: Duration = Duration::from_secs(5);
 
 /// Ports are taken from here on, below those that the kernel gives to clients.
 static NEXT_PORT: AtomicU16 = AtomicU16::new(FIRST_PORT);
@@ -70,7 +70,9 @@ impl Running {
                 return Err(io::Error::other(self.last_words()));
             }
             if Instant::now() > deadline {
-                return Err(io::Error::other("it did not accept within 10 s"));
+                let most = START_TIME.as_secs();
+                let error = format!("it did not accept within {most} s");
+                return Err(io::Error::other(error));
             }
             thread::sleep(Duration::from_millis(5));
         }
@@ -109,6 +111,20 @@ impl Running {
     #[must_use]
     pub fn memory(&self) -> u64 {
         process::memory(self.child.id())
+    }
+}
+
+#[cfg(test)]
+impl Running {
+    /// A stand-in, for a server that the test itself is; its process only sleeps.
+    pub(crate) fn stand_in(address: SocketAddrV4) -> Self {
+        let mut sleeper = Command::new("sleep");
+        Self {
+            child: sleeper.arg("600").spawn().unwrap(),
+            address,
+            sources: "127.0.0.1..127.0.0.8".parse().unwrap(),
+            log: PathBuf::new(),
+        }
     }
 }
 

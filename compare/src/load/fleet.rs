@@ -7,7 +7,6 @@ use std::time::{Duration, Instant};
 
 use echopool::bench::latency::Latency;
 
-use super::SILENCE;
 use super::client::Client;
 use super::hose::{BLOCK, Hose};
 use super::poller::{EventFlags, Poller};
@@ -27,6 +26,8 @@ pub struct Fleet {
     block: Vec<u8>,
     server: SocketAddrV4,
     size: usize,
+    /// Given up when nothing came back to the pingers for this long.
+    patience: Duration,
     pingers: Vec<Pinger>,
     answered: Vec<usize>,
     hose: Option<Hose>,
@@ -55,11 +56,17 @@ pub struct Tally {
 
 impl Fleet {
     /// Connects `count` pingers with messages of `size` bytes, at most 256 KiB,
-    /// the first of which they send as soon as they can.
+    /// the first of which they send as soon as they can. A server of which nothing
+    /// comes back for the time of `patience` is given up.
     ///
     /// # Errors
     /// Those of the system calls.
-    pub fn connect(server: SocketAddrV4, count: usize, size: usize) -> io::Result<Self> {
+    pub fn connect(
+        server: SocketAddrV4,
+        count: usize,
+        size: usize,
+        patience: Duration,
+    ) -> io::Result<Self> {
         let poller = Poller::new(TURN)?;
         let pingers = (0..count)
             .map(|number| {
@@ -78,6 +85,7 @@ impl Fleet {
             block: vec![0; BLOCK],
             server,
             size,
+            patience,
             pingers,
             answered: Vec::with_capacity(TURN),
             hose: None,
@@ -101,7 +109,7 @@ impl Fleet {
     /// Takes turns for `time`. Returns what came back meanwhile.
     ///
     /// # Errors
-    /// A connection failed, a byte was wrong, or nothing came back for [`SILENCE`].
+    /// A connection failed, a byte was wrong, or nothing came back.
     pub fn run_for(&mut self, time: Duration) -> io::Result<Tally> {
         self.take_tally();
         let start = Instant::now();
@@ -111,8 +119,9 @@ impl Fleet {
             now = Instant::now();
             if self.done > done {
                 (done, last_sign) = (self.done, now);
-            } else if now - last_sign > SILENCE {
-                let error = format!("nothing came back for {} s", SILENCE.as_secs());
+            } else if now - last_sign > self.patience {
+                let silence = humantime::format_duration(self.patience);
+                let error = format!("given up, nothing came back for {silence}");
                 return Err(io::Error::other(error));
             }
         }
