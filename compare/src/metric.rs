@@ -23,9 +23,13 @@ pub enum Metric {
     CpuPerConnection,
     /// What the server's memory grew by, a connection.
     MemoryPerConnection,
-    /// The 99th percentile of the pingers before there is a firehose.
+    /// The median of the pingers before there are streams.
+    P50Alone,
+    /// The same beside streams.
+    P50Beside,
+    /// The 99th percentile of the pingers before there are streams.
     P99Alone,
-    /// The same beside a firehose.
+    /// The same beside streams.
     P99Beside,
     /// The latter as a multiple of the former.
     P99Growth,
@@ -69,7 +73,7 @@ impl Metric {
         match self {
             Self::RoundTrips | Self::Bandwidth | Self::Connections => Some(true),
             Self::ServerCpu | Self::LoadBusy | Self::OtherCpu => None,
-            Self::HoseBandwidth | Self::P99Alone => None,
+            Self::HoseBandwidth | Self::P50Alone | Self::P99Alone => None,
             _ => Some(false),
         }
     }
@@ -97,8 +101,10 @@ impl Metric {
                 "memory B/connection",
                 0,
             ),
+            Self::P50Alone => ("pinger_p50_alone_us", "p50 µs alone", 0),
+            Self::P50Beside => ("pinger_p50_beside_us", "p50 µs beside", 0),
             Self::P99Alone => ("pinger_p99_alone_us", "p99 µs alone", 0),
-            Self::P99Beside => ("pinger_p99_beside_firehose_us", "p99 µs beside firehose", 0),
+            Self::P99Beside => ("pinger_p99_beside_us", "p99 µs beside", 0),
             Self::P99Growth => ("pinger_p99_ratio", "beside ÷ alone", 2),
             Self::HoseBandwidth => ("firehose_mb_per_s", "firehose MB/s", 0),
             Self::ServerCpu => ("server_cpu_percent", "server CPU %", 0),

@@ -7,7 +7,7 @@ use std::time::Duration;
 use echopool::bench::latency::Latency;
 use echopool::bench::plan::{Load, Plan};
 
-use crate::load::fleet::Fleet;
+use crate::load::fleet::{Fleet, Tally};
 use crate::load::{self, Window};
 use crate::metric::{Metric, Sample};
 use crate::roster::{BUSY, FLOOR};
@@ -26,6 +26,9 @@ pub enum Kind {
     Idle,
     /// All clients ping, then with a firehose beside them.
     Firehose,
+    /// The first client sends a small message now and then; then the others stream
+    /// beside it.
+    Sparse,
 }
 
 /// One case.
@@ -73,6 +76,10 @@ const LARGE: usize = 16 * 1024;
 /// Connections of a churn that are open at any time.
 const SLOTS: usize = 32;
 
+/// From one message of a sparse pinger to the next: long enough for a server that
+/// would rather wait for more work to do so.
+const SPARSE: Duration = Duration::from_millis(2);
+
 const fn case(name: &'static str, kind: Kind, clients: usize) -> Scenario {
     Scenario {
         name,
@@ -114,6 +121,7 @@ pub const SCENARIOS: &[Scenario] = &[
     case("idle-10000", Kind::Idle, 10_000),
     case("idle-18000", Kind::Idle, 18_000),
     case("firehose", Kind::Firehose, 50),
+    case("pinger-beside-streams", Kind::Sparse, 17),
     two(case("ping-64-1000-workers-2", Kind::PingPong(SMALL), 1_000)),
     two(case("stream-16-workers-2", Kind::Stream, 16)),
     two(case("churn-workers-2", Kind::Churn, SLOTS)),
@@ -142,6 +150,12 @@ impl Scenario {
                 "Firehose: {clients} clients ping with 64 bytes, alone and beside one that \
                  streams."
             ),
+            Kind::Sparse => format!(
+                "Sparse pinger: 1 client sends 64 bytes every {} ms, alone and beside {} that \
+                 stream.",
+                SPARSE.as_millis(),
+                clients - 1
+            ),
         }
     }
 
@@ -151,7 +165,7 @@ impl Scenario {
     pub fn leaves_out(&self, server: &str) -> bool {
         match server {
             BUSY => self.name != "ping-64-1",
-            FLOOR => matches!(self.kind, Kind::Stream | Kind::Firehose),
+            FLOOR => matches!(self.kind, Kind::Stream | Kind::Firehose | Kind::Sparse),
             _ => false,
         }
     }
@@ -190,6 +204,7 @@ impl Scenario {
             }
             Kind::Idle => self.memory(server, times),
             Kind::Firehose => self.firehose(server, times),
+            Kind::Sparse => self.sparse(server, times),
         }
     }
 
@@ -204,7 +219,7 @@ impl Scenario {
             // All that is on its way is awaited after the warm-up and at the end.
             Kind::PingPong(_) | Kind::Stream | Kind::Churn => once + 3 * patience,
             Kind::Idle => 3 * SETTLE_MEMORY + 4 * patience,
-            Kind::Firehose => 2 * once,
+            Kind::Firehose | Kind::Sparse => 2 * once,
         };
         START_TIME + load
     }
@@ -234,25 +249,65 @@ impl Scenario {
     /// The latency of the same pingers without and with a firehose.
     fn firehose(&self, server: &Running, times: Times) -> io::Result<Sample> {
         let patience = times.patience(self.clients);
-        let mut fleet = Fleet::connect(server.address(), self.clients, SMALL, patience)?;
-        fleet.run_for(times.warm_up)?;
-        let alone = latency_us(&fleet.run_for(times.measure)?.latency, 0.99);
-        fleet.add_hose()?;
-        fleet.run_for(times.warm_up)?;
-        let tally = fleet.run_for(times.measure)?;
-        if tally.hose_bytes == 0 {
-            return Err(io::Error::other("the firehose was not served"));
-        }
-        let beside = latency_us(&tally.latency, 0.99);
+        let fleet = Fleet::connect(server.address(), self.clients, SMALL, patience)?;
+        let [alone, beside] = beside(fleet, 1, times)?;
+        let mut sample = growth(&alone, &beside);
         let a_second = |count| as_f64(count) / times.measure.as_secs_f64();
-        Ok(Sample::from([
-            (Metric::P99Alone, alone),
-            (Metric::P99Beside, beside),
-            (Metric::P99Growth, beside / alone),
-            (Metric::RoundTrips, a_second(tally.round_trips)),
-            (Metric::HoseBandwidth, a_second(tally.hose_bytes) / 1e6),
-        ]))
+        sample.insert(Metric::RoundTrips, a_second(beside.round_trips));
+        sample.insert(Metric::HoseBandwidth, a_second(beside.hose_bytes) / 1e6);
+        Ok(sample)
     }
+
+    /// The latency of one client that has little to say, without and with streams.
+    fn sparse(&self, server: &Running, times: Times) -> io::Result<Sample> {
+        let patience = times.patience(self.clients);
+        let fleet = Fleet::connect(server.address(), 1, SMALL, patience)?.sparse(SPARSE);
+        let [alone, beside] = beside(fleet, self.clients - 1, times)?;
+        let mut sample = growth(&alone, &beside);
+        sample.insert(Metric::P50Alone, latency_us(&alone.latency, 0.5));
+        sample.insert(Metric::P50Beside, latency_us(&beside.latency, 0.5));
+        let bytes_a_second = as_f64(beside.hose_bytes) / times.measure.as_secs_f64();
+        sample.insert(Metric::Bandwidth, bytes_a_second / 1e6);
+        Ok(sample)
+    }
+}
+
+/// What a fleet counts alone, and then beside so many streams.
+fn beside(mut fleet: Fleet, streams: usize, times: Times) -> io::Result<[Tally; 2]> {
+    fleet.run_for(times.warm_up)?;
+    let alone = heard(fleet.run_for(times.measure)?, times)?;
+    fleet.add_hoses(streams)?;
+    fleet.run_for(times.warm_up)?;
+    let beside = heard(fleet.run_for(times.measure)?, times)?;
+    match beside.hose_bytes {
+        0 => Err(silent(&format!("{streams} stream(s)"), times)),
+        _ => Ok([alone, beside]),
+    }
+}
+
+/// The same tally, if any pinger has a latency in it: the percentiles of none are 0.
+fn heard(tally: Tally, times: Times) -> io::Result<Tally> {
+    match tally.round_trips {
+        0 => Err(silent("pingers", times)),
+        _ => Ok(tally),
+    }
+}
+
+fn silent(clients: &str, times: Times) -> io::Error {
+    let time = humantime::format_duration(times.measure);
+    io::Error::other(format!(
+        "given up, nothing came back to the {clients} for {time}"
+    ))
+}
+
+/// The 99th percentiles and their ratio.
+fn growth(alone: &Tally, beside: &Tally) -> Sample {
+    let [alone, beside] = [alone, beside].map(|tally| latency_us(&tally.latency, 0.99));
+    Sample::from([
+        (Metric::P99Alone, alone),
+        (Metric::P99Beside, beside),
+        (Metric::P99Growth, beside / alone),
+    ])
 }
 
 /// How long a server has to put its memory in order.
@@ -360,7 +415,9 @@ mod tests {
     #[test]
     fn a_server_that_never_answers_is_given_up_within_its_bound() {
         thread::scope(|scope| {
-            for scenario in SCENARIOS.iter().filter(|one| one.quick) {
+            let rare = [named("firehose"), named("pinger-beside-streams")];
+            let quick = SCENARIOS.iter().filter(|one| one.quick);
+            for scenario in quick.chain(rare) {
                 scope.spawn(move || {
                     // The kernel connects all clients; nobody accepts them.
                     let (_listener, address) = listen();
@@ -399,6 +456,57 @@ mod tests {
         });
         let error = given_up(named("stream-1"), address);
         assert!(error.contains("bytes only"), "{error}");
+    }
+
+    /// Echoes messages of up to so many bytes, and stalls at a longer one.
+    fn echo_up_to(stream: &mut TcpStream, most: usize) {
+        let mut block = [0; 4096];
+        while let Ok(length @ 1..) = stream.read(&mut block) {
+            if length > most {
+                return thread::sleep(Duration::from_secs(600));
+            }
+            if stream.write_all(&block[..length]).is_err() {
+                return;
+            }
+        }
+    }
+
+    #[test]
+    fn streams_that_stall_beside_a_pinger_are_named() {
+        let address = serve(|mut stream| echo_up_to(&mut stream, SMALL));
+        let error = given_up(named("pinger-beside-streams"), address);
+        assert!(
+            error.contains("nothing came back to the 16 stream(s)"),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn a_sparse_pinger_is_measured_alone_and_beside_streams() {
+        let address = serve(|mut stream| echo_up_to(&mut stream, usize::MAX));
+        let server = Running::stand_in(address);
+        let scenario = named("pinger-beside-streams");
+        let sample = scenario.run(&server, BRIEF).unwrap();
+        let expected = [
+            Metric::Bandwidth,
+            Metric::P50Alone,
+            Metric::P50Beside,
+            Metric::P99Alone,
+            Metric::P99Beside,
+            Metric::P99Growth,
+        ];
+        assert!(sample.keys().eq(&expected), "{sample:?}");
+        assert!(sample.values().all(|value| *value > 0.0), "{sample:?}");
+    }
+
+    #[test]
+    fn a_sparse_pinger_sends_no_more_often_than_it_is_told() {
+        let address = serve(|mut stream| echo_up_to(&mut stream, usize::MAX));
+        let mut fleet = Fleet::connect(address, 1, SMALL, Duration::from_secs(10)).unwrap();
+        fleet = fleet.sparse(SPARSE);
+        let tally = fleet.run_for(SPARSE * 20).unwrap();
+        // The first one is sent at once, and one may be back from before the last turn.
+        assert!((1..=21).contains(&tally.round_trips), "{tally:?}");
     }
 
     #[test]

@@ -1,5 +1,5 @@
-//! Pingers, each with one message on its way, and a firehose beside them, in one
-//! loop: between two turns of theirs the firehose has a bounded one.
+//! Pingers, each with one message on its way, and streams beside them, in one
+//! loop: between two turns of theirs one of the streams has a bounded one.
 
 use std::io;
 use std::net::SocketAddrV4;
@@ -14,13 +14,13 @@ use super::poller::{EventFlags, Poller};
 /// Events served in a turn: all are received, then all are answered.
 const TURN: usize = 64;
 
-/// The token of the firehose; the pingers' are their numbers.
+/// The token of all streams; the pingers' are their numbers.
 const HOSE: usize = usize::MAX;
 
 /// The longest wait for sockets that are ready.
 const WAIT: Duration = Duration::from_millis(20);
 
-/// Pingers, and beside them a firehose if there is one.
+/// Pingers, and the streams beside them.
 pub struct Fleet {
     poller: Poller,
     block: Vec<u8>,
@@ -28,9 +28,14 @@ pub struct Fleet {
     size: usize,
     /// Given up when nothing came back to the pingers for this long.
     patience: Duration,
+    /// From a pinger's message to its next one, where the answer is there by then.
+    every: Duration,
     pingers: Vec<Pinger>,
+    /// Those that have no message on its way.
     answered: Vec<usize>,
-    hose: Option<Hose>,
+    hoses: Vec<Hose>,
+    /// The stream whose turn it is.
+    next: usize,
     /// Messages that ever came back.
     done: u64,
     tally: Tally,
@@ -50,7 +55,7 @@ pub struct Tally {
     pub round_trips: u64,
     /// From before a message was sent until it was back whole.
     pub latency: Latency,
-    /// Bytes of the firehose that came back.
+    /// Bytes of the streams that came back.
     pub hose_bytes: u64,
 }
 
@@ -86,23 +91,34 @@ impl Fleet {
             server,
             size,
             patience,
+            every: Duration::ZERO,
             pingers,
             answered: Vec::with_capacity(TURN),
-            hose: None,
+            hoses: Vec::new(),
+            next: 0,
             done: 0,
             tally: Tally::default(),
         })
     }
 
-    /// Connects a firehose beside the pingers.
+    /// The same, whose pingers send a message only every so often.
+    #[must_use]
+    pub fn sparse(self, every: Duration) -> Self {
+        Self { every, ..self }
+    }
+
+    /// Connects so many streams beside the pingers.
     ///
     /// # Errors
-    /// It could not connect.
-    pub fn add_hose(&mut self) -> io::Result<()> {
-        let hose = Hose::connect(self.server, self.pingers.len() as u64)?;
-        let flags = EventFlags::IN | EventFlags::OUT | EventFlags::ET;
-        self.poller.add(&hose, HOSE, flags)?;
-        self.hose = Some(hose);
+    /// One could not connect.
+    pub fn add_hoses(&mut self, count: usize) -> io::Result<()> {
+        for _ in 0..count {
+            let number = self.pingers.len() + self.hoses.len();
+            let hose = Hose::connect(self.server, number as u64)?;
+            let flags = EventFlags::IN | EventFlags::OUT | EventFlags::ET;
+            self.poller.add(&hose, HOSE, flags)?;
+            self.hoses.push(hose);
+        }
         Ok(())
     }
 
@@ -129,31 +145,65 @@ impl Fleet {
     }
 
     fn take_tally(&mut self) -> Tally {
-        let tally = std::mem::take(&mut self.tally);
-        let hose_bytes = self.hose.as_mut().map_or(0, Hose::take_bytes);
-        Tally {
-            hose_bytes,
-            ..tally
-        }
+        let mut tally = std::mem::take(&mut self.tally);
+        tally.hose_bytes = self.hoses.iter_mut().map(Hose::take_bytes).sum();
+        tally
     }
 
-    /// Serves the firehose, then each of the sockets that are ready once.
+    /// Serves one of the streams, then each of the sockets that are ready once.
     fn turn(&mut self) -> io::Result<()> {
-        let hose_moved = match &mut self.hose {
-            Some(hose) => hose.step(&mut self.block)?,
-            None => false,
+        let most = match self.step()? {
+            true => Duration::ZERO,
+            false => self.rest(),
         };
-        let most = if hose_moved { Duration::ZERO } else { WAIT };
         for index in 0..self.poller.wait(most)? {
             let (token, flags) = self.poller.event(index);
             if token != HOSE {
                 self.receive(token, flags)?;
             }
         }
+        self.ping_again()
+    }
+
+    /// Gives the next stream that can move a step. Returns whether there was one.
+    fn step(&mut self) -> io::Result<bool> {
+        for _ in 0..self.hoses.len() {
+            let turn = self.next;
+            self.next = (turn + 1) % self.hoses.len();
+            if self.hoses[turn].step(&mut self.block)? {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// How long there is nothing to be sent.
+    fn rest(&self) -> Duration {
+        let due = self.answered.iter().map(|&token| self.due(token)).min();
+        due.map_or(WAIT, |due| {
+            due.saturating_duration_since(Instant::now()).min(WAIT)
+        })
+    }
+
+    /// When a pinger that has its answer sends its next message.
+    fn due(&self, token: usize) -> Instant {
+        self.pingers[token].sent_at + self.every
+    }
+
+    /// Pings again for those whose time has come.
+    fn ping_again(&mut self) -> io::Result<()> {
+        let now = Instant::now();
         let mut answered = std::mem::take(&mut self.answered);
-        answered.drain(..).try_for_each(|token| self.ping(token))?;
+        let mut sent = Ok(());
+        answered.retain(|&token| {
+            let stays = sent.is_err() || self.due(token) > now;
+            if !stays {
+                sent = self.ping(token);
+            }
+            stays
+        });
         self.answered = answered;
-        Ok(())
+        sent
     }
 
     fn ping(&mut self, token: usize) -> io::Result<()> {
