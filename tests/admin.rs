@@ -283,21 +283,6 @@ mod requests {
     }
 
     #[test]
-    fn that_are_read_slowly_are_answered_to_the_last_byte() {
-        // So many workers have metrics longer than a narrow socket takes.
-        let (_program, _, admin) = administered(&["--workers", "200"]);
-        let mut slow = connect_narrow(admin);
-        slow.write_all(b"GET /metrics HTTP/1.0\r\n\r\n").unwrap();
-        assert_eq!(get(admin, "/healthz").code, 200);
-        thread::sleep(Duration::from_millis(300));
-        let answer = answer(&mut slow).unwrap();
-        let length = format!("Content-Length: {}\r\n", answer.body.len());
-        assert!(answer.head.contains(&length), "{}", answer.head);
-        assert!(answer.body.len() > 50_000, "{}", answer.body.len());
-        assert!(answer.body.ends_with("# EOF\n"));
-    }
-
-    #[test]
     fn that_never_end_are_closed_when_their_time_is_up() {
         let (_program, _, admin) = administered(&[]);
         let opened = Instant::now();

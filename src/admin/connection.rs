@@ -115,3 +115,34 @@ fn uninterrupted<T>(mut call: impl FnMut() -> io::Result<T>) -> io::Result<T> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use socket2::SockRef;
+
+    use super::*;
+
+    #[test]
+    fn an_answer_that_the_socket_does_not_take_at_once_is_sent_whole() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let mut client = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        client.write_all(b"GET / HTTP/1.0\r\n\r\n").unwrap();
+        let (stream, _) = listener.accept().unwrap();
+        stream.set_nonblocking(true).unwrap();
+        SockRef::from(&stream).set_send_buffer_size(8_192).unwrap();
+        let mut connection = Connection::new(TcpStream::from_std(stream), Instant::now());
+        let whole: Vec<u8> = (0..=255).cycle().take(10_000_000).collect();
+        let answer = |_: &Request| whole.clone();
+        assert_eq!(connection.advance(answer), Next::Wait);
+        assert!(matches!(connection.state, State::Answering(_, sent) if sent < whole.len()));
+        let reader = std::thread::spawn(move || {
+            let mut read = Vec::new();
+            client.read_to_end(&mut read).unwrap();
+            read
+        });
+        while connection.advance(answer) == Next::Wait {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        assert!(reader.join().unwrap() == whole);
+    }
+}
