@@ -57,6 +57,13 @@ mod metrics_tell {
             b"",
             "the fourth is refused"
         );
+        // A client has its echo before the worker has counted it.
+        wait_until("the last echo to be counted", || {
+            let told = metrics(admin);
+            told["echopool_echoed_bytes_total"] >= 3_021.0
+                && told["echopool_echo_turns_total"] >= 3.0
+                && told["echopool_first_echo_seconds_count"] >= 3.0
+        });
         let told = metrics(admin);
         let of = |name: &str| told[&format!("echopool_{name}")];
         assert_eq!(of("connections_open"), 3.0);
@@ -399,7 +406,9 @@ mod echoes_come_back_and_probes_are_answered {
             streams.map(|stream| stream.join().unwrap())
         });
         let bytes = 400_000 * rounds.iter().sum::<u64>();
-        assert_eq!(metrics(admin)["echopool_echoed_bytes_total"], bytes as f64);
+        wait_until("every byte to be counted", || {
+            metrics(admin)["echopool_echoed_bytes_total"] == bytes as f64
+        });
         common::serve::stop_cleanly(program);
     }
 
