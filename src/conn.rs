@@ -630,6 +630,12 @@ impl Conn<TcpStream> {
         let _ = SockRef::from(&self.transport).set_linger(Some(Duration::ZERO));
     }
 
+    /// About how many bytes the kernel takes for the peer now, where the system
+    /// can tell.
+    pub(crate) fn room(&self) -> Option<usize> {
+        sys::send_room(&self.transport)
+    }
+
     /// The memory that its bytes take, here and in the kernel's buffers.
     pub(crate) fn memory(&self) -> usize {
         let owed = match self.owed.as_deref() {

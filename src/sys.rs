@@ -92,14 +92,53 @@ pub(crate) fn unacknowledged(_stream: &mio::net::TcpStream) -> Option<usize> {
 }
 
 /// How many bytes of kernel memory a socket has for what it has received, what
-/// it has yet to send, and the remainders of both: `SO_MEMINFO`, socket(7).
+/// it has yet to send, and the remainders of both.
 #[cfg(any(target_os = "linux", target_os = "android"))]
 pub(crate) fn socket_memory(stream: &mio::net::TcpStream) -> usize {
-    use std::os::fd::AsRawFd;
+    memory_info(stream).map_or(0, |info| {
+        let counted = [meminfo::RECEIVED, meminfo::AHEAD, meminfo::QUEUED];
+        counted.iter().map(|&place| info[place] as usize).sum()
+    })
+}
 
-    /// The places in the kernel's answer (linux/sock_diag.h): allocated to receive,
-    /// allocated ahead, and queued to be sent.
-    const COUNTED: [usize; 3] = [0, 4, 5];
+/// Elsewhere it is not to be had.
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+pub(crate) fn socket_memory(_stream: &mio::net::TcpStream) -> usize {
+    0
+}
+
+/// About how many bytes a socket's send buffer takes now, or `None` where the
+/// system can't tell.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+pub(crate) fn send_room(stream: &mio::net::TcpStream) -> Option<usize> {
+    let info = memory_info(stream)?;
+    let room = info[meminfo::MOST_QUEUED].saturating_sub(info[meminfo::QUEUED]);
+    Some(room as usize)
+}
+
+/// Elsewhere it can't.
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+pub(crate) fn send_room(_stream: &mio::net::TcpStream) -> Option<usize> {
+    None
+}
+
+/// The places in the kernel's answer to `SO_MEMINFO`: linux/sock_diag.h.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+mod meminfo {
+    /// Allocated for what was received.
+    pub(super) const RECEIVED: usize = 0;
+    /// The size of the send buffer.
+    pub(super) const MOST_QUEUED: usize = 3;
+    /// Allocated ahead.
+    pub(super) const AHEAD: usize = 4;
+    /// Queued to be sent.
+    pub(super) const QUEUED: usize = 5;
+}
+
+/// What a socket has of the kernel's memory: `SO_MEMINFO`, socket(7).
+#[cfg(any(target_os = "linux", target_os = "android"))]
+fn memory_info(stream: &mio::net::TcpStream) -> Option<[u32; 9]> {
+    use std::os::fd::AsRawFd;
 
     let mut info = [0_u32; 9];
     let mut length = libc::socklen_t::try_from(size_of_val(&info)).unwrap_or(0);
@@ -110,16 +149,7 @@ pub(crate) fn socket_memory(stream: &mio::net::TcpStream) -> usize {
         let (level, name) = (libc::SOL_SOCKET, libc::SO_MEMINFO);
         libc::getsockopt(stream.as_raw_fd(), level, name, info, &raw mut length) != 0
     };
-    match failed {
-        true => 0,
-        false => COUNTED.iter().map(|&place| info[place] as usize).sum(),
-    }
-}
-
-/// Elsewhere it is not to be had.
-#[cfg(not(any(target_os = "linux", target_os = "android")))]
-pub(crate) fn socket_memory(_stream: &mio::net::TcpStream) -> usize {
-    0
+    (!failed).then_some(info)
 }
 
 /// A TCP socket that does not block.

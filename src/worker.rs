@@ -48,9 +48,14 @@ use crate::throttle::Throttle;
 /// second-level cache of current processors.
 const BLOCK: usize = 256 * 1024;
 
-/// The most one connection may bring in a turn, in bytes. It bounds both what a
-/// firehose takes from its neighbours and what a peer that stops reading costs.
+/// The most one connection may bring in a turn, in bytes. It bounds what a
+/// firehose takes from its neighbours.
 const SLICE: usize = 64 * 1024;
+
+/// The same, in bytes, of one that was not seen to stream, or whose peer has no
+/// room for more: what a peer that stops reading costs. A message is no more, and
+/// does not fill it, so that no second read is needed to see its end.
+const NARROW_SLICE: usize = MESSAGE + ALIGN;
 
 /// The most a streaming connection moves in a turn, in bytes, while nobody
 /// waits for it but others that stream: long enough for the pipe to pay.
@@ -400,7 +405,12 @@ impl Worker {
             };
             client.conn.relay(&mut self.pipes, most, self.now)?
         } else {
-            let room = &mut self.block[used..used + SLICE];
+            let slice = match self.now < client.streams_until {
+                true => client.conn.room().unwrap_or(SLICE),
+                false => NARROW_SLICE,
+            };
+            let slice = slice.clamp(NARROW_SLICE, SLICE);
+            let room = &mut self.block[used..used + slice];
             client.conn.receive(room, self.now)?
         };
         // A stream that is drained as fast as it comes also brings little at times.

@@ -4,15 +4,16 @@
 
 mod common;
 
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use common::load::quantile_of;
 use common::serve::{
-    PROMPT, has_signal, limit_descriptors, pipe_ends, processor_time, serve, serve_after,
-    serve_again, stop, stop_cleanly,
+    PROMPT, counter, has_signal, limit_descriptors, memory, pipe_ends, processor_time, serve,
+    serve_after, serve_again, stop, stop_cleanly, suspend, tcp_memory,
 };
 use common::{
     Over, Program, connect, connect_narrow, expect, expect_end, fill, full_duplex, keyed, reset,
@@ -22,6 +23,7 @@ use echopool::limits::raise_open_files;
 use echopool::signals::on_signal;
 use fastrand::Rng;
 use rustix::process::Signal;
+use socket2::{Domain, Socket, Type};
 
 const MIB: usize = 1 << 20;
 
@@ -288,4 +290,90 @@ fn a_process_that_handles_signals_already_is_told_so() {
     let error = on_signal(|| true).unwrap_err();
     let told = error.to_string();
     assert!(told.starts_with("could not watch for signals: "), "{told}");
+}
+
+/// A client whose own buffers take as little as the kernel allows.
+fn connect_small(address: SocketAddr) -> TcpStream {
+    const BUFFER: usize = 4096;
+
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, None).unwrap();
+    socket.set_recv_buffer_size(BUFFER).unwrap();
+    socket.set_send_buffer_size(BUFFER).unwrap();
+    socket.connect(&address.into()).unwrap();
+    socket.set_nonblocking(true).unwrap();
+    socket.into()
+}
+
+/// Sends what the kernel takes at this moment. Returns how many bytes that were.
+fn send_some(mut client: &TcpStream, most: usize) -> usize {
+    let mut sent = 0;
+    while sent < most {
+        match client.write(&[7; 64 * 1024][..(most - sent).min(64 * 1024)]) {
+            Ok(bytes) => sent += bytes,
+            Err(error) if error.kind() == ErrorKind::WouldBlock => break,
+            Err(error) => panic!("after {sent} bytes: {error}"),
+        }
+    }
+    sent
+}
+
+/// The 99th percentile of the round trips of one client.
+fn slow_round_trip(client: &mut TcpStream) -> Duration {
+    let times = (0..500).map(|_| {
+        let start = Instant::now();
+        round_trip(client, b"a message");
+        start.elapsed()
+    });
+    quantile_of(&times.collect::<Vec<_>>(), 0.99)
+}
+
+#[test]
+fn a_thousand_clients_that_never_read_cost_little_memory_and_no_other_client() {
+    const CLIENTS: usize = 1000;
+    let options = ["--workers", "1", "--socket-buffer", "48KiB"];
+    assert!(raise_open_files() > CLIENTS + 100);
+    let (program, address) = serve(&options);
+    let (unburdened, elsewhere) = serve(&options);
+    let mut reading = connect(address);
+    for _ in 0..100 {
+        round_trip(&mut reading, &[7; 30_000]);
+    }
+    let pid = program.child.id();
+    let pressures = counter("TCPMemoryPressures");
+    let (resident, tcp) = (memory(pid), tcp_memory());
+    let clients: Vec<_> = (0..CLIENTS).map(|_| connect_small(address)).collect();
+    // So that what fits at last is another part of what was read of each.
+    for (index, client) in clients.iter().enumerate() {
+        send_some(client, index * 49);
+    }
+    // Of each the server finds as much as can wait, until it takes no more of any.
+    let mut idle = 0;
+    while idle < 5 {
+        suspend(&program);
+        let sent: usize = clients.iter().map(|c| send_some(c, MIB)).sum();
+        idle = if sent == 0 { idle + 1 } else { 0 };
+        program.signal(Signal::CONT);
+        round_trip(&mut reading, b"one that takes its bytes");
+    }
+    let resident = memory(pid).saturating_sub(resident);
+    assert!(resident < 16 << 20, "{resident} bytes in the server");
+    // What others on this machine have of it comes and goes.
+    wait_until("TCP to have less than 300 MiB more", || {
+        tcp_memory() < tcp + 300 * MIB
+    });
+    assert_eq!(counter("TCPMemoryPressures"), pressures);
+    let mut other = connect(elsewhere);
+    let mut times = Vec::new();
+    wait_until(
+        "a time in which others wait no longer than elsewhere",
+        || {
+            times.push((slow_round_trip(&mut reading), slow_round_trip(&mut other)));
+            let (here, there) = times[times.len() - 1];
+            here <= 2 * there
+        },
+    );
+    round_trip(&mut connect(address), b"a new one");
+    stop_cleanly(unburdened);
+    drop(clients);
+    stop_cleanly(program);
 }

@@ -129,6 +129,35 @@ pub fn memory(pid: u32) -> u64 {
     status(pid, "VmRSS").parse::<u64>().unwrap() * 1024
 }
 
+/// Stops a program, and waits until each of its threads has stopped.
+pub fn suspend(program: &Program) {
+    program.signal(Signal::STOP);
+    let pid = program.child.id();
+    super::wait_until("every thread to stop", || {
+        let tasks = fs::read_dir(format!("/proc/{pid}/task")).unwrap().flatten();
+        let mut states = tasks.map(|task| fs::read_to_string(task.path().join("stat")).unwrap());
+        states.all(|state| state.contains(") T "))
+    });
+}
+
+/// The memory that all TCP sockets of the machine have, in bytes.
+pub fn tcp_memory() -> usize {
+    let text = fs::read_to_string("/proc/net/sockstat").unwrap();
+    let line = text.lines().find(|line| line.starts_with("TCP:")).unwrap();
+    let (_, pages) = line.split_once(" mem ").unwrap();
+    pages.trim().parse::<usize>().unwrap() * rustix::param::page_size()
+}
+
+/// A counter of `/proc/net/netstat`: a line of names, then one of values.
+pub fn counter(name: &str) -> u64 {
+    let text = fs::read_to_string("/proc/net/netstat").unwrap();
+    let lines: Vec<_> = text.lines().map(|line| line.split(' ')).collect();
+    let tables = lines.chunks_exact(2);
+    let mut pairs = tables.flat_map(|table| table[0].clone().zip(table[1].clone()));
+    let (_, value) = pairs.find(|(key, _)| *key == name).unwrap();
+    value.parse().unwrap()
+}
+
 /// How many threads a process has.
 pub fn threads(pid: u32) -> usize {
     status(pid, "Threads").parse().unwrap()
