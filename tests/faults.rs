@@ -377,3 +377,95 @@ fn a_thousand_clients_that_never_read_cost_little_memory_and_no_other_client() {
     drop(clients);
     stop_cleanly(program);
 }
+
+/// Has a server log that a client came, and so all that it did before. Returns how
+/// many lines there are by then.
+fn mark_log(program: &mut Program, address: SocketAddr) -> usize {
+    let client = connect(address);
+    program.wait_for(&format!("{} connected", client.local_addr().unwrap()));
+    program.log.len()
+}
+
+/// The reads that lines of a server's log tell of: of which port, and how many bytes.
+fn reads(log: &[String]) -> Vec<(u16, usize)> {
+    let read = |line: &String| {
+        let (_, rest) = line.split_once("client 127.0.0.1:")?;
+        let (port, rest) = rest.split_once(": ")?;
+        let bytes = rest.strip_suffix(" bytes read")?;
+        Some((port.parse().unwrap(), bytes.parse().unwrap()))
+    };
+    log.iter().filter_map(read).collect()
+}
+
+#[test]
+fn the_neighbours_of_streams_have_their_turns_while_much_of_these_waits() {
+    const STREAM: usize = 4 * MIB;
+    const NEIGHBOURS: usize = 50;
+    /// The most that a stream has of one turn.
+    const TURN: usize = 256 * 1024;
+    /// How often each neighbour is served before the streams are through.
+    const ROUNDS: usize = 3;
+    const TRIES: usize = 20;
+
+    let (mut program, address) = serve(&["--workers", "1", "-vv"]);
+    let port = |client: &TcpStream| client.local_addr().unwrap().port();
+    let mut streams: Vec<_> = (0..4).map(|_| connect(address)).collect();
+    // Until the kernel's windows are wide enough for all that is to wait.
+    for stream in &mut streams {
+        let mut sending = stream.try_clone().unwrap();
+        let sender = thread::spawn(move || sending.write_all(&keyed(1, 0, STREAM)).unwrap());
+        expect(stream, 1, 0, STREAM);
+        sender.join().unwrap();
+    }
+    let mut neighbours: Vec<_> = (0..NEIGHBOURS).map(|_| connect(address)).collect();
+    neighbours.iter_mut().for_each(|c| round_trip(c, b"hello"));
+    let mut most = 0;
+    for _ in 0..TRIES {
+        let start = mark_log(&mut program, address);
+        suspend(&program);
+        let sent = streams.iter().map(|stream| {
+            stream.set_nonblocking(true).unwrap();
+            let sent = send_some(stream, STREAM / 2);
+            stream.set_nonblocking(false).unwrap();
+            sent
+        });
+        let sent: Vec<_> = sent.collect();
+        let send = |mut client: &TcpStream| client.write_all(b"x").unwrap();
+        neighbours.iter().for_each(send);
+        program.signal(Signal::CONT);
+        for _ in 0..2 * ROUNDS {
+            neighbours
+                .iter_mut()
+                .for_each(|c| c.read_exact(&mut [0]).unwrap());
+            neighbours.iter().for_each(send);
+        }
+        neighbours
+            .iter_mut()
+            .for_each(|c| c.read_exact(&mut [0]).unwrap());
+        for (stream, sent) in streams.iter_mut().zip(sent) {
+            stream.read_exact(&mut vec![0; sent]).unwrap();
+        }
+        let end = mark_log(&mut program, address);
+        let reads = reads(&program.log[start..end]);
+        let is_stream = |&(of, _): &(u16, usize)| streams.iter().any(|s| port(s) == of);
+        let last = reads.iter().rposition(is_stream).unwrap();
+        let served = reads[..last].iter().filter(|read| !is_stream(read));
+        most = most.max(served.count());
+        let turns = reads.iter().filter(|read| is_stream(read));
+        let longest = turns.map(|read| read.1).max().unwrap();
+        assert!(longest <= TURN, "{longest} bytes in one turn");
+        // Those that waited are all read before a stream has its second turn.
+        let others = reads
+            .iter()
+            .enumerate()
+            .filter(|(_, read)| !is_stream(read));
+        let (waited, _) = others.take(NEIGHBOURS).last().unwrap();
+        for stream in &streams {
+            let its = reads[..waited].iter().filter(|read| read.0 == port(stream));
+            let bytes: usize = its.map(|read| read.1).sum();
+            assert!(bytes <= TURN, "{bytes} bytes of a stream came first");
+        }
+    }
+    assert!(most >= ROUNDS * NEIGHBOURS, "{most} turns beside streams");
+    stop_cleanly(program);
+}
