@@ -5,7 +5,9 @@
 //! that do not take their bytes anyway, and tell how much those hold; the main
 //! thread adds it up while there is any, and asks the kernel how much TCP has in
 //! all. Above the limit nobody is accepted, and the workers are told how much is
-//! to be shed.
+//! to be shed. Of clients that were sent bytes and not looked at yet nobody knows
+//! what they hold, but it is no more than TCP has in all: while there are such,
+//! the kernel is asked now and then, and where it has much they are looked at.
 
 use std::time::{Duration, Instant};
 
@@ -19,6 +21,14 @@ const EVERY: Duration = Duration::from_millis(100);
 
 /// What is held must fall to so much of the limit before clients are accepted again.
 const LOW: (usize, usize) = (7, 8);
+
+/// How often it is looked at while clients may hold something unseen: to read the
+/// kernel's count takes less than 30 µs.
+const TOUCHED_EVERY: Duration = Duration::from_secs(1);
+
+/// Above this part of a limit, TCP may soon have so much of what is unseen that it
+/// is reached.
+const NEAR: usize = 2;
 
 /// Of all of TCP's memory this part must be our clients' for its limit to be
 /// our affair: a server should not close because of another program.
@@ -36,6 +46,7 @@ pub(crate) struct Memory {
     kernel_limit: Option<usize>,
     short: bool,
     look_at: Instant,
+    touched_at: Instant,
     places_at: Instant,
     told: Throttle,
 }
@@ -49,6 +60,7 @@ impl Memory {
             kernel_limit: kernel_limit(),
             short: false,
             look_at: now,
+            touched_at: now,
             places_at: now,
             told: Throttle::new(Duration::from_secs(1)),
         }
@@ -61,8 +73,12 @@ impl Memory {
 
     /// How long until the next look, if there is something to look at.
     pub(crate) fn timeout(&self, pool: &Pool) -> Option<Duration> {
-        let worth = self.short || pool.held() > 0;
-        worth.then(|| self.look_at.saturating_duration_since(Instant::now()))
+        let at = match self.short || pool.held() > 0 {
+            true => self.look_at,
+            false if pool.has_touched() => self.touched_at.max(self.look_at),
+            false => return None,
+        };
+        Some(at.saturating_duration_since(Instant::now()))
     }
 
     /// Looks, if it is time, and tells the workers what to shed.
@@ -71,15 +87,30 @@ impl Memory {
             return;
         }
         let held = pool.held();
-        if held == 0 && !self.short {
+        let unseen = now >= self.touched_at && pool.has_touched();
+        if held == 0 && !self.short && !unseen {
             return;
         }
         self.look_at = now + EVERY;
-        let excess = self.excess(held, kernel_used());
+        let used = kernel_used();
+        if unseen {
+            self.touched_at = now + TOUCHED_EVERY;
+            if self.is_near(used) {
+                pool.look_at_touched();
+            }
+        }
+        let excess = self.excess(held, used);
         if excess > 0 {
             pool.shed(excess, held);
         }
         self.tell(excess > 0, held, now);
+    }
+
+    /// Whether TCP has so much in all that a limit may be reached.
+    fn is_near(&self, used: Option<usize>) -> bool {
+        let least = self.limit.into_iter().chain(self.kernel_limit).min();
+        used.zip(least)
+            .is_some_and(|(used, limit)| used > limit / NEAR)
     }
 
     /// How much of `held` is too much, while TCP has `used` in all.
@@ -193,6 +224,15 @@ mod tests {
         memory.short = true;
         assert_eq!(memory.excess(7500, None), 500);
         assert_eq!(memory.excess(7000, None), 0);
+    }
+
+    #[test]
+    fn a_limit_is_near_where_tcp_has_more_than_half_of_it() {
+        for memory in [memory(8000, 9000), memory(9000, 8000)] {
+            assert!(memory.is_near(Some(4001)));
+            assert!(!memory.is_near(Some(4000)));
+            assert!(!memory.is_near(None), "it can't be told");
+        }
     }
 
     #[test]

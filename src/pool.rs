@@ -248,6 +248,22 @@ impl Pool {
         self.seats.iter().map(|seat| seat.desk.tally.held()).sum()
     }
 
+    /// Whether clients may hold more than that, unseen.
+    pub(crate) fn has_touched(&self) -> bool {
+        let mut tallies = self.seats.iter().map(|seat| &seat.desk.tally);
+        tallies.any(|tally| tally.has_touched())
+    }
+
+    /// Has the workers see now what they hold.
+    pub(crate) fn look_at_touched(&self) {
+        for seat in &self.seats {
+            if seat.desk.tally.has_touched() {
+                seat.desk.tally.order_look();
+                seat.outbox.wake();
+            }
+        }
+    }
+
     /// Has `excess` of the `held` bytes shed, of each worker in proportion.
     pub(crate) fn shed(&self, excess: usize, held: usize) {
         for seat in &self.seats {

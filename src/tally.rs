@@ -183,7 +183,12 @@ pub(crate) struct Tally {
     pub(crate) replaced: Meter,
     /// Bytes that its clients hold and do not take.
     held: AtomicUsize,
-    /// How many of those it is to shed.
+    /// Some of its clients were sent bytes, and nobody has looked yet whether they
+    /// took them.
+    touched: AtomicBool,
+    /// It is to look at those now.
+    look: AtomicBool,
+    /// How many of the bytes held it is to shed.
     shed_bytes: AtomicUsize,
     /// How many clients it is to shed to make room.
     shed_places: AtomicUsize,
@@ -197,6 +202,8 @@ impl Tally {
             places: Places::new(Arc::clone(bell)),
             replaced: Meter::default(),
             held: AtomicUsize::new(0),
+            touched: AtomicBool::new(false),
+            look: AtomicBool::new(false),
             shed_bytes: AtomicUsize::new(0),
             shed_places: AtomicUsize::new(0),
             bell: Arc::clone(bell),
@@ -212,6 +219,28 @@ impl Tally {
         if self.held.swap(bytes, Ordering::SeqCst) == 0 && bytes > 0 {
             self.bell.ring();
         }
+    }
+
+    pub(crate) fn has_touched(&self) -> bool {
+        self.touched.load(Ordering::SeqCst)
+    }
+
+    /// A worker tells whether some of its clients may hold more than it has seen;
+    /// the first of them rings.
+    pub(crate) fn tell_touched(&self, some: bool) {
+        if !self.touched.swap(some, Ordering::SeqCst) && some {
+            self.bell.ring();
+        }
+    }
+
+    /// The worker is to look at those now.
+    pub(crate) fn order_look(&self) {
+        self.look.store(true, Ordering::SeqCst);
+    }
+
+    /// Whether the worker is to look at those now.
+    pub(crate) fn take_look(&self) -> bool {
+        self.look.load(Ordering::Relaxed) && self.look.swap(false, Ordering::SeqCst)
     }
 
     /// The worker is to shed so many bytes.

@@ -163,6 +163,7 @@ impl Worker {
         let now = Instant::now();
         // What the clients of a worker that died before held is gone with them.
         desk.tally.tell_held(0);
+        desk.tally.tell_touched(false);
         let pipes = Pipes::new(desk.settings.pipes);
         let stalls = Stalls::new(&desk.settings.limits, now);
         let block = vec![0; BLOCK + ALIGN].into_boxed_slice();
@@ -257,6 +258,9 @@ impl Worker {
         }
         while let Some(handoff) = self.desk.inbox.pop() {
             self.admit(handoff);
+        }
+        if self.desk.tally.take_look() {
+            self.look_sooner();
         }
         let order = self.desk.tally.take_order();
         if order != (0, 0) {

@@ -331,3 +331,36 @@ fn where_memory_is_short_the_most_stalled_are_shed_and_others_served_on() {
     assert!(total.ends_with(" shed"), "{total}");
     reported(&log, "evicted: memory is short, and it took nothing for");
 }
+
+#[cfg(target_os = "linux")]
+#[test]
+fn many_clients_whose_few_bytes_all_fit_the_kernels_buffers_are_shed_in_time() {
+    /// What each holds at the least, beside what its own narrow buffer takes.
+    const EACH: usize = 32 * 1024;
+    /// Without a look for that reason they would be seen after 15 s.
+    const SOON: Duration = Duration::from_secs(10);
+    let options = ["--memory-limit", "8MiB", "--stall-timeout", "0s"];
+    let (mut program, address) = serve(&[&options[..], &["--workers", "2"]].concat());
+    let mut reading = connect(address);
+    round_trip(&mut reading, b"hello");
+    let start = Instant::now();
+    let greedy: Vec<_> = (0..400).map(|_| connect_narrow(address)).collect();
+    let mut writes = greedy.iter();
+    wait_until("memory to be short", || {
+        // Those that wait to be accepted are not read yet.
+        if let Some(mut client) = writes.next() {
+            client.write_all(&[7; 2 * EACH]).unwrap();
+        }
+        round_trip(&mut reading, b"one that takes its bytes");
+        greedy.iter().any(|c| c.take_error().unwrap().is_some())
+    });
+    let seen = start.elapsed();
+    assert!(seen < SOON, "{seen:?}");
+    program.wait_for("clients are accepted again");
+    round_trip(&mut connect(address), b"a new one");
+    round_trip(&mut reading, b"still there");
+    drop(greedy);
+    let log = log_of(program);
+    let total = reported(&log, "total: 2 workers");
+    assert!(total.ends_with(" shed"), "{total}");
+}

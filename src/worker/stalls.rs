@@ -6,7 +6,7 @@
 //! it concerns: a connection that owes is *held*, and looked at often; one that
 //! was sent something is *touched*, once in a long while, and held if by then it
 //! has not taken all. Idle connections are neither, and a busy one costs a look
-//! in seconds.
+//! in seconds. Where memory may be short, the touched ones are looked at sooner.
 
 use std::collections::VecDeque;
 use std::io;
@@ -75,6 +75,7 @@ pub(super) struct Stalls {
     /// The memory that all of these have.
     bytes: usize,
     told_bytes: usize,
+    told_touched: bool,
     held_every: Duration,
     touched_after: Duration,
 }
@@ -91,6 +92,7 @@ impl Stalls {
             held: VecDeque::new(),
             bytes: 0,
             told_bytes: 0,
+            told_touched: false,
             held_every: part.clamp(SOONEST, HELD_EVERY),
             touched_after: part.clamp(SOONEST, TOUCHED_AFTER),
         }
@@ -99,13 +101,16 @@ impl Stalls {
     /// When the next connection is to be looked at.
     pub(super) fn soonest(&self) -> Option<Instant> {
         let held = self.held.front().map(|held| held.look_at);
-        let some_touched = !self.touched.is_empty() || !self.due.is_empty();
-        let touched = some_touched.then_some(self.touched_at);
+        let touched = self.has_touched().then_some(self.touched_at);
         held.into_iter().chain(touched).min()
     }
 
+    fn has_touched(&self) -> bool {
+        !self.touched.is_empty() || !self.due.is_empty()
+    }
+
     fn touch(&mut self, key: usize, now: Instant) {
-        if self.touched.is_empty() && self.due.is_empty() {
+        if !self.has_touched() {
             self.touched_at = now + self.touched_after;
         }
         if self.listed.len() <= key {
@@ -204,14 +209,23 @@ impl Worker {
                 self.end_or_go_on(held);
             }
         }
-        self.tell_held();
+        self.tell();
     }
 
-    /// The main thread hears what the connections hold.
-    fn tell_held(&mut self) {
+    /// Memory may be short: the touched ones are looked at now.
+    pub(super) fn look_sooner(&mut self) {
+        self.stalls.touched_at = self.now;
+    }
+
+    /// The main thread hears what the connections hold, and whether there may be more.
+    fn tell(&mut self) {
         let bytes = self.stalls.bytes;
         if std::mem::replace(&mut self.stalls.told_bytes, bytes) != bytes {
             self.desk.tally.tell_held(bytes);
+        }
+        let touched = self.stalls.has_touched();
+        if std::mem::replace(&mut self.stalls.told_touched, touched) != touched {
+            self.desk.tally.tell_touched(touched);
         }
     }
 
@@ -222,7 +236,7 @@ impl Worker {
             return;
         }
         // Others may hold bytes as well that are not looked at yet.
-        self.stalls.touched_at = self.now;
+        self.look_sooner();
         let all = std::mem::take(&mut self.stalls.held);
         let before = std::mem::take(&mut self.stalls.bytes);
         let mut all: Vec<Held> = all.into_iter().filter_map(|h| self.refresh(h)).collect();
@@ -245,7 +259,7 @@ impl Worker {
                 self.stalls.push_held(held);
             }
         }
-        self.tell_held();
+        self.tell();
     }
 
     fn look_at_touched(&mut self, key: usize) {
