@@ -144,6 +144,9 @@ enum Stage {
     Open,
     /// Its input is over; what it owes goes out.
     Finishing,
+    /// It was cut short and our side is closed. What the peer still sends is not
+    /// read, and so bounded, until it has acknowledged all it was sent.
+    Taking,
     /// Our side is closed. What the peer still sends is thrown away, since
     /// closing a socket with unread input sends RST, which destroys echoed
     /// bytes that are still on their way.
@@ -170,6 +173,8 @@ pub(crate) struct Conn<T> {
     fin_seen: bool,
     /// All input up to the peer's FIN has been read.
     input_ended: bool,
+    /// It was ended in the midst of its input.
+    cut_short: bool,
     urgent: bool,
     /// The peer streams: its bytes go through a pipe.
     bulk: bool,
@@ -189,6 +194,7 @@ impl<T: Transport> Conn<T> {
             unread: false,
             fin_seen: false,
             input_ended: false,
+            cut_short: false,
             urgent: false,
             bulk: false,
             sent: 0,
@@ -278,11 +284,28 @@ impl<T: Transport> Conn<T> {
         Ok((taken, under_way == 0 && self.owed.is_none()))
     }
 
-    /// Reads no further: what it owes goes out, then our end.
-    pub(crate) fn finish(&mut self) {
+    /// Reads no further: what it owes goes out, then our end, and nothing else
+    /// before the peer has taken that.
+    pub(crate) fn cut_short(&mut self) {
         if self.stage == Stage::Open {
             self.stage = Stage::Finishing;
+            self.cut_short = true;
         }
+    }
+
+    /// Whether it was ended in the midst of its input.
+    pub(crate) const fn is_cut_short(&self) -> bool {
+        self.cut_short
+    }
+
+    /// The peer has taken all. Returns what now is to be waited for, if it was that
+    /// until now.
+    pub(crate) fn begin_linger(&mut self) -> Option<Next> {
+        if self.stage != Stage::Taking {
+            return None;
+        }
+        self.stage = Stage::Lingering { discarded: 0 };
+        Some(Next::Linger)
     }
 
     /// Whether a message has begun to arrive and is not complete.
@@ -308,7 +331,7 @@ impl<T: Transport> Conn<T> {
     /// # Errors
     /// The socket's own; the connection is dead then.
     pub(crate) fn receive(&mut self, block: &mut [u8], now: Instant) -> io::Result<Received> {
-        if self.owed.is_some() || self.stage == Stage::Finishing {
+        if self.owed.is_some() || matches!(self.stage, Stage::Finishing | Stage::Taking) {
             return Ok(Received::default());
         }
         self.unread = false;
@@ -544,6 +567,7 @@ impl<T: Transport> Conn<T> {
                 Ok(Next::Close)
             }
             Stage::Finishing => self.half_close(),
+            Stage::Taking => Ok(Next::Wait),
             Stage::Lingering { discarded } if discarded as usize > DISCARD_LIMIT => Ok(Next::Close),
             Stage::Open | Stage::Lingering { .. } if self.unread => Ok(Next::Again),
             Stage::Open | Stage::Lingering { .. } => Ok(Next::Wait),
@@ -566,7 +590,12 @@ impl<T: Transport> Conn<T> {
     }
 
     fn half_close(&mut self) -> io::Result<Next> {
+        let must_take = self.cut_short && self.is_under_way()?;
         self.transport.half_close()?;
+        if must_take {
+            self.stage = Stage::Taking;
+            return Ok(Next::Wait);
+        }
         self.stage = Stage::Lingering { discarded: 0 };
         Ok(Next::Linger)
     }
@@ -589,11 +618,15 @@ impl<T: Transport> Conn<T> {
             // Its echo is still under way: the peer may go on once it is there.
             self.active = now;
         }
+        // Our FIN alone may be out for long.
+        if unacknowledged.is_none_or(|bytes| bytes < 2) && self.begin_linger().is_some() {
+            return Ok(Next::Again);
+        }
         let still_for = now.saturating_duration_since(self.active.max(since));
         let waits = match self.stage {
             _ if self.owed.is_some() || self.unread => true,
             Stage::Open => still_for < quiet,
-            Stage::Finishing => true,
+            Stage::Finishing | Stage::Taking => true,
             Stage::Lingering { .. } => match unacknowledged {
                 Some(2..) => true,
                 Some(0) => false,

@@ -513,7 +513,10 @@ impl Worker {
 
     /// The same in other words.
     fn refuse(&mut self, key: usize, reason: Reason, what: fmt::Arguments<'_>) {
-        self.count_eviction(key, reason, what);
+        // Of one whose time is over that has been done.
+        if !self.clients[key].conn.is_cut_short() {
+            self.count_eviction(key, reason, what);
+        }
         let client = &self.clients[key];
         if client.has_bytes_to_take() {
             client.conn.reset_on_close();

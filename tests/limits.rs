@@ -9,8 +9,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use common::{
-    Program, connect, connect_narrow, expect, expect_end, fill, full_duplex, reset, round_trip,
-    wait_until,
+    Program, connect, connect_narrow, expect, expect_end, fill, full_duplex, keyed, reset,
+    round_trip, wait_until,
 };
 use rustix::process::Signal;
 use socket2::SockRef;
@@ -261,14 +261,45 @@ fn a_connection_ends_in_order_when_it_is_too_old_however_busy() {
 
 #[test]
 fn a_client_that_ignores_its_end_loses_its_connection_all_the_same() {
-    let options = ["--max-lifetime", "1s", "--max-connections", "1"];
-    let (program, address) = serve(&options);
+    let options = ["--max-lifetime", "1s", "--stall-timeout", "1s"];
+    let (program, address) = serve(&[&options[..], &["--max-connections", "1"]].concat());
     let stubborn = connect_narrow(address);
     pour(&stubborn);
     // There is one place, so whoever is served has it.
     round_trip(&mut connect(address), b"hello");
     wait_for_reset(&stubborn);
-    log_of(program);
+    let log = log_of(program);
+    let total = reported(&log, "total:");
+    assert!(total.contains(" 1 over --max-lifetime"), "{total}");
+    assert!(!total.contains("stalled"), "counted twice: {total}");
+}
+
+#[test]
+fn a_client_whose_time_is_over_gets_all_that_was_read_however_slowly_it_takes_it() {
+    /// Longer than a client has that has taken all and goes on sending.
+    const SLOW: Duration = Duration::from_secs(8);
+    let options = ["--max-lifetime", "1s", "--stall-timeout", "3s"];
+    let (program, address) = serve(&options);
+    let mut client = connect_narrow(address);
+    let start = Instant::now();
+    let sent = fill(&mut client, 1);
+    let mut taken = 0;
+    while start.elapsed() < SLOW {
+        expect(&mut client, 1, taken, 4096);
+        taken += 4096;
+        thread::sleep(Duration::from_millis(50));
+    }
+    let mut rest = Vec::new();
+    // The end may be a reset, since the server does not read the rest of what was sent.
+    let _ = client.read_to_end(&mut rest);
+    assert!(rest == keyed(1, taken, rest.len()), "another echo");
+    let got = taken + rest.len();
+    assert!(taken < got && got <= sent, "{taken} of {got} of {sent}");
+    let log = log_of(program);
+    let total = reported(&log, "total:");
+    let (_, told) = total.split_once("1 connections, ").unwrap();
+    let want = format!("{got} bytes echoed, 1 refused or evicted: 1 over --max-lifetime");
+    assert_eq!(told, want);
 }
 
 #[test]

@@ -696,6 +696,51 @@ fn what_a_streaming_peer_sends_after_our_end_is_thrown_away() {
 }
 
 #[test]
+fn a_peer_whose_time_is_over_is_not_read_before_it_has_taken_all() {
+    let mut rig = Rig::new(Protocol::Echo);
+    rig.room(5);
+    rig.arrive(b"hello there", false);
+    rig.conn.cut_short();
+    assert_eq!(
+        rig.conn.next(false).unwrap(),
+        Next::Wait,
+        "it is owed bytes"
+    );
+    rig.room(100);
+    assert_eq!(rig.conn.transport.sent, b"hello there");
+    assert!(rig.conn.transport.half_closed);
+    rig.arrive(&vec![b'x'; DISCARD_LIMIT + 1], false);
+    assert!(!rig.closed && rig.conn.transport.taken == 11);
+    rig.conn.transport.acknowledged = 11;
+    assert_eq!(rig.conn.begin_linger(), Some(Next::Linger));
+    rig.turns();
+    assert!(rig.closed, "the peer is not going to stop");
+    assert_eq!(rig.conn.begin_linger(), None);
+}
+
+#[test]
+fn a_stop_does_not_wait_for_what_a_peer_sent_after_its_time() {
+    let mut rig = Rig::new(Protocol::Echo);
+    rig.room(100);
+    rig.arrive(b"hello", false);
+    rig.conn.cut_short();
+    assert_eq!(
+        rig.conn.next(false).unwrap(),
+        Next::Wait,
+        "not all is taken"
+    );
+    rig.arrive(b"more", false);
+    rig.stopping = Some(rig.now);
+    rig.pass(QUIET);
+    assert!(!rig.closed);
+    rig.conn.transport.acknowledged = 5;
+    rig.pass(QUIET);
+    assert!(rig.conn.transport.arrived.is_empty());
+    rig.pass(QUIET);
+    assert!(rig.closed);
+}
+
+#[test]
 fn a_message_has_begun_from_its_first_byte_until_its_answer() {
     let mut rig = Rig::new(Protocol::Counted);
     assert!(!rig.conn.is_mid_message());

@@ -8,7 +8,8 @@ use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::time::{Duration, Instant};
 
-use super::{Client, LINGER_TIME, Watch, Why, Worker};
+use super::{Client, Watch, Why, Worker};
+use crate::conn::Next;
 use crate::eviction::Reason;
 
 /// So many connections may come up in one turn; the others wait for the next.
@@ -166,15 +167,22 @@ impl Worker {
         self.close(key, &Why::Finished);
     }
 
-    /// What was read of it is still echoed, then it sees our end.
+    /// What was read of it is still echoed, then it sees our end. As long as it
+    /// takes some of that now and then, it has time for it.
     fn end_lifetime(&mut self, key: usize) {
         let time = self.desk.settings.limits.lifetime.unwrap_or_default();
         let what = format_args!("evicted: it is connected for {time:?} (--max-lifetime)");
         self.count_eviction(key, Reason::Lifetime, what);
-        let conn = &mut self.clients[key].conn;
-        conn.finish();
-        let next = conn.next(false);
-        self.allow(key, LINGER_TIME);
+        let client = &mut self.clients[key];
+        client.until = None;
+        client.conn.cut_short();
+        let next = client.conn.next(false);
+        let next = match client.watch {
+            Watch::No | Watch::Touched if matches!(next, Ok(Next::Wait)) => {
+                self.hold(key).and(next)
+            }
+            _ => next,
+        };
         self.act(key, next, &Why::Evicted(Reason::Lifetime));
     }
 

@@ -29,6 +29,10 @@ const SHED_AFTER: Duration = Duration::from_millis(250);
 /// One that took nothing for so long may be shed to make room for another.
 const ROOM_AFTER: Duration = Duration::from_secs(5);
 
+/// A connection whose time is over, where there is no limit for one that takes
+/// nothing, ends all the same after so long.
+const LAST_STALL: Duration = Duration::from_secs(60);
+
 /// No connection is looked at more often.
 const SOONEST: Duration = Duration::from_millis(10);
 
@@ -164,7 +168,7 @@ impl Worker {
         Ok(())
     }
 
-    fn hold(&mut self, key: usize) -> io::Result<()> {
+    pub(super) fn hold(&mut self, key: usize) -> io::Result<()> {
         let client = &mut self.clients[key];
         let (taken, _) = client.conn.taken()?;
         client.watch = Watch::Held;
@@ -289,7 +293,10 @@ impl Worker {
             Ok((_, true)) => {
                 client.watch = Watch::No;
                 client.conn.keep_alive(self.now);
-                self.arm(held.key);
+                match client.conn.begin_linger() {
+                    Some(next) => self.act(held.key, Ok(next), &Why::Finished),
+                    None => self.arm(held.key),
+                }
                 None
             }
             Ok((taken, false)) => {
@@ -314,6 +321,8 @@ impl Worker {
             return self.end_idle(held.key);
         }
         let limit = self.desk.settings.limits.stall;
+        let is_last = self.clients[held.key].conn.is_cut_short();
+        let limit = limit.or(is_last.then_some(LAST_STALL));
         let still_for = self.now.saturating_duration_since(held.since);
         match limit.filter(|&limit| still_for >= limit) {
             Some(limit) => {
