@@ -387,6 +387,9 @@ impl<T: Transport> Conn<T> {
     fn end_input(&mut self) {
         self.input_ended = true;
         self.unread = false;
+        if let Some(Talk::Preface(preface, _)) = self.talk.as_deref_mut() {
+            preface.finish();
+        }
         // What came behind a header is served first: the greeting comes back here.
         if self.stage == Stage::Open && self.header().is_none() {
             self.stage = Stage::Finishing;

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::fmt;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
 use log::Level;
@@ -152,15 +152,12 @@ impl SharedCounts {
 }
 
 /// The notices of evictions, which all threads of a server share: however many
-/// workers evict, each reason has one line of the log a second. It is locked for
+/// workers evict, each reason has one line of the log a second. They are locked for
 /// nothing else.
 #[derive(Debug)]
-pub(crate) struct Notices(Mutex<Board>);
-
-#[derive(Debug)]
-struct Board {
-    throttles: [Throttle; Reason::ALL.len()],
-    latest: VecDeque<Latest>,
+pub(crate) struct Notices {
+    throttles: [Mutex<Throttle>; Reason::ALL.len()],
+    latest: Mutex<VecDeque<Latest>>,
 }
 
 /// A client that came up against a limit.
@@ -173,22 +170,32 @@ pub(crate) struct Latest {
 
 impl Default for Notices {
     fn default() -> Self {
-        Self(Mutex::new(Board {
-            throttles: std::array::from_fn(|_| Throttle::new(TOLD_EVERY)),
-            latest: VecDeque::with_capacity(KEPT),
-        }))
+        Self {
+            throttles: std::array::from_fn(|_| Mutex::new(Throttle::new(TOLD_EVERY))),
+            latest: Mutex::new(VecDeque::with_capacity(KEPT)),
+        }
     }
 }
 
 impl Notices {
-    /// Each of its steps leaves it whole.
-    fn lock(&self) -> MutexGuard<'_, Board> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     /// The latest of them all, newest first.
     pub(crate) fn latest(&self) -> Vec<Latest> {
-        self.lock().latest.iter().cloned().collect()
+        let latest = self.latest.lock();
+        let latest = latest.unwrap_or_else(PoisonError::into_inner);
+        latest.iter().cloned().collect()
+    }
+
+    /// Keeps it for those who look. While one of them does, it is passed over: a
+    /// worker does not wait for a thread that may be waiting for a processor.
+    fn keep(&self, reason: Reason, peer: SocketAddr) {
+        let Ok(mut latest) = self.latest.try_lock() else {
+            return;
+        };
+        if latest.len() == KEPT {
+            latest.pop_back();
+        }
+        let at = SystemTime::now();
+        latest.push_front(Latest { at, reason, peer });
     }
 
     /// Logs what was done to `peer`, unless another of this reason was just told.
@@ -199,15 +206,10 @@ impl Notices {
         what: fmt::Arguments<'_>,
         now: Instant,
     ) {
-        let admitted = {
-            let mut board = self.lock();
-            if board.latest.len() == KEPT {
-                board.latest.pop_back();
-            }
-            let at = SystemTime::now();
-            board.latest.push_front(Latest { at, reason, peer });
-            board.throttles[reason as usize].admit(now)
-        };
+        self.keep(reason, peer);
+        // A throttle is whole after each of its steps.
+        let throttle = self.throttles[reason as usize].lock();
+        let admitted = throttle.unwrap_or_else(PoisonError::into_inner).admit(now);
         match admitted {
             Some(0) => log::log!(reason.level(), "client {peer} {what}"),
             Some(others) => log::log!(

@@ -6,7 +6,7 @@
 
 use std::net::SocketAddr;
 
-use proxy_header::{Error, ParseConfig, Protocol as Transport, ProxyHeader};
+use proxy_header::{ParseConfig, Protocol as Transport, ProxyHeader};
 
 /// The longest header that is taken, in bytes: the specification asks senders to
 /// stay within the 536 that every path carries in one segment.
@@ -50,6 +50,14 @@ impl Preface {
         };
     }
 
+    /// Nothing more comes. A connection on which nothing came at all has no fault: it
+    /// only looked whether somebody listens.
+    pub fn finish(&mut self) {
+        if self.header.is_none() && !self.arrived.is_empty() {
+            self.header = Some(Header::Malformed("its PROXY header breaks off"));
+        }
+    }
+
     /// The header, once it is complete or can't become one any more.
     pub const fn header(&self) -> Option<Header> {
         self.header
@@ -68,46 +76,83 @@ fn parse(arrived: &[u8]) -> Result<(Header, usize), Option<&'static str>> {
     if !BEGINNINGS.iter().any(may_begin) {
         return Err(Some("it sent something else in place of a PROXY header"));
     }
-    let config = ParseConfig {
-        include_tlvs: false,
-        ..ParseConfig::default()
+    let length = match arrived.first() {
+        Some(b'P') => length_of_line(arrived)?,
+        _ => length_of_binary(arrived)?,
     };
-    let (header, length) = match ProxyHeader::parse(arrived, config) {
-        Ok(parsed) => parsed,
-        Err(Error::BufferTooShort) if arrived.len() > LONGEST => return Err(Some(TOO_LONG)),
-        // The library waits for the bytes of an address that the length leaves no room for.
-        Err(Error::BufferTooShort) if !is_whole(arrived) => return Err(None),
-        Err(_) => return Err(Some("its PROXY header is malformed")),
-    };
-    let longest = match arrived[0] {
-        b'P' => LONGEST_LINE,
-        _ => LONGEST,
-    };
-    if length > longest {
-        return Err(Some(TOO_LONG));
-    }
-    let header = match header.proxied_address() {
-        None => Header::Unnamed,
-        Some(address) if address.protocol == Transport::Stream => Header::Client(address.source),
-        Some(_) => return Err(Some("its PROXY header is that of a datagram")),
-    };
-    Ok((header, length))
+    let whole = arrived.get(..length).ok_or(None)?;
+    Ok((read(whole).map_err(Some)?, length))
 }
 
-/// Whether all is there that a binary header says it has.
-fn is_whole(arrived: &[u8]) -> bool {
-    const FIXED: usize = 16;
-
-    match arrived {
-        [b'\r', ..] if arrived.len() >= FIXED => {
-            let body = u16::from_be_bytes([arrived[14], arrived[15]]);
-            arrived.len() >= FIXED + usize::from(body)
+/// What a whole header says. The library takes more than the specification has:
+/// what that is, is refused here.
+fn read(whole: &[u8]) -> Result<Header, &'static str> {
+    // The rest of a header with the command LOCAL must be passed over, whatever it is.
+    if whole[0] == b'\r' && whole[12] == 0x20 {
+        return Ok(Header::Unnamed);
+    }
+    if whole[0] == b'P' && !is_plain_line(whole) {
+        return Err(MALFORMED);
+    }
+    let parsed = ProxyHeader::parse(whole, ParseConfig::default());
+    let (header, _) = parsed.map_err(|_| MALFORMED)?;
+    match header.proxied_address() {
+        // What it has in place of addresses is not to be looked at.
+        None => Ok(Header::Unnamed),
+        Some(_) if header.tlvs().any(|field| field.is_err()) => Err(MALFORMED),
+        Some(address) if address.protocol == Transport::Stream => {
+            Ok(Header::Client(address.source))
         }
-        _ => false,
+        Some(_) => Err("its PROXY header is that of a datagram"),
     }
 }
 
+const MALFORMED: &str = "its PROXY header is malformed";
 const TOO_LONG: &str = "its PROXY header is too long";
+
+/// The length of a header of version 1, its line's end included.
+fn length_of_line(arrived: &[u8]) -> Result<usize, Option<&'static str>> {
+    // A return that ends no line is seen at once.
+    match arrived.iter().position(|&byte| byte == b'\r') {
+        Some(end) if end + 2 > LONGEST_LINE => Err(Some(TOO_LONG)),
+        Some(end) => match arrived.get(end + 1) {
+            Some(b'\n') => Ok(end + 2),
+            Some(_) => Err(Some(MALFORMED)),
+            None => Err(None),
+        },
+        None if arrived.len() < LONGEST_LINE => Err(None),
+        None => Err(Some(TOO_LONG)),
+    }
+}
+
+/// The length of a header of version 2, which it tells itself in bytes 14 and 15.
+fn length_of_binary(arrived: &[u8]) -> Result<usize, Option<&'static str>> {
+    let told = arrived.get(14..16).ok_or(None)?;
+    let length = 16 + usize::from(u16::from_be_bytes([told[0], told[1]]));
+    match length <= LONGEST {
+        true => Ok(length),
+        false => Err(Some(TOO_LONG)),
+    }
+}
+
+/// Whether a line is of words with one space between, ports in plain decimal, and
+/// ends in CR LF.
+fn is_plain_line(line: &[u8]) -> bool {
+    let Some(line) = line.strip_suffix(b"\r\n") else {
+        return false;
+    };
+    let mut words = line.split(|&byte| byte == b' ');
+    let is_printable = line.iter().all(|byte| (b' '..=b'~').contains(byte));
+    let is_port = |word: &&[u8]| {
+        word.iter().all(u8::is_ascii_digit) && (word.len() == 1 || !word.starts_with(b"0"))
+    };
+    is_printable
+        && match words.nth(1) {
+            Some(b"UNKNOWN") => true,
+            Some(b"TCP4" | b"TCP6") => words.skip(2).all(|word| is_port(&word)),
+            _ => false,
+        }
+}
 
 #[cfg(test)]
 mod tests {
@@ -119,7 +164,7 @@ mod tests {
 
     const SIGNATURE: &[u8] = b"\r\n\r\n\0\r\nQUIT\n";
 
-    fn read(bytes: &[u8]) -> Option<Header> {
+    fn header(bytes: &[u8]) -> Option<Header> {
         let mut preface = Preface::default();
         preface.push(bytes);
         preface.header()
@@ -138,23 +183,42 @@ mod tests {
     #[test]
     fn the_client_of_a_line_of_text_is_its_source() {
         let v4 = b"PROXY TCP4 192.0.2.7 198.51.100.1 40112 7\r\n";
-        assert_eq!(read(v4), client("192.0.2.7:40112"));
+        assert_eq!(header(v4), client("192.0.2.7:40112"));
         let v6 = b"PROXY TCP6 2001:db8::7 2001:db8::1 65535 7\r\n";
-        assert_eq!(read(v6), client("[2001:db8::7]:65535"));
-        assert_eq!(read(b"PROXY UNKNOWN\r\n"), Some(Header::Unnamed));
-        assert_eq!(read(b"PROXY UNKNOWN a b 1 2\r\n"), Some(Header::Unnamed));
+        assert_eq!(header(v6), client("[2001:db8::7]:65535"));
+        assert_eq!(header(b"PROXY UNKNOWN\r\n"), Some(Header::Unnamed));
+        assert_eq!(header(b"PROXY UNKNOWN a b 1 2\r\n"), Some(Header::Unnamed));
     }
 
     #[test]
     fn the_client_of_a_binary_header_is_its_source_and_a_local_one_has_none() {
         let v4 = [192, 0, 2, 7, 198, 51, 100, 1, 0x9c, 0xb0, 0, 7];
-        assert_eq!(read(&binary(0x21, 0x11, &v4)), client("192.0.2.7:40112"));
-        assert_eq!(read(&binary(0x20, 0x11, &v4)), Some(Header::Unnamed));
-        assert_eq!(read(&binary(0x20, 0x00, &[])), Some(Header::Unnamed));
-        assert_eq!(read(&binary(0x21, 0x31, &[0; 216])), Some(Header::Unnamed));
+        assert_eq!(header(&binary(0x21, 0x11, &v4)), client("192.0.2.7:40112"));
+        assert_eq!(header(&binary(0x20, 0x11, &v4)), Some(Header::Unnamed));
+        assert_eq!(header(&binary(0x20, 0x00, &[])), Some(Header::Unnamed));
+        assert_eq!(header(&binary(0x20, 0x11, &[])), Some(Header::Unnamed));
+        assert_eq!(header(&binary(0x20, 0x41, &[1])), Some(Header::Unnamed));
+        assert_eq!(
+            header(&binary(0x21, 0x31, &[0; 216])),
+            Some(Header::Unnamed)
+        );
         // What it says beside the addresses is passed over.
         let more = [&v4[..], &[0x04, 0, 2, 9, 9]].concat();
-        assert_eq!(read(&binary(0x21, 0x11, &more)), client("192.0.2.7:40112"));
+        assert_eq!(
+            header(&binary(0x21, 0x11, &more)),
+            client("192.0.2.7:40112")
+        );
+    }
+
+    #[test]
+    fn a_header_that_breaks_off_is_none_and_nothing_at_all_no_fault() {
+        for (bytes, is_fault) in [(&b""[..], false), (b"PROXY", true), (SIGNATURE, true)] {
+            let mut preface = Preface::default();
+            preface.push(bytes);
+            preface.finish();
+            let fault = matches!(preface.header(), Some(Header::Malformed(_)));
+            assert_eq!(fault, is_fault, "{bytes:?}");
+        }
     }
 
     #[test]
@@ -172,10 +236,18 @@ mod tests {
             &binary(0x21, 0x12, &[0; 12]),
             &[b"PROXY TCP4 ", &[b'1'; 120][..]].concat(),
             &[b"PROXY UNKNOWN ", &[b'1'; 120][..], b"\r\n"].concat(),
+            b"PROXY TCP4 1.2.3.4 5.6.7.8 +1 2\r\n",
+            b"PROXY TCP4 1.2.3.4 5.6.7.8 1 02\r\n",
+            b"PROXY TCP4 1.2.3.4 5.6.7.8 1 2 3\r\n",
+            b"PROXY TCP4 1.2.3.4 5.6.7.8 1 2\n\r\n",
+            b"PROXY UNKNOWNxyz\r\n",
+            b"PROXY UNKNOWN \0\x01\r\n",
+            b"PROXY \r\n",
+            &binary(0x21, 0x11, &[&[0; 12][..], &[0x04, 0xff, 0xff]].concat()),
             &binary(0x21, 0x11, &vec![0; LONGEST]),
             &binary(0x21, 0x11, &vec![0; LONGEST])[..LONGEST + 1],
         ] {
-            let header = read(bytes);
+            let header = header(bytes);
             assert!(matches!(header, Some(Header::Malformed(_))), "{bytes:?}");
         }
     }

@@ -326,20 +326,19 @@ impl Worker {
     /// Acts on the PROXY header that a load balancer has sent before its client's bytes.
     fn heed(&mut self, key: usize, header: Header) {
         let proxy = self.clients[key].peer;
-        let peer = match header {
-            Header::Client(peer) => canonical(peer),
-            Header::Unnamed => proxy,
+        let (peer, sources) = match header {
+            Header::Client(peer) => (canonical(peer), self.desk.settings.sources.as_ref()),
+            // Its address would be the same for all of these.
+            Header::Unnamed => (proxy, None),
             Header::Malformed(fault) => {
                 return self.refuse(key, Reason::Header, format_args!("refused: {fault}"));
             }
         };
-        if let Some(sources) = &self.desk.settings.sources {
-            match sources.admit(peer.ip()) {
-                Ok(place) => self.clients[key].place = Some(place),
-                Err(crowded) => {
-                    self.clients[key].peer = peer;
-                    return self.refuse(key, Reason::Source, format_args!("{crowded}"));
-                }
+        match sources.map(|sources| sources.admit(peer.ip())).transpose() {
+            Ok(place) => self.clients[key].place = place,
+            Err(crowded) => {
+                self.clients[key].peer = peer;
+                return self.refuse(key, Reason::Source, format_args!("{crowded}"));
             }
         }
         log::debug!("client {peer} came through {proxy}");

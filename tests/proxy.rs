@@ -149,7 +149,9 @@ fn a_connection_of_the_load_balancers_own_keeps_its_address() {
     // Version 2, command LOCAL: its addresses do not count.
     let mut bytes = header("192.0.2.7:1", 2);
     bytes[12] = 0x20;
-    for head in [&bytes[..], b"PROXY UNKNOWN\r\n"] {
+    // And may be of any family.
+    let empty = b"\r\n\r\n\0\r\nQUIT\n\x20\x11\0\0";
+    for head in [&bytes[..], empty, b"PROXY UNKNOWN\r\n"] {
         let mut client = connect(server.whoami);
         client.write_all(head).unwrap();
         let own = client.local_addr().unwrap();
@@ -181,6 +183,26 @@ fn what_is_no_header_is_refused_without_a_byte_and_counted() {
     let told = log.iter().find(|line| line.contains("refused: it sent"));
     assert!(told.unwrap().contains("WARN"), "{log:#?}");
     let want = "5 refused or evicted: 5 without a PROXY header";
+    assert!(total(&log).ends_with(want), "{log:#?}");
+}
+
+#[test]
+fn a_header_that_breaks_off_is_counted_and_a_connection_without_a_byte_is_not() {
+    let server = Behind::start(&["--workers", "1"]);
+    for bytes in [
+        &b"PROXY TCP4 1.2"[..],
+        b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0c\x01",
+    ] {
+        let mut client = connect(server.echo);
+        client.write_all(bytes).unwrap();
+        client.shutdown(Shutdown::Write).unwrap();
+        assert!(is_refused(client), "{bytes:?}");
+    }
+    let looking = connect(server.echo);
+    looking.shutdown(Shutdown::Write).unwrap();
+    assert!(is_refused(looking));
+    let log = server.stop();
+    let want = "2 refused or evicted: 2 without a PROXY header";
     assert!(total(&log).ends_with(want), "{log:#?}");
 }
 
@@ -231,6 +253,14 @@ fn the_clients_of_a_source_are_counted_by_the_address_in_the_header() {
         serve("[2001:db8::1]:1", 1),
         serve("[2001:db8::2]:1", 2),
     ];
+    // Whom it does not name are not one source.
+    let unnamed = || {
+        let mut stream = connect(server.echo);
+        stream.write_all(b"PROXY UNKNOWN\r\n").unwrap();
+        round_trip(&mut stream, b"hello");
+        stream
+    };
+    let _unnamed: Vec<_> = (0..3).map(|_| unnamed()).collect();
     for crowded in ["192.0.2.1:3", "192.0.2.2:3", "[2001:db8::3]:1"] {
         assert!(is_refused(announced(server.echo, crowded, 2)), "{crowded}");
     }
@@ -265,12 +295,21 @@ fn a_stop_does_not_wait_for_a_header() {
 
 #[test]
 fn the_environment_may_ask_for_headers() {
-    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_echopool"));
-    command
-        .args(["serve", "--whoami", "127.0.0.1:0"])
-        .env("ECHOPOOL_PROXY_PROTOCOL", "true")
-        .env_remove("RUST_LOG");
-    let mut program = Program::spawn(command);
-    let mut client = announced(program.wait_for_listener("whoami"), "192.0.2.7:1", 1);
-    assert_eq!(read_to_end(&mut client), b"192.0.2.7:1\n");
+    for (value, want) in [
+        ("true", "192.0.2.7:1\n"),
+        ("yes", "192.0.2.7:1\n"),
+        ("0", "127."),
+    ] {
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_echopool"));
+        command
+            .args(["serve", "--whoami", "127.0.0.1:0"])
+            .env("ECHOPOOL_PROXY_PROTOCOL", value)
+            .env_remove("RUST_LOG");
+        let mut program = Program::spawn(command);
+        let mut client = announced(program.wait_for_listener("whoami"), "192.0.2.7:1", 1);
+        assert!(
+            read_to_end(&mut client).starts_with(want.as_bytes()),
+            "{value}"
+        );
+    }
 }

@@ -99,11 +99,21 @@ fn understand(request: &httparse::Request<'_, '_>) -> Head {
 
 /// The path of a target, which may be a whole URL (section 3.2.2).
 fn path(target: &str) -> &str {
-    let path = match target.strip_prefix("http://") {
-        Some(rest) => rest.find('/').map_or("/", |at| &rest[at..]),
-        None => target,
+    const SCHEME: &str = "http://";
+
+    let is_whole = target.get(..SCHEME.len());
+    let is_whole = is_whole.is_some_and(|scheme| scheme.eq_ignore_ascii_case(SCHEME));
+    let path = match is_whole {
+        true => {
+            let rest = &target[SCHEME.len()..];
+            rest.find(['/', '?', '#']).map_or("", |at| &rest[at..])
+        }
+        false => target,
     };
-    path.split(['?', '#']).next().unwrap_or(path)
+    match path.split(['?', '#']).next() {
+        None | Some("") => "/",
+        Some(path) => path,
+    }
 }
 
 /// An answer, after which the connection ends.

@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 use std::time::Duration;
 
-use clap::builder::RangedU64ValueParser;
+use clap::builder::{BoolishValueParser, RangedU64ValueParser};
 use clap::{ArgAction, Args};
 use log::LevelFilter;
 
@@ -58,7 +58,7 @@ pub(super) struct Serve {
 
     /// Every connection begins with a header of the PROXY protocol, version 1 or 2, in which a
     /// load balancer names the client: for listeners that only it can reach
-    #[arg(long)]
+    #[arg(long, value_parser = BoolishValueParser::new())]
     proxy_protocol: bool,
 
     /// Worker threads [default: one a CPU]
