@@ -659,6 +659,11 @@ impl<T: Transport> Conn<T> {
 }
 
 impl Conn<TcpStream> {
+    #[cfg(test)]
+    pub(crate) const fn transport(&self) -> &TcpStream {
+        &self.transport
+    }
+
     /// When it is dropped the peer sees a reset, and the kernel forgets at once
     /// what the peer has not taken.
     pub(crate) fn reset_on_close(&self) {

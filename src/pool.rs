@@ -38,7 +38,7 @@ pub const MAX_WORKERS: usize = 1024;
 pub(crate) struct Lease(Arc<Tally>);
 
 impl Lease {
-    fn new(tally: &Arc<Tally>) -> Self {
+    pub(crate) fn new(tally: &Arc<Tally>) -> Self {
         tally.places.take();
         Self(Arc::clone(tally))
     }
@@ -107,6 +107,27 @@ pub(crate) struct Desk {
     /// It is asked whether it still takes its turns; its next one clears this.
     pub(crate) asked: Arc<AtomicBool>,
     ended: Arc<AtomicBool>,
+}
+
+#[cfg(test)]
+impl Desk {
+    /// Of a worker that no pool has. Nobody hears its bell.
+    pub(crate) fn alone(settings: Settings) -> Self {
+        let poller = mio::Poll::new().unwrap();
+        let waker = Waker::new(poller.registry(), mio::Token(0)).unwrap();
+        let bell = Arc::new(Bell::new(waker));
+        Self {
+            id: 0,
+            inbox: mailbox(1, &bell).1,
+            tally: Arc::new(Tally::new(&bell)),
+            bell,
+            drain: Arc::default(),
+            notices: Arc::default(),
+            settings,
+            asked: Arc::default(),
+            ended: Arc::default(),
+        }
+    }
 }
 
 /// How a worker ended.
@@ -479,6 +500,14 @@ mod tests {
         })
     }
 
+    fn wait_until(mut condition: impl FnMut() -> bool) {
+        let until = Instant::now() + Duration::from_secs(30);
+        while !condition() {
+            assert!(Instant::now() < until, "it takes too long");
+            std::thread::yield_now();
+        }
+    }
+
     #[test]
     fn the_worker_with_the_fewest_clients_gets_the_next() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -498,21 +527,79 @@ mod tests {
     }
 
     #[test]
+    fn the_fewest_clients_come_before_whose_turn_it_is() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let (mut pool, _poller) = pool(2);
+        let mut clients = Vec::new();
+        for _ in 0..2 {
+            let (ours, accepted) = client(&listener);
+            assert!(pool.dispatch(accepted).is_ok());
+            clients.push(ours);
+        }
+        pool.wake_handed();
+        // It would be the first worker's turn, and the second has none any more.
+        clients.pop();
+        wait_until(|| pool.live() == 1);
+        let (_third, accepted) = client(&listener);
+        assert!(pool.dispatch(accepted).is_ok());
+        assert_eq!(pool.seats[1].live(), 1);
+        stop(pool);
+    }
+
+    #[test]
+    fn those_that_come_and_go_one_by_one_are_spread_as_well() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let (mut pool, _poller) = pool(3);
+        for _ in 0..9 {
+            let (ours, accepted) = client(&listener);
+            assert!(pool.dispatch(accepted).is_ok());
+            pool.wake_handed();
+            drop(ours);
+            wait_until(|| pool.live() == 0);
+        }
+        let report = stop(pool);
+        assert!(
+            report.iter().all(|worker| worker.connections == 3),
+            "{report:?}"
+        );
+    }
+
+    #[test]
+    fn each_worker_is_to_shed_its_part_of_what_is_held() {
+        let (mut pool, _poller) = pool(3);
+        for (seat, held) in pool.seats.iter_mut().zip([0, 100, 201]) {
+            // A page that the worker never sees.
+            seat.desk.tally = Arc::new(Tally::new(&seat.desk.bell));
+            seat.desk.tally.tell_held(held);
+        }
+        assert_eq!(pool.held(), 301);
+        pool.shed(30, 301);
+        let orders = |pool: &Pool| {
+            let orders = pool.seats.iter().map(|seat| seat.desk.tally.take_order());
+            orders.collect::<Vec<_>>()
+        };
+        assert_eq!(orders(&pool), [(0, 0), (10, 0), (21, 0)]);
+        pool.shed_places(2);
+        assert_eq!(orders(&pool), [(0, 2), (0, 2), (0, 2)]);
+        stop(pool);
+    }
+
+    #[test]
+    fn what_a_panic_said_is_kept() {
+        assert_eq!(panic_message(&"a text"), "a text");
+        assert_eq!(panic_message(&String::from("a string")), "a string");
+        assert_eq!(panic_message(&7), "no message");
+    }
+
+    #[test]
     fn a_worker_that_takes_no_turn_after_it_was_asked_is_silent() {
         let (mut pool, _poller) = pool(3);
         pool.call_roll();
-        let until = Instant::now() + Duration::from_secs(30);
-        while pool.silent().is_some() {
-            assert!(Instant::now() < until, "idle workers answer");
-            std::thread::yield_now();
-        }
+        wait_until(|| pool.silent().is_none());
         // A question that worker never sees.
         pool.seats[1].desk.asked = Arc::default();
         pool.call_roll();
-        while pool.silent() != Some(1) {
-            assert!(Instant::now() < until, "the others answer");
-            std::thread::yield_now();
-        }
+        wait_until(|| pool.silent() == Some(1));
         stop(pool);
     }
 

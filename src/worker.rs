@@ -582,11 +582,4 @@ fn interest() -> Interest {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_idle_client_costs_little() {
-        assert!(size_of::<Client>() <= 192, "{}", size_of::<Client>());
-    }
-}
+mod tests;

@@ -8,7 +8,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use common::{Server, connect, expect_end, read_to_end, round_trip};
-use echopool::proto::{BadText, COUNTED_MAX, Message, answer, request};
+use echopool::proto::{BadText, COUNTED_MAX, Message, Protocol, answer, request, seen, whoami};
 use echopool::server::Config;
 use proptest::prelude::*;
 
@@ -184,6 +184,27 @@ fn a_text_that_does_not_fit_is_refused_with_its_reason() {
         COUNTED_MAX + 1
     );
     assert_eq!(request(b""), Ok(vec![0]));
+}
+
+#[test]
+fn each_protocol_has_its_name_and_its_port() {
+    let each = Protocol::ALL.map(|protocol| (protocol.to_string(), protocol.default_port()));
+    let text = format!("{each:?}");
+    assert_eq!(
+        text,
+        r#"[("echo", 20162), ("counted", 4000), ("whoami", 4001)]"#
+    );
+}
+
+#[test]
+fn an_address_that_is_told_is_understood_and_nothing_else_is() {
+    for peer in ["192.0.2.7:40112", "[2001:db8::7]:1"] {
+        let peer = peer.parse().unwrap();
+        assert_eq!(seen(&whoami(peer)), Some(peer));
+    }
+    for answer in ["192.0.2.7:40112", "192.0.2.7\n", "11 : test_string\n", "\n"] {
+        assert_eq!(seen(answer.as_bytes()), None, "{answer:?}");
+    }
 }
 
 /// Bytes cut into segments; NULs and newlines are frequent.

@@ -30,6 +30,8 @@ struct Fake {
     refusals: usize,
     sent: Vec<u8>,
     acknowledged: usize,
+    /// The system can't tell what is acknowledged.
+    cannot_tell: bool,
     half_closed: bool,
     /// How many bytes lay unread when our side was closed.
     unread_at_our_end: usize,
@@ -113,7 +115,7 @@ impl Transport for Fake {
     }
 
     fn unacknowledged(&self) -> io::Result<Option<usize>> {
-        Ok(Some(self.sent.len() - self.acknowledged))
+        Ok((!self.cannot_tell).then_some(self.sent.len() - self.acknowledged))
     }
 
     fn has_input(&self) -> bool {
@@ -513,8 +515,8 @@ fn a_peer_that_never_stops_sending_after_its_answer_is_closed() {
     rig.arrive(b"hi\0", false);
     assert_eq!(rig.conn.transport.sent, b"2 : hi\0");
     assert!(rig.conn.transport.half_closed);
-    rig.arrive(&vec![b'x'; DISCARD_LIMIT], false);
-    assert!(!rig.closed);
+    rig.arrive(&vec![b'x'; 1 << 20], false);
+    assert!(!rig.closed, "a mebibyte is thrown away");
     rig.arrive(b"y", false);
     assert!(rig.closed);
 }
@@ -678,6 +680,114 @@ fn a_peer_without_room_is_tried_once_for_each_word_of_the_poller() {
     rig.arrive(&[b'x'; 100 * BLOCK], false);
     assert!(matches!(rig.conn.owed.as_deref(), Some(Owed::Pipe(_))));
     assert_eq!(rig.conn.transport.refusals, 1);
+}
+
+#[test]
+fn a_peer_that_has_not_taken_what_it_is_owed_is_waited_for_at_a_stop() {
+    let mut rig = Rig::new(Protocol::Echo);
+    rig.room(3);
+    rig.arrive(b"hello", false);
+    rig.conn.transport.acknowledged = 3;
+    let later = rig.now + 10 * QUIET;
+    let next = rig.conn.settle(later, rig.now, QUIET).unwrap();
+    assert_eq!(next, Next::Wait);
+    assert!(!rig.conn.transport.half_closed);
+}
+
+#[test]
+fn where_the_system_cannot_tell_what_arrived_a_second_quiet_time_must_do() {
+    let mut rig = Rig::new(Protocol::Echo);
+    rig.conn.transport.cannot_tell = true;
+    rig.room(100);
+    rig.arrive(b"hello", false);
+    assert_eq!(rig.conn.taken().unwrap(), (5, true), "sent is taken");
+    let settle = |rig: &mut Rig, ms| {
+        let now = rig.now + Duration::from_millis(ms);
+        rig.conn.settle(now, rig.now, QUIET).unwrap()
+    };
+    assert_eq!(settle(&mut rig, 200), Next::Linger);
+    assert_eq!(settle(&mut rig, 399), Next::Wait);
+    assert_eq!(settle(&mut rig, 400), Next::Close);
+    rig.conn.input_ended = true;
+    assert_eq!(settle(&mut rig, 201), Next::Close, "the peer's end tells");
+}
+
+#[test]
+fn what_a_peer_has_taken_is_what_it_has_acknowledged() {
+    let mut rig = Rig::new(Protocol::Echo);
+    rig.room(3);
+    rig.arrive(b"hello", false);
+    assert!(rig.conn.owes());
+    assert_eq!(rig.conn.taken().unwrap(), (0, false));
+    rig.conn.transport.acknowledged = 3;
+    assert_eq!(rig.conn.taken().unwrap(), (3, false), "two are owed");
+    rig.room(2);
+    assert!(!rig.conn.owes());
+    assert_eq!(rig.conn.taken().unwrap(), (3, false));
+    rig.conn.transport.acknowledged = 5;
+    assert_eq!(rig.conn.taken().unwrap(), (5, true));
+    let later = rig.now + Duration::from_secs(1);
+    rig.conn.keep_alive(later);
+    assert_eq!(rig.conn.active(), later);
+}
+
+#[test]
+fn a_finished_connection_gives_what_it_owes_reads_no_further_and_awaits_the_end() {
+    let mut rig = Rig::new(Protocol::Echo);
+    rig.room(3);
+    rig.arrive(b"hello", false);
+    assert!(rig.conn.is_open());
+    rig.conn.cut_short();
+    assert!(!rig.conn.is_open());
+    rig.arrive(b"more", false);
+    rig.room(100);
+    assert_eq!(rig.conn.transport.sent, b"hello");
+    assert!(rig.conn.transport.half_closed);
+    rig.conn.cut_short();
+    rig.arrive(b"still more", false);
+    assert!(rig.conn.awaits_end() && !rig.closed);
+}
+
+#[test]
+fn a_header_is_awaited_until_its_client_is_greeted() {
+    let mut conn = Conn::announced(Fake::default(), Protocol::Echo, Instant::now());
+    assert!(conn.awaits_header() && !conn.owes());
+    conn.greet(peer());
+    assert!(!conn.awaits_header());
+}
+
+#[test]
+fn a_reset_in_mid_stream_does_not_take_the_pipes_from_others() {
+    let mut blocked = Rig::new(Protocol::Echo);
+    blocked.room(50);
+    blocked.arrive(&[b'x'; 1000], false);
+    let mut streaming = Rig::new(Protocol::Echo);
+    streaming.room(10_000);
+    streaming.arrive(&[b'x'; 1000], false);
+    assert!(matches!(blocked.conn.owed.as_deref(), Some(Owed::Pipe(_))));
+    assert!(streaming.conn.is_bulk());
+    for mut rig in [blocked, streaming] {
+        rig.step(&Step::Reset, &mut &[][..]);
+        assert!(rig.closed);
+        assert!(rig.pipes.can_lend());
+    }
+}
+
+#[test]
+fn a_peer_that_takes_nothing_is_not_active() {
+    let mut rig = Rig::new(Protocol::Echo);
+    rig.arrive(b"hello", false);
+    let arrived = rig.conn.active();
+    rig.now += Duration::from_secs(1);
+    let room = Readiness {
+        writable: true,
+        ..Readiness::default()
+    };
+    rig.event(room);
+    assert_eq!(rig.conn.transport.refusals, 2);
+    assert_eq!(rig.conn.active(), arrived);
+    rig.room(1);
+    assert_eq!(rig.conn.active(), rig.now);
 }
 
 #[test]

@@ -44,6 +44,11 @@ impl Deadlines {
         self.0.peek().map(|Reverse((at, _))| *at)
     }
 
+    #[cfg(test)]
+    pub(super) fn len(&self) -> usize {
+        self.0.len()
+    }
+
     fn pop_due(&mut self, now: Instant) -> Option<(Instant, usize)> {
         self.soonest().filter(|&at| at <= now)?;
         self.0.pop().map(|Reverse(entry)| entry)
@@ -190,5 +195,25 @@ impl Worker {
         let time = self.desk.settings.limits.idle.unwrap_or_default();
         let what = format_args!("nothing came or went for {time:?} (--idle-timeout)");
         self.evict(key, Reason::Idle, what);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_comes_up_when_its_time_is_over() {
+        let now = Instant::now();
+        let mut deadlines = Deadlines::default();
+        assert_eq!(deadlines.soonest(), None);
+        let at = |ms| now + Duration::from_millis(ms);
+        for (ms, key) in [(300, 1), (100, 2), (200, 3)] {
+            deadlines.0.push(Reverse((at(ms), key)));
+        }
+        assert_eq!(deadlines.soonest(), Some(at(100)));
+        assert_eq!(deadlines.pop_due(at(99)), None);
+        assert_eq!(deadlines.pop_due(at(100)), Some((at(100), 2)));
+        assert_eq!(deadlines.pop_due(at(400)), Some((at(200), 3)));
     }
 }

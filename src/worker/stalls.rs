@@ -351,3 +351,82 @@ impl Client {
         !matches!(self.conn.taken(), Ok((_, true)))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Watched with a stall limit of four seconds, and since when.
+    fn stalls() -> (Stalls, Instant) {
+        let limits = TimeLimits {
+            header: Duration::from_secs(5),
+            message: Duration::from_secs(30),
+            idle: None,
+            stall: Some(Duration::from_secs(4)),
+            lifetime: None,
+        };
+        let now = Instant::now();
+        (Stalls::new(&limits, now), now)
+    }
+
+    fn pop_all_touched(stalls: &mut Stalls, now: Instant) -> Vec<usize> {
+        let mut keys: Vec<_> = std::iter::from_fn(|| stalls.pop_touched(now)).collect();
+        keys.sort_unstable();
+        keys
+    }
+
+    #[test]
+    fn what_was_touched_comes_up_once_when_its_time_is_over() {
+        let (mut stalls, now) = stalls();
+        let due = now + Duration::from_secs(1);
+        assert_eq!(stalls.soonest(), None);
+        stalls.touch(3, now);
+        stalls.touch(3, now);
+        stalls.touch(0, now + Duration::from_millis(500));
+        assert_eq!(stalls.soonest(), Some(due));
+        let early = due - Duration::from_nanos(1);
+        assert_eq!(stalls.pop_touched(early), None);
+        assert_eq!(pop_all_touched(&mut stalls, due), [0, 3]);
+        assert_eq!(stalls.soonest(), None);
+        stalls.touch(3, due);
+        assert_eq!(stalls.soonest(), Some(due + Duration::from_secs(1)));
+    }
+
+    #[test]
+    fn what_is_touched_while_others_are_due_has_its_own_time() {
+        let (mut stalls, now) = stalls();
+        stalls.touch(1, now);
+        stalls.touch(2, now);
+        let due = now + Duration::from_secs(1);
+        let first = stalls.pop_touched(due).unwrap();
+        stalls.touch(7, due);
+        assert_eq!(stalls.soonest(), Some(due), "one is due still");
+        assert_eq!(pop_all_touched(&mut stalls, due), [3 - first]);
+        assert_eq!(stalls.soonest(), Some(due + Duration::from_secs(1)));
+        let later = due + Duration::from_secs(1);
+        assert_eq!(pop_all_touched(&mut stalls, later), [7]);
+    }
+
+    #[test]
+    fn what_is_held_comes_up_in_order_and_its_bytes_are_summed() {
+        let (mut stalls, now) = stalls();
+        let held = |key, ms, bytes| Held {
+            look_at: now + Duration::from_millis(ms),
+            key,
+            opened: now,
+            taken: 0,
+            since: now,
+            bytes,
+        };
+        stalls.push_held(held(1, 500, 1000));
+        stalls.push_held(held(2, 600, 30));
+        assert_eq!(stalls.bytes, 1030);
+        stalls.touch(3, now);
+        let soonest = now + Duration::from_millis(500);
+        assert_eq!(stalls.soonest(), Some(soonest));
+        assert!(stalls.pop_held(soonest - Duration::from_nanos(1)).is_none());
+        assert_eq!(stalls.pop_held(soonest).map(|held| held.key), Some(1));
+        assert_eq!(stalls.bytes, 30);
+        assert!(stalls.pop_held(soonest).is_none());
+    }
+}
