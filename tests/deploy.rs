@@ -424,15 +424,12 @@ mod kubernetes {
             humantime::parse_duration(variable["value"].as_str().unwrap()).unwrap()
         };
         let (lame_duck, grace) = (time("ECHOPOOL_LAME_DUCK"), time("ECHOPOOL_GRACE"));
-        let limit = pod(&server)["terminationGracePeriodSeconds"]
-            .as_u64()
-            .unwrap();
-        assert!(!lame_duck.is_zero());
-        assert!(
-            Duration::from_secs(limit) >= lame_duck + grace + Duration::from_secs(5),
-            "{limit} {lame_duck:?} {grace:?}"
-        );
-        assert!(container["lifecycle"].is_null(), "it would add to that");
+        let seconds = |value: &Value| Duration::from_secs(value.as_u64().unwrap());
+        let limit = seconds(&pod(&server)["terminationGracePeriodSeconds"]);
+        let sleep = seconds(&container["lifecycle"]["preStop"]["sleep"]["seconds"]);
+        assert!(!lame_duck.is_zero() && !sleep.is_zero());
+        let needed = sleep + lame_duck + grace + Duration::from_secs(5);
+        assert!(limit >= needed, "{limit:?} < {needed:?}");
     }
 
     #[test]
