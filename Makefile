@@ -69,7 +69,7 @@ fuzz:           ## Fuzz what reads foreign bytes: make fuzz FUZZ_SECONDS=600 FUZ
 	done
 
 sanitize:       ## Run the server's suites under AddressSanitizer, with leaks
-	RUSTC_BOOTSTRAP=1 RUSTFLAGS='-Zsanitizer=address' \
+	RUSTC_BOOTSTRAP=1 RUSTFLAGS='-Zsanitizer=address' ASAN_OPTIONS=quarantine_size_mb=8 \
 		$(CARGO) test --locked --target $(SYSTEM) --target-dir target/asan $(SERVER_SUITES)
 
 mutants:        ## Break the server's files in every small way, and see whether a test fails
