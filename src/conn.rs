@@ -26,7 +26,7 @@ const DISCARD_LIMIT: usize = 1 << 20;
 
 /// A turn that moves less, in bytes, is not streaming: to copy costs less than
 /// the third call that a pipe needs.
-pub(crate) const BULK_LEAST: usize = if cfg!(test) { 8 } else { 16 * 1024 };
+const BULK_LEAST: usize = if cfg!(test) { 8 } else { 16 * 1024 };
 
 /// What a connection needs of its socket.
 pub(crate) trait Transport: Read + Write {

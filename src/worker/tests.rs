@@ -467,6 +467,25 @@ fn who_sends_messages_keeps_streams_short_and_who_streams_does_not() {
     assert_eq!(rig.worker.messages_until, now + 2 * HABIT);
 }
 
+#[test]
+fn a_stream_that_messages_keep_short_is_not_taken_for_one_of_them() {
+    let mut rig = Rig::new(limits());
+    let (mut stream, key) = rig.admit();
+    stream.write_all(&[7; 2 * NARROW_SLICE]).unwrap();
+    wait_until(|| stream_has(&rig, key) == 2 * LONGEST);
+    rig.serve_bytes(key, NARROW_SLICE as u64);
+    assert!(rig.worker.clients[key].conn.is_bulk());
+
+    rig.worker.now += HABIT;
+    let messages_until = rig.worker.now + MS;
+    rig.worker.messages_until = messages_until;
+    wait_until(|| stream_has(&rig, key) == NARROW_SLICE);
+    rig.serve(key);
+    let streams_until = rig.worker.clients[key].streams_until;
+    assert_eq!(streams_until, rig.worker.now + HABIT);
+    assert_eq!(rig.worker.messages_until, messages_until);
+}
+
 /// How many bytes wait to be read of a client, up to some more than a message.
 fn stream_has(rig: &Rig, key: usize) -> usize {
     let stream = rig.worker.clients[key].conn.transport();
