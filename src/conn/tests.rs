@@ -1,5 +1,7 @@
 //! The connection against a socket in memory, under every order of events.
 
+use std::net::{self, TcpListener};
+
 use proptest::prelude::*;
 
 use super::*;
@@ -866,4 +868,55 @@ fn a_message_has_begun_from_its_first_byte_until_its_answer() {
     let mut echo = Rig::new(Protocol::Echo);
     echo.arrive(b"hi", false);
     assert!(!echo.conn.is_mid_message());
+}
+
+/// A client, and a connection to it over a real socket.
+fn over_a_socket() -> (net::TcpStream, Conn<TcpStream>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let ours = net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+    let (theirs, _) = listener.accept().unwrap();
+    theirs.set_nonblocking(true).unwrap();
+    let transport = TcpStream::from_std(theirs);
+    (ours, Conn::new(transport, Protocol::Echo, Instant::now()))
+}
+
+fn wait_until(mut condition: impl FnMut() -> bool) {
+    let until = Instant::now() + Duration::from_secs(30);
+    while !condition() {
+        assert!(Instant::now() < until, "it takes too long");
+        std::thread::yield_now();
+    }
+}
+
+#[test]
+fn a_socket_has_input_while_bytes_the_end_or_an_error_wait_in_it() {
+    let (mut ours, mut conn) = over_a_socket();
+    assert!(!conn.transport.has_input());
+    ours.write_all(b"x").unwrap();
+    wait_until(|| conn.transport.has_input());
+    assert_eq!(conn.transport.read(&mut [0; 9]).unwrap(), 1);
+    assert!(!conn.transport.has_input(), "it was read");
+    ours.shutdown(Shutdown::Write).unwrap();
+    wait_until(|| conn.transport.has_input());
+
+    let (ours, conn) = over_a_socket();
+    SockRef::from(&ours)
+        .set_linger(Some(Duration::ZERO))
+        .unwrap();
+    drop(ours);
+    wait_until(|| conn.transport.has_input());
+}
+
+#[test]
+#[cfg(any(target_os = "linux", target_os = "android"))]
+fn the_memory_of_a_connection_is_what_the_kernel_holds_and_what_is_owed() {
+    const UNREAD: usize = 1000;
+    const OWED: usize = 100_000;
+    let (mut ours, mut conn) = over_a_socket();
+    let idle = conn.memory();
+    ours.write_all(&[7; UNREAD]).unwrap();
+    wait_until(|| conn.memory() >= idle + UNREAD);
+    let held = conn.memory();
+    conn.owe(vec![7; OWED]);
+    assert_eq!(conn.memory(), held + OWED);
 }
