@@ -11,7 +11,9 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use common::http::{admin_of, answer, ask, get, metrics};
-use common::serve::{PROMPT, descriptors, limit_descriptors, processor_time, serve, stop};
+use common::serve::{
+    PROMPT, descriptors, failed_accepts, limit_descriptors, processor_time, serve, stop,
+};
 use common::{
     Over, Program, connect, connect_narrow, expect, expect_end, fill, finish, full_duplex,
     read_to_end, round_trip, wait_until,
@@ -32,6 +34,11 @@ fn health(admin: SocketAddr) -> [(u16, String); 2] {
         let answer = get(admin, path);
         (answer.code, answer.body)
     })
+}
+
+/// What the page shows.
+fn status(admin: SocketAddr) -> serde_json::Value {
+    serde_json::from_str(&get(admin, "/status.json").body).unwrap()
 }
 
 fn ok() -> (u16, String) {
@@ -105,8 +112,7 @@ mod metrics_tell {
             told["echopool_connections_evicted_total{reason=\"idle\"}"],
             2.0
         );
-        let json: serde_json::Value =
-            serde_json::from_str(&get(admin, "/status.json").body).unwrap();
+        let json = status(admin);
         assert_eq!(json["evicted"]["idle"], 2);
         assert_eq!(json["refused"]["source"], 0);
         let latest = json["latest"].as_array().unwrap();
@@ -120,6 +126,29 @@ mod metrics_tell {
             latest.iter().all(|one| one["reason"] == "idle"),
             "{latest:?}"
         );
+    }
+
+    #[test]
+    fn how_often_accepting_rested_because_descriptors_ran_out() {
+        let (mut program, echo, admin) = administered(&["--workers", "1"]);
+        assert_eq!(metrics(admin)["echopool_accept_pauses_total"], 0.0);
+        limit_descriptors(&program, descriptors(program.child.id()) as u64);
+        // One of them may get the descriptor of the question above.
+        let mut clients: Vec<_> = (0..3).map(|_| connect(echo)).collect();
+        for _ in 0..2 {
+            program.wait_for("could not accept on");
+        }
+        limit_descriptors(&program, 1_000);
+        clients.iter_mut().for_each(|c| round_trip(c, b"hello"));
+        let told = metrics(admin);
+        let pauses = told["echopool_accept_pauses_total"];
+        // The log leaves out what came after its latest line.
+        let logged = failed_accepts(&program);
+        assert!(pauses >= logged as f64, "{pauses} of {logged}");
+        assert_eq!(told["echopool_connections_accepted_total"], 3.0);
+        assert_eq!(status(admin)["accept_pauses"], pauses);
+        // That was all of it.
+        assert_eq!(metrics(admin)["echopool_accept_pauses_total"], pauses);
     }
 
     /// The families of the text, each as `name type`.

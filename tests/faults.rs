@@ -12,8 +12,8 @@ use std::time::{Duration, Instant};
 
 use common::load::quantile_of;
 use common::serve::{
-    PROMPT, counter, has_signal, limit_descriptors, memory, pipe_ends, processor_time, serve,
-    serve_after, serve_again, stop, stop_cleanly, suspend, tcp_memory,
+    PROMPT, counter, failed_accepts, has_signal, limit_descriptors, memory, pipe_ends,
+    processor_time, serve, serve_after, serve_again, stop, stop_cleanly, suspend, tcp_memory,
 };
 use common::{
     Over, Program, connect, connect_narrow, expect, expect_end, fill, full_duplex, keyed, reset,
@@ -29,14 +29,6 @@ const MIB: usize = 1 << 20;
 
 /// What a shell does first to have a server that copies, because it has no pipes.
 const NO_PIPES: &str = "ulimit -n 100";
-
-/// How often accepting failed, as the log tells: a line, and how many it stands for.
-fn failed_accepts(program: &Program) -> u64 {
-    let lines = program.log.iter();
-    let told = lines.filter_map(|line| line.split_once("could not accept")?.1.split_once(" ("));
-    let suppressed = told.map(|(_, rest)| rest.split(' ').next().unwrap().parse::<u64>().unwrap());
-    suppressed.map(|count| count + 1).sum()
-}
 
 #[test]
 fn descriptors_that_ran_out_cost_no_processor_and_are_used_as_soon_as_they_are_free() {

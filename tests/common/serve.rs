@@ -69,6 +69,14 @@ pub fn totals(program: &Program) -> (u64, u64) {
     (numbers.next().unwrap(), numbers.next().unwrap())
 }
 
+/// How often accepting failed, as the log tells: a line, and how many it stands for.
+pub fn failed_accepts(program: &Program) -> u64 {
+    let lines = program.log.iter();
+    let told = lines.filter_map(|line| line.split_once("could not accept")?.1.split_once(" ("));
+    let suppressed = told.map(|(_, rest)| rest.split(' ').next().unwrap().parse::<u64>().unwrap());
+    suppressed.map(|count| count + 1).sum()
+}
+
 /// Lets a running program have so many descriptors; its hard limit stays.
 #[cfg(target_os = "linux")]
 pub fn limit_descriptors(program: &Program, most: u64) {
