@@ -4,7 +4,7 @@
 mod common;
 
 use std::collections::BTreeSet;
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
@@ -240,6 +240,54 @@ mod health_is {
         assert_eq!(health(admin), [ok(), unavailable("all places are taken")]);
         drop(client);
         wait_until("the place to be free", || health(admin) == [ok(), ok()]);
+    }
+
+    /// Whether memory is short, as all who tell of it say.
+    fn shortness(admin: SocketAddr) -> [bool; 3] {
+        [
+            health(admin) == [ok(), unavailable("memory is short")],
+            status(admin)["unready"] == "memory is short",
+            metrics(admin)["echopool_memory_short"] == 1.0,
+        ]
+    }
+
+    /// Clients that send as much as they can and take a little of it now and then. So they
+    /// are not shed, and what they hold stays what it is.
+    fn hoard(echo: SocketAddr, over: &AtomicBool) {
+        let hoarder = || {
+            let stream = connect_narrow(echo);
+            stream.set_nonblocking(true).unwrap();
+            stream
+        };
+        let mut hoarders = [(); 4].map(|()| hoarder());
+        while !over.load(Ordering::SeqCst) {
+            for stream in &mut hoarders {
+                while stream.write(&[7; 64 * 1024]).is_ok() {}
+                match stream.read(&mut [0; 16 * 1024]) {
+                    Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+                    Ok(1..) => {}
+                    // The machine was too busy to let it take anything in time.
+                    _ => *stream = hoarder(),
+                }
+            }
+            thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    #[test]
+    fn not_ready_while_memory_is_short_and_ready_when_it_is_free_again() {
+        let (_program, echo, admin) = administered(&["--memory-limit", "1MiB", "--workers", "1"]);
+        assert_eq!(shortness(admin), [false; 3]);
+        let over = AtomicBool::new(false);
+        thread::scope(|scope| {
+            scope.spawn(|| hoard(echo, &over));
+            let _over = Over(&over);
+            wait_until("memory to be short", || shortness(admin) == [true; 3]);
+        });
+        wait_until("memory to be free again", || {
+            shortness(admin) == [false; 3] && health(admin) == [ok(), ok()]
+        });
+        round_trip(&mut connect(echo), b"accepted again");
     }
 
     #[test]
