@@ -246,14 +246,15 @@ impl Clerk {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use std::io::{Read, Write};
     use std::net::TcpStream;
     use std::time::SystemTime;
 
     use super::*;
 
-    fn ask(address: SocketAddr, path: &str) -> String {
+    /// The answer to a request for `path`, whole.
+    pub(crate) fn ask(address: SocketAddr, path: &str) -> String {
         let mut stream = TcpStream::connect(address).unwrap();
         write!(stream, "GET {path} HTTP/1.0\r\n\r\n").unwrap();
         let mut answer = String::new();

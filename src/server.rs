@@ -252,12 +252,22 @@ impl Config {
 #[cfg(test)]
 mod tests {
     use std::io::{Read, Write};
-    use std::net::TcpStream;
+    use std::net::{SocketAddr, TcpStream};
     use std::sync::atomic::Ordering;
 
     use super::*;
+    use crate::admin::tests::ask;
     use crate::proto::Protocol;
     use crate::worker::PANIC_FOR;
+
+    /// How many workers were replaced on each seat, as the metrics tell.
+    fn told_replaced(admin: SocketAddr) -> Vec<u64> {
+        let text = ask(admin, "/metrics");
+        let name = "echopool_worker_replaced_total{";
+        let samples = text.lines().filter(|line| line.starts_with(name));
+        let values = samples.map(|line| line.rsplit(' ').next().unwrap());
+        values.map(|value| value.parse().unwrap()).collect()
+    }
 
     #[test]
     fn a_worker_that_panics_is_replaced_and_reported_and_harms_only_its_own_clients() {
@@ -268,10 +278,12 @@ mod tests {
         let localhost = "127.0.0.1:0".parse().unwrap();
         let listeners = Listener::bind(Protocol::Echo, &localhost, 128).unwrap();
         let address = listeners[0].address();
+        let office = Admin::bind(&localhost).unwrap();
+        let admin = office.address();
         let stop = Stop::new();
         let running = std::thread::spawn({
             let stop = stop.clone();
-            move || run(listeners, &stop, &config)
+            move || run_under(&Manager::none(), Some(office), listeners, &stop, &config)
         });
         let connect = || {
             let stream = TcpStream::connect(address).unwrap();
@@ -290,6 +302,7 @@ mod tests {
         for client in &clients {
             assert_eq!(echo(client).unwrap(), *b"ping");
         }
+        assert_eq!(told_replaced(admin), [0, 0]);
         let victim = clients[0].local_addr().unwrap().port();
         PANIC_FOR.store(victim, Ordering::SeqCst);
         assert!(echo(&clients[0]).is_err(), "its worker is gone");
@@ -301,12 +314,20 @@ mod tests {
         for client in &newcomers {
             assert_eq!(echo(client).unwrap(), *b"ping");
         }
+        // The successor may serve them before it is counted.
+        let until = Instant::now() + Duration::from_secs(30);
+        while told_replaced(admin) == [0, 0] {
+            assert!(Instant::now() < until, "it is not counted");
+        }
+        let told = told_replaced(admin);
         stop.request();
         let report = running.join().unwrap().unwrap();
         assert!(!report.all_well());
         assert_eq!(report.connections(), 8);
-        let replaced: u64 = report.workers.iter().map(|worker| worker.replaced).sum();
-        assert_eq!(replaced, 1);
+        let each = report.workers.iter();
+        let replaced: Vec<_> = each.map(|worker| worker.replaced).collect();
+        assert_eq!(replaced.iter().sum::<u64>(), 1);
+        assert_eq!(told, replaced);
         assert!(report.workers.iter().all(|worker| worker.end == End::Ok));
         assert!(report.workers.iter().all(|worker| worker.connections >= 3));
     }
