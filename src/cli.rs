@@ -8,15 +8,15 @@ mod ping;
 mod report;
 mod serve;
 mod talk;
+mod variable;
 
-use std::ffi::OsString;
 use std::io::{self, Write};
 use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::builder::RangedU64ValueParser;
 use clap::error::ErrorKind;
-use clap::{Arg, CommandFactory, FromArgMatches, Parser, Subcommand};
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use serde::Serialize;
 
 use bench::Bench;
@@ -54,40 +54,33 @@ enum Command {
 /// Parses the command line, runs what it names and prints what went wrong.
 /// Returns the exit code.
 pub fn main() -> ExitCode {
-    let result = match parse().command {
+    let command = parse().command;
+    let serves = matches!(command, Command::Serve(_));
+    let result = match command {
         Command::Serve(serve) => serve.run(),
         Command::Client(talk) => talk.run(),
         Command::Bench(bench) => bench.run(),
         Command::Report(report) => report.run(),
         Command::Ping(echoes) => echoes.run(),
         Command::Check(check) => check.run(),
-        Command::Manual(manual) => manual.run(command()),
-        Command::Completions(completions) => completions.run(command()),
+        Command::Manual(manual) => manual.run(self::command()),
+        Command::Completions(completions) => completions.run(self::command()),
     };
     result.unwrap_or_else(|error| {
         // Not eprintln: it panics where standard error is closed.
         // It may quote a file that somebody else made.
         let text = escape(error.to_string().as_bytes());
         let _ = writeln!(io::stderr(), "echopool: {text}");
+        if serves {
+            variable::note_failure(&error);
+        }
         ExitCode::FAILURE
     })
 }
 
 /// The command line, with the environment variables of the server's options.
 fn command() -> clap::Command {
-    Cli::command().mut_subcommand("serve", |serve| serve.mut_args(with_variable))
-}
-
-/// `--max-connections` may also come from `ECHOPOOL_MAX_CONNECTIONS`, and so may all
-/// options but those that ask for help or set the log's level, which has `RUST_LOG`.
-fn with_variable(option: Arg) -> Arg {
-    match option.get_long() {
-        Some(long) if !["help", "verbose", "quiet"].contains(&long) => {
-            let name = long.to_uppercase().replace('-', "_");
-            option.env(format!("ECHOPOOL_{name}"))
-        }
-        _ => option,
-    }
+    Cli::command().mut_subcommand("serve", |serve| serve.mut_args(variable::of))
 }
 
 /// Ends the program where it is asked for help or is used wrongly. What is wrong
@@ -98,24 +91,10 @@ fn parse() -> Cli {
     parsed.unwrap_or_else(|error| {
         let _ = error.print();
         if error.use_stderr() {
-            for (name, value) in variables() {
-                let value = value.display();
-                let _ = writeln!(io::stderr(), "note: the environment has {name}={value}");
-            }
+            variable::note_misuse(&error);
         }
         std::process::exit(error.exit_code())
     })
-}
-
-/// The variables of [`command`] that are set.
-fn variables() -> Vec<(String, OsString)> {
-    let command = command();
-    let options = command
-        .get_subcommands()
-        .flat_map(clap::Command::get_arguments);
-    let names = options.filter_map(|option| option.get_env()?.to_str());
-    let set = names.filter_map(|name| Some((name.to_owned(), std::env::var_os(name)?)));
-    set.collect()
 }
 
 fn up_to(most: u64) -> RangedU64ValueParser<usize> {

@@ -3,7 +3,9 @@
 
 mod common;
 
+use std::ffi::OsStr;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream};
+use std::os::unix::ffi::OsStrExt;
 use std::process::{Command, Stdio};
 
 use common::{Program, connect, finish, keyed, reserve, round_trip, wait_until};
@@ -476,10 +478,10 @@ mod logging {
 mod environment {
     use super::*;
 
-    fn serve(variables: &[(&str, &str)], arguments: &[&str]) -> Program {
+    fn serve(variables: &[(&str, impl AsRef<OsStr>)], arguments: &[&str]) -> Program {
         let mut command = Command::new(env!("CARGO_BIN_EXE_echopool"));
         command.arg("serve").args(arguments).env_remove("RUST_LOG");
-        command.envs(variables.iter().copied());
+        command.envs(variables.iter().map(|(name, value)| (name, value)));
         Program::spawn(command)
     }
 
@@ -517,13 +519,82 @@ mod environment {
         assert!(server.logged("total: 2 workers"), "{:?}", server.log);
     }
 
+    /// The notes on variables behind the error of a server that does not start.
+    fn notes(
+        variables: &[(&str, impl AsRef<OsStr>)],
+        arguments: &[&str],
+        code: i32,
+    ) -> Vec<String> {
+        let mut server = serve(variables, arguments);
+        assert_eq!(server.wait().code(), Some(code), "{:?}", server.log);
+        let notes = server.log.iter().filter(|line| line.starts_with("note: "));
+        notes.cloned().collect()
+    }
+
+    /// What to do about a variable whose value is wrong.
+    const CORRECT: &str = "correct or unset it";
+
+    fn note(variable: &str, option: &str, advice: &str) -> String {
+        format!("note: the environment has {variable} for {option}: {advice}")
+    }
+
     #[test]
     fn a_bad_variable_is_named() {
-        let mut server = serve(&[("ECHOPOOL_GRACE", "soon")], &[]);
-        assert_eq!(server.wait().code(), Some(2));
-        assert!(server.logged("'soon' for '--grace"), "{:?}", server.log);
-        let note = "note: the environment has ECHOPOOL_GRACE=soon";
-        assert!(server.logged(note), "{:?}", server.log);
+        for (name, bad, option) in [
+            ("GRACE", "soon", "--grace <DURATION>"),
+            ("MAX_PER_SOURCE", "x", "--max-per-source <N>"),
+            ("WORKERS", "", "--workers <N>"),
+            ("PROXY_PROTOCOL", "maybe", "--proxy-protocol"),
+            ("COUNTED", "127.0.0.1:0,a:b", "--counted [<ADDR>]"),
+        ] {
+            let name = format!("ECHOPOOL_{name}");
+            // The other has nothing to do with it.
+            let variables = [(&*name, bad), ("ECHOPOOL_BACKLOG", "16")];
+            let advice = match option {
+                "--proxy-protocol" => "make it true or false, or unset it",
+                _ => CORRECT,
+            };
+            let want = note(&format!("{name}={bad}"), option, advice);
+            assert_eq!(notes(&variables, &[], 2), [want]);
+        }
+    }
+
+    #[test]
+    fn a_variable_that_is_no_text_is_named() {
+        let bad = OsStr::from_bytes(b"5\xff");
+        let variables = [
+            ("ECHOPOOL_GRACE", bad),
+            ("ECHOPOOL_BACKLOG", OsStr::new("16")),
+        ];
+        let want = note("ECHOPOOL_GRACE=5\u{fffd}", "--grace <DURATION>", CORRECT);
+        assert_eq!(notes(&variables, &[], 2), [want]);
+    }
+
+    #[test]
+    fn a_variable_that_switches_on_what_takes_an_address_is_named() {
+        // A part of a name has 63 letters at most, so no server need be asked.
+        let word = "yes".repeat(22);
+        for (name, option) in [
+            ("ECHOPOOL_COUNTED", "--counted [<ADDR>]"),
+            ("ECHOPOOL_ADMIN", "--admin [<ADDR>]"),
+        ] {
+            let variables = [(name, &*word), ("ECHOPOOL_ECHO", "127.0.0.1:0")];
+            let want = note(&format!("{name}={word}"), option, CORRECT);
+            assert_eq!(notes(&variables, &[], 1), [want]);
+        }
+    }
+
+    #[test]
+    fn no_variable_is_named_for_what_the_command_line_got_wrong() {
+        let variables = [("ECHOPOOL_WORKERS", "3"), ("ECHOPOOL_ECHO", "127.0.0.1:0")];
+        let word = "no".repeat(33);
+        for (arguments, code) in [
+            (&["--workers", "many"][..], 2),
+            (&["--dance"], 2),
+            (&["--echo", &word], 1),
+        ] {
+            assert_eq!(notes(&variables, arguments, code), [""; 0]);
+        }
     }
 
     #[test]
