@@ -9,8 +9,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use common::{
-    Program, connect, connect_narrow, expect, expect_end, fill, full_duplex, keyed, reset,
-    round_trip, wait_until,
+    Program, connect, connect_narrow, expect, expect_end, fill, full_duplex, is_reset, keyed, pour,
+    reset, round_trip, wait_for_reset, wait_until,
 };
 use rustix::process::Signal;
 use socket2::SockRef;
@@ -131,24 +131,6 @@ fn where_no_limit_was_met_the_report_says_nothing_of_them() {
 /// A second behind its time a limit must have been noticed; a busy machine may
 /// take a while to let the test see it.
 const LATE: Duration = Duration::from_secs(5);
-
-/// Sends and reads nothing, until the server takes no more or resets the connection.
-fn pour(mut client: &TcpStream) {
-    client
-        .set_write_timeout(Some(Duration::from_millis(100)))
-        .unwrap();
-    while client.write(&[7; 64 * 1024]).is_ok() {}
-}
-
-/// Whether the peer has reset the connection. The error itself is told once, and
-/// may have been told to a write already.
-fn is_reset(client: &TcpStream) -> bool {
-    client.peer_addr().is_err()
-}
-
-fn wait_for_reset(client: &TcpStream) {
-    wait_until("the server to reset the connection", || is_reset(client));
-}
 
 #[test]
 fn an_idle_client_is_ended_in_time_and_one_byte_now_and_then_keeps_another() {

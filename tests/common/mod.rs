@@ -222,6 +222,14 @@ pub fn fill(stream: &mut TcpStream, key: u64) -> usize {
     taken
 }
 
+/// Sends and reads nothing, until the server takes no more or resets the connection.
+pub fn pour(mut client: &TcpStream) {
+    client
+        .set_write_timeout(Some(Duration::from_millis(100)))
+        .unwrap();
+    while client.write(&[7; 64 * 1024]).is_ok() {}
+}
+
 /// Whether nothing can be read for a while.
 pub fn is_silent(client: &mut TcpStream, time: Duration) -> bool {
     client.set_read_timeout(Some(time)).unwrap();
@@ -235,6 +243,16 @@ pub fn reset(stream: TcpStream) {
     SockRef::from(&stream)
         .set_linger(Some(Duration::ZERO))
         .unwrap();
+}
+
+/// Whether the peer has reset the connection. The error itself is told once, and
+/// may have been told to a write already.
+pub fn is_reset(client: &TcpStream) -> bool {
+    client.peer_addr().is_err()
+}
+
+pub fn wait_for_reset(client: &TcpStream) {
+    wait_until("the server to reset the connection", || is_reset(client));
 }
 
 /// Everything until the end of the stream.
