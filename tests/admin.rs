@@ -15,8 +15,8 @@ use common::serve::{
     PROMPT, descriptors, failed_accepts, limit_descriptors, processor_time, serve, stop,
 };
 use common::{
-    Over, Program, connect, connect_narrow, expect, expect_end, fill, finish, full_duplex,
-    read_to_end, round_trip, wait_until,
+    Over, Program, connect, connect_narrow, expect, expect_end, fill, finish, full_duplex, pour,
+    read_to_end, round_trip, wait_for_reset, wait_until,
 };
 use rustix::process::Signal;
 
@@ -225,6 +225,178 @@ json.dump(read, sys.stdout)";
         );
         assert_eq!(read["echopool_worker_cpu_seconds counter"], 3);
         assert_eq!(read["echopool_first_echo_seconds histogram"], 15 + 2);
+    }
+}
+
+mod every_limit {
+    use std::cell::Cell;
+    use std::collections::BTreeMap;
+    use std::thread::JoinHandle;
+
+    use echopool::admin::Admin;
+    use echopool::error::Error;
+    use echopool::eviction::Reason;
+    use echopool::limits::raise_open_files;
+    use echopool::listener::Listener;
+    use echopool::manager::Manager;
+    use echopool::proto::Protocol;
+    use echopool::server::{Config, Report, Stop, run_under};
+
+    use super::*;
+
+    /// As the metrics call each [`Reason`], by its number.
+    const WORDS: [&str; Reason::ALL.len()] = [
+        "source", "header", "message", "idle", "stalled", "lifetime", "shed",
+    ];
+
+    /// A server in this process, where a message has little time as well.
+    struct Strict {
+        echo: SocketAddr,
+        counted: SocketAddr,
+        /// Its clients need a PROXY header.
+        behind_proxy: SocketAddr,
+        admin: SocketAddr,
+        stop: Stop,
+        running: JoinHandle<Result<Report, Error>>,
+        /// How many clients it had.
+        clients: Cell<u64>,
+    }
+
+    impl Strict {
+        fn start() -> Self {
+            let config = Config {
+                workers: 2,
+                max_per_source: Some(3),
+                message_time: Duration::from_millis(200),
+                stall_timeout: Some(Duration::from_millis(500)),
+                idle_timeout: Some(Duration::from_millis(800)),
+                max_lifetime: Some(Duration::from_secs(1)),
+                memory_limit: Some(1 << 20),
+                ..Config::default()
+            };
+            raise_open_files();
+            let localhost = "127.0.0.1:0".parse().unwrap();
+            let bind = |protocol| Listener::bind(protocol, &localhost, 128).unwrap().remove(0);
+            let listeners = vec![
+                bind(Protocol::Echo),
+                bind(Protocol::Counted),
+                bind(Protocol::Echo).behind_proxy(),
+            ];
+            let [echo, counted, behind_proxy] = [0, 1, 2].map(|at: usize| listeners[at].address());
+            let office = Admin::bind(&localhost).unwrap();
+            let admin = office.address();
+            let stop = Stop::new();
+            let running = thread::spawn({
+                let stop = stop.clone();
+                move || run_under(&Manager::none(), Some(office), listeners, &stop, &config)
+            });
+            Self {
+                echo,
+                counted,
+                behind_proxy,
+                admin,
+                stop,
+                running,
+                clients: Cell::default(),
+            }
+        }
+
+        fn connect(&self, to: SocketAddr) -> TcpStream {
+            self.clients.set(self.clients.get() + 1);
+            connect_narrow(to)
+        }
+
+        /// A client that says this, and no more, until it is ended.
+        fn say(&self, to: SocketAddr, bytes: &[u8]) {
+            let mut client = self.connect(to);
+            let _ = client.write_all(bytes);
+            wait_for_end(&mut client);
+        }
+
+        /// Some clients that are all ended, and at least one of them by this limit,
+        /// unless the machine is so busy that others come first.
+        fn provoke(&self, reason: Reason) {
+            match reason {
+                Reason::Source => {
+                    let mut crowd = [(); 4].map(|()| self.connect(self.echo));
+                    crowd.iter_mut().for_each(wait_for_end);
+                }
+                Reason::Header => self.say(self.behind_proxy, b"hello"),
+                Reason::Message => self.say(self.counted, b"no end"),
+                Reason::Idle => self.say(self.echo, b"hello"),
+                Reason::Stalled => {
+                    let mut client = self.connect(self.echo);
+                    let _ = client.write_all(&[7; 100_000]);
+                    wait_for_reset(&client);
+                }
+                Reason::Lifetime => {
+                    let mut client = self.connect(self.echo);
+                    let mut talk = || client.write_all(b"x").and_then(|()| client.read(&mut [0]));
+                    while talk().is_ok_and(|bytes| bytes > 0) {}
+                }
+                Reason::Shed => {
+                    let crowd = [(); 3].map(|()| self.connect(self.echo));
+                    crowd.iter().for_each(pour);
+                    crowd.iter().for_each(wait_for_reset);
+                }
+            }
+        }
+    }
+
+    /// Reads until the server has ended the connection, in whichever way.
+    fn wait_for_end(client: &mut TcpStream) {
+        while client.read(&mut [0; 1024]).is_ok_and(|bytes| bytes > 0) {}
+    }
+
+    /// How many clients came up against each limit: as `(refused, source)` and the like.
+    fn turned_away(told: &BTreeMap<String, f64>) -> BTreeMap<(&str, &str), f64> {
+        let counts = told.iter().filter_map(|(sample, &count)| {
+            let rest = sample.strip_prefix("echopool_connections_")?;
+            let (verb, rest) = rest.split_once("_total{reason=\"")?;
+            Some(((verb, rest.strip_suffix("\"}")?), count))
+        });
+        counts.collect()
+    }
+
+    /// How many came up against one of them.
+    fn count(told: &BTreeMap<String, f64>, reason: Reason) -> f64 {
+        let mut all = turned_away(told).into_iter();
+        let its = all.find(|((_, word), _)| *word == WORDS[reason as usize]);
+        its.unwrap().1
+    }
+
+    #[test]
+    fn is_told_alike_in_the_metrics_on_the_page_and_in_the_closing_report() {
+        let server = Strict::start();
+        for reason in Reason::ALL {
+            wait_until(WORDS[reason as usize], || {
+                let is_told = count(&metrics(server.admin), reason) > 0.0;
+                if !is_told {
+                    server.provoke(reason);
+                }
+                is_told
+            });
+        }
+        wait_until("the last to be gone", || {
+            metrics(server.admin)["echopool_connections_open"] == 0.0
+        });
+        let (told, shown) = (metrics(server.admin), status(server.admin));
+        server.stop.request();
+        let report = server.running.join().unwrap().unwrap();
+        for ((verb, word), count) in turned_away(&told) {
+            assert_eq!(shown[verb][word], count, "{verb} {word}");
+        }
+        for reason in Reason::ALL {
+            let reported = report.evicted().of(reason) as f64;
+            assert_eq!(count(&told, reason), reported, "{reason}");
+        }
+        // Each of them was ended by one limit.
+        let clients = server.clients.get();
+        assert_eq!(report.evicted().sum(), clients);
+        assert_eq!(told["echopool_connections_accepted_total"], clients as f64);
+        assert_eq!(shown["accepted"], clients);
+        assert_eq!(told["echopool_echoed_bytes_total"], report.bytes() as f64);
+        assert_eq!(shown["echoed_bytes"], report.bytes());
     }
 }
 
