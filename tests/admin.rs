@@ -724,6 +724,101 @@ mod echoes_come_back_and_probes_are_answered {
     }
 }
 
+mod echoes_are_as_quick {
+    use std::sync::atomic::AtomicU64;
+
+    use super::*;
+
+    /// A round trip is due so often.
+    const EVERY: Duration = Duration::from_millis(1);
+
+    /// As an echo client sees it: each round trip counts from when it was due, so that one
+    /// that is held up delays those behind it as well.
+    fn median_round_trip(client: &mut TcpStream) -> Duration {
+        const TRIPS: u32 = 200;
+        /// Those after so long would tell nothing else.
+        const ENOUGH: Duration = Duration::from_secs(1);
+
+        let start = Instant::now();
+        let due = (0..TRIPS).map(|number| start + number * EVERY);
+        let mut times = Vec::new();
+        for due in due.take_while(|_| start.elapsed() < ENOUGH) {
+            thread::sleep(due.saturating_duration_since(Instant::now()));
+            round_trip(client, b"hello");
+            times.push(due.elapsed());
+        }
+        times.sort_unstable();
+        times[times.len() / 2]
+    }
+
+    /// Has one kind of HTTP client come again and again, each time with its number.
+    fn come(over: &AtomicBool, came: &AtomicU64, mut client: impl FnMut(usize)) {
+        for number in 0.. {
+            came.fetch_add(1, Ordering::SeqCst);
+            client(number);
+            if over.load(Ordering::SeqCst) {
+                break;
+            }
+            thread::sleep(5 * EVERY);
+        }
+    }
+
+    /// Runs `measure` while slow, malformed and well-behaved HTTP clients come, not so many
+    /// that the processor is short.
+    fn beside_http<T>(admin: SocketAddr, measure: impl FnOnce() -> T) -> T {
+        let over = AtomicBool::new(false);
+        let came = [(); 3].map(|()| AtomicU64::new(0));
+        thread::scope(|scope| {
+            scope.spawn(|| {
+                let mut slow = Vec::new();
+                come(&over, &came[0], |number| {
+                    slow.push(half_a_request(admin));
+                    // The oldest are closed already.
+                    let _ = slow[number / 2].write(b"x");
+                });
+            });
+            scope.spawn(|| {
+                come(&over, &came[1], |_| {
+                    let answer = ask(admin, b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc");
+                    assert_eq!(answer.unwrap().code, 400);
+                });
+            });
+            scope.spawn(|| {
+                come(&over, &came[2], |_| {
+                    let told = metrics(admin);
+                    assert_eq!(told["echopool_connections_open"], 1.0);
+                });
+            });
+            let _over = Over(&over);
+            wait_until("HTTP clients of each kind", || {
+                came.iter().all(|came| came.load(Ordering::SeqCst) > 0)
+            });
+            measure()
+        })
+    }
+
+    /// Where HTTP clients are served by a worker, one that is slow stops every echo.
+    #[test]
+    fn beside_slow_malformed_and_many_http_clients() {
+        const ROUNDS: usize = 4;
+        const MOST: f64 = 3.0;
+
+        let (program, echo, admin) = administered(&["--workers", "1"]);
+        let mut client = connect(echo);
+        let medians = [(); ROUNDS].map(|()| {
+            let alone = median_round_trip(&mut client);
+            let beside = beside_http(admin, || median_round_trip(&mut client));
+            (alone, beside)
+        });
+        let ratios = medians.map(|(alone, beside)| beside.as_secs_f64() / alone.as_secs_f64());
+        // Where others have the processor for long, it is not the server's doing.
+        let least = ratios.into_iter().fold(f64::INFINITY, f64::min);
+        assert!(least <= MOST, "alone and beside them: {medians:?}");
+        drop(client);
+        common::serve::stop_cleanly(program);
+    }
+}
+
 mod in_chromium {
     use std::path::PathBuf;
 
