@@ -68,9 +68,12 @@ fuzz:           ## Fuzz what reads foreign bytes: make fuzz FUZZ_SECONDS=600 FUZ
 			fuzz/target/corpus/$$target fuzz/corpus/$$target || exit; \
 	done
 
-sanitize:       ## Run the server's suites under AddressSanitizer, with leaks
+sanitize:       ## Run the server's suites under AddressSanitizer, with leaks, and the unit tests under ThreadSanitizer
 	RUSTC_BOOTSTRAP=1 RUSTFLAGS='-Zsanitizer=address' ASAN_OPTIONS=quarantine_size_mb=8 \
 		$(CARGO) test --locked --target $(SYSTEM) --target-dir target/asan $(SERVER_SUITES)
+	RUSTC_BOOTSTRAP=1 RUSTFLAGS='-Zsanitizer=thread -Cunsafe-allow-abi-mismatch=sanitizer' \
+		TSAN_OPTIONS=suppressions=$(CURDIR)/tests/tsan.supp \
+		$(CARGO) test --locked --target $(SYSTEM) --target-dir target/tsan --lib
 
 mutants:        ## Break the server's files in every small way, and see whether a test fails
 	$(CARGO) mutants --version >/dev/null 2>&1 || $(CARGO) install --locked cargo-mutants
