@@ -4,6 +4,7 @@
 //! has died, for room after the server was full, and for the order to stop.
 
 use std::io::{self, ErrorKind};
+use std::net::TcpStream;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -310,6 +311,9 @@ impl Acceptor {
             Err(error) => {
                 self.status.entrance.pauses.add(1);
                 self.paused_until = Some(now + ACCEPT_PAUSE);
+                if sys::is_out_of_descriptors(&error) {
+                    self.memory.make_room(&self.pool, now);
+                }
                 if let Some(suppressed) = self.told_failure.admit(now) {
                     log::error!(
                         "could not accept on {}: {}; trying again every {ACCEPT_PAUSE:?} \
@@ -350,7 +354,7 @@ impl Acceptor {
         let since = Instant::now();
         self.status.entrance.enter(Phase::Draining);
         self.manager.stopping(grace);
-        self.empty_listen_queues();
+        let turned_away = self.empty_listen_queues();
         self.doors.clear();
         log::info!(
             "stopping: {} clients have {} to finish",
@@ -359,12 +363,14 @@ impl Acceptor {
         );
         let report = Report {
             refused: self.status.entrance.refused.get(),
+            turned_away,
             workers: self.pool.stop(Drain {
                 since,
                 deadline: since + grace,
                 quiet: QUIET.min(grace / 2),
             }),
         };
+        self.status.notices.finish();
         for worker in &report.workers {
             log::info!("{worker}");
         }
@@ -380,8 +386,8 @@ impl Acceptor {
     }
 
     /// Accepts whom the kernel has told "connected" already: to close a listener
-    /// resets those that wait in its queue.
-    fn empty_listen_queues(&mut self) {
+    /// resets those that wait in its queue. Returns how many it resets all the same.
+    fn empty_listen_queues(&mut self) -> u64 {
         let until = Instant::now() + LAST_ACCEPTS;
         for door in &mut self.doors {
             door.ready = true;
@@ -397,22 +403,26 @@ impl Acceptor {
                 std::thread::yield_now();
             }
         }
-        self.turn_away();
+        self.turn_away()
     }
 
     /// Counts whom there is no room for: closing their listener resets them anyway,
     /// unless it is shared; then they wait for the next server.
-    fn turn_away(&mut self) {
+    fn turn_away(&mut self) -> u64 {
         let until = Instant::now() + LAST_ACCEPTS;
-        let mut count = u32::from(self.held.take().is_some());
+        let mut count = u64::from(self.held.take().is_some());
         for door in self.doors.iter().filter(|door| !door.listener.is_shared) {
-            while door.ready && Instant::now() < until && door.listener.socket.accept().is_ok() {
-                count += 1;
+            while door.ready && Instant::now() < until {
+                let Ok((stream, _)) = door.listener.socket.accept() else {
+                    break;
+                };
+                count += u64::from(!has_left(&stream));
             }
         }
         if count > 0 {
             log::warn!("{count} clients waited to be accepted and are turned away");
         }
+        count
     }
 }
 
@@ -425,6 +435,15 @@ fn prepare(accepted: &Accepted) -> io::Result<()> {
         socket2::SockRef::from(&accepted.stream).set_out_of_band_inline(true)?;
     }
     Ok(())
+}
+
+/// Whether a client has sent nothing and gone: nobody awaits an answer.
+fn has_left(stream: &TcpStream) -> bool {
+    let _ = stream.set_nonblocking(true);
+    match stream.peek(&mut [0]) {
+        Ok(bytes) => bytes == 0,
+        Err(error) => error.kind() != ErrorKind::WouldBlock,
+    }
 }
 
 /// Whether an accept failed because of that one client: the next may be fine.

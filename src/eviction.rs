@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::fmt;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
 use log::Level;
@@ -207,10 +207,7 @@ impl Notices {
         now: Instant,
     ) {
         self.keep(reason, peer);
-        // A throttle is whole after each of its steps.
-        let throttle = self.throttles[reason as usize].lock();
-        let admitted = throttle.unwrap_or_else(PoisonError::into_inner).admit(now);
-        match admitted {
+        match self.throttle(reason).admit(now) {
             Some(0) => log::log!(reason.level(), "client {peer} {what}"),
             Some(others) => log::log!(
                 reason.level(),
@@ -218,6 +215,25 @@ impl Notices {
             ),
             None => {}
         }
+    }
+
+    /// The server stops: tells how many were left out and followed by no other.
+    pub(crate) fn finish(&self) {
+        for reason in Reason::ALL {
+            let others = self.throttle(reason).take_suppressed();
+            if others > 0 {
+                log::log!(
+                    reason.level(),
+                    "{others} more clients refused or evicted since the last such line: {reason}"
+                );
+            }
+        }
+    }
+
+    /// A throttle is whole after each of its steps.
+    fn throttle(&self, reason: Reason) -> MutexGuard<'_, Throttle> {
+        let throttle = self.throttles[reason as usize].lock();
+        throttle.unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -22,6 +22,10 @@ const EVERY: Duration = Duration::from_millis(100);
 /// What is held must fall to so much of the limit before clients are accepted again.
 const LOW: (usize, usize) = (7, 8);
 
+/// After so long without memory for anybody else, those that hold the most must go,
+/// although they take some: otherwise a few that read could keep all others out.
+const PATIENCE: Duration = Duration::from_secs(5);
+
 /// How often it is looked at while clients may hold something unseen: to read the
 /// kernel's count takes less than 30 µs.
 const TOUCHED_EVERY: Duration = Duration::from_secs(1);
@@ -44,7 +48,7 @@ const PLACES: usize = 16;
 pub(crate) struct Memory {
     limit: Option<usize>,
     kernel_limit: Option<usize>,
-    short: bool,
+    short_since: Option<Instant>,
     look_at: Instant,
     touched_at: Instant,
     places_at: Instant,
@@ -58,7 +62,7 @@ impl Memory {
         Self {
             limit,
             kernel_limit: kernel_limit(),
-            short: false,
+            short_since: None,
             look_at: now,
             touched_at: now,
             places_at: now,
@@ -68,12 +72,12 @@ impl Memory {
 
     /// Whether nobody must be accepted.
     pub(crate) const fn is_short(&self) -> bool {
-        self.short
+        self.short_since.is_some()
     }
 
     /// How long until the next look, if there is something to look at.
     pub(crate) fn timeout(&self, pool: &Pool) -> Option<Duration> {
-        let at = match self.short || pool.held() > 0 {
+        let at = match self.is_short() || pool.held() > 0 {
             true => self.look_at,
             false if pool.has_touched() => self.touched_at.max(self.look_at),
             false => return None,
@@ -88,7 +92,7 @@ impl Memory {
         }
         let held = pool.held();
         let unseen = now >= self.touched_at && pool.has_touched();
-        if held == 0 && !self.short && !unseen {
+        if held == 0 && !self.is_short() && !unseen {
             return;
         }
         self.look_at = now + EVERY;
@@ -100,10 +104,13 @@ impl Memory {
             }
         }
         let excess = self.excess(held, used);
-        if excess > 0 {
-            pool.shed(excess, held);
-        }
         self.tell(excess > 0, held, now);
+        if excess > 0 {
+            match self.is_patient(now) {
+                true => pool.shed(excess, held),
+                false => pool.shed_largest(excess, held),
+            }
+        }
     }
 
     /// Whether TCP has so much in all that a limit may be reached.
@@ -117,7 +124,7 @@ impl Memory {
     fn excess(&self, held: usize, used: Option<usize>) -> usize {
         let over = |has: usize, limit: usize| {
             let low = limit / LOW.1 * LOW.0;
-            let high = if self.short { low } else { limit };
+            let high = if self.is_short() { low } else { limit };
             if has > high { has - low } else { 0 }
         };
         let own = self.limit.map_or(0, |limit| over(held, limit));
@@ -128,20 +135,27 @@ impl Memory {
         own.max(of_all)
     }
 
+    /// Whether those that take their bytes are spared still.
+    fn is_patient(&self, now: Instant) -> bool {
+        self.short_since
+            .is_none_or(|since| now.saturating_duration_since(since) < PATIENCE)
+    }
+
     #[expect(clippy::cast_precision_loss, reason = "a figure for people")]
     fn tell(&mut self, short: bool, held: usize, now: Instant) {
-        if short == self.short {
+        if short == self.is_short() {
             return;
         }
-        self.short = short;
+        self.short_since = short.then_some(now);
         let held = units::bytes(held as f64);
         if !short {
             log::info!("memory is no longer short: clients are accepted again");
-        } else if self.told.admit(now).is_some() {
+        } else if let Some(others) = self.told.admit(now) {
             log::warn!(
-                "memory is short: clients hold {held} that they do not take; none is accepted, \
-                 and those that took nothing for the longest are reset (--memory-limit, \
-                 net.ipv4.tcp_mem)"
+                "memory is short: clients hold {held} that they have not taken; none is \
+                 accepted, and those that took nothing for the longest are reset, after \
+                 {PATIENCE:?} those that hold the most (--memory-limit, net.ipv4.tcp_mem); \
+                 {others} times since the last such line"
             );
         }
     }
@@ -164,15 +178,20 @@ impl Memory {
 /// TCP's memory in bytes, of the whole system.
 fn kernel_used() -> Option<usize> {
     let text = std::fs::read_to_string("/proc/net/sockstat").ok()?;
-    Some(tcp_pages(&text)? * page())
+    Some(tcp_pages(&text)?.saturating_mul(page()))
 }
 
 /// The kernel does nothing about TCP's memory below this many bytes, and begins
 /// to press connections some way above: the first number of `tcp_mem`, tcp(7).
 fn kernel_limit() -> Option<usize> {
     let text = std::fs::read_to_string("/proc/sys/net/ipv4/tcp_mem").ok()?;
+    first_pages(&text)
+}
+
+/// The first of the numbers of pages in `tcp_mem`, in bytes; any number can be set.
+fn first_pages(text: &str) -> Option<usize> {
     let pages: usize = text.split_whitespace().next()?.parse().ok()?;
-    Some(pages * page())
+    Some(pages.saturating_mul(page()))
 }
 
 /// The pages after `mem` in the line of `TCP:`.
@@ -221,9 +240,31 @@ mod tests {
         let mut memory = memory(8000, usize::MAX);
         assert_eq!(memory.excess(8000, None), 0);
         assert_eq!(memory.excess(8001, None), 1001);
-        memory.short = true;
+        memory.short_since = Some(Instant::now());
         assert_eq!(memory.excess(7500, None), 500);
         assert_eq!(memory.excess(7000, None), 0);
+    }
+
+    #[test]
+    fn those_that_take_some_are_spared_for_a_while_only() {
+        let mut memory = memory(8000, usize::MAX);
+        let now = Instant::now();
+        assert!(memory.is_patient(now));
+        memory.tell(true, 8001, now);
+        let later = now + PATIENCE;
+        memory.tell(true, 8001, later);
+        assert!(memory.is_patient(later - Duration::from_millis(1)));
+        assert!(!memory.is_patient(later));
+        memory.tell(false, 7000, later);
+        memory.tell(true, 8001, later);
+        assert!(memory.is_patient(later), "it was not short all the time");
+    }
+
+    #[test]
+    fn a_kernel_without_a_limit_is_understood() {
+        assert_eq!(first_pages("2 3 4\n"), Some(2 * page()));
+        assert_eq!(first_pages("9223372036854775807\t1\t1\n"), Some(usize::MAX));
+        assert_eq!(first_pages(""), None);
     }
 
     #[test]

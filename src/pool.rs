@@ -285,15 +285,24 @@ impl Pool {
         }
     }
 
-    /// Has `excess` of the `held` bytes shed, of each worker in proportion.
+    /// Has `excess` of the `held` bytes shed, of each worker in proportion, by clients
+    /// that take nothing.
     pub(crate) fn shed(&self, excess: usize, held: usize) {
+        self.order_shares(excess, held, Tally::order_bytes);
+    }
+
+    /// The same by those that hold the most, whether they take some or not.
+    pub(crate) fn shed_largest(&self, excess: usize, held: usize) {
+        self.order_shares(excess, held, Tally::order_largest);
+    }
+
+    fn order_shares(&self, excess: usize, held: usize, order: fn(&Tally, usize)) {
         for seat in &self.seats {
             let tally = &seat.desk.tally;
             let its = tally.held() as u128;
             let share = (its * excess as u128).div_ceil(held.max(1) as u128);
             if share > 0 {
-                let share = usize::try_from(share).unwrap_or(usize::MAX);
-                tally.order_bytes(share);
+                order(tally, usize::try_from(share).unwrap_or(usize::MAX));
                 seat.outbox.wake();
             }
         }

@@ -66,7 +66,7 @@ pub struct Config {
     pub max_lifetime: Option<Duration>,
     /// The most bytes that clients may hold and not take, in the kernel's buffers
     /// and here. Above it nobody is accepted, and those that took nothing for the
-    /// longest are reset. Where the kernel's own limit on TCP's memory is reached
+    /// longest are reset, after five seconds those that hold the most. Where the kernel's own limit on TCP's memory is reached
     /// first, that counts.
     pub memory_limit: Option<usize>,
     /// How long a worker polls after activity before it sleeps; zero for not at
@@ -102,6 +102,8 @@ pub struct Report {
     pub workers: Vec<WorkerReport>,
     /// Clients that no worker got because of a limit.
     pub refused: Counts,
+    /// Clients that waited to be accepted when the server stopped, and had no room.
+    pub turned_away: u64,
 }
 
 impl Report {
@@ -126,6 +128,11 @@ impl Report {
         each.fold(self.refused, Counts::and)
     }
 
+    /// Whether every client was served to its end, but for those that a limit ended.
+    pub fn all_served(&self) -> bool {
+        self.cut() == 0 && self.turned_away == 0
+    }
+
     /// Whether no worker died on the way.
     pub fn all_well(&self) -> bool {
         let well = |worker: &WorkerReport| worker.end == End::Ok && worker.replaced == 0;
@@ -142,7 +149,11 @@ impl fmt::Display for Report {
             self.connections(),
             self.bytes(),
             self.evicted()
-        )
+        )?;
+        match self.turned_away {
+            0 => Ok(()),
+            count => write!(f, ", {count} turned away at the stop"),
+        }
     }
 }
 

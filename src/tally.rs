@@ -190,6 +190,8 @@ pub(crate) struct Tally {
     look: AtomicBool,
     /// How many of the bytes held it is to shed.
     shed_bytes: AtomicUsize,
+    /// The same, by those that hold the most.
+    shed_largest: AtomicUsize,
     /// How many clients it is to shed to make room.
     shed_places: AtomicUsize,
     bell: Arc<Bell>,
@@ -205,6 +207,7 @@ impl Tally {
             touched: AtomicBool::new(false),
             look: AtomicBool::new(false),
             shed_bytes: AtomicUsize::new(0),
+            shed_largest: AtomicUsize::new(0),
             shed_places: AtomicUsize::new(0),
             bell: Arc::clone(bell),
         }
@@ -248,6 +251,11 @@ impl Tally {
         self.shed_bytes.store(bytes, Ordering::SeqCst);
     }
 
+    /// The same, by those that hold the most.
+    pub(crate) fn order_largest(&self, bytes: usize) {
+        self.shed_largest.store(bytes, Ordering::SeqCst);
+    }
+
     /// The worker is to shed so many clients.
     pub(crate) fn order_places(&self, clients: usize) {
         self.shed_places.store(clients, Ordering::SeqCst);
@@ -255,11 +263,20 @@ impl Tally {
 
     /// What the worker is to shed, bytes and clients, since it last asked.
     pub(crate) fn take_order(&self) -> (usize, usize) {
-        let take = |order: &AtomicUsize| match order.load(Ordering::Relaxed) {
-            0 => 0,
-            _ => order.swap(0, Ordering::SeqCst),
-        };
         (take(&self.shed_bytes), take(&self.shed_places))
+    }
+
+    /// How many bytes the worker is to shed by those that hold the most, since it
+    /// last asked.
+    pub(crate) fn take_largest(&self) -> usize {
+        take(&self.shed_largest)
+    }
+}
+
+fn take(order: &AtomicUsize) -> usize {
+    match order.load(Ordering::Relaxed) {
+        0 => 0,
+        _ => order.swap(0, Ordering::SeqCst),
     }
 }
 

@@ -30,7 +30,12 @@ impl Throttle {
             return None;
         }
         self.last = Some(now);
-        Some(std::mem::take(&mut self.suppressed))
+        Some(self.take_suppressed())
+    }
+
+    /// How many were suppressed since the last one told; from now on they count as told.
+    pub(crate) const fn take_suppressed(&mut self) -> u64 {
+        std::mem::replace(&mut self.suppressed, 0)
     }
 }
 
@@ -47,5 +52,8 @@ mod tests {
             .map(|ms| throttle.admit(after(ms)))
             .into();
         assert_eq!(told, [Some(0), None, None, Some(2), None, Some(1)]);
+        assert_eq!(throttle.admit(after(2999)), None);
+        assert_eq!(throttle.take_suppressed(), 1);
+        assert_eq!(throttle.take_suppressed(), 0);
     }
 }

@@ -266,6 +266,10 @@ impl Worker {
         if order != (0, 0) {
             self.shed(order);
         }
+        let bytes = self.desk.tally.take_largest();
+        if bytes > 0 {
+            self.shed_largest(bytes);
+        }
     }
 
     fn admit(&mut self, handoff: Handoff) {

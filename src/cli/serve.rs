@@ -99,8 +99,8 @@ pub(super) struct Serve {
     socket_buffer: Option<usize>,
 
     /// Above this many bytes that clients have not taken, accept nobody and reset those who took
-    /// nothing for the longest; beside it, the kernel's own limits count
-    /// [default: those alone]
+    /// nothing for the longest, after 5 s those who hold the most; beside it, the kernel's own
+    /// limits count [default: those alone]
     #[arg(long, value_name = "BYTES", value_parser = bytes)]
     memory_limit: Option<usize>,
 
@@ -171,7 +171,7 @@ impl Serve {
         let report = server::run_under(&manager, admin, listeners, &stop, &config)?;
         Ok(match report.all_well() {
             false => ExitCode::FAILURE,
-            true if report.cut() > 0 => ExitCode::from(CUT),
+            true if !report.all_served() => ExitCode::from(CUT),
             true => ExitCode::SUCCESS,
         })
     }

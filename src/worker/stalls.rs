@@ -8,12 +8,14 @@
 //! has not taken all. Idle connections are neither, and a busy one costs a look
 //! in seconds. Where memory may be short, the touched ones are looked at sooner.
 
+use std::cmp::Reverse;
 use std::collections::VecDeque;
 use std::io;
 use std::time::{Duration, Instant};
 
 use super::{Client, TimeLimits, Why, Worker};
 use crate::eviction::Reason;
+use crate::units;
 
 /// How often a held connection is looked at, at the least; with a short limit
 /// more often. An eviction is late by twice that at the most.
@@ -239,15 +241,9 @@ impl Worker {
         if self.drain.is_some() {
             return;
         }
-        // Others may hold bytes as well that are not looked at yet.
-        self.look_sooner();
-        let all = std::mem::take(&mut self.stalls.held);
-        let before = std::mem::take(&mut self.stalls.bytes);
-        let mut all: Vec<Held> = all.into_iter().filter_map(|h| self.refresh(h)).collect();
+        let (mut all, mut freed) = self.refresh_all();
         all.sort_by_key(|held| held.since);
-        // What was taken since the last look is free already.
-        let left: usize = all.iter().map(|held| held.bytes).sum();
-        let (mut freed, mut ended) = (before.saturating_sub(left), 0);
+        let mut ended = 0;
         for held in all {
             let still_for = self.now.saturating_duration_since(held.since);
             let for_memory = freed < bytes && still_for >= SHED_AFTER;
@@ -264,6 +260,40 @@ impl Worker {
             }
         }
         self.tell();
+    }
+
+    /// Ends those that hold the most, whether they take some or not, until so many
+    /// bytes are free.
+    #[expect(clippy::cast_precision_loss, reason = "a figure for people")]
+    pub(super) fn shed_largest(&mut self, bytes: usize) {
+        if self.drain.is_some() {
+            return;
+        }
+        let (mut all, mut freed) = self.refresh_all();
+        all.sort_by_key(|held| Reverse(held.bytes));
+        for held in all {
+            if freed < bytes {
+                freed += held.bytes;
+                let has = units::bytes(held.bytes as f64);
+                let what = format_args!("memory is short, and it has yet to take {has}");
+                self.evict(held.key, Reason::Shed, what);
+            } else {
+                self.stalls.push_held(held);
+            }
+        }
+        self.tell();
+    }
+
+    /// Takes all that are held, as they are now, to have some of them shed. Returns also
+    /// how many bytes were taken since the last look.
+    fn refresh_all(&mut self) -> (Vec<Held>, usize) {
+        // Others may hold bytes as well that are not looked at yet.
+        self.look_sooner();
+        let all = std::mem::take(&mut self.stalls.held);
+        let before = std::mem::take(&mut self.stalls.bytes);
+        let all: Vec<Held> = all.into_iter().filter_map(|h| self.refresh(h)).collect();
+        let left: usize = all.iter().map(|held| held.bytes).sum();
+        (all, before.saturating_sub(left))
     }
 
     fn look_at_touched(&mut self, key: usize) {

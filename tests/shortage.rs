@@ -1,0 +1,144 @@
+//! Where memory or descriptors run short: who has to go, and that others are served.
+#![cfg(target_os = "linux")]
+
+mod common;
+
+use std::io::{Read, Write};
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use common::serve::{limit_descriptors, serve, serve_after, stop_cleanly};
+use common::{Program, connect, connect_narrow, is_reset, pour, round_trip, wait_until};
+
+/// All that the server logged up to its end, which is a good one.
+fn log_of(program: Program) -> Vec<String> {
+    std::mem::take(&mut stop_cleanly(program).log)
+}
+
+/// The line of the log that has this, from there on.
+fn reported<'a>(log: &'a [String], start: &str) -> &'a str {
+    let line = log.iter().find_map(|line| Some(&line[line.find(start)?..]));
+    line.unwrap_or_else(|| panic!("no {start:?} in {log:#?}"))
+}
+
+#[test]
+fn where_memory_is_short_the_most_stalled_are_shed_and_others_served_on() {
+    let limits = ["--memory-limit", "8MiB", "--stall-timeout", "0s"];
+    let (mut program, address) = serve(&[&limits[..], &["--workers", "2"]].concat());
+    let mut healthy = connect(address);
+    round_trip(&mut healthy, b"hello");
+    let greedy: Vec<_> = (0..8).map(|_| connect_narrow(address)).collect();
+    for client in &greedy {
+        pour(client);
+        round_trip(&mut healthy, b"one that takes its bytes");
+    }
+    program.wait_for("memory is short");
+    program.wait_for("clients are accepted again");
+    wait_until("one of them to be reset", || greedy.iter().any(is_reset));
+    drop(greedy);
+    round_trip(&mut healthy, b"still there");
+    round_trip(&mut connect(address), b"a new one");
+    let log = log_of(program);
+    let total = reported(&log, "total: 2 workers");
+    assert!(total.ends_with(" shed"), "{total}");
+    reported(&log, "evicted: memory is short, and it took nothing for");
+}
+
+#[test]
+fn many_clients_whose_few_bytes_all_fit_the_kernels_buffers_are_shed_in_time() {
+    /// What each holds at the least, beside what its own narrow buffer takes.
+    const EACH: usize = 32 * 1024;
+    /// Without a look for that reason they would be seen after 15 s.
+    const SOON: Duration = Duration::from_secs(10);
+    let options = ["--memory-limit", "8MiB", "--stall-timeout", "0s"];
+    let (mut program, address) = serve(&[&options[..], &["--workers", "2"]].concat());
+    let mut reading = connect(address);
+    round_trip(&mut reading, b"hello");
+    let start = Instant::now();
+    let greedy: Vec<_> = (0..400).map(|_| connect_narrow(address)).collect();
+    let mut writes = greedy.iter();
+    wait_until("memory to be short", || {
+        // Those that wait to be accepted are not read yet.
+        if let Some(mut client) = writes.next() {
+            client.write_all(&[7; 2 * EACH]).unwrap();
+        }
+        round_trip(&mut reading, b"one that takes its bytes");
+        greedy.iter().any(is_reset)
+    });
+    let seen = start.elapsed();
+    assert!(seen < SOON, "{seen:?}");
+    program.wait_for("clients are accepted again");
+    round_trip(&mut connect(address), b"a new one");
+    round_trip(&mut reading, b"still there");
+    drop(greedy);
+    let log = log_of(program);
+    let total = reported(&log, "total: 2 workers");
+    assert!(total.ends_with(" shed"), "{total}");
+}
+
+/// Those that stream and read hold some megabytes each, as much as the kernel gives them.
+#[test]
+fn a_few_that_read_and_hold_all_the_memory_do_not_keep_others_out_for_ever() {
+    let options = ["--memory-limit", "2MiB", "--workers", "2", "-v"];
+    let (mut program, address) = serve(&options);
+    let done = AtomicBool::new(false);
+    let come = thread::scope(|scope| {
+        for _ in 0..4 {
+            let mut sends = connect(address);
+            let mut reads = sends.try_clone().unwrap();
+            let done = &done;
+            scope.spawn(move || {
+                while !done.load(Ordering::Relaxed) && sends.write_all(&[7; 64 * 1024]).is_ok() {}
+            });
+            scope.spawn(move || {
+                let mut block = vec![0; 64 * 1024];
+                // It is slower than the sender, and never still.
+                while let Ok(1..) = reads.read(&mut block) {
+                    thread::sleep(Duration::from_millis(1));
+                }
+            });
+        }
+        program.wait_for("memory is short");
+        let mut newcomer = connect(address);
+        round_trip(&mut newcomer, b"a new one");
+        done.store(true, Ordering::Relaxed);
+        newcomer.local_addr().unwrap()
+    });
+    let log = log_of(program);
+    reported(&log, "evicted: memory is short, and it has yet to take ");
+    let at = format!("client {come} connected");
+    let before = log.iter().take_while(|line| !line.contains(&at));
+    let told = before.filter_map(|line| {
+        let short = line.contains("memory is short:");
+        (short || line.contains("clients are accepted again")).then_some(short)
+    });
+    assert_eq!(told.last(), Some(false), "accepted while memory was short");
+}
+
+/// As many as there are descriptors for take nothing, and one more comes.
+fn assert_room_is_made(program: Program, address: SocketAddr) {
+    let greedy: Vec<_> = (0..50).map(|_| connect_narrow(address)).collect();
+    greedy.iter().for_each(pour);
+    round_trip(&mut connect(address), b"a new one");
+    wait_until("one of them to be reset", || greedy.iter().any(is_reset));
+    drop(greedy);
+    let log = log_of(program);
+    reported(&log, "evicted: room is short, and it took nothing for");
+}
+
+#[test]
+fn where_the_limit_on_files_bounds_the_clients_the_most_stalled_make_room() {
+    let options = ["--stall-timeout", "0s", "--workers", "1"];
+    let (program, address) = serve_after("ulimit -n 64", &options);
+    assert_room_is_made(program, address);
+}
+
+#[test]
+fn where_descriptors_run_out_before_that_limit_the_most_stalled_make_room() {
+    let options = ["--stall-timeout", "0s", "--workers", "1"];
+    let (program, address) = serve(&options);
+    limit_descriptors(&program, 40);
+    assert_room_is_made(program, address);
+}
