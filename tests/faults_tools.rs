@@ -17,8 +17,8 @@ use std::time::{Duration, Instant};
 
 use common::serve::{PROMPT, pipe_ends, processor_time, serve_under, stop_cleanly};
 use common::{
-    Program, connect, connect_narrow, expect, fill, full_duplex, is_silent, keyed, read_to_end,
-    round_trip,
+    Program, connect, connect_narrow, expect, fill, full_duplex, is_reset, is_silent, keyed, pour,
+    read_to_end, round_trip, wait_until,
 };
 use echopool::proto::answer;
 use rustix::process::Signal;
@@ -366,6 +366,40 @@ mod clock {
         assert_eq!(program.wait().code(), Some(3), "{:#?}", program.log);
         let time = start.elapsed();
         assert!(time > Duration::from_secs(1) && time < PROMPT, "{time:?}");
+    }
+}
+
+// `cargo test -- --ignored` as root.
+mod needs_a_mount {
+    use super::*;
+
+    /// The kernel's limits on TCP's memory look like 16 MiB and more.
+    const SMALL_LIMITS: &str = "mount -t tmpfs none /dev/shm && \
+        echo '4096 8192 16384' > /dev/shm/tcp_mem && \
+        mount --bind /dev/shm/tcp_mem /proc/sys/net/ipv4/tcp_mem";
+
+    #[test]
+    #[ignore = "needs unshare(1), mount(8) and root"]
+    fn before_the_kernel_runs_short_of_memory_for_tcp_the_most_stalled_are_shed() {
+        if !can(&["unshare", "--mount", "sh", "-c", SMALL_LIMITS]) {
+            return;
+        }
+        let script = format!("{SMALL_LIMITS} && exec \"$0\" \"$@\"");
+        let wrapper = ["unshare", "--mount", "sh", "-c", &script];
+        let (mut program, address) = serve_under(&wrapper, &["--stall-timeout", "0s"]);
+        let greedy: Vec<_> = (0..16).map(|_| connect_narrow(address)).collect();
+        greedy.iter().for_each(pour);
+        program.wait_for("memory is short");
+        program.wait_for("clients are accepted again");
+        round_trip(&mut connect(address), b"a new one");
+        wait_until("one of them to be reset", || greedy.iter().any(is_reset));
+        drop(greedy);
+        let program = stop_cleanly(program);
+        assert!(
+            program.logged("evicted: memory is short"),
+            "{:#?}",
+            program.log
+        );
     }
 }
 
