@@ -70,7 +70,7 @@ pub struct Report {
     pub format: &'static str,
     /// The server's addresses.
     pub addresses: Vec<String>,
-    /// `echo` or `counted`.
+    /// `echo`, `counted` or `whoami`.
     pub protocol: String,
     /// Clauses that hold.
     pub passed: usize,
