@@ -241,6 +241,35 @@ fn a_client_that_takes_its_echo_slowly_keeps_its_connection_and_gets_all_of_it()
 }
 
 #[test]
+fn a_client_that_has_closed_its_side_is_ended_if_it_takes_nothing_and_not_if_it_is_slow() {
+    const IDLE: Duration = Duration::from_secs(2);
+    const SENT: usize = 600_000;
+    let options = ["--idle-timeout", "2s", "--max-lifetime", "3s"];
+    let (program, address) = serve(&[&options[..], &["--stall-timeout", "0s"]].concat());
+    let [mut slow, mut stubborn] = [1, 2].map(|key| {
+        let mut client = connect_narrow(address);
+        client.write_all(&keyed(key, 0, SENT)).unwrap();
+        client.shutdown(Shutdown::Write).unwrap();
+        client
+    });
+    let start = Instant::now();
+    let mut at = 0;
+    while start.elapsed() < 3 * IDLE {
+        expect(&mut slow, 1, at, 4096);
+        at += 4096;
+        thread::sleep(IDLE / 40);
+    }
+    assert!(at < SENT, "it was to be slow");
+    wait_for_reset(&stubborn);
+    expect(&mut slow, 1, at, SENT - at);
+    expect_end(&mut slow);
+    assert!(stubborn.read_to_end(&mut Vec::new()).is_err());
+    let log = log_of(program);
+    let total = reported(&log, "total:");
+    assert!(total.ends_with(", 1 refused or evicted: 1 idle"), "{total}");
+}
+
+#[test]
 fn a_connection_ends_in_order_when_it_is_too_old_however_busy() {
     const LIFETIME: Duration = Duration::from_millis(700);
     let (program, address) = serve(&["--max-lifetime", "700ms", "--workers", "1"]);

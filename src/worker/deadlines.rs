@@ -91,25 +91,36 @@ impl Worker {
         client.until.into_iter().chain(idle).chain(lifetime).min()
     }
 
-    /// When a connection has been idle for too long.
+    /// When a connection has been idle for too long, unless it is ended anyway.
     fn idle_at(&self, client: &Client) -> Option<Instant> {
         let time = self.desk.settings.limits.idle?;
         self.may_end(client).then(|| client.conn.active() + time)
     }
 
-    /// When a connection has lasted for too long.
+    /// When a connection has lasted for too long, unless it is ended anyway.
     fn too_old_at(&self, client: &Client) -> Option<Instant> {
         let time = self.desk.settings.limits.lifetime?;
         self.may_end(client).then(|| client.opened + time)
     }
 
-    /// Not if it is on its way to the end, nor while the server stops.
+    /// Not if it is on its way to the end, nor while the server stops. One on its way
+    /// that does not take its bytes is ended when it is looked at.
     fn may_end(&self, client: &Client) -> bool {
         client.conn.is_open() && self.drain.is_none()
     }
 
+    /// Whether nothing came or went for too long.
     pub(super) fn is_idle(&self, client: &Client) -> bool {
-        self.idle_at(client).is_some_and(|at| at <= self.now)
+        let still_for = self.now.saturating_duration_since(client.conn.active());
+        let limit = self.desk.settings.limits.idle;
+        limit.is_some_and(|limit| still_for >= limit)
+    }
+
+    /// Whether it has lasted for too long.
+    pub(super) fn is_too_old(&self, client: &Client) -> bool {
+        let age = self.now.saturating_duration_since(client.opened);
+        let limit = self.desk.settings.limits.lifetime;
+        limit.is_some_and(|limit| age >= limit)
     }
 
     /// Looks at the connections that have come up; while the server stops,
@@ -138,7 +149,7 @@ impl Worker {
             self.end_beginning_or_linger(key);
         } else if is_over(self.too_old_at(client)) {
             self.end_lifetime(key);
-        } else if client.watch != Watch::Held && self.is_idle(client) {
+        } else if client.watch != Watch::Held && is_over(self.idle_at(client)) {
             match self.may_be_taking(key) {
                 Ok(true) => {
                     self.clients[key].conn.keep_alive(self.now);
@@ -189,6 +200,15 @@ impl Worker {
             _ => next,
         };
         self.act(key, next, &Why::Evicted(Reason::Lifetime));
+    }
+
+    /// It was on its way to the end already, but takes nothing of what is left to it.
+    pub(super) fn end_past_lifetime(&mut self, key: usize, still_for: Duration) {
+        let time = self.desk.settings.limits.lifetime.unwrap_or_default();
+        let what = format_args!(
+            "it is connected for {time:?} (--max-lifetime), and took nothing for {still_for:.1?}"
+        );
+        self.evict(key, Reason::Lifetime, what);
     }
 
     pub(super) fn end_idle(&mut self, key: usize) {

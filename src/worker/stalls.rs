@@ -307,7 +307,11 @@ impl Worker {
         client.watch = Watch::No;
         let looked = match client.conn.taken() {
             Ok((_, true)) => Ok(()),
-            Ok((_, false)) => self.hold(key),
+            Ok((_, false)) => {
+                // What it took until now nobody has seen, so its times begin here.
+                client.conn.keep_alive(self.now);
+                self.hold(key)
+            }
             Err(error) => Err(error),
         };
         if let Err(error) = looked {
@@ -346,22 +350,21 @@ impl Worker {
         }
     }
 
+    /// Whatever its stage: also one that has closed its side may take nothing.
     fn end_or_go_on(&mut self, held: Held) {
-        if self.is_idle(&self.clients[held.key]) {
-            return self.end_idle(held.key);
-        }
-        let limit = self.desk.settings.limits.stall;
-        let is_last = self.clients[held.key].conn.is_cut_short();
-        let limit = limit.or(is_last.then_some(LAST_STALL));
+        let client = &self.clients[held.key];
         let still_for = self.now.saturating_duration_since(held.since);
-        match limit.filter(|&limit| still_for >= limit) {
-            Some(limit) => {
-                let what = format_args!(
-                    "it took nothing that was sent to it for {limit:?} (--stall-timeout)"
-                );
-                self.evict(held.key, Reason::Stalled, what);
-            }
-            None => self.stalls.push_held(held),
+        let stall = self.desk.settings.limits.stall;
+        if self.is_idle(client) {
+            self.end_idle(held.key);
+        } else if let Some(limit) = stall.filter(|&limit| still_for >= limit) {
+            let what =
+                format_args!("it took nothing that was sent to it for {limit:?} (--stall-timeout)");
+            self.evict(held.key, Reason::Stalled, what);
+        } else if stall.is_none() && self.is_too_old(client) && still_for >= LAST_STALL {
+            self.end_past_lifetime(held.key, still_for);
+        } else {
+            self.stalls.push_held(held);
         }
     }
 }

@@ -1,9 +1,9 @@
 //! One worker on sockets of its own, phase by phase, with a clock that the test moves.
 
 use std::io::{ErrorKind, Read, Write};
-use std::net::TcpListener;
+use std::net::{Shutdown, TcpListener};
 
-use socket2::{Domain, Socket, Type};
+use socket2::{Domain, SockRef, Socket, Type};
 
 use super::*;
 use crate::pool::{Accepted, Settings};
@@ -542,4 +542,124 @@ fn a_key_that_is_free_again_is_not_served_for_who_had_it() {
     assert_eq!(rig.worker.ready.len(), 1);
     rig.worker.close(key, &Why::Finished);
     assert!(rig.worker.ready.is_empty());
+}
+
+/// A client that takes nothing and has closed its side. Its echo is with the kernel,
+/// or a part of it is still `owed`.
+fn admit_half_closed(rig: &mut Rig, owed: bool) -> (std::net::TcpStream, usize) {
+    let (mut ours, key) = rig.admit();
+    // As messages, which are copied: behind a pipe the end is seen a turn later.
+    for _ in 0..4 {
+        ours.write_all(&[7; LONGEST]).unwrap();
+        rig.serve_bytes(key, LONGEST as u64);
+    }
+    if owed {
+        // Less than is under way: the kernel takes nothing more.
+        let theirs = SockRef::from(rig.worker.clients[key].conn.transport());
+        theirs.set_send_buffer_size(1).unwrap();
+    }
+    ours.write_all(&[7; 1000]).unwrap();
+    ours.shutdown(Shutdown::Write).unwrap();
+    wait_until(|| stream_has(rig, key) == 1000);
+    rig.worker.clients[key].conn.note(Readiness {
+        read_closed: true,
+        ..Readiness::default()
+    });
+    rig.serve(key);
+    let conn = &rig.worker.clients[key].conn;
+    assert_eq!((conn.is_open(), conn.owes()), (false, owed));
+    (ours, key)
+}
+
+/// Lets half a second after another pass until the server ends a client. Returns for
+/// how long that had taken nothing.
+fn pass_until_ended(rig: &mut Rig, key: usize) -> Duration {
+    for _ in 0..1000 {
+        rig.worker.shed((0, 0));
+        let active = rig.worker.clients[key].conn.active();
+        rig.pass(500 * MS);
+        if !rig.is_there(key) {
+            return rig.worker.now - active;
+        }
+    }
+    panic!("it is never ended");
+}
+
+fn is_reset(client: &std::net::TcpStream) -> bool {
+    read_to_end(client).is_err_and(|error| error.kind() == ErrorKind::ConnectionReset)
+}
+
+#[test]
+fn who_has_closed_its_side_and_takes_nothing_is_idle_like_others() {
+    for owed in [false, true] {
+        let mut rig = Rig::new(TimeLimits {
+            idle: Some(4 * SECOND),
+            ..limits()
+        });
+        let (ours, key) = admit_half_closed(&mut rig, owed);
+        assert_eq!(pass_until_ended(&mut rig, key), 4 * SECOND);
+        assert_eq!(rig.evicted(Reason::Idle), 1);
+        assert!(is_reset(&ours));
+    }
+}
+
+#[test]
+fn who_has_closed_its_side_and_takes_its_echo_slowly_gets_all_of_it() {
+    for owed in [false, true] {
+        let mut rig = Rig::new(TimeLimits {
+            idle: Some(SECOND),
+            lifetime: Some(SECOND),
+            ..limits()
+        });
+        let start = rig.worker.now;
+        let (mut ours, key) = admit_half_closed(&mut rig, owed);
+        let mut left = 4 * LONGEST + 1000;
+        while rig.is_there(key) {
+            let (before, _) = rig.worker.clients[key].conn.taken().unwrap();
+            wait_until(|| {
+                left -= ours.read(&mut [0; 8 * 1024]).unwrap();
+                rig.serve(key);
+                !rig.is_there(key) || rig.worker.clients[key].conn.taken().unwrap().0 > before
+            });
+            rig.pass(250 * MS);
+            rig.pass(500 * MS);
+        }
+        let mut rest = Vec::new();
+        ours.read_to_end(&mut rest).expect("an end without a reset");
+        assert_eq!(rest.len(), left);
+        assert!(rig.worker.now - start > 2 * SECOND, "it was to be slow");
+        assert_eq!(rig.worker.desk.tally.work.evicted.get().sum(), 0);
+    }
+}
+
+#[test]
+fn past_its_lifetime_who_takes_nothing_for_a_minute_is_reset_also_without_a_stall_limit() {
+    let clients: [fn(&mut Rig) -> (std::net::TcpStream, usize); 3] = [
+        Rig::admit_blocked,
+        |rig| admit_half_closed(rig, false),
+        |rig| admit_half_closed(rig, true),
+    ];
+    for admit in clients {
+        let mut rig = Rig::new(TimeLimits {
+            lifetime: Some(SECOND),
+            ..limits()
+        });
+        let (ours, key) = admit(&mut rig);
+        assert_eq!(pass_until_ended(&mut rig, key), 60 * SECOND);
+        assert_eq!(rig.evicted(Reason::Lifetime), 1);
+        assert!(is_reset(&ours));
+    }
+}
+
+#[test]
+fn without_a_stall_limit_who_takes_nothing_is_kept_until_its_lifetime_is_over() {
+    let mut rig = Rig::new(TimeLimits {
+        lifetime: Some(100 * SECOND),
+        ..limits()
+    });
+    let start = rig.worker.now;
+    let (_ours, key) = admit_half_closed(&mut rig, false);
+    pass_until_ended(&mut rig, key);
+    assert_eq!(rig.worker.now - start, 100 * SECOND);
+    assert_eq!(rig.evicted(Reason::Lifetime), 1);
 }
