@@ -173,11 +173,9 @@ impl Listener {
             socket.set_only_v6(only_v6)?;
         }
         socket.bind(&address.into())?;
-        // Before the first client, whose window is scaled by it: tcp(7). Every
-        // accepted socket inherits both.
+        // Before the first client, whose window is scaled by it: tcp(7).
         if let Some(bytes) = options.buffer {
-            socket.set_send_buffer_size(bytes)?;
-            socket.set_recv_buffer_size(bytes)?;
+            set_buffers(&SockRef::from(&socket), bytes)?;
         }
         socket.listen(i32::try_from(options.backlog).unwrap_or(i32::MAX))?;
         Self::new(protocol, socket.into())
@@ -194,6 +192,17 @@ impl Listener {
         }
     }
 
+    /// The same, with [`Options::buffer`] for the clients that connect from now on.
+    ///
+    /// # Errors
+    /// [`Error::Listen`] when it can't be set.
+    pub(crate) fn with_buffer(self, bytes: usize) -> Result<Self, Error> {
+        set_buffers(&SockRef::from(&self.socket), bytes)
+            .map_err(|source| failed(self.address, source))?;
+        warn_of_other_buffers(&self.socket, bytes);
+        Ok(self)
+    }
+
     /// The address it is bound to, with the real port where 0 was asked for.
     pub const fn address(&self) -> SocketAddr {
         self.address
@@ -205,6 +214,12 @@ impl fmt::Display for Listener {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}://{}", self.protocol, self.address)
     }
+}
+
+/// Every socket that is accepted from then on inherits both.
+fn set_buffers(socket: &SockRef<'_>, bytes: usize) -> io::Result<()> {
+    socket.set_send_buffer_size(bytes)?;
+    socket.set_recv_buffer_size(bytes)
 }
 
 /// The kernel cuts a longer queue silently: listen(2).

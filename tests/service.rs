@@ -14,8 +14,11 @@ use std::os::unix::net::{UnixDatagram, UnixListener};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use common::{DEADLINE, Program, connect, full_duplex, read_to_end, round_trip};
+use common::{
+    DEADLINE, Program, connect, connect_narrow, fill, full_duplex, read_to_end, round_trip,
+};
 use rustix::process::Signal;
+use socket2::SockRef;
 
 /// The program, started with one or two sockets as a service manager would:
 /// from descriptor 3 on, with their names in the environment.
@@ -77,6 +80,35 @@ mod sockets {
         assert_ne!(other, at_echo);
         round_trip(&mut connect(at_echo), b"handed over");
         round_trip(&mut connect(other), b"asked for");
+    }
+
+    /// Those of a client are inherited from the socket, which the test has a copy of.
+    #[test]
+    fn the_buffers_of_their_clients_are_bounded_like_those_of_others() {
+        let (listener, address) = listen();
+        let arguments = ["--socket-buffer", "32KiB"];
+        let mut server = Program::spawn(under_manager(vec![copy(&listener)], "echo", &arguments));
+        server.wait_for_listener("echo");
+        // Linux tells twice what it was asked for.
+        let socket = SockRef::from(&listener);
+        assert_eq!(socket.send_buffer_size().unwrap(), 64 * 1024);
+        assert_eq!(socket.recv_buffer_size().unwrap(), 64 * 1024);
+        let mut client = connect_narrow(address);
+        SockRef::from(&client)
+            .set_send_buffer_size(16 * 1024)
+            .unwrap();
+        let taken = fill(&mut client, 1);
+        assert!(taken < 512 * 1024, "{taken} bytes are on their way");
+        assert!(
+            !server.logged("the kernel gives a client"),
+            "{:?}",
+            server.log
+        );
+
+        let arguments = ["--socket-buffer", "2147483647"];
+        let sockets = vec![copy(&listener)];
+        let mut server = Program::spawn(under_manager(sockets, "echo", &arguments));
+        server.wait_for("the kernel gives a client");
     }
 
     /// Standard error of a program that must refuse `socket` at its start.

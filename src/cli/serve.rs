@@ -176,8 +176,20 @@ impl Serve {
         })
     }
 
+    /// What a service manager has bound is its own choice, how clients are treated is not.
+    fn handed_over(&self) -> Result<Vec<Listener>, Error> {
+        let listeners = manager::sockets()?;
+        match self.socket_buffer {
+            Some(bytes) => listeners
+                .into_iter()
+                .map(|listener| listener.with_buffer(bytes))
+                .collect(),
+            None => Ok(listeners),
+        }
+    }
+
     fn listeners(&self) -> Result<Vec<Listener>, Error> {
-        let mut listeners = manager::sockets()?;
+        let mut listeners = self.handed_over()?;
         let default = [Address::from_port(Protocol::Echo.default_port())];
         let asked = [&self.echo, &self.counted, &self.whoami];
         let nothing_else = listeners.is_empty() && asked.iter().all(|asked| asked.is_empty());
