@@ -116,6 +116,25 @@ mod usage {
     }
 
     #[test]
+    fn a_stall_limit_that_healthy_clients_come_up_against_is_refused_with_the_reason() {
+        for bad in ["249ms", "20ms", "1ns", "249ms 999us"] {
+            let argument = format!("--stall-timeout={bad}");
+            let words = [
+                &*format!("'{bad}'"),
+                "--stall-timeout",
+                "at least 250ms, since healthy clients acknowledge",
+            ];
+            assert_usage_error(&["serve", "--echo=:0", &argument], &words);
+        }
+        for good in ["250ms", "0s"] {
+            // What else is wrong is all that is said.
+            let ended = finish(["serve", "--workers=0", "--stall-timeout", good], "");
+            assert_eq!(ended.code, Some(2), "{ended:?}");
+            assert!(!ended.stderr.contains("--stall-timeout"), "{ended:?}");
+        }
+    }
+
+    #[test]
     fn what_is_missing_unknown_or_contradictory_is_named() {
         assert_usage_error(&[], &["Usage: echopool", "serve", "client"]);
         assert_usage_error(&["client"], &["<ADDR>"]);
@@ -185,6 +204,8 @@ mod help {
                 "[default: 4096]",
                 "--max-connections <N>",
                 "[default: what the limit on open files allows]",
+                "--stall-timeout <DURATION>",
+                "250ms or more, or 0s for never",
                 "--grace <DURATION>",
                 "[default: 5s]",
                 "-v, --verbose",

@@ -83,9 +83,9 @@ pub(super) struct Serve {
     #[arg(long, value_name = "DURATION", value_parser = some_time)]
     idle_timeout: Option<Duration>,
 
-    /// Reset a client that took nothing of what it is owed for so long; 0s for never
-    #[arg(long, value_name = "DURATION", default_value = "60s",
-          value_parser = humantime::parse_duration)]
+    /// Reset a client that took nothing of what it is owed for so long: 250ms or more, or 0s for
+    /// never
+    #[arg(long, value_name = "DURATION", default_value = "60s", value_parser = stall_time)]
     stall_timeout: Duration,
 
     /// Close a connection after so long, whatever it does: what was read of it is still echoed
@@ -131,6 +131,22 @@ pub(super) struct Serve {
     /// Log only warnings and errors
     #[arg(short, long)]
     quiet: bool,
+}
+
+/// Longer than a healthy system delays the acknowledgement of what it has received:
+/// Linux up to 200 ms.
+const LEAST_STALL: Duration = Duration::from_millis(250);
+
+/// A time after which a client is stalled, or none.
+fn stall_time(text: &str) -> Result<Duration, String> {
+    match humantime::parse_duration(text) {
+        Ok(time) if !time.is_zero() && time < LEAST_STALL => Err(format!(
+            "it must be at least {LEAST_STALL:?}, since healthy clients acknowledge what they \
+             take up to 200ms late, or 0s for never"
+        )),
+        Ok(time) => Ok(time),
+        Err(error) => Err(error.to_string()),
+    }
 }
 
 /// A size that the system's calls take.
