@@ -516,10 +516,14 @@ impl Worker {
 
     /// The same in other words.
     fn refuse(&mut self, key: usize, reason: Reason, what: fmt::Arguments<'_>) {
-        // Of one whose time is over that has been done.
-        if !self.clients[key].conn.is_cut_short() {
-            self.count_eviction(key, reason, what);
-        }
+        // One whose time is over has been counted as that, whatever else is the matter.
+        let reason = match self.clients[key].conn.is_cut_short() {
+            true => Reason::Lifetime,
+            false => {
+                self.count_eviction(key, reason, what);
+                reason
+            }
+        };
         let client = &self.clients[key];
         if client.has_bytes_to_take() {
             client.conn.reset_on_close();

@@ -237,6 +237,23 @@ fn a_client_whose_header_has_come_has_no_time_limit_of_it() {
 }
 
 #[test]
+fn whose_lifetime_is_over_before_its_header_has_come_is_told_and_counted_as_that() {
+    let mut server = Behind::start(&["--max-lifetime", "300ms"]);
+    let mut client = connect(server.echo);
+    client.write_all(b"PROXY TCP4 ").unwrap();
+    expect_end(&mut client);
+    client.shutdown(Shutdown::Write).unwrap();
+    let told = server.program.wait_for(" closed: ");
+    assert!(told.ends_with("evicted, over --max-lifetime"), "{told}");
+    let log = server.stop();
+    let total = total(&log);
+    assert!(
+        total.ends_with(" 1 refused or evicted: 1 over --max-lifetime"),
+        "{total}"
+    );
+}
+
+#[test]
 fn the_clients_of_a_source_are_counted_by_the_address_in_the_header() {
     let server = Behind::start(&["--workers", "2", "--max-per-source", "2"]);
     let serve = |client: &str, version| {
