@@ -74,6 +74,7 @@ impl Delays {
 #[derive(Debug, Default)]
 #[repr(align(64))]
 pub(crate) struct Work {
+    /// Served ones: whoever is refused is not among them, also behind a load balancer.
     pub(crate) connections: Meter,
     /// Bytes sent back.
     pub(crate) bytes: Meter,

@@ -279,7 +279,6 @@ impl Worker {
             "client {peer} connected to {protocol}, worker {}",
             self.desk.id
         );
-        self.desk.tally.work.connections.add(1);
         let mut stream = TcpStream::from_std(accepted.stream);
         let entry = self.clients.vacant_entry();
         let registry = self.poller.registry();
@@ -318,6 +317,7 @@ impl Worker {
 
     /// Serves a client from now on, who is known as `peer`.
     fn greet(&mut self, key: usize, peer: SocketAddr) {
+        self.desk.tally.work.connections.add(1);
         let client = &mut self.clients[key];
         client.peer = peer;
         client.conn.greet(peer);

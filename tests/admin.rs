@@ -102,6 +102,35 @@ mod metrics_tell {
     }
 
     #[test]
+    fn of_clients_behind_a_load_balancer_what_they_tell_of_others() {
+        for options in [&[][..], &["--proxy-protocol"]] {
+            let all = [&["--workers", "1", "--max-per-source", "2"], options].concat();
+            let (_program, echo, admin) = administered(&all);
+            let connect = || {
+                let mut client = connect(echo);
+                if !options.is_empty() {
+                    let header = b"PROXY TCP4 192.0.2.1 192.0.2.2 1 7\r\n";
+                    client.write_all(header).unwrap();
+                }
+                client
+            };
+            let mut clients = [(); 2].map(|()| connect());
+            clients.iter_mut().for_each(|one| round_trip(one, b"hello"));
+            for _ in 0..5 {
+                assert_eq!(read_to_end(&mut connect()), b"", "a third is refused");
+            }
+            wait_until("those who are refused to be gone", || {
+                metrics(admin)["echopool_connections_open"] == 2.0
+            });
+            let told = metrics(admin);
+            let of = |name: &str| told[&format!("echopool_{name}")];
+            assert_eq!(of("connections_accepted_total"), 7.0, "{options:?}");
+            assert_eq!(of("connections_refused_total{reason=\"source\"}"), 5.0);
+            assert_eq!(of("worker_connections_total{worker=\"0\"}"), 2.0);
+        }
+    }
+
+    #[test]
     fn of_those_who_were_turned_away_and_the_page_of_the_latest() {
         let (_program, echo, admin) = administered(&["--idle-timeout", "200ms"]);
         let mut clients = [(); 2].map(|()| connect(echo));

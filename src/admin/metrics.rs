@@ -162,7 +162,7 @@ impl Writer<'_> {
         let help = "Connections open now, or on their way to this worker.";
         let family = ("worker_connections_open", None, help);
         self.each(family, workers, |worker| Value::Now(worker.open))?;
-        let help = "Connections that this worker had.";
+        let help = "Connections that this worker served, or serves.";
         let family = ("worker_connections", None, help);
         self.each(family, workers, |worker| Value::Sum(worker.connections))?;
         let help = "Bytes that this worker sent back.";
