@@ -395,8 +395,8 @@ fn the_neighbours_of_streams_have_their_turns_while_much_of_these_waits() {
     const NEIGHBOURS: usize = 50;
     /// The most that a stream has of one turn.
     const TURN: usize = 256 * 1024;
-    /// How often each neighbour is served before the streams are through.
-    const ROUNDS: usize = 3;
+    /// How often each neighbour sends more as soon as it has its echo.
+    const ROUNDS: usize = 6;
     const TRIES: usize = 20;
 
     let (mut program, address) = serve(&["--workers", "1", "-vv"]);
@@ -425,11 +425,11 @@ fn the_neighbours_of_streams_have_their_turns_while_much_of_these_waits() {
         let send = |mut client: &TcpStream| client.write_all(b"x").unwrap();
         neighbours.iter().for_each(send);
         program.signal(Signal::CONT);
-        for _ in 0..2 * ROUNDS {
-            neighbours
-                .iter_mut()
-                .for_each(|c| c.read_exact(&mut [0]).unwrap());
-            neighbours.iter().for_each(send);
+        for _ in 0..ROUNDS {
+            for client in &mut neighbours {
+                client.read_exact(&mut [0]).unwrap();
+                send(client);
+            }
         }
         neighbours
             .iter_mut()
@@ -458,6 +458,8 @@ fn the_neighbours_of_streams_have_their_turns_while_much_of_these_waits() {
             assert!(bytes <= TURN, "{bytes} bytes of a stream came first");
         }
     }
-    assert!(most >= ROUNDS * NEIGHBOURS, "{most} turns beside streams");
+    // How many more depends on how soon this thread sends them. But if bytes that come
+    // meanwhile had no turn, it would be never more than those that waited.
+    assert!(most > NEIGHBOURS, "{most} turns beside streams");
     stop_cleanly(program);
 }
