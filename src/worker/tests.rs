@@ -472,7 +472,7 @@ fn a_stream_that_messages_keep_short_is_not_taken_for_one_of_them() {
     let mut rig = Rig::new(limits());
     let (mut stream, key) = rig.admit();
     stream.write_all(&[7; 2 * NARROW_SLICE]).unwrap();
-    wait_until(|| stream_has(&rig, key) == 2 * LONGEST);
+    wait_until(|| stream_has(&rig, key) == 2 * NARROW_SLICE);
     rig.serve_bytes(key, NARROW_SLICE as u64);
     assert!(rig.worker.clients[key].conn.is_bulk());
 
@@ -486,10 +486,56 @@ fn a_stream_that_messages_keep_short_is_not_taken_for_one_of_them() {
     assert_eq!(rig.worker.messages_until, messages_until);
 }
 
-/// How many bytes wait to be read of a client, up to some more than a message.
+/// How many bytes wait to be read of a client, up to some more than three messages.
 fn stream_has(rig: &Rig, key: usize) -> usize {
     let stream = rig.worker.clients[key].conn.transport();
-    stream.peek(&mut vec![0; 2 * LONGEST]).unwrap_or(0)
+    stream.peek(&mut vec![0; 4 * LONGEST]).unwrap_or(0)
+}
+
+/// Has a client's bytes wait to be read, and serves it once. Returns how many it was sent.
+fn serve_waiting(rig: &mut Rig, ours: &mut std::net::TcpStream, key: usize, bytes: usize) -> usize {
+    let waiting = stream_has(rig, key) + bytes;
+    ours.write_all(&vec![7; bytes]).unwrap();
+    wait_until(|| stream_has(rig, key) == waiting);
+    let before = rig.worker.clients[key].conn.sent();
+    rig.serve(key);
+    (rig.worker.clients[key].conn.sent() - before) as usize
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_stream_moves_all_it_has_in_a_turn_but_beside_messages_little() {
+    let mut rig = Rig::new(limits());
+    let (mut stream, key) = rig.admit();
+    let first = serve_waiting(&mut rig, &mut stream, key, 2 * LONGEST);
+    assert!(first > LONGEST && first < 2 * LONGEST);
+    let second = serve_waiting(&mut rig, &mut stream, key, LONGEST);
+    assert_eq!(first + second, 3 * LONGEST, "nobody waits for it");
+
+    let (mut ours, message) = rig.admit();
+    ours.write_all(b"x").unwrap();
+    rig.serve_bytes(message, 1);
+    rig.worker.now += HABIT - MS;
+    let third = serve_waiting(&mut rig, &mut stream, key, 2 * LONGEST);
+    assert!(third <= BULK_SLICE_BESIDE, "{third} bytes beside messages");
+    rig.worker.now += MS;
+    let fourth = serve_waiting(&mut rig, &mut stream, key, LONGEST);
+    assert_eq!(third + fourth, 3 * LONGEST, "there are none any more");
+}
+
+#[test]
+fn without_pipes_who_was_seen_to_stream_is_read_in_larger_parts_for_a_while() {
+    let mut rig = Rig::new(limits());
+    rig.worker.pipes = Pipes::new(0);
+    let (mut stream, key) = rig.admit();
+    let first = serve_waiting(&mut rig, &mut stream, key, 3 * LONGEST);
+    assert!(first > LONGEST && first < 2 * LONGEST);
+    rig.worker.now += HABIT - MS;
+    let second = serve_waiting(&mut rig, &mut stream, key, 0);
+    assert_eq!(first + second, 3 * LONGEST);
+    rig.worker.now += HABIT;
+    let third = serve_waiting(&mut rig, &mut stream, key, 3 * LONGEST);
+    assert_eq!(third, first, "it has not streamed for a while");
 }
 
 #[test]
