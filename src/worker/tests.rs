@@ -106,6 +106,25 @@ impl Rig {
         (ours, key)
     }
 
+    /// A client that takes nothing, and has sent no more than the kernel keeps for it.
+    fn admit_behind(&mut self) -> (std::net::TcpStream, usize) {
+        let (mut ours, key) = self.admit();
+        wait_until(|| {
+            ours.write_all(&[7; LONGEST]).unwrap();
+            self.serve_bytes(key, LONGEST as u64);
+            let conn = &self.worker.clients[key].conn;
+            conn.sent() - conn.taken().unwrap().0 > 4 * LONGEST as u64
+        });
+        // An acknowledgement may be late.
+        let mut block = [0; 4 * LONGEST];
+        wait_until(|| {
+            let (taken, _) = self.worker.clients[key].conn.taken().unwrap();
+            ours.peek(&mut block).is_ok_and(|here| here as u64 == taken)
+        });
+        assert!(!self.worker.clients[key].conn.owes());
+        (ours, key)
+    }
+
     /// Time passes in which blocked clients take nothing: what the kernel has still
     /// given them counts as taken before.
     fn skip(&mut self, time: Duration) {
@@ -179,7 +198,12 @@ fn who_takes_nothing_for_the_stall_limit_is_reset() {
         rig.skip(500 * MS);
         rig.pass(Duration::ZERO);
         assert!(rig.is_there(key));
-        assert!(rig.worker.desk.tally.held() > 64 * 1024);
+        let memory = rig.worker.clients[key].conn.memory();
+        let held = rig.worker.desk.tally.held();
+        assert!(
+            held > 64 * 1024 && held < 2 * memory,
+            "{held} of {memory} bytes"
+        );
         assert_eq!(rig.worker.stalls.soonest(), Some(rig.worker.now + 500 * MS));
     }
     rig.skip(500 * MS);
@@ -300,6 +324,21 @@ fn whether_a_held_one_is_idle_is_decided_when_it_is_looked_at() {
 }
 
 #[test]
+fn who_has_bytes_to_take_is_not_idle_however_late_its_worker_comes_to_look() {
+    let mut rig = Rig::new(TimeLimits {
+        idle: Some(SECOND),
+        ..limits()
+    });
+    let (_ours, key) = rig.admit_behind();
+    rig.pass(10 * SECOND);
+    assert!(rig.is_there(key));
+    rig.skip(SECOND);
+    rig.pass(Duration::ZERO);
+    assert!(!rig.is_there(key), "it took none of them");
+    assert_eq!(rig.evicted(Reason::Idle), 1);
+}
+
+#[test]
 fn who_was_sent_something_and_took_it_is_looked_at_once() {
     let mut rig = Rig::new(limits());
     let (mut ours, key) = rig.admit();
@@ -333,6 +372,45 @@ fn a_connection_that_is_too_old_is_finished_and_closed_when_its_peer_is_not() {
     rig.pass(MS);
     assert!(!rig.is_there(key));
     assert_eq!(rig.evicted(Reason::Lifetime), 1);
+}
+
+#[test]
+fn who_takes_nothing_when_its_time_is_over_has_a_minute_from_then_on() {
+    let mut rig = Rig::new(TimeLimits {
+        lifetime: Some(SECOND),
+        ..limits()
+    });
+    let (ours, key) = rig.admit_behind();
+    rig.pass(SECOND);
+    assert!(!rig.worker.clients[key].conn.is_open());
+    let held = rig.worker.desk.tally.held();
+    assert!(held > 4 * LONGEST && held < 1 << 30, "{held} bytes");
+    rig.skip(60 * SECOND - MS);
+    rig.pass(Duration::ZERO);
+    assert!(rig.is_there(key));
+    rig.pass(500 * MS);
+    assert!(!rig.is_there(key));
+    assert_eq!(rig.evicted(Reason::Lifetime), 1);
+    let end = read_to_end(&ours).unwrap_err();
+    assert_eq!(end.kind(), ErrorKind::ConnectionReset);
+}
+
+#[test]
+fn who_has_closed_its_side_has_the_time_it_takes_to_take_its_echo() {
+    let mut rig = Rig::new(limits());
+    let (ours, key) = rig.admit_behind();
+    ours.shutdown(std::net::Shutdown::Write).unwrap();
+    wait_until(|| {
+        rig.serve(key);
+        !rig.worker.clients[key].conn.awaits_end()
+    });
+    rig.pass(2 * LINGER_TIME);
+    assert!(rig.is_there(key));
+    read_to_end(&ours).expect("the echo, and an end without a reset");
+    wait_until(|| {
+        rig.serve(key);
+        !rig.is_there(key)
+    });
 }
 
 #[test]
