@@ -484,6 +484,54 @@ fn room_is_made_by_those_that_took_nothing_for_the_longest() {
 }
 
 #[test]
+fn an_order_to_shed_is_obeyed_once() {
+    let mut rig = Rig::new(limits());
+    let (_first, first) = rig.admit_blocked();
+    rig.skip(SECOND);
+    let (_second, second) = rig.admit_blocked();
+    rig.skip(SECOND);
+    rig.worker.take_new();
+    assert_eq!(rig.evicted(Reason::Shed), 0, "nobody has ordered it");
+    rig.worker.desk.tally.order_bytes(1);
+    rig.worker.take_new();
+    rig.worker.take_new();
+    assert!(!rig.is_there(first) && rig.is_there(second));
+}
+
+#[test]
+fn who_may_hold_bytes_is_told_of_and_looked_at_when_that_is_asked_for() {
+    let mut rig = Rig::new(limits());
+    let (mut ours, key) = rig.admit();
+    rig.worker.look();
+    assert!(!rig.worker.desk.tally.has_touched());
+    ours.write_all(b"hello").unwrap();
+    rig.serve_bytes(key, 5);
+    rig.worker.look();
+    assert!(rig.worker.desk.tally.has_touched());
+    ours.read_exact(&mut [0; 5]).unwrap();
+    wait_until(|| rig.worker.clients[key].conn.taken().unwrap().1);
+    rig.worker.desk.tally.order_look();
+    rig.worker.take_new();
+    rig.worker.look();
+    assert!(!rig.worker.desk.tally.has_touched());
+}
+
+#[test]
+fn times_that_count_no_more_are_thrown_away_many_at_a_time() {
+    let mut rig = Rig::new(limits());
+    let clients: Vec<_> = (0..40).map(|_| rig.admit()).collect();
+    let (mut thrown, mut entries) = (0, 0);
+    for (round, (_, key)) in (0..800_u32).rev().zip(clients.iter().cycle()) {
+        rig.worker.allow(*key, SECOND + round * MS);
+        let left = rig.worker.deadlines.len();
+        thrown += usize::from(left <= entries);
+        entries = left;
+    }
+    // To throw away looks at all of them, which as many new ones must pay for.
+    assert!(thrown * (64 + clients.len()) <= 800, "{thrown} times");
+}
+
+#[test]
 fn times_that_count_no_more_are_not_kept_for_ever() {
     let mut rig = Rig::new(limits());
     let clients: Vec<_> = (0..40).map(|_| rig.admit()).collect();
