@@ -560,6 +560,46 @@ fn times_that_count_no_more_are_not_kept_for_ever() {
 }
 
 #[test]
+fn a_worker_sleeps_until_the_first_of_its_clients_times() {
+    let mut rig = Rig::new(TimeLimits {
+        idle: Some(200 * MS),
+        ..limits()
+    });
+    let _client = rig.admit();
+    let mut events = Events::with_capacity(EVENTS);
+    rig.worker.wait(&mut events).unwrap();
+    assert!(!events.is_empty(), "its socket has room");
+    rig.worker.wait(&mut events).unwrap();
+    assert!(events.is_empty());
+    assert!(Some(rig.worker.now) >= rig.worker.deadlines.soonest());
+}
+
+#[test]
+fn a_worker_does_not_sleep_while_someone_is_ready_nor_where_it_is_to_poll() {
+    let mut rig = Rig::new(TimeLimits {
+        idle: Some(60 * SECOND),
+        ..limits()
+    });
+    let (mut ours, key) = rig.admit();
+    let mut events = Events::with_capacity(EVENTS);
+    rig.worker.wait(&mut events).unwrap();
+    rig.worker.enqueue(key);
+    rig.worker.wait(&mut events).unwrap();
+    let deadline = rig.worker.deadlines.soonest();
+    assert!(Some(rig.worker.now) < deadline, "it slept");
+    rig.worker.receive_phase(1);
+    rig.worker.send_phase();
+    rig.worker.desk.settings.busy_poll = 3600 * SECOND;
+    ours.write_all(b"x").unwrap();
+    rig.worker.wait(&mut events).unwrap();
+    assert!(!events.is_empty(), "a byte has come");
+    rig.worker.wait(&mut events).unwrap();
+    assert!(events.is_empty());
+    let look_at = rig.worker.stalls.soonest();
+    assert!(Some(rig.worker.now) < look_at, "it slept");
+}
+
+#[test]
 fn who_sends_messages_keeps_streams_short_and_who_streams_does_not() {
     let mut rig = Rig::new(limits());
     let (mut ours, key) = rig.admit();
