@@ -746,6 +746,36 @@ fn a_stop_lets_go_of_the_quiet_and_cuts_who_takes_nothing_when_the_grace_is_over
 }
 
 #[test]
+fn at_a_stop_what_came_unnoticed_is_still_read_but_not_when_the_grace_is_over() {
+    let mut rig = Rig::new(limits());
+    let (mut ours, key) = rig.admit();
+    rig.stop(SECOND);
+    ours.write_all(b"x").unwrap();
+    wait_until(|| stream_has(&rig, key) == 1);
+    rig.pass(500 * MS);
+    rig.serve_bytes(key, 1);
+    ours.read_exact(&mut [0]).unwrap();
+    wait_until(|| rig.worker.clients[key].conn.taken().unwrap().1);
+    ours.write_all(b"x").unwrap();
+    wait_until(|| stream_has(&rig, key) == 1);
+    rig.pass(500 * MS);
+    assert!(!rig.is_there(key));
+    assert_eq!(rig.cut(), 1);
+}
+
+#[test]
+fn a_stop_looks_at_its_clients_every_10_ms_and_not_in_every_turn() {
+    let mut rig = Rig::new(limits());
+    let (_ours, key) = rig.admit();
+    rig.stop(SECOND);
+    rig.pass(195 * MS);
+    rig.pass(6 * MS);
+    assert!(rig.worker.clients[key].conn.is_open(), "quiet since then");
+    rig.pass(4 * MS);
+    assert!(!rig.worker.clients[key].conn.is_open());
+}
+
+#[test]
 fn a_key_that_is_free_again_is_not_served_for_who_had_it() {
     let mut rig = Rig::new(limits());
     let (_ours, key) = rig.admit();
