@@ -530,6 +530,19 @@ fn the_log_tells_who_comes_and_goes_when_asked() {
 }
 
 #[test]
+fn the_finest_log_tells_how_many_bytes_came_and_not_that_none_did() {
+    let (mut program, address) = serve(&["-vv", "--workers", "1"]);
+    let mut client = connect(address);
+    round_trip(&mut client, b"hello");
+    client.shutdown(Shutdown::Write).unwrap();
+    expect_end(&mut client);
+    program.wait_for("closed: 5 bytes");
+    assert!(program.logged(": 5 bytes read"), "{:#?}", program.log);
+    assert!(!program.logged(": 0 bytes read"), "{:#?}", program.log);
+    stop_cleanly(program);
+}
+
+#[test]
 fn clients_are_not_logged_unless_asked() {
     let (program, address) = serve(&[]);
     round_trip(&mut connect(address), b"hello");
