@@ -4,7 +4,7 @@
 mod common;
 
 use std::io::{Read, Write};
-use std::net::SocketAddr;
+use std::net::{Shutdown, SocketAddr};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -91,6 +91,8 @@ fn a_few_that_read_and_hold_all_the_memory_do_not_keep_others_out_for_ever() {
             let done = &done;
             scope.spawn(move || {
                 while !done.load(Ordering::Relaxed) && sends.write_all(&[7; 64 * 1024]).is_ok() {}
+                // One that was not reset gets its end.
+                let _ = sends.shutdown(Shutdown::Write);
             });
             scope.spawn(move || {
                 let mut block = vec![0; 64 * 1024];
