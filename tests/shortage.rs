@@ -109,7 +109,8 @@ fn a_few_that_read_and_hold_all_the_memory_do_not_keep_others_out_for_ever() {
         newcomer.local_addr().unwrap()
     });
     let log = log_of(program);
-    reported(&log, "evicted: memory is short, and it has yet to take ");
+    // On a busy machine some may have been still for long enough to go as others do.
+    reported(&log, "evicted: memory is short, and it ");
     let at = format!("client {come} connected");
     let before = log.iter().take_while(|line| !line.contains(&at));
     let told = before.filter_map(|line| {
