@@ -786,9 +786,12 @@ fn a_key_that_is_free_again_is_not_served_for_who_had_it() {
     assert!(rig.worker.ready.is_empty());
 }
 
+/// A client, and the key under which the worker has it.
+type Admitted = (std::net::TcpStream, usize);
+
 /// A client that takes nothing and has closed its side. Its echo is with the kernel,
 /// or a part of it is still `owed`.
-fn admit_half_closed(rig: &mut Rig, owed: bool) -> (std::net::TcpStream, usize) {
+fn admit_half_closed(rig: &mut Rig, owed: bool) -> Admitted {
     let (mut ours, key) = rig.admit();
     // As messages, which are copied: behind a pipe the end is seen a turn later.
     for _ in 0..4 {
@@ -876,7 +879,7 @@ fn who_has_closed_its_side_and_takes_its_echo_slowly_gets_all_of_it() {
 
 #[test]
 fn past_its_lifetime_who_takes_nothing_for_a_minute_is_reset_also_without_a_stall_limit() {
-    let clients: [fn(&mut Rig) -> (std::net::TcpStream, usize); 3] = [
+    let clients: [fn(&mut Rig) -> Admitted; 3] = [
         Rig::admit_blocked,
         |rig| admit_half_closed(rig, false),
         |rig| admit_half_closed(rig, true),
