@@ -8,8 +8,9 @@ use std::collections::HashSet;
 use std::io::{BufRead, BufReader, Read};
 use std::net::{Ipv6Addr, SocketAddr, TcpListener};
 use std::process::{Command, Stdio};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::sync_channel;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use common::check::{check, read};
@@ -334,6 +335,43 @@ mod command_line {
         assert_eq!(checked.report["interrupted"], true);
         let names = ["pass", "fail", "skip"].map(|verdict| checked.names(verdict));
         assert_eq!(names.concat(), ["connect"]);
+    }
+
+    #[test]
+    fn a_failure_is_told_by_the_exit_code_even_when_nobody_reads_on() {
+        // Who reads sees one line, and leaves while the next clause waits for it.
+        let (gone, left) = sync_channel(0);
+        let left = Mutex::new(left);
+        let server = Faulty::serve(move |stream, number| match number {
+            0 => swallow(&stream),
+            _ => {
+                left.lock().unwrap().recv().unwrap();
+                echo(&stream);
+            }
+        });
+        let mut program = start(server.address, "--only bytes,slow-writer --timeout 1s");
+        let mut stdout = BufReader::new(program.child.stdout.take().unwrap());
+        let mut said = String::new();
+        stdout.read_line(&mut said).unwrap();
+        assert!(said.starts_with("FAIL  bytes  "), "{said}");
+        drop(stdout);
+        gone.send(()).unwrap();
+        assert_eq!(program.wait().code(), Some(1), "{:#?}", program.log);
+    }
+
+    #[test]
+    fn where_all_was_skipped_nothing_was_proved_and_that_is_no_success() {
+        let server = Server::with_workers(1);
+        let address = server.echo.to_string();
+        let ended = finish(["check", &address, "--only", "idle,source-address"], "");
+        assert_eq!((ended.code, &*ended.stderr), (Some(1), ""));
+        let said = text(ended.stdout);
+        assert!(
+            said.contains("\n0 passed, 0 failed, 2 skipped in "),
+            "{said}"
+        );
+        assert!(said.ends_with(", so nothing was proved\n"), "{said}");
+        server.stop();
     }
 
     #[test]

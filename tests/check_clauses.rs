@@ -10,6 +10,8 @@ use std::time::Duration;
 use common::check::{Checked, check};
 use common::faulty::{self, Faulty};
 use common::{reserve, unfaithful};
+use echopool::check::clause::clauses;
+use echopool::proto::Protocol;
 
 /// Those that move the most bytes, left out where they are not the question.
 const HEAVY: [&str; 3] = ["message-16m", "full-duplex", "slow-reader"];
@@ -60,6 +62,18 @@ mod echo {
         assert_eq!(checked.seen("bytes"), words);
         let usually = checked.report["clauses"][0]["usually"].as_str().unwrap();
         assert!(usually.starts_with("nothing listens there"), "{usually}");
+    }
+
+    #[test]
+    fn whatever_is_checked_of_an_unreachable_server_does_not_pass() {
+        let (_reserved, address) = reserve(Ipv4Addr::LOCALHOST.into(), 0).unwrap();
+        let words = format!("could not connect to {address}: connection refused");
+        for clause in clauses(Protocol::Echo) {
+            let checked = check(address, &format!("--only {} --idle 1s", clause.name));
+            checked.assert_failed(&[clause.name]);
+            let seen = checked.seen(clause.name);
+            assert!(seen.contains(&words), "no {words:?} in {seen:?}");
+        }
     }
 
     #[test]

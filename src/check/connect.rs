@@ -6,7 +6,7 @@ use socket2::SockRef;
 
 use super::clause::Clause;
 use super::ended::Ended;
-use super::probe::Probe;
+use super::probe::{Probe, UNREACHABLE};
 use super::whoami;
 use crate::proto::Protocol;
 use crate::units::duration;
@@ -49,7 +49,8 @@ fn self_connect(probe: &Probe<'_>) -> Result<String, Ended> {
     // Every other clause refuses such a connection when it makes one.
     let made = probe.reach(|_| Ok(()));
     let (stream, _) = made.map_err(|ended| match ended {
-        Ended::Failed { .. } => Ended::Skipped(String::from("no connection can be made")),
+        // That was said already.
+        Ended::Failed { .. } if probe.has_given_up() => Ended::Skipped(String::from(UNREACHABLE)),
         other => other,
     })?;
     match (stream.local_addr(), stream.peer_addr()) {

@@ -18,6 +18,9 @@ use crate::sys;
 const NO_MORE: &str = "the server is gone, or takes no more connections for now: see what failed \
                        before";
 
+/// Why nothing is tried once that is known.
+pub(super) const UNREACHABLE: &str = "no connection can be made";
+
 /// A path that is being checked.
 pub(super) struct Probe<'a> {
     pub(super) plan: &'a Plan,
@@ -59,8 +62,8 @@ impl<'a> Probe<'a> {
 
     /// A connection of its own stream to the first address that answers.
     pub(super) fn open(&self) -> Result<Line<'_>, Ended> {
-        if self.unreachable.load(Ordering::SeqCst) {
-            return Err(Ended::Skipped(String::from("no connection can be made")));
+        if self.has_given_up() {
+            return Err(Ended::Skipped(String::from(UNREACHABLE)));
         }
         let (stream, took) = self.reach(|stream| {
             let (local, peer) = (stream.local_addr()?, stream.peer_addr()?);
@@ -73,6 +76,10 @@ impl<'a> Probe<'a> {
     /// From now on every clause that needs a connection is skipped.
     pub(super) fn give_up(&self) {
         self.unreachable.store(true, Ordering::SeqCst);
+    }
+
+    pub(super) fn has_given_up(&self) -> bool {
+        self.unreachable.load(Ordering::SeqCst)
     }
 
     /// Connects to the first address that answers and that `accept` agrees to.

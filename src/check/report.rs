@@ -106,6 +106,11 @@ impl Report {
             clauses,
         }
     }
+
+    /// Whether every clause was skipped: nothing speaks against the path, or for it.
+    pub const fn proves_nothing(&self) -> bool {
+        self.passed == 0 && self.failed == 0 && !self.interrupted
+    }
 }
 
 /// The last line.
@@ -119,6 +124,9 @@ impl fmt::Display for Report {
         )?;
         if self.interrupted {
             f.write_str(", interrupted before the others")?;
+        }
+        if self.proves_nothing() {
+            f.write_str(", so nothing was proved")?;
         }
         Ok(())
     }

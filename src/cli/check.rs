@@ -13,7 +13,7 @@ use clap::builder::PossibleValuesParser;
 use super::{some_time, up_to, usage_error, write_json};
 use crate::address::Address;
 use crate::check::clause::{Clause, clauses};
-use crate::check::report::Report;
+use crate::check::report::{Report, Verdict};
 use crate::check::{self, Plan};
 use crate::error::Error;
 use crate::limits::raise_open_files;
@@ -39,8 +39,8 @@ With --json there is one object at the end: format (\"echopool-check/1\"), addre
 passed, failed, skipped, interrupted, elapsed_ns, and clauses, each with name, verdict (\"pass\", \
 \"fail\" or \"skip\"), seen, usually (null unless it failed), rfc and elapsed_ns.
 
-Exit codes: 0 no clause failed, 1 a clause failed, 2 wrong usage, 130 interrupted before every \
-clause had its turn, and none had failed. The first Ctrl-C ends it with what was seen so far, \
+Exit codes: 0 no clause failed, 1 a clause failed, or all were skipped, 2 wrong usage, 130 \
+interrupted before every clause had its turn, and none had failed. The first Ctrl-C ends it with what was seen so far, \
 a second one at once.")]
 pub(super) struct Check {
     /// Check the counted one-shot protocol
@@ -110,19 +110,28 @@ impl Check {
             let stop = Arc::clone(&stop);
             move || !stop.swap(true, Ordering::SeqCst)
         })?;
-        match self.check(&plan, &stop) {
+        let mut failed = false;
+        match self.check(&plan, &stop, &mut failed) {
             Ok(report) => Ok(verdict(&report)),
-            // Whoever read our output has seen enough.
-            Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(ExitCode::SUCCESS),
+            // Whoever read our output has seen enough, but not that all is well.
+            Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(match failed {
+                true => ExitCode::FAILURE,
+                false => ExitCode::SUCCESS,
+            }),
             Err(error) => Err(Error::Output(error)),
         }
     }
 
-    fn check(&self, plan: &Plan, stop: &AtomicBool) -> io::Result<Report> {
+    /// Checks, and tells what is seen. Whether a clause `failed` so far is known even
+    /// when nobody can be told.
+    fn check(&self, plan: &Plan, stop: &AtomicBool, failed: &mut bool) -> io::Result<Report> {
         let mut stdout = io::stdout();
-        let report = check::run(plan, stop, &mut |outcome| match self.json {
-            true => Ok(()),
-            false => writeln!(stdout, "{outcome}").and_then(|()| stdout.flush()),
+        let report = check::run(plan, stop, &mut |outcome| {
+            *failed |= outcome.verdict == Verdict::Fail;
+            match self.json {
+                true => Ok(()),
+                false => writeln!(stdout, "{outcome}").and_then(|()| stdout.flush()),
+            }
         })?;
         match self.json {
             true => write_json(&report, &mut stdout)?,
@@ -198,6 +207,8 @@ fn verdict(report: &Report) -> ExitCode {
     match (report.failed, report.interrupted) {
         (1.., _) => ExitCode::FAILURE,
         (0, true) => ExitCode::from(INTERRUPTED),
+        // A script must not take it for a sound path that nothing was tried.
+        (0, false) if report.proves_nothing() => ExitCode::FAILURE,
         (0, false) => ExitCode::SUCCESS,
     }
 }
