@@ -177,6 +177,12 @@ mod echo {
     }
 
     #[test]
+    fn reset_fails_where_the_next_one_gets_what_was_left_in_a_buffer() {
+        let words = "bytes of connection ";
+        assert_echo_fails(&unfaithful::leaking(), "reset", words);
+    }
+
+    #[test]
     fn connections_fails_where_a_worker_serves_one_to_its_end() {
         let server = unfaithful::pool(6, 128, Duration::ZERO, unfaithful::echo_all);
         let words = "nothing moved for 1s after 0 of 1,024 bytes";

@@ -12,8 +12,8 @@ use crate::proto::Protocol;
 pub(super) const RESET: Clause = Clause {
     name: "reset",
     proves: "a connection that we reset in mid-stream harms no other, and the next one is served",
-    usually: "the server ends, or a worker, on an error of one connection; or a buffer with one \
-              client's bytes is given to the next",
+    usually: "the server ends, or a worker, on an error of one connection; or a buffer or a pipe \
+              with one client's bytes in it is given to the next",
     rfc: "RFC 9293 section 3.5.3",
     run: reset,
 };
@@ -24,8 +24,15 @@ const VICTIMS: u64 = 8;
 /// Connections that stand beside each.
 const OTHERS: usize = 3;
 
-/// The most that a victim has under way, in bytes; of these some at random.
-const UNDER_WAY: u64 = 1 << 20;
+/// The most that one half of the victims has under way, in bytes; of these some at
+/// random. The other half fills the path, in turn: then the server has something in
+/// hand that it can't send, and what becomes of that is the question.
+const SOME: u64 = 1 << 20;
+const FULL: u64 = 64 << 20;
+
+/// What those that stay exchange in one go, in bytes. A server may have another way
+/// for streams than for messages, with buffers that connections share.
+const BULK: u64 = 512 << 10;
 
 /// What a server that falls over needs to do so.
 const REACTION: Duration = Duration::from_millis(10);
@@ -33,17 +40,21 @@ const REACTION: Duration = Duration::from_millis(10);
 fn reset(probe: &Probe<'_>) -> Result<String, Ended> {
     let mut random = fastrand::Rng::with_seed(probe.plan.seed);
     for victim in 1..=VICTIMS {
-        let most = random.u64(1..UNDER_WAY);
+        let most = match victim % 2 {
+            0 => random.u64(1..SOME),
+            _ => FULL,
+        };
         let beside = round(probe, most).map_err(Ended::by_clause);
         beside.map_err(|ended| ended.at(&format!("beside reset {victim}")))?;
         let next = probe.open().map_err(Ended::by_clause).and_then(|line| {
-            line.talk()?;
+            stream(probe, &line)?;
             line.finish()
         });
         next.map_err(|ended| ended.at(&format!("after reset {victim}")))?;
     }
     Ok(format!(
-        "{VICTIMS} connections were reset; {OTHERS} beside each and one after it lost nothing"
+        "{VICTIMS} connections were reset; {OTHERS} beside each and one after it lost nothing, \
+         and got nothing of others"
     ))
 }
 
@@ -58,8 +69,9 @@ fn round(probe: &Probe<'_>, most: u64) -> Result<(), Ended> {
         each(&others, OTHERS, Line::say)?;
     }
     match victim.flood(most) {
-        // A counted server ends it by itself when too much comes, and may.
-        Err(Ended::Failed { .. }) if !is_echo => {}
+        // A counted server ends it by itself when too much comes, and may; another one
+        // when it takes nothing, of which slow-reader tells.
+        Err(Ended::Failed { .. }) => {}
         sent => drop(sent?),
     }
     // Without being finished, it is reset.
@@ -68,6 +80,15 @@ fn round(probe: &Probe<'_>, most: u64) -> Result<(), Ended> {
     if is_echo {
         each(&others, OTHERS, Line::hear)?;
     }
-    each(&others, OTHERS, Line::talk)?;
+    each(&others, OTHERS, |line| stream(probe, line))?;
     others.into_iter().try_for_each(Line::finish)
+}
+
+/// A message there and back, and in the echo protocol a stream behind it.
+fn stream(probe: &Probe<'_>, line: &Line<'_>) -> Result<(), Ended> {
+    line.talk()?;
+    match probe.plan.protocol {
+        Protocol::Echo => line.exchange(BULK, usize::MAX),
+        _ => Ok(()),
+    }
 }

@@ -205,6 +205,31 @@ pub fn collapsing() -> Faulty {
     })
 }
 
+/// Streams pass through buffers from a pool, to which each goes back whatever is in it:
+/// what could not be sent when a connection was reset is sent to the next one.
+pub fn leaking() -> Faulty {
+    /// Less is a message, and copied as it came.
+    const STREAM: usize = 16 * 1024;
+    let pool = Mutex::new(Vec::new());
+    Faulty::serve(move |mut stream, _| {
+        keep_urgent(&stream);
+        let mut block = vec![0; BLOCK];
+        while let Ok(length @ 1..) = stream.read(&mut block) {
+            let bytes = &block[..length];
+            if length < STREAM {
+                let _ = stream.write_all(bytes);
+                continue;
+            }
+            let mut buffer: Vec<u8> = pool.lock().unwrap().pop().unwrap_or_default();
+            buffer.extend_from_slice(bytes);
+            while let Ok(length @ 1..) = stream.write(&buffer) {
+                buffer.drain(..length);
+            }
+            pool.lock().unwrap().push(buffer);
+        }
+    })
+}
+
 /// Ends connections that are silent for so long.
 pub fn forgetful(time: Duration) -> Faulty {
     Faulty::serve(move |stream, _| {
