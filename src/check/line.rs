@@ -139,6 +139,17 @@ impl<'a> Line<'a> {
     fn both(
         &self,
         send: impl FnOnce() -> Result<(), Break> + Send,
+    /// Sends `length` bytes and receives them from `late` on: meanwhile they gather on
+    /// the way.
+    pub(super) fn exchange_late(&self, length: u64, late: Duration) -> Result<(), Ended> {
+        self.promise(length);
+        let receive = || {
+            thread::sleep(late);
+            self.pull(length)
+        };
+        self.both(|| self.push(length, BLOCK), receive)
+    }
+
         receive: impl FnOnce() -> Result<(), Break>,
     ) -> Result<(), Ended> {
         thread::scope(|scope| {

@@ -24,15 +24,18 @@ const VICTIMS: u64 = 8;
 /// Connections that stand beside each.
 const OTHERS: usize = 3;
 
-/// The most that one half of the victims has under way, in bytes; of these some at
-/// random. The other half fills the path, in turn: then the server has something in
-/// hand that it can't send, and what becomes of that is the question.
+/// The most that a victim has under way, in bytes; of these some at random. But every
+/// so many victims one fills the path: then the server has something in hand that it
+/// can't send, and what becomes of that is the question.
 const SOME: u64 = 1 << 20;
 const FULL: u64 = 64 << 20;
+const FULL_EVERY: u64 = 4;
 
-/// What those that stay exchange in one go, in bytes. A server may have another way
-/// for streams than for messages, with buffers that connections share.
-const BULK: u64 = 512 << 10;
+/// What those that stay exchange in one go, in bytes, read so late. A server may have
+/// another way for streams than for messages, with buffers that connections share, and
+/// takes for a stream what comes in large pieces.
+const BULK: u64 = 1 << 20;
+const LATENESS: Duration = Duration::from_millis(10);
 
 /// What a server that falls over needs to do so.
 const REACTION: Duration = Duration::from_millis(10);
@@ -40,9 +43,9 @@ const REACTION: Duration = Duration::from_millis(10);
 fn reset(probe: &Probe<'_>) -> Result<String, Ended> {
     let mut random = fastrand::Rng::with_seed(probe.plan.seed);
     for victim in 1..=VICTIMS {
-        let most = match victim % 2 {
-            0 => random.u64(1..SOME),
-            _ => FULL,
+        let most = match victim % FULL_EVERY {
+            1 => FULL,
+            _ => random.u64(1..SOME),
         };
         let beside = round(probe, most).map_err(Ended::by_clause);
         beside.map_err(|ended| ended.at(&format!("beside reset {victim}")))?;
@@ -88,7 +91,7 @@ fn round(probe: &Probe<'_>, most: u64) -> Result<(), Ended> {
 fn stream(probe: &Probe<'_>, line: &Line<'_>) -> Result<(), Ended> {
     line.talk()?;
     match probe.plan.protocol {
-        Protocol::Echo => line.exchange(BULK, usize::MAX),
+        Protocol::Echo => line.exchange_late(BULK, LATENESS),
         _ => Ok(()),
     }
 }
