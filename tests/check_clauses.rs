@@ -205,6 +205,14 @@ mod echo {
         let words = "took a second longer than the fastest";
         assert_fails(server, "connect-storm", words, "--timeout 10s");
     }
+
+    #[test]
+    fn a_storm_has_all_its_connections_there_at_the_same_time() {
+        // And one before, to see who answers.
+        let server = unfaithful::gathering(400 + 1);
+        let options = "--only connect-storm --connections 100 --timeout 10s";
+        check(server.address, options).assert_passed(&[]);
+    }
 }
 
 mod counted {

@@ -6,9 +6,10 @@ use std::net::{SocketAddr, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
+use super::dial::{dial, rush};
 use super::ended::Ended;
 use super::line::Line;
-use super::{Plan, connect, dial::dial};
+use super::{Plan, connect};
 use crate::client::refuse_self;
 use crate::error::{Error, cause};
 use crate::pattern::Pattern;
@@ -69,8 +70,25 @@ impl<'a> Probe<'a> {
             let (local, peer) = (stream.local_addr()?, stream.peer_addr()?);
             refuse_self(local, peer)
         })?;
+        self.line(stream, took)
+    }
+
+    /// A connection that was made, with a stream of its own from now on.
+    pub(super) fn line(&self, stream: TcpStream, took: Duration) -> Result<Line<'_>, Ended> {
         let number = self.made.fetch_add(1, Ordering::SeqCst);
         Line::new(self, stream, number, took)
+    }
+
+    /// Begins so many connections at once to the address that answered last. `made` gets
+    /// each, and how long it took.
+    pub(super) fn rush(
+        &self,
+        number: usize,
+        made: &mut dyn FnMut(TcpStream, Duration),
+    ) -> Result<(), Ended> {
+        let address = self.plan.addresses[self.answering.load(Ordering::SeqCst)];
+        let rushed = rush(address, number, self.plan.timeout, self.stop, made);
+        rushed.map_err(|error| self.no_connection(vec![(address, error)]))
     }
 
     /// From now on every clause that needs a connection is skipped.

@@ -6,7 +6,7 @@
 
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpStream};
-use std::sync::Mutex;
+use std::sync::{Condvar, Mutex};
 use std::thread::{sleep, spawn};
 use std::time::Duration;
 
@@ -260,6 +260,20 @@ pub fn pool(workers: usize, backlog: i32, lateness: Duration, serve: fn(TcpStrea
         });
     }
     address
+}
+
+/// An echo that serves nobody before so many connections have been accepted.
+pub fn gathering(number: usize) -> Faulty {
+    let accepted = (Mutex::new(0), Condvar::new());
+    Faulty::serve(move |stream, _| {
+        let (count, all_there) = &accepted;
+        let mut count = count.lock().unwrap();
+        *count += 1;
+        all_there.notify_all();
+        let there = all_there.wait_timeout_while(count, DEADLINE, |count| *count < number);
+        drop(there.unwrap());
+        echo(&stream, |_, _| true);
+    })
 }
 
 /// An echo, for a [`pool`].
