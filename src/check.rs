@@ -51,8 +51,8 @@ pub struct Plan {
     pub addresses: Vec<SocketAddr>,
     /// The clauses, in their order.
     pub clauses: Vec<&'static Clause>,
-    /// How long a connection may take to be made, and how long nothing may move
-    /// in either direction while something is awaited.
+    /// How long a connection may take to be made, and what is awaited to come, or
+    /// the part of it that the least rate demands in that time.
     pub timeout: Duration,
     /// How long a connection is held silent; without, none is.
     pub idle: Option<Duration>,

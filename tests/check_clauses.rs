@@ -213,6 +213,18 @@ mod echo {
         let options = "--only connect-storm --connections 100 --timeout 10s";
         check(server.address, options).assert_passed(&[]);
     }
+
+    #[test]
+    fn a_stream_that_drips_comes_to_an_end_all_the_same() {
+        let server = unfaithful::dripping(Duration::from_millis(20));
+        let checked = check(server.address, "--only bytes,slow-reader --timeout 200ms");
+        checked.assert_failed(&["bytes", "slow-reader"]);
+        for name in checked.names("fail") {
+            let seen = checked.seen(name);
+            assert!(seen.starts_with("no more than "), "{seen}");
+            assert!(seen.contains(" moved in 200ms, and that after "), "{seen}");
+        }
+    }
 }
 
 mod counted {

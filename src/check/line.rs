@@ -28,6 +28,10 @@ const BLOCK: usize = 64 * 1024;
 /// whole before its echo is received.
 pub(super) const MESSAGE: u64 = 1024;
 
+/// What a path must move while it is waited for, in bytes a second: 64 kbit/s, less
+/// than any line that one would check, and enough for a check to come to its end.
+const LEAST_RATE: u64 = 8 * 1024;
+
 /// When a path takes nothing for so many ticks, it is full.
 const FULL: u32 = 4;
 
@@ -36,8 +40,8 @@ enum Break {
     /// The peer has ended its side.
     End,
     Broken(io::Error),
-    /// Nothing has moved for the time-out.
-    Still,
+    /// So many bytes have moved within the time-out, and those are too few.
+    Slow(u64),
     /// Other bytes came than were sent.
     Wrong(String),
     Stopped,
@@ -135,10 +139,6 @@ impl<'a> Line<'a> {
         self.expect_end()
     }
 
-    /// Sends while receiving. When receiving fails, sending is over too.
-    fn both(
-        &self,
-        send: impl FnOnce() -> Result<(), Break> + Send,
     /// Sends `length` bytes and receives them from `late` on: meanwhile they gather on
     /// the way.
     pub(super) fn exchange_late(&self, length: u64, late: Duration) -> Result<(), Ended> {
@@ -150,6 +150,10 @@ impl<'a> Line<'a> {
         self.both(|| self.push(length, BLOCK), receive)
     }
 
+    /// Sends while receiving. When receiving fails, sending is over too.
+    fn both(
+        &self,
+        send: impl FnOnce() -> Result<(), Break> + Send,
         receive: impl FnOnce() -> Result<(), Break>,
     ) -> Result<(), Ended> {
         thread::scope(|scope| {
@@ -202,7 +206,8 @@ impl<'a> Line<'a> {
 
     /// Sends bytes that are not the stream's.
     pub(super) fn send_these(&self, bytes: &[u8]) -> Result<(), Ended> {
-        self.write_all(bytes).map_err(|at| self.tell(at))
+        let sent = self.write_all(bytes, &mut Patience::new(self));
+        sent.map_err(|at| self.tell(at))
     }
 
     /// Receives exactly these bytes.
@@ -210,8 +215,9 @@ impl<'a> Line<'a> {
         self.promise(bytes.len() as u64);
         let mut came = vec![0; bytes.len()];
         let mut done = 0;
+        let mut patience = Patience::new(self);
         while done < bytes.len() {
-            let length = self.read_some(&mut came[done..]);
+            let length = self.read_some(&mut came[done..], &mut patience);
             let length = length.map_err(|at| self.tell(at))?;
             let part = &came[done..done + length];
             let start = self.received.load(Ordering::SeqCst);
@@ -228,9 +234,11 @@ impl<'a> Line<'a> {
     pub(super) fn receive_line(&self, most: usize) -> Result<Vec<u8>, Ended> {
         let mut line = Vec::new();
         let mut byte = [0];
+        let mut patience = Patience::new(self);
         while line.last() != Some(&b'\n') && line.len() < most {
             self.promise(1);
-            self.read_some(&mut byte).map_err(|at| self.tell(at))?;
+            let read = self.read_some(&mut byte, &mut patience);
+            read.map_err(|at| self.tell(at))?;
             self.received.fetch_add(1, Ordering::SeqCst);
             line.push(byte[0]);
         }
@@ -285,12 +293,12 @@ impl<'a> Line<'a> {
     pub(super) fn expect_end(&self) -> Result<(), Ended> {
         let mut byte = [0];
         let after = self.came();
-        match self.read_some(&mut byte) {
+        match self.read_some(&mut byte, &mut Patience::new(self)) {
             Err(at) if self.is_reset(&at) => {
                 Err(Ended::failed(format!("reset, not ended, after {after}")))
             }
             Err(Break::End) => Ok(()),
-            Err(Break::Still) => {
+            Err(Break::Slow(_)) => {
                 let still = nothing_moved(self.probe.plan.timeout);
                 Err(Ended::failed(format!("no end after {after}: {still}")))
             }
@@ -353,26 +361,22 @@ impl<'a> Line<'a> {
     fn push(&self, length: u64, piece: usize) -> Result<(), Break> {
         let mut block = vec![0; piece.min(BLOCK)];
         let mut left = length;
+        let mut patience = Patience::new(self);
         while left > 0 {
             let room = (block.len() as u64).min(left) as usize;
             let at = self.sent.load(Ordering::SeqCst);
             self.probe.pattern.fill(self.number, at, &mut block[..room]);
-            self.write_all(&block[..room])?;
+            self.write_all(&block[..room], &mut patience)?;
             left -= room as u64;
         }
         Ok(())
     }
 
-    fn write_all(&self, mut bytes: &[u8]) -> Result<(), Break> {
-        let mut patience = Patience::new(self);
+    fn write_all(&self, mut bytes: &[u8], patience: &mut Patience<'_>) -> Result<(), Break> {
         while !bytes.is_empty() {
-            match (&self.stream).write(bytes) {
-                Ok(length) => {
-                    self.sent.fetch_add(length as u64, Ordering::SeqCst);
-                    bytes = &bytes[length..];
-                }
-                Err(error) => patience.take(error)?,
-            }
+            let length = patience.wait(|| (&self.stream).write(bytes))?;
+            self.sent.fetch_add(length as u64, Ordering::SeqCst);
+            bytes = &bytes[length..];
         }
         Ok(())
     }
@@ -384,9 +388,10 @@ impl<'a> Line<'a> {
     fn pull(&self, length: u64) -> Result<(), Break> {
         let mut block = vec![0; BLOCK];
         let mut left = length;
+        let mut patience = Patience::new(self);
         while left > 0 {
             let room = (block.len() as u64).min(left) as usize;
-            let came = self.read_some(&mut block[..room])?;
+            let came = self.read_some(&mut block[..room], &mut patience)?;
             self.compare(&block[..came])?;
             self.received.fetch_add(came as u64, Ordering::SeqCst);
             left -= came as u64;
@@ -395,14 +400,10 @@ impl<'a> Line<'a> {
     }
 
     /// At least one byte.
-    fn read_some(&self, block: &mut [u8]) -> Result<usize, Break> {
-        let mut patience = Patience::new(self);
-        loop {
-            match (&self.stream).read(block) {
-                Ok(0) => return Err(Break::End),
-                Ok(length) => return Ok(length),
-                Err(error) => patience.take(error)?,
-            }
+    fn read_some(&self, block: &mut [u8], patience: &mut Patience<'_>) -> Result<usize, Break> {
+        match patience.wait(|| (&self.stream).read(block))? {
+            0 => Err(Break::End),
+            length => Ok(length),
         }
     }
 
@@ -460,7 +461,12 @@ impl<'a> Line<'a> {
             Break::Wrong(fault) => return Ended::failed(fault),
             at if self.is_reset(&at) => String::from("reset"),
             Break::End => String::from("the end came"),
-            Break::Still => nothing_moved(self.probe.plan.timeout),
+            Break::Slow(0) => nothing_moved(self.probe.plan.timeout),
+            Break::Slow(bytes) => {
+                let bytes = count(bytes, "byte", "bytes");
+                let time = humantime::format_duration(self.probe.plan.timeout);
+                format!("no more than {bytes} moved in {time}, and that")
+            }
             Break::Broken(error) => cause(&error),
         };
         let came = whole(self.received.load(Ordering::SeqCst));
@@ -478,11 +484,20 @@ impl Drop for Line<'_> {
     }
 }
 
-/// How long a line has waited for anything to move.
+/// How long a transfer has waited. A path that moves nothing for the time-out is
+/// stuck; one that moves something now and then would keep us for ever, so it must move
+/// as much as the [least rate](LEAST_RATE) demands, or all that is left, in that time.
+///
+/// Only what calls have waited counts, and of each no more than it was to wait: it is
+/// not held against the path that this machine has no time for us.
 struct Patience<'a> {
     line: &'a Line<'a>,
+    /// What had moved when the current time-out began, and how long it lasts.
     moved: u64,
-    since: Instant,
+    waited: Duration,
+    /// What had moved when anything did last, and how long that is ago.
+    last: u64,
+    silent: Duration,
 }
 
 impl<'a> Patience<'a> {
@@ -490,31 +505,56 @@ impl<'a> Patience<'a> {
         Self {
             line,
             moved: line.moved(),
-            since: Instant::now(),
+            waited: Duration::ZERO,
+            last: line.moved(),
+            silent: Duration::ZERO,
         }
     }
 
-    /// What a socket's error means: to try again, or the end.
-    fn take(&mut self, error: io::Error) -> Result<(), Break> {
+    /// Calls until it is done, and returns what came of it.
+    fn wait(&mut self, mut call: impl FnMut() -> io::Result<usize>) -> Result<usize, Break> {
+        loop {
+            self.ask()?;
+            let called = Instant::now();
+            let result = call();
+            let waited = called.elapsed().min(TICK);
+            self.waited += waited;
+            self.silent += waited;
+            match result {
+                Ok(length) => return Ok(length),
+                Err(error) if is_timeout(&error) || error.kind() == ErrorKind::Interrupted => {}
+                Err(error) => {
+                    if is_reset(&error) {
+                        self.line.reset.store(true, Ordering::SeqCst);
+                    }
+                    return Err(Break::Broken(error));
+                }
+            }
+        }
+    }
+
+    /// Whether to wait on.
+    fn ask(&mut self) -> Result<(), Break> {
+        let Probe { plan, .. } = self.line.probe;
         if self.line.probe.is_stopped() {
             return Err(Break::Stopped);
         }
-        if is_timeout(&error) {
-            let moved = self.line.moved();
-            if moved != self.moved {
-                (self.moved, self.since) = (moved, Instant::now());
-            } else if self.since.elapsed() >= self.line.probe.plan.timeout {
-                return Err(Break::Still);
-            }
-            return Ok(());
+        let moved = self.line.moved();
+        if moved != self.last {
+            (self.last, self.silent) = (moved, Duration::ZERO);
         }
-        if error.kind() == ErrorKind::Interrupted {
-            return Ok(());
+        // Even where it rounds to nothing, a byte must move.
+        let least = (plan.timeout.as_secs_f64() * LEAST_RATE as f64).max(1.0);
+        let moved = moved - self.moved;
+        if moved as f64 >= least {
+            (self.moved, self.waited) = (self.last, Duration::ZERO);
+        } else if self.silent >= plan.timeout {
+            return Err(Break::Slow(0));
+        // What seems to be stuck has the time to be so beyond doubt.
+        } else if self.waited >= plan.timeout && self.silent < plan.timeout / 2 {
+            return Err(Break::Slow(moved));
         }
-        if is_reset(&error) {
-            self.line.reset.store(true, Ordering::SeqCst);
-        }
-        Err(Break::Broken(error))
+        Ok(())
     }
 }
 

@@ -51,7 +51,8 @@ pub(super) struct Check {
     #[arg(long, conflicts_with = "counted")]
     whoami: bool,
 
-    /// How long a connection may take, and how long nothing may move while something is awaited
+    /// How long a connection may take to be made, and what is awaited to come; if that is much,
+    /// 64 kbit/s must come
     #[arg(long, value_name = "DURATION", default_value = "5s", value_parser = some_time)]
     timeout: Duration,
 

@@ -162,6 +162,20 @@ pub fn hoarding(least: usize) -> Faulty {
     })
 }
 
+/// Sends a byte at a time, one every so often.
+pub fn dripping(pause: Duration) -> Faulty {
+    Faulty::serve(move |stream, _| {
+        keep_urgent(&stream);
+        let mut byte = [0];
+        while let Ok(1) = (&stream).read(&mut byte) {
+            sleep(pause);
+            if (&stream).write_all(&byte).is_err() {
+                return;
+            }
+        }
+    })
+}
+
 /// Sends the second half of a small echo under Nagle's algorithm.
 pub fn nagling() -> Faulty {
     Faulty::serve(|stream, _| {
