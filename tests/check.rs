@@ -72,13 +72,25 @@ mod ours {
 
     #[test]
     fn copying_because_so_few_open_files_leave_no_pipes() {
-        assert_sound("ulimit -n 120", "--workers 1", "");
+        assert_sound("ulimit -n 120", "--workers 1", "--connections 64");
     }
 
     #[test]
     fn with_room_for_just_as_many_clients_and_the_rest_waiting() {
         let options = "--max-connections 8 --backlog 4096";
         assert_sound(":", options, "--connections 8");
+    }
+
+    #[test]
+    fn with_little_room_in_each_clients_buffers() {
+        assert_sound(":", "--socket-buffer 64KiB", "");
+    }
+
+    #[test]
+    fn under_limits_that_nobody_reaches() {
+        let options = "--max-per-source 2000 --idle-timeout 30s --stall-timeout 30s \
+                       --max-lifetime 1m --memory-limit 256MiB";
+        assert_sound(":", options, "");
     }
 
     #[test]
