@@ -300,7 +300,7 @@ mod command_line {
                 "--idle <DURATION>",
                 "[default: do not]",
                 "--connections <N>",
-                "[default: 64]",
+                "[default: 200]",
                 "--only <CLAUSE>",
                 "--skip <CLAUSE>",
                 "--list",

@@ -17,8 +17,8 @@ use crate::units::{duration, whole};
 
 pub(super) const CONNECTIONS: Clause = Clause {
     name: "connections",
-    proves: "--connections of them are open at once and each is served, more than a pool has \
-             workers",
+    proves: "--connections of them are open at once and each is served: choose more than a pool \
+             has workers",
     usually: "a worker serves one connection until it ends, or a limit on connections is reached: \
               the next ones wait, or are refused",
     rfc: "RFC 862, RFC 9293 section 3.3.1",
@@ -37,7 +37,7 @@ pub(super) const STORM: Clause = Clause {
 };
 
 /// Threads that connect where it is not a storm: less than the shortest listen
-/// queues hold, and on a path of 100 ms 64 connections take three seconds.
+/// queues hold, and on a path of 100 ms 200 connections take ten seconds.
 pub(super) const FEW: usize = 4;
 
 /// A storm has so many connections for each one that is open at once elsewhere, as

@@ -61,7 +61,7 @@ pub(super) struct Check {
     idle: Option<Duration>,
 
     /// Connections open at once; choose more than the server has workers
-    #[arg(long, value_name = "N", default_value_t = 64, value_parser = up_to(MOST))]
+    #[arg(long, value_name = "N", default_value_t = 200, value_parser = up_to(MOST))]
     connections: usize,
 
     /// Only these clauses; several with commas between them, any number of times
