@@ -4,7 +4,7 @@
 //! has died, for room after the server was full, and for the order to stop.
 
 use std::io::{self, ErrorKind};
-use std::net::TcpStream;
+use std::net::{TcpListener, TcpStream};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -18,6 +18,7 @@ use crate::listener::Listener;
 use crate::manager::Manager;
 use crate::memory::Memory;
 use crate::pool::{Accepted, Drain, Pool};
+use crate::proto::Protocol;
 use crate::server::{CENTURY, Config, Report, Stop};
 use crate::status::{ROLL_EVERY, Status};
 use crate::sys::{self, Yielding};
@@ -70,6 +71,8 @@ pub(crate) struct Acceptor {
     /// wants to know.
     roll_every: Option<Duration>,
     roll_at: Instant,
+    /// A descriptor that is free where all others are in use and the server stops.
+    reserve: Option<TcpListener>,
     /// Until when the server goes on although it is to stop.
     lame_until: Option<Instant>,
     told_failure: Throttle,
@@ -89,6 +92,9 @@ impl Acceptor {
                 .map_err(failed_to(&format!("watch {listener}")))?;
             log::info!("waiting for clients on {listener}");
         }
+        let reserve = listeners
+            .first()
+            .and_then(|first| first.socket.try_clone().ok());
         let door = |listener| Door {
             listener,
             ready: true,
@@ -108,6 +114,7 @@ impl Acceptor {
             manager: Manager::none(),
             roll_every: None,
             roll_at: Instant::now(),
+            reserve,
             lame_until: None,
             told_failure: Throttle::new(Duration::from_secs(1)),
         })
@@ -354,7 +361,7 @@ impl Acceptor {
         let since = Instant::now();
         self.status.entrance.enter(Phase::Draining);
         self.manager.stopping(grace);
-        let turned_away = self.empty_listen_queues();
+        let unaccepted = self.empty_listen_queues();
         self.doors.clear();
         log::info!(
             "stopping: {} clients have {} to finish",
@@ -363,7 +370,7 @@ impl Acceptor {
         );
         let report = Report {
             refused: self.status.entrance.refused.get(),
-            turned_away,
+            unaccepted,
             workers: self.pool.stop(Drain {
                 since,
                 deadline: since + grace,
@@ -409,6 +416,7 @@ impl Acceptor {
     /// Counts whom there is no room for: closing their listener resets them anyway,
     /// unless it is shared; then they wait for the next server.
     fn turn_away(&mut self) -> u64 {
+        self.reserve = None;
         let until = Instant::now() + LAST_ACCEPTS;
         let mut count = u64::from(self.held.take().is_some());
         for door in self.doors.iter().filter(|door| !door.listener.is_shared) {
@@ -416,7 +424,7 @@ impl Acceptor {
                 let Ok((stream, _)) = door.listener.socket.accept() else {
                     break;
                 };
-                count += u64::from(!has_left(&stream));
+                count += u64::from(awaits_answer(&stream, door.listener.protocol));
             }
         }
         if count > 0 {
@@ -437,12 +445,13 @@ fn prepare(accepted: &Accepted) -> io::Result<()> {
     Ok(())
 }
 
-/// Whether a client has sent nothing and gone: nobody awaits an answer.
-fn has_left(stream: &TcpStream) -> bool {
+/// Whether a client that nobody has read from would have got something: not if it has
+/// gone, or closed its side of an echo with nothing sent.
+fn awaits_answer(stream: &TcpStream, protocol: Protocol) -> bool {
     let _ = stream.set_nonblocking(true);
     match stream.peek(&mut [0]) {
-        Ok(bytes) => bytes == 0,
-        Err(error) => error.kind() != ErrorKind::WouldBlock,
+        Ok(bytes) => bytes > 0 || protocol != Protocol::Echo,
+        Err(error) => error.kind() == ErrorKind::WouldBlock,
     }
 }
 

@@ -3,7 +3,8 @@
 use crate::error::Error;
 
 /// Descriptors left free for what is opened in passing: a log file that is
-/// rotated, a name that is resolved, what the shell that started us left open.
+/// rotated, a name that is resolved, what the shell that started us left open, and one
+/// that is kept for the stop.
 const SPARE: usize = 16;
 
 /// Raises the soft limit on open files to the hard one. Returns the limit now

@@ -38,6 +38,9 @@ const NEAR: usize = 2;
 /// our affair: a server should not close because of another program.
 const OURS: usize = 8;
 
+/// And this part for those to go, too, who take their bytes.
+const MOSTLY_OURS: usize = 2;
+
 /// How often room is made while all descriptors are in use and a client waits.
 const PLACES_EVERY: Duration = Duration::from_secs(1);
 
@@ -53,6 +56,8 @@ pub(crate) struct Memory {
     touched_at: Instant,
     places_at: Instant,
     told: Throttle,
+    /// It was said that memory is short, and not yet that it no longer is.
+    told_short: bool,
 }
 
 impl Memory {
@@ -67,6 +72,7 @@ impl Memory {
             touched_at: now,
             places_at: now,
             told: Throttle::new(Duration::from_secs(1)),
+            told_short: false,
         }
     }
 
@@ -106,7 +112,7 @@ impl Memory {
         let excess = self.excess(held, used);
         self.tell(excess > 0, held, now);
         if excess > 0 {
-            match self.is_patient(now) {
+            match self.is_patient(now) || !self.is_our_doing(held, used) {
                 true => pool.shed(excess, held),
                 false => pool.shed_largest(excess, held),
             }
@@ -135,6 +141,12 @@ impl Memory {
         own.max(of_all)
     }
 
+    /// Whether it is our clients who make memory short.
+    fn is_our_doing(&self, held: usize, used: Option<usize>) -> bool {
+        let over_own = self.limit.is_some_and(|limit| held > limit / LOW.1 * LOW.0);
+        over_own || used.is_some_and(|used| held >= used / MOSTLY_OURS)
+    }
+
     /// Whether those that take their bytes are spared still.
     fn is_patient(&self, now: Instant) -> bool {
         self.short_since
@@ -149,8 +161,11 @@ impl Memory {
         self.short_since = short.then_some(now);
         let held = units::bytes(held as f64);
         if !short {
-            log::info!("memory is no longer short: clients are accepted again");
+            if std::mem::take(&mut self.told_short) {
+                log::info!("memory is no longer short: clients are accepted again");
+            }
         } else if let Some(others) = self.told.admit(now) {
+            self.told_short = true;
             log::warn!(
                 "memory is short: clients hold {held} that they have not taken; none is \
                  accepted, and those that took nothing for the longest are reset, after \
@@ -258,6 +273,18 @@ mod tests {
         memory.tell(false, 7000, later);
         memory.tell(true, 8001, later);
         assert!(memory.is_patient(later), "it was not short all the time");
+    }
+
+    #[test]
+    fn those_that_take_some_do_not_go_for_what_other_programs_hold() {
+        let memory = memory(8000, 8000);
+        assert!(memory.is_our_doing(4000, Some(8001)));
+        assert!(!memory.is_our_doing(4000, Some(9000)));
+        assert!(!memory.is_our_doing(4000, None));
+        assert!(
+            memory.is_our_doing(7001, Some(90_000)),
+            "over our own limit"
+        );
     }
 
     #[test]

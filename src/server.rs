@@ -66,8 +66,8 @@ pub struct Config {
     pub max_lifetime: Option<Duration>,
     /// The most bytes that clients may hold and not take, in the kernel's buffers
     /// and here. Above it nobody is accepted, and those that took nothing for the
-    /// longest are reset, after five seconds those that hold the most. Where the kernel's own limit on TCP's memory is reached
-    /// first, that counts.
+    /// longest are reset, after five seconds those that hold the most. Where the
+    /// kernel's own limit on TCP's memory is reached first, that counts.
     pub memory_limit: Option<usize>,
     /// How long a worker polls after activity before it sleeps; zero for not at
     /// all. It saves a quiet client's message the time a sleeping thread takes to
@@ -103,7 +103,7 @@ pub struct Report {
     /// Clients that no worker got because of a limit.
     pub refused: Counts,
     /// Clients that waited to be accepted when the server stopped, and had no room.
-    pub turned_away: u64,
+    pub unaccepted: u64,
 }
 
 impl Report {
@@ -130,7 +130,7 @@ impl Report {
 
     /// Whether every client was served to its end, but for those that a limit ended.
     pub fn all_served(&self) -> bool {
-        self.cut() == 0 && self.turned_away == 0
+        self.cut() == 0 && self.unaccepted == 0
     }
 
     /// Whether no worker died on the way.
@@ -150,7 +150,7 @@ impl fmt::Display for Report {
             self.bytes(),
             self.evicted()
         )?;
-        match self.turned_away {
+        match self.unaccepted {
             0 => Ok(()),
             count => write!(f, ", {count} turned away at the stop"),
         }

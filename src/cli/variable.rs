@@ -9,6 +9,7 @@ use clap::error::{ContextKind, ContextValue, ErrorKind};
 use super::command;
 use crate::address::Address;
 use crate::error::Error;
+use crate::escape::escape;
 
 /// One that is set.
 struct Variable {
@@ -67,7 +68,7 @@ pub(super) fn note_failure(error: &Error) {
 fn note(is_meant: impl Fn(&Variable) -> bool) {
     for variable in all().iter().filter(|variable| is_meant(variable)) {
         let Variable { name, option, .. } = variable;
-        let value = variable.value.display();
+        let value = escape(variable.value.to_string_lossy().as_bytes());
         let advice = match variable.is_flag {
             true => "make it true or false, or unset it",
             false => "correct or unset it",

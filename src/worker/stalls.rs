@@ -361,7 +361,11 @@ impl Worker {
             let what =
                 format_args!("it took nothing that was sent to it for {limit:?} (--stall-timeout)");
             self.evict(held.key, Reason::Stalled, what);
-        } else if stall.is_none() && self.is_too_old(client) && still_for >= LAST_STALL {
+        } else if !client.conn.is_open()
+            && stall.is_none()
+            && self.is_too_old(client)
+            && still_for >= LAST_STALL
+        {
             self.end_past_lifetime(held.key, still_for);
         } else {
             self.stalls.push_held(held);

@@ -375,7 +375,7 @@ fn a_connection_that_is_too_old_is_finished_and_closed_when_its_peer_is_not() {
 }
 
 #[test]
-fn who_takes_nothing_when_its_time_is_over_has_a_minute_from_then_on() {
+fn who_was_not_looked_at_when_its_time_is_over_has_a_minute_from_then_on() {
     let mut rig = Rig::new(TimeLimits {
         lifetime: Some(SECOND),
         ..limits()
