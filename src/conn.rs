@@ -699,4 +699,4 @@ fn retrying<R>(mut call: impl FnMut() -> io::Result<R>) -> io::Result<R> {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

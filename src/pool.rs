@@ -464,6 +464,7 @@ mod tests {
     use mio::{Poll, Token};
 
     use super::*;
+    use crate::conn::tests::wait_until;
 
     fn pool(workers: usize) -> (Pool, Poll) {
         let poller = Poll::new().unwrap();
@@ -507,14 +508,6 @@ mod tests {
             deadline: Instant::now() + Duration::from_secs(30),
             quiet: Duration::ZERO,
         })
-    }
-
-    fn wait_until(mut condition: impl FnMut() -> bool) {
-        let until = Instant::now() + Duration::from_secs(30);
-        while !condition() {
-            assert!(Instant::now() < until, "it takes too long");
-            std::thread::yield_now();
-        }
     }
 
     #[test]

@@ -268,6 +268,7 @@ mod tests {
 
     use super::*;
     use crate::admin::tests::ask;
+    use crate::conn::tests::wait_until;
     use crate::proto::Protocol;
     use crate::worker::PANIC_FOR;
 
@@ -326,10 +327,7 @@ mod tests {
             assert_eq!(echo(client).unwrap(), *b"ping");
         }
         // The successor may serve them before it is counted.
-        let until = Instant::now() + Duration::from_secs(30);
-        while told_replaced(admin) == [0, 0] {
-            assert!(Instant::now() < until, "it is not counted");
-        }
+        wait_until(|| told_replaced(admin) != [0, 0]);
         let told = told_replaced(admin);
         stop.request();
         let report = running.join().unwrap().unwrap();

@@ -880,7 +880,8 @@ fn over_a_socket() -> (net::TcpStream, Conn<TcpStream>) {
     (ours, Conn::new(transport, Protocol::Echo, Instant::now()))
 }
 
-fn wait_until(mut condition: impl FnMut() -> bool) {
+/// Waits for what other threads or the kernel have yet to do.
+pub(crate) fn wait_until(mut condition: impl FnMut() -> bool) {
     let until = Instant::now() + Duration::from_secs(30);
     while !condition() {
         assert!(Instant::now() < until, "it takes too long");

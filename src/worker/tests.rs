@@ -6,6 +6,7 @@ use std::net::{Shutdown, TcpListener};
 use socket2::{Domain, SockRef, Socket, Type};
 
 use super::*;
+use crate::conn::tests::wait_until;
 use crate::pool::{Accepted, Settings};
 use crate::proto::Protocol;
 
@@ -161,14 +162,6 @@ impl Rig {
             deadline: self.worker.now + grace,
             quiet: 200 * MS,
         });
-    }
-}
-
-fn wait_until(mut condition: impl FnMut() -> bool) {
-    let until = Instant::now() + 30 * SECOND;
-    while !condition() {
-        assert!(Instant::now() < until, "it takes too long");
-        std::thread::yield_now();
     }
 }
 
