@@ -8,11 +8,11 @@ use std::net::{Ipv4Addr, Ipv6Addr, Shutdown, SocketAddr, TcpListener, TcpStream}
 use std::thread;
 use std::time::{Duration, Instant};
 
+use common::serve::{log_of, reported};
 use common::{
     Program, connect, connect_narrow, expect, expect_end, fill, full_duplex, keyed, pour, reset,
     round_trip, wait_for_reset, wait_until,
 };
-use rustix::process::Signal;
 use socket2::SockRef;
 
 /// Starts the program with an echo listener of its own.
@@ -24,20 +24,6 @@ fn serve_on(address: &str, arguments: &[&str]) -> (Program, SocketAddr) {
     let mut program = Program::start([&["serve", "--echo", address], arguments].concat());
     let address = program.wait_for_listener("echo");
     (program, address)
-}
-
-/// Ends the program, which must have ended well, and returns all that it logged.
-fn log_of(mut program: Program) -> Vec<String> {
-    program.signal(Signal::TERM);
-    let code = program.wait().code();
-    assert_eq!(code, Some(0), "{:#?}", program.log);
-    std::mem::take(&mut program.log)
-}
-
-/// The line of the closing report that begins so, from there on.
-fn reported<'a>(log: &'a [String], start: &str) -> &'a str {
-    let line = log.iter().find_map(|line| Some(&line[line.find(start)?..]));
-    line.unwrap_or_else(|| panic!("no {start:?} in {log:#?}"))
 }
 
 /// Whether the server ends this connection without having echoed anything.

@@ -8,20 +8,9 @@ use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use common::serve::{limit_descriptors, serve, serve_after, stop, stop_cleanly};
+use common::serve::{limit_descriptors, log_of, reported, serve, serve_after, stop};
 use common::{Program, connect, connect_narrow, is_reset, pour, round_trip, wait_until};
 use rustix::process::Signal;
-
-/// All that the server logged up to its end, which is a good one.
-fn log_of(program: Program) -> Vec<String> {
-    std::mem::take(&mut stop_cleanly(program).log)
-}
-
-/// The line of the log that has this, from there on.
-fn reported<'a>(log: &'a [String], start: &str) -> &'a str {
-    let line = log.iter().find_map(|line| Some(&line[line.find(start)?..]));
-    line.unwrap_or_else(|| panic!("no {start:?} in {log:#?}"))
-}
 
 #[test]
 fn where_memory_is_short_the_most_stalled_are_shed_and_others_served_on() {

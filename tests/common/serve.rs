@@ -60,6 +60,17 @@ pub fn stop_cleanly(mut program: Program) -> Program {
     program
 }
 
+/// Ends the program, which must end well, and returns all that it logged.
+pub fn log_of(program: Program) -> Vec<String> {
+    std::mem::take(&mut stop_cleanly(program).log)
+}
+
+/// The first line of a log that has these words, from them on.
+pub fn reported<'a>(log: &'a [String], words: &str) -> &'a str {
+    let line = log.iter().find_map(|line| Some(&line[line.find(words)?..]));
+    line.unwrap_or_else(|| panic!("no {words:?} in {log:#?}"))
+}
+
 /// The connections and the bytes of which a program told when it ended.
 pub fn totals(program: &Program) -> (u64, u64) {
     let line = program.log.iter().find(|line| line.contains("total: "));
