@@ -40,8 +40,8 @@ passed, failed, skipped, interrupted, elapsed_ns, and clauses, each with name, v
 \"fail\" or \"skip\"), seen, usually (null unless it failed), rfc and elapsed_ns.
 
 Exit codes: 0 no clause failed, 1 a clause failed, or all were skipped, 2 wrong usage, 130 \
-interrupted before every clause had its turn, and none had failed. The first Ctrl-C ends it with what was seen so far, \
-a second one at once.")]
+interrupted before every clause had its turn, and none had failed. The first Ctrl-C ends it with \
+what was seen so far, a second one at once.")]
 pub(super) struct Check {
     /// Check the counted one-shot protocol
     #[arg(long)]
