@@ -77,7 +77,7 @@ sanitize:       ## Run the server's suites under AddressSanitizer, with leaks, a
 
 mutants:        ## Break the server's files in every small way, and see whether a test fails
 	$(CARGO) mutants --version >/dev/null 2>&1 || $(CARGO) install --locked cargo-mutants
-	$(CARGO) mutants $(addprefix --file src/,conn.rs pool.rs proto.rs worker.rs 'worker/*.rs') -- \
+	$(CARGO) mutants $(addprefix --file src/,pool.rs proto.rs 'worker/*.rs') -- \
 		--locked --lib --test proto --test server --test concurrency --test limits
 
 lint:           ## Check the format and let clippy deny warnings

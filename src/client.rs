@@ -9,10 +9,10 @@ use std::time::{Duration, Instant};
 use rustyline::DefaultEditor;
 use rustyline::error::ReadlineError;
 
-use crate::address::Address;
-use crate::error::{Error, cause};
-use crate::escape::{Escaped, escape};
-use crate::exchange::{
+use crate::base::address::Address;
+use crate::base::error::{Error, cause};
+use crate::base::escape::{Escaped, escape};
+use crate::probe::exchange::{
     CLOSE_TIME, Piece, echo_pieces, exchange, extra_byte, first_difference, is_timeout,
     nothing_moved, peer_name,
 };

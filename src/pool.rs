@@ -18,13 +18,14 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Sender, bounded};
 use mio::Waker;
 
-use crate::bell::Bell;
-use crate::eviction::{Counts, Notices};
-use crate::mailbox::{Inbox, Outbox, mailbox};
 use crate::proto::Protocol;
-use crate::source::{Place, Sources};
-use crate::tally::Tally;
-use crate::worker::{TimeLimits, Worker};
+use crate::worker::channel::{Inbox, Outbox, mailbox};
+use crate::worker::deadlines::TimeLimits;
+use crate::worker::event_loop::Worker;
+use crate::worker::eviction::{Counts, Notices};
+use crate::worker::metrics::Tally;
+use crate::worker::source::{Place, Sources};
+use crate::worker::waker::Bell;
 
 /// How many clients may wait in one worker's channel. A worker empties it on
 /// every turn, so this fills only while one turn lasts.
@@ -433,7 +434,7 @@ fn start(desk: &Desk, ready: Option<Sender<()>>) -> io::Result<(JoinHandle<End>,
             tally.work.begin();
             let end = match catch_unwind(AssertUnwindSafe(|| worker.run(ready))) {
                 Ok(Ok(())) => End::Ok,
-                Ok(Err(error)) => End::Failed(crate::error::cause(&error)),
+                Ok(Err(error)) => End::Failed(crate::base::error::cause(&error)),
                 Err(panic) => End::Panicked(panic_message(panic.as_ref())),
             };
             ended.store(true, Ordering::SeqCst);
@@ -464,7 +465,7 @@ mod tests {
     use mio::{Poll, Token};
 
     use super::*;
-    use crate::conn::tests::wait_until;
+    use crate::worker::conn::tests::wait_until;
 
     fn pool(workers: usize) -> (Pool, Poll) {
         let poller = Poll::new().unwrap();

@@ -263,13 +263,13 @@ mod every_limit {
     use std::thread::JoinHandle;
 
     use echopool::admin::Admin;
-    use echopool::error::Error;
-    use echopool::eviction::Reason;
-    use echopool::limits::raise_open_files;
-    use echopool::listener::Listener;
-    use echopool::manager::Manager;
+    use echopool::base::error::Error;
     use echopool::proto::Protocol;
+    use echopool::server::limits::raise_open_files;
+    use echopool::server::listener::Listener;
+    use echopool::server::service_manager::Manager;
     use echopool::server::{Config, Report, Stop, run_under};
+    use echopool::worker::eviction::Reason;
 
     use super::*;
 

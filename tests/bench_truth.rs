@@ -256,7 +256,7 @@ mod delays {
             let exchange = median(results.exchange.as_ref().unwrap());
             let least = median(&results.service);
             assert_within(exchange, least, least + connect + room, "exchange");
-            let count = |latency: &Option<echopool::bench::latency::Latency>| {
+            let count = |latency: &Option<echopool::probe::latency::Latency>| {
                 latency.as_ref().unwrap().histogram.len()
             };
             let counts = [count(&results.first_byte), count(&results.exchange)];

@@ -4,8 +4,8 @@ use std::io;
 use std::thread;
 use std::time::Duration;
 
-use echopool::bench::latency::Latency;
 use echopool::bench::plan::{Load, Plan};
+use echopool::probe::latency::Latency;
 
 use crate::load::fleet::{Fleet, Tally};
 use crate::load::{self, Window};

@@ -2,7 +2,7 @@
 //! again as it is shown, and the same.
 #![no_main]
 
-use echopool::address::Address;
+use echopool::base::address::Address;
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|text: &str| {

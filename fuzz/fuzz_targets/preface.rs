@@ -2,7 +2,7 @@
 //! what a load balancer sends.
 #![no_main]
 
-use echopool::preface::{Header, Preface};
+use echopool::worker::proxy_header::{Header, Preface};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|input: &[u8]| {

@@ -2,10 +2,10 @@
 
 use shuttle::thread::{self, JoinHandle};
 
-use crate::bell::Bell;
 use crate::every_order;
-use crate::mailbox::{Inbox, Outbox, mailbox};
-use crate::sync::{Arc, Poller, Waker};
+use crate::worker::channel::{Inbox, Outbox, mailbox};
+use crate::worker::sync::{Arc, Poller, Waker};
+use crate::worker::waker::Bell;
 
 /// A mailbox for two, and its worker's poller.
 fn route() -> (Outbox<u32>, Inbox<u32>, Arc<Poller>) {

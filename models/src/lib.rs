@@ -6,20 +6,15 @@
 //! are stand-ins, with the promises of crossbeam-channel and of mio.
 #![cfg(test)]
 
-#[path = "../../src/bell.rs"]
-mod bell;
-#[path = "../../src/mailbox.rs"]
-mod mailbox;
-#[path = "../../src/places.rs"]
-mod places;
-#[path = "../../src/stop.rs"]
+// The folders are those of the server, so that the files find each other.
+mod base;
+#[path = "../../src/server/stop.rs"]
 mod stop;
+mod worker;
 
-mod error;
 mod hand_over;
 mod room;
 mod stopping;
-mod sync;
 
 use shuttle::scheduler::DfsScheduler;
 use shuttle::{Config, Runner};

@@ -2,11 +2,11 @@
 
 use shuttle::thread;
 
-use crate::bell::Bell;
 use crate::every_order;
-use crate::mailbox::{Outbox, mailbox};
-use crate::places::Places;
-use crate::sync::{Arc, Poller, Waker};
+use crate::worker::channel::{Outbox, mailbox};
+use crate::worker::live_count::Places;
+use crate::worker::sync::{Arc, Poller, Waker};
+use crate::worker::waker::Bell;
 
 fn bell() -> (Arc<Bell>, Arc<Poller>) {
     let poller = Arc::new(Poller::default());

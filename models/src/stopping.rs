@@ -2,11 +2,11 @@
 
 use shuttle::thread;
 
-use crate::bell::Bell;
 use crate::every_order;
-use crate::mailbox::{Outbox, mailbox};
 use crate::stop::Stop;
-use crate::sync::{Arc, OnceLock, Poller, Waker};
+use crate::worker::channel::{Outbox, mailbox};
+use crate::worker::sync::{Arc, OnceLock, Poller, Waker};
+use crate::worker::waker::Bell;
 
 #[test]
 fn a_request_ends_the_server_whether_it_comes_before_the_start_or_after() {

@@ -7,7 +7,7 @@ use prometheus_client::registry::Registry;
 
 use super::http::{self, Code, Request};
 use super::{metrics, page};
-use crate::status::Status;
+use crate::server::status::Status;
 
 /// Knows the answers of one server.
 pub(super) struct Answers {

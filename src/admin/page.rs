@@ -5,9 +5,9 @@ use std::time::UNIX_EPOCH;
 
 use serde::Serialize;
 
-use crate::eviction::{Latest, Reason};
-use crate::status::{Status, WorkerLoad};
-use crate::tally::DELAY_CLASSES;
+use crate::server::status::{Status, WorkerLoad};
+use crate::worker::eviction::{Latest, Reason};
+use crate::worker::metrics::DELAY_CLASSES;
 
 /// The page, whole: it asks for nothing but [`json`].
 pub(super) const PAGE: &str = include_str!("page.html");

@@ -1,8 +1,8 @@
 //! What is counted and timed of the measured load, by one thread for a while or
 //! by all of them for the whole run.
 
-use super::latency::Latency;
 use super::results::Totals;
+use crate::probe::latency::Latency;
 
 /// Counts and latencies, which add up.
 #[derive(Debug, Default)]

@@ -4,9 +4,9 @@ use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
-use crate::bench::latency::{Latency, needed};
+use crate::base::units;
 use crate::bench::results::{Expectation, Results};
-use crate::units;
+use crate::probe::latency::{Latency, needed};
 
 /// A bound on something that a run measures.
 #[derive(Clone, Debug, PartialEq)]

@@ -8,7 +8,7 @@
 use std::collections::VecDeque;
 
 use super::recorder::Recorder;
-use crate::pattern::{Damage, Pattern, WINDOW};
+use crate::probe::pattern::{Damage, Pattern, WINDOW};
 
 /// So many bytes from the first wrong one on are looked at as one place, and
 /// awaited before it is explained.

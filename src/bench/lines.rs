@@ -3,9 +3,9 @@
 use std::fmt::Write as _;
 use std::io::Write;
 
+use crate::base::units;
 use crate::bench::progress::{Progress, Watch};
 use crate::bench::results::Interval;
-use crate::units;
 
 /// Writes a line for each second of a run.
 #[derive(Debug)]
@@ -64,8 +64,8 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::bench::latency::Latency;
     use crate::bench::results::Totals;
+    use crate::probe::latency::Latency;
 
     /// What is written when a run tells these seconds, one after another.
     fn written(seconds: &[Option<Interval>]) -> String {

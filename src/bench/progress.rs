@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use crate::bench::latency::Latency;
 use crate::bench::results::{Interval, Totals};
+use crate::probe::latency::Latency;
 
 /// A run while it runs.
 #[derive(Clone, Copy, Debug)]

@@ -6,9 +6,9 @@ use crossbeam_channel::{Receiver, Sender};
 use super::clock::SECOND;
 use super::counts::Counts;
 use super::flow::Message;
-use super::latency::Latency;
 use super::outage::Gap;
-use crate::pattern::Damage;
+use crate::probe::latency::Latency;
+use crate::probe::pattern::Damage;
 
 /// How long a part is: a tenth of a second.
 pub(super) const PART: u64 = SECOND / 10;

@@ -7,8 +7,8 @@ use std::ops::AddAssign;
 
 use serde::{Deserialize, Serialize};
 
-use crate::bench::latency::Latency;
 use crate::bench::plan::Plan;
+use crate::probe::latency::Latency;
 
 /// The name and version of the JSON format; the number grows when a reader of
 /// the one before would be misled.

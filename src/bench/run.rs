@@ -18,10 +18,10 @@ use super::recorder::{Part, PartsChannel};
 use super::results::{self, FORMAT, Results};
 use super::source;
 use super::verdict::{self, Evidence};
+use crate::base::error::Error;
 use crate::client::connect_to_first;
-use crate::error::Error;
-use crate::limits::raise_open_files;
-use crate::pattern::Pattern;
+use crate::probe::pattern::Pattern;
+use crate::server::limits::raise_open_files;
 
 /// How often whoever watches is told.
 const WATCH_EVERY: Duration = Duration::from_millis(100);

@@ -11,7 +11,7 @@ use super::plan::Plan;
 use super::progress::Watch;
 use super::results::{Doubt, Results, Trial};
 use super::run::run;
-use crate::error::Error;
+use crate::base::error::Error;
 
 /// The rates between which it lies differ by no more than that when it is found.
 const PRECISION: f64 = 1.05;

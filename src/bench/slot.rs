@@ -8,7 +8,7 @@ use super::flow::{Fault, Flow};
 use super::outage::Gap;
 use super::recorder::Recorder;
 use crate::client::refuse_self;
-use crate::pattern::Pattern;
+use crate::probe::pattern::Pattern;
 
 /// What a place is at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

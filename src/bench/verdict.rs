@@ -1,10 +1,10 @@
 //! Whether a run is to be trusted: what was seen in it, against what would make
 //! its figures those of something else than the server.
 
-use super::latency::Latency;
 use super::plan::Arrivals;
 use super::results::{Doubt, Results, Suspicion};
-use crate::units;
+use crate::base::units;
+use crate::probe::latency::Latency;
 
 /// A thread that works that much of the time is what limits the run.
 const SATURATED: f64 = 0.95;

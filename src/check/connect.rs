@@ -8,8 +8,8 @@ use super::clause::Clause;
 use super::ended::Ended;
 use super::probe::{Probe, UNREACHABLE};
 use super::whoami;
+use crate::base::units::duration;
 use crate::proto::Protocol;
-use crate::units::duration;
 
 pub(super) const CONNECT: Clause = Clause {
     name: "connect",

@@ -3,8 +3,8 @@
 use super::clause::Clause;
 use super::ended::Ended;
 use super::probe::Probe;
+use crate::base::units::whole;
 use crate::proto::{self, COUNTED_MAX};
-use crate::units::whole;
 
 /// Where the protocol is written down.
 const PROTOCOL: &str = "README, Protocols";

@@ -12,11 +12,11 @@ use socket2::SockRef;
 use super::ended::Ended;
 use super::probe::Probe;
 use super::whoami;
-use crate::error::cause;
-use crate::exchange::{first_difference, is_timeout, nothing_moved};
-use crate::pattern::WINDOW;
+use crate::base::error::cause;
+use crate::base::units::{count, duration, whole};
+use crate::probe::exchange::{first_difference, is_timeout, nothing_moved};
+use crate::probe::pattern::WINDOW;
 use crate::proto::{self, Protocol};
-use crate::units::{count, duration, whole};
 
 /// How long a socket blocks at a time: a stop is seen that soon.
 pub(super) const TICK: Duration = Duration::from_millis(50);

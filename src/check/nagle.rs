@@ -12,7 +12,7 @@ use super::clause::Clause;
 use super::ended::Ended;
 use super::line::Line;
 use super::probe::Probe;
-use crate::units::duration;
+use crate::base::units::duration;
 
 pub(super) const SMALL_WRITES: Clause = Clause {
     name: "small-writes",

@@ -6,7 +6,7 @@ use super::clause::Clause;
 use super::ended::Ended;
 use super::line::MESSAGE;
 use super::probe::Probe;
-use crate::units::{duration, whole};
+use crate::base::units::{duration, whole};
 
 pub(super) const SLOW_READER: Clause = Clause {
     name: "slow-reader",

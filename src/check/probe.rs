@@ -6,14 +6,15 @@ use std::net::{SocketAddr, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
+use super::connect;
 use super::dial::{dial, rush};
 use super::ended::Ended;
 use super::line::Line;
-use super::{Plan, connect};
+use super::run::Plan;
+use crate::base::error::{Error, cause};
+use crate::base::sys;
 use crate::client::refuse_self;
-use crate::error::{Error, cause};
-use crate::pattern::Pattern;
-use crate::sys;
+use crate::probe::pattern::Pattern;
 
 /// What it usually means that no connection is made when there were some before.
 const NO_MORE: &str = "the server is gone, or takes no more connections for now: see what failed \

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use super::Plan;
-use crate::units;
+use super::run::Plan;
+use crate::base::units;
 
 /// The name and version of the JSON format; the number grows when a reader of
 /// the one before would be misled.

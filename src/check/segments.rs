@@ -3,7 +3,7 @@
 use super::clause::Clause;
 use super::ended::Ended;
 use super::probe::Probe;
-use crate::units::whole;
+use crate::base::units::whole;
 
 pub(super) const TINY_SEGMENTS: Clause = Clause {
     name: "tiny-segments",

@@ -4,7 +4,7 @@ use super::clause::Clause;
 use super::ended::Ended;
 use super::line::MESSAGE;
 use super::probe::Probe;
-use crate::units::whole;
+use crate::base::units::whole;
 
 pub(super) const URGENT: Clause = Clause {
     name: "urgent",

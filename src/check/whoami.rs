@@ -5,9 +5,9 @@ use super::crowd;
 use super::ended::Ended;
 use super::line::Line;
 use super::probe::Probe;
-use crate::address::canonical;
+use crate::base::address::canonical;
+use crate::base::units::{count, whole};
 use crate::proto;
-use crate::units::{count, whole};
 
 /// The longest line that is read, in bytes; an address takes less.
 const LONGEST: usize = 128;

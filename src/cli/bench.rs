@@ -9,8 +9,12 @@ use std::time::Duration;
 
 use clap::Args;
 
-use super::{some_time, up_to, usage_error, write_json};
-use crate::address::Address;
+use super::program::{some_time, up_to, usage_error, write_json};
+use crate::base::address::Address;
+use crate::base::error::Error;
+use crate::base::output::Output;
+use crate::base::signals::on_signal;
+use crate::base::units;
 use crate::bench;
 use crate::bench::expect::Condition;
 use crate::bench::lines::Lines;
@@ -19,12 +23,8 @@ use crate::bench::plan::{Arrivals, Load, Plan};
 use crate::bench::progress::{Progress, Watch};
 use crate::bench::results::Results;
 use crate::bench::source::Source;
-use crate::error::Error;
-use crate::output::Output;
 use crate::proto::Protocol;
 use crate::report::{csv, html, text};
-use crate::signals::on_signal;
-use crate::units;
 
 /// The exit code of a run that was not as expected.
 const UNEXPECTED: u8 = 3;

@@ -10,16 +10,16 @@ use std::time::Duration;
 use clap::Args;
 use clap::builder::PossibleValuesParser;
 
-use super::{some_time, up_to, usage_error, write_json};
-use crate::address::Address;
+use super::program::{some_time, up_to, usage_error, write_json};
+use crate::base::address::Address;
+use crate::base::error::Error;
+use crate::base::output::Output;
+use crate::base::signals::{INTERRUPTED, on_signal};
 use crate::check::clause::{Clause, clauses};
 use crate::check::report::{Report, Verdict};
 use crate::check::{self, Plan};
-use crate::error::Error;
-use crate::limits::raise_open_files;
-use crate::output::Output;
 use crate::proto::Protocol;
-use crate::signals::{INTERRUPTED, on_signal};
+use crate::server::limits::raise_open_files;
 
 /// The most connections at once. A storm has four times as many.
 const MOST: u64 = 10_000;

@@ -5,8 +5,8 @@ use std::process::ExitCode;
 use clap::Args;
 use clap_complete::{Shell, generate};
 
-use crate::error::Error;
-use crate::output::Output;
+use crate::base::error::Error;
+use crate::base::output::Output;
 
 /// Write the completions for a shell to standard output
 #[derive(Debug, Args)]

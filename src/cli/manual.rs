@@ -7,8 +7,8 @@ use std::process::ExitCode;
 use clap::Args;
 use clap_mangen::Man;
 
-use crate::error::Error;
-use crate::output::Output;
+use crate::base::error::Error;
+use crate::base::output::Output;
 
 /// Write the manual pages
 ///

@@ -8,14 +8,14 @@ use std::time::{Duration, Instant};
 use clap::Args;
 use serde::Serialize;
 
-use super::up_to;
-use crate::address::Address;
-use crate::error::Error;
+use super::program::up_to;
+use crate::base::address::Address;
+use crate::base::error::Error;
+use crate::base::signals::on_signal;
 use crate::ping::event::Event;
-use crate::ping::tally::Summary;
+use crate::ping::summary::Summary;
 use crate::ping::{Ping, Plan};
 use crate::proto::Protocol;
-use crate::signals::on_signal;
 
 /// The largest message, in bytes. One echo is held in memory.
 const MOST_BYTES: u64 = 64 << 20;

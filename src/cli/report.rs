@@ -6,11 +6,11 @@ use std::process::ExitCode;
 
 use clap::Args;
 
-use super::write_json;
+use super::program::write_json;
+use crate::base::error::Error;
+use crate::base::escape::Escaped;
+use crate::base::output::Output;
 use crate::bench::results::Results;
-use crate::error::Error;
-use crate::escape::Escaped;
-use crate::output::Output;
 use crate::report::{Run, compare, html, merge, read, text};
 
 /// Show, compare or merge what runs of `echopool bench` saw

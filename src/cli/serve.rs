@@ -7,18 +7,18 @@ use clap::builder::{BoolishValueParser, RangedU64ValueParser};
 use clap::{ArgAction, Args};
 use log::LevelFilter;
 
-use super::{bytes, some_time, up_to};
-use crate::address::Address;
+use super::program::{bytes, some_time, up_to};
 use crate::admin::Admin;
-use crate::error::{Error, failed_to};
-use crate::limits::raise_open_files;
-use crate::listener::{DEFAULT_BACKLOG, Listener, Options};
-use crate::logging;
-use crate::manager::{self, Manager};
+use crate::base::address::Address;
+use crate::base::error::{Error, failed_to};
+use crate::base::logging;
+use crate::base::signals::on_signal;
 use crate::pool::MAX_WORKERS;
 use crate::proto::Protocol;
+use crate::server::limits::raise_open_files;
+use crate::server::listener::{DEFAULT_BACKLOG, Listener, Options};
+use crate::server::service_manager::{self, Manager};
 use crate::server::{self, Config, Stop};
-use crate::signals::on_signal;
 
 /// The exit code of a server that had to cut connections when it stopped.
 const CUT: u8 = 3;
@@ -194,7 +194,7 @@ impl Serve {
 
     /// What a service manager has bound is its own choice, how clients are treated is not.
     fn handed_over(&self) -> Result<Vec<Listener>, Error> {
-        let listeners = manager::sockets()?;
+        let listeners = service_manager::sockets()?;
         match self.socket_buffer {
             Some(bytes) => listeners
                 .into_iter()

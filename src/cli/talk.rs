@@ -7,12 +7,12 @@ use std::time::Duration;
 
 use clap::Args;
 
-use super::some_time;
-use crate::address::Address;
+use super::program::some_time;
+use crate::base::address::Address;
+use crate::base::error::Error;
+use crate::base::signals::INTERRUPTED;
 use crate::client::Client;
-use crate::error::Error;
 use crate::proto::Protocol;
-use crate::signals::INTERRUPTED;
 
 /// Talk to an echo server and compare what comes back
 ///

@@ -6,10 +6,10 @@ use std::io::{self, Write};
 use clap::Arg;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 
-use super::command;
-use crate::address::Address;
-use crate::error::Error;
-use crate::escape::escape;
+use super::program::command;
+use crate::base::address::Address;
+use crate::base::error::Error;
+use crate::base::escape::escape;
 
 /// One that is set.
 struct Variable {

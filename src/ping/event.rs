@@ -5,8 +5,8 @@ use std::net::SocketAddr;
 
 use serde::Serialize;
 
-use crate::ping::tally::Summary;
-use crate::units;
+use crate::base::units;
+use crate::ping::summary::Summary;
 
 /// Something that happened. In JSON its name is the key `event`, in snake case;
 /// the fields are keys of the same object.

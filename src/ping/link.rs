@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use mio::net::TcpStream;
 
-use crate::pattern::{Damage, Pattern, WINDOW};
+use crate::probe::pattern::{Damage, Pattern, WINDOW};
 
 /// How much of a message is made and sent at once, in bytes.
 const CHUNK: usize = 64 * 1024;

@@ -2,12 +2,12 @@
 
 use std::io::{self, Write};
 
-use super::Run;
 use super::describe::{NONE, doubt, settings};
+use super::run::Run;
 use super::table::Table;
-use crate::bench::latency::Latency;
+use crate::base::units;
 use crate::bench::results::Results;
-use crate::units;
+use crate::probe::latency::Latency;
 
 /// Writes a table with a column a run, and what to mind when comparing.
 ///

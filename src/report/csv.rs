@@ -6,9 +6,9 @@
 use std::io::{self, Write};
 
 use super::describe::{kind, sources};
-use crate::bench::latency::{Latency, PERCENTILES};
 use crate::bench::plan::{Arrivals, Plan};
 use crate::bench::results::{Results, Totals};
+use crate::probe::latency::{Latency, PERCENTILES};
 
 /// Writes the names of the columns and one row.
 ///

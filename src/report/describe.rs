@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use super::table::Table;
-use crate::bench::latency::{Latency, PERCENTILES};
+use crate::base::units;
 use crate::bench::plan::{Arrivals, Load, Plan};
 use crate::bench::results::{Doubt, Expectation, Generator, Outage, Results, Trial};
-use crate::units;
+use crate::probe::latency::{Latency, PERCENTILES};
 
 /// Where there is no number.
 pub(super) const NONE: &str = "–";

@@ -5,14 +5,14 @@ use std::io::{self, Write};
 
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
-use super::Run;
 use super::compare::{differing_settings, numbers};
 use super::describe::{
     doubt, errors, generator, latencies, load, outage, pace, search, settings, totals, verdict,
 };
 use super::plots;
+use super::run::Run;
+use crate::base::units;
 use crate::bench::results::{Results, Suspicion};
-use crate::units;
 
 const STYLE: &str = include_str!("style.css");
 

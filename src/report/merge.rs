@@ -3,13 +3,13 @@
 
 use std::collections::BTreeMap;
 
-use super::Run;
 use super::describe::settings;
+use super::run::Run;
 use crate::bench::expect::Condition;
-use crate::bench::latency::Latency;
 use crate::bench::plan::Plan;
 use crate::bench::results::{Expectation, FORMAT, Generator, Interval, Results, Suspicion, Totals};
 use crate::bench::source::Source;
+use crate::probe::latency::Latency;
 
 /// Why runs are not parts of one.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

@@ -4,12 +4,12 @@ use std::collections::BTreeMap;
 
 use maud::{Markup, html};
 
-use super::Run;
 use super::chart::{Axis, Series, Shape, draw};
-use crate::bench::latency::Latency;
+use super::run::Run;
+use crate::base::units;
 use crate::bench::plan::Load;
 use crate::bench::results::{Interval, Results, Trial};
-use crate::units;
+use crate::probe::latency::Latency;
 
 /// A run's name and its time at each percentile.
 type Curve = (String, Vec<(f64, f64)>);

@@ -4,8 +4,8 @@ use std::io::{self, Read};
 
 use serde::Deserialize;
 
+use crate::base::error::{Error, cause};
 use crate::bench::results::{FORMAT, Results};
-use crate::error::{Error, cause};
 
 /// The name that stands for standard input.
 pub const STANDARD_INPUT: &str = "-";

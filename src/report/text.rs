@@ -5,8 +5,8 @@ use std::io::{self, Write};
 use super::describe::{
     doubt, errors, generator, latencies, load, outage, pace, search, totals, verdict,
 };
+use crate::base::units;
 use crate::bench::results::Results;
-use crate::units;
 
 /// Writes all that a person wants to know of a run.
 ///

@@ -8,9 +8,10 @@ use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::time::{Duration, Instant};
 
-use super::{Client, Watch, Why, Worker};
-use crate::conn::Next;
-use crate::eviction::Reason;
+use super::event_loop::{Client, Why, Worker};
+use super::stalls::Watch;
+use crate::worker::conn::Next;
+use crate::worker::eviction::Reason;
 
 /// So many connections may come up in one turn; the others wait for the next.
 const PER_TURN: usize = 256;

@@ -13,9 +13,10 @@ use std::collections::VecDeque;
 use std::io;
 use std::time::{Duration, Instant};
 
-use super::{Client, TimeLimits, Why, Worker};
-use crate::eviction::Reason;
-use crate::units;
+use super::deadlines::TimeLimits;
+use super::event_loop::{Client, Why, Worker};
+use crate::base::units;
+use crate::worker::eviction::Reason;
 
 /// How often a held connection is looked at, at the least; with a short limit
 /// more often. An eviction is late by twice that at the most.

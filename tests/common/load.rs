@@ -6,8 +6,8 @@ use std::process::{Command, Stdio};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use echopool::bench::latency::Latency;
 use echopool::bench::results::{Doubt, Errors, FORMAT, Results};
+use echopool::probe::latency::Latency;
 
 use super::{Ended, Program, finish};
 

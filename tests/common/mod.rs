@@ -22,10 +22,10 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use echopool::error::Error;
-use echopool::limits::raise_open_files;
-use echopool::listener::Listener;
+use echopool::base::error::Error;
 use echopool::proto::Protocol;
+use echopool::server::limits::raise_open_files;
+use echopool::server::listener::Listener;
 use echopool::server::{Config, Report, Stop, run};
 use socket2::{Domain, SockRef, Socket, Type};
 

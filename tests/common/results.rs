@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use echopool::bench::latency::Latency;
 use echopool::bench::plan::{Arrivals, Load, Plan};
 use echopool::bench::results::{
     Doubt, Errors, Expectation, FORMAT, Generator, Interval, Outage, Results, Suspicion, Totals,
     Trial,
 };
+use echopool::probe::latency::Latency;
 
 /// One microsecond in nanoseconds.
 pub const US: u64 = 1_000;

@@ -5,7 +5,7 @@ use std::io;
 use std::net::SocketAddrV4;
 use std::time::{Duration, Instant};
 
-use echopool::bench::latency::Latency;
+use echopool::probe::latency::Latency;
 
 use super::client::Client;
 use super::hose::{BLOCK, Hose};

@@ -9,6 +9,8 @@ use mio::net::TcpStream;
 use mio::{Interest, Token};
 
 use super::Generator;
+use crate::base::error::cause;
+use crate::base::sys;
 use crate::bench::clock::SECOND;
 use crate::bench::flow::Message;
 use crate::bench::outage::Gap;
@@ -16,8 +18,6 @@ use crate::bench::plan::Load;
 use crate::bench::recorder::note;
 use crate::bench::slot::Stage;
 use crate::bench::source;
-use crate::error::cause;
-use crate::sys;
 
 /// Connections of all threads together that are being made at once: far below
 /// any server's backlog.

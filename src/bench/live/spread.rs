@@ -1,7 +1,7 @@
 //! How durations are spread, as a row of bars over a logarithmic axis.
 
-use crate::bench::latency::Latency;
-use crate::units;
+use crate::base::units;
+use crate::probe::latency::Latency;
 
 /// Steps of a decade at which the axis begins, ends and has its labels.
 const STEPS: [u64; 3] = [1, 2, 5];

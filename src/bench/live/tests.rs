@@ -6,8 +6,8 @@ use ratatui::Terminal;
 use ratatui::backend::TestBackend;
 
 use super::*;
-use crate::bench::latency::Latency;
 use crate::bench::results::{Errors, Interval, Totals};
+use crate::probe::latency::Latency;
 
 /// What a run may tell.
 struct Told {

@@ -1,0 +1,9 @@
+//! The server's own files, on a stand-in for what its threads share.
+
+#[path = "../../../src/worker/channel.rs"]
+pub(crate) mod channel;
+#[path = "../../../src/worker/live_count.rs"]
+pub(crate) mod live_count;
+pub(crate) mod sync;
+#[path = "../../../src/worker/waker.rs"]
+pub(crate) mod waker;

@@ -1,0 +1,13 @@
+//! The admin socket: metrics, health and a live page.
+
+mod answers;
+mod connection;
+mod http;
+mod metrics;
+mod page;
+mod thread;
+
+pub(crate) use thread::DESCRIPTORS;
+#[cfg(test)]
+pub(crate) use thread::tests;
+pub use thread::{Admin, DEFAULT_PORT};

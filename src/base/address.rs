@@ -1,0 +1,246 @@
+//! An address as a person writes it: `HOST:PORT`, `[V6]:PORT`, `:PORT`, `PORT` or `HOST`.
+
+use std::fmt;
+use std::io;
+use std::net::{IpAddr, Ipv6Addr, SocketAddr, ToSocketAddrs};
+use std::str::FromStr;
+
+use crate::base::error::Error;
+
+/// A host, a port, or both; what is missing is filled in by the one who uses it.
+///
+/// ```
+/// use echopool::address::Address;
+///
+/// let address: Address = "[::1]:7".parse().unwrap();
+/// assert_eq!((address.host(), address.port()), (Some("::1"), Some(7)));
+/// assert!("localhost:70000".parse::<Address>().is_err());
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Address {
+    host: Option<String>,
+    port: Option<u16>,
+}
+
+impl Address {
+    /// An address that names a port and leaves the host open.
+    pub const fn from_port(port: u16) -> Self {
+        Self {
+            host: None,
+            port: Some(port),
+        }
+    }
+
+    /// The host, without the brackets of an IPv6 literal.
+    pub fn host(&self) -> Option<&str> {
+        self.host.as_deref()
+    }
+
+    /// The port.
+    pub const fn port(&self) -> Option<u16> {
+        self.port
+    }
+
+    /// Every socket address that `host` stands for, with this address's port
+    /// or else `default_port`; `host` is this address's own or else `default_host`.
+    ///
+    /// # Errors
+    /// [`Error::Resolve`] when the name is unknown or has no address.
+    pub fn resolve(&self, default_host: &str, default_port: u16) -> Result<Vec<SocketAddr>, Error> {
+        let host = self.host().unwrap_or(default_host);
+        let failed = |source| Error::Resolve {
+            host: host.to_owned(),
+            source,
+        };
+        let mut found: Vec<SocketAddr> = (host, self.port.unwrap_or(default_port))
+            .to_socket_addrs()
+            .map_err(failed)?
+            .collect();
+        let mut seen = std::collections::HashSet::new();
+        found.retain(|address| seen.insert(*address));
+        if found.is_empty() {
+            return Err(failed(io::Error::other("the name has no address")));
+        }
+        Ok(found)
+    }
+}
+
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (self.host(), self.port) {
+            (Some(host), Some(port)) if host.contains(':') => write!(f, "[{host}]:{port}"),
+            (Some(host), Some(port)) => write!(f, "{host}:{port}"),
+            (Some(host), None) => f.write_str(host),
+            (None, Some(port)) => write!(f, ":{port}"),
+            (None, None) => Ok(()),
+        }
+    }
+}
+
+/// Why a text is not an [`Address`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum BadAddress {
+    /// Nothing was given.
+    #[error("an address is HOST:PORT, [V6]:PORT, :PORT, PORT or HOST")]
+    Empty,
+    /// What stands for the port is not one.
+    #[error("a port is a number from 0 to 65535")]
+    Port,
+    /// What stands for the host can't be one.
+    #[error("a host is a name, an IPv4 address, or an IPv6 address in brackets")]
+    Host,
+}
+
+impl FromStr for Address {
+    type Err = BadAddress;
+
+    fn from_str(text: &str) -> Result<Self, BadAddress> {
+        if text.is_empty() {
+            return Err(BadAddress::Empty);
+        }
+        if text.bytes().all(|byte| byte.is_ascii_digit()) {
+            return Ok(Self::from_port(port(text)?));
+        }
+        if let Some(rest) = text.strip_prefix('[') {
+            let (literal, rest) = rest.split_once(']').ok_or(BadAddress::Host)?;
+            return Ok(Self {
+                host: Some(v6_literal(literal)?),
+                port: match rest.strip_prefix(':') {
+                    Some(digits) => Some(port(digits)?),
+                    None if rest.is_empty() => None,
+                    None => return Err(BadAddress::Port),
+                },
+            });
+        }
+        match text.split_once(':') {
+            None => Ok(Self {
+                host: Some(name(text)?),
+                port: None,
+            }),
+            // Two colons and more, no brackets: an IPv6 address alone.
+            Some((_, rest)) if rest.contains(':') => Ok(Self {
+                host: Some(v6_literal(text)?),
+                port: None,
+            }),
+            Some(("", digits)) => Ok(Self::from_port(port(digits)?)),
+            Some((host, digits)) => Ok(Self {
+                host: Some(name(host)?),
+                port: Some(port(digits)?),
+            }),
+        }
+    }
+}
+
+fn port(digits: &str) -> Result<u16, BadAddress> {
+    // `u16::from_str` would take a leading plus sign.
+    if !digits.bytes().all(|byte| byte.is_ascii_digit()) {
+        return Err(BadAddress::Port);
+    }
+    digits.parse().map_err(|_| BadAddress::Port)
+}
+
+/// An IPv6 literal, with a scope (`fe80::1%eth0`) where it has one.
+fn v6_literal(text: &str) -> Result<String, BadAddress> {
+    let (literal, scope) = text.split_once('%').unwrap_or((text, "0"));
+    // A bracket would end it early where it is shown with a port.
+    let odd = |c: char| c.is_whitespace() || c.is_control() || matches!(c, '[' | ']');
+    let scope_is_plain = !scope.is_empty() && !scope.contains(odd);
+    match literal.parse::<Ipv6Addr>() {
+        Ok(_) if scope_is_plain => Ok(text.to_owned()),
+        _ => Err(BadAddress::Host),
+    }
+}
+
+fn name(text: &str) -> Result<String, BadAddress> {
+    let fits = |c: char| c.is_alphanumeric() || matches!(c, '.' | '-' | '_');
+    if text.starts_with('-') || !text.chars().all(fits) {
+        return Err(BadAddress::Host);
+    }
+    Ok(text.to_owned())
+}
+
+/// A peer's address as a person expects it: an IPv4 client of a socket that
+/// serves both families shows as IPv4, not as `::ffff:a.b.c.d`.
+pub fn canonical(address: SocketAddr) -> SocketAddr {
+    match (address.ip().to_canonical(), address) {
+        (IpAddr::V4(v4), _) => SocketAddr::from((v4, address.port())),
+        (IpAddr::V6(_), address) => address,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parts(text: &str) -> Result<(Option<String>, Option<u16>), BadAddress> {
+        text.parse::<Address>().map(|a| (a.host, a.port))
+    }
+
+    #[test]
+    fn every_form_is_understood() {
+        let host = |h: &str| Some(h.to_owned());
+        for (text, want) in [
+            ("127.0.0.1:7", (host("127.0.0.1"), Some(7))),
+            ("example.org:65535", (host("example.org"), Some(65535))),
+            ("[::1]:20162", (host("::1"), Some(20162))),
+            ("[fe80::1%eth0]:7", (host("fe80::1%eth0"), Some(7))),
+            (":0", (None, Some(0))),
+            ("4000", (None, Some(4000))),
+            ("localhost", (host("localhost"), None)),
+            ("::1", (host("::1"), None)),
+            ("[::]", (host("::"), None)),
+        ] {
+            assert_eq!(parts(text), Ok(want), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_bad_part_is_named() {
+        for (text, want) in [
+            ("", BadAddress::Empty),
+            ("70000", BadAddress::Port),
+            (":", BadAddress::Port),
+            (":+7", BadAddress::Port),
+            ("host:", BadAddress::Port),
+            ("host:http", BadAddress::Port),
+            ("[::1]7", BadAddress::Port),
+            ("[::1", BadAddress::Host),
+            ("[]:7", BadAddress::Host),
+            ("[localhost]:7", BadAddress::Host),
+            ("a:b:c", BadAddress::Host),
+            ("fe80::1%a]b", BadAddress::Host),
+            ("two words", BadAddress::Host),
+            ("tcp://host", BadAddress::Port),
+            ("-v", BadAddress::Host),
+            ("host\n", BadAddress::Host),
+        ] {
+            assert_eq!(parts(text), Err(want), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_shown_is_understood_again() {
+        for text in ["[::1]:7", "host:7", ":7", "host", "::1"] {
+            assert_eq!(text.parse::<Address>().unwrap().to_string(), text);
+        }
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn whatever_is_an_address_is_shown_so_that_it_is_understood_again(
+            text in "[a-f0-9:.%\\[\\]+-]{0,14}|\\[[0-9a-f:%]{2,12}\\](:[0-9]{1,5})?|\\PC{0,8}"
+        ) {
+            if let Ok(address) = text.parse::<Address>() {
+                proptest::prop_assert_eq!(address.to_string().parse(), Ok(address));
+            }
+        }
+    }
+
+    #[test]
+    fn a_mapped_address_is_shown_as_ipv4() {
+        let mapped = "[::ffff:10.1.2.3]:99".parse().unwrap();
+        assert_eq!(canonical(mapped), "10.1.2.3:99".parse().unwrap());
+        let v6 = "[2001:db8::1]:99".parse().unwrap();
+        assert_eq!(canonical(v6), v6);
+    }
+}

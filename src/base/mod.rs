@@ -1,0 +1,12 @@
+//! What knows nothing of echo: addresses, system calls, errors, the log, output files, signals,
+//! units.
+
+pub mod address;
+pub mod error;
+pub(crate) mod escape;
+pub(crate) mod logging;
+pub mod output;
+pub mod signals;
+pub(crate) mod sys;
+pub(crate) mod throttle;
+pub(crate) mod units;

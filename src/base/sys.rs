@@ -1,0 +1,388 @@
+//! What differs from system to system, and the few calls that no safe wrapper offers.
+#![allow(unsafe_code)]
+
+use std::io;
+use std::net::TcpListener;
+#[cfg(unix)]
+use std::os::fd::AsFd;
+use std::time::Duration;
+
+#[cfg(unix)]
+use mio::Interest;
+use mio::{Events, Poll, Registry, Token};
+#[cfg(unix)]
+use rustix::event::{PollFd, PollFlags, Timespec};
+use socket2::{Domain, Socket, Type};
+
+/// Whether a read that returns less than was asked for has emptied the socket,
+/// so that no second read is needed to see it: epoll(7), question 9. Other
+/// pollers of mio want to see `WouldBlock`.
+pub(crate) const SHORT_READ_DRAINS: bool = cfg!(any(target_os = "linux", target_os = "android"));
+
+/// Waits for events. A signal ends the wait, and then there are none.
+///
+/// # Errors
+/// The poller's.
+pub(crate) fn poll(
+    poller: &mut Poll,
+    events: &mut Events,
+    timeout: Option<Duration>,
+) -> io::Result<()> {
+    match poller.poll(events, timeout) {
+        Err(error) if error.kind() == io::ErrorKind::Interrupted => {
+            events.clear();
+            Ok(())
+        }
+        result => result,
+    }
+}
+
+/// How many bytes the peer has not acknowledged yet, our FIN counting as one,
+/// or `None` where the system can't tell. Source: `SIOCOUTQ` in tcp(7).
+#[cfg(any(target_os = "linux", target_os = "android"))]
+pub(crate) fn unacknowledged(stream: &mio::net::TcpStream) -> Option<usize> {
+    use std::os::fd::AsRawFd;
+
+    let mut bytes: libc::c_int = 0;
+    // SAFETY: the stream keeps its descriptor open for the whole call, and
+    // TIOCOUTQ (the same number as SIOCOUTQ) writes one int to the address given.
+    let failed = unsafe { libc::ioctl(stream.as_raw_fd(), libc::TIOCOUTQ, &raw mut bytes) } != 0;
+    (!failed).then(|| usize::try_from(bytes).unwrap_or(0))
+}
+
+/// Whether a connection has failed for good. `SO_ERROR` by itself would also tell,
+/// as if it were the end, of what TCP lives through, such as a route that is gone
+/// for a moment: RFC 1122, section 4.2.3.9.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+pub(crate) fn has_failed(stream: &mio::net::TcpStream) -> bool {
+    polled(stream, PollFlags::empty()).contains(PollFlags::ERR)
+}
+
+/// Elsewhere nobody asks: the count of unacknowledged bytes is not to be had.
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+pub(crate) fn has_failed(_stream: &mio::net::TcpStream) -> bool {
+    false
+}
+
+/// Whether a client waits in a listener's queue, as far as can be told.
+#[cfg(unix)]
+pub(crate) fn has_client(listener: &TcpListener) -> bool {
+    polled(listener, PollFlags::IN).contains(PollFlags::IN)
+}
+
+#[cfg(not(unix))]
+pub(crate) fn has_client(_listener: &TcpListener) -> bool {
+    true
+}
+
+/// What poll(2) says of a socket at this moment.
+#[cfg(unix)]
+fn polled(socket: &impl AsFd, flags: PollFlags) -> PollFlags {
+    let mut sockets = [PollFd::new(socket, flags)];
+    match rustix::event::poll(&mut sockets, Some(&Timespec::default())) {
+        Ok(_) => sockets[0].revents(),
+        Err(_) => PollFlags::empty(),
+    }
+}
+
+/// Elsewhere the count of unacknowledged bytes is not to be had.
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+pub(crate) fn unacknowledged(_stream: &mio::net::TcpStream) -> Option<usize> {
+    None
+}
+
+/// How many bytes of kernel memory a socket has for what it has received, what
+/// it has yet to send, and the remainders of both.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+pub(crate) fn socket_memory(stream: &mio::net::TcpStream) -> usize {
+    memory_info(stream).map_or(0, |info| {
+        let counted = [meminfo::RECEIVED, meminfo::AHEAD, meminfo::QUEUED];
+        counted.iter().map(|&place| info[place] as usize).sum()
+    })
+}
+
+/// Elsewhere it is not to be had.
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+pub(crate) fn socket_memory(_stream: &mio::net::TcpStream) -> usize {
+    0
+}
+
+/// About how many bytes a socket's send buffer takes now, or `None` where the
+/// system can't tell.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+pub(crate) fn send_room(stream: &mio::net::TcpStream) -> Option<usize> {
+    let info = memory_info(stream)?;
+    let room = info[meminfo::MOST_QUEUED].saturating_sub(info[meminfo::QUEUED]);
+    Some(room as usize)
+}
+
+/// Elsewhere it can't.
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+pub(crate) fn send_room(_stream: &mio::net::TcpStream) -> Option<usize> {
+    None
+}
+
+/// The places in the kernel's answer to `SO_MEMINFO`: linux/sock_diag.h.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+mod meminfo {
+    /// Allocated for what was received.
+    pub(super) const RECEIVED: usize = 0;
+    /// The size of the send buffer.
+    pub(super) const MOST_QUEUED: usize = 3;
+    /// Allocated ahead.
+    pub(super) const AHEAD: usize = 4;
+    /// Queued to be sent.
+    pub(super) const QUEUED: usize = 5;
+}
+
+/// What a socket has of the kernel's memory: `SO_MEMINFO`, socket(7).
+#[cfg(any(target_os = "linux", target_os = "android"))]
+fn memory_info(stream: &mio::net::TcpStream) -> Option<[u32; 9]> {
+    use std::os::fd::AsRawFd;
+
+    let mut info = [0_u32; 9];
+    let mut length = libc::socklen_t::try_from(size_of_val(&info)).unwrap_or(0);
+    // SAFETY: the stream keeps its descriptor open for the whole call, which
+    // writes at most `length` bytes to the array, whose size that is.
+    let failed = unsafe {
+        let info = info.as_mut_ptr().cast();
+        let (level, name) = (libc::SOL_SOCKET, libc::SO_MEMINFO);
+        libc::getsockopt(stream.as_raw_fd(), level, name, info, &raw mut length) != 0
+    };
+    (!failed).then_some(info)
+}
+
+/// A TCP socket that does not block.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+pub(crate) fn non_blocking(domain: Domain) -> io::Result<Socket> {
+    Socket::new(domain, Type::STREAM.nonblocking(), None)
+}
+
+/// Elsewhere it takes two calls.
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+pub(crate) fn non_blocking(domain: Domain) -> io::Result<Socket> {
+    let socket = Socket::new(domain, Type::STREAM, None)?;
+    socket.set_nonblocking(true)?;
+    Ok(socket)
+}
+
+/// Whether a connection could not be made at once and still may be.
+#[cfg(unix)]
+pub(crate) fn is_in_progress(error: &io::Error) -> bool {
+    error.raw_os_error() == Some(libc::EINPROGRESS)
+}
+
+#[cfg(not(unix))]
+pub(crate) fn is_in_progress(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::WouldBlock
+}
+
+/// Lets a socket that is bound to an address have its port when it connects,
+/// so that connections to different servers can share one: ip(7).
+#[cfg(any(target_os = "linux", target_os = "android"))]
+pub(crate) fn choose_port_late(socket: &Socket) -> io::Result<()> {
+    use std::os::fd::AsRawFd;
+
+    let on: libc::c_int = 1;
+    // SAFETY: the socket keeps its descriptor open for the whole call, which
+    // only reads the int, whose size it is given.
+    let failed = unsafe {
+        libc::setsockopt(
+            socket.as_raw_fd(),
+            libc::IPPROTO_IP,
+            libc::IP_BIND_ADDRESS_NO_PORT,
+            (&raw const on).cast(),
+            size_of_val(&on) as libc::socklen_t,
+        )
+    } != 0;
+    match failed {
+        true => Err(io::Error::last_os_error()),
+        false => Ok(()),
+    }
+}
+
+/// Elsewhere the port is chosen with the address.
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+pub(crate) fn choose_port_late(_: &Socket) -> io::Result<()> {
+    Ok(())
+}
+
+/// The system's number of the calling thread; 0 where it does not tell.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+pub(crate) fn thread_number() -> u64 {
+    let number = rustix::thread::gettid().as_raw_nonzero().get();
+    u64::try_from(number).unwrap_or(0)
+}
+
+/// The processor time of one of our threads: the first number of its schedstat,
+/// in nanoseconds, proc(5).
+#[cfg(any(target_os = "linux", target_os = "android"))]
+pub(crate) fn cpu_time(thread: u64) -> Option<Duration> {
+    let text = std::fs::read_to_string(format!("/proc/self/task/{thread}/schedstat")).ok()?;
+    let ns = text.split_whitespace().next()?.parse().ok()?;
+    Some(Duration::from_nanos(ns))
+}
+
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+pub(crate) fn thread_number() -> u64 {
+    0
+}
+
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+pub(crate) fn cpu_time(_thread: u64) -> Option<Duration> {
+    None
+}
+
+/// Whether SIGHUP is ignored, as nohup(1) hands it down.
+#[cfg(unix)]
+pub(crate) fn hangup_is_ignored() -> bool {
+    let mut action = std::mem::MaybeUninit::<libc::sigaction>::uninit();
+    // SAFETY: without a new action sigaction only writes the present one to the
+    // address given, which is read only after the call has succeeded.
+    unsafe {
+        libc::sigaction(libc::SIGHUP, std::ptr::null(), action.as_mut_ptr()) == 0
+            && action.assume_init().sa_sigaction == libc::SIG_IGN
+    }
+}
+
+/// Ignores SIGHUP from now on.
+#[cfg(unix)]
+pub(crate) fn ignore_hangup() {
+    // SAFETY: SIG_IGN runs no code of ours.
+    unsafe { libc::signal(libc::SIGHUP, libc::SIG_IGN) };
+}
+
+/// Watches a listener for clients: it stays a std socket, non-blocking.
+#[cfg(unix)]
+pub(crate) fn watch(registry: &Registry, listener: &TcpListener, token: Token) -> io::Result<()> {
+    use std::os::fd::AsRawFd;
+
+    let socket = listener.as_raw_fd();
+    registry.register(&mut mio::unix::SourceFd(&socket), token, Interest::READABLE)
+}
+
+/// Elsewhere mio watches only sockets that it has made itself.
+#[cfg(not(unix))]
+pub(crate) fn watch(_: &Registry, _: &TcpListener, _: Token) -> io::Result<()> {
+    Err(io::ErrorKind::Unsupported.into())
+}
+
+/// Takes over a descriptor that this process was started with.
+///
+/// It is open, and nobody else in this process knows of it: whoever started the
+/// process says so (`LISTEN_PID`, `LISTEN_FDS`), and it is taken once.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+pub(crate) fn take_over(descriptor: std::os::fd::RawFd) -> std::os::fd::OwnedFd {
+    use std::os::fd::FromRawFd;
+
+    // SAFETY: the caller passes an open descriptor that nobody else owns.
+    unsafe { std::os::fd::OwnedFd::from_raw_fd(descriptor) }
+}
+
+/// Whether accept(2) passed on an error that was already pending on the new
+/// socket, as Linux does: it concerns that client alone.
+#[cfg(unix)]
+pub(crate) fn is_of_new_socket(error: &io::Error) -> bool {
+    let errors = [
+        libc::EPROTO,
+        libc::ENOPROTOOPT,
+        libc::ENETDOWN,
+        libc::ENETUNREACH,
+        #[cfg(any(target_os = "linux", target_os = "android"))]
+        libc::ENONET,
+        libc::EHOSTDOWN,
+        libc::EHOSTUNREACH,
+        libc::EOPNOTSUPP,
+    ];
+    error
+        .raw_os_error()
+        .is_some_and(|code| errors.contains(&code))
+}
+
+#[cfg(not(unix))]
+pub(crate) fn is_of_new_socket(_: &io::Error) -> bool {
+    false
+}
+
+/// Whether no descriptor was free, of this process or of the whole system.
+#[cfg(unix)]
+pub(crate) fn is_out_of_descriptors(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE))
+}
+
+#[cfg(not(unix))]
+pub(crate) fn is_out_of_descriptors(_: &io::Error) -> bool {
+    false
+}
+
+/// While it lives, its thread does not take the processor from one that is
+/// running when it is woken: sched(7), `SCHED_BATCH`. It is dropped where it
+/// was begun.
+pub(crate) struct Yielding(());
+
+#[cfg(any(target_os = "linux", target_os = "android"))]
+impl Yielding {
+    /// Of the calling thread, if it has the ordinary policy.
+    pub(crate) fn begin() -> Option<Self> {
+        // SAFETY: asks for a number, and touches no memory.
+        let policy = unsafe { libc::sched_getscheduler(0) };
+        (policy == libc::SCHED_OTHER && set_policy(libc::SCHED_BATCH)).then_some(Self(()))
+    }
+}
+
+#[cfg(any(target_os = "linux", target_os = "android"))]
+impl Drop for Yielding {
+    fn drop(&mut self) {
+        set_policy(libc::SCHED_OTHER);
+    }
+}
+
+/// Returns whether the calling thread has the policy now.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+fn set_policy(policy: libc::c_int) -> bool {
+    let parameters = libc::sched_param { sched_priority: 0 };
+    // SAFETY: it only reads the parameters, which live for the whole call.
+    unsafe { libc::sched_setscheduler(0, policy, &raw const parameters) == 0 }
+}
+
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+impl Yielding {
+    /// Elsewhere nothing.
+    pub(crate) const fn begin() -> Option<Self> {
+        None
+    }
+}
+
+/// Lets the calling thread have the processor only for a tenth of the time or so
+/// while others want it: nice(2), which on Linux is each thread's own.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+pub(crate) fn lower_priority() {
+    let thread = rustix::thread::gettid();
+    if let Err(error) = rustix::process::setpriority_process(Some(thread), 10) {
+        let cause = crate::base::error::cause(&error.into());
+        log::debug!("could not lower the priority of a thread: {cause}");
+    }
+}
+
+/// Elsewhere nothing.
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+pub(crate) const fn lower_priority() {}
+
+#[cfg(all(test, any(target_os = "linux", target_os = "android")))]
+mod tests {
+    use super::*;
+
+    fn policy() -> libc::c_int {
+        // SAFETY: asks for a number, and touches no memory.
+        unsafe { libc::sched_getscheduler(0) }
+    }
+
+    #[test]
+    fn a_thread_that_yields_has_its_policy_back_afterwards() {
+        let yielding = Yielding::begin();
+        assert_eq!(policy(), libc::SCHED_BATCH);
+        assert!(Yielding::begin().is_none(), "it yields already");
+        drop(yielding);
+        assert_eq!(policy(), libc::SCHED_OTHER);
+    }
+}

@@ -1,0 +1,14 @@
+//! The command line: what is asked of which part.
+
+mod bench;
+mod check;
+mod completions;
+mod manual;
+mod ping;
+mod program;
+mod report;
+mod serve;
+mod talk;
+mod variable;
+
+pub use program::main;

@@ -1,0 +1,8 @@
+//! Like ping(8), over TCP echo: a message now and then, and how long each took.
+
+pub mod event;
+mod link;
+mod pinger;
+pub mod summary;
+
+pub use pinger::{Ping, Plan};

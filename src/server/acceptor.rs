@@ -1,0 +1,464 @@
+//! The main thread's loop: accept, hand over, stop.
+//!
+//! It owns the listeners and waits on a poller for a client, for a worker that
+//! has died, for room after the server was full, and for the order to stop.
+
+use std::io::{self, ErrorKind};
+use std::net::{TcpListener, TcpStream};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use mio::{Events, Poll, Token};
+
+use crate::base::address::canonical;
+use crate::base::error::{Error, cause, failed_to};
+use crate::base::sys::{self, Yielding};
+use crate::base::throttle::Throttle;
+use crate::pool::{Accepted, Drain, Pool};
+use crate::proto::Protocol;
+use crate::server::admission::{Admission, Gate};
+use crate::server::listener::Listener;
+use crate::server::memory::Memory;
+use crate::server::service_manager::Manager;
+use crate::server::status::{ROLL_EVERY, Status};
+use crate::server::{CENTURY, Config, Report, Stop};
+use crate::worker::metrics::Phase;
+use crate::worker::waker::Bell;
+
+/// How many clients one listener accepts before the main thread looks up.
+const ACCEPTS_PER_TURN: usize = 64;
+
+/// How long accepting rests when the system refuses it, for instance because
+/// all descriptors are in use: ten attempts a second cost nothing, and a client
+/// hardly notices the wait.
+pub(crate) const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// How long the listen queues are emptied when the server stops.
+const LAST_ACCEPTS: Duration = Duration::from_millis(100);
+
+/// A connection that neither sent nor received for so long is quiet.
+const QUIET: Duration = Duration::from_millis(200);
+
+/// The token of the bell that the workers and the order to stop ring.
+pub(crate) const BELL: Token = Token(usize::MAX);
+
+/// A listener, and whether it may have clients that no event will tell of again.
+struct Door {
+    listener: Listener,
+    ready: bool,
+}
+
+/// The main thread's state.
+pub(crate) struct Acceptor {
+    poller: Poll,
+    bell: Arc<Bell>,
+    pool: Pool,
+    gate: Gate,
+    memory: Memory,
+    doors: Vec<Door>,
+    /// The listener that is looked at first.
+    turn: usize,
+    /// A client that no worker's channel had room for.
+    held: Option<Accepted>,
+    /// Woken for each client alone, this thread would interrupt the workers for
+    /// each; so it finds several when its turn comes.
+    yielding: Option<Yielding>,
+    /// Accepting rests until then.
+    paused_until: Option<Instant>,
+    status: Status,
+    manager: Manager,
+    /// How often the workers are asked whether they take their turns, if anybody
+    /// wants to know.
+    roll_every: Option<Duration>,
+    roll_at: Instant,
+    /// A descriptor that is free where all others are in use and the server stops.
+    reserve: Option<TcpListener>,
+    /// Until when the server goes on although it is to stop.
+    lame_until: Option<Instant>,
+    told_failure: Throttle,
+}
+
+impl Acceptor {
+    pub(crate) fn new(
+        poller: Poll,
+        bell: Arc<Bell>,
+        pool: Pool,
+        (gate, memory): (Gate, Memory),
+        status: Status,
+        listeners: Vec<Listener>,
+    ) -> Result<Self, Error> {
+        for (index, listener) in listeners.iter().enumerate() {
+            sys::watch(poller.registry(), &listener.socket, Token(index))
+                .map_err(failed_to(&format!("watch {listener}")))?;
+            log::info!("waiting for clients on {listener}");
+        }
+        let reserve = listeners
+            .first()
+            .and_then(|first| first.socket.try_clone().ok());
+        let door = |listener| Door {
+            listener,
+            ready: true,
+        };
+        Ok(Self {
+            poller,
+            bell,
+            pool,
+            gate,
+            memory,
+            doors: listeners.into_iter().map(door).collect(),
+            turn: 0,
+            held: None,
+            yielding: Yielding::begin(),
+            paused_until: None,
+            status,
+            manager: Manager::none(),
+            roll_every: None,
+            roll_at: Instant::now(),
+            reserve,
+            lame_until: None,
+            told_failure: Throttle::new(Duration::from_secs(1)),
+        })
+    }
+
+    /// Serves until `stop` is requested, and as a lame duck.
+    pub(crate) fn serve(&mut self, stop: &Stop, config: &Config) -> Result<(), Error> {
+        let mut events = Events::with_capacity(64);
+        while !stop.is_requested() || self.is_lame_duck(config) {
+            let timeout = self.timeout();
+            self.wait(&mut events, timeout)?;
+            self.status.look_up();
+            self.reap()?;
+            self.guard();
+            self.accept();
+            self.call_roll();
+        }
+        Ok(())
+    }
+
+    /// Whether the server serves on although it is to stop, until those who send
+    /// clients here have seen that it is not ready any more.
+    fn is_lame_duck(&mut self, config: &Config) -> bool {
+        let (time, grace) = (config.lame_duck.min(CENTURY), config.grace.min(CENTURY));
+        if time.is_zero() {
+            return false;
+        }
+        let now = Instant::now();
+        let until = *self.lame_until.get_or_insert_with(|| {
+            self.status.entrance.enter(Phase::LameDuck);
+            self.manager.lame_duck(time, grace);
+            let shown = humantime::format_duration(time);
+            log::info!("stopping in {shown}: clients are still served, and none should be sent");
+            now + time
+        });
+        now < until
+    }
+
+    /// Has those shed that take nothing while memory or descriptors are short.
+    fn guard(&mut self) {
+        let now = Instant::now();
+        self.memory.look(&self.pool, now);
+        self.status.entrance.tell_memory(self.memory.is_short());
+        if self.waits_for_place() {
+            self.memory.make_room(&self.pool, now);
+        }
+    }
+
+    /// Tells `manager` that all are ready, and from now on what else it wants to
+    /// hear; `watched` says whether others look at the server as well.
+    pub(crate) fn report_to(&mut self, manager: &Manager, watched: bool) {
+        manager.ready(self.doors.iter().map(|door| &door.listener));
+        let watched = watched.then_some(ROLL_EVERY);
+        self.roll_every = manager.vouch_every().into_iter().chain(watched).min();
+        self.manager = manager.clone();
+    }
+
+    /// Tells that the workers are well, if each has taken a turn since the last
+    /// time, and asks them again. It costs them a wake-up each.
+    fn call_roll(&mut self) {
+        let now = Instant::now();
+        let Some(every) = self.roll_every.filter(|_| now >= self.roll_at) else {
+            return;
+        };
+        self.roll_at = now + every;
+        let silent = self.pool.silent();
+        self.status.entrance.tell_silent(silent);
+        match silent {
+            None => self.manager.well(),
+            Some(id) => log::error!(
+                "worker {id} has taken no turn for {every:?}: nobody is told that all is well \
+                 until it does"
+            ),
+        }
+        self.pool.call_roll();
+    }
+
+    /// Replaces the workers that have died.
+    fn reap(&mut self) -> Result<(), Error> {
+        if !self.pool.has_dead() {
+            return Ok(());
+        }
+        // A thread begins with the policy of the one that starts it.
+        self.yielding = None;
+        let reaped = self.pool.reap();
+        self.yielding = Yielding::begin();
+        reaped.map_err(failed_to("replace a worker that died"))
+    }
+
+    fn timeout(&self) -> Option<Duration> {
+        let roll = self.roll_every.map(|_| self.roll_at);
+        let until = roll.into_iter().chain(self.lame_until).min();
+        let until = until.map(|at| at.saturating_duration_since(Instant::now()));
+        until.into_iter().chain(self.until_accept()).min()
+    }
+
+    /// How long until a client can be accepted that no event tells of.
+    fn until_accept(&self) -> Option<Duration> {
+        let look = self.memory.timeout(&self.pool);
+        // Nobody is accepted meanwhile, whether a pause is over or not.
+        if self.memory.is_short() {
+            return look;
+        }
+        if let Some(until) = self.paused_until {
+            return Some(until.saturating_duration_since(Instant::now()));
+        }
+        let waiting = self.held.is_some() || self.doors.iter().any(|door| door.ready);
+        if !waiting {
+            return look;
+        }
+        match self.is_full() {
+            false => Some(Duration::ZERO),
+            true if self.waits_for_place() => {
+                let room = self.memory.room_timeout();
+                Some(look.map_or(room, |look| look.min(room)))
+            }
+            true => look,
+        }
+    }
+
+    fn wait(&mut self, events: &mut Events, timeout: Option<Duration>) -> Result<(), Error> {
+        sys::poll(&mut self.poller, events, timeout).map_err(failed_to("wait for clients"))?;
+        for event in events.iter() {
+            // The bell's token is beyond every door; its ringing has woken us.
+            if let Some(door) = self.doors.get_mut(event.token().0) {
+                door.ready = true;
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether no client can be taken now. If so the bell rings once one can.
+    fn is_full(&self) -> bool {
+        self.bell
+            .is_full(|| self.gate.is_full(self.pool.live()) || !self.pool.has_room())
+    }
+
+    /// Whether a client waits for a place that the limit on open files denies.
+    fn waits_for_place(&self) -> bool {
+        self.gate.is_bound_by_files()
+            && self.gate.is_full(self.pool.live())
+            && self
+                .doors
+                .iter()
+                .any(|door| sys::has_client(&door.listener.socket))
+    }
+
+    /// Accepts from every listener in turn, as far as there is room, and wakes
+    /// the workers that got a client.
+    fn accept(&mut self) {
+        let now = Instant::now();
+        self.accept_from_all(now);
+        self.pool.wake_handed();
+    }
+
+    fn accept_from_all(&mut self, now: Instant) {
+        if self.memory.is_short() || self.paused_until.is_some_and(|until| now < until) {
+            return;
+        }
+        self.paused_until = None;
+        if let Some(held) = self.held.take() {
+            self.held = self.pool.dispatch(held).err();
+        }
+        // Not always from the first on: at the cap the others would never have a turn.
+        self.turn = (self.turn + 1) % self.doors.len().max(1);
+        for step in 0..self.doors.len() {
+            let index = (self.turn + step) % self.doors.len();
+            for _ in 0..ACCEPTS_PER_TURN {
+                let able = self.held.is_none() && self.paused_until.is_none();
+                if !able || !self.doors[index].ready {
+                    break;
+                }
+                if self.gate.is_full(self.pool.live()) {
+                    self.gate.tell_full(now);
+                    return;
+                }
+                self.accept_one(index, now);
+            }
+        }
+    }
+
+    fn accept_one(&mut self, index: usize, now: Instant) {
+        let door = &mut self.doors[index];
+        match door.listener.socket.accept() {
+            Ok((stream, peer)) => {
+                self.status.entrance.accepted.add(1);
+                let accepted = Accepted {
+                    stream,
+                    peer: canonical(peer),
+                    protocol: door.listener.protocol,
+                    at: Instant::now(),
+                    announced: door.listener.is_behind_proxy,
+                    place: None,
+                };
+                self.let_in(accepted, now);
+            }
+            Err(error) if error.kind() == ErrorKind::WouldBlock => door.ready = false,
+            Err(error) if concerns_one_client(&error) => {
+                log::debug!("a client left before it was accepted: {}", cause(&error));
+            }
+            Err(error) => {
+                self.status.entrance.pauses.add(1);
+                self.paused_until = Some(now + ACCEPT_PAUSE);
+                if sys::is_out_of_descriptors(&error) {
+                    self.memory.make_room(&self.pool, now);
+                }
+                if let Some(suppressed) = self.told_failure.admit(now) {
+                    log::error!(
+                        "could not accept on {}: {}; trying again every {ACCEPT_PAUSE:?} \
+                         ({suppressed} failures since the last such line)",
+                        door.listener,
+                        cause(&error),
+                    );
+                }
+            }
+        }
+    }
+
+    /// Hands a client over unless its source has too many. Of whom a load balancer
+    /// brings only the worker comes to know the source.
+    fn let_in(&mut self, mut accepted: Accepted, now: Instant) {
+        if !accepted.announced {
+            match self.gate.admit(accepted.peer, now) {
+                Admission::Granted(place) => accepted.place = place,
+                // Dropping the stream is what tells it.
+                Admission::Refused => return,
+            }
+        }
+        self.hand_over(accepted);
+    }
+
+    fn hand_over(&mut self, accepted: Accepted) {
+        match prepare(&accepted) {
+            Ok(()) => self.held = self.pool.dispatch(accepted).err(),
+            Err(error) => {
+                let peer = accepted.peer;
+                log::debug!("client {peer} left at once: {}", cause(&error));
+            }
+        }
+    }
+
+    /// Takes the last clients, closes the listeners, and stops the pool.
+    pub(crate) fn finish(mut self, grace: Duration) -> Report {
+        let since = Instant::now();
+        self.status.entrance.enter(Phase::Draining);
+        self.manager.stopping(grace);
+        let unaccepted = self.empty_listen_queues();
+        self.doors.clear();
+        log::info!(
+            "stopping: {} clients have {} to finish",
+            self.pool.live(),
+            humantime::format_duration(grace)
+        );
+        let report = Report {
+            refused: self.status.entrance.refused.get(),
+            unaccepted,
+            workers: self.pool.stop(Drain {
+                since,
+                deadline: since + grace,
+                quiet: QUIET.min(grace / 2),
+            }),
+        };
+        self.status.notices.finish();
+        for worker in &report.workers {
+            log::info!("{worker}");
+        }
+        log::info!("{report}");
+        if report.cut() > 0 {
+            let grace = humantime::format_duration(grace);
+            log::warn!(
+                "the grace period of {grace} ran out: {} connections were cut",
+                report.cut()
+            );
+        }
+        report
+    }
+
+    /// Accepts whom the kernel has told "connected" already: to close a listener
+    /// resets those that wait in its queue. Returns how many it resets all the same.
+    fn empty_listen_queues(&mut self) -> u64 {
+        let until = Instant::now() + LAST_ACCEPTS;
+        for door in &mut self.doors {
+            door.ready = true;
+        }
+        while (self.held.is_some() || self.doors.iter().any(|door| door.ready))
+            && !self.gate.is_full(self.pool.live())
+            && self.paused_until.is_none()
+            && !self.memory.is_short()
+            && Instant::now() < until
+        {
+            self.accept();
+            if self.held.is_some() {
+                std::thread::yield_now();
+            }
+        }
+        self.turn_away()
+    }
+
+    /// Counts whom there is no room for: closing their listener resets them anyway,
+    /// unless it is shared; then they wait for the next server.
+    fn turn_away(&mut self) -> u64 {
+        self.reserve = None;
+        let until = Instant::now() + LAST_ACCEPTS;
+        let mut count = u64::from(self.held.take().is_some());
+        for door in self.doors.iter().filter(|door| !door.listener.is_shared) {
+            while door.ready && Instant::now() < until {
+                let Ok((stream, _)) = door.listener.socket.accept() else {
+                    break;
+                };
+                count += u64::from(awaits_answer(&stream, door.listener.protocol));
+            }
+        }
+        if count > 0 {
+            log::warn!("{count} clients waited to be accepted and are turned away");
+        }
+        count
+    }
+}
+
+/// Sets on a fresh stream what it does not inherit from its listener.
+fn prepare(accepted: &Accepted) -> io::Result<()> {
+    accepted.stream.set_nonblocking(true)?;
+    #[cfg(not(any(target_os = "linux", target_os = "android")))]
+    {
+        accepted.stream.set_nodelay(true)?;
+        socket2::SockRef::from(&accepted.stream).set_out_of_band_inline(true)?;
+    }
+    Ok(())
+}
+
+/// Whether a client that nobody has read from would have got something: not if it has
+/// gone, or closed its side of an echo with nothing sent.
+fn awaits_answer(stream: &TcpStream, protocol: Protocol) -> bool {
+    let _ = stream.set_nonblocking(true);
+    match stream.peek(&mut [0]) {
+        Ok(bytes) => bytes > 0 || protocol != Protocol::Echo,
+        Err(error) => error.kind() == ErrorKind::WouldBlock,
+    }
+}
+
+/// Whether an accept failed because of that one client: the next may be fine.
+pub(crate) fn concerns_one_client(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        ErrorKind::ConnectionAborted | ErrorKind::ConnectionReset | ErrorKind::Interrupted
+    ) || sys::is_of_new_socket(error)
+}

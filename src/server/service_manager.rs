@@ -1,0 +1,156 @@
+//! The service manager that started this process: the sockets it hands over,
+//! and what it wants to be told.
+//!
+//! It is systemd, or one that speaks like it: sd_listen_fds(3), sd_notify(3),
+//! sd_watchdog_enabled(3).
+
+use std::env;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use sd_notify::NotifyState;
+use socket2::{Domain, Socket, Type};
+
+use crate::base::error::{Error, cause};
+use crate::base::sys;
+use crate::proto::Protocol;
+use crate::server::listener::Listener;
+
+/// How many times within its time the watchdog hears of a server that is well:
+/// one that is late by half of it is not killed yet.
+const VOUCHES: u32 = 4;
+
+/// The watchdog is not told more often, whatever time it gives.
+const LEAST_BETWEEN_VOUCHES: Duration = Duration::from_millis(10);
+
+/// What a stop takes beyond the grace period at the most: the listen queues are
+/// emptied before, and everything is closed and reported after.
+const STOP_SLACK: Duration = Duration::from_secs(5);
+
+/// Whom the server tells that it is ready, well, or about to stop.
+#[derive(Clone, Debug, Default)]
+pub struct Manager {
+    listens: bool,
+    watchdog: Option<Duration>,
+}
+
+impl Manager {
+    /// Nobody.
+    pub const fn none() -> Self {
+        Self {
+            listens: false,
+            watchdog: None,
+        }
+    }
+
+    /// The one that the environment of this process names (`NOTIFY_SOCKET`,
+    /// `WATCHDOG_USEC`), or nobody.
+    pub fn from_environment() -> Self {
+        let listens = env::var_os("NOTIFY_SOCKET").is_some_and(|socket| !socket.is_empty());
+        let watchdog = sd_notify::watchdog_enabled().filter(|time| listens && !time.is_zero());
+        Self { listens, watchdog }
+    }
+
+    /// How often [`well`](Self::well) is to be said; `None` for never.
+    pub(crate) fn vouch_every(&self) -> Option<Duration> {
+        let every = |time: Duration| (time / VOUCHES).max(LEAST_BETWEEN_VOUCHES);
+        self.watchdog.map(every)
+    }
+
+    /// Every worker waits for clients, on these listeners.
+    pub(crate) fn ready<'a>(&self, listeners: impl Iterator<Item = &'a Listener>) {
+        let listeners: Vec<_> = listeners.map(ToString::to_string).collect();
+        let status = format!("serving {}", listeners.join(", "));
+        self.tell(&[NotifyState::Ready, NotifyState::Status(&status)]);
+    }
+
+    /// Every worker still takes its turns.
+    pub(crate) fn well(&self) {
+        self.tell(&[NotifyState::Watchdog]);
+    }
+
+    /// The clients have `grace` to finish; it is not to kill the server before.
+    pub(crate) fn stopping(&self, grace: Duration) {
+        let time = humantime::format_duration(grace);
+        self.stop_within(grace, &format!("stopping: clients have {time} to finish"));
+    }
+
+    /// The server serves on for `time` before it stops.
+    pub(crate) fn lame_duck(&self, time: Duration, grace: Duration) {
+        let shown = humantime::format_duration(time);
+        self.stop_within(
+            time + grace,
+            &format!("serving on for {shown}, then stopping"),
+        );
+    }
+
+    fn stop_within(&self, time: Duration, status: &str) {
+        // The crate's own variant ends at 71 minutes.
+        let time = (time + STOP_SLACK).as_micros();
+        let extension = format!("EXTEND_TIMEOUT_USEC={time}");
+        self.tell(&[
+            NotifyState::Stopping,
+            NotifyState::Custom(&extension),
+            NotifyState::Status(status),
+        ]);
+    }
+
+    fn tell(&self, news: &[NotifyState]) {
+        if !self.listens {
+            return;
+        }
+        if let Err(error) = sd_notify::notify(news) {
+            let cause = cause(&error);
+            log::warn!(
+                "could not tell the service manager \"{}\": {cause}",
+                news[0]
+            );
+        }
+    }
+}
+
+/// Takes the sockets that the service manager has handed over, each with the
+/// protocol that is its name. The second call has none.
+///
+/// # Errors
+/// [`Error::Serve`]: a socket has another name, or is none that clients can be
+/// accepted from, or the manager's environment variables contradict themselves.
+pub fn sockets() -> Result<Vec<Listener>, Error> {
+    static TAKEN: AtomicBool = AtomicBool::new(false);
+
+    if TAKEN.swap(true, Ordering::SeqCst) {
+        return Ok(Vec::new());
+    }
+    let failed = |operation| move |source| Error::Serve { operation, source };
+    let handed = sd_notify::listen_fds_with_names().map_err(failed(String::from(
+        "take over the service manager's sockets (LISTEN_FDS, LISTEN_FDNAMES)",
+    )))?;
+    let listener = |(descriptor, name): (_, String)| {
+        let operation = format!("serve the service manager's socket {name:?}");
+        adopt(sys::take_over(descriptor), &name).map_err(failed(operation))
+    };
+    handed.map(listener).collect()
+}
+
+fn adopt(descriptor: OwnedFd, name: &str) -> io::Result<Listener> {
+    let protocol = Protocol::ALL
+        .into_iter()
+        .find(|protocol| protocol.to_string() == name)
+        .ok_or_else(|| {
+            io::Error::other(
+                "no protocol has that name; its .socket unit needs FileDescriptorName=echo, counted \
+                 or whoami",
+            )
+        })?;
+    let socket = Socket::from(descriptor);
+    let is_ip = [Domain::IPV4, Domain::IPV6].contains(&socket.domain()?);
+    if !(is_ip && socket.r#type()? == Type::STREAM && socket.is_listener()?) {
+        return Err(io::Error::other(
+            "it is no listening TCP socket; its .socket unit needs ListenStream= with a port, \
+             and Accept=no",
+        ));
+    }
+    Listener::handed_over(protocol, socket.into())
+}
