@@ -4,14 +4,16 @@
 
 use std::io::{self, Cursor, ErrorKind, IsTerminal, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rustyline::DefaultEditor;
 use rustyline::error::ReadlineError;
 
 use crate::base::address::Address;
-use crate::base::error::{Error, cause};
+use crate::base::error::{self as base, cause};
 use crate::base::escape::{Escaped, escape};
+use crate::probe::connect::{connect_to, connect_to_first};
+use crate::probe::error::Error as ProbeError;
 use crate::probe::exchange::{
     CLOSE_TIME, Piece, echo_pieces, exchange, extra_byte, first_difference, is_timeout,
     nothing_moved, peer_name,
@@ -27,6 +29,23 @@ const PART: usize = 16 * 1024;
 
 /// An answer that tells an address is shorter than this, in bytes.
 const ANSWER_MOST: u64 = 128;
+
+/// Why the client by hand could not do what it was asked for.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The address could not be resolved, or standard output not be written.
+    #[error(transparent)]
+    Base(#[from] base::Error),
+    /// No connection, or no faithful echo.
+    #[error(transparent)]
+    Probe(#[from] ProbeError),
+    /// A text that the counted protocol can't carry.
+    #[error(transparent)]
+    Counted(#[from] proto::BadText),
+    /// The line editor failed.
+    #[error("could not read from the terminal: {0}")]
+    Terminal(#[from] ReadlineError),
+}
 
 /// Whom to talk to, and how.
 #[derive(Clone, Debug)]
@@ -47,7 +66,7 @@ impl Client {
     ///
     /// # Errors
     /// What failed, to which address, and why; a wrong, missing or extra byte
-    /// with its offset. [`Error::Output`] with `BrokenPipe` when nobody reads
+    /// with its offset. [`base::Error::Output`] with `BrokenPipe` when nobody reads
     /// standard output any more.
     pub fn run(&self, text: Option<&[u8]>) -> Result<(), Error> {
         match text {
@@ -63,7 +82,7 @@ impl Client {
     /// Connects to the first address that answers.
     ///
     /// # Errors
-    /// [`Error::Resolve`]; [`Error::Connect`] with every address tried.
+    /// [`base::Error::Resolve`]; [`ProbeError::Connect`] with every address tried.
     pub fn connect(&self) -> Result<TcpStream, Error> {
         let default_port = self.protocol.default_port();
         let addresses = self.address.resolve("localhost", default_port)?;
@@ -94,12 +113,13 @@ impl Client {
                 true => io::Error::other(nothing_moved(self.timeout)),
                 false => error,
             };
-            return Err(Error::Receive { address, source });
+            return Err(ProbeError::Receive { address, source }.into());
         }
-        proto::seen(&answer).ok_or_else(|| Error::Echo {
+        let seen = proto::seen(&answer).ok_or_else(|| ProbeError::Echo {
             address,
             fault: format!("no address, but \"{}\"", escape(&answer)),
-        })
+        })?;
+        Ok(seen)
     }
 
     /// One exchange of the counted protocol. Returns the answer with its NUL.
@@ -119,7 +139,7 @@ impl Client {
         let mut text = Vec::new();
         // More than fits, so that what is too long is seen to be.
         let mut stdin = io::stdin().lock().take(COUNTED_MAX as u64 + 2);
-        stdin.read_to_end(&mut text).map_err(Error::Input)?;
+        stdin.read_to_end(&mut text).map_err(ProbeError::Input)?;
         let answer = self.count(text.strip_suffix(&[0]).unwrap_or(&text))?;
         match io::stdout().is_terminal() {
             true => print_line(without_nul(&answer)),
@@ -135,11 +155,12 @@ impl Client {
         let pieces = echo_pieces(io::stdin());
         let mut stdout = io::stdout();
         if !stdout.is_terminal() {
-            return exchange(stream, pieces, &mut stdout, self.timeout).map(drop);
+            exchange(stream, pieces, &mut stdout, self.timeout)?;
+            return Ok(());
         }
         let mut escaped = Escaped::new(stdout);
         exchange(stream, pieces, &mut escaped, self.timeout)?;
-        escaped.finish().map_err(Error::Output)
+        Ok(escaped.finish().map_err(base::Error::Output)?)
     }
 
     /// The original's dialogue, until Ctrl-D.
@@ -169,7 +190,7 @@ impl Client {
             let shown = format!("{bytes} bytes read\n{}\n", escape(&reply));
             write_out(shown.as_bytes())?;
         }
-        dialogue.map_or(Ok(()), Dialogue::hang_up)
+        Ok(dialogue.map_or(Ok(()), Dialogue::hang_up)?)
     }
 }
 
@@ -183,7 +204,7 @@ struct Dialogue {
 }
 
 impl Dialogue {
-    fn new(stream: TcpStream, timeout: Duration) -> Result<Self, Error> {
+    fn new(stream: TcpStream, timeout: Duration) -> Result<Self, ProbeError> {
         let dialogue = Self {
             server: peer_name(&stream),
             stream,
@@ -195,13 +216,15 @@ impl Dialogue {
     }
 
     /// Sends one text and returns all of its echo.
-    fn echo(&mut self, text: &[u8]) -> Result<Vec<u8>, Error> {
+    fn echo(&mut self, text: &[u8]) -> Result<Vec<u8>, ProbeError> {
         let mut reply = vec![0; text.len()];
         for (part, came) in text.chunks(PART).zip(reply.chunks_mut(PART)) {
-            self.stream.write_all(part).map_err(|source| Error::Send {
-                address: self.server.clone(),
-                source,
-            })?;
+            self.stream
+                .write_all(part)
+                .map_err(|source| ProbeError::Send {
+                    address: self.server.clone(),
+                    source,
+                })?;
             self.stream
                 .read_exact(came)
                 .map_err(|error| self.missing(&error))?;
@@ -214,7 +237,7 @@ impl Dialogue {
     }
 
     /// Half-closes, and looks whether anything comes that was never sent.
-    fn hang_up(mut self) -> Result<(), Error> {
+    fn hang_up(mut self) -> Result<(), ProbeError> {
         if self.stream.shutdown(Shutdown::Write).is_err() {
             return Ok(());
         }
@@ -227,16 +250,16 @@ impl Dialogue {
         }
     }
 
-    fn wait_at_most(&self, time: Duration) -> Result<(), Error> {
+    fn wait_at_most(&self, time: Duration) -> Result<(), ProbeError> {
         self.stream
             .set_read_timeout(Some(time))
-            .map_err(|source| Error::Receive {
+            .map_err(|source| ProbeError::Receive {
                 address: self.server.clone(),
                 source,
             })
     }
 
-    fn missing(&self, error: &io::Error) -> Error {
+    fn missing(&self, error: &io::Error) -> ProbeError {
         let why = match error.kind() {
             ErrorKind::UnexpectedEof => String::from("the connection was closed"),
             _ if is_timeout(error) => nothing_moved(self.timeout),
@@ -248,54 +271,12 @@ impl Dialogue {
         ))
     }
 
-    fn bad_echo(&self, fault: String) -> Error {
-        Error::Echo {
+    fn bad_echo(&self, fault: String) -> ProbeError {
+        ProbeError::Echo {
             address: self.server.clone(),
             fault,
         }
     }
-}
-
-/// Connects, in the given way, to the first address that answers. Returns how long
-/// that took, too.
-///
-/// # Errors
-/// [`Error::Connect`] with every address tried.
-pub(crate) fn connect_to_first(
-    addresses: &[SocketAddr],
-    connect: impl Fn(SocketAddr) -> io::Result<TcpStream>,
-) -> Result<(TcpStream, Duration), Error> {
-    let mut attempts = Vec::new();
-    for &address in addresses {
-        let start = Instant::now();
-        match connect(address) {
-            Ok(stream) => return Ok((stream, start.elapsed())),
-            Err(error) => attempts.push((address, error)),
-        }
-    }
-    Err(Error::Connect(attempts))
-}
-
-pub(crate) fn connect_to(address: SocketAddr, timeout: Duration) -> io::Result<TcpStream> {
-    prepared(TcpStream::connect_timeout(&address, timeout)?)
-}
-
-/// A connection that was just made, ready to be used.
-pub(crate) fn prepared(stream: TcpStream) -> io::Result<TcpStream> {
-    refuse_self(stream.local_addr()?, stream.peer_addr()?)?;
-    stream.set_nodelay(true)?;
-    Ok(stream)
-}
-
-/// A connection to a closed port in the ephemeral range may be given that very
-/// port for its own end, and then it echoes perfectly: TCP's simultaneous open.
-pub(crate) fn refuse_self(local: SocketAddr, peer: SocketAddr) -> io::Result<()> {
-    if local == peer {
-        return Err(io::Error::other(
-            "nothing listens there, the connection reached itself",
-        ));
-    }
-    Ok(())
 }
 
 /// A counted answer as text.
@@ -316,25 +297,5 @@ fn write_out(bytes: &[u8]) -> Result<(), Error> {
     stdout
         .write_all(bytes)
         .and_then(|()| stdout.flush())
-        .map_err(Error::Output)
-}
-
-#[cfg(test)]
-mod tests {
-    use socket2::{Domain, Socket, Type};
-
-    use super::*;
-
-    #[test]
-    fn a_connection_to_itself_is_refused() {
-        let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
-        let any_port = SocketAddr::from(([127, 0, 0, 1], 0));
-        socket.bind(&any_port.into()).unwrap();
-        // Bound to a port and connected to the same one, without a listener.
-        socket.connect(&socket.local_addr().unwrap()).unwrap();
-        let stream = TcpStream::from(socket);
-        let ends = (stream.local_addr().unwrap(), stream.peer_addr().unwrap());
-        let error = refuse_self(ends.0, ends.1).unwrap_err();
-        assert!(error.to_string().contains("reached itself"), "{error}");
-    }
+        .map_err(|error| base::Error::Output(error).into())
 }

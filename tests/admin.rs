@@ -263,9 +263,9 @@ mod every_limit {
     use std::thread::JoinHandle;
 
     use echopool::admin::Admin;
-    use echopool::base::error::Error;
+    use echopool::base::open_files::raise_open_files;
     use echopool::proto::Protocol;
-    use echopool::server::limits::raise_open_files;
+    use echopool::server::error::Error;
     use echopool::server::listener::Listener;
     use echopool::server::service_manager::Manager;
     use echopool::server::{Config, Report, Stop, run_under};

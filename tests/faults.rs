@@ -19,8 +19,8 @@ use common::{
     Over, Program, connect, connect_narrow, expect, expect_end, fill, full_duplex, keyed, reset,
     round_trip, wait_until,
 };
+use echopool::base::open_files::raise_open_files;
 use echopool::base::signals::on_signal;
-use echopool::server::limits::raise_open_files;
 use fastrand::Rng;
 use rustix::process::Signal;
 use socket2::{Domain, Socket, Type};

@@ -18,8 +18,8 @@ use common::{
     Program, Server, connect, connect_narrow, expect, expect_end, fill, full_duplex,
     full_duplex_telling, is_silent, keyed, read_to_end, reset, round_trip, wait_until,
 };
+use echopool::base::open_files::raise_open_files;
 use echopool::proto::{Protocol, answer};
-use echopool::server::limits::raise_open_files;
 use echopool::server::listener::Listener;
 use echopool::server::{Config, Stop, run};
 use rustix::process::Signal;

@@ -2,6 +2,7 @@
 
 mod answers;
 mod connection;
+pub mod error;
 mod http;
 mod metrics;
 mod page;

@@ -17,8 +17,9 @@ use slab::Slab;
 
 use super::answers::Answers;
 use super::connection::{Connection, Next};
+use super::error::Error;
 use crate::base::address::Address;
-use crate::base::error::{Error, cause};
+use crate::base::error::cause;
 use crate::base::sys::{self, Yielding};
 use crate::base::throttle::Throttle;
 use crate::server::acceptor::{ACCEPT_PAUSE, concerns_one_client};
@@ -54,7 +55,7 @@ impl Admin {
     /// loopback.
     ///
     /// # Errors
-    /// [`Error::Resolve`] for an unknown name, [`Error::Listen`] when the address
+    /// [`Error::Base`] for an unknown name, [`Error::Listen`] when the address
     /// can't be had.
     pub fn bind(address: &Address) -> Result<Self, Error> {
         let addresses = address.resolve("127.0.0.1", DEFAULT_PORT)?;

@@ -5,6 +5,7 @@ pub mod address;
 pub mod error;
 pub(crate) mod escape;
 pub(crate) mod logging;
+pub mod open_files;
 pub mod output;
 pub mod signals;
 pub(crate) mod sys;

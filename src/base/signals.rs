@@ -11,7 +11,7 @@ pub(crate) const INTERRUPTED: u8 = 130;
 /// under nohup(1), it stays so.
 ///
 /// # Errors
-/// [`Error::Serve`] when the handler can't be installed, for instance because
+/// [`Error::SetUp`] when the handler can't be installed, for instance because
 /// this process has one already.
 pub fn on_signal(mut stop: impl FnMut() -> bool + Send + 'static) -> Result<(), Error> {
     #[cfg(unix)]
@@ -21,8 +21,8 @@ pub fn on_signal(mut stop: impl FnMut() -> bool + Send + 'static) -> Result<(), 
             std::process::exit(INTERRUPTED.into());
         }
     };
-    ctrlc::set_handler(handler).map_err(|error| Error::Serve {
-        operation: String::from("watch for signals"),
+    ctrlc::set_handler(handler).map_err(|error| Error::SetUp {
+        operation: "watch for signals",
         source: std::io::Error::other(error),
     })?;
     #[cfg(unix)]

@@ -4,6 +4,7 @@
 //! counters, and hands what it counted to the caller's thread a few times a
 //! second, which puts it together and tells whoever watches.
 
+pub mod error;
 pub mod expect;
 pub mod lines;
 pub mod live;

@@ -10,6 +10,7 @@ use crossbeam_channel::{Receiver, Sender, bounded, never, select, unbounded};
 
 use super::clock::{Clock, SECOND, nanoseconds};
 use super::collector::Collector;
+use super::error::Error;
 use super::generator::{Ending, Generator, Go, Shared, Times};
 use super::outage;
 use super::plan::{Load, Plan};
@@ -18,10 +19,9 @@ use super::recorder::{Part, PartsChannel};
 use super::results::{self, FORMAT, Results};
 use super::source;
 use super::verdict::{self, Evidence};
-use crate::base::error::Error;
-use crate::client::connect_to_first;
+use crate::base::open_files::raise_open_files;
+use crate::probe::connect::connect_to_first;
 use crate::probe::pattern::Pattern;
-use crate::server::limits::raise_open_files;
 
 /// How often whoever watches is told.
 const WATCH_EVERY: Duration = Duration::from_millis(100);
@@ -30,7 +30,7 @@ const WATCH_EVERY: Duration = Duration::from_millis(100);
 /// that answers, until its end or until `stop` is set.
 ///
 /// # Errors
-/// [`Error::Connect`] when none of the addresses answers; [`Error::Bench`] when
+/// [`Error::Probe`] when none of the addresses answers; [`Error::SetUp`] when
 /// the system refuses what the generator itself needs.
 pub fn run(
     addresses: &[SocketAddr],
@@ -109,7 +109,7 @@ fn cpus() -> usize {
 }
 
 fn failed(operation: &'static str) -> impl Fn(std::io::Error) -> Error {
-    move |source| Error::Bench { operation, source }
+    move |source| Error::SetUp { operation, source }
 }
 
 /// Threads that make load.

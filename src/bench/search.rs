@@ -6,12 +6,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use super::error::Error;
 use super::expect::Condition;
 use super::plan::Plan;
 use super::progress::Watch;
 use super::results::{Doubt, Results, Trial};
 use super::run::run;
-use crate::base::error::Error;
 
 /// The rates between which it lies differ by no more than that when it is found.
 const PRECISION: f64 = 1.05;

@@ -7,7 +7,7 @@ use mio::net::TcpStream;
 use super::flow::{Fault, Flow};
 use super::outage::Gap;
 use super::recorder::Recorder;
-use crate::client::refuse_self;
+use crate::probe::connect::refuse_self;
 use crate::probe::pattern::Pattern;
 
 /// What a place is at.

@@ -15,7 +15,7 @@ use socket2::{Domain, SockAddr, Socket, Type};
 
 use crate::base::error::cause;
 use crate::base::sys;
-use crate::client::{connect_to, prepared};
+use crate::probe::connect::{connect_to, prepared};
 
 /// One local address, or all from a first to a last one: `10.0.0.7`,
 /// `127.0.0.1..127.0.0.200`.

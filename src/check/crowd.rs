@@ -11,9 +11,9 @@ use super::clause::Clause;
 use super::ended::Ended;
 use super::line::Line;
 use super::probe::Probe;
+use crate::base::open_files::open_files;
 use crate::base::units::{duration, whole};
 use crate::proto::Protocol;
-use crate::server::limits::open_files;
 
 pub(super) const CONNECTIONS: Clause = Clause {
     name: "connections",

@@ -11,9 +11,10 @@ use super::dial::{dial, rush};
 use super::ended::Ended;
 use super::line::Line;
 use super::run::Plan;
-use crate::base::error::{Error, cause};
+use crate::base::error::cause;
 use crate::base::sys;
-use crate::client::refuse_self;
+use crate::probe::connect::refuse_self;
+use crate::probe::error::Error;
 use crate::probe::pattern::Pattern;
 
 /// What it usually means that no connection is made when there were some before.

@@ -2,16 +2,17 @@
 
 use std::io::{self, IsTerminal, Write};
 use std::ops::RangeInclusive;
-use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use clap::Args;
 
+use super::error::Error;
+use super::exit::Exit;
 use super::program::{some_time, up_to, usage_error, write_json};
+use crate::base;
 use crate::base::address::Address;
-use crate::base::error::Error;
 use crate::base::output::Output;
 use crate::base::signals::on_signal;
 use crate::base::units;
@@ -25,9 +26,6 @@ use crate::bench::results::Results;
 use crate::bench::source::Source;
 use crate::proto::Protocol;
 use crate::report::{csv, html, text};
-
-/// The exit code of a run that was not as expected.
-const UNEXPECTED: u8 = 3;
 
 /// How long a run is where nothing says so.
 const DURATION: Duration = Duration::from_secs(10);
@@ -155,7 +153,7 @@ pub(super) struct Bench {
 }
 
 impl Bench {
-    pub(super) fn run(&self) -> Result<ExitCode, Error> {
+    pub(super) fn run(&self) -> Result<Exit, Error> {
         self.check();
         let port = Protocol::Echo.default_port();
         let addresses = self.address.resolve("localhost", port)?;
@@ -222,7 +220,7 @@ impl Bench {
         }
     }
 
-    fn report(&self, results: &Results) -> Result<(), Error> {
+    fn report(&self, results: &Results) -> Result<(), base::error::Error> {
         if self.outputs().all(|to| *to != Output::Standard) {
             Output::Standard.write(|to| text::write(results, to))?;
         }
@@ -247,9 +245,9 @@ impl Watch for Nobody {
 }
 
 /// The exit code, and on standard error what was not as expected.
-fn verdict(results: &Results) -> ExitCode {
+fn verdict(results: &Results) -> Exit {
     let failed = results.expectations.iter().filter(|each| !each.held);
-    let mut code = ExitCode::SUCCESS;
+    let mut code = Exit::Success;
     for each in failed {
         // Not eprintln: it panics where standard error is closed.
         let _ = writeln!(
@@ -258,11 +256,11 @@ fn verdict(results: &Results) -> ExitCode {
             each.text,
             each.seen
         );
-        code = ExitCode::from(UNEXPECTED);
+        code = Exit::Unmet;
     }
     let totals = &results.totals;
     if totals.echoed_bytes == 0 || totals.errors.damage() > 0 {
-        code = ExitCode::FAILURE;
+        code = Exit::Failure;
     }
     code
 }

@@ -2,7 +2,6 @@
 
 use std::hash::{BuildHasher, RandomState};
 use std::io::{self, ErrorKind, Write};
-use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -10,16 +9,18 @@ use std::time::Duration;
 use clap::Args;
 use clap::builder::PossibleValuesParser;
 
+use super::error::Error;
+use super::exit::Exit;
 use super::program::{some_time, up_to, usage_error, write_json};
+use crate::base;
 use crate::base::address::Address;
-use crate::base::error::Error;
+use crate::base::open_files::raise_open_files;
 use crate::base::output::Output;
-use crate::base::signals::{INTERRUPTED, on_signal};
+use crate::base::signals::on_signal;
 use crate::check::clause::{Clause, clauses};
 use crate::check::report::{Report, Verdict};
 use crate::check::{self, Plan};
 use crate::proto::Protocol;
-use crate::server::limits::raise_open_files;
 
 /// The most connections at once. A storm has four times as many.
 const MOST: u64 = 10_000;
@@ -88,11 +89,11 @@ pub(super) struct Check {
 }
 
 impl Check {
-    pub(super) fn run(&self) -> Result<ExitCode, Error> {
+    pub(super) fn run(&self) -> Result<Exit, Error> {
         let clauses = self.clauses();
         let Some(address) = self.address.as_ref().filter(|_| !self.list) else {
             list(&clauses)?;
-            return Ok(ExitCode::SUCCESS);
+            return Ok(Exit::Success);
         };
         let protocol = self.protocol();
         let plan = Plan {
@@ -116,10 +117,10 @@ impl Check {
             Ok(report) => Ok(verdict(&report)),
             // Whoever read our output has seen enough, but not that all is well.
             Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(match failed {
-                true => ExitCode::FAILURE,
-                false => ExitCode::SUCCESS,
+                true => Exit::Failure,
+                false => Exit::Success,
             }),
-            Err(error) => Err(Error::Output(error)),
+            Err(error) => Err(base::error::Error::Output(error).into()),
         }
     }
 
@@ -187,7 +188,7 @@ fn names() -> Vec<&'static str> {
     names
 }
 
-fn list(clauses: &[&Clause]) -> Result<(), Error> {
+fn list(clauses: &[&Clause]) -> Result<(), base::error::Error> {
     Output::Standard.write(|to| {
         for clause in clauses {
             let Clause {
@@ -204,12 +205,12 @@ fn list(clauses: &[&Clause]) -> Result<(), Error> {
     })
 }
 
-fn verdict(report: &Report) -> ExitCode {
+fn verdict(report: &Report) -> Exit {
     match (report.failed, report.interrupted) {
-        (1.., _) => ExitCode::FAILURE,
-        (0, true) => ExitCode::from(INTERRUPTED),
+        (1.., _) => Exit::Failure,
+        (0, true) => Exit::Interrupted,
         // A script must not take it for a sound path that nothing was tried.
-        (0, false) if report.proves_nothing() => ExitCode::FAILURE,
-        (0, false) => ExitCode::SUCCESS,
+        (0, false) if report.proves_nothing() => Exit::Failure,
+        (0, false) => Exit::Success,
     }
 }

@@ -1,11 +1,10 @@
 //! `echopool completions`.
 
-use std::process::ExitCode;
-
 use clap::Args;
 use clap_complete::{Shell, generate};
 
-use crate::base::error::Error;
+use super::error::Error;
+use super::exit::Exit;
 use crate::base::output::Output;
 
 /// Write the completions for a shell to standard output
@@ -22,12 +21,12 @@ pub(super) struct Completions {
 }
 
 impl Completions {
-    pub(super) fn run(&self, mut command: clap::Command) -> Result<ExitCode, Error> {
+    pub(super) fn run(&self, mut command: clap::Command) -> Result<Exit, Error> {
         let name = command.get_name().to_owned();
         // It can't tell of an output that fails; memory does not.
         let mut script = Vec::new();
         generate(self.shell, &mut command, name, &mut script);
         Output::Standard.write(|to| to.write_all(&script))?;
-        Ok(ExitCode::SUCCESS)
+        Ok(Exit::Success)
     }
 }

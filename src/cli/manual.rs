@@ -2,12 +2,13 @@
 
 use std::io::{self, Write};
 use std::path::PathBuf;
-use std::process::ExitCode;
 
 use clap::Args;
 use clap_mangen::Man;
 
-use crate::base::error::Error;
+use super::error::Error;
+use super::exit::Exit;
+use crate::base;
 use crate::base::output::Output;
 
 /// Write the manual pages
@@ -24,24 +25,24 @@ pub(super) struct Manual {
 }
 
 impl Manual {
-    pub(super) fn run(self, command: clap::Command) -> Result<ExitCode, Error> {
+    pub(super) fn run(self, command: clap::Command) -> Result<Exit, Error> {
         let mut command = command.disable_help_subcommand(true);
         // Gives each command the name that its page has: echopool-serve.
         command.build();
         let Some(folder) = self.folder else {
             write(command, &Output::Standard)?;
-            return Ok(ExitCode::SUCCESS);
+            return Ok(Exit::Success);
         };
         let commands = command.get_subcommands().cloned().collect::<Vec<_>>();
         for each in commands.into_iter().chain([command]) {
             let name = Man::new(each.clone()).get_filename();
             write(each, &Output::Path(folder.join(name)))?;
         }
-        Ok(ExitCode::SUCCESS)
+        Ok(Exit::Success)
     }
 }
 
-fn write(command: clap::Command, output: &Output) -> Result<(), Error> {
+fn write(command: clap::Command, output: &Output) -> Result<(), base::error::Error> {
     let render = |to: &mut dyn Write| -> io::Result<()> {
         Man::new(command)
             .source(concat!("echopool ", env!("CARGO_PKG_VERSION")))

@@ -3,6 +3,8 @@
 mod bench;
 mod check;
 mod completions;
+mod error;
+mod exit;
 mod manual;
 mod ping;
 mod program;

@@ -1,16 +1,17 @@
 //! `echopool ping`.
 
 use std::hash::{BuildHasher, RandomState};
-use std::io::{self, ErrorKind, Write};
-use std::process::ExitCode;
+use std::io::{self, Write};
 use std::time::{Duration, Instant};
 
 use clap::Args;
 use serde::Serialize;
 
+use super::error::Error;
+use super::exit::Exit;
 use super::program::up_to;
+use crate::base;
 use crate::base::address::Address;
-use crate::base::error::Error;
 use crate::base::signals::on_signal;
 use crate::ping::event::Event;
 use crate::ping::summary::Summary;
@@ -87,16 +88,11 @@ pub(super) struct Echoes {
 }
 
 impl Echoes {
-    pub(super) fn run(self) -> Result<ExitCode, Error> {
-        match self.ping() {
-            Ok(summary) if summary.all_well() => Ok(ExitCode::SUCCESS),
-            Ok(_) => Ok(ExitCode::FAILURE),
-            // Whoever read our output has seen enough.
-            Err(Error::Output(error)) if error.kind() == ErrorKind::BrokenPipe => {
-                Ok(ExitCode::SUCCESS)
-            }
-            Err(error) => Err(error),
-        }
+    pub(super) fn run(self) -> Result<Exit, Error> {
+        Ok(match self.ping()?.all_well() {
+            true => Exit::Success,
+            false => Exit::Failure,
+        })
     }
 
     fn ping(&self) -> Result<Summary, Error> {
@@ -129,7 +125,7 @@ impl Echoes {
             print(&format!("\n--- {name} echo statistics ---"))?;
         }
         self.tell(&Event::Summary(summary.clone()), started)
-            .map_err(Error::Output)?;
+            .map_err(base::error::Error::Output)?;
         Ok(summary)
     }
 
@@ -152,7 +148,7 @@ struct Stamped<'a> {
 }
 
 fn print(line: &str) -> Result<(), Error> {
-    write_line(line).map_err(Error::Output)
+    write_line(line).map_err(|error| base::error::Error::Output(error).into())
 }
 
 fn write_line(line: &str) -> io::Result<()> {

@@ -12,6 +12,7 @@ use serde::Serialize;
 use super::bench::Bench;
 use super::check::Check;
 use super::completions::Completions;
+use super::exit::Exit;
 use super::manual::Manual;
 use super::ping::Echoes;
 use super::report::Report;
@@ -57,16 +58,20 @@ pub fn main() -> ExitCode {
         Command::Manual(manual) => manual.run(self::command()),
         Command::Completions(completions) => completions.run(self::command()),
     };
-    result.unwrap_or_else(|error| {
-        // Not eprintln: it panics where standard error is closed.
-        // It may quote a file that somebody else made.
-        let text = escape(error.to_string().as_bytes());
-        let _ = writeln!(io::stderr(), "echopool: {text}");
-        if serves {
-            variable::note_failure(&error);
+    let exit = result.unwrap_or_else(|error| {
+        let exit = Exit::from(&error);
+        if exit == Exit::Failure {
+            // Not eprintln: it panics where standard error is closed.
+            // It may quote a file that somebody else made.
+            let text = escape(error.to_string().as_bytes());
+            let _ = writeln!(io::stderr(), "echopool: {text}");
+            if serves {
+                variable::note_failure(&error);
+            }
         }
-        ExitCode::FAILURE
-    })
+        exit
+    });
+    exit.into()
 }
 
 /// The command line, with the environment variables of the server's options.

@@ -2,16 +2,17 @@
 
 use std::io::{self, IsTerminal, Write};
 use std::path::Path;
-use std::process::ExitCode;
 
 use clap::Args;
 
+use super::error::Error;
+use super::exit::Exit;
 use super::program::write_json;
-use crate::base::error::Error;
+use crate::base;
 use crate::base::escape::Escaped;
 use crate::base::output::Output;
 use crate::bench::results::Results;
-use crate::report::{Run, compare, html, merge, read, text};
+use crate::report::{self, Run, compare, html, merge, read, text};
 
 /// Show, compare or merge what runs of `echopool bench` saw
 ///
@@ -46,7 +47,7 @@ pub(super) struct Report {
 }
 
 impl Report {
-    pub(super) fn run(&self) -> Result<ExitCode, Error> {
+    pub(super) fn run(&self) -> Result<Exit, Error> {
         self.check();
         let mut runs = names(&self.files)
             .into_iter()
@@ -54,7 +55,7 @@ impl Report {
             .map(|(name, file)| read::read(file).map(|results| Run { name, results }))
             .collect::<Result<Vec<_>, _>>()?;
         if self.merge {
-            let results = merge::merge(&runs)?;
+            let results = merge::merge(&runs).map_err(report::error::Error::from)?;
             self.write_merged(&results)?;
             runs = vec![Run {
                 name: String::from("merged"),
@@ -70,7 +71,7 @@ impl Report {
         if !self.takes_standard_output() {
             Output::Standard.write(|to| show(&runs, to))?;
         }
-        Ok(ExitCode::SUCCESS)
+        Ok(Exit::Success)
     }
 
     /// Ends the program where the merged run and the page both go to standard
@@ -87,7 +88,7 @@ impl Report {
         self.output.as_ref().unwrap_or(&Output::Standard)
     }
 
-    fn write_merged(&self, results: &Results) -> Result<(), Error> {
+    fn write_merged(&self, results: &Results) -> Result<(), base::error::Error> {
         self.merged_output().write(|to| write_json(results, to))
     }
 

@@ -1,27 +1,25 @@
 //! `echopool serve`.
 
-use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::builder::{BoolishValueParser, RangedU64ValueParser};
 use clap::{ArgAction, Args};
 use log::LevelFilter;
 
+use super::error::Error;
+use super::exit::Exit;
 use super::program::{bytes, some_time, up_to};
 use crate::admin::Admin;
+use crate::base;
 use crate::base::address::Address;
-use crate::base::error::{Error, failed_to};
 use crate::base::logging;
+use crate::base::open_files::raise_open_files;
 use crate::base::signals::on_signal;
 use crate::pool::MAX_WORKERS;
 use crate::proto::Protocol;
-use crate::server::limits::raise_open_files;
 use crate::server::listener::{DEFAULT_BACKLOG, Listener, Options};
 use crate::server::service_manager::{self, Manager};
 use crate::server::{self, Config, Stop};
-
-/// The exit code of a server that had to cut connections when it stopped.
-const CUT: u8 = 3;
 
 /// Echo every byte of every client
 ///
@@ -159,8 +157,11 @@ fn up_to_i32(text: &str) -> Result<usize, String> {
 }
 
 impl Serve {
-    pub(super) fn run(&self) -> Result<ExitCode, Error> {
-        let _log = logging::start(self.level()).map_err(failed_to("start the log"))?;
+    pub(super) fn run(&self) -> Result<Exit, Error> {
+        let _log = logging::start(self.level()).map_err(|source| base::error::Error::SetUp {
+            operation: "start the log",
+            source,
+        })?;
         let default = Config::default();
         let config = Config {
             workers: self.workers.unwrap_or(default.workers),
@@ -186,9 +187,9 @@ impl Serve {
         let manager = Manager::from_environment();
         let report = server::run_under(&manager, admin, listeners, &stop, &config)?;
         Ok(match report.all_well() {
-            false => ExitCode::FAILURE,
-            true if !report.all_served() => ExitCode::from(CUT),
-            true => ExitCode::SUCCESS,
+            false => Exit::Failure,
+            true if !report.all_served() => Exit::Unmet,
+            true => Exit::Success,
         })
     }
 
@@ -198,7 +199,7 @@ impl Serve {
         match self.socket_buffer {
             Some(bytes) => listeners
                 .into_iter()
-                .map(|listener| listener.with_buffer(bytes))
+                .map(|listener| Ok(listener.with_buffer(bytes)?))
                 .collect(),
             None => Ok(listeners),
         }

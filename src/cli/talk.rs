@@ -1,16 +1,14 @@
 //! `echopool client`.
 
 use std::ffi::OsString;
-use std::io::ErrorKind;
-use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::Args;
 
+use super::error::Error;
+use super::exit::Exit;
 use super::program::some_time;
 use crate::base::address::Address;
-use crate::base::error::Error;
-use crate::base::signals::INTERRUPTED;
 use crate::client::Client;
 use crate::proto::Protocol;
 
@@ -49,7 +47,7 @@ pub(super) struct Talk {
 }
 
 impl Talk {
-    pub(super) fn run(self) -> Result<ExitCode, Error> {
+    pub(super) fn run(self) -> Result<Exit, Error> {
         let client = Client {
             protocol: match (self.counted, self.whoami) {
                 (true, _) => Protocol::Counted,
@@ -65,15 +63,7 @@ impl Talk {
             .map(|word| word.as_encoded_bytes())
             .collect();
         let text = (!words.is_empty()).then(|| words.join(&b' '));
-        match client.run(text.as_deref()) {
-            Err(Error::Terminal(rustyline::error::ReadlineError::Interrupted)) => {
-                Ok(ExitCode::from(INTERRUPTED))
-            }
-            // Whoever read our output has seen enough.
-            Err(Error::Output(error)) if error.kind() == ErrorKind::BrokenPipe => {
-                Ok(ExitCode::SUCCESS)
-            }
-            result => result.map(|()| ExitCode::SUCCESS),
-        }
+        client.run(text.as_deref())?;
+        Ok(Exit::Success)
     }
 }

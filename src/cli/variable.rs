@@ -6,9 +6,10 @@ use std::io::{self, Write};
 use clap::Arg;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 
+use super::error::Error;
 use super::program::command;
+use crate::base;
 use crate::base::address::Address;
-use crate::base::error::Error;
 use crate::base::escape::escape;
 
 /// One that is set.
@@ -55,7 +56,7 @@ pub(super) fn note_misuse(error: &clap::Error) {
 /// Names the variables with a host that the server could not make out: a word that is
 /// meant to switch something on looks like one.
 pub(super) fn note_failure(error: &Error) {
-    let Error::Resolve { host, .. } = error else {
+    let Some(base::error::Error::Resolve { host, .. }) = error.base() else {
         return;
     };
     note(|variable| {

@@ -1,5 +1,6 @@
 //! Like ping(8), over TCP echo: a message now and then, and how long each took.
 
+pub mod error;
 pub mod event;
 mod link;
 mod pinger;

@@ -21,12 +21,14 @@ use std::time::{Duration, Instant};
 use mio::net::TcpStream;
 use mio::{Events, Interest, Poll, Registry, Token, Waker};
 
+use super::error::Error;
 use super::event::Event;
 use super::link::{Arrival, Flight, Link, PATIENCE};
 use super::summary::{Summary, Tally};
-use crate::base::error::{Error, cause};
+use crate::base::error::{self as base, cause};
 use crate::base::sys;
-use crate::client::refuse_self;
+use crate::probe::connect::refuse_self;
+use crate::probe::error::Error as ProbeError;
 use crate::probe::pattern::{Damage, Pattern};
 
 const SOCKET: Token = Token(0);
@@ -121,10 +123,10 @@ impl Ping {
     /// Nothing is sent yet.
     ///
     /// # Errors
-    /// [`Error::Serve`] when the system has no poller for it.
+    /// [`Error::SetUp`] when the system has no poller for it.
     pub fn new(plan: Plan) -> Result<Self, Error> {
-        let failed = |source| Error::Serve {
-            operation: String::from("make a poller"),
+        let failed = |source| Error::SetUp {
+            operation: "make a poller",
             source,
         };
         let poll = Poll::new().map_err(failed)?;
@@ -150,7 +152,7 @@ impl Ping {
     /// Sends all messages and tells what happens, as it happens.
     ///
     /// # Errors
-    /// [`Error::Output`] with what `tell` failed with; [`Error::Serve`] when the
+    /// [`base::Error::Output`] with what `tell` failed with; [`Error::SetUp`] when the
     /// poller fails.
     pub fn run(mut self, tell: &mut dyn FnMut(&Event) -> io::Result<()>) -> Result<Summary, Error> {
         let started = Instant::now();
@@ -213,8 +215,8 @@ impl Run<'_> {
         while !self.ping.stop.requested.load(Ordering::SeqCst) {
             let wait = self.ping.wait();
             sys::poll(&mut self.ping.poll, &mut events, Some(wait)).map_err(|source| {
-                let operation = String::from("wait for the server");
-                Error::Serve { operation, source }
+                let operation = "wait for the server";
+                Error::SetUp { operation, source }
             })?;
             self.move_on()?;
             self.keep_time(Instant::now())?;
@@ -227,7 +229,7 @@ impl Run<'_> {
 
     fn tell(&mut self, event: Event) -> Result<(), Error> {
         self.ping.tally.count(&event);
-        (self.tell)(&event).map_err(Error::Output)
+        (self.tell)(&event).map_err(|error| base::Error::Output(error).into())
     }
 
     /// Takes up what the socket has for us.
@@ -318,7 +320,7 @@ impl Run<'_> {
             }
         }
         self.pause();
-        self.lost(seq, Error::Connect(failed).to_string())
+        self.lost(seq, ProbeError::Connect(failed).to_string())
     }
 
     fn connected(&mut self, attempt: Attempt) -> Result<(), Error> {

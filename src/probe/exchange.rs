@@ -14,7 +14,8 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 
-use crate::base::error::{Error, cause};
+use super::error::Error;
+use crate::base::error::{self, cause};
 
 /// How much is read and sent at once, in bytes.
 const CHUNK: usize = 64 * 1024;
@@ -74,7 +75,7 @@ struct Progress {
 ///
 /// # Errors
 /// [`Error::Echo`] for a wrong, missing or extra byte, with its offset;
-/// [`Error::Input`] and [`Error::Output`] for the two ends on our side;
+/// [`Error::Input`] and [`error::Error::Output`] for the two ends on our side;
 /// [`Error::Send`] when nothing could be sent.
 pub(crate) fn exchange<P>(
     stream: TcpStream,
@@ -109,7 +110,7 @@ where
     };
     match returning.receive(sink) {
         Ok(()) => Ok(returning.received),
-        Err(Ended::Output(error)) => Err(Error::Output(error)),
+        Err(Ended::Output(error)) => Err(error::Error::Output(error).into()),
         Err(Ended::Fault(fault)) => Err(returning.explain(fault, sender, address)),
     }
 }

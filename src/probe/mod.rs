@@ -1,5 +1,7 @@
-//! What every probe shares: the keyed pattern, the exchange of a stream, the latency histogram.
+//! What every probe shares: connections, their errors, the keyed pattern, the exchange of a stream, the latency histogram.
 
+pub(crate) mod connect;
+pub mod error;
 pub(crate) mod exchange;
 pub mod latency;
 pub mod pattern;

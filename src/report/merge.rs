@@ -4,54 +4,13 @@
 use std::collections::BTreeMap;
 
 use super::describe::settings;
+use super::error::Unlike;
 use super::run::Run;
 use crate::bench::expect::Condition;
 use crate::bench::plan::Plan;
 use crate::bench::results::{Expectation, FORMAT, Generator, Interval, Results, Suspicion, Totals};
 use crate::bench::source::Source;
 use crate::probe::latency::Latency;
-
-/// Why runs are not parts of one.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Unlike {
-    /// There is not a single run.
-    #[error("no runs: name at least one file")]
-    None,
-    /// They were asked for different things.
-    #[error(
-        "{other} with {first}: they did not do the same: {}; merge runs that differ only in \
-         connections, threads, rate, count and seed", differences(.settings)
-    )]
-    Plans {
-        /// The run that the other is compared with.
-        first: String,
-        /// The run that differs.
-        other: String,
-        /// Each setting that differs, with both values.
-        settings: Vec<(&'static str, String, String)>,
-    },
-    /// One run is in both.
-    #[error("{other} with {first}: the same run is in both, and would count twice")]
-    Twice {
-        /// One of the files.
-        first: String,
-        /// The other.
-        other: String,
-    },
-    /// One run looked for a rate.
-    #[error("{0}: it searched for a rate; merge runs made at a fixed --rate")]
-    Search(
-        /// The file.
-        String,
-    ),
-}
-
-fn differences(settings: &[(&'static str, String, String)]) -> String {
-    let each = settings
-        .iter()
-        .map(|(name, first, other)| format!("{name} {other} instead of {first}"));
-    each.collect::<Vec<_>>().join(", ")
-}
 
 /// Settings that parts of one load may have each their own.
 const OF_EACH: [&str; 7] = [

@@ -5,6 +5,7 @@ mod chart;
 pub mod compare;
 pub mod csv;
 mod describe;
+pub mod error;
 pub mod html;
 pub mod merge;
 mod plots;

@@ -4,51 +4,11 @@ use std::io::{self, Read};
 
 use serde::Deserialize;
 
-use crate::base::error::{Error, cause};
+use super::error::{Error, Unreadable};
 use crate::bench::results::{FORMAT, Results};
 
 /// The name that stands for standard input.
 pub const STANDARD_INPUT: &str = "-";
-
-/// Why a file holds no results that can be used, and what to do.
-#[derive(Debug, thiserror::Error)]
-pub enum Unreadable {
-    /// It could not be read.
-    #[error("{}", cause(.0))]
-    Read(#[from] io::Error),
-    /// There is nothing in it.
-    #[error("it is empty; make it with 'echopool bench --json FILE'")]
-    Empty,
-    /// It ends in the middle.
-    #[error("it is cut off after line {line}, column {column}; copy it again or run again")]
-    CutOff {
-        /// The last line.
-        line: usize,
-        /// Where that line ends.
-        column: usize,
-    },
-    /// It is something else than JSON.
-    #[error("it is not JSON ({0}); give what 'echopool bench --json FILE' wrote")]
-    Syntax(serde_json::Error),
-    /// It is some other program's JSON.
-    #[error(
-        "it is JSON, but not of a load run: its \"format\" is not \"{FORMAT}\"; give what \
-         'echopool bench --json FILE' wrote"
-    )]
-    Foreign,
-    /// It is of another version.
-    #[error(
-        "its format is {0}, and this echopool reads {FORMAT}; use the echopool that wrote it, or \
-         run again"
-    )]
-    Version(
-        /// Its format.
-        String,
-    ),
-    /// It has the right format's name but not its shape.
-    #[error("it is damaged: {0}; copy it again or run again")]
-    Shape(serde_json::Error),
-}
 
 /// Reads the results in a file, or those on standard input where `file` is `-`.
 ///

@@ -10,8 +10,9 @@ use std::time::{Duration, Instant};
 
 use mio::{Events, Poll, Token};
 
+use super::error::{Error, failed_to};
 use crate::base::address::canonical;
-use crate::base::error::{Error, cause, failed_to};
+use crate::base::error::cause;
 use crate::base::sys::{self, Yielding};
 use crate::base::throttle::Throttle;
 use crate::pool::{Accepted, Drain, Pool};

@@ -1,51 +1,11 @@
 //! How many descriptors this process may open, and how many clients that allows.
 
-use crate::base::error::Error;
+use super::error::Error;
 
 /// Descriptors left free for what is opened in passing: a log file that is
 /// rotated, a name that is resolved, what the shell that started us left open, and one
 /// that is kept for the stop.
 const SPARE: usize = 16;
-
-/// Raises the soft limit on open files to the hard one. Returns the limit now
-/// in force; where the system sets none, `usize::MAX`.
-#[cfg(unix)]
-pub fn raise_open_files() -> usize {
-    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-
-    let limit = getrlimit(Resource::Nofile);
-    let raised = Rlimit {
-        current: limit.maximum,
-        ..limit
-    };
-    if let Err(error) = setrlimit(Resource::Nofile, raised) {
-        let cause = crate::base::error::cause(&error.into());
-        log::warn!("could not raise the limit on open files: {cause}");
-    }
-    open_files()
-}
-
-/// Elsewhere there is no such limit to raise.
-#[cfg(not(unix))]
-pub fn raise_open_files() -> usize {
-    open_files()
-}
-
-/// The limit on open files now in force.
-#[cfg(unix)]
-pub(crate) fn open_files() -> usize {
-    use rustix::process::{Resource, getrlimit};
-
-    let current = getrlimit(Resource::Nofile).current;
-    current.map_or(usize::MAX, |limit| {
-        usize::try_from(limit).unwrap_or(usize::MAX)
-    })
-}
-
-#[cfg(not(unix))]
-pub(crate) fn open_files() -> usize {
-    usize::MAX
-}
 
 /// How many pipes each of so many workers may have under `limit` open files:
 /// all together take a 64th of it. A pipe is two descriptors, and is kept by a

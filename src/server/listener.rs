@@ -6,8 +6,8 @@ use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
 
 use socket2::{Domain, SockRef, Socket, Type};
 
+use super::error::Error;
 use crate::base::address::Address;
-use crate::base::error::Error;
 use crate::proto::Protocol;
 
 /// How many clients may wait in the kernel to be accepted. With the customary
@@ -88,7 +88,7 @@ impl Listener {
     /// as one remains.
     ///
     /// # Errors
-    /// [`Error::Resolve`] for an unknown name, [`Error::Listen`] when an address
+    /// [`Error::Base`] for an unknown name, [`Error::Listen`] when an address
     /// can't be had.
     pub fn bind(protocol: Protocol, address: &Address, backlog: u32) -> Result<Vec<Self>, Error> {
         let options = Options {

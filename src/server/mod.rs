@@ -2,7 +2,8 @@
 
 pub(crate) mod acceptor;
 mod admission;
-pub mod limits;
+pub mod error;
+mod limits;
 pub mod listener;
 mod memory;
 mod run;

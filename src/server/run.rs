@@ -16,13 +16,14 @@ use std::time::{Duration, Instant, SystemTime};
 
 use mio::{Poll, Waker};
 
+use super::error::{Error, failed_to};
+use super::limits;
 use super::stop::Stop;
 use crate::admin::{self, Admin};
-use crate::base::error::{Error, failed_to};
+use crate::base::open_files::open_files;
 use crate::pool::{End, Pool, Settings, WorkerReport};
 use crate::server::acceptor::{Acceptor, BELL};
 use crate::server::admission::Gate;
-use crate::server::limits;
 use crate::server::listener::Listener;
 use crate::server::memory::Memory;
 use crate::server::service_manager::Manager;
@@ -197,7 +198,7 @@ pub fn run_under(
         let source = io::Error::other("a pool has at least one worker");
         return Err(failed_to("start the workers")(source));
     }
-    let open_files = limits::open_files();
+    let open_files = open_files();
     let beside = listeners.len() + admin.as_ref().map_or(0, |_| admin::DESCRIPTORS);
     let allowed = limits::connections(open_files, config.workers, beside)?;
     let max_connections = match config.max_connections {

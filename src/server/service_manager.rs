@@ -13,7 +13,8 @@ use std::time::Duration;
 use sd_notify::NotifyState;
 use socket2::{Domain, Socket, Type};
 
-use crate::base::error::{Error, cause};
+use super::error::Error;
+use crate::base::error::cause;
 use crate::base::sys;
 use crate::proto::Protocol;
 use crate::server::listener::Listener;

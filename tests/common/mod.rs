@@ -22,9 +22,9 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use echopool::base::error::Error;
+use echopool::base::open_files::raise_open_files;
 use echopool::proto::Protocol;
-use echopool::server::limits::raise_open_files;
+use echopool::server::error::Error;
 use echopool::server::listener::Listener;
 use echopool::server::{Config, Report, Stop, run};
 use socket2::{Domain, SockRef, Socket, Type};

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::base::error::Error;
+use super::error::Error;
 use crate::server::listener::Listener;
 
 /// Whom the server tells that it is ready, well, or about to stop: nobody.

@@ -1,0 +1,33 @@
+//! The errors of every command, as the command line tells them.
+
+use crate::{admin, base, bench, client, ping, report, server};
+
+/// What a command could not do. Each text is that of the part that failed.
+#[derive(Debug, thiserror::Error)]
+#[error(transparent)]
+pub(super) enum Error {
+    Base(#[from] base::error::Error),
+    Server(#[from] server::error::Error),
+    Admin(#[from] admin::error::Error),
+    Client(#[from] client::Error),
+    Ping(#[from] ping::error::Error),
+    Bench(#[from] bench::error::Error),
+    Report(#[from] report::error::Error),
+}
+
+impl Error {
+    /// The error of the ground that all parts stand on, if it is one.
+    pub(super) const fn base(&self) -> Option<&base::error::Error> {
+        use crate::probe::error::Error as Probe;
+
+        match self {
+            Self::Base(error)
+            | Self::Server(server::error::Error::Base(error))
+            | Self::Admin(admin::error::Error::Base(error))
+            | Self::Ping(ping::error::Error::Base(error))
+            | Self::Client(client::Error::Base(error) | client::Error::Probe(Probe::Base(error)))
+            | Self::Bench(bench::error::Error::Probe(Probe::Base(error))) => Some(error),
+            _ => None,
+        }
+    }
+}

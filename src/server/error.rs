@@ -1,0 +1,48 @@
+//! Why a server could not start or could not go on.
+
+use std::io;
+
+use crate::base::error::{self, cause};
+
+/// An operation of the server that failed, what it was done to, and why.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// An address could not be resolved.
+    #[error(transparent)]
+    Base(#[from] error::Error),
+    /// A listening socket could not be made.
+    #[error("could not listen on {address}: {}", cause(source))]
+    Listen {
+        /// The address that was asked for.
+        address: String,
+        /// The system's words tell which step failed.
+        source: io::Error,
+    },
+    /// The server could not start or could not go on.
+    #[error("could not {operation}: {}", cause(source))]
+    Serve {
+        /// What was tried, as it reads after "could not".
+        operation: String,
+        /// Why it failed.
+        source: io::Error,
+    },
+    /// The descriptor limit leaves no room for a single client.
+    #[error(
+        "could not serve any client: the limit of {limit} open files is below the {needed} \
+         that {workers} workers and the listeners need; raise it (ulimit -n) or lower --workers"
+    )]
+    Descriptors {
+        /// The limit on open descriptors of this process.
+        limit: usize,
+        /// What the server needs before its first client.
+        needed: usize,
+        /// How many workers were asked for.
+        workers: usize,
+    },
+}
+
+/// Makes an error of the failed operation out of the system's, as `map_err` wants it.
+pub(super) fn failed_to(operation: &str) -> impl FnOnce(io::Error) -> Error {
+    let operation = operation.to_owned();
+    move |source| Error::Serve { operation, source }
+}
