@@ -11,14 +11,19 @@ use std::time::{Duration, Instant};
 use clap::Parser;
 use rustix::fs::{FlockOperation, flock};
 
-use crate::cpu;
-use crate::machine::{self, Machine};
-use crate::plot;
-use crate::report;
-use crate::results::Results;
-use crate::roster::{Options, SERVERS, Server};
+use crate::load::times::Times;
+use crate::results::markdown;
+use crate::results::outcome::Results;
+use crate::results::plot;
+use crate::results::versions;
 use crate::run::Plan;
-use crate::scenario::{SCENARIOS, Scenario, Times};
+use crate::scenario::definition::Scenario;
+use crate::scenario::list::SCENARIOS;
+use crate::server::definition::Server;
+use crate::server::list::SERVERS;
+use crate::server::options::Options;
+use crate::system::machine::{self, Machine};
+use crate::system::placement;
 
 /// Measure echopool beside its rivals, all in one run
 ///
@@ -108,7 +113,7 @@ pub fn run() -> Result<(), Box<dyn Error>> {
         plan.until = shares.as_ref().map(|shares| start + shares[place]);
         let outcome = plan.run(scenario, &results.machine, progress);
         progress("");
-        write!(io::stdout(), "{}", report::section(&outcome))?;
+        write!(io::stdout(), "{}", markdown::section(&outcome))?;
         results.scenarios.push(outcome);
     }
     let file = cli.write(&results)?;
@@ -169,7 +174,7 @@ impl Cli {
             servers: self.chosen_servers()?,
             rounds: self.rounds(),
             times: self.times(),
-            cpus: cpu::allowed()?,
+            cpus: placement::allowed()?,
             until: None,
             options: Options {
                 echopool: self.echopool.clone().unwrap_or_else(beside),
@@ -243,9 +248,9 @@ impl Cli {
         Results {
             date: machine::date(),
             command: ["compare".to_owned(), arguments.join(" ")].join(" "),
-            commit: machine::commit(),
+            commit: versions::commit(),
             machine: Machine::here(plan.cpus.len()),
-            versions: machine::versions(&plan.options),
+            versions: versions::versions(&plan.options),
             rounds: plan.rounds,
             measure_s: plan.times.measure.as_secs_f64(),
             warm_up_s: plan.times.warm_up.as_secs_f64(),
@@ -267,7 +272,7 @@ impl Cli {
             stem += "-quick";
         }
         let file = |end: &str| self.results.join(format!("{stem}{end}"));
-        fs::write(file(".md"), report::markdown(results))?;
+        fs::write(file(".md"), markdown::markdown(results))?;
         let json = serde_json::to_string_pretty(results)?;
         fs::write(file(".json"), json + "\n")?;
         plot::cost_per_round_trip(&file("-round-trip.svg"), &results.scenarios)?;
@@ -333,7 +338,7 @@ mod tests {
         let able = |scenario: &&Scenario| {
             let takes_part = |server: &&&Server| {
                 server.unable(scenario.clients, scenario.workers).is_none()
-                    && !scenario.leaves_out(server.name)
+                    && !scenario.excludes(server.name)
             };
             servers.iter().filter(takes_part).count()
         };

@@ -12,7 +12,7 @@ pub const BACKLOG: i32 = 4096;
 
 /// How a rival is to serve: `PROGRAM PORT THREADS BUFFER`.
 #[derive(Clone, Copy, Debug)]
-pub struct Order {
+pub struct Arguments {
     /// The port of 127.0.0.1 to serve on.
     pub port: u16,
     /// The threads that serve, where the rival has a fixed number of them.
@@ -21,7 +21,7 @@ pub struct Order {
     pub buffer: usize,
 }
 
-impl Order {
+impl Arguments {
     /// Reads the arguments of this process.
     ///
     /// # Errors

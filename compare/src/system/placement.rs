@@ -6,14 +6,14 @@ use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 
 /// CPUs for the server, and one for the load.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Layout {
+pub struct Placement {
     /// The server's, one a worker where there are enough.
     pub server: Vec<usize>,
     /// The load generator's.
     pub load: usize,
 }
 
-impl Layout {
+impl Placement {
     /// Shares out `cpus`, of which there is at least one: the first ones to the
     /// server, the next one to the load. Where there are too few, the load
     /// shares the last one.
@@ -79,22 +79,28 @@ mod tests {
 
     #[test]
     fn the_load_has_a_cpu_of_its_own_where_there_are_enough() {
-        let layout = Layout::new(1, &[0, 1]);
-        assert_eq!((layout.server.as_slice(), layout.load), (&[0][..], 1));
-        assert_eq!(layout.describe(), "server on CPU 0, load on CPU 1");
-        let layout = Layout::new(2, &[4, 5, 9]);
-        assert_eq!((layout.server.as_slice(), layout.load), (&[4, 5][..], 9));
+        let placement = Placement::new(1, &[0, 1]);
+        assert_eq!((placement.server.as_slice(), placement.load), (&[0][..], 1));
+        assert_eq!(placement.describe(), "server on CPU 0, load on CPU 1");
+        let placement = Placement::new(2, &[4, 5, 9]);
+        assert_eq!(
+            (placement.server.as_slice(), placement.load),
+            (&[4, 5][..], 9)
+        );
     }
 
     #[test]
     fn the_load_shares_the_last_cpu_where_there_are_too_few() {
-        let layout = Layout::new(2, &[0, 1]);
-        assert_eq!((layout.server.as_slice(), layout.load), (&[0, 1][..], 1));
+        let placement = Placement::new(2, &[0, 1]);
         assert_eq!(
-            layout.describe(),
+            (placement.server.as_slice(), placement.load),
+            (&[0, 1][..], 1)
+        );
+        assert_eq!(
+            placement.describe(),
             "server on CPUs 0 and 1, load on CPU 1, which it shares with the server"
         );
-        let layout = Layout::new(1, &[3]);
-        assert_eq!((layout.server.as_slice(), layout.load), (&[3][..], 3));
+        let placement = Placement::new(1, &[3]);
+        assert_eq!((placement.server.as_slice(), placement.load), (&[3][..], 3));
     }
 }

@@ -6,10 +6,11 @@ use std::path::Path;
 use plotters::coord::Shift;
 use plotters::prelude::*;
 
-use crate::metric::Metric;
-use crate::results::Outcome;
-use crate::roster::{ECHOPOOL, SERVERS};
-use crate::stats::Summary;
+use crate::results::metric::Metric;
+use crate::results::outcome::Outcome;
+use crate::results::stats::Summary;
+use crate::server::definition::ECHOPOOL;
+use crate::server::list::SERVERS;
 
 /// Width and height in pixels.
 const SIZE: (u32, u32) = (860, 480);
@@ -225,7 +226,7 @@ fn collect<'a, T: Copy>(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::results::tests::outcome;
+    use crate::results::outcome::tests::outcome;
 
     #[test]
     fn a_line_has_a_point_for_each_number_of_clients() {

@@ -4,7 +4,7 @@ use std::io;
 use std::net::SocketAddrV4;
 use std::os::fd::{AsFd, BorrowedFd};
 
-use super::client::Client;
+use super::connection::Connection;
 
 /// Bytes of one write.
 const WRITE: usize = 64 * 1024;
@@ -13,27 +13,27 @@ const WRITE: usize = 64 * 1024;
 pub const BLOCK: usize = 256 * 1024;
 
 /// Writes of a step: together as long as a read, and more than a server should
-/// move for one client before it turns to the others.
+/// move for one connection before it turns to the others.
 const STEP_WRITES: usize = BLOCK / WRITE;
 
 /// A connection that sends and receives as fast as it can.
 #[derive(Debug)]
-pub struct Hose {
-    client: Client,
+pub struct Stream {
+    connection: Connection,
     /// The offset at which the present write ends.
     end: u64,
     /// Bytes that came back.
     bytes: u64,
 }
 
-impl Hose {
+impl Stream {
     /// Begins to connect.
     ///
     /// # Errors
     /// Those of the system calls.
     pub fn connect(server: SocketAddrV4, number: u64) -> io::Result<Self> {
         Ok(Self {
-            client: Client::connect(server, number)?,
+            connection: Connection::connect(server, number)?,
             end: WRITE as u64,
             bytes: 0,
         })
@@ -45,16 +45,16 @@ impl Hose {
     /// # Errors
     /// The connection failed, or a byte was wrong.
     pub fn step(&mut self, block: &mut [u8]) -> io::Result<bool> {
-        let before = self.client.sent();
+        let before = self.connection.sent();
         for _ in 0..STEP_WRITES {
-            if !self.client.send(self.end, &mut block[..WRITE])? {
+            if !self.connection.send(self.end, &mut block[..WRITE])? {
                 break;
             }
             self.end += WRITE as u64;
         }
-        let received = self.client.receive(block)?;
+        let received = self.connection.receive(block)?;
         self.bytes += received as u64;
-        Ok(received > 0 || self.client.sent() > before)
+        Ok(received > 0 || self.connection.sent() > before)
     }
 
     /// The bytes that came back since the last call.
@@ -63,8 +63,8 @@ impl Hose {
     }
 }
 
-impl AsFd for Hose {
+impl AsFd for Stream {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.client.as_fd()
+        self.connection.as_fd()
     }
 }

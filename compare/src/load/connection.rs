@@ -16,14 +16,14 @@ const PATTERN: Pattern = Pattern::new(0);
 
 /// A connection and how far it has come.
 #[derive(Debug)]
-pub struct Client {
+pub struct Connection {
     socket: OwnedFd,
     number: u64,
     sent: u64,
     echoed: u64,
 }
 
-impl Client {
+impl Connection {
     /// Begins to connect; `number` is different for all connections.
     ///
     /// # Errors
@@ -101,7 +101,7 @@ impl Client {
     }
 }
 
-impl AsFd for Client {
+impl AsFd for Connection {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.socket.as_fd()
     }

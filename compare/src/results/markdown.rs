@@ -3,9 +3,9 @@
 use std::collections::BTreeSet;
 use std::fmt::Write;
 
-use crate::metric::Metric;
-use crate::results::{Outcome, Results, Standing};
-use crate::roster::{BUSY, ECHOPOOL};
+use crate::results::metric::Metric;
+use crate::results::outcome::{Outcome, Results, ServerResults};
+use crate::server::definition::{BUSY, ECHOPOOL};
 
 /// How the figures are to be read.
 const LEGEND: &str = "\
@@ -103,7 +103,7 @@ fn metrics(outcome: &Outcome) -> BTreeSet<Metric> {
         .collect()
 }
 
-fn row(server: &Standing, metrics: &BTreeSet<Metric>) -> String {
+fn row(server: &ServerResults, metrics: &BTreeSet<Metric>) -> String {
     let mut text = format!("| {} |", server.name);
     for metric in metrics {
         let decimals = metric.decimals();
@@ -135,7 +135,7 @@ fn growth(outcomes: &[Outcome]) -> String {
          | server | ratio |\n|---|---:|\n",
     );
     for server in &many.servers {
-        let cost = |server: &Standing| server.median(Metric::CpuPerRoundTrip);
+        let cost = |server: &ServerResults| server.median(Metric::CpuPerRoundTrip);
         let before = few.server(&server.name).and_then(cost);
         if let (Some(after), Some(before)) = (cost(server), before) {
             let _ = writeln!(text, "| {} | {:.2} |", server.name, after / before);
@@ -161,7 +161,7 @@ fn number(value: f64, decimals: usize) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::results::tests::outcome;
+    use crate::results::outcome::tests::outcome;
 
     #[test]
     fn thousands_are_grouped() {

@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-use crate::machine::Machine;
-use crate::metric::{Metric, Sample};
-use crate::roster::ECHOPOOL;
-use crate::stats::{Summary, ratio};
+use crate::results::metric::{Metric, Sample};
+use crate::results::stats::{Summary, ratio};
+use crate::server::definition::ECHOPOOL;
+use crate::system::machine::Machine;
 
 /// One run.
 #[derive(Clone, Debug, Serialize)]
@@ -50,12 +50,12 @@ pub struct Outcome {
     /// Why it was not run, if so.
     pub skipped: Option<String>,
     /// The servers, in the order of the roster.
-    pub servers: Vec<Standing>,
+    pub servers: Vec<ServerResults>,
 }
 
 /// One server in one scenario.
 #[derive(Clone, Debug, Serialize)]
-pub struct Standing {
+pub struct ServerResults {
     /// The server's name.
     pub name: String,
     /// Whether echopool is to be compared with it.
@@ -90,7 +90,7 @@ fn keyed_samples<S: serde::Serializer>(
     }))
 }
 
-impl Standing {
+impl ServerResults {
     /// A server of which nothing is known yet.
     #[must_use]
     pub fn new(name: &str, rival: bool) -> Self {
@@ -125,7 +125,7 @@ impl Standing {
 impl Outcome {
     /// Fills in medians, spreads and ratios.
     pub fn sum_up(&mut self) {
-        self.servers.iter_mut().for_each(Standing::sum_up);
+        self.servers.iter_mut().for_each(ServerResults::sum_up);
         let Some(echopool) = self.server(ECHOPOOL).map(|own| own.summary.clone()) else {
             return;
         };
@@ -143,7 +143,7 @@ impl Outcome {
 
     /// A server by its name.
     #[must_use]
-    pub fn server(&self, name: &str) -> Option<&Standing> {
+    pub fn server(&self, name: &str) -> Option<&ServerResults> {
         self.servers.iter().find(|server| server.name == name)
     }
 
@@ -167,22 +167,22 @@ impl Outcome {
 pub(crate) mod tests {
     use super::*;
 
-    fn standing(name: &str, rival: bool, cpu: &[f64]) -> Standing {
+    fn result(name: &str, rival: bool, cpu: &[f64]) -> ServerResults {
         let rounds = cpu
             .iter()
             .map(|cpu| Sample::from([(Metric::CpuPerRoundTrip, *cpu)]));
-        Standing {
+        ServerResults {
             rounds: rounds.collect(),
-            ..Standing::new(name, rival)
+            ..ServerResults::new(name, rival)
         }
     }
 
     /// echopool at 8, the floor at 4, rivals at 10 and 16 µs a round trip, and one
     /// that was skipped.
     pub(crate) fn outcome() -> Outcome {
-        let skipped = Standing {
+        let skipped = ServerResults {
             note: Some(String::from("it has one thread only")),
-            ..Standing::new("mio", true)
+            ..ServerResults::new("mio", true)
         };
         let mut outcome = Outcome {
             name: String::from("ping-64-50"),
@@ -191,10 +191,10 @@ pub(crate) mod tests {
             clients: 50,
             skipped: None,
             servers: vec![
-                standing(ECHOPOOL, false, &[9.0, 8.0, 7.0]),
-                standing("floor", false, &[4.0]),
-                standing("threads", true, &[16.0, 15.0, 1234.0]),
-                standing("tokio-multi", true, &[10.0, 11.0, 9.0]),
+                result(ECHOPOOL, false, &[9.0, 8.0, 7.0]),
+                result("floor", false, &[4.0]),
+                result("threads", true, &[16.0, 15.0, 1234.0]),
+                result("tokio-multi", true, &[10.0, 11.0, 9.0]),
                 skipped,
             ],
         };

@@ -1,4 +1,4 @@
-//! What the servers are put through, and what is measured in each case.
+//! Runs one case against one server and takes the sample of it.
 
 use std::io;
 use std::thread;
@@ -7,169 +7,15 @@ use std::time::Duration;
 use echopool::bench::latency::Latency;
 use echopool::bench::plan::{Load, Plan};
 
-use crate::load::fleet::{Fleet, Tally};
-use crate::load::{self, Window};
-use crate::metric::{Metric, Sample};
-use crate::roster::{BUSY, FLOOR};
-use crate::server::{Running, START_TIME};
-
-/// What the clients do.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
-    /// Every client has one message of so many bytes on its way.
-    PingPong(usize),
-    /// Every client sends and receives as fast as it can.
-    Stream,
-    /// Every client has one message echoed and makes room for the next one.
-    Churn,
-    /// Every client has had one message echoed and is silent.
-    Idle,
-    /// All clients ping, then with a firehose beside them.
-    Firehose,
-    /// The first client sends a small message now and then; then the others stream
-    /// beside it.
-    Sparse,
-}
-
-/// One case.
-#[derive(Clone, Copy, Debug)]
-pub struct Scenario {
-    /// Its name in options and results.
-    pub name: &'static str,
-    /// What the clients do.
-    pub kind: Kind,
-    /// How many there are.
-    pub clients: usize,
-    /// Threads that the server is to serve with.
-    pub workers: usize,
-    /// Whether it belongs to the quick run.
-    pub quick: bool,
-}
-
-/// How long it takes.
-#[derive(Clone, Copy, Debug)]
-pub struct Times {
-    /// Not counted, before each measurement.
-    pub warm_up: Duration,
-    /// Counted.
-    pub measure: Duration,
-}
-
-impl Times {
-    /// How long nothing may come back to one of so many clients, until the server
-    /// is given up: some measurements' time, and at least as long as a busy machine
-    /// may keep any process waiting; with many threads or processes each has its
-    /// turn late.
-    #[must_use]
-    pub fn patience(self, clients: usize) -> Duration {
-        let turns = Duration::from_secs(clients as u64 / 1_000);
-        (self.measure * 5).max(Duration::from_secs(2)) + turns
-    }
-}
-
-/// Bytes of a small message.
-const SMALL: usize = 64;
-
-/// Bytes of a large one.
-const LARGE: usize = 16 * 1024;
-
-/// Connections of a churn that are open at any time.
-const SLOTS: usize = 32;
-
-/// From one message of a sparse pinger to the next: long enough for a server that
-/// would rather wait for more work to do so.
-const SPARSE: Duration = Duration::from_millis(2);
-
-const fn case(name: &'static str, kind: Kind, clients: usize) -> Scenario {
-    Scenario {
-        name,
-        kind,
-        clients,
-        workers: 1,
-        quick: false,
-    }
-}
-
-const fn quick(scenario: Scenario) -> Scenario {
-    Scenario {
-        quick: true,
-        ..scenario
-    }
-}
-
-const fn two(scenario: Scenario) -> Scenario {
-    Scenario {
-        workers: 2,
-        ..scenario
-    }
-}
-
-/// All cases, in the order of the report.
-pub const SCENARIOS: &[Scenario] = &[
-    quick(case("ping-64-1", Kind::PingPong(SMALL), 1)),
-    quick(case("ping-64-50", Kind::PingPong(SMALL), 50)),
-    quick(case("ping-64-1000", Kind::PingPong(SMALL), 1_000)),
-    case("ping-64-10000", Kind::PingPong(SMALL), 10_000),
-    case("ping-16k-1", Kind::PingPong(LARGE), 1),
-    case("ping-16k-50", Kind::PingPong(LARGE), 50),
-    case("ping-16k-1000", Kind::PingPong(LARGE), 1_000),
-    case("ping-16k-10000", Kind::PingPong(LARGE), 10_000),
-    quick(case("stream-1", Kind::Stream, 1)),
-    case("stream-16", Kind::Stream, 16),
-    quick(case("churn", Kind::Churn, SLOTS)),
-    quick(case("idle-1000", Kind::Idle, 1_000)),
-    case("idle-10000", Kind::Idle, 10_000),
-    case("idle-18000", Kind::Idle, 18_000),
-    case("firehose", Kind::Firehose, 50),
-    case("pinger-beside-streams", Kind::Sparse, 17),
-    two(case("ping-64-1000-workers-2", Kind::PingPong(SMALL), 1_000)),
-    two(case("stream-16-workers-2", Kind::Stream, 16)),
-    two(case("churn-workers-2", Kind::Churn, SLOTS)),
-];
+use super::definition::{Kind, SETTLE_MEMORY, SMALL, SPARSE, Scenario};
+use crate::load::engine;
+use crate::load::mixed::{Counts, MixedLoad};
+use crate::load::times::Times;
+use crate::load::window::Window;
+use crate::results::metric::{Metric, Sample};
+use crate::server::running::Running;
 
 impl Scenario {
-    /// One sentence about it.
-    #[must_use]
-    pub fn describe(&self) -> String {
-        let clients = self.clients;
-        match self.kind {
-            Kind::PingPong(size) => format!(
-                "Ping-pong: {clients} client(s), each with one message of {size} bytes on its way."
-            ),
-            Kind::Stream => format!(
-                "Streaming: {clients} client(s) write and read the echo, as fast as they can."
-            ),
-            Kind::Churn => format!(
-                "Churn: {clients} clients at once connect, have 64 bytes echoed and close, \
-                 again and again."
-            ),
-            Kind::Idle => {
-                format!("Idle: {clients} clients have had 64 bytes echoed and are silent.")
-            }
-            Kind::Firehose => format!(
-                "Firehose: {clients} clients ping with 64 bytes, alone and beside one that \
-                 streams."
-            ),
-            Kind::Sparse => format!(
-                "Sparse pinger: 1 client sends 64 bytes every {} ms, alone and beside {} that \
-                 stream.",
-                SPARSE.as_millis(),
-                clients - 1
-            ),
-        }
-    }
-
-    /// Whether a server has no part in it although it could have: polling is for
-    /// the latency of one client, and the floor is one for small messages only.
-    #[must_use]
-    pub fn leaves_out(&self, server: &str) -> bool {
-        match server {
-            BUSY => self.name != "ping-64-1",
-            FLOOR => matches!(self.kind, Kind::Stream | Kind::Firehose | Kind::Sparse),
-            _ => false,
-        }
-    }
-
     /// Runs the load once against a server.
     ///
     /// # Errors
@@ -208,22 +54,6 @@ impl Scenario {
         }
     }
 
-    /// The longest that starting a server and running the load once takes,
-    /// whatever the server does. Connecting counts as one message: the kernel
-    /// connects clients that a server does not accept.
-    #[must_use]
-    pub fn longest(&self, times: Times) -> Duration {
-        let once = times.warm_up + times.measure;
-        let patience = times.patience(self.clients);
-        let load = match self.kind {
-            // All that is on its way is awaited after the warm-up and at the end.
-            Kind::PingPong(_) | Kind::Stream | Kind::Churn => once + 3 * patience,
-            Kind::Idle => 3 * SETTLE_MEMORY + 4 * patience,
-            Kind::Firehose | Kind::Sparse => 2 * once,
-        };
-        START_TIME + load
-    }
-
     fn window(
         &self,
         server: &Running,
@@ -231,7 +61,10 @@ impl Scenario {
         size: usize,
         times: Times,
     ) -> io::Result<Window> {
-        Window::measure(server, &load::plan(server, load, self.clients, size, times))
+        Window::measure(
+            server,
+            &engine::plan(server, load, self.clients, size, times),
+        )
     }
 
     /// The memory that idle connections add to that of a server that has served.
@@ -248,52 +81,55 @@ impl Scenario {
 
     /// The latency of the same pingers without and with a firehose.
     fn firehose(&self, server: &Running, times: Times) -> io::Result<Sample> {
-        let patience = times.patience(self.clients);
-        let fleet = Fleet::connect(server.address(), self.clients, SMALL, patience)?;
-        let [alone, beside] = beside(fleet, 1, times)?;
+        let timeout = times.timeout(self.clients);
+        let load = MixedLoad::connect(server.address(), self.clients, SMALL, timeout)?;
+        let [alone, beside] = beside(load, 1, times)?;
         let mut sample = growth(&alone, &beside);
         let a_second = |count| as_f64(count) / times.measure.as_secs_f64();
         sample.insert(Metric::RoundTrips, a_second(beside.round_trips));
-        sample.insert(Metric::HoseBandwidth, a_second(beside.hose_bytes) / 1e6);
+        sample.insert(
+            Metric::FirehoseBandwidth,
+            a_second(beside.stream_bytes) / 1e6,
+        );
         Ok(sample)
     }
 
     /// The latency of one client that has little to say, without and with streams.
     fn sparse(&self, server: &Running, times: Times) -> io::Result<Sample> {
-        let patience = times.patience(self.clients);
-        let fleet = Fleet::connect(server.address(), 1, SMALL, patience)?.sparse(SPARSE);
-        let [alone, beside] = beside(fleet, self.clients - 1, times)?;
+        let timeout = times.timeout(self.clients);
+        let load = MixedLoad::connect(server.address(), 1, SMALL, timeout)?.sparse(SPARSE);
+        let [alone, beside] = beside(load, self.clients - 1, times)?;
         let mut sample = growth(&alone, &beside);
         sample.insert(Metric::P50Alone, latency_us(&alone.latency, 0.5));
         sample.insert(Metric::P50Beside, latency_us(&beside.latency, 0.5));
-        let bytes_a_second = as_f64(beside.hose_bytes) / times.measure.as_secs_f64();
+        let bytes_a_second = as_f64(beside.stream_bytes) / times.measure.as_secs_f64();
         sample.insert(Metric::Bandwidth, bytes_a_second / 1e6);
         Ok(sample)
     }
 }
 
-/// What a fleet counts alone, and then beside so many streams.
-fn beside(mut fleet: Fleet, streams: usize, times: Times) -> io::Result<[Tally; 2]> {
-    fleet.run_for(times.warm_up)?;
-    let alone = heard(fleet.run_for(times.measure)?, times)?;
-    fleet.add_hoses(streams)?;
-    fleet.run_for(times.warm_up)?;
-    let beside = heard(fleet.run_for(times.measure)?, times)?;
-    match beside.hose_bytes {
-        0 => Err(silent(&format!("{streams} stream(s)"), times)),
+/// What a load counts alone, and then beside so many streams.
+fn beside(mut load: MixedLoad, streams: usize, times: Times) -> io::Result<[Counts; 2]> {
+    load.run_for(times.warm_up)?;
+    let alone = with_answers(load.run_for(times.measure)?, times)?;
+    load.add_streams(streams)?;
+    load.run_for(times.warm_up)?;
+    let beside = with_answers(load.run_for(times.measure)?, times)?;
+    match beside.stream_bytes {
+        0 => Err(nothing_came_back(&format!("{streams} stream(s)"), times)),
         _ => Ok([alone, beside]),
     }
 }
 
-/// The same tally, if any pinger has a latency in it: the percentiles of none are 0.
-fn heard(tally: Tally, times: Times) -> io::Result<Tally> {
-    match tally.round_trips {
-        0 => Err(silent("pingers", times)),
-        _ => Ok(tally),
+/// The same counts, if any pinger has a latency in it: the percentiles of none are 0.
+fn with_answers(counts: Counts, times: Times) -> io::Result<Counts> {
+    match counts.round_trips {
+        0 => Err(nothing_came_back("pingers", times)),
+        _ => Ok(counts),
     }
 }
 
-fn silent(clients: &str, times: Times) -> io::Error {
+fn nothing_came_back(clients: &str, times: Times) -> io::Error {
     let time = humantime::format_duration(times.measure);
     io::Error::other(format!(
         "given up, nothing came back to the {clients} for {time}"
@@ -301,17 +137,14 @@ fn silent(clients: &str, times: Times) -> io::Error {
 }
 
 /// The 99th percentiles and their ratio.
-fn growth(alone: &Tally, beside: &Tally) -> Sample {
-    let [alone, beside] = [alone, beside].map(|tally| latency_us(&tally.latency, 0.99));
+fn growth(alone: &Counts, beside: &Counts) -> Sample {
+    let [alone, beside] = [alone, beside].map(|counts| latency_us(&counts.latency, 0.99));
     Sample::from([
         (Metric::P99Alone, alone),
         (Metric::P99Beside, beside),
         (Metric::P99Growth, beside / alone),
     ])
 }
-
-/// How long a server has to put its memory in order.
-const SETTLE_MEMORY: Duration = Duration::from_millis(100);
 
 /// Lets so many clients have one message echoed each. Returns the server's
 /// memory while they are silent and stay.
@@ -321,9 +154,9 @@ fn once_each(server: &Running, clients: usize, times: Times) -> io::Result<u64> 
         duration: None,
         count: Some(clients as u64),
         warmup: Duration::ZERO,
-        ..load::plan(server, Load::Messages, clients, SMALL, times)
+        ..engine::plan(server, Load::Messages, clients, SMALL, times)
     };
-    load::run(server, &plan, || {
+    engine::run(server, &plan, || {
         thread::sleep(SETTLE_MEMORY);
         memory = server.memory();
     })?;
@@ -364,8 +197,9 @@ mod tests {
     use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, TcpListener, TcpStream};
     use std::time::Instant;
 
+    use super::super::list::SCENARIOS;
     use super::*;
-    use crate::rival::Order;
+    use crate::rival::Arguments;
 
     const BRIEF: Times = Times {
         warm_up: Duration::from_millis(20),
@@ -378,7 +212,7 @@ mod tests {
 
     /// On a free port, with room for all clients that connect.
     fn listen() -> (TcpListener, SocketAddrV4) {
-        let order = Order {
+        let order = Arguments {
             port: 0,
             threads: 1,
             buffer: 1,
@@ -502,21 +336,10 @@ mod tests {
     #[test]
     fn a_sparse_pinger_sends_no_more_often_than_it_is_told() {
         let address = serve(|mut stream| echo_up_to(&mut stream, usize::MAX));
-        let mut fleet = Fleet::connect(address, 1, SMALL, Duration::from_secs(10)).unwrap();
-        fleet = fleet.sparse(SPARSE);
-        let tally = fleet.run_for(SPARSE * 20).unwrap();
+        let mut load = MixedLoad::connect(address, 1, SMALL, Duration::from_secs(10)).unwrap();
+        load = load.sparse(SPARSE);
+        let counts = load.run_for(SPARSE * 20).unwrap();
         // The first one is sent at once, and one may be back from before the last turn.
-        assert!((1..=21).contains(&tally.round_trips), "{tally:?}");
-    }
-
-    #[test]
-    fn patience_grows_with_the_measured_time_and_the_clients() {
-        let times = Times {
-            warm_up: Duration::ZERO,
-            measure: Duration::from_secs(1),
-        };
-        assert_eq!(BRIEF.patience(999), Duration::from_secs(2));
-        assert_eq!(times.patience(1), Duration::from_secs(5));
-        assert_eq!(times.patience(10_000), Duration::from_secs(15));
+        assert!((1..=21).contains(&counts.round_trips), "{counts:?}");
     }
 }

@@ -1,0 +1,8 @@
+//! What was measured, and how it is reported.
+
+pub mod markdown;
+pub mod metric;
+pub mod outcome;
+pub mod plot;
+pub mod stats;
+pub mod versions;

@@ -1,0 +1,116 @@
+//! One case: what the clients do, how many there are, and what it is called.
+
+use std::time::Duration;
+
+use crate::load::times::Times;
+use crate::server::definition::{BUSY, FLOOR};
+use crate::server::running::START_TIME;
+
+/// What the clients do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// Every client has one message of so many bytes on its way.
+    PingPong(usize),
+    /// Every client sends and receives as fast as it can.
+    Stream,
+    /// Every client has one message echoed and makes room for the next one.
+    Churn,
+    /// Every client has had one message echoed and is silent.
+    Idle,
+    /// All clients ping, then with a firehose beside them.
+    Firehose,
+    /// The first client sends a small message now and then; then the others stream
+    /// beside it.
+    Sparse,
+}
+
+/// One case.
+#[derive(Clone, Copy, Debug)]
+pub struct Scenario {
+    /// Its name in options and results.
+    pub name: &'static str,
+    /// What the clients do.
+    pub kind: Kind,
+    /// How many there are.
+    pub clients: usize,
+    /// Threads that the server is to serve with.
+    pub workers: usize,
+    /// Whether it belongs to the quick run.
+    pub quick: bool,
+}
+
+/// Bytes of a small message.
+pub const SMALL: usize = 64;
+
+/// Bytes of a large one.
+pub const LARGE: usize = 16 * 1024;
+
+/// Connections of a churn that are open at any time.
+pub const SLOTS: usize = 32;
+
+/// From one message of a sparse pinger to the next: long enough for a server that
+/// would rather wait for more work to do so.
+pub const SPARSE: Duration = Duration::from_millis(2);
+
+/// How long a server has to put its memory in order.
+pub const SETTLE_MEMORY: Duration = Duration::from_millis(100);
+
+impl Scenario {
+    /// One sentence about it.
+    #[must_use]
+    pub fn describe(&self) -> String {
+        let clients = self.clients;
+        match self.kind {
+            Kind::PingPong(size) => format!(
+                "Ping-pong: {clients} client(s), each with one message of {size} bytes on its way."
+            ),
+            Kind::Stream => format!(
+                "Streaming: {clients} client(s) write and read the echo, as fast as they can."
+            ),
+            Kind::Churn => format!(
+                "Churn: {clients} clients at once connect, have 64 bytes echoed and close, \
+                 again and again."
+            ),
+            Kind::Idle => {
+                format!("Idle: {clients} clients have had 64 bytes echoed and are silent.")
+            }
+            Kind::Firehose => format!(
+                "Firehose: {clients} clients ping with 64 bytes, alone and beside one that \
+                 streams."
+            ),
+            Kind::Sparse => format!(
+                "Sparse pinger: 1 client sends 64 bytes every {} ms, alone and beside {} that \
+                 stream.",
+                SPARSE.as_millis(),
+                clients - 1
+            ),
+        }
+    }
+
+    /// Whether a server has no part in it although it could have: polling is for
+    /// the latency of one client, and the floor is one for small messages only.
+    #[must_use]
+    pub fn excludes(&self, server: &str) -> bool {
+        match server {
+            BUSY => self.name != "ping-64-1",
+            FLOOR => matches!(self.kind, Kind::Stream | Kind::Firehose | Kind::Sparse),
+            _ => false,
+        }
+    }
+
+    /// The longest that starting a server and running the load once takes,
+    /// whatever the server does. Connecting counts as one message: the kernel
+    /// connects clients that a server does not accept.
+    #[must_use]
+    pub fn longest(&self, times: Times) -> Duration {
+        let once = times.warm_up + times.measure;
+        let timeout = times.timeout(self.clients);
+        let load = match self.kind {
+            // All that is on its way is awaited after the warm-up and at the end.
+            Kind::PingPong(_) | Kind::Stream | Kind::Churn => once + 3 * timeout,
+            Kind::Idle => 3 * SETTLE_MEMORY + 4 * timeout,
+            Kind::Firehose | Kind::Sparse => 2 * once,
+        };
+        START_TIME + load
+    }
+}
