@@ -56,6 +56,11 @@ pub struct Cli {
     #[arg(long, value_name = "S", value_parser = seconds)]
     seconds: Option<f64>,
 
+    /// Threads of the load, each on a CPU of its own where there are enough
+    /// [default: 1, and what a scenario that is named for it has]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=64))]
+    load_threads: Option<u16>,
+
     /// The rivals' receive buffer in bytes
     #[arg(long, value_name = "BYTES", default_value_t = 64 * 1024,
           value_parser = clap::value_parser!(u32).range(1..=1 << 24))]
@@ -174,6 +179,7 @@ impl Cli {
             servers: self.chosen_servers()?,
             rounds: self.rounds(),
             times: self.times(),
+            load_threads: self.load_threads.map(usize::from),
             cpus: placement::allowed()?,
             until: None,
             options: Options {
@@ -303,7 +309,14 @@ mod tests {
         assert_eq!(names(&["--only", "ping-64-1"]).unwrap(), ["ping-64-1"]);
         assert_eq!(
             names(&["--only", "stream,churn"]).unwrap(),
-            ["stream-1", "stream-16", "stream-16-workers-2", "churn"]
+            [
+                "stream-1",
+                "stream-4",
+                "stream-16",
+                "stream-64",
+                "stream-16-workers-2",
+                "churn"
+            ]
         );
         assert!(names(&["--only", "pong"]).is_err());
     }

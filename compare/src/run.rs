@@ -28,6 +28,8 @@ pub struct Plan {
     pub rounds: usize,
     /// How long.
     pub times: Times,
+    /// Threads of the load in all scenarios, instead of those that each has.
+    pub load_threads: Option<usize>,
     /// What they are started with.
     pub options: Options,
     /// The CPUs to be used.
@@ -61,7 +63,11 @@ impl Plan {
         machine: &Machine,
         mut progress: impl FnMut(&str),
     ) -> Outcome {
-        let placement = Placement::new(scenario.workers, &self.cpus);
+        let scenario = &Scenario {
+            load_threads: self.load_threads.unwrap_or(scenario.load_threads),
+            ..*scenario
+        };
+        let placement = Placement::new(scenario.workers, scenario.load_threads, &self.cpus);
         let needed = scenario.clients as u64 + SPARE_FILES;
         let few_files = (needed > machine.open_files).then(|| {
             format!(
@@ -75,6 +81,8 @@ impl Plan {
             description: scenario.describe(),
             placement: placement.describe(),
             clients: scenario.clients,
+            server_cpus: placement.server.len(),
+            load_threads: scenario.load_threads,
             skipped: few_files.or(late),
             servers: self.participants(scenario),
         };
@@ -86,6 +94,9 @@ impl Plan {
                 "{}, round {round}: {}",
                 scenario.name, server.name
             ));
+            if round == 1 {
+                self.verify(scenario, server, &placement)?;
+            }
             self.measure(scenario, server, &placement)
         });
         outcome.sum_up();
@@ -135,6 +146,20 @@ impl Plan {
             .collect()
     }
 
+    /// Compares every byte of streams once, with a process of its own.
+    fn verify(
+        &self,
+        scenario: &Scenario,
+        server: &Server,
+        placement: &Placement,
+    ) -> io::Result<()> {
+        if scenario.streams() == 0 {
+            return Ok(());
+        }
+        let running = Running::start(server, &self.options, scenario.workers, placement)?;
+        scenario.verify(&running, self.times)
+    }
+
     fn measure(
         &self,
         scenario: &Scenario,
@@ -174,6 +199,7 @@ mod tests {
                 programs: PathBuf::new(),
                 work: PathBuf::new(),
             },
+            load_threads: None,
             cpus: vec![0],
             until,
         }
@@ -186,6 +212,8 @@ mod tests {
             description: scenario.describe(),
             placement: String::new(),
             clients: scenario.clients,
+            server_cpus: 1,
+            load_threads: 1,
             skipped: None,
             servers: plan.participants(scenario),
         }

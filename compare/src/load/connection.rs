@@ -6,10 +6,9 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use echopool::pattern::Pattern;
 use rustix::io::Errno;
-use rustix::net::{
-    AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, connect, recv, send, socket_with,
-    sockopt,
-};
+use rustix::net::{RecvFlags, SendFlags, recv, send};
+
+use super::socket::begin_to_connect;
 
 /// The bytes of all connections.
 const PATTERN: Pattern = Pattern::new(0);
@@ -29,15 +28,8 @@ impl Connection {
     /// # Errors
     /// Those of the system calls.
     pub fn connect(server: SocketAddrV4, number: u64) -> io::Result<Self> {
-        let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
-        let socket = socket_with(AddressFamily::INET, SocketType::STREAM, flags, None)?;
-        sockopt::set_tcp_nodelay(&socket, true)?;
-        match connect(&socket, &server) {
-            Ok(()) | Err(Errno::INPROGRESS) => {}
-            Err(error) => return Err(error.into()),
-        }
         Ok(Self {
-            socket,
+            socket: begin_to_connect(server)?,
             number,
             sent: 0,
             echoed: 0,

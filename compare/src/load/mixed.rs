@@ -1,5 +1,8 @@
-//! Pingers, each with one message on its way, and streams beside them, in one
-//! loop: between two turns of theirs one of the streams has a bounded one.
+//! Clients that ping and clients that stream, in the loop of one thread.
+//!
+//! Between two turns of the pingers one stream moves a bounded number of bytes: of
+//! two threads on one CPU the one's bytes would be in the other's latencies for as
+//! long as the scheduler likes.
 
 use std::io;
 use std::net::SocketAddrV4;
@@ -14,9 +17,6 @@ use super::stream::{BLOCK, Stream};
 /// Events served in a turn: all are received, then all are answered.
 const TURN: usize = 64;
 
-/// The token of all streams; the pingers' are their numbers.
-const STREAM: usize = usize::MAX;
-
 /// The longest wait for sockets that are ready.
 const WAIT: Duration = Duration::from_millis(20);
 
@@ -26,16 +26,22 @@ pub struct MixedLoad {
     block: Vec<u8>,
     server: SocketAddrV4,
     size: usize,
-    /// Given up when nothing came back to the pingers for this long.
+    /// Given up when nothing came back for this long: to the pingers, where there
+    /// are any.
     timeout: Duration,
     /// From a pinger's message to its next one, where the answer is there by then.
     every: Duration,
     pingers: Vec<Pinger>,
     /// Those that have no message on its way.
     answered: Vec<usize>,
+    /// Their tokens are behind those of the pingers.
     streams: Vec<Stream>,
+    /// Which of them may have something to send or to receive.
+    ready: Vec<bool>,
     /// The stream whose turn it is.
     next: usize,
+    /// Whether streams still send, or only receive what is in flight.
+    sends: bool,
     /// Messages that ever came back.
     done: u64,
     counts: Counts,
@@ -95,7 +101,9 @@ impl MixedLoad {
             pingers,
             answered: Vec::with_capacity(TURN),
             streams: Vec::new(),
+            ready: Vec::new(),
             next: 0,
+            sends: true,
             done: 0,
             counts: Counts::default(),
         })
@@ -113,11 +121,12 @@ impl MixedLoad {
     /// One could not connect.
     pub fn add_streams(&mut self, count: usize) -> io::Result<()> {
         for _ in 0..count {
-            let number = self.pingers.len() + self.streams.len();
-            let stream = Stream::connect(self.server, number as u64)?;
+            let stream = Stream::connect(self.server)?;
             let flags = EventFlags::IN | EventFlags::OUT | EventFlags::ET;
-            self.poller.add(&stream, STREAM, flags)?;
+            let token = self.pingers.len() + self.streams.len();
+            self.poller.add(&stream, token, flags)?;
             self.streams.push(stream);
+            self.ready.push(false);
         }
         Ok(())
     }
@@ -125,16 +134,16 @@ impl MixedLoad {
     /// Takes turns for `time`. Returns what came back meanwhile.
     ///
     /// # Errors
-    /// A connection failed, a byte was wrong, or nothing came back.
+    /// A connection failed, a byte of a pinger's was wrong, or nothing came back.
     pub fn run_for(&mut self, time: Duration) -> io::Result<Counts> {
         self.take_counts();
         let start = Instant::now();
-        let (mut now, mut last_sign, mut done) = (start, start, self.done);
+        let (mut now, mut last_sign, mut done) = (start, start, self.done());
         while now - start < time {
             self.turn()?;
             now = Instant::now();
-            if self.done > done {
-                (done, last_sign) = (self.done, now);
+            if self.done() > done {
+                (done, last_sign) = (self.done(), now);
             } else if now - last_sign > self.timeout {
                 let silence = humantime::format_duration(self.timeout);
                 let error = format!("given up, nothing came back for {silence}");
@@ -142,6 +151,41 @@ impl MixedLoad {
             }
         }
         Ok(self.take_counts())
+    }
+
+    /// Sends nothing more on the streams until all that is in flight is back.
+    /// Returns how many bytes that were.
+    ///
+    /// # Errors
+    /// A connection failed, or it took longer than the timeout.
+    pub fn drain(&mut self) -> io::Result<u64> {
+        self.take_counts();
+        self.sends = false;
+        let deadline = Instant::now() + self.timeout;
+        loop {
+            let left: u64 = self.streams.iter().map(Stream::in_flight).sum();
+            if left == 0 {
+                break;
+            }
+            if Instant::now() > deadline {
+                let most = humantime::format_duration(self.timeout);
+                let error = format!("given up, {left} bytes did not come back within {most}");
+                return Err(io::Error::other(error));
+            }
+            self.turn()?;
+        }
+        self.sends = true;
+        // They were told that they may send while they did not.
+        self.ready.fill(true);
+        Ok(self.take_counts().stream_bytes)
+    }
+
+    /// What grows while the server answers.
+    fn done(&self) -> u64 {
+        match self.pingers.is_empty() {
+            true => self.streams.iter().map(Stream::echoed).sum(),
+            false => self.done,
+        }
     }
 
     fn take_counts(&mut self) -> Counts {
@@ -158,8 +202,9 @@ impl MixedLoad {
         };
         for index in 0..self.poller.wait(most)? {
             let (token, flags) = self.poller.event(index);
-            if token != STREAM {
-                self.receive(token, flags)?;
+            match token.checked_sub(self.pingers.len()) {
+                Some(stream) => self.ready[stream] = true,
+                None => self.receive(token, flags)?,
             }
         }
         self.ping_again()
@@ -170,8 +215,11 @@ impl MixedLoad {
         for _ in 0..self.streams.len() {
             let turn = self.next;
             self.next = (turn + 1) % self.streams.len();
-            if self.streams[turn].step(&mut self.block)? {
-                return Ok(true);
+            if self.ready[turn] {
+                self.ready[turn] = self.streams[turn].step(&mut self.block, self.sends)?;
+                if self.ready[turn] {
+                    return Ok(true);
+                }
             }
         }
         Ok(false)
@@ -219,6 +267,10 @@ impl MixedLoad {
     /// Receives what there is of an answer.
     fn receive(&mut self, token: usize, flags: EventFlags) -> io::Result<()> {
         let pinger = &mut self.pingers[token];
+        if pinger.connection.echoed() == pinger.end {
+            // It has its answer; an error shows when it sends again.
+            return Ok(());
+        }
         if pinger.connection.sent() < pinger.end && flags.contains(EventFlags::OUT) {
             pinger.connection.send(pinger.end, &mut self.block)?;
         }

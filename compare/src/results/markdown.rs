@@ -9,12 +9,14 @@ use crate::server::definition::{BUSY, ECHOPOOL};
 
 /// How the figures are to be read.
 const LEGEND: &str = "\
-Every server ran in a process of its own against one load generator, a single thread that \
-checks every byte that comes back; the order rotated from round to round. A cell has the median \
-over the rounds, (least–greatest), and the median as a multiple of echopool's. A GB is 10^9 \
-echoed bytes, each counted once. CPU % are of one CPU; where the load's is near 100 it was the \
-limit, and the server's CPU time is the figure to go by; where other CPU % is not near 0, \
-something else disturbed the measurement. Compare figures of one run only.";
+Every server ran in a process of its own; the order rotated from round to round. Messages come \
+back to a load that checks every byte; streams are checked in a run of their own before the first \
+round, and the load that measures them only counts what comes back. A cell has the median over the \
+rounds, (least–greatest), and the median as a multiple of echopool's. A GB is 10^9 echoed bytes, \
+each counted once. CPU % are of one CPU. 'Limited by' names the side that was busy for 90 % of \
+the time or more, of all CPUs that it had. Where it is the load, a faster server would show as a \
+draw, and the server's CPU time is the figure to go by; where other CPU % is not near 0, something \
+else disturbed the measurement. Compare figures of one run only.";
 
 /// The whole report.
 #[must_use]
@@ -71,8 +73,15 @@ pub fn section(outcome: &Outcome) -> String {
     for metric in &metrics {
         text += &format!(" {} |", metric.title());
     }
+    let limited = outcome.servers.iter().any(|one| one.limited_by.is_some());
+    if limited {
+        text += " limited by |";
+    }
     text += "\n|---|";
     text += &"---:|".repeat(metrics.len());
+    if limited {
+        text += "---|";
+    }
     text.push('\n');
     for server in outcome.servers.iter().filter(|one| !one.rounds.is_empty()) {
         text += &row(server, &metrics);
@@ -120,6 +129,9 @@ fn row(server: &ServerResults, metrics: &BTreeSet<Metric>) -> String {
                 text += " |";
             }
         }
+    }
+    if let Some(side) = server.limited_by {
+        text += &format!(" {side} |");
     }
     text + "\n"
 }
@@ -189,6 +201,22 @@ Ping-pong. server on CPU 0, load on CPU 1.
 - mio: it has one thread only
 ";
         assert_eq!(section(&outcome()), expected);
+    }
+
+    #[test]
+    fn each_row_says_which_side_was_the_limit() {
+        let mut outcome = outcome();
+        for (server, busy) in outcome.servers.iter_mut().zip([97.0, 60.0]) {
+            for round in &mut server.rounds {
+                round.extend([(Metric::ServerCpu, busy), (Metric::LoadBusy, 50.0)]);
+            }
+        }
+        outcome.servers.truncate(2);
+        outcome.sum_up();
+        let text = section(&outcome);
+        assert!(text.contains("| load busy % | limited by |\n|---|---:|---:|---:|---|\n"));
+        assert!(text.contains(" 97 | 50 | server |\n"), "{text}");
+        assert!(text.contains(" 60 | 50 | neither |\n"), "{text}");
     }
 
     #[test]

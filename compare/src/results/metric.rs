@@ -37,8 +37,8 @@ pub enum Metric {
     FirehoseBandwidth,
     /// How busy the server was, of one CPU.
     ServerCpu,
-    /// How much of the time the load generator had something to do; near 100 it
-    /// was the limit.
+    /// The part of the time in which the busiest thread of the load had something
+    /// to do; near 100 it was the limit.
     LoadBusy,
     /// What everything else on the machine used meanwhile, of one CPU; it
     /// disturbs the measurement.

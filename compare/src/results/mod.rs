@@ -1,5 +1,6 @@
 //! What was measured, and how it is reported.
 
+pub mod limit;
 pub mod markdown;
 pub mod metric;
 pub mod outcome;

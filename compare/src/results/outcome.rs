@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
+use crate::results::limit::LimitedBy;
 use crate::results::metric::{Metric, Sample};
 use crate::results::stats::{Summary, ratio};
 use crate::server::definition::ECHOPOOL;
@@ -47,6 +48,10 @@ pub struct Outcome {
     pub placement: String,
     /// How many clients there were at once.
     pub clients: usize,
+    /// CPUs that the server could use.
+    pub server_cpus: usize,
+    /// Threads of the load.
+    pub load_threads: usize,
     /// Why it was not run, if so.
     pub skipped: Option<String>,
     /// The servers, in the order of the roster.
@@ -68,6 +73,8 @@ pub struct ServerResults {
     /// Median and spread over the rounds.
     #[serde(serialize_with = "keyed")]
     pub summary: BTreeMap<Metric, Summary>,
+    /// The side that limited it, where CPU time was measured.
+    pub limited_by: Option<LimitedBy>,
     /// The median as a multiple of echopool's.
     #[serde(serialize_with = "keyed")]
     pub ratio_to_echopool: BTreeMap<Metric, f64>,
@@ -100,6 +107,7 @@ impl ServerResults {
             note: None,
             rounds: Vec::new(),
             summary: BTreeMap::new(),
+            limited_by: None,
             ratio_to_echopool: BTreeMap::new(),
         }
     }
@@ -110,7 +118,7 @@ impl ServerResults {
         self.summary.get(&metric).map(|summary| summary.median)
     }
 
-    fn sum_up(&mut self) {
+    fn sum_up(&mut self, server_cpus: f64) {
         let mut values: BTreeMap<Metric, Vec<f64>> = BTreeMap::new();
         for (metric, value) in self.rounds.iter().flatten() {
             values.entry(*metric).or_default().push(*value);
@@ -119,13 +127,19 @@ impl ServerResults {
             .into_iter()
             .filter_map(|(metric, values)| Some((metric, Summary::of(&values)?)))
             .collect();
+        let busy = |metric| Some(self.median(metric)? / 100.0);
+        self.limited_by = busy(Metric::ServerCpu)
+            .zip(busy(Metric::LoadBusy))
+            .map(|(server, load)| LimitedBy::of(server / server_cpus, load));
     }
 }
 
 impl Outcome {
-    /// Fills in medians, spreads and ratios.
+    /// Fills in medians, spreads, ratios and what limited each.
+    #[expect(clippy::cast_precision_loss, reason = "there are not so many CPUs")]
     pub fn sum_up(&mut self) {
-        self.servers.iter_mut().for_each(ServerResults::sum_up);
+        let cpus = self.server_cpus as f64;
+        self.servers.iter_mut().for_each(|one| one.sum_up(cpus));
         let Some(echopool) = self.server(ECHOPOOL).map(|own| own.summary.clone()) else {
             return;
         };
@@ -189,6 +203,8 @@ pub(crate) mod tests {
             description: String::from("Ping-pong."),
             placement: String::from("server on CPU 0, load on CPU 1"),
             clients: 50,
+            server_cpus: 1,
+            load_threads: 1,
             skipped: None,
             servers: vec![
                 result(ECHOPOOL, false, &[9.0, 8.0, 7.0]),
@@ -223,6 +239,21 @@ pub(crate) mod tests {
         let best = outcome.best_rival("floor", Metric::CpuPerRoundTrip);
         assert_eq!(best, Some(("tokio-multi", 0.4)));
         assert_eq!(outcome.best_rival(ECHOPOOL, Metric::RoundTrips), None);
+    }
+
+    #[test]
+    fn the_limit_is_that_of_the_medians_and_of_all_cpus_of_the_server() {
+        let sides =
+            |server, load| Sample::from([(Metric::ServerCpu, server), (Metric::LoadBusy, load)]);
+        let mut results = ServerResults {
+            rounds: vec![sides(97.0, 40.0), sides(30.0, 99.0), sides(95.0, 50.0)],
+            ..ServerResults::new("mio", true)
+        };
+        results.sum_up(1.0);
+        assert_eq!(results.limited_by, Some(LimitedBy::Server));
+        results.sum_up(2.0);
+        assert_eq!(results.limited_by, Some(LimitedBy::Neither));
+        assert_eq!(outcome().server(ECHOPOOL).unwrap().limited_by, None);
     }
 
     #[test]

@@ -35,6 +35,8 @@ pub struct Scenario {
     pub clients: usize,
     /// Threads that the server is to serve with.
     pub workers: usize,
+    /// Threads of the load.
+    pub load_threads: usize,
     /// Whether it belongs to the quick run.
     pub quick: bool,
 }
@@ -87,6 +89,17 @@ impl Scenario {
         }
     }
 
+    /// How many of its clients stream.
+    #[must_use]
+    pub const fn streams(&self) -> usize {
+        match self.kind {
+            Kind::Stream => self.clients,
+            Kind::Firehose => 1,
+            Kind::Sparse => self.clients - 1,
+            Kind::PingPong(_) | Kind::Churn | Kind::Idle => 0,
+        }
+    }
+
     /// Whether a server has no part in it although it could have: polling is for
     /// the latency of one client, and the floor is one for small messages only.
     #[must_use]
@@ -98,9 +111,10 @@ impl Scenario {
         }
     }
 
-    /// The longest that starting a server and running the load once takes,
-    /// whatever the server does. Connecting counts as one message: the kernel
-    /// connects clients that a server does not accept.
+    /// The longest that one round takes, whatever the server does: starting it and
+    /// running the load once, and where the load only counts bytes, the same before
+    /// with the one that compares them. Connecting counts as one message: the
+    /// kernel connects clients that a server does not accept.
     #[must_use]
     pub fn longest(&self, times: Times) -> Duration {
         let once = times.warm_up + times.measure;
@@ -111,6 +125,10 @@ impl Scenario {
             Kind::Idle => 3 * SETTLE_MEMORY + 4 * timeout,
             Kind::Firehose | Kind::Sparse => 2 * once,
         };
-        START_TIME + load
+        let verifying = match self.streams() {
+            0 => Duration::ZERO,
+            _ => START_TIME + times.measure / 2 + 3 * timeout,
+        };
+        verifying + START_TIME + load
     }
 }

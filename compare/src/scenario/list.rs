@@ -8,6 +8,7 @@ const fn case(name: &'static str, kind: Kind, clients: usize) -> Scenario {
         kind,
         clients,
         workers: 1,
+        load_threads: 1,
         quick: false,
     }
 }
@@ -37,7 +38,9 @@ pub const SCENARIOS: &[Scenario] = &[
     case("ping-16k-1000", Kind::PingPong(LARGE), 1_000),
     case("ping-16k-10000", Kind::PingPong(LARGE), 10_000),
     quick(case("stream-1", Kind::Stream, 1)),
+    case("stream-4", Kind::Stream, 4),
     case("stream-16", Kind::Stream, 16),
+    case("stream-64", Kind::Stream, 64),
     quick(case("churn", Kind::Churn, SLOTS)),
     quick(case("idle-1000", Kind::Idle, 1_000)),
     case("idle-10000", Kind::Idle, 10_000),

@@ -6,12 +6,14 @@ use std::time::Duration;
 
 use echopool::bench::latency::Latency;
 use echopool::bench::plan::{Load, Plan};
+use echopool::bench::results::Results;
 
 use super::definition::{Kind, SETTLE_MEMORY, SMALL, SPARSE, Scenario};
 use crate::load::engine;
 use crate::load::mixed::{Counts, MixedLoad};
+use crate::load::streams;
 use crate::load::times::Times;
-use crate::load::window::Window;
+use crate::load::usage::{Reading, Usage, thread_cpu_time};
 use crate::results::metric::{Metric, Sample};
 use crate::server::running::Running;
 
@@ -23,48 +25,74 @@ impl Scenario {
     pub fn run(&self, server: &Running, times: Times) -> io::Result<Sample> {
         match self.kind {
             Kind::PingPong(size) => {
-                let window = self.window(server, Load::Messages, size, times)?;
-                let mut sample = sample(&window);
-                sample.insert(Metric::RoundTrips, window.results.rate_per_s);
-                sample.insert(Metric::CpuPerRoundTrip, us_each(&window));
-                sample.insert(Metric::P50, latency_us(&window.results.service, 0.5));
-                sample.insert(Metric::P99, latency_us(&window.results.service, 0.99));
+                let (results, mut sample) = self.messages(server, Load::Messages, size, times)?;
+                sample.insert(Metric::P50, latency_us(&results.service, 0.5));
+                sample.insert(Metric::P99, latency_us(&results.service, 0.99));
                 Ok(sample)
             }
-            Kind::Stream => {
-                let window = self.window(server, Load::Stream, SMALL, times)?;
-                let mut sample = sample(&window);
-                let results = &window.results;
-                let cpu_ms = window.server_cpu.as_secs_f64() * 1e3;
-                let gb = as_f64(results.totals.echoed_bytes) / 1e9;
-                sample.insert(Metric::Bandwidth, results.throughput_bytes_per_s / 1e6);
-                sample.insert(Metric::CpuPerGb, cpu_ms / gb);
-                Ok(sample)
-            }
-            Kind::Churn => {
-                let window = self.window(server, Load::Churn, SMALL, times)?;
-                let mut sample = sample(&window);
-                sample.insert(Metric::Connections, window.results.rate_per_s);
-                sample.insert(Metric::CpuPerConnection, us_each(&window));
-                Ok(sample)
-            }
+            Kind::Churn => Ok(self.messages(server, Load::Churn, SMALL, times)?.1),
+            Kind::Stream => self.stream(server, times),
             Kind::Idle => self.memory(server, times),
             Kind::Firehose => self.firehose(server, times),
             Kind::Sparse => self.sparse(server, times),
         }
     }
 
-    fn window(
+    /// Streams through a server for a while and compares every byte: the load that
+    /// measures streams only counts them. Does nothing where the scenario has none.
+    ///
+    /// # Errors
+    /// A connection failed, a byte was wrong, or nothing came back.
+    pub fn verify(&self, server: &Running, times: Times) -> io::Result<()> {
+        if self.streams() == 0 {
+            return Ok(());
+        }
+        let plan = Plan {
+            duration: Some(times.measure / 2),
+            warmup: Duration::ZERO,
+            ..engine::plan(server, Load::Stream, self.streams(), SMALL, times)
+        };
+        engine::run(server, &plan, || ()).map(drop)
+    }
+
+    /// Sends messages by the engine, on connections that stay or on a new one each.
+    /// Returns what it saw, and the rate and the cost of a message.
+    fn messages(
         &self,
         server: &Running,
         load: Load,
         size: usize,
         times: Times,
-    ) -> io::Result<Window> {
-        Window::measure(
-            server,
-            &engine::plan(server, load, self.clients, size, times),
-        )
+    ) -> io::Result<(Results, Sample)> {
+        let plan = Plan {
+            threads: self.load_threads,
+            ..engine::plan(server, load, self.clients, size, times)
+        };
+        let mut readings = Vec::new();
+        let results = engine::run(server, &plan, || readings.push(Reading::at_rest(server)))?;
+        let usage = Usage::between(&readings)?;
+        let busy = results.generators.iter().map(|one| one.busy_fraction);
+        let mut sample = busy_sides(&usage, busy.fold(0.0, f64::max));
+        let cpu_us = usage.server.as_secs_f64() * 1e6 / as_f64(results.totals.echoed);
+        let (rate, cost) = match load {
+            Load::Churn => (Metric::Connections, Metric::CpuPerConnection),
+            _ => (Metric::RoundTrips, Metric::CpuPerRoundTrip),
+        };
+        sample.insert(rate, results.rate_per_s);
+        sample.insert(cost, cpu_us);
+        Ok((results, sample))
+    }
+
+    /// Streams that are only counted, so that the load is not the limit.
+    fn stream(&self, server: &Running, times: Times) -> io::Result<Sample> {
+        let streamed = streams::measure(server, self.clients, self.load_threads, times)?;
+        let mut sample = busy_sides(&streamed.usage, streamed.busiest);
+        let bytes = as_f64(streamed.bytes);
+        let cpu_ms = streamed.usage.server.as_secs_f64() * 1e3;
+        let mb_a_second = bytes / 1e6 / streamed.time.as_secs_f64();
+        sample.insert(Metric::Bandwidth, mb_a_second);
+        sample.insert(Metric::CpuPerGb, cpu_ms / (bytes / 1e9));
+        Ok(sample)
     }
 
     /// The memory that idle connections add to that of a server that has served.
@@ -83,14 +111,11 @@ impl Scenario {
     fn firehose(&self, server: &Running, times: Times) -> io::Result<Sample> {
         let timeout = times.timeout(self.clients);
         let load = MixedLoad::connect(server.address(), self.clients, SMALL, timeout)?;
-        let [alone, beside] = beside(load, 1, times)?;
-        let mut sample = growth(&alone, &beside);
+        let (beside, mut sample) = self.beside(server, load, times)?;
         let a_second = |count| as_f64(count) / times.measure.as_secs_f64();
         sample.insert(Metric::RoundTrips, a_second(beside.round_trips));
-        sample.insert(
-            Metric::FirehoseBandwidth,
-            a_second(beside.stream_bytes) / 1e6,
-        );
+        let bytes = a_second(beside.stream_bytes);
+        sample.insert(Metric::FirehoseBandwidth, bytes / 1e6);
         Ok(sample)
     }
 
@@ -98,28 +123,46 @@ impl Scenario {
     fn sparse(&self, server: &Running, times: Times) -> io::Result<Sample> {
         let timeout = times.timeout(self.clients);
         let load = MixedLoad::connect(server.address(), 1, SMALL, timeout)?.sparse(SPARSE);
-        let [alone, beside] = beside(load, self.clients - 1, times)?;
-        let mut sample = growth(&alone, &beside);
-        sample.insert(Metric::P50Alone, latency_us(&alone.latency, 0.5));
-        sample.insert(Metric::P50Beside, latency_us(&beside.latency, 0.5));
+        let (beside, mut sample) = self.beside(server, load, times)?;
         let bytes_a_second = as_f64(beside.stream_bytes) / times.measure.as_secs_f64();
         sample.insert(Metric::Bandwidth, bytes_a_second / 1e6);
         Ok(sample)
     }
-}
 
-/// What a load counts alone, and then beside so many streams.
-fn beside(mut load: MixedLoad, streams: usize, times: Times) -> io::Result<[Counts; 2]> {
-    load.run_for(times.warm_up)?;
-    let alone = with_answers(load.run_for(times.measure)?, times)?;
-    load.add_streams(streams)?;
-    load.run_for(times.warm_up)?;
-    let beside = with_answers(load.run_for(times.measure)?, times)?;
-    match beside.stream_bytes {
-        0 => Err(nothing_came_back(&format!("{streams} stream(s)"), times)),
-        _ => Ok([alone, beside]),
+    /// Lets the load's pingers run alone, and then beside the scenario's streams.
+    /// Returns what it counted beside them, and both latencies.
+    fn beside(
+        &self,
+        server: &Running,
+        mut load: MixedLoad,
+        times: Times,
+    ) -> io::Result<(Counts, Sample)> {
+        load.run_for(times.warm_up)?;
+        let alone = with_answers(load.run_for(times.measure)?, times)?;
+        load.add_streams(self.streams())?;
+        load.run_for(times.warm_up)?;
+        let (before, cpu) = (Reading::now(server), thread_cpu_time());
+        // The answers that waited for the reading are not counted.
+        load.run_for(AFTER_READING)?;
+        let beside = with_answers(load.run_for(times.measure)?, times)?;
+        let cpu = thread_cpu_time() - cpu;
+        let usage = before.usage_until(&Reading::now(server));
+        if beside.stream_bytes == 0 {
+            let streams = format!("{} stream(s)", self.streams());
+            return Err(nothing_came_back(&streams, times));
+        }
+        let mut sample = busy_sides(&usage, usage.share(cpu));
+        sample.extend(growth(&alone, &beside));
+        if self.kind == Kind::Sparse {
+            sample.insert(Metric::P50Alone, latency_us(&alone.latency, 0.5));
+            sample.insert(Metric::P50Beside, latency_us(&beside.latency, 0.5));
+        }
+        Ok((beside, sample))
     }
 }
+
+/// How long pingers run after clocks were read, until they are measured again.
+const AFTER_READING: Duration = Duration::from_millis(5);
 
 /// The same counts, if any pinger has a latency in it: the percentiles of none are 0.
 fn with_answers(counts: Counts, times: Times) -> io::Result<Counts> {
@@ -163,22 +206,14 @@ fn once_each(server: &Running, clients: usize, times: Times) -> io::Result<u64> 
     Ok(memory)
 }
 
-/// How busy both sides were.
-fn sample(window: &Window) -> Sample {
-    let percent = |cpu: Duration| cpu.as_secs_f64() / window.time.as_secs_f64() * 100.0;
-    let own = window.server_cpu + window.load_cpu;
-    let busy = window.results.generators[0].busy_fraction;
-    let other = window.machine_cpu.saturating_sub(own);
+/// How busy both sides were; `load` is the part of the time in which the busiest
+/// thread of the load was.
+fn busy_sides(usage: &Usage, load: f64) -> Sample {
     Sample::from([
-        (Metric::ServerCpu, percent(window.server_cpu)),
-        (Metric::LoadBusy, busy * 100.0),
-        (Metric::OtherCpu, percent(other)),
+        (Metric::ServerCpu, usage.share(usage.server) * 100.0),
+        (Metric::LoadBusy, load * 100.0),
+        (Metric::OtherCpu, usage.share(usage.other()) * 100.0),
     ])
-}
-
-/// The server's CPU time in microseconds for each message.
-fn us_each(window: &Window) -> f64 {
-    window.server_cpu.as_secs_f64() * 1e6 / as_f64(window.results.totals.echoed)
 }
 
 /// In microseconds; `quantile` is between 0 and 1.
@@ -274,10 +309,7 @@ mod tests {
             thread::sleep(Duration::from_secs(600));
         });
         let error = given_up(named("stream-1"), address);
-        assert!(
-            error.contains("given up, no whole echo within 2s"),
-            "{error}"
-        );
+        assert!(error.contains("did not come back within 2s"), "{error}");
     }
 
     #[test]
@@ -289,7 +321,7 @@ mod tests {
             }
         });
         let error = given_up(named("stream-1"), address);
-        assert!(error.contains("bytes only"), "{error}");
+        assert!(error.contains("did not come back within 2s"), "{error}");
     }
 
     /// Echoes messages of up to so many bytes, and stalls at a longer one.
@@ -316,6 +348,46 @@ mod tests {
     }
 
     #[test]
+    fn streams_are_counted_by_several_threads() {
+        let address = serve(|mut stream| echo_up_to(&mut stream, usize::MAX));
+        let server = Running::stand_in(address);
+        let scenario = Scenario {
+            load_threads: 2,
+            ..*named("stream-4")
+        };
+        let sample = scenario.run(&server, BRIEF).unwrap();
+        for metric in [Metric::Bandwidth, Metric::LoadBusy] {
+            assert!(sample[&metric] > 0.0, "{metric:?} of {sample:?}");
+        }
+    }
+
+    #[test]
+    fn a_wrong_byte_is_found_before_streams_are_measured() {
+        for right in [true, false] {
+            let address = match right {
+                true => serve(|mut stream| echo_up_to(&mut stream, usize::MAX)),
+                false => serve(echo_one_byte_wrong),
+            };
+            let server = Running::stand_in(address);
+            let verdict = named("stream-1").verify(&server, BRIEF);
+            assert_eq!(verdict.is_ok(), right, "{verdict:?}");
+            // The load that measures does not look at bytes.
+            named("stream-1").run(&server, BRIEF).unwrap();
+        }
+    }
+
+    fn echo_one_byte_wrong(mut stream: TcpStream) {
+        let mut block = [0; 4096];
+        let mut wrong = 1;
+        while let Ok(length @ 1..) = stream.read(&mut block) {
+            block[0] ^= std::mem::take(&mut wrong);
+            if stream.write_all(&block[..length]).is_err() {
+                return;
+            }
+        }
+    }
+
+    #[test]
     fn a_sparse_pinger_is_measured_alone_and_beside_streams() {
         let address = serve(|mut stream| echo_up_to(&mut stream, usize::MAX));
         let server = Running::stand_in(address);
@@ -328,9 +400,11 @@ mod tests {
             Metric::P99Alone,
             Metric::P99Beside,
             Metric::P99Growth,
+            Metric::LoadBusy,
         ];
-        assert!(sample.keys().eq(&expected), "{sample:?}");
-        assert!(sample.values().all(|value| *value > 0.0), "{sample:?}");
+        for metric in expected {
+            assert!(sample[&metric] > 0.0, "{metric:?} of {sample:?}");
+        }
     }
 
     #[test]
