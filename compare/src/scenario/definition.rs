@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::load::times::Times;
-use crate::server::definition::{BUSY, FLOOR};
+use crate::server::definition::{BUSY, FLOOR, SPLICE_FLOORS};
 use crate::server::running::START_TIME;
 
 /// What the clients do.
@@ -50,6 +50,9 @@ pub const LARGE: usize = 16 * 1024;
 /// Connections of a churn that are open at any time.
 pub const SLOTS: usize = 32;
 
+/// The same for a load that is to saturate the server.
+pub const MANY_SLOTS: usize = 256;
+
 /// From one message of a sparse pinger to the next: long enough for a server that
 /// would rather wait for more work to do so.
 pub const SPARSE: Duration = Duration::from_millis(2);
@@ -71,7 +74,11 @@ impl Scenario {
             ),
             Kind::Churn => format!(
                 "Churn: {clients} clients at once connect, have 64 bytes echoed and close, \
-                 again and again."
+                 again and again{}.",
+                match self.load_threads {
+                    1 => String::new(),
+                    threads => format!(", by {threads} threads of the load"),
+                }
             ),
             Kind::Idle => {
                 format!("Idle: {clients} clients have had 64 bytes echoed and are silent.")
@@ -101,13 +108,13 @@ impl Scenario {
     }
 
     /// Whether a server has no part in it although it could have: polling is for
-    /// the latency of one client, and the floor is one for small messages only.
+    /// the latency of one client, and each floor is one for messages or for streams.
     #[must_use]
     pub fn excludes(&self, server: &str) -> bool {
         match server {
             BUSY => self.name != "ping-64-1",
-            FLOOR => matches!(self.kind, Kind::Stream | Kind::Firehose | Kind::Sparse),
-            _ => false,
+            FLOOR => self.streams() > 0,
+            _ => SPLICE_FLOORS.contains(&server) && self.kind != Kind::Stream,
         }
     }
 
@@ -130,5 +137,42 @@ impl Scenario {
             _ => START_TIME + times.measure / 2 + 3 * timeout,
         };
         verifying + START_TIME + load
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const STREAM: Scenario = Scenario {
+        name: "stream",
+        kind: Kind::Stream,
+        clients: 4,
+        workers: 1,
+        load_threads: 1,
+        quick: false,
+    };
+
+    #[test]
+    fn a_floor_takes_part_where_it_is_one() {
+        let messages = Scenario {
+            kind: Kind::PingPong(SMALL),
+            ..STREAM
+        };
+        assert!(STREAM.excludes(FLOOR) && !messages.excludes(FLOOR));
+        for floor in SPLICE_FLOORS {
+            assert!(!STREAM.excludes(floor) && messages.excludes(floor));
+        }
+    }
+
+    #[test]
+    fn a_churn_says_how_many_threads_make_it() {
+        let churn = |load_threads| Scenario {
+            kind: Kind::Churn,
+            load_threads,
+            ..STREAM
+        };
+        assert!(churn(1).describe().ends_with("again and again."));
+        assert!(churn(4).describe().ends_with(", by 4 threads of the load."));
     }
 }

@@ -1,6 +1,6 @@
 //! All cases, in the order of the report.
 
-use super::definition::{Kind, LARGE, SLOTS, SMALL, Scenario};
+use super::definition::{Kind, LARGE, MANY_SLOTS, SLOTS, SMALL, Scenario};
 
 const fn case(name: &'static str, kind: Kind, clients: usize) -> Scenario {
     Scenario {
@@ -35,6 +35,7 @@ pub const SCENARIOS: &[Scenario] = &[
     case("ping-64-10000", Kind::PingPong(SMALL), 10_000),
     case("ping-16k-1", Kind::PingPong(LARGE), 1),
     case("ping-16k-50", Kind::PingPong(LARGE), 50),
+    case("ping-16k-200", Kind::PingPong(LARGE), 200),
     case("ping-16k-1000", Kind::PingPong(LARGE), 1_000),
     case("ping-16k-10000", Kind::PingPong(LARGE), 10_000),
     quick(case("stream-1", Kind::Stream, 1)),
@@ -42,6 +43,10 @@ pub const SCENARIOS: &[Scenario] = &[
     case("stream-16", Kind::Stream, 16),
     case("stream-64", Kind::Stream, 64),
     quick(case("churn", Kind::Churn, SLOTS)),
+    Scenario {
+        load_threads: 4,
+        ..case("churn-saturated", Kind::Churn, MANY_SLOTS)
+    },
     quick(case("idle-1000", Kind::Idle, 1_000)),
     case("idle-10000", Kind::Idle, 10_000),
     case("idle-18000", Kind::Idle, 18_000),

@@ -13,8 +13,11 @@ use super::programs::{build, installed, present, serve_knows};
 /// The name of what all are compared with.
 pub const ECHOPOOL: &str = "echopool";
 
-/// The name of what does less than a server and is therefore no rival.
+/// The name of the floor for messages: it does less than a server, so it is no rival.
 pub const FLOOR: &str = "floor";
+
+/// The floors for streams, one for each size of a pipe.
+pub const SPLICE_FLOORS: [&str; 2] = ["floor-splice-64k", "floor-splice-1m"];
 
 /// echopool with its workers polling before they sleep.
 pub const BUSY: &str = "echopool-busy";
@@ -31,6 +34,10 @@ pub enum Kind {
     Baseline,
     /// A rival written in Rust, by the name of its binary.
     Rust(&'static str),
+    /// The floor for messages.
+    Floor,
+    /// The floor for streams, with pipes of so many bytes.
+    Splice(usize),
     /// The blocking pool, with its own number of threads.
     Pool,
     /// `fork.c`.
@@ -61,10 +68,13 @@ pub struct Server {
 }
 
 impl Server {
-    /// Whether echopool is to be compared with it: not itself, and not the floor.
+    /// Whether echopool is to be compared with it: not itself, and not the floors.
     #[must_use]
-    pub fn is_rival(&self) -> bool {
-        self.name != FLOOR && !matches!(self.kind, Kind::Echopool(_) | Kind::Baseline)
+    pub const fn is_rival(&self) -> bool {
+        !matches!(
+            self.kind,
+            Kind::Echopool(_) | Kind::Baseline | Kind::Floor | Kind::Splice(_)
+        )
     }
 
     /// Why it can't take part with so many clients and workers, if so.
@@ -105,6 +115,8 @@ impl Server {
                 None => Err(io::Error::other("no --baseline was given")),
             },
             Kind::Rust(program) => present(&options.programs.join(program)),
+            Kind::Floor => present(&options.programs.join("rival-floor")),
+            Kind::Splice(_) => present(&options.programs.join("rival-splice")),
             Kind::Pool => present(&options.programs.join("rival-thread-pool")),
             Kind::C => {
                 let arguments = ["-O2", "-Wall", "-Wextra", "-o"];
@@ -132,6 +144,14 @@ impl Server {
             Kind::Rust(program) => {
                 let words = [port.as_str(), &threads, &buffer];
                 command(&options.programs.join(program), &words)
+            }
+            Kind::Floor => {
+                let words = [port.as_str(), &threads, &buffer];
+                command(&options.programs.join("rival-floor"), &words)
+            }
+            Kind::Splice(pipe) => {
+                let words = [port.as_str(), &threads, &pipe.to_string()];
+                command(&options.programs.join("rival-splice"), &words)
             }
             Kind::Pool => {
                 let threads = POOL_THREADS.to_string();

@@ -1,6 +1,6 @@
 //! All servers, echopool first.
 
-use super::definition::{BUSY, ECHOPOOL, FLOOR, Kind, POOL_THREADS, Server};
+use super::definition::{BUSY, ECHOPOOL, FLOOR, Kind, POOL_THREADS, SPLICE_FLOORS, Server};
 
 /// A thread of the blocking pool serves one client.
 const POOL_CLIENTS: usize = POOL_THREADS;
@@ -50,8 +50,24 @@ pub const SERVERS: &[Server] = &[
         most_threads: 1,
         ..server(
             FLOOR,
-            Kind::Rust("rival-floor"),
+            Kind::Floor,
             "one thread, epoll, recv and send in phases, nothing else",
+        )
+    },
+    Server {
+        most_threads: 1,
+        ..server(
+            SPLICE_FLOORS[0],
+            Kind::Splice(64 * 1024),
+            "one thread, epoll, splice until nothing moves, a pipe of 64 KiB a client",
+        )
+    },
+    Server {
+        most_threads: 1,
+        ..server(
+            SPLICE_FLOORS[1],
+            Kind::Splice(1024 * 1024),
+            "the same with pipes of 1 MiB",
         )
     },
     Server {
@@ -138,6 +154,14 @@ mod tests {
             "65 clients are too many, it takes 64"
         );
         assert_eq!(named(FLOOR).unable(1, 2).unwrap(), "it has one thread only");
+    }
+
+    #[test]
+    fn floors_are_no_rivals() {
+        for name in [FLOOR, SPLICE_FLOORS[0], SPLICE_FLOORS[1], ECHOPOOL, BUSY] {
+            assert!(!named(name).is_rival(), "{name}");
+        }
+        assert!(named("go-copy").is_rival());
     }
 
     #[test]
