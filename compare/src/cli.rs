@@ -19,7 +19,7 @@ use crate::results::versions;
 use crate::run::Plan;
 use crate::scenario::definition::Scenario;
 use crate::scenario::list::SCENARIOS;
-use crate::server::definition::Server;
+use crate::server::definition::{BASELINE, Server};
 use crate::server::list::SERVERS;
 use crate::server::options::Options;
 use crate::system::machine::{self, Machine};
@@ -48,7 +48,8 @@ pub struct Cli {
     #[arg(long, value_name = "SERVER", value_delimiter = ',')]
     servers: Vec<String>,
 
-    /// How often every server is measured in every scenario [default: 3, quick: 2]
+    /// How often every server is measured in every scenario [default: 3, quick: 2,
+    /// with --baseline: 7]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=100))]
     rounds: Option<u16>,
 
@@ -193,7 +194,12 @@ impl Cli {
     }
 
     fn rounds(&self) -> usize {
-        let usual = if self.quick { 2 } else { 3 };
+        // Two builds differ by less than a server and its rivals do.
+        let usual = match (self.quick, &self.baseline) {
+            (true, _) => 2,
+            (false, Some(_)) => 7,
+            (false, None) => 3,
+        };
         self.rounds.map_or(usual, usize::from)
     }
 
@@ -245,7 +251,7 @@ impl Cli {
             .iter()
             .filter(|one| self.servers.is_empty() || named(one));
         // Without a baseline it would be told to be absent in every run.
-        let chosen = chosen.filter(|one| one.name != "baseline" || self.baseline.is_some());
+        let chosen = chosen.filter(|one| one.name != BASELINE || self.baseline.is_some());
         Ok(chosen.collect())
     }
 
@@ -360,6 +366,32 @@ mod tests {
         let planned = (warm_up + measure) * u32::try_from(measurements).unwrap();
         // A third is left for starts, ends and servers that stall.
         assert!(planned < QUICK_TIME * 2 / 3, "{planned:?}");
+    }
+
+    #[test]
+    fn a_build_is_compared_with_an_earlier_one_in_seven_rounds() {
+        let scenarios = "ping-64-50,ping-64-1000,stream-1,churn";
+        let cli = Cli::parse_from([
+            "compare",
+            "--only",
+            scenarios,
+            "--baseline",
+            "OLD",
+            "--servers",
+            "echopool,baseline",
+        ]);
+        let names: Vec<_> = cli
+            .scenarios()
+            .unwrap()
+            .iter()
+            .map(|one| one.name)
+            .collect();
+        assert_eq!(names.join(","), scenarios);
+        let servers = cli.chosen_servers().unwrap();
+        let servers: Vec<_> = servers.iter().map(|one| one.name).collect();
+        assert_eq!(servers, ["echopool", "baseline"]);
+        assert_eq!(cli.rounds(), 7);
+        assert_eq!(Cli::parse_from(["compare"]).rounds(), 3);
     }
 
     #[test]

@@ -5,14 +5,15 @@ use std::fmt::Write;
 
 use crate::results::metric::Metric;
 use crate::results::outcome::{Outcome, Results, ServerResults};
-use crate::server::definition::{BUSY, ECHOPOOL};
+use crate::results::stats::Summary;
+use crate::server::definition::{BASELINE, BUSY, ECHOPOOL};
 
 /// How the figures are to be read.
 const LEGEND: &str = "\
 Every server ran in a process of its own; the order rotated from round to round. Messages come \
 back to a load that checks every byte; streams are checked in a run of their own before the first \
 round, and the load that measures them only counts what comes back. A cell has the median over the \
-rounds, (least–greatest), and the median as a multiple of echopool's. A GB is 10^9 echoed bytes, \
+rounds (least–greatest) and, behind ×, the same of the multiples of echopool's value in each round. A GB is 10^9 echoed bytes, \
 each counted once. CPU % are of one CPU. 'Limited by' names the side that was busy for 90 % of \
 the time or more, of all CPUs that it had. Where it is the load, a faster server would show as a \
 draw, and the server's CPU time is the figure to go by; where other CPU % is not near 0, something \
@@ -87,11 +88,14 @@ pub fn section(outcome: &Outcome) -> String {
         text += &row(server, &metrics);
     }
     text.push('\n');
+    for metric in &metrics {
+        text += &beside_baseline(outcome, *metric);
+    }
     for own in [ECHOPOOL, BUSY] {
         for metric in &metrics {
             if let Some((rival, ratio)) = outcome.best_rival(own, *metric) {
-                let title = metric.title();
-                text += &format!("- {title}: {own} has {ratio:.2} of the best rival's ({rival})\n");
+                let (title, ratio) = (metric.title(), multiple(&ratio));
+                text += &format!("- {title}: {own} has {ratio} of the best rival's ({rival})\n");
             }
         }
     }
@@ -101,6 +105,25 @@ pub fn section(outcome: &Outcome) -> String {
         }
     }
     text
+}
+
+/// A line about echopool and its other build; empty where that took no part.
+fn beside_baseline(outcome: &Outcome, metric: Metric) -> String {
+    let ratio = metric.more_is_better();
+    let ratio = ratio.and_then(|_| outcome.ratio(ECHOPOOL, BASELINE, metric));
+    ratio.map_or_else(String::new, |ratio| {
+        let (title, ratio) = (metric.title(), multiple(&ratio));
+        format!("- {title}: {ECHOPOOL} has {ratio} of the {BASELINE}'s\n")
+    })
+}
+
+/// Such as `1.05 (0.98–1.10)`, where the rounds differ.
+fn multiple(ratio: &Summary) -> String {
+    let Summary { median, min, max } = ratio;
+    match min < max {
+        true => format!("{median:.2} ({min:.2}–{max:.2})"),
+        false => format!("{median:.2}"),
+    }
 }
 
 /// Those that any of the servers has.
@@ -124,7 +147,8 @@ fn row(server: &ServerResults, metrics: &BTreeSet<Metric>) -> String {
                 if metric.more_is_better().is_some() {
                     text += &format!(" ({}–{})", show(summary.min), show(summary.max));
                     let ratio = server.ratio_to_echopool.get(metric);
-                    text += &ratio.map_or_else(String::new, |ratio| format!(" ×{ratio:.2}"));
+                    text +=
+                        &ratio.map_or_else(String::new, |ratio| format!(" ×{}", multiple(ratio)));
                 }
                 text += " |";
             }
@@ -193,14 +217,23 @@ Ping-pong. server on CPU 0, load on CPU 1.
 | server | server CPU µs/round trip |
 |---|---:|
 | echopool | 8.00 (7.00–9.00) ×1.00 |
-| floor | 4.00 (4.00–4.00) ×0.50 |
-| threads | 16.00 (15.00–1,234.00) ×2.00 |
-| tokio-multi | 10.00 (9.00–11.00) ×1.25 |
+| floor | 4.00 (4.00–4.00) ×0.50 (0.44–0.57) |
+| threads | 16.00 (15.00–1,234.00) ×1.88 (1.78–176.29) |
+| tokio-multi | 10.00 (9.00–11.00) ×1.29 (1.11–1.38) |
 
-- server CPU µs/round trip: echopool has 0.80 of the best rival's (tokio-multi)
+- server CPU µs/round trip: echopool has 0.78 (0.73–0.90) of the best rival's (tokio-multi)
 - mio: it has one thread only
 ";
         assert_eq!(section(&outcome()), expected);
+    }
+
+    #[test]
+    fn echopool_is_compared_with_its_other_build() {
+        let mut outcome = outcome();
+        outcome.servers[1].name = BASELINE.to_owned();
+        let text = section(&outcome);
+        let line = "- server CPU µs/round trip: echopool has 2.00 (1.75–2.25) of the baseline's\n";
+        assert!(text.contains(line), "{text}");
     }
 
     #[test]

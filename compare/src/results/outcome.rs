@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use crate::results::limit::LimitedBy;
 use crate::results::metric::{Metric, Sample};
-use crate::results::stats::{Summary, ratio};
+use crate::results::stats::Summary;
 use crate::server::definition::ECHOPOOL;
 use crate::system::machine::Machine;
 
@@ -75,9 +75,9 @@ pub struct ServerResults {
     pub summary: BTreeMap<Metric, Summary>,
     /// The side that limited it, where CPU time was measured.
     pub limited_by: Option<LimitedBy>,
-    /// The median as a multiple of echopool's.
+    /// The values as multiples of echopool's in the same round.
     #[serde(serialize_with = "keyed")]
-    pub ratio_to_echopool: BTreeMap<Metric, f64>,
+    pub ratio_to_echopool: BTreeMap<Metric, Summary>,
 }
 
 fn keyed<S: serde::Serializer, T: Serialize>(
@@ -118,6 +118,14 @@ impl ServerResults {
         self.summary.get(&metric).map(|summary| summary.median)
     }
 
+    /// The values of a metric, in the order of the rounds.
+    fn values(&self, metric: Metric) -> Vec<f64> {
+        let rounds = self.rounds.iter();
+        rounds
+            .filter_map(|round| round.get(&metric).copied())
+            .collect()
+    }
+
     fn sum_up(&mut self, server_cpus: f64) {
         let mut values: BTreeMap<Metric, Vec<f64>> = BTreeMap::new();
         for (metric, value) in self.rounds.iter().flatten() {
@@ -140,19 +148,23 @@ impl Outcome {
     pub fn sum_up(&mut self) {
         let cpus = self.server_cpus as f64;
         self.servers.iter_mut().for_each(|one| one.sum_up(cpus));
-        let Some(echopool) = self.server(ECHOPOOL).map(|own| own.summary.clone()) else {
-            return;
+        let ratios = |server: &ServerResults| {
+            let metrics = server.summary.keys();
+            metrics
+                .filter_map(|&metric| Some((metric, self.ratio(&server.name, ECHOPOOL, metric)?)))
+                .collect()
         };
-        for server in &mut self.servers {
-            server.ratio_to_echopool = server
-                .summary
-                .iter()
-                .filter_map(|(metric, value)| {
-                    let base = echopool.get(metric)?.median;
-                    Some((*metric, ratio(value.median, base)?))
-                })
-                .collect();
+        let ratios: Vec<_> = self.servers.iter().map(ratios).collect();
+        for (server, ratios) in self.servers.iter_mut().zip(ratios) {
+            server.ratio_to_echopool = ratios;
         }
+    }
+
+    /// A metric of one server as multiples of that of another in the same round.
+    #[must_use]
+    pub fn ratio(&self, own: &str, other: &str, metric: Metric) -> Option<Summary> {
+        let [own, other] = [own, other].map(|name| Some(self.server(name)?.values(metric)));
+        Summary::of_ratios(&own?, &other?)
     }
 
     /// A server by its name.
@@ -161,19 +173,18 @@ impl Outcome {
         self.servers.iter().find(|server| server.name == name)
     }
 
-    /// The rival with the best median, and that of `own` as a multiple of it.
+    /// The rival with the best median, and `own` as a multiple of it in each round.
     #[must_use]
-    pub fn best_rival(&self, own: &str, metric: Metric) -> Option<(&str, f64)> {
+    pub fn best_rival(&self, own: &str, metric: Metric) -> Option<(&str, Summary)> {
         let more_is_better = metric.more_is_better()?;
-        let own = self.server(own)?.median(metric)?;
         let rivals = self.servers.iter().filter(|server| server.rival);
         let known =
             rivals.filter_map(|server| Some((server.name.as_str(), server.median(metric)?)));
-        let (name, best) = known.min_by(|(_, a), (_, b)| match more_is_better {
+        let (name, _) = known.min_by(|(_, a), (_, b)| match more_is_better {
             true => b.total_cmp(a),
             false => a.total_cmp(b),
         })?;
-        Some((name, ratio(own, best)?))
+        Some((name, self.ratio(own, name, metric)?))
     }
 }
 
@@ -208,7 +219,7 @@ pub(crate) mod tests {
             skipped: None,
             servers: vec![
                 result(ECHOPOOL, false, &[9.0, 8.0, 7.0]),
-                result("floor", false, &[4.0]),
+                result("floor", false, &[4.0; 3]),
                 result("threads", true, &[16.0, 15.0, 1234.0]),
                 result("tokio-multi", true, &[10.0, 11.0, 9.0]),
                 skipped,
@@ -219,25 +230,28 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn medians_are_compared_with_echopools() {
+    fn rounds_are_compared_with_echopools() {
         let outcome = outcome();
         let ratio = |name| {
             let server = outcome.server(name).unwrap();
-            server.ratio_to_echopool.get(&Metric::CpuPerRoundTrip)
+            let ratio = server.ratio_to_echopool.get(&Metric::CpuPerRoundTrip)?;
+            Some((ratio.min, ratio.median, ratio.max))
         };
-        assert_eq!(ratio(ECHOPOOL), Some(&1.0));
-        assert_eq!(ratio("floor"), Some(&0.5));
-        assert_eq!(ratio("threads"), Some(&2.0));
+        assert_eq!(ratio(ECHOPOOL), Some((1.0, 1.0, 1.0)));
+        assert_eq!(ratio("floor"), Some((4.0 / 9.0, 0.5, 4.0 / 7.0)));
+        assert_eq!(ratio("threads"), Some((16.0 / 9.0, 1.875, 1234.0 / 7.0)));
         assert_eq!(ratio("mio"), None);
     }
 
     #[test]
     fn the_best_rival_is_the_cheapest_that_is_not_the_floor() {
         let outcome = outcome();
-        let best = outcome.best_rival(ECHOPOOL, Metric::CpuPerRoundTrip);
-        assert_eq!(best, Some(("tokio-multi", 0.8)));
-        let best = outcome.best_rival("floor", Metric::CpuPerRoundTrip);
-        assert_eq!(best, Some(("tokio-multi", 0.4)));
+        let best = |own| {
+            let (name, ratio) = outcome.best_rival(own, Metric::CpuPerRoundTrip).unwrap();
+            (name, ratio.min, ratio.median, ratio.max)
+        };
+        assert_eq!(best(ECHOPOOL), ("tokio-multi", 8.0 / 11.0, 7.0 / 9.0, 0.9));
+        assert_eq!(best("floor").0, "tokio-multi");
         assert_eq!(outcome.best_rival(ECHOPOOL, Metric::RoundTrips), None);
     }
 
@@ -266,6 +280,6 @@ pub(crate) mod tests {
             9.0
         );
         let threads = &json["servers"][2]["ratio_to_echopool"];
-        assert_eq!(threads["server_cpu_us_per_round_trip"], 2.0);
+        assert_eq!(threads["server_cpu_us_per_round_trip"]["median"], 1.875);
     }
 }

@@ -13,6 +13,9 @@ use super::programs::{build, installed, present, serve_knows};
 /// The name of what all are compared with.
 pub const ECHOPOOL: &str = "echopool";
 
+/// The name of its other build, given by `--baseline`.
+pub const BASELINE: &str = "baseline";
+
 /// The name of the floor for messages: it does less than a server, so it is no rival.
 pub const FLOOR: &str = "floor";
 

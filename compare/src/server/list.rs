@@ -1,6 +1,8 @@
 //! All servers, echopool first.
 
-use super::definition::{BUSY, ECHOPOOL, FLOOR, Kind, POOL_THREADS, SPLICE_FLOORS, Server};
+use super::definition::{
+    BASELINE, BUSY, ECHOPOOL, FLOOR, Kind, POOL_THREADS, SPLICE_FLOORS, Server,
+};
 
 /// A thread of the blocking pool serves one client.
 const POOL_CLIENTS: usize = POOL_THREADS;
@@ -42,7 +44,7 @@ pub const SERVERS: &[Server] = &[
         "echopool with --busy-poll 50us",
     ),
     server(
-        "baseline",
+        BASELINE,
         Kind::Baseline,
         "another build of echopool, given by --baseline",
     ),
