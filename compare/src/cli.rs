@@ -250,7 +250,7 @@ impl Cli {
         let chosen = SERVERS
             .iter()
             .filter(|one| self.servers.is_empty() || named(one));
-        // Without a baseline it would be told to be absent in every run.
+        // Without a baseline every run would report it as absent.
         let chosen = chosen.filter(|one| one.name != BASELINE || self.baseline.is_some());
         Ok(chosen.collect())
     }

@@ -47,15 +47,15 @@ fn imported(text: &str, prefix: &str) -> BTreeSet<String> {
     modules.collect()
 }
 
-/// The way from `module` back to one that is on it already.
-fn circle(imports: &Imports, module: &str, way: &mut Vec<String>) -> Option<Vec<String>> {
-    if way.iter().any(|passed| passed == module) {
-        return Some([way.as_slice(), &[module.to_owned()]].concat());
+/// The path from `module` back to one that is on it already.
+fn circle(imports: &Imports, module: &str, path: &mut Vec<String>) -> Option<Vec<String>> {
+    if path.iter().any(|passed| passed == module) {
+        return Some([path.as_slice(), &[module.to_owned()]].concat());
     }
-    way.push(module.to_owned());
+    path.push(module.to_owned());
     let next = imports.get(module).into_iter().flatten();
-    let found = next.filter_map(|next| circle(imports, next, way)).next();
-    way.pop();
+    let found = next.filter_map(|next| circle(imports, next, path)).next();
+    path.pop();
     found
 }
 

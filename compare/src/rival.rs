@@ -44,8 +44,8 @@ impl Arguments {
         SocketAddrV4::new(Ipv4Addr::LOCALHOST, self.port)
     }
 
-    /// A listener of its own for each caller: the kernel deals the clients out
-    /// among those of one port.
+    /// A listener of its own for each caller: the kernel spreads the clients
+    /// over those of one port.
     ///
     /// # Errors
     /// Those of the system calls.

@@ -55,7 +55,7 @@ impl Plan {
         absent
     }
 
-    /// Runs one scenario; `progress` is told what begins.
+    /// Runs one scenario; `progress` is called with what begins.
     #[must_use]
     pub fn run(
         &self,

@@ -86,7 +86,7 @@ impl Client {
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(true),
                 Err(error) => return Err(error),
             };
-            // A short read is the last there is: epoll tells of what comes later.
+            // A short read is the last there is: epoll reports what comes later.
             if !self.send(&buffer[..length])? || length < buffer.len() {
                 return Ok(true);
             }

@@ -175,7 +175,7 @@ impl MixedLoad {
             self.turn()?;
         }
         self.sends = true;
-        // They were told that they may send while they did not.
+        // Edges that said 'writable' passed while they did not send.
         self.ready.fill(true);
         Ok(self.take_counts().stream_bytes)
     }
@@ -210,7 +210,7 @@ impl MixedLoad {
         self.ping_again()
     }
 
-    /// Gives the next stream that can move a step. Returns whether there was one.
+    /// Moves the next ready stream by a step. Returns whether there was one.
     fn step(&mut self) -> io::Result<bool> {
         for _ in 0..self.streams.len() {
             let turn = self.next;

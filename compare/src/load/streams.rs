@@ -103,7 +103,7 @@ fn run(server: &Running, count: usize, times: Times, pauses: &Barrier) -> io::Re
     part.map(|(_load, part)| part)
 }
 
-/// `count` connections dealt out to at most so many threads, each of which has one.
+/// `count` connections spread over at most so many threads, none of which is without one.
 fn shares(count: usize, threads: usize) -> Vec<usize> {
     let threads = threads.clamp(1, count.max(1));
     let share = |place| count / threads + usize::from(place < count % threads);

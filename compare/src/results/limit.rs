@@ -16,7 +16,7 @@ pub enum LimitedBy {
     Server,
     /// It did: a faster server would show as a draw.
     Load,
-    /// Each waited for the other, or for a CPU that it shared.
+    /// Each waited for the other, or for a CPU that something else used.
     Neither,
 }
 

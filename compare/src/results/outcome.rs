@@ -17,7 +17,7 @@ pub struct Results {
     pub date: String,
     /// The command line.
     pub command: String,
-    /// The commit that was measured; a `+` tells of changes on top of it.
+    /// The commit that was measured; a `+` marks changes on top of it.
     pub commit: String,
     /// Where.
     pub machine: Machine,

@@ -9,7 +9,7 @@ use crate::server::options::Options;
 /// The crates that rivals are built on, as locked.
 const CRATES: [&str; 4] = ["mio", "monoio", "smol", "tokio"];
 
-/// Programs that may take part, and how they tell their version.
+/// Programs that may take part, and the option that prints their version.
 const PROGRAMS: [(&str, &str); 6] = [
     ("rustc", "--version"),
     ("gcc", "--version"),

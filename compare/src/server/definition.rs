@@ -66,7 +66,8 @@ pub struct Server {
     pub kind: Kind,
     /// Clients that it serves at once.
     pub most_clients: usize,
-    /// Threads that it can be told to have; with 0 their number has no meaning to it.
+    /// The most threads that it can be configured with; 0 if their number has no
+    /// meaning to it.
     pub most_threads: usize,
 }
 

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-/// What is the same for all servers of a run, and where their parts lie.
+/// What is the same for all servers of a run, and where their files are.
 #[derive(Clone, Debug)]
 pub struct Options {
     /// The echopool binary.
