@@ -9,6 +9,7 @@ use super::mixed::MixedLoad;
 use super::times::Times;
 use super::usage::{Reading, Usage, thread_cpu_time};
 use crate::server::running::Running;
+use crate::system::placement;
 
 /// What one measurement counted. Before it and after it nothing was in flight,
 /// so the CPU time belongs to the bytes that were echoed and to nothing else.
@@ -18,8 +19,8 @@ pub struct Streamed {
     pub bytes: u64,
     /// From the first byte sent to the last one back.
     pub time: Duration,
-    /// The CPU time of the busiest thread as a part of that.
-    pub busiest: f64,
+    /// How busy the load was, from 0 to 1: its busiest thread, or its CPUs.
+    pub busy: f64,
     /// The CPU time of all.
     pub usage: Usage,
 }
@@ -67,10 +68,11 @@ pub fn measure(
     });
     let parts = parts.into_iter().collect::<io::Result<Vec<_>>>()?;
     let busy = |part: &Part| part.cpu.as_secs_f64() / part.time.as_secs_f64();
+    let busy: Vec<f64> = parts.iter().map(busy).collect();
     Ok(Streamed {
         bytes: parts.iter().map(|part| part.bytes).sum(),
         time: parts.iter().map(|part| part.time).max().unwrap_or_default(),
-        busiest: parts.iter().map(busy).fold(0.0, f64::max),
+        busy: busy_load(&busy, placement::allowed()?.len()),
         usage: Usage::between(&readings)?,
     })
 }
@@ -103,6 +105,15 @@ fn run(server: &Running, count: usize, times: Times, pauses: &Barrier) -> io::Re
     part.map(|(_load, part)| part)
 }
 
+/// How busy a load is whose threads used such parts of a CPU each: as busy as the
+/// busiest of them, and where they share fewer CPUs, as those are.
+#[expect(clippy::cast_precision_loss, reason = "there are not so many CPUs")]
+fn busy_load(threads: &[f64], cpus: usize) -> f64 {
+    let busiest = threads.iter().copied().fold(0.0, f64::max);
+    let of_cpus = threads.iter().sum::<f64>() / cpus.max(1) as f64;
+    busiest.max(of_cpus)
+}
+
 /// `count` connections spread over at most so many threads, none of which is without one.
 fn shares(count: usize, threads: usize) -> Vec<usize> {
     let threads = threads.clamp(1, count.max(1));
@@ -113,6 +124,14 @@ fn shares(count: usize, threads: usize) -> Vec<usize> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn threads_that_share_a_cpu_are_as_busy_as_it_is() {
+        let busy = |threads: &[f64], cpus| (busy_load(threads, cpus) * 100.0).round();
+        assert_eq!(busy(&[0.3, 0.3, 0.35], 1), 95.0);
+        assert_eq!(busy(&[0.3, 0.95, 0.1], 3), 95.0);
+        assert_eq!(busy(&[], 1), 0.0);
+    }
 
     #[test]
     fn connections_are_spread_evenly() {

@@ -37,8 +37,8 @@ pub enum Metric {
     FirehoseBandwidth,
     /// How busy the server was, of one CPU.
     ServerCpu,
-    /// The part of the time in which the busiest thread of the load had something
-    /// to do; near 100 it was the limit.
+    /// The part of the time in which the load had something to do: its busiest
+    /// thread, or the CPUs that its threads share. Near 100 it was the limit.
     LoadBusy,
     /// What everything else on the machine used meanwhile, of one CPU; it
     /// disturbs the measurement.

@@ -86,7 +86,7 @@ impl Scenario {
     /// Streams that are only counted, so that the load is not the limit.
     fn stream(&self, server: &Running, times: Times) -> io::Result<Sample> {
         let streamed = streams::measure(server, self.clients, self.load_threads, times)?;
-        let mut sample = busy_sides(&streamed.usage, streamed.busiest);
+        let mut sample = busy_sides(&streamed.usage, streamed.busy);
         let bytes = as_f64(streamed.bytes);
         let cpu_ms = streamed.usage.server.as_secs_f64() * 1e3;
         let mb_a_second = bytes / 1e6 / streamed.time.as_secs_f64();
@@ -206,8 +206,7 @@ fn once_each(server: &Running, clients: usize, times: Times) -> io::Result<u64> 
     Ok(memory)
 }
 
-/// How busy both sides were; `load` is the part of the time in which the busiest
-/// thread of the load was.
+/// How busy both sides were; `load` is the part of the time in which the load was.
 fn busy_sides(usage: &Usage, load: f64) -> Sample {
     Sample::from([
         (Metric::ServerCpu, usage.share(usage.server) * 100.0),
