@@ -11,14 +11,19 @@ use std::time::{Duration, Instant};
 use clap::Parser;
 use rustix::fs::{FlockOperation, flock};
 
-use crate::cpu;
-use crate::machine::{self, Machine};
-use crate::plot;
-use crate::report;
-use crate::results::Results;
-use crate::roster::{Options, SERVERS, Server};
+use crate::load::times::Times;
+use crate::results::markdown;
+use crate::results::outcome::Results;
+use crate::results::plot;
+use crate::results::versions;
 use crate::run::Plan;
-use crate::scenario::{SCENARIOS, Scenario, Times};
+use crate::scenario::definition::Scenario;
+use crate::scenario::list::SCENARIOS;
+use crate::server::definition::{BASELINE, Server};
+use crate::server::list::SERVERS;
+use crate::server::options::Options;
+use crate::system::machine::{self, Machine};
+use crate::system::placement;
 
 /// Measure echopool beside its rivals, all in one run
 ///
@@ -43,13 +48,19 @@ pub struct Cli {
     #[arg(long, value_name = "SERVER", value_delimiter = ',')]
     servers: Vec<String>,
 
-    /// How often every server is measured in every scenario [default: 3, quick: 2]
+    /// How often every server is measured in every scenario [default: 3, quick: 2,
+    /// with --baseline: 7]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=100))]
     rounds: Option<u16>,
 
     /// The length of one measurement in seconds [default: 1, quick: 0.25]
     #[arg(long, value_name = "S", value_parser = seconds)]
     seconds: Option<f64>,
+
+    /// Threads of the load, each on a CPU of its own where there are enough
+    /// [default: 1, and what a scenario that is named for it has]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=64))]
+    load_threads: Option<u16>,
 
     /// The rivals' receive buffer in bytes
     #[arg(long, value_name = "BYTES", default_value_t = 64 * 1024,
@@ -108,7 +119,7 @@ pub fn run() -> Result<(), Box<dyn Error>> {
         plan.until = shares.as_ref().map(|shares| start + shares[place]);
         let outcome = plan.run(scenario, &results.machine, progress);
         progress("");
-        write!(io::stdout(), "{}", report::section(&outcome))?;
+        write!(io::stdout(), "{}", markdown::section(&outcome))?;
         results.scenarios.push(outcome);
     }
     let file = cli.write(&results)?;
@@ -169,7 +180,8 @@ impl Cli {
             servers: self.chosen_servers()?,
             rounds: self.rounds(),
             times: self.times(),
-            cpus: cpu::allowed()?,
+            load_threads: self.load_threads.map(usize::from),
+            cpus: placement::allowed()?,
             until: None,
             options: Options {
                 echopool: self.echopool.clone().unwrap_or_else(beside),
@@ -182,7 +194,12 @@ impl Cli {
     }
 
     fn rounds(&self) -> usize {
-        let usual = if self.quick { 2 } else { 3 };
+        // Two builds differ by less than a server and its rivals do.
+        let usual = match (self.quick, &self.baseline) {
+            (true, _) => 2,
+            (false, Some(_)) => 7,
+            (false, None) => 3,
+        };
         self.rounds.map_or(usual, usize::from)
     }
 
@@ -233,8 +250,8 @@ impl Cli {
         let chosen = SERVERS
             .iter()
             .filter(|one| self.servers.is_empty() || named(one));
-        // Without a baseline it would be told to be absent in every run.
-        let chosen = chosen.filter(|one| one.name != "baseline" || self.baseline.is_some());
+        // Without a baseline every run would report it as absent.
+        let chosen = chosen.filter(|one| one.name != BASELINE || self.baseline.is_some());
         Ok(chosen.collect())
     }
 
@@ -243,9 +260,9 @@ impl Cli {
         Results {
             date: machine::date(),
             command: ["compare".to_owned(), arguments.join(" ")].join(" "),
-            commit: machine::commit(),
+            commit: versions::commit(),
             machine: Machine::here(plan.cpus.len()),
-            versions: machine::versions(&plan.options),
+            versions: versions::versions(&plan.options),
             rounds: plan.rounds,
             measure_s: plan.times.measure.as_secs_f64(),
             warm_up_s: plan.times.warm_up.as_secs_f64(),
@@ -267,7 +284,7 @@ impl Cli {
             stem += "-quick";
         }
         let file = |end: &str| self.results.join(format!("{stem}{end}"));
-        fs::write(file(".md"), report::markdown(results))?;
+        fs::write(file(".md"), markdown::markdown(results))?;
         let json = serde_json::to_string_pretty(results)?;
         fs::write(file(".json"), json + "\n")?;
         plot::cost_per_round_trip(&file("-round-trip.svg"), &results.scenarios)?;
@@ -298,7 +315,14 @@ mod tests {
         assert_eq!(names(&["--only", "ping-64-1"]).unwrap(), ["ping-64-1"]);
         assert_eq!(
             names(&["--only", "stream,churn"]).unwrap(),
-            ["stream-1", "stream-16", "stream-16-workers-2", "churn"]
+            [
+                "stream-1",
+                "stream-4",
+                "stream-16",
+                "stream-64",
+                "stream-16-workers-2",
+                "churn"
+            ]
         );
         assert!(names(&["--only", "pong"]).is_err());
     }
@@ -333,7 +357,7 @@ mod tests {
         let able = |scenario: &&Scenario| {
             let takes_part = |server: &&&Server| {
                 server.unable(scenario.clients, scenario.workers).is_none()
-                    && !scenario.leaves_out(server.name)
+                    && !scenario.excludes(server.name)
             };
             servers.iter().filter(takes_part).count()
         };
@@ -342,6 +366,32 @@ mod tests {
         let planned = (warm_up + measure) * u32::try_from(measurements).unwrap();
         // A third is left for starts, ends and servers that stall.
         assert!(planned < QUICK_TIME * 2 / 3, "{planned:?}");
+    }
+
+    #[test]
+    fn a_build_is_compared_with_an_earlier_one_in_seven_rounds() {
+        let scenarios = "ping-64-50,ping-64-1000,stream-1,churn";
+        let cli = Cli::parse_from([
+            "compare",
+            "--only",
+            scenarios,
+            "--baseline",
+            "OLD",
+            "--servers",
+            "echopool,baseline",
+        ]);
+        let names: Vec<_> = cli
+            .scenarios()
+            .unwrap()
+            .iter()
+            .map(|one| one.name)
+            .collect();
+        assert_eq!(names.join(","), scenarios);
+        let servers = cli.chosen_servers().unwrap();
+        let servers: Vec<_> = servers.iter().map(|one| one.name).collect();
+        assert_eq!(servers, ["echopool", "baseline"]);
+        assert_eq!(cli.rounds(), 7);
+        assert_eq!(Cli::parse_from(["compare"]).rounds(), 3);
     }
 
     #[test]

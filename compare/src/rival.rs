@@ -12,7 +12,7 @@ pub const BACKLOG: i32 = 4096;
 
 /// How a rival is to serve: `PROGRAM PORT THREADS BUFFER`.
 #[derive(Clone, Copy, Debug)]
-pub struct Order {
+pub struct Arguments {
     /// The port of 127.0.0.1 to serve on.
     pub port: u16,
     /// The threads that serve, where the rival has a fixed number of them.
@@ -21,7 +21,7 @@ pub struct Order {
     pub buffer: usize,
 }
 
-impl Order {
+impl Arguments {
     /// Reads the arguments of this process.
     ///
     /// # Errors
@@ -44,8 +44,8 @@ impl Order {
         SocketAddrV4::new(Ipv4Addr::LOCALHOST, self.port)
     }
 
-    /// A listener of its own for each caller: the kernel deals the clients out
-    /// among those of one port.
+    /// A listener of its own for each caller: the kernel spreads the clients
+    /// over those of one port.
     ///
     /// # Errors
     /// Those of the system calls.

@@ -4,13 +4,15 @@ use std::collections::BTreeMap;
 use std::io;
 use std::time::Instant;
 
-use crate::cpu::Layout;
-use crate::machine::Machine;
-use crate::metric::Sample;
-use crate::results::{Outcome, Standing};
-use crate::roster::{Options, Server};
-use crate::scenario::{Scenario, Times};
-use crate::server::Running;
+use crate::load::times::Times;
+use crate::results::metric::Sample;
+use crate::results::outcome::{Outcome, ServerResults};
+use crate::scenario::definition::Scenario;
+use crate::server::definition::Server;
+use crate::server::options::Options;
+use crate::server::running::Running;
+use crate::system::machine::Machine;
+use crate::system::placement::Placement;
 
 /// Descriptors that a process needs beside its connections.
 const SPARE_FILES: u64 = 500;
@@ -26,6 +28,8 @@ pub struct Plan {
     pub rounds: usize,
     /// How long.
     pub times: Times,
+    /// Threads of the load in all scenarios, instead of those that each has.
+    pub load_threads: Option<usize>,
     /// What they are started with.
     pub options: Options,
     /// The CPUs to be used.
@@ -51,7 +55,7 @@ impl Plan {
         absent
     }
 
-    /// Runs one scenario; `progress` is told what begins.
+    /// Runs one scenario; `progress` is called with what begins.
     #[must_use]
     pub fn run(
         &self,
@@ -59,7 +63,11 @@ impl Plan {
         machine: &Machine,
         mut progress: impl FnMut(&str),
     ) -> Outcome {
-        let layout = Layout::new(scenario.workers, &self.cpus);
+        let scenario = &Scenario {
+            load_threads: self.load_threads.unwrap_or(scenario.load_threads),
+            ..*scenario
+        };
+        let placement = Placement::new(scenario.workers, scenario.load_threads, &self.cpus);
         let needed = scenario.clients as u64 + SPARE_FILES;
         let few_files = (needed > machine.open_files).then(|| {
             format!(
@@ -71,10 +79,12 @@ impl Plan {
         let mut outcome = Outcome {
             name: scenario.name.to_owned(),
             description: scenario.describe(),
-            placement: layout.describe(),
+            placement: placement.describe(),
             clients: scenario.clients,
+            server_cpus: placement.server.len(),
+            load_threads: scenario.load_threads,
             skipped: few_files.or(late),
-            servers: self.line_up(scenario),
+            servers: self.participants(scenario),
         };
         if outcome.skipped.is_some() {
             return outcome;
@@ -84,7 +94,10 @@ impl Plan {
                 "{}, round {round}: {}",
                 scenario.name, server.name
             ));
-            self.measure(scenario, server, &layout)
+            if round == 1 {
+                self.verify(scenario, server, &placement)?;
+            }
+            self.measure(scenario, server, &placement)
         });
         outcome.sum_up();
         outcome
@@ -94,24 +107,23 @@ impl Plan {
     /// the time is over. Rounds count from 1.
     fn take_turns(
         &self,
-        standings: &mut [Standing],
+        results: &mut [ServerResults],
         mut measure: impl FnMut(usize, &Server) -> io::Result<Sample>,
     ) {
         for round in 0..self.rounds {
             for place in 0..self.servers.len() {
                 let server = self.servers[(place + round) % self.servers.len()];
-                let standing = standings.iter_mut().find(|one| one.name == server.name);
-                let Some(standing) = standing.filter(|one| one.note.is_none()) else {
+                let result = results.iter_mut().find(|one| one.name == server.name);
+                let Some(result) = result.filter(|one| one.note.is_none()) else {
                     continue;
                 };
                 if self.is_over() {
-                    standing.note =
-                        Some(format!("not measured from round {} on: {OVER}", round + 1));
+                    result.note = Some(format!("not measured from round {} on: {OVER}", round + 1));
                     continue;
                 }
                 match measure(round + 1, server) {
-                    Ok(sample) => standing.rounds.push(sample),
-                    Err(error) => standing.note = Some(format!("failed: {error}")),
+                    Ok(sample) => result.rounds.push(sample),
+                    Err(error) => result.note = Some(format!("failed: {error}")),
                 }
             }
         }
@@ -123,19 +135,38 @@ impl Plan {
 
     /// The servers that have a part in a scenario; those that are not able to
     /// carry a note.
-    fn line_up(&self, scenario: &Scenario) -> Vec<Standing> {
+    fn participants(&self, scenario: &Scenario) -> Vec<ServerResults> {
         let servers = self.servers.iter();
         servers
-            .filter(|server| !scenario.leaves_out(server.name))
-            .map(|server| Standing {
+            .filter(|server| !scenario.excludes(server.name))
+            .map(|server| ServerResults {
                 note: server.unable(scenario.clients, scenario.workers),
-                ..Standing::new(server.name, server.is_rival())
+                ..ServerResults::new(server.name, server.is_rival())
             })
             .collect()
     }
 
-    fn measure(&self, scenario: &Scenario, server: &Server, layout: &Layout) -> io::Result<Sample> {
-        let running = Running::start(server, &self.options, scenario.workers, layout)?;
+    /// Compares every byte of streams once, with a process of its own.
+    fn verify(
+        &self,
+        scenario: &Scenario,
+        server: &Server,
+        placement: &Placement,
+    ) -> io::Result<()> {
+        if scenario.streams() == 0 {
+            return Ok(());
+        }
+        let running = Running::start(server, &self.options, scenario.workers, placement)?;
+        scenario.verify(&running, self.times)
+    }
+
+    fn measure(
+        &self,
+        scenario: &Scenario,
+        server: &Server,
+        placement: &Placement,
+    ) -> io::Result<Sample> {
+        let running = Running::start(server, &self.options, scenario.workers, placement)?;
         scenario.run(&running, self.times)
     }
 }
@@ -147,10 +178,10 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::metric::Metric;
-    use crate::report;
-    use crate::roster::SERVERS;
-    use crate::scenario::SCENARIOS;
+    use crate::results::markdown;
+    use crate::results::metric::Metric;
+    use crate::scenario::list::SCENARIOS;
+    use crate::server::list::SERVERS;
 
     fn plan(until: Option<Instant>) -> Plan {
         Plan {
@@ -168,6 +199,7 @@ mod tests {
                 programs: PathBuf::new(),
                 work: PathBuf::new(),
             },
+            load_threads: None,
             cpus: vec![0],
             until,
         }
@@ -180,8 +212,10 @@ mod tests {
             description: scenario.describe(),
             placement: String::new(),
             clients: scenario.clients,
+            server_cpus: 1,
+            load_threads: 1,
             skipped: None,
-            servers: plan.line_up(scenario),
+            servers: plan.participants(scenario),
         }
     }
 
@@ -206,7 +240,7 @@ mod tests {
         ];
         assert_eq!(turns.into_inner(), expected);
         outcome.sum_up();
-        let text = report::section(&outcome);
+        let text = markdown::section(&outcome);
         assert!(
             text.ends_with("\n- echopool-busy: failed: given up, it stalled\n"),
             "{text}"
@@ -230,7 +264,7 @@ mod tests {
         let mut late = self::outcome(&plan);
         plan.take_turns(&mut late.servers, |_, server| panic!("{}", server.name));
         late.sum_up();
-        let text = report::section(&late);
+        let text = markdown::section(&late);
         let note = "- echopool: not measured from round 1 on: the time for it was over\n";
         assert!(text.contains(note), "{text}");
     }

@@ -6,7 +6,7 @@ use std::io;
 use std::net::TcpListener;
 use std::os::fd::OwnedFd;
 
-use compare::rival::Order;
+use compare::rival::Arguments;
 use rustix::event::epoll::{self, CreateFlags, Event, EventData, EventFlags};
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendFlags, SocketFlags, accept_with, recv, send, sockopt};
@@ -44,8 +44,8 @@ struct Floor {
 }
 
 fn main() -> Result<(), Box<dyn Error + Send + Sync>> {
-    let order = Order::read()?;
-    let listener = order.listen_shared()?;
+    let arguments = Arguments::read()?;
+    let listener = arguments.listen_shared()?;
     let epoll = epoll::create(CreateFlags::CLOEXEC)?;
     epoll::add(
         &epoll,
@@ -57,7 +57,7 @@ fn main() -> Result<(), Box<dyn Error + Send + Sync>> {
         epoll,
         listener,
         clients: Slab::new(),
-        block: vec![0; 4 * order.buffer],
+        block: vec![0; 4 * arguments.buffer],
         used: 0,
         messages: Vec::with_capacity(TURN),
     };
@@ -69,7 +69,7 @@ fn main() -> Result<(), Box<dyn Error + Send + Sync>> {
             rustix::buffer::spare_capacity(&mut events),
             None,
         )?;
-        floor.turn(&events, order.buffer)?;
+        floor.turn(&events, arguments.buffer)?;
     }
 }
 

@@ -5,7 +5,7 @@ use std::error::Error;
 use std::io::{self, ErrorKind, Read, Write};
 use std::thread;
 
-use compare::rival::Order;
+use compare::rival::Arguments;
 use mio::net::{TcpListener, TcpStream};
 use mio::{Events, Interest, Poll, Token};
 use slab::Slab;
@@ -13,12 +13,12 @@ use slab::Slab;
 const LISTENER: Token = Token(usize::MAX);
 
 fn main() -> Result<(), Box<dyn Error + Send + Sync>> {
-    let order = Order::read()?;
+    let arguments = Arguments::read()?;
     thread::scope(|scope| {
-        for _ in 1..order.threads {
-            scope.spawn(move || serve(order));
+        for _ in 1..arguments.threads {
+            scope.spawn(move || serve(arguments));
         }
-        serve(order)
+        serve(arguments)
     })?;
     Ok(())
 }
@@ -29,12 +29,12 @@ struct Client {
     unsent: Vec<u8>,
 }
 
-fn serve(order: Order) -> io::Result<()> {
+fn serve(arguments: Arguments) -> io::Result<()> {
     let mut poll = Poll::new()?;
     let mut events = Events::with_capacity(1024);
-    let mut listener = TcpListener::from_std(order.listen_shared()?);
+    let mut listener = TcpListener::from_std(arguments.listen_shared()?);
     let mut clients = Slab::new();
-    let mut buffer = vec![0; order.buffer];
+    let mut buffer = vec![0; arguments.buffer];
     poll.registry()
         .register(&mut listener, LISTENER, Interest::READABLE)?;
     loop {
@@ -86,7 +86,7 @@ impl Client {
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(true),
                 Err(error) => return Err(error),
             };
-            // A short read is the last there is: epoll tells of what comes later.
+            // A short read is the last there is: epoll reports what comes later.
             if !self.send(&buffer[..length])? || length < buffer.len() {
                 return Ok(true);
             }

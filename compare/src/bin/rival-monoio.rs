@@ -4,35 +4,35 @@ use std::error::Error;
 use std::io;
 use std::thread;
 
-use compare::rival::{BACKLOG, Order};
+use compare::rival::{Arguments, BACKLOG};
 use monoio::io::{AsyncReadRent, AsyncWriteRentExt};
 use monoio::net::{ListenerOpts, TcpListener, TcpStream};
 use monoio::{IoUringDriver, RuntimeBuilder};
 
 fn main() -> Result<(), Box<dyn Error + Send + Sync>> {
-    let order = Order::read()?;
+    let arguments = Arguments::read()?;
     thread::scope(|scope| {
-        for _ in 1..order.threads {
-            scope.spawn(move || run(order));
+        for _ in 1..arguments.threads {
+            scope.spawn(move || run(arguments));
         }
-        run(order)
+        run(arguments)
     })?;
     Ok(())
 }
 
-fn run(order: Order) -> io::Result<()> {
+fn run(arguments: Arguments) -> io::Result<()> {
     let mut runtime = RuntimeBuilder::<IoUringDriver>::new()
         .with_entries(4096)
         .build()?;
-    runtime.block_on(serve(order))
+    runtime.block_on(serve(arguments))
 }
 
-async fn serve(order: Order) -> io::Result<()> {
+async fn serve(arguments: Arguments) -> io::Result<()> {
     let options = ListenerOpts::new().reuse_port(true).backlog(BACKLOG);
-    let listener = TcpListener::bind_with_config(order.address(), &options)?;
+    let listener = TcpListener::bind_with_config(arguments.address(), &options)?;
     loop {
         let (stream, _) = listener.accept().await?;
-        monoio::spawn(echo(stream, order.buffer));
+        monoio::spawn(echo(stream, arguments.buffer));
     }
 }
 

@@ -4,21 +4,21 @@
 use std::error::Error;
 use std::io;
 
-use compare::rival::Order;
+use compare::rival::Arguments;
 use smol::io::{AsyncReadExt, AsyncWriteExt};
 use smol::net::{TcpListener, TcpStream};
 
 fn main() -> Result<(), Box<dyn Error + Send + Sync>> {
-    let order = Order::read()?;
-    smol::block_on(serve(order))?;
+    let arguments = Arguments::read()?;
+    smol::block_on(serve(arguments))?;
     Ok(())
 }
 
-async fn serve(order: Order) -> io::Result<()> {
-    let listener = TcpListener::bind(order.address()).await?;
+async fn serve(arguments: Arguments) -> io::Result<()> {
+    let listener = TcpListener::bind(arguments.address()).await?;
     loop {
         let (stream, _) = listener.accept().await?;
-        smol::spawn(echo(stream, order.buffer)).detach();
+        smol::spawn(echo(stream, arguments.buffer)).detach();
     }
 }
 

@@ -6,14 +6,14 @@ use std::io::{self, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::thread;
 
-use compare::rival::Order;
+use compare::rival::Arguments;
 
 fn main() -> Result<(), Box<dyn Error + Send + Sync>> {
-    let order = Order::read()?;
-    let listener = TcpListener::bind(order.address())?;
+    let arguments = Arguments::read()?;
+    let listener = TcpListener::bind(arguments.address())?;
     thread::scope(|scope| {
-        for _ in 0..order.threads {
-            scope.spawn(|| work(&listener, order.buffer));
+        for _ in 0..arguments.threads {
+            scope.spawn(|| work(&listener, arguments.buffer));
         }
     });
     Ok(())

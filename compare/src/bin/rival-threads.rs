@@ -5,14 +5,14 @@ use std::io::{self, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::thread;
 
-use compare::rival::Order;
+use compare::rival::Arguments;
 
 fn main() -> Result<(), Box<dyn Error + Send + Sync>> {
-    let order = Order::read()?;
-    let listener = TcpListener::bind(order.address())?;
+    let arguments = Arguments::read()?;
+    let listener = TcpListener::bind(arguments.address())?;
     for stream in listener.incoming() {
         let stream = stream?;
-        thread::Builder::new().spawn(move || echo(stream, order.buffer))?;
+        thread::Builder::new().spawn(move || echo(stream, arguments.buffer))?;
     }
     Ok(())
 }

@@ -3,23 +3,23 @@
 use std::error::Error;
 use std::io;
 
-use compare::rival::Order;
+use compare::rival::Arguments;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::Builder;
 
 fn main() -> Result<(), Box<dyn Error + Send + Sync>> {
-    let order = Order::read()?;
+    let arguments = Arguments::read()?;
     let runtime = Builder::new_current_thread().enable_io().build()?;
-    runtime.block_on(serve(order))?;
+    runtime.block_on(serve(arguments))?;
     Ok(())
 }
 
-async fn serve(order: Order) -> io::Result<()> {
-    let listener = TcpListener::bind(order.address()).await?;
+async fn serve(arguments: Arguments) -> io::Result<()> {
+    let listener = TcpListener::bind(arguments.address()).await?;
     loop {
         let (stream, _) = listener.accept().await?;
-        tokio::spawn(echo(stream, order.buffer));
+        tokio::spawn(echo(stream, arguments.buffer));
     }
 }
 

@@ -18,7 +18,7 @@ pub struct Poller {
 }
 
 impl Poller {
-    /// Gives at most `most` events a wait.
+    /// Reports at most `most` events a wait.
     ///
     /// # Errors
     /// Those of `epoll_create1`.

@@ -12,9 +12,10 @@ use std::time::{Duration, Instant};
 use echopool::bench::source::Source;
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::cpu::Layout;
-use crate::process;
-use crate::roster::{Options, Server};
+use crate::server::definition::Server;
+use crate::server::options::Options;
+use crate::system::placement::Placement;
+use crate::system::process;
 
 /// A server has to accept within this time.
 pub const START_TIME: Duration = Duration::from_secs(5);
@@ -42,7 +43,7 @@ impl Running {
         server: &Server,
         options: &Options,
         workers: usize,
-        layout: &Layout,
+        placement: &Placement,
     ) -> io::Result<Self> {
         let port = free_port()?;
         let command = server.command(options, port, workers)?;
@@ -54,7 +55,7 @@ impl Running {
             .stdout(file.try_clone()?)
             .stderr(file);
         let mut running = Self {
-            child: layout.on_server(|| command.spawn())??,
+            child: placement.on_server(|| command.spawn())??,
             address: SocketAddrV4::new(Ipv4Addr::LOCALHOST, port),
             sources: server.sources(),
             log,
@@ -67,7 +68,7 @@ impl Running {
         let deadline = Instant::now() + START_TIME;
         while TcpStream::connect(self.address).is_err() {
             if self.child.try_wait()?.is_some() {
-                return Err(io::Error::other(self.last_words()));
+                return Err(io::Error::other(self.last_line()));
             }
             if Instant::now() > deadline {
                 let most = START_TIME.as_secs();
@@ -80,7 +81,7 @@ impl Running {
     }
 
     /// What it printed last.
-    fn last_words(&self) -> String {
+    fn last_line(&self) -> String {
         let mut text = String::new();
         let read = File::open(&self.log).and_then(|mut file| file.read_to_string(&mut text));
         match (read, text.lines().last()) {

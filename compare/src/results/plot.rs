@@ -6,10 +6,11 @@ use std::path::Path;
 use plotters::coord::Shift;
 use plotters::prelude::*;
 
-use crate::metric::Metric;
-use crate::results::Outcome;
-use crate::roster::{ECHOPOOL, SERVERS};
-use crate::stats::Summary;
+use crate::results::metric::Metric;
+use crate::results::outcome::Outcome;
+use crate::results::stats::Summary;
+use crate::server::definition::ECHOPOOL;
+use crate::server::list::SERVERS;
 
 /// Width and height in pixels.
 const SIZE: (u32, u32) = (860, 480);
@@ -20,7 +21,7 @@ const FONT: &str = "sans-serif";
 const OWN: RGBColor = RGBColor(214, 39, 40);
 
 /// The others', all dark enough for a white ground.
-const OTHERS: [RGBColor; 16] = [
+const OTHERS: [RGBColor; 20] = [
     RGBColor(127, 127, 127),
     RGBColor(31, 119, 180),
     RGBColor(23, 170, 190),
@@ -37,6 +38,10 @@ const OTHERS: [RGBColor; 16] = [
     RGBColor(120, 160, 220),
     RGBColor(170, 60, 120),
     RGBColor(110, 110, 40),
+    RGBColor(180, 180, 180),
+    RGBColor(60, 110, 60),
+    RGBColor(200, 120, 100),
+    RGBColor(80, 60, 120),
 ];
 
 /// Bars end at this multiple of the middle one, so that one server that needs
@@ -225,7 +230,12 @@ fn collect<'a, T: Copy>(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::results::tests::outcome;
+    use crate::results::outcome::tests::outcome;
+
+    #[test]
+    fn no_two_servers_have_one_colour() {
+        assert!(SERVERS.len() <= OTHERS.len());
+    }
 
     #[test]
     fn a_line_has_a_point_for_each_number_of_clients() {

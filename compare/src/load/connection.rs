@@ -6,38 +6,30 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use echopool::probe::pattern::Pattern;
 use rustix::io::Errno;
-use rustix::net::{
-    AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, connect, recv, send, socket_with,
-    sockopt,
-};
+use rustix::net::{RecvFlags, SendFlags, recv, send};
+
+use super::socket::begin_to_connect;
 
 /// The bytes of all connections.
 const PATTERN: Pattern = Pattern::new(0);
 
 /// A connection and how far it has come.
 #[derive(Debug)]
-pub struct Client {
+pub struct Connection {
     socket: OwnedFd,
     number: u64,
     sent: u64,
     echoed: u64,
 }
 
-impl Client {
+impl Connection {
     /// Begins to connect; `number` is different for all connections.
     ///
     /// # Errors
     /// Those of the system calls.
     pub fn connect(server: SocketAddrV4, number: u64) -> io::Result<Self> {
-        let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
-        let socket = socket_with(AddressFamily::INET, SocketType::STREAM, flags, None)?;
-        sockopt::set_tcp_nodelay(&socket, true)?;
-        match connect(&socket, &server) {
-            Ok(()) | Err(Errno::INPROGRESS) => {}
-            Err(error) => return Err(error.into()),
-        }
         Ok(Self {
-            socket,
+            socket: begin_to_connect(server)?,
             number,
             sent: 0,
             echoed: 0,
@@ -101,7 +93,7 @@ impl Client {
     }
 }
 
-impl AsFd for Client {
+impl AsFd for Connection {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.socket.as_fd()
     }

@@ -34,11 +34,11 @@ pub enum Metric {
     /// The latter as a multiple of the former.
     P99Growth,
     /// What the firehose gets beside the pingers.
-    HoseBandwidth,
+    FirehoseBandwidth,
     /// How busy the server was, of one CPU.
     ServerCpu,
-    /// How much of the time the load generator had something to do; near 100 it
-    /// was the limit.
+    /// The part of the time in which the load had something to do: its busiest
+    /// thread, or the CPUs that its threads share. Near 100 it was the limit.
     LoadBusy,
     /// What everything else on the machine used meanwhile, of one CPU; it
     /// disturbs the measurement.
@@ -73,7 +73,7 @@ impl Metric {
         match self {
             Self::RoundTrips | Self::Bandwidth | Self::Connections => Some(true),
             Self::ServerCpu | Self::LoadBusy | Self::OtherCpu => None,
-            Self::HoseBandwidth | Self::P50Alone | Self::P99Alone => None,
+            Self::FirehoseBandwidth | Self::P50Alone | Self::P99Alone => None,
             _ => Some(false),
         }
     }
@@ -106,7 +106,7 @@ impl Metric {
             Self::P99Alone => ("pinger_p99_alone_us", "p99 µs alone", 0),
             Self::P99Beside => ("pinger_p99_beside_us", "p99 µs beside", 0),
             Self::P99Growth => ("pinger_p99_ratio", "beside ÷ alone", 2),
-            Self::HoseBandwidth => ("firehose_mb_per_s", "firehose MB/s", 0),
+            Self::FirehoseBandwidth => ("firehose_mb_per_s", "firehose MB/s", 0),
             Self::ServerCpu => ("server_cpu_percent", "server CPU %", 0),
             Self::LoadBusy => ("load_busy_percent", "load busy %", 0),
             Self::OtherCpu => ("other_cpu_percent", "other CPU %", 0),

@@ -3,18 +3,21 @@
 use std::collections::BTreeSet;
 use std::fmt::Write;
 
-use crate::metric::Metric;
-use crate::results::{Outcome, Results, Standing};
-use crate::roster::{BUSY, ECHOPOOL};
+use crate::results::metric::Metric;
+use crate::results::outcome::{Outcome, Results, ServerResults};
+use crate::results::stats::Summary;
+use crate::server::definition::{BASELINE, BUSY, ECHOPOOL};
 
 /// How the figures are to be read.
 const LEGEND: &str = "\
-Every server ran in a process of its own against one load generator, a single thread that \
-checks every byte that comes back; the order rotated from round to round. A cell has the median \
-over the rounds, (least–greatest), and the median as a multiple of echopool's. A GB is 10^9 \
-echoed bytes, each counted once. CPU % are of one CPU; where the load's is near 100 it was the \
-limit, and the server's CPU time is the figure to go by; where other CPU % is not near 0, \
-something else disturbed the measurement. Compare figures of one run only.";
+Every server ran in a process of its own; the order rotated from round to round. Messages come \
+back to a load that checks every byte; streams are checked in a run of their own before the first \
+round, and the load that measures them only counts what comes back. A cell has the median over the \
+rounds (least–greatest) and, behind ×, the same of the multiples of echopool's value in each round. A GB is 10^9 echoed bytes, \
+each counted once. CPU % are of one CPU. 'Limited by' names the side that was busy for 90 % of \
+the time or more, of all CPUs that it had. Where it is the load, a faster server would show as a \
+draw, and the server's CPU time is the figure to go by; where other CPU % is not near 0, something \
+else disturbed the measurement. Compare figures of one run only.";
 
 /// The whole report.
 #[must_use]
@@ -71,18 +74,28 @@ pub fn section(outcome: &Outcome) -> String {
     for metric in &metrics {
         text += &format!(" {} |", metric.title());
     }
+    let limited = outcome.servers.iter().any(|one| one.limited_by.is_some());
+    if limited {
+        text += " limited by |";
+    }
     text += "\n|---|";
     text += &"---:|".repeat(metrics.len());
+    if limited {
+        text += "---|";
+    }
     text.push('\n');
     for server in outcome.servers.iter().filter(|one| !one.rounds.is_empty()) {
         text += &row(server, &metrics);
     }
     text.push('\n');
+    for metric in &metrics {
+        text += &beside_baseline(outcome, *metric);
+    }
     for own in [ECHOPOOL, BUSY] {
         for metric in &metrics {
             if let Some((rival, ratio)) = outcome.best_rival(own, *metric) {
-                let title = metric.title();
-                text += &format!("- {title}: {own} has {ratio:.2} of the best rival's ({rival})\n");
+                let (title, ratio) = (metric.title(), multiple(&ratio));
+                text += &format!("- {title}: {own} has {ratio} of the best rival's ({rival})\n");
             }
         }
     }
@@ -94,6 +107,25 @@ pub fn section(outcome: &Outcome) -> String {
     text
 }
 
+/// A line about echopool and its other build; empty where that took no part.
+fn beside_baseline(outcome: &Outcome, metric: Metric) -> String {
+    let ratio = metric.more_is_better();
+    let ratio = ratio.and_then(|_| outcome.ratio(ECHOPOOL, BASELINE, metric));
+    ratio.map_or_else(String::new, |ratio| {
+        let (title, ratio) = (metric.title(), multiple(&ratio));
+        format!("- {title}: {ECHOPOOL} has {ratio} of the {BASELINE}'s\n")
+    })
+}
+
+/// Such as `1.05 (0.98–1.10)`, where the rounds differ.
+fn multiple(ratio: &Summary) -> String {
+    let Summary { median, min, max } = ratio;
+    match min < max {
+        true => format!("{median:.2} ({min:.2}–{max:.2})"),
+        false => format!("{median:.2}"),
+    }
+}
+
 /// Those that any of the servers has.
 fn metrics(outcome: &Outcome) -> BTreeSet<Metric> {
     let summaries = outcome.servers.iter().map(|server| &server.summary);
@@ -103,7 +135,7 @@ fn metrics(outcome: &Outcome) -> BTreeSet<Metric> {
         .collect()
 }
 
-fn row(server: &Standing, metrics: &BTreeSet<Metric>) -> String {
+fn row(server: &ServerResults, metrics: &BTreeSet<Metric>) -> String {
     let mut text = format!("| {} |", server.name);
     for metric in metrics {
         let decimals = metric.decimals();
@@ -115,11 +147,15 @@ fn row(server: &Standing, metrics: &BTreeSet<Metric>) -> String {
                 if metric.more_is_better().is_some() {
                     text += &format!(" ({}–{})", show(summary.min), show(summary.max));
                     let ratio = server.ratio_to_echopool.get(metric);
-                    text += &ratio.map_or_else(String::new, |ratio| format!(" ×{ratio:.2}"));
+                    text +=
+                        &ratio.map_or_else(String::new, |ratio| format!(" ×{}", multiple(ratio)));
                 }
                 text += " |";
             }
         }
+    }
+    if let Some(side) = server.limited_by {
+        text += &format!(" {side} |");
     }
     text + "\n"
 }
@@ -135,7 +171,7 @@ fn growth(outcomes: &[Outcome]) -> String {
          | server | ratio |\n|---|---:|\n",
     );
     for server in &many.servers {
-        let cost = |server: &Standing| server.median(Metric::CpuPerRoundTrip);
+        let cost = |server: &ServerResults| server.median(Metric::CpuPerRoundTrip);
         let before = few.server(&server.name).and_then(cost);
         if let (Some(after), Some(before)) = (cost(server), before) {
             let _ = writeln!(text, "| {} | {:.2} |", server.name, after / before);
@@ -161,7 +197,7 @@ fn number(value: f64, decimals: usize) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::results::tests::outcome;
+    use crate::results::outcome::tests::outcome;
 
     #[test]
     fn thousands_are_grouped() {
@@ -181,14 +217,39 @@ Ping-pong. server on CPU 0, load on CPU 1.
 | server | server CPU µs/round trip |
 |---|---:|
 | echopool | 8.00 (7.00–9.00) ×1.00 |
-| floor | 4.00 (4.00–4.00) ×0.50 |
-| threads | 16.00 (15.00–1,234.00) ×2.00 |
-| tokio-multi | 10.00 (9.00–11.00) ×1.25 |
+| floor | 4.00 (4.00–4.00) ×0.50 (0.44–0.57) |
+| threads | 16.00 (15.00–1,234.00) ×1.88 (1.78–176.29) |
+| tokio-multi | 10.00 (9.00–11.00) ×1.29 (1.11–1.38) |
 
-- server CPU µs/round trip: echopool has 0.80 of the best rival's (tokio-multi)
+- server CPU µs/round trip: echopool has 0.78 (0.73–0.90) of the best rival's (tokio-multi)
 - mio: it has one thread only
 ";
         assert_eq!(section(&outcome()), expected);
+    }
+
+    #[test]
+    fn echopool_is_compared_with_its_other_build() {
+        let mut outcome = outcome();
+        outcome.servers[1].name = BASELINE.to_owned();
+        let text = section(&outcome);
+        let line = "- server CPU µs/round trip: echopool has 2.00 (1.75–2.25) of the baseline's\n";
+        assert!(text.contains(line), "{text}");
+    }
+
+    #[test]
+    fn each_row_says_which_side_was_the_limit() {
+        let mut outcome = outcome();
+        for (server, busy) in outcome.servers.iter_mut().zip([97.0, 60.0]) {
+            for round in &mut server.rounds {
+                round.extend([(Metric::ServerCpu, busy), (Metric::LoadBusy, 50.0)]);
+            }
+        }
+        outcome.servers.truncate(2);
+        outcome.sum_up();
+        let text = section(&outcome);
+        assert!(text.contains("| load busy % | limited by |\n|---|---:|---:|---:|---|\n"));
+        assert!(text.contains(" 97 | 50 | server |\n"), "{text}");
+        assert!(text.contains(" 60 | 50 | neither |\n"), "{text}");
     }
 
     #[test]

@@ -31,11 +31,22 @@ impl Summary {
             max: sorted[sorted.len() - 1],
         })
     }
+
+    /// Sums up each of `values` as a multiple of the base of the same round; `None`
+    /// where there is no round that has both. What disturbs a round changes both
+    /// sides, so these ratios differ less than the values.
+    #[must_use]
+    pub fn of_ratios(values: &[f64], bases: &[f64]) -> Option<Self> {
+        let rounds = values.iter().zip(bases);
+        let ratios: Vec<f64> = rounds
+            .filter_map(|(value, base)| ratio(*value, *base))
+            .collect();
+        Self::of(&ratios)
+    }
 }
 
 /// `value` as a multiple of `base`; `None` where that says nothing.
-#[must_use]
-pub fn ratio(value: f64, base: f64) -> Option<f64> {
+fn ratio(value: f64, base: f64) -> Option<f64> {
     let quotient = value / base;
     quotient.is_finite().then_some(quotient)
 }
@@ -62,6 +73,18 @@ mod tests {
     #[test]
     fn nothing_measured_has_no_summary() {
         assert_eq!(Summary::of(&[]), None);
+    }
+
+    #[test]
+    fn ratios_are_those_of_each_round() {
+        let ratios = Summary::of_ratios(&[2.0, 30.0, 8.0], &[1.0, 10.0, 2.0]);
+        assert_eq!(ratios, summary(3.0, 2.0, 4.0));
+        // A server that failed in the second round.
+        assert_eq!(
+            Summary::of_ratios(&[2.0], &[4.0, 1.0]),
+            summary(0.5, 0.5, 0.5)
+        );
+        assert_eq!(Summary::of_ratios(&[0.0], &[0.0]), None);
     }
 
     #[test]

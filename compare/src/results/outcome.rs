@@ -4,10 +4,11 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-use crate::machine::Machine;
-use crate::metric::{Metric, Sample};
-use crate::roster::ECHOPOOL;
-use crate::stats::{Summary, ratio};
+use crate::results::limit::LimitedBy;
+use crate::results::metric::{Metric, Sample};
+use crate::results::stats::Summary;
+use crate::server::definition::ECHOPOOL;
+use crate::system::machine::Machine;
 
 /// One run.
 #[derive(Clone, Debug, Serialize)]
@@ -16,7 +17,7 @@ pub struct Results {
     pub date: String,
     /// The command line.
     pub command: String,
-    /// The commit that was measured; a `+` tells of changes on top of it.
+    /// The commit that was measured; a `+` marks changes on top of it.
     pub commit: String,
     /// Where.
     pub machine: Machine,
@@ -47,15 +48,19 @@ pub struct Outcome {
     pub placement: String,
     /// How many clients there were at once.
     pub clients: usize,
+    /// CPUs that the server could use.
+    pub server_cpus: usize,
+    /// Threads of the load.
+    pub load_threads: usize,
     /// Why it was not run, if so.
     pub skipped: Option<String>,
     /// The servers, in the order of the roster.
-    pub servers: Vec<Standing>,
+    pub servers: Vec<ServerResults>,
 }
 
 /// One server in one scenario.
 #[derive(Clone, Debug, Serialize)]
-pub struct Standing {
+pub struct ServerResults {
     /// The server's name.
     pub name: String,
     /// Whether echopool is to be compared with it.
@@ -68,9 +73,11 @@ pub struct Standing {
     /// Median and spread over the rounds.
     #[serde(serialize_with = "keyed")]
     pub summary: BTreeMap<Metric, Summary>,
-    /// The median as a multiple of echopool's.
+    /// The side that limited it, where CPU time was measured.
+    pub limited_by: Option<LimitedBy>,
+    /// The values as multiples of echopool's in the same round.
     #[serde(serialize_with = "keyed")]
-    pub ratio_to_echopool: BTreeMap<Metric, f64>,
+    pub ratio_to_echopool: BTreeMap<Metric, Summary>,
 }
 
 fn keyed<S: serde::Serializer, T: Serialize>(
@@ -90,7 +97,7 @@ fn keyed_samples<S: serde::Serializer>(
     }))
 }
 
-impl Standing {
+impl ServerResults {
     /// A server of which nothing is known yet.
     #[must_use]
     pub fn new(name: &str, rival: bool) -> Self {
@@ -100,6 +107,7 @@ impl Standing {
             note: None,
             rounds: Vec::new(),
             summary: BTreeMap::new(),
+            limited_by: None,
             ratio_to_echopool: BTreeMap::new(),
         }
     }
@@ -110,7 +118,15 @@ impl Standing {
         self.summary.get(&metric).map(|summary| summary.median)
     }
 
-    fn sum_up(&mut self) {
+    /// The values of a metric, in the order of the rounds.
+    fn values(&self, metric: Metric) -> Vec<f64> {
+        let rounds = self.rounds.iter();
+        rounds
+            .filter_map(|round| round.get(&metric).copied())
+            .collect()
+    }
+
+    fn sum_up(&mut self, server_cpus: f64) {
         let mut values: BTreeMap<Metric, Vec<f64>> = BTreeMap::new();
         for (metric, value) in self.rounds.iter().flatten() {
             values.entry(*metric).or_default().push(*value);
@@ -119,47 +135,56 @@ impl Standing {
             .into_iter()
             .filter_map(|(metric, values)| Some((metric, Summary::of(&values)?)))
             .collect();
+        let busy = |metric| Some(self.median(metric)? / 100.0);
+        self.limited_by = busy(Metric::ServerCpu)
+            .zip(busy(Metric::LoadBusy))
+            .map(|(server, load)| LimitedBy::of(server / server_cpus, load));
     }
 }
 
 impl Outcome {
-    /// Fills in medians, spreads and ratios.
+    /// Fills in medians, spreads, ratios and what limited each.
+    #[expect(clippy::cast_precision_loss, reason = "there are not so many CPUs")]
     pub fn sum_up(&mut self) {
-        self.servers.iter_mut().for_each(Standing::sum_up);
-        let Some(echopool) = self.server(ECHOPOOL).map(|own| own.summary.clone()) else {
-            return;
+        let cpus = self.server_cpus as f64;
+        self.servers.iter_mut().for_each(|one| one.sum_up(cpus));
+        let ratios = |server: &ServerResults| {
+            let metrics = server.summary.keys();
+            metrics
+                .filter_map(|&metric| Some((metric, self.ratio(&server.name, ECHOPOOL, metric)?)))
+                .collect()
         };
-        for server in &mut self.servers {
-            server.ratio_to_echopool = server
-                .summary
-                .iter()
-                .filter_map(|(metric, value)| {
-                    let base = echopool.get(metric)?.median;
-                    Some((*metric, ratio(value.median, base)?))
-                })
-                .collect();
+        let ratios: Vec<_> = self.servers.iter().map(ratios).collect();
+        for (server, ratios) in self.servers.iter_mut().zip(ratios) {
+            server.ratio_to_echopool = ratios;
         }
+    }
+
+    /// A metric of one server as multiples of that of another in the same round.
+    #[must_use]
+    pub fn ratio(&self, own: &str, other: &str, metric: Metric) -> Option<Summary> {
+        let [own, other] = [own, other].map(|name| Some(self.server(name)?.values(metric)));
+        Summary::of_ratios(&own?, &other?)
     }
 
     /// A server by its name.
     #[must_use]
-    pub fn server(&self, name: &str) -> Option<&Standing> {
+    pub fn server(&self, name: &str) -> Option<&ServerResults> {
         self.servers.iter().find(|server| server.name == name)
     }
 
-    /// The rival with the best median, and that of `own` as a multiple of it.
+    /// The rival with the best median, and `own` as a multiple of it in each round.
     #[must_use]
-    pub fn best_rival(&self, own: &str, metric: Metric) -> Option<(&str, f64)> {
+    pub fn best_rival(&self, own: &str, metric: Metric) -> Option<(&str, Summary)> {
         let more_is_better = metric.more_is_better()?;
-        let own = self.server(own)?.median(metric)?;
         let rivals = self.servers.iter().filter(|server| server.rival);
         let known =
             rivals.filter_map(|server| Some((server.name.as_str(), server.median(metric)?)));
-        let (name, best) = known.min_by(|(_, a), (_, b)| match more_is_better {
+        let (name, _) = known.min_by(|(_, a), (_, b)| match more_is_better {
             true => b.total_cmp(a),
             false => a.total_cmp(b),
         })?;
-        Some((name, ratio(own, best)?))
+        Some((name, self.ratio(own, name, metric)?))
     }
 }
 
@@ -167,34 +192,36 @@ impl Outcome {
 pub(crate) mod tests {
     use super::*;
 
-    fn standing(name: &str, rival: bool, cpu: &[f64]) -> Standing {
+    fn result(name: &str, rival: bool, cpu: &[f64]) -> ServerResults {
         let rounds = cpu
             .iter()
             .map(|cpu| Sample::from([(Metric::CpuPerRoundTrip, *cpu)]));
-        Standing {
+        ServerResults {
             rounds: rounds.collect(),
-            ..Standing::new(name, rival)
+            ..ServerResults::new(name, rival)
         }
     }
 
     /// echopool at 8, the floor at 4, rivals at 10 and 16 µs a round trip, and one
     /// that was skipped.
     pub(crate) fn outcome() -> Outcome {
-        let skipped = Standing {
+        let skipped = ServerResults {
             note: Some(String::from("it has one thread only")),
-            ..Standing::new("mio", true)
+            ..ServerResults::new("mio", true)
         };
         let mut outcome = Outcome {
             name: String::from("ping-64-50"),
             description: String::from("Ping-pong."),
             placement: String::from("server on CPU 0, load on CPU 1"),
             clients: 50,
+            server_cpus: 1,
+            load_threads: 1,
             skipped: None,
             servers: vec![
-                standing(ECHOPOOL, false, &[9.0, 8.0, 7.0]),
-                standing("floor", false, &[4.0]),
-                standing("threads", true, &[16.0, 15.0, 1234.0]),
-                standing("tokio-multi", true, &[10.0, 11.0, 9.0]),
+                result(ECHOPOOL, false, &[9.0, 8.0, 7.0]),
+                result("floor", false, &[4.0; 3]),
+                result("threads", true, &[16.0, 15.0, 1234.0]),
+                result("tokio-multi", true, &[10.0, 11.0, 9.0]),
                 skipped,
             ],
         };
@@ -203,26 +230,44 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn medians_are_compared_with_echopools() {
+    fn rounds_are_compared_with_echopools() {
         let outcome = outcome();
         let ratio = |name| {
             let server = outcome.server(name).unwrap();
-            server.ratio_to_echopool.get(&Metric::CpuPerRoundTrip)
+            let ratio = server.ratio_to_echopool.get(&Metric::CpuPerRoundTrip)?;
+            Some((ratio.min, ratio.median, ratio.max))
         };
-        assert_eq!(ratio(ECHOPOOL), Some(&1.0));
-        assert_eq!(ratio("floor"), Some(&0.5));
-        assert_eq!(ratio("threads"), Some(&2.0));
+        assert_eq!(ratio(ECHOPOOL), Some((1.0, 1.0, 1.0)));
+        assert_eq!(ratio("floor"), Some((4.0 / 9.0, 0.5, 4.0 / 7.0)));
+        assert_eq!(ratio("threads"), Some((16.0 / 9.0, 1.875, 1234.0 / 7.0)));
         assert_eq!(ratio("mio"), None);
     }
 
     #[test]
     fn the_best_rival_is_the_cheapest_that_is_not_the_floor() {
         let outcome = outcome();
-        let best = outcome.best_rival(ECHOPOOL, Metric::CpuPerRoundTrip);
-        assert_eq!(best, Some(("tokio-multi", 0.8)));
-        let best = outcome.best_rival("floor", Metric::CpuPerRoundTrip);
-        assert_eq!(best, Some(("tokio-multi", 0.4)));
+        let best = |own| {
+            let (name, ratio) = outcome.best_rival(own, Metric::CpuPerRoundTrip).unwrap();
+            (name, ratio.min, ratio.median, ratio.max)
+        };
+        assert_eq!(best(ECHOPOOL), ("tokio-multi", 8.0 / 11.0, 7.0 / 9.0, 0.9));
+        assert_eq!(best("floor").0, "tokio-multi");
         assert_eq!(outcome.best_rival(ECHOPOOL, Metric::RoundTrips), None);
+    }
+
+    #[test]
+    fn the_limit_is_that_of_the_medians_and_of_all_cpus_of_the_server() {
+        let sides =
+            |server, load| Sample::from([(Metric::ServerCpu, server), (Metric::LoadBusy, load)]);
+        let mut results = ServerResults {
+            rounds: vec![sides(97.0, 40.0), sides(30.0, 99.0), sides(95.0, 50.0)],
+            ..ServerResults::new("mio", true)
+        };
+        results.sum_up(1.0);
+        assert_eq!(results.limited_by, Some(LimitedBy::Server));
+        results.sum_up(2.0);
+        assert_eq!(results.limited_by, Some(LimitedBy::Neither));
+        assert_eq!(outcome().server(ECHOPOOL).unwrap().limited_by, None);
     }
 
     #[test]
@@ -235,6 +280,6 @@ pub(crate) mod tests {
             9.0
         );
         let threads = &json["servers"][2]["ratio_to_echopool"];
-        assert_eq!(threads["server_cpu_us_per_round_trip"], 2.0);
+        assert_eq!(threads["server_cpu_us_per_round_trip"]["median"], 1.875);
     }
 }

@@ -1,5 +1,8 @@
-//! Pingers, each with one message on its way, and streams beside them, in one
-//! loop: between two turns of theirs one of the streams has a bounded one.
+//! Clients that ping and clients that stream, in the loop of one thread.
+//!
+//! Between two turns of the pingers one stream moves a bounded number of bytes: of
+//! two threads on one CPU the one's bytes would be in the other's latencies for as
+//! long as the scheduler likes.
 
 use std::io;
 use std::net::SocketAddrV4;
@@ -7,62 +10,65 @@ use std::time::{Duration, Instant};
 
 use echopool::probe::latency::Latency;
 
-use super::client::Client;
-use super::hose::{BLOCK, Hose};
+use super::connection::Connection;
 use super::poller::{EventFlags, Poller};
+use super::stream::{BLOCK, Stream};
 
 /// Events served in a turn: all are received, then all are answered.
 const TURN: usize = 64;
-
-/// The token of all streams; the pingers' are their numbers.
-const HOSE: usize = usize::MAX;
 
 /// The longest wait for sockets that are ready.
 const WAIT: Duration = Duration::from_millis(20);
 
 /// Pingers, and the streams beside them.
-pub struct Fleet {
+pub struct MixedLoad {
     poller: Poller,
     block: Vec<u8>,
     server: SocketAddrV4,
     size: usize,
-    /// Given up when nothing came back to the pingers for this long.
-    patience: Duration,
+    /// Given up when nothing came back for this long: to the pingers, where there
+    /// are any.
+    timeout: Duration,
     /// From a pinger's message to its next one, where the answer is there by then.
     every: Duration,
     pingers: Vec<Pinger>,
     /// Those that have no message on its way.
     answered: Vec<usize>,
-    hoses: Vec<Hose>,
+    /// Their tokens are behind those of the pingers.
+    streams: Vec<Stream>,
+    /// Which of them may have something to send or to receive.
+    ready: Vec<bool>,
     /// The stream whose turn it is.
     next: usize,
+    /// Whether streams still send, or only receive what is in flight.
+    sends: bool,
     /// Messages that ever came back.
     done: u64,
-    tally: Tally,
+    counts: Counts,
 }
 
 struct Pinger {
-    client: Client,
+    connection: Connection,
     /// The offset at which the message on its way ends.
     end: u64,
     sent_at: Instant,
 }
 
-/// What a fleet has counted.
+/// What a load has counted.
 #[derive(Clone, Debug, Default)]
-pub struct Tally {
+pub struct Counts {
     /// Messages that came back whole.
     pub round_trips: u64,
     /// From before a message was sent until it was back whole.
     pub latency: Latency,
     /// Bytes of the streams that came back.
-    pub hose_bytes: u64,
+    pub stream_bytes: u64,
 }
 
-impl Fleet {
+impl MixedLoad {
     /// Connects `count` pingers with messages of `size` bytes, at most 256 KiB,
     /// the first of which they send as soon as they can. A server of which nothing
-    /// comes back for the time of `patience` is given up.
+    /// comes back for the time of `timeout` is given up.
     ///
     /// # Errors
     /// Those of the system calls.
@@ -70,16 +76,16 @@ impl Fleet {
         server: SocketAddrV4,
         count: usize,
         size: usize,
-        patience: Duration,
+        timeout: Duration,
     ) -> io::Result<Self> {
         let poller = Poller::new(TURN)?;
         let pingers = (0..count)
             .map(|number| {
-                let client = Client::connect(server, number as u64)?;
+                let connection = Connection::connect(server, number as u64)?;
                 let flags = EventFlags::IN | EventFlags::OUT | EventFlags::ET;
-                poller.add(&client, number, flags)?;
+                poller.add(&connection, number, flags)?;
                 Ok(Pinger {
-                    client,
+                    connection,
                     end: size as u64,
                     sent_at: Instant::now(),
                 })
@@ -90,14 +96,16 @@ impl Fleet {
             block: vec![0; BLOCK],
             server,
             size,
-            patience,
+            timeout,
             every: Duration::ZERO,
             pingers,
             answered: Vec::with_capacity(TURN),
-            hoses: Vec::new(),
+            streams: Vec::new(),
+            ready: Vec::new(),
             next: 0,
+            sends: true,
             done: 0,
-            tally: Tally::default(),
+            counts: Counts::default(),
         })
     }
 
@@ -111,13 +119,14 @@ impl Fleet {
     ///
     /// # Errors
     /// One could not connect.
-    pub fn add_hoses(&mut self, count: usize) -> io::Result<()> {
+    pub fn add_streams(&mut self, count: usize) -> io::Result<()> {
         for _ in 0..count {
-            let number = self.pingers.len() + self.hoses.len();
-            let hose = Hose::connect(self.server, number as u64)?;
+            let stream = Stream::connect(self.server)?;
             let flags = EventFlags::IN | EventFlags::OUT | EventFlags::ET;
-            self.poller.add(&hose, HOSE, flags)?;
-            self.hoses.push(hose);
+            let token = self.pingers.len() + self.streams.len();
+            self.poller.add(&stream, token, flags)?;
+            self.streams.push(stream);
+            self.ready.push(false);
         }
         Ok(())
     }
@@ -125,29 +134,64 @@ impl Fleet {
     /// Takes turns for `time`. Returns what came back meanwhile.
     ///
     /// # Errors
-    /// A connection failed, a byte was wrong, or nothing came back.
-    pub fn run_for(&mut self, time: Duration) -> io::Result<Tally> {
-        self.take_tally();
+    /// A connection failed, a byte of a pinger's was wrong, or nothing came back.
+    pub fn run_for(&mut self, time: Duration) -> io::Result<Counts> {
+        self.take_counts();
         let start = Instant::now();
-        let (mut now, mut last_sign, mut done) = (start, start, self.done);
+        let (mut now, mut last_sign, mut done) = (start, start, self.done());
         while now - start < time {
             self.turn()?;
             now = Instant::now();
-            if self.done > done {
-                (done, last_sign) = (self.done, now);
-            } else if now - last_sign > self.patience {
-                let silence = humantime::format_duration(self.patience);
+            if self.done() > done {
+                (done, last_sign) = (self.done(), now);
+            } else if now - last_sign > self.timeout {
+                let silence = humantime::format_duration(self.timeout);
                 let error = format!("given up, nothing came back for {silence}");
                 return Err(io::Error::other(error));
             }
         }
-        Ok(self.take_tally())
+        Ok(self.take_counts())
     }
 
-    fn take_tally(&mut self) -> Tally {
-        let mut tally = std::mem::take(&mut self.tally);
-        tally.hose_bytes = self.hoses.iter_mut().map(Hose::take_bytes).sum();
-        tally
+    /// Sends nothing more on the streams until all that is in flight is back.
+    /// Returns how many bytes that were.
+    ///
+    /// # Errors
+    /// A connection failed, or it took longer than the timeout.
+    pub fn drain(&mut self) -> io::Result<u64> {
+        self.take_counts();
+        self.sends = false;
+        let deadline = Instant::now() + self.timeout;
+        loop {
+            let left: u64 = self.streams.iter().map(Stream::in_flight).sum();
+            if left == 0 {
+                break;
+            }
+            if Instant::now() > deadline {
+                let most = humantime::format_duration(self.timeout);
+                let error = format!("given up, {left} bytes did not come back within {most}");
+                return Err(io::Error::other(error));
+            }
+            self.turn()?;
+        }
+        self.sends = true;
+        // Edges that said 'writable' passed while they did not send.
+        self.ready.fill(true);
+        Ok(self.take_counts().stream_bytes)
+    }
+
+    /// What grows while the server answers.
+    fn done(&self) -> u64 {
+        match self.pingers.is_empty() {
+            true => self.streams.iter().map(Stream::echoed).sum(),
+            false => self.done,
+        }
+    }
+
+    fn take_counts(&mut self) -> Counts {
+        let mut counts = std::mem::take(&mut self.counts);
+        counts.stream_bytes = self.streams.iter_mut().map(Stream::take_bytes).sum();
+        counts
     }
 
     /// Serves one of the streams, then each of the sockets that are ready once.
@@ -158,20 +202,24 @@ impl Fleet {
         };
         for index in 0..self.poller.wait(most)? {
             let (token, flags) = self.poller.event(index);
-            if token != HOSE {
-                self.receive(token, flags)?;
+            match token.checked_sub(self.pingers.len()) {
+                Some(stream) => self.ready[stream] = true,
+                None => self.receive(token, flags)?,
             }
         }
         self.ping_again()
     }
 
-    /// Gives the next stream that can move a step. Returns whether there was one.
+    /// Moves the next ready stream by a step. Returns whether there was one.
     fn step(&mut self) -> io::Result<bool> {
-        for _ in 0..self.hoses.len() {
+        for _ in 0..self.streams.len() {
             let turn = self.next;
-            self.next = (turn + 1) % self.hoses.len();
-            if self.hoses[turn].step(&mut self.block)? {
-                return Ok(true);
+            self.next = (turn + 1) % self.streams.len();
+            if self.ready[turn] {
+                self.ready[turn] = self.streams[turn].step(&mut self.block, self.sends)?;
+                if self.ready[turn] {
+                    return Ok(true);
+                }
             }
         }
         Ok(false)
@@ -210,26 +258,33 @@ impl Fleet {
         let pinger = &mut self.pingers[token];
         pinger.end += self.size as u64;
         pinger.sent_at = Instant::now();
-        pinger.client.send(pinger.end, &mut self.block).map(drop)
+        pinger
+            .connection
+            .send(pinger.end, &mut self.block)
+            .map(drop)
     }
 
     /// Receives what there is of an answer.
     fn receive(&mut self, token: usize, flags: EventFlags) -> io::Result<()> {
         let pinger = &mut self.pingers[token];
-        if pinger.client.sent() < pinger.end && flags.contains(EventFlags::OUT) {
-            pinger.client.send(pinger.end, &mut self.block)?;
+        if pinger.connection.echoed() == pinger.end {
+            // It has its answer; an error shows when it sends again.
+            return Ok(());
+        }
+        if pinger.connection.sent() < pinger.end && flags.contains(EventFlags::OUT) {
+            pinger.connection.send(pinger.end, &mut self.block)?;
         }
         if !flags.intersects(EventFlags::IN | EventFlags::HUP | EventFlags::ERR) {
             return Ok(());
         }
-        while pinger.client.echoed() < pinger.end {
-            if pinger.client.receive(&mut self.block)? == 0 {
+        while pinger.connection.echoed() < pinger.end {
+            if pinger.connection.receive(&mut self.block)? == 0 {
                 return Ok(());
             }
         }
         let elapsed = u64::try_from(pinger.sent_at.elapsed().as_nanos()).unwrap_or(u64::MAX);
-        self.tally.latency.histogram += elapsed;
-        self.tally.round_trips += 1;
+        self.counts.latency.histogram += elapsed;
+        self.counts.round_trips += 1;
         self.done += 1;
         self.answered.push(token);
         Ok(())

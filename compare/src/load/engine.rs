@@ -1,0 +1,65 @@
+//! The engine of `echopool bench` in this process, which compares every byte.
+//!
+//! Its threads inherit the CPUs of the thread that starts it.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use echopool::bench::plan::{Arrivals, Load, Plan};
+use echopool::bench::progress::{Progress, Watch};
+use echopool::bench::results::Results;
+use echopool::bench::run_between_rests;
+
+use super::times::Times;
+use crate::server::running::Running;
+
+/// What so many clients do, with messages of `size` bytes. A server is given up
+/// when nothing came back to one of them for [`Times::timeout`].
+#[must_use]
+pub fn plan(server: &Running, load: Load, clients: usize, size: usize, times: Times) -> Plan {
+    Plan {
+        load,
+        connections: clients,
+        size_bytes: size..=size,
+        depth: 1,
+        rate_per_s: None,
+        arrivals: Arrivals::Uniform,
+        duration: Some(times.measure),
+        count: None,
+        warmup: times.warm_up,
+        threads: 1,
+        reconnect: false,
+        sources: vec![server.sources()],
+        timeout: times.timeout(clients),
+        seed: 0,
+    }
+}
+
+/// Makes the load; calls `at_rest` before what is measured and after it.
+///
+/// # Errors
+/// A connection failed, a byte was wrong, or nothing came back.
+pub fn run(server: &Running, plan: &Plan, mut at_rest: impl FnMut()) -> io::Result<Results> {
+    let stop = Arc::new(AtomicBool::new(false));
+    let addresses = [server.address().into()];
+    let results = run_between_rests(&addresses, plan, &stop, &mut NoProgress, &mut at_rest);
+    let results = results.map_err(io::Error::other)?;
+    let totals = &results.totals;
+    if let Some(example) = results.examples.first() {
+        return Err(io::Error::other(example.clone()));
+    }
+    if totals.echoed_bytes == 0 || totals.echoed_bytes < totals.sent_bytes {
+        let (echoed, sent) = (totals.echoed_bytes, totals.sent_bytes);
+        let error = format!("of {sent} bytes only {echoed} came back");
+        return Err(io::Error::other(error));
+    }
+    Ok(results)
+}
+
+/// Watches nothing.
+struct NoProgress;
+
+impl Watch for NoProgress {
+    fn progress(&mut self, _: &Progress<'_>) {}
+}

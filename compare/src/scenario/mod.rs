@@ -1,0 +1,5 @@
+//! The cases that servers are measured in.
+
+pub mod definition;
+pub mod list;
+pub mod measure;

@@ -1,0 +1,5 @@
+//! The machine that a run measures on: its processors, processes and limits.
+
+pub mod machine;
+pub mod placement;
+pub mod process;
