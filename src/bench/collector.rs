@@ -5,11 +5,11 @@ use std::time::Duration;
 
 use super::clock::SECOND;
 use super::counts::Counts;
-use super::generator::Times;
 use super::outage::{Gap, after};
 use super::progress::Progress;
 use super::recorder::{EXAMPLES, Part};
 use super::results::Interval;
+use super::times::Times;
 use crate::probe::latency::Latency;
 
 /// A second that not all threads have passed.

@@ -7,23 +7,10 @@
 
 use std::collections::VecDeque;
 
+use super::fault::{Difference, Fault, STRANGE};
+use super::message::Message;
 use super::recorder::Recorder;
-use crate::probe::pattern::{Damage, Pattern, WINDOW};
-
-/// So many bytes from the first wrong one on are looked at as one place, and
-/// awaited before it is explained.
-const STRANGE: usize = 64;
-
-/// One message, from its place in the schedule to its last byte back.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Message {
-    /// Where it ends in the stream.
-    pub(super) end: u64,
-    /// When it should be sent.
-    pub(super) due: u64,
-    /// When its first byte was sent.
-    pub(super) sent: u64,
-}
+use crate::probe::pattern::{Damage, Pattern};
 
 /// Bytes that came where others should have, until it is clear why.
 #[derive(Debug)]
@@ -33,15 +20,6 @@ struct Strange {
     since: u64,
     /// When the last of them came.
     until: u64,
-}
-
-/// A place at which the stream was damaged.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Fault {
-    /// In the connection's stream.
-    pub(super) position: u64,
-    /// How.
-    pub(super) damage: Damage,
 }
 
 /// One connection's stream.
@@ -233,7 +211,12 @@ impl Flow {
             if bytes.is_empty() {
                 return true;
             }
-            let Some(damage) = self.explain(pattern, bytes, no_more) else {
+            let difference = Difference {
+                connection: self.connection,
+                position: self.received,
+                owed: self.sent - self.received,
+            };
+            let Some(damage) = difference.explain(pattern, bytes, no_more) else {
                 self.strange = Some(Box::new(Strange {
                     bytes: bytes.to_vec(),
                     since,
@@ -270,51 +253,6 @@ impl Flow {
         self.spoiled = self.received + wrong as u64;
         self.advance(place.len(), wrong, at, record);
         place.len()
-    }
-
-    /// What happened to the bytes that came at the present position, if that
-    /// can be told already.
-    fn explain(&self, pattern: &Pattern, bytes: &[u8], no_more: bool) -> Option<Damage> {
-        let owed = self.sent - self.received;
-        let sample = &bytes[..bytes.len().min(STRANGE)];
-        let all_is_back = bytes.len() as u64 == owed;
-        if !no_more && sample.len() < STRANGE && !all_is_back {
-            return None;
-        }
-        let by_length = match sample.len() < WINDOW && no_more {
-            true => self.explain_by_length(pattern, sample, owed),
-            false => None,
-        };
-        let damage =
-            by_length.unwrap_or_else(|| pattern.explain(self.connection, self.received, sample));
-        match damage {
-            // What comes behind the end can't be a changed echo of anything.
-            Damage::Changed if owed == 0 => Some(Damage::Unknown),
-            Damage::Changed => Some(damage),
-            _ if no_more || sample.len() == STRANGE => Some(damage),
-            _ => None,
-        }
-    }
-
-    /// Too few bytes to tell where they are from; but if they are all, their
-    /// number tells how many are missing or too many.
-    fn explain_by_length(&self, pattern: &Pattern, bytes: &[u8], owed: u64) -> Option<Damage> {
-        let came = bytes.len() as u64;
-        let is_from = |position| {
-            let difference = pattern.first_difference(self.connection, position, bytes);
-            difference.is_none()
-        };
-        if came == owed {
-            Some(Damage::Changed)
-        } else if came < owed && is_from(self.received + (owed - came)) {
-            let bytes = owed - came;
-            Some(Damage::Lost { bytes })
-        } else if came > owed && is_from(self.received.checked_sub(came - owed)?) {
-            let bytes = came - owed;
-            Some(Damage::Repeated { bytes })
-        } else {
-            None
-        }
     }
 
     /// Moves on by `bytes`, the first `wrong` of which are not as they should be.

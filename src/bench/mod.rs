@@ -16,19 +16,19 @@ pub mod source;
 mod clock;
 mod collector;
 mod counts;
+mod fault;
 mod flow;
 mod generator;
+mod machine;
+mod message;
 mod outage;
 mod recorder;
 mod run;
 mod schedule;
 mod search;
 mod slot;
-#[cfg_attr(
-    not(any(target_os = "linux", target_os = "android")),
-    path = "timer/none.rs"
-)]
 mod timer;
+mod times;
 mod verdict;
 
 pub use run::{run, run_between_rests};

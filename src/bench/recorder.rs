@@ -5,7 +5,7 @@ use crossbeam_channel::{Receiver, Sender};
 
 use super::clock::SECOND;
 use super::counts::Counts;
-use super::flow::Message;
+use super::message::Message;
 use super::outage::Gap;
 use crate::probe::latency::Latency;
 use crate::probe::pattern::Damage;

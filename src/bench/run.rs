@@ -11,13 +11,15 @@ use crossbeam_channel::{Receiver, Sender, bounded, never, select, unbounded};
 use super::clock::{Clock, SECOND, nanoseconds};
 use super::collector::Collector;
 use super::error::Error;
-use super::generator::{Ending, Generator, Go, Shared, Times};
+use super::generator::{Generator, Shared, StartSignal, ThreadSummary};
+use super::machine::{cpus, host, system};
 use super::outage;
 use super::plan::{Load, Plan};
 use super::progress::Watch;
 use super::recorder::{Part, PartsChannel};
 use super::results::{self, FORMAT, Results};
 use super::source;
+use super::times::Times;
 use super::verdict::{self, Evidence};
 use crate::base::open_files::raise_open_files;
 use crate::probe::connect::connect_to_first;
@@ -103,11 +105,6 @@ fn may_poll(plan: &Plan) -> bool {
     spare.is_some_and(|spare| spare > 0 || plan.rate_per_s.is_none())
 }
 
-/// Processors that this process may use.
-fn cpus() -> usize {
-    std::thread::available_parallelism().map_or(1, usize::from)
-}
-
 fn failed(operation: &'static str) -> impl Fn(std::io::Error) -> Error {
     move |source| Error::SetUp { operation, source }
 }
@@ -115,9 +112,9 @@ fn failed(operation: &'static str) -> impl Fn(std::io::Error) -> Error {
 /// Threads that make load.
 struct Run<'scope, 'a> {
     shared: &'a Shared<'a>,
-    threads: Vec<ScopedJoinHandle<'scope, std::io::Result<Ending>>>,
+    threads: Vec<ScopedJoinHandle<'scope, std::io::Result<ThreadSummary>>>,
     /// Where each is given the word.
-    words: Vec<Sender<Go>>,
+    words: Vec<Sender<StartSignal>>,
     collector: Collector,
     times: Times,
     started_at: SystemTime,
@@ -138,7 +135,7 @@ impl<'scope, 'a: 'scope> Run<'scope, 'a> {
         let channel = PartsChannel { parts, spares };
         let mut generators = generators(shared, channel)?;
         first.set_nonblocking(true).map_err(failed("connect"))?;
-        generators[0].adopt(mio::net::TcpStream::from_std(first), nanoseconds(took));
+        generators[0].set_first(mio::net::TcpStream::from_std(first), nanoseconds(took));
         let (ready, are_ready) = bounded(0);
         let mut threads = Vec::new();
         let mut words = Vec::new();
@@ -214,7 +211,8 @@ impl Run<'_, '_> {
         for word in &self.words {
             let rest = rest.clone();
             // A thread that failed says so when it is joined.
-            let _ = word.send(Go { times, rest });
+            let quiescent = rest;
+            let _ = word.send(StartSignal { times, quiescent });
         }
     }
 
@@ -299,16 +297,16 @@ impl Run<'_, '_> {
         by_time.into_iter().chain(by_count).min()
     }
 
-    fn results(self, endings: &[Ending], ended: u64) -> Results {
+    fn results(self, endings: &[ThreadSummary], ended: u64) -> Results {
         let plan = self.shared.plan;
         let collector = self.collector;
         let elapsed_ns = ended.saturating_sub(self.times.measured_from);
         let open_loop = plan.rate_per_s.is_some();
         let churn = plan.load == Load::Churn;
         let counts = collector.counts;
-        let most = |part: fn(&Ending) -> f64| endings.iter().map(part).fold(0.0, f64::max);
+        let most = |part: fn(&ThreadSummary) -> f64| endings.iter().map(part).fold(0.0, f64::max);
         let mut examples = collector.examples;
-        if endings.iter().all(|ending| ending.deserted) {
+        if endings.iter().all(|ending| ending.out_of_connections) {
             let after = humantime::format_duration(Duration::from_millis(elapsed_ns / 1_000_000));
             examples.push(format!(
                 "no connection was left after {after}: the run ended there"
@@ -401,34 +399,6 @@ fn per_second(count: u64, elapsed_ns: u64) -> f64 {
         0 => 0.0,
         elapsed => count as f64 * SECOND as f64 / elapsed as f64,
     }
-}
-
-#[cfg(unix)]
-fn host() -> String {
-    let name = rustix::system::uname();
-    name.nodename().to_string_lossy().into_owned()
-}
-
-#[cfg(unix)]
-fn system() -> String {
-    let name = rustix::system::uname();
-    let part = |text: &std::ffi::CStr| text.to_string_lossy().into_owned();
-    format!(
-        "{} {} {}",
-        part(name.sysname()),
-        part(name.release()),
-        part(name.machine())
-    )
-}
-
-#[cfg(not(unix))]
-fn host() -> String {
-    std::env::var("COMPUTERNAME").unwrap_or_default()
-}
-
-#[cfg(not(unix))]
-fn system() -> String {
-    format!("{} {}", std::env::consts::OS, std::env::consts::ARCH)
 }
 
 #[cfg(test)]

@@ -4,7 +4,8 @@ use std::io::{self, ErrorKind};
 
 use mio::net::TcpStream;
 
-use super::flow::{Fault, Flow};
+use super::fault::Fault;
+use super::flow::Flow;
 use super::outage::Gap;
 use super::recorder::Recorder;
 use crate::probe::connect::refuse_self;

@@ -5,7 +5,10 @@ use std::time::Duration;
 use ratatui::Terminal;
 use ratatui::backend::TestBackend;
 
-use super::*;
+use super::display::Live;
+use super::paint;
+use super::view::{HEIGHT, View, WIDEST};
+use crate::bench::progress::Progress;
 use crate::bench::results::{Errors, Interval, Totals};
 use crate::probe::latency::Latency;
 

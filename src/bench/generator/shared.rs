@@ -1,0 +1,48 @@
+//! What the threads of a run have in common with the thread that starts them.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64};
+
+use crossbeam_channel::Sender;
+
+use crate::bench::clock::Clock;
+use crate::bench::plan::Plan;
+use crate::bench::times::Times;
+use crate::probe::pattern::Pattern;
+
+/// What all threads of a run share.
+#[derive(Debug)]
+pub(in crate::bench) struct Shared<'a> {
+    pub(in crate::bench) plan: &'a Plan,
+    pub(in crate::bench) pattern: Pattern,
+    pub(in crate::bench) address: SocketAddr,
+    pub(in crate::bench) clock: Clock,
+    /// The number of the next connection.
+    pub(in crate::bench) numbers: AtomicU64,
+    pub(in crate::bench) stop: &'a Arc<AtomicBool>,
+    /// Whether there are processors that a thread may keep busy in vain.
+    pub(in crate::bench) may_poll: bool,
+}
+
+/// The signal to make load.
+#[derive(Debug)]
+pub(in crate::bench) struct StartSignal {
+    pub(in crate::bench) times: Times,
+    /// If set, the thread completes what has begun, for up to the plan's
+    /// time-out, then drops this sender and keeps its connections for the next signal.
+    pub(in crate::bench) quiescent: Option<Sender<()>>,
+}
+
+/// How a thread did.
+#[derive(Clone, Copy, Debug, Default)]
+pub(in crate::bench) struct ThreadSummary {
+    /// When it stopped sending, or had the last of a number of messages back.
+    pub(in crate::bench) ended: u64,
+    /// The part of the measured time in which it was working.
+    pub(in crate::bench) busy: f64,
+    /// The part of the measured time in which it could work and had no processor.
+    pub(in crate::bench) starved: f64,
+    /// It ended because there was no connection left.
+    pub(in crate::bench) out_of_connections: bool,
+}
