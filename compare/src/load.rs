@@ -19,7 +19,7 @@ use std::time::{Duration, Instant};
 use echopool::bench::plan::{Arrivals, Load, Plan};
 use echopool::bench::progress::{Progress, Watch};
 use echopool::bench::results::Results;
-use echopool::bench::run_between_rests;
+use echopool::bench::run_quiesced;
 use rustix::time::{ClockId, clock_gettime};
 
 use crate::process;
@@ -95,7 +95,7 @@ impl Window {
 pub fn run(server: &Running, plan: &Plan, mut at_rest: impl FnMut()) -> io::Result<Results> {
     let stop = Arc::new(AtomicBool::new(false));
     let addresses = [server.address().into()];
-    let results = run_between_rests(&addresses, plan, &stop, &mut Nobody, &mut at_rest);
+    let results = run_quiesced(&addresses, plan, &stop, &mut Nobody, &mut at_rest);
     let results = results.map_err(io::Error::other)?;
     let totals = &results.totals;
     if let Some(example) = results.examples.first() {

@@ -2,16 +2,16 @@
 
 use crate::probe::pattern::{Damage, Pattern, WINDOW};
 
-/// So many bytes from the first wrong one on are looked at as one place, and
-/// awaited before it is explained.
-pub(super) const STRANGE: usize = 64;
+/// Up to this many bytes from the first wrong one on are explained together, as
+/// one fault. The explanation waits until they have arrived.
+pub(super) const SAMPLE: usize = 64;
 
 /// A place at which the stream was damaged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Fault {
-    /// In the connection's stream.
+    /// The offset in the connection's stream.
     pub(super) position: u64,
-    /// How.
+    /// The kind of damage.
     pub(super) damage: Damage,
 }
 
@@ -20,19 +20,19 @@ pub(super) struct Fault {
 pub(super) struct Difference {
     /// The connection's number.
     pub(super) connection: u64,
-    /// Where the first of them lies in the connection's stream.
+    /// The offset of the first of them in the connection's stream.
     pub(super) position: u64,
-    /// Bytes from there on that were sent.
-    pub(super) owed: u64,
+    /// How many bytes from this offset on were sent and have not come back.
+    pub(super) unechoed: u64,
 }
 
 impl Difference {
-    /// What happened to the bytes that came at the present position, if that
-    /// can be told already.
+    /// Explains `bytes`, which came at this offset. Returns `None` if more bytes are
+    /// needed; with `no_more`, none are awaited.
     pub(super) fn explain(&self, pattern: &Pattern, bytes: &[u8], no_more: bool) -> Option<Damage> {
-        let sample = &bytes[..bytes.len().min(STRANGE)];
-        let all_is_back = bytes.len() as u64 == self.owed;
-        if !no_more && sample.len() < STRANGE && !all_is_back {
+        let sample = &bytes[..bytes.len().min(SAMPLE)];
+        let is_all = bytes.len() as u64 == self.unechoed;
+        if !no_more && sample.len() < SAMPLE && !is_all {
             return None;
         }
         let by_length = match sample.len() < WINDOW && no_more {
@@ -42,29 +42,31 @@ impl Difference {
         let damage =
             by_length.unwrap_or_else(|| pattern.explain(self.connection, self.position, sample));
         match damage {
-            // What comes behind the end can't be a changed echo of anything.
-            Damage::Changed if self.owed == 0 => Some(Damage::Unknown),
+            // Bytes beyond the end of what was sent are no changed echo.
+            Damage::Changed if self.unechoed == 0 => Some(Damage::Unknown),
             Damage::Changed => Some(damage),
-            _ if no_more || sample.len() == STRANGE => Some(damage),
+            _ if no_more || sample.len() == SAMPLE => Some(damage),
             _ => None,
         }
     }
 
-    /// Too few bytes to tell where they are from; but if they are all, their
-    /// number tells how many are missing or too many.
+    /// Explains too few bytes to find their origin. As no more are awaited, their
+    /// number shows how many are missing or too many.
     fn explain_by_length(&self, pattern: &Pattern, bytes: &[u8]) -> Option<Damage> {
-        let came = bytes.len() as u64;
+        let received = bytes.len() as u64;
         let is_from = |position| {
             let difference = pattern.first_difference(self.connection, position, bytes);
             difference.is_none()
         };
-        if came == self.owed {
+        if received == self.unechoed {
             Some(Damage::Changed)
-        } else if came < self.owed && is_from(self.position + (self.owed - came)) {
-            let bytes = self.owed - came;
+        } else if received < self.unechoed && is_from(self.position + (self.unechoed - received)) {
+            let bytes = self.unechoed - received;
             Some(Damage::Lost { bytes })
-        } else if came > self.owed && is_from(self.position.checked_sub(came - self.owed)?) {
-            let bytes = came - self.owed;
+        } else if received > self.unechoed
+            && is_from(self.position.checked_sub(received - self.unechoed)?)
+        {
+            let bytes = received - self.unechoed;
             Some(Damage::Repeated { bytes })
         } else {
             None

@@ -1,6 +1,6 @@
 //! The machine that makes the load.
 
-/// Processors that this process may use.
+/// The number of processors that this process may use.
 pub(super) fn cpus() -> usize {
     std::thread::available_parallelism().map_or(1, usize::from)
 }

@@ -1,12 +1,12 @@
-//! When a run starts, counts and ends.
+//! When a run starts, is measured and ends.
 
-/// The times of a run, the same for all its threads.
+/// The times of a run, in nanoseconds of its clock; the same for all its threads.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Times {
-    /// Load is made from then on.
+    /// Load is made from this time on.
     pub(super) start: u64,
-    /// It counts from then on.
+    /// Messages that are due from this time on count.
     pub(super) measured_from: u64,
-    /// Nothing is sent any more.
+    /// Nothing new is sent from this time on.
     pub(super) end: u64,
 }

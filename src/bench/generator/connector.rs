@@ -15,11 +15,11 @@ use crate::base::error::cause;
 use crate::base::sys;
 use crate::bench::clock::SECOND;
 use crate::bench::plan::Load;
-use crate::bench::recorder::note;
+use crate::bench::recorder::record_time;
 use crate::bench::slot::Stage;
 use crate::bench::source;
 
-/// Connections of all threads together that are being made at once: far below
+/// The most connections under way at once, of all threads together: far below
 /// any server's backlog.
 const CONNECTING: usize = 256;
 
@@ -29,10 +29,10 @@ const FIRST_PAUSE: u64 = SECOND / 100;
 /// The longest pause between two attempts to connect.
 const LONGEST_PAUSE: u64 = SECOND;
 
-/// The slots of one thread by how far their connections are.
+/// The slots of one thread by the state of their connections.
 #[derive(Debug)]
 pub(super) struct Connector {
-    /// A connection that is made already, and how long it took.
+    /// A connection that was made before, and how long it took.
     first: Option<(TcpStream, u64)>,
     /// Slots that are to connect.
     queue: VecDeque<usize>,
@@ -64,7 +64,7 @@ impl Connector {
         }
     }
 
-    /// Gives the first slot a connection that is made already, which took `took` ns.
+    /// Gives the first slot a connection that was made before, in `took` ns.
     pub(super) fn set_first(&mut self, stream: TcpStream, took: u64) {
         self.first = Some((stream, took));
     }
@@ -95,15 +95,15 @@ impl Connector {
         self.paused.clear();
     }
 
-    /// Begins as many connections as may be under way.
+    /// Begins connections for queued slots, up to the limit of those under way.
     pub(super) fn connect_queued(&mut self, registry: &Registry, state: &mut State<'_>) {
         let most = match state.shared.plan.load {
-            // How many it asks for at once is what a user of churn chooses.
+            // With churn, the number of connections at once is the user's choice.
             Load::Churn => usize::MAX,
             _ => (CONNECTING / state.shared.plan.threads).max(1),
         };
-        // On this machine none is seen to be under way, but the server has to
-        // take them all the same.
+        // A connection over loopback is complete at once and never counts as under
+        // way; the server's backlog has to hold it all the same.
         for _ in 0..most {
             if self.connecting >= most {
                 return;
@@ -126,7 +126,7 @@ impl Connector {
     }
 
     /// Gives the slot a new connection with a number of its own, made by
-    /// `connect`, as of the time `since`. On this machine it is there at once.
+    /// `connect`, which began at `since`. Over loopback it is complete at once.
     fn connect(
         &mut self,
         registry: &Registry,
@@ -136,7 +136,7 @@ impl Connector {
         connect: impl FnOnce(u64) -> io::Result<TcpStream>,
     ) {
         let number = state.shared.numbers.fetch_add(1, Ordering::Relaxed);
-        state.slots[key].flow.renew(number, &state.record);
+        state.slots[key].flow.restart(number, &state.recorder);
         let both = Interest::READABLE | Interest::WRITABLE;
         let made = connect(number).and_then(|mut stream| {
             registry.register(&mut stream, Token(key), both)?;
@@ -146,14 +146,14 @@ impl Connector {
         state.slots[key].attempts += 1;
         match made {
             Ok(stream) => {
-                state.slots[key].connecting(stream, since);
+                state.slots[key].start_connecting(stream, since);
                 self.check(state, key);
             }
             Err(error) => self.fail(state, key, &error),
         }
     }
 
-    /// Looks whether the slot's connection is made by now, and opens it if so.
+    /// Checks whether the slot's connection is complete, and opens it if so.
     pub(super) fn check(&mut self, state: &mut State<'_>, key: usize) {
         match state.slots[key].is_connected() {
             Ok(false) => {}
@@ -167,9 +167,9 @@ impl Connector {
                 slot.writable = true;
                 if !state.is_warming_up() {
                     let took = state.now.saturating_sub(state.slots[key].since);
-                    let counts = state.record.measured();
+                    let counts = state.recorder.measured();
                     counts.totals.connected += 1;
-                    note(&mut counts.connect, took);
+                    record_time(&mut counts.connect, took);
                 }
                 if state.running {
                     state.start_stream(key);
@@ -189,7 +189,7 @@ impl Connector {
         if refused && state.shared.plan.reconnect {
             state.gap(key).refused += 1;
         }
-        let counts = state.record.measured();
+        let counts = state.recorder.measured();
         counts.without_port += u64::from(error.kind() == ErrorKind::AddrNotAvailable);
         counts.without_descriptor += u64::from(sys::is_out_of_descriptors(error));
         match refused {
@@ -197,7 +197,7 @@ impl Connector {
             false => counts.totals.errors.not_connected += 1,
         }
         let address = state.shared.address;
-        state.record.tell(|| {
+        state.recorder.add_example(|| {
             format!(
                 "connection {number}: could not connect to {address}: {}",
                 cause(error)
@@ -214,21 +214,21 @@ impl Connector {
         }
     }
 
-    /// A connection has ended before its time.
+    /// A connection has ended too early.
     pub(super) fn lose(&mut self, state: &mut State<'_>, key: usize, loss: &Loss) {
         let slot = &mut state.slots[key];
         if slot.stage == Stage::Closing {
             return self.release(state, key);
         }
-        let position_known = slot.judge(&state.shared.pattern, &mut state.record);
+        let position_known = slot.resolve(&state.shared.pattern, &mut state.recorder);
         let loss = if position_known { loss } else { &Loss::Damaged };
         loss.report(state, key);
         let slot = &mut state.slots[key];
         let timed_out = matches!(loss, Loss::TimedOut);
-        let (bytes, counted) = slot.flow.lose(timed_out, state.now, &mut state.record);
+        let (bytes, counted) = slot.flow.lose(timed_out, state.now, &mut state.recorder);
         slot.stream = None;
         self.open -= 1;
-        state.record.measured().totals.lost_bytes += counted;
+        state.recorder.measured().totals.lost_bytes += counted;
         if state.shared.plan.reconnect {
             let gap = state.gap(key);
             gap.lost_bytes += bytes;
@@ -243,10 +243,10 @@ impl Connector {
         if retries && !state.finishing {
             return self.pause(state, key);
         }
-        state.slots[key].stage = Stage::Gone;
+        state.slots[key].stage = Stage::Lost;
         state.slots[key]
             .flow
-            .cut(false, state.now, &mut state.record);
+            .drop_unsent(false, state.now, &mut state.recorder);
         self.usable -= 1;
     }
 
@@ -260,12 +260,12 @@ impl Connector {
                 .saturating_mul(1 << failed.min(10))
                 .min(LONGEST_PAUSE),
         };
-        state.slots[key].stage = Stage::Resting;
+        state.slots[key].stage = Stage::Paused;
         if state.is(Load::Churn) {
             // A message has one attempt.
             state.slots[key]
                 .flow
-                .cut(false, state.now, &mut state.record);
+                .drop_unsent(false, state.now, &mut state.recorder);
         }
         match pause {
             0 => self.resume(state, key),
@@ -287,7 +287,7 @@ impl Connector {
     }
 
     fn resume(&mut self, state: &mut State<'_>, key: usize) {
-        if state.slots[key].stage != Stage::Resting {
+        if state.slots[key].stage != Stage::Paused {
             return;
         }
         match state.shared.plan.load {
@@ -300,7 +300,7 @@ impl Connector {
     }
 
     fn enqueue(&mut self, state: &mut State<'_>, key: usize) {
-        state.slots[key].stage = Stage::Wanting;
+        state.slots[key].stage = Stage::Queued;
         self.queue.push_back(key);
     }
 
@@ -316,12 +316,12 @@ impl Connector {
         };
         let size = state.message_size();
         let slot = &mut state.slots[key];
-        slot.counts = state.record.counts(due);
-        slot.flow.push(size, due, &mut state.record);
+        slot.counts = state.recorder.counts(due);
+        slot.flow.push(size, due, &mut state.recorder);
         self.enqueue(state, key);
     }
 
-    /// Churn: closes our side once the message is back.
+    /// Churn: half-closes the connection once the message is back.
     pub(super) fn end_exchange(&mut self, state: &mut State<'_>, key: usize) {
         let slot = &mut state.slots[key];
         if slot.stage != Stage::Open || slot.flow.len() > 0 {
@@ -330,13 +330,13 @@ impl Connector {
         let (counts, took) = (slot.counts, state.now - slot.since);
         slot.stage = Stage::Closing;
         slot.since = state.now;
-        // If that fails, there is no end of the server's to wait for.
+        // If that fails, there is no FIN of the server to wait for.
         let closed = slot
             .stream
             .as_ref()
             .map(|stream| stream.shutdown(Shutdown::Write));
         if counts {
-            note(&mut state.record.measured().exchange, took);
+            record_time(&mut state.recorder.measured().exchange, took);
         }
         if !matches!(closed, Some(Ok(()))) {
             self.release(state, key);

@@ -1,11 +1,10 @@
 //! The loop of one thread that makes load.
 //!
-//! A turn, like that of a worker of the server: wait for readiness; receive from
-//! all that have something, each time looking at the clock right after the read
-//! that ends a message; then send for all that may, looking at the clock right
-//! before the write. Between the two calls of a message there are two looks at
-//! the clock, the comparison of its bytes and a few counters: no lock, no
-//! allocation, no look-up.
+//! One turn waits for readiness, then receives from all slots that are readable,
+//! then sends for all slots that are writable. The clock is read right after each
+//! read and right before each write. Between the two calls of a message there are
+//! two reads of the clock, the comparison of its bytes and a few counters: no lock,
+//! no allocation, no look-up.
 
 use std::io::{self, ErrorKind};
 
@@ -29,20 +28,20 @@ use crate::bench::slot::Stage;
 use crate::bench::timer::TIMER;
 use crate::bench::times::Times;
 
-/// How many events one wait brings at the most, and so how many connections one
-/// phase serves: a message that came meanwhile waits for no more than these.
+/// The most events that one wait returns, and so the most connections that one turn
+/// serves. It bounds how long a message that came meanwhile waits.
 const EVENTS: usize = 64;
 
-/// How often time-outs and the order to stop are looked for.
+/// How often time-outs and the stop flag are checked.
 const TICK: u64 = SECOND / 20;
 
 /// How long replies are awaited after the last message was sent.
 const DRAIN_TIME: u64 = SECOND;
 
-/// How long more bytes are awaited to explain strange ones.
-const STRANGE_TIME: u64 = SECOND / 10;
+/// How long more bytes are awaited to explain a fault.
+const EXPLAIN_TIME: u64 = SECOND / 10;
 
-/// How long the server has to close its side of a connection that is done.
+/// How long the server has to close its side after a half-close.
 const CLOSE_TIME: u64 = SECOND;
 
 /// One thread of the load generator.
@@ -73,14 +72,14 @@ impl<'a> Generator<'a> {
     ) -> io::Result<Self> {
         let plan = shared.plan;
         let is_stream = plan.load == Load::Stream;
-        let record = Recorder::new(thread, plan.rate_per_s.is_some(), is_stream, channel);
+        let recorder = Recorder::new(thread, plan.rate_per_s.is_some(), is_stream, channel);
         Ok(Self {
             thread,
             waiter: Waiter::new()?,
             connector: Connector::new(plan.load, connections),
             workload: Workload::new(budget),
             transfer: Transfer::new(),
-            state: State::new(shared, thread, connections, record),
+            state: State::new(shared, thread, connections, recorder),
             tick_at: 0,
             out_of_connections: false,
         })
@@ -91,8 +90,8 @@ impl<'a> Generator<'a> {
         self.connector.set_first(stream, took);
     }
 
-    /// Connects, drops `ready`, waits for the start signal and makes load until
-    /// its end; then for the next signal, if the last one had `quiescent` set.
+    /// Connects, drops `ready`, waits for the start signal and makes load until its
+    /// end. If the signal had `quiescent` set, it waits for the next one.
     ///
     /// # Errors
     /// The poller's.
@@ -253,7 +252,7 @@ impl<'a> Generator<'a> {
             if !self.state.finishing && is_at_end {
                 self.finish();
             }
-            if self.state.record.is_due(self.state.now) {
+            if self.state.recorder.is_due(self.state.now) {
                 self.publish();
             }
         }
@@ -263,7 +262,7 @@ impl<'a> Generator<'a> {
         }
     }
 
-    /// Checks time-outs and the order to stop, of which no event tells.
+    /// Checks the time-outs and the stop flag.
     fn tick(&mut self) {
         self.tick_at = self.state.now + TICK;
         if self.state.running && !self.state.finishing && self.state.is_stopped() {
@@ -294,9 +293,9 @@ impl<'a> Generator<'a> {
                 }
                 _ => self.connector.lose(state, key, &Loss::TimedOut),
             }
-        } else if let Some(since) = slot.flow.strange_since()
-            && now >= since + STRANGE_TIME
-            && !state.slots[key].judge(&state.shared.pattern, &mut state.record)
+        } else if let Some(since) = slot.flow.unexplained_since()
+            && now >= since + EXPLAIN_TIME
+            && !state.slots[key].resolve(&state.shared.pattern, &mut state.recorder)
         {
             self.connector.lose(state, key, &Loss::Damaged);
         }
@@ -330,9 +329,9 @@ impl<'a> Generator<'a> {
         }
     }
 
-    /// Whether there is nothing left to send, and nothing to come.
+    /// Whether there is nothing left to send and no echo to wait for.
     fn is_exhausted(&self) -> bool {
-        let all_back = self.state.measuring && self.state.record.outstanding() == 0;
+        let all_back = self.state.measuring && self.state.recorder.outstanding() == 0;
         self.connector.usable() == 0 || self.workload.is_spent() && all_back
     }
 
@@ -343,16 +342,17 @@ impl<'a> Generator<'a> {
         state.times.end = state.times.end.min(state.now);
         state.finishing = true;
         self.workload.drop_overdue(state);
-        state.record.freeze(state.times.end);
+        state.recorder.set_end(state.times.end);
         let endless = state.is(Load::Stream);
         if state.quiesces && !endless {
             // What is queued is completed.
             return;
         }
         for slot in &mut state.slots {
-            slot.flow.cut(endless, state.now, &mut state.record);
-            if matches!(slot.stage, Stage::Idle | Stage::Wanting | Stage::Resting) {
-                slot.stage = Stage::Gone;
+            slot.flow
+                .drop_unsent(endless, state.now, &mut state.recorder);
+            if matches!(slot.stage, Stage::Idle | Stage::Queued | Stage::Paused) {
+                slot.stage = Stage::Lost;
             }
         }
         self.connector.stop();
@@ -362,11 +362,11 @@ impl<'a> Generator<'a> {
         self.state.finishing && (self.is_quiescent() || self.state.now >= self.drained_by())
     }
 
-    /// Whether nothing is on its way; of a churn that quiesces, no connection either.
+    /// Whether nothing is in flight; churn that quiesces has no connection left either.
     fn is_quiescent(&self) -> bool {
         let must_close = self.state.quiesces && self.state.is(Load::Churn);
         let all_closed = self.connector.open() == 0 && self.connector.is_settled();
-        self.state.record.outstanding() == 0 && (all_closed || !must_close)
+        self.state.recorder.outstanding() == 0 && (all_closed || !must_close)
     }
 
     /// Until when replies are awaited at the end.
@@ -380,16 +380,16 @@ impl<'a> Generator<'a> {
 
     fn publish(&mut self) {
         let now = self.state.now;
-        self.state.record.publish(now, self.connector.open());
+        self.state.recorder.publish(now, self.connector.open());
     }
 
-    /// Counts what is still on its way, and how the time was spent.
+    /// Counts what is still in flight, and sums up the thread's use of its processor.
     fn summarize(mut self) -> ThreadSummary {
         let state = &mut self.state;
         for slot in &mut state.slots {
-            slot.flow.leave(state.now, &mut state.record);
+            slot.flow.end_run(state.now, &mut state.recorder);
             if let Some(gap) = slot.gap.take() {
-                state.record.gap(*gap);
+                state.recorder.add_gap(*gap);
             }
         }
         self.workload.count_unqueued(state);

@@ -32,7 +32,7 @@ impl Loss {
     /// Counts the loss of the slot's connection, and adds it to the examples.
     pub(super) fn report(&self, state: &mut State<'_>, key: usize) {
         let slot = &state.slots[key];
-        let errors = &mut state.record.measured().totals.errors;
+        let errors = &mut state.recorder.measured().totals.errors;
         let what = match self {
             Self::Closed => {
                 errors.closed += 1;
@@ -56,7 +56,7 @@ impl Loss {
         let flow = &slot.flow;
         let (number, port, offset) = (flow.connection(), slot.port, flow.received());
         let (came, size) = flow.oldest_bytes();
-        state.record.tell(|| {
+        state.recorder.add_example(|| {
             let rest = match size {
                 0 => String::from("with nothing on its way"),
                 _ => format!("when {came} of the {size} bytes of a message were back"),

@@ -5,7 +5,7 @@
 pub(super) struct ProcessorTime {
     /// How long the thread has waited for events.
     waited: u64,
-    /// How long it left its processor to others meanwhile.
+    /// How long it yielded its processor to other threads.
     yielded: u64,
     /// The run-queue delay when the measured part began.
     delay_before: u64,
@@ -30,12 +30,12 @@ impl ProcessorTime {
         self.yielded += time;
     }
 
-    /// The part of `measured` ns in which the thread was working, 0 to 1.
+    /// The fraction of `measured` ns in which the thread was working, 0 to 1.
     pub(super) fn busy(&self, measured: u64) -> f64 {
         fraction(measured.saturating_sub(self.waited), measured)
     }
 
-    /// The part of `measured` ns in which it could work and had no processor, 0 to 1.
+    /// The fraction of `measured` ns in which it was ready and had no processor, 0 to 1.
     pub(super) fn starved(&self, measured: u64) -> f64 {
         let expected = self.delay_before + self.yielded;
         fraction(run_queue_delay().saturating_sub(expected), measured)
@@ -50,8 +50,8 @@ fn fraction(part: u64, whole: u64) -> f64 {
     }
 }
 
-/// How long this thread could have run and had no processor, so far: the second
-/// number of schedstat, on Linux; elsewhere not known.
+/// How long this thread was ready and had no processor, so far: the second number
+/// of schedstat on Linux, and 0 elsewhere.
 fn run_queue_delay() -> u64 {
     let text = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap_or_default();
     let delay = text.split_ascii_whitespace().nth(1);

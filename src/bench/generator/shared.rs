@@ -1,4 +1,4 @@
-//! What the threads of a run have in common with the thread that starts them.
+//! What the threads of a run share with the thread that starts them.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -21,7 +21,7 @@ pub(in crate::bench) struct Shared<'a> {
     /// The number of the next connection.
     pub(in crate::bench) numbers: AtomicU64,
     pub(in crate::bench) stop: &'a Arc<AtomicBool>,
-    /// Whether there are processors that a thread may keep busy in vain.
+    /// Whether a thread may poll for a while before it sleeps.
     pub(in crate::bench) may_poll: bool,
 }
 
@@ -34,14 +34,14 @@ pub(in crate::bench) struct StartSignal {
     pub(in crate::bench) quiescent: Option<Sender<()>>,
 }
 
-/// How a thread did.
+/// The end of a thread, and its use of its processor.
 #[derive(Clone, Copy, Debug, Default)]
 pub(in crate::bench) struct ThreadSummary {
-    /// When it stopped sending, or had the last of a number of messages back.
+    /// When it stopped sending, or received the last message of the count.
     pub(in crate::bench) ended: u64,
-    /// The part of the measured time in which it was working.
+    /// The fraction of the measured time in which it was working, 0 to 1.
     pub(in crate::bench) busy: f64,
-    /// The part of the measured time in which it could work and had no processor.
+    /// The fraction of the measured time in which it was ready and had no processor, 0 to 1.
     pub(in crate::bench) starved: f64,
     /// It ended because there was no connection left.
     pub(in crate::bench) out_of_connections: bool,

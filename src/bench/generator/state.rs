@@ -10,7 +10,7 @@ use crate::bench::clock::nanoseconds;
 use crate::bench::message::Message;
 use crate::bench::outage::Gap;
 use crate::bench::plan::Load;
-use crate::bench::recorder::{Recorder, note};
+use crate::bench::recorder::{Recorder, record_time};
 use crate::bench::slot::{Slot, Stage};
 use crate::bench::times::Times;
 
@@ -26,7 +26,7 @@ pub(super) struct State<'a> {
     pub(super) readers: VecDeque<usize>,
     /// Slots that may have something to send.
     pub(super) writers: VecDeque<usize>,
-    pub(super) record: Recorder,
+    pub(super) recorder: Recorder,
     /// Draws the sizes of messages and the pauses before a retry.
     pub(super) random: Rng,
     pub(super) times: Times,
@@ -47,18 +47,18 @@ impl<'a> State<'a> {
         shared: &'a Shared<'a>,
         thread: usize,
         connections: usize,
-        record: Recorder,
+        recorder: Recorder,
     ) -> Self {
         let stage = match shared.plan.load {
             Load::Churn => Stage::Idle,
-            Load::Messages | Load::Stream => Stage::Wanting,
+            Load::Messages | Load::Stream => Stage::Queued,
         };
         Self {
             shared,
             slots: (0..connections).map(|_| Slot::new(stage)).collect(),
             readers: VecDeque::new(),
             writers: VecDeque::new(),
-            record,
+            recorder,
             random: Rng::with_seed(shared.plan.seed ^ (thread as u64 + 1)),
             times: Times {
                 start: u64::MAX,
@@ -81,7 +81,7 @@ impl State<'_> {
         self.look_at_clock();
         self.running = true;
         (self.measuring, self.finishing) = (false, false);
-        self.record.begin(times.start, times.measured_from);
+        self.recorder.begin(times.start, times.measured_from);
     }
 
     pub(super) fn look_at_clock(&mut self) {
@@ -119,30 +119,30 @@ impl State<'_> {
         }
     }
 
-    /// Stream: all that this connection sends is one message.
+    /// Stream: queues the one message that the connection sends.
     pub(super) fn start_stream(&mut self, key: usize) {
         if self.is(Load::Stream) && !self.finishing {
             let slot = &mut self.slots[key];
             slot.since = self.now;
-            slot.flow.push(ENDLESS, self.now, &mut self.record);
+            slot.flow.push(ENDLESS, self.now, &mut self.recorder);
         }
     }
 
-    /// The first bytes of a connection are back: it has a server.
+    /// The first bytes of a connection are back: its gap ends.
     pub(super) fn first_echo(&mut self, key: usize, message: &Message) {
         let now = self.now;
         let slot = &mut self.slots[key];
         slot.attempts = 0;
         if let Some(mut gap) = slot.gap.take() {
             gap.end = Some(now);
-            self.record.gap(*gap);
+            self.recorder.add_gap(*gap);
         }
         if self.is(Load::Churn) && self.slots[key].counts {
-            note(&mut self.record.measured().first_byte, now - message.sent);
+            record_time(&mut self.recorder.measured().first_byte, now - message.sent);
         }
     }
 
-    /// The slot's time without a server, which begins now if it has not.
+    /// The slot's time without a server, which begins now unless it has begun.
     pub(super) fn gap(&mut self, key: usize) -> &mut Gap {
         let start = self.now;
         let begin = || {
@@ -154,7 +154,7 @@ impl State<'_> {
         self.slots[key].gap.get_or_insert_with(begin)
     }
 
-    /// A size for the next message; each is as likely.
+    /// A size for the next message; all sizes are equally likely.
     pub(super) fn message_size(&mut self) -> u64 {
         let sizes = &self.shared.plan.size_bytes;
         match sizes.start() == sizes.end() {

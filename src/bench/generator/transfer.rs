@@ -1,7 +1,7 @@
-//! Reads and writes of one thread, with the blocks that they use.
+//! The reads and writes of one thread, and their buffers.
 //!
-//! What is sent is made in one block from its position in the stream, so a write
-//! that the socket takes in part leaves nothing to keep but the position.
+//! The bytes to send are generated from their offset in the stream for each write.
+//! So after a partial write only the offset is kept.
 
 use std::io::{ErrorKind, Read, Write};
 
@@ -11,26 +11,26 @@ use crate::base::sys;
 use crate::bench::plan::Load;
 use crate::bench::slot::Stage;
 
-/// The block that is received into, in bytes: it fits the second-level cache of
+/// The size of the receive buffer, in bytes: it fits the second-level cache of
 /// current processors.
-const BLOCK: usize = 256 * 1024;
+const RECEIVE_BUFFER: usize = 256 * 1024;
 
-/// The block that is sent from, in bytes. What it holds is made for each write,
-/// and is still near when the kernel copies it.
-const OUTGOING: usize = 64 * 1024;
+/// The size of the send buffer, in bytes. It is filled for each write, and is still
+/// in the cache when the kernel copies it.
+const SEND_BUFFER: usize = 64 * 1024;
 
-/// What a read brought.
+/// The result of a read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Input {
     /// Nothing, for now.
     None,
-    /// Bytes, which were right as far as is known.
+    /// Bytes; no fault in them made the stream's offset unknown.
     Bytes,
     /// The server's FIN.
     End,
 }
 
-/// The blocks of one thread.
+/// The buffers of one thread.
 #[derive(Debug)]
 pub(super) struct Transfer {
     received: Box<[u8]>,
@@ -40,12 +40,12 @@ pub(super) struct Transfer {
 impl Transfer {
     pub(super) fn new() -> Self {
         Self {
-            received: vec![0; BLOCK].into_boxed_slice(),
-            outgoing: vec![0; OUTGOING].into_boxed_slice(),
+            received: vec![0; RECEIVE_BUFFER].into_boxed_slice(),
+            outgoing: vec![0; SEND_BUFFER].into_boxed_slice(),
         }
     }
 
-    /// Reads once, compares what came and counts it.
+    /// Reads once, and checks and counts the bytes.
     ///
     /// # Errors
     /// The connection is lost.
@@ -59,7 +59,7 @@ impl Transfer {
         match stream.read(&mut self.received) {
             Ok(0) => Ok(Input::End),
             Ok(bytes) => {
-                let drained = bytes < BLOCK && sys::SHORT_READ_DRAINS && !slot.fin_seen;
+                let drained = bytes < RECEIVE_BUFFER && sys::SHORT_READ_DRAINS && !slot.fin_seen;
                 state.look_at_clock();
                 if !drained {
                     state.want_to_receive(key);
@@ -75,7 +75,7 @@ impl Transfer {
         }
     }
 
-    /// Compares and counts the first `bytes` of the block.
+    /// Checks and counts the first `bytes` of the receive buffer.
     fn verify(&self, state: &mut State<'_>, key: usize, bytes: usize) -> Result<Input, Loss> {
         let slot = &mut state.slots[key];
         let first = match slot.flow.received() {
@@ -83,7 +83,7 @@ impl Transfer {
             _ => None,
         };
         let bytes = &self.received[..bytes];
-        if !slot.take(&state.shared.pattern, bytes, state.now, &mut state.record) {
+        if !slot.receive(&state.shared.pattern, bytes, state.now, &mut state.recorder) {
             return Err(Loss::Damaged);
         }
         if let Some(message) = first {
@@ -105,8 +105,8 @@ impl Transfer {
         let Some(stream) = &mut slot.stream else {
             return Ok(());
         };
-        let length = slot.flow.sendable(depth).min(OUTGOING as u64);
-        let outgoing = &mut self.outgoing[..usize::try_from(length).unwrap_or(OUTGOING)];
+        let length = slot.flow.sendable(depth).min(SEND_BUFFER as u64);
+        let outgoing = &mut self.outgoing[..usize::try_from(length).unwrap_or(SEND_BUFFER)];
         if outgoing.is_empty() {
             return Ok(());
         }
@@ -115,7 +115,8 @@ impl Transfer {
         state.now = state.shared.clock.now();
         match stream.write(outgoing) {
             Ok(bytes) => {
-                slot.flow.wrote(bytes as u64, state.now, &mut state.record);
+                slot.flow
+                    .wrote(bytes as u64, state.now, &mut state.recorder);
                 slot.writable = bytes == outgoing.len();
                 if slot.flow.sendable(depth) > 0 {
                     state.want_to_send(key);

@@ -10,11 +10,11 @@ use super::state::State;
 use crate::base::sys;
 use crate::bench::timer::Timer;
 
-/// How long it polls before it sleeps, where a processor is free for that: to
-/// be woken takes about as long, and is not the server's time.
+/// How long it polls before it sleeps, if a processor is free: a wake-up takes about
+/// as long, and would be measured as the server's time.
 const POLL_TIME: u64 = 50_000;
 
-/// A wait that was shorter found its event there already.
+/// In a shorter wait the event was ready before.
 const BRIEF: u64 = 2_000;
 
 /// Until when a wait lasts at the most.
@@ -30,7 +30,7 @@ pub(super) struct Deadline {
 pub(super) struct Waiter {
     poller: Poll,
     timer: Timer,
-    /// The last wait was for something that was not there yet.
+    /// The last wait had no event ready.
     slept: bool,
     pub(super) time: ProcessorTime,
 }
@@ -53,14 +53,14 @@ impl Waiter {
         self.poller.registry()
     }
 
-    /// Takes the events that are there. Returns whether there is nothing to wait
-    /// for: there are events, or the thread has work without any.
+    /// Takes the events that are ready. Returns whether the loop can go on without a
+    /// wait: there are events, or there is other work.
     ///
     /// # Errors
     /// The poller's.
     pub(super) fn poll_once(&mut self, events: &mut Events, has_work: bool) -> io::Result<bool> {
-        // Under load what is there already costs no look at the clock. Where the
-        // last wait was one, this first call would most likely be in vain.
+        // Under load, events that are ready cost no read of the clock. After a wait
+        // without ready events, this first call would most likely find none.
         if !has_work && self.slept {
             return Ok(false);
         }
@@ -68,8 +68,8 @@ impl Waiter {
         Ok(has_work || !events.is_empty())
     }
 
-    /// Waits for an event or the deadline, from the state's present time on. The
-    /// time without an event is idle.
+    /// Waits from `state.now` on for an event or the deadline, and updates `state.now`.
+    /// The time without an event counts as idle.
     ///
     /// # Errors
     /// The poller's and the timer's.
@@ -105,7 +105,7 @@ impl Waiter {
         Ok(())
     }
 
-    /// Other threads that need this processor, the server's perhaps, come first.
+    /// Lets other threads run that need this processor, such as the server's.
     fn yield_processor(&mut self, state: &mut State<'_>) {
         let since = state.now;
         std::thread::yield_now();

@@ -1,4 +1,4 @@
-//! Which messages one thread sends, and when: its schedule and its share of the count.
+//! The messages that one thread sends: their schedule, and its share of the count.
 
 use std::collections::VecDeque;
 
@@ -7,13 +7,12 @@ use crate::bench::plan::Load;
 use crate::bench::schedule::Schedule;
 use crate::bench::slot::Stage;
 
-/// How many messages that are due are queued before others are received and
-/// sent again.
+/// The maximum number of due messages that are queued in one turn.
 const TURN: usize = 1024;
 
-/// Up to this many messages that were due and are not back are kept; those that
-/// are due meanwhile stay in the schedule, with their time, until there is room.
-/// It bounds the memory of a load that is far beyond what the server can take.
+/// The most messages that are queued or in flight. Further ones stay in the schedule,
+/// with their due times, until there is room. It bounds the memory of a load far above
+/// the server's capacity.
 const BACKLOG: usize = 1 << 20;
 
 /// One thread's part of the messages.
@@ -40,12 +39,12 @@ impl Workload {
         }
     }
 
-    /// Begins with this schedule, or as a closed loop.
+    /// Begins an open loop with this schedule, or a closed loop.
     pub(super) fn start(&mut self, schedule: Option<Schedule>) {
         self.schedule = schedule;
     }
 
-    /// Whether every message of the count was handed out.
+    /// Whether every message of the count was queued.
     pub(super) fn is_spent(&self) -> bool {
         self.budget == 0 && self.overdue.is_empty()
     }
@@ -67,7 +66,7 @@ impl Workload {
             let size = state.message_size();
             state.slots[key]
                 .flow
-                .push(size, state.now, &mut state.record);
+                .push(size, state.now, &mut state.recorder);
         }
     }
 
@@ -79,8 +78,8 @@ impl Workload {
         }
     }
 
-    /// Open loop: queues the messages that are due by now, whatever became of
-    /// those before.
+    /// Open loop: queues the messages that are due by now, whether or not earlier ones
+    /// came back.
     pub(super) fn queue_due(&mut self, state: &mut State<'_>) {
         if self.schedule.is_none() || state.finishing || self.is_backed_up(state) {
             return;
@@ -90,7 +89,7 @@ impl Workload {
             let Some(due) = self.next_due(state, state.now + 1) else {
                 return;
             };
-            state.record.seen(due, state.now);
+            state.recorder.record_lateness(due, state.now);
             match state.shared.plan.load {
                 Load::Churn => self.overdue.push_back(due),
                 _ => self.assign(state, due),
@@ -99,7 +98,7 @@ impl Workload {
     }
 
     fn is_backed_up(&self, state: &State<'_>) -> bool {
-        state.record.outstanding() + self.overdue.len() >= BACKLOG
+        state.recorder.outstanding() + self.overdue.len() >= BACKLOG
     }
 
     /// The next message's due time, if it is before `limit` and the end.
@@ -118,17 +117,17 @@ impl Workload {
         for _ in 0..state.slots.len() {
             let key = self.next_slot;
             self.next_slot = (key + 1) % state.slots.len();
-            if state.slots[key].stage != Stage::Gone {
-                state.slots[key].flow.push(size, due, &mut state.record);
+            if state.slots[key].stage != Stage::Lost {
+                state.slots[key].flow.push(size, due, &mut state.recorder);
                 return state.want_to_send(key);
             }
         }
     }
 
-    /// Whether a message of that time may be sent; if it counts, the budget
-    /// shrinks by one.
+    /// Whether a message that is due at `due` may be sent; if it counts, it uses up
+    /// one of the budget.
     const fn spend(&mut self, state: &State<'_>, due: u64) -> bool {
-        if state.record.counts(due) {
+        if state.recorder.counts(due) {
             if self.budget == 0 {
                 return false;
             }
@@ -140,17 +139,17 @@ impl Workload {
     /// Counts the messages that still wait for an idle slot as not sent.
     pub(super) fn drop_overdue(&mut self, state: &mut State<'_>) {
         for due in std::mem::take(&mut self.overdue) {
-            state.record.missed(due, state.now);
+            state.recorder.missed(due, state.now);
         }
     }
 
-    /// Counts what became due and was never queued. It may be many millions, so
-    /// it is counted when no echo is awaited any more, whose time it would take.
+    /// Counts the messages that were due and never queued. They may be many millions,
+    /// so they are counted after the last echo, which the count would delay.
     pub(super) fn count_unqueued(&mut self, state: &mut State<'_>) {
         let end = state.times.end;
         while let Some(due) = self.next_due(state, end) {
-            state.record.seen(due, end);
-            state.record.missed(due, end);
+            state.recorder.record_lateness(due, end);
+            state.recorder.missed(due, end);
         }
     }
 }

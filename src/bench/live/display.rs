@@ -1,4 +1,4 @@
-//! Draws a view on a terminal again and again, and takes it away at the end.
+//! Draws the view on a terminal after each report of progress, and erases it at the end.
 
 use std::collections::VecDeque;
 use std::io::{self, Write};
@@ -12,12 +12,12 @@ use super::paint;
 use super::view::{HEIGHT, View, WIDEST};
 use crate::bench::progress::{Progress, Watch};
 
-/// Shows a run on the terminal that is standard error, below what is there
-/// already, and takes the view away when it is dropped.
+/// Shows a run on standard error, which is a terminal, below its present content.
+/// The view is erased when this is dropped.
 #[derive(Debug)]
 pub struct Live<W: Write = io::Stderr> {
     out: W,
-    /// Whom the load is for.
+    /// The first line of the view.
     title: String,
     /// The rates of the last seconds.
     pub(super) rates: VecDeque<u64>,
@@ -42,7 +42,8 @@ impl<W: Write> Live<W> {
         }
     }
 
-    pub(super) fn note(&mut self, progress: &Progress<'_>) {
+    /// Keeps the rate of a second that has just been completed.
+    pub(super) fn add_rate(&mut self, progress: &Progress<'_>) {
         let Some(second) = progress.finished else {
             return;
         };
@@ -54,13 +55,13 @@ impl<W: Write> Live<W> {
         self.rates.push_back(rate.round() as u64);
     }
 
-    /// Draws over what is shown, in as much of a terminal of this size as is needed.
+    /// Draws the view in place of the previous one, on a terminal of this size.
     pub(super) fn draw(
         &mut self,
         progress: &Progress<'_>,
         (columns, rows): (u16, u16),
     ) -> io::Result<()> {
-        // The last column might wrap, and the last row is the cursor's.
+        // A character in the last column may wrap, and the cursor is in the last row.
         let width = columns.saturating_sub(1).min(WIDEST);
         let mut buffer = Buffer::empty(Rect::new(0, 0, width, HEIGHT));
         let view = View {
@@ -79,8 +80,8 @@ impl<W: Write> Live<W> {
 
 impl<W: Write> Watch for Live<W> {
     fn progress(&mut self, progress: &Progress<'_>) {
-        self.note(progress);
-        // A view that can't be drawn is no reason to end the run.
+        self.add_rate(progress);
+        // A failed write does not end the run.
         let _ = terminal::size().and_then(|size| self.draw(progress, size));
     }
 }

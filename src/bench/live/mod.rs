@@ -1,11 +1,11 @@
-//! The view of a run on a terminal, drawn anew some ten times a second.
+//! The view of a run on a terminal, drawn about ten times a second.
 //!
-//! The widgets are ratatui's, and so is the buffer that they are drawn to. It goes
-//! to the terminal by lines and relative moves alone: ratatui's own inline view
-//! asks the terminal where its cursor is, on standard output, which may be a
-//! file of results, and reads the answer in raw mode, in which Ctrl-C is no signal.
-//! So the terminal's state is never changed, and however the run ends there is
-//! nothing to restore.
+//! The widgets and the buffer that they are drawn to are ratatui's. The buffer is
+//! written to the terminal with line feeds and relative cursor moves only. ratatui's
+//! own inline view asks the terminal for its cursor position, on standard output,
+//! which may be a file of results, and reads the answer in raw mode, in which Ctrl-C
+//! sends no signal. Here the terminal's state is never changed, so nothing has to be
+//! restored when the run ends.
 
 mod display;
 mod paint;

@@ -1,4 +1,4 @@
-//! One picture of a run: its widgets and what they show.
+//! The view: its widgets and what they show.
 
 use ratatui::buffer::Buffer;
 use ratatui::layout::{Layout, Rect};
@@ -11,13 +11,13 @@ use super::spread::Spread;
 use crate::base::units;
 use crate::bench::progress::Progress;
 
-/// How high the whole view is, in lines.
+/// The height of the view, in lines.
 pub(super) const HEIGHT: u16 = 15;
 
-/// Wider would not be easier to read, in columns.
+/// The largest width of the view, in columns.
 pub(super) const WIDEST: u16 = 110;
 
-/// One picture of a run.
+/// The view of a run at one moment.
 pub(super) struct View<'a> {
     pub(super) title: &'a str,
     /// The rates of the last seconds.
@@ -63,7 +63,7 @@ impl Widget for &View<'_> {
 }
 
 impl View<'_> {
-    /// How far the run has come: a gauge where its end is known.
+    /// The elapsed time, with a gauge if the end is known.
     fn clock(&self, area: Rect, buffer: &mut Buffer) {
         let Progress { elapsed, left, .. } = *self.progress;
         let mut label = match self.progress.warming_up {
@@ -88,7 +88,7 @@ impl View<'_> {
             .render(area, buffer);
     }
 
-    /// The second's rate, and what was counted.
+    /// The rate of the present second, and the counts.
     fn rate(&self) -> Line<'static> {
         let Progress { recent, totals, .. } = self.progress;
         let seconds = recent.length_ns.max(1) as f64 / 1e9;
@@ -115,7 +115,7 @@ impl View<'_> {
         ])
     }
 
-    /// The percentiles of the run so far, those that it has samples enough for.
+    /// The percentiles of the run so far for which there are enough samples.
     fn latency(&self) -> Line<'static> {
         let latency = self.progress.latency;
         let mut spans = vec![Span::from("latency")];

@@ -1,4 +1,5 @@
-//! Systems without timerfd(2): whole milliseconds are slept, the rest is polled.
+//! A timer on systems without timerfd(2): it sleeps whole milliseconds, and the
+//! caller polls for the rest.
 
 use std::io;
 use std::time::Duration;
@@ -8,7 +9,7 @@ use mio::{Registry, Token};
 /// The token that no event has here.
 pub(in crate::bench) const TIMER: Token = Token(usize::MAX);
 
-/// Nothing: the time-out does it.
+/// Has no state: the poller's time-out is the timer.
 #[derive(Debug)]
 pub(in crate::bench) struct Timer;
 
@@ -18,8 +19,8 @@ impl Timer {
         Ok(Self)
     }
 
-    /// The time-out that the poller is to be given: rounded down, so that it
-    /// wakes early rather than late.
+    /// Returns the time-out for the poller, rounded down so that it wakes early
+    /// rather than late.
     #[expect(clippy::unnecessary_wraps, reason = "elsewhere it can fail")]
     pub(in crate::bench) fn arm(&self, after: Duration) -> io::Result<Option<Duration>> {
         let milliseconds = u64::try_from(after.as_millis()).unwrap_or(u64::MAX);

@@ -1,5 +1,5 @@
-//! Wakes a poller at a point in time, to the microsecond: the poller's own
-//! time-outs are whole milliseconds, rounded up.
+//! A timer on timerfd(2), precise to the microsecond: the poller's own time-outs
+//! are whole milliseconds, rounded up.
 
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
@@ -12,7 +12,7 @@ use rustix::time::{
     timerfd_settime,
 };
 
-/// The token of its events, which tell nothing: whoever wakes looks at the clock.
+/// The token of its events, which only wake the poller: the loop looks at the clock.
 pub(in crate::bench) const TIMER: Token = Token(usize::MAX);
 
 /// A timerfd(2) in the poller. Unlike a time-out it has no slack, and it is
@@ -28,8 +28,8 @@ impl Timer {
         Ok(Self(timer))
     }
 
-    /// Wakes the poller once, `after` that time. Returns the time-out that the
-    /// poller is to be given: none.
+    /// Wakes the poller once, `after` this time. Returns the time-out for the
+    /// poller: none.
     pub(in crate::bench) fn arm(&self, after: Duration) -> io::Result<Option<Duration>> {
         // Zero would disarm it.
         let after = after.max(Duration::from_nanos(1));
