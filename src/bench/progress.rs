@@ -28,6 +28,6 @@ pub struct Progress<'a> {
 
 /// Observes a run.
 pub trait Watch {
-    /// Is called about ten times a second, on the thread that called [`run`](crate::bench::run()).
+    /// Is called about ten times a second, on the thread that started the run.
     fn progress(&mut self, progress: &Progress<'_>);
 }

@@ -46,7 +46,7 @@ const CLOSE_TIME: u64 = SECOND;
 
 /// One thread of the load generator.
 #[derive(Debug)]
-pub(in crate::bench) struct Generator<'a> {
+pub(crate) struct Generator<'a> {
     thread: usize,
     state: State<'a>,
     connector: Connector,
@@ -63,7 +63,7 @@ impl<'a> Generator<'a> {
     ///
     /// # Errors
     /// Those of the poller and of the timer.
-    pub(in crate::bench) fn new(
+    pub(crate) fn new(
         shared: &'a Shared<'a>,
         thread: usize,
         connections: usize,
@@ -86,7 +86,7 @@ impl<'a> Generator<'a> {
     }
 
     /// Gives it a connection that is made already, which took `took` ns.
-    pub(in crate::bench) fn set_first(&mut self, stream: TcpStream, took: u64) {
+    pub(crate) fn set_first(&mut self, stream: TcpStream, took: u64) {
         self.connector.set_first(stream, took);
     }
 
@@ -95,7 +95,7 @@ impl<'a> Generator<'a> {
     ///
     /// # Errors
     /// The poller's.
-    pub(in crate::bench) fn run(
+    pub(crate) fn run(
         mut self,
         ready: Sender<()>,
         starts: &Receiver<StartSignal>,

@@ -13,36 +13,36 @@ use crate::probe::pattern::Pattern;
 
 /// What all threads of a run share.
 #[derive(Debug)]
-pub(in crate::bench) struct Shared<'a> {
-    pub(in crate::bench) plan: &'a Plan,
-    pub(in crate::bench) pattern: Pattern,
-    pub(in crate::bench) address: SocketAddr,
-    pub(in crate::bench) clock: Clock,
+pub(crate) struct Shared<'a> {
+    pub(crate) plan: &'a Plan,
+    pub(crate) pattern: Pattern,
+    pub(crate) address: SocketAddr,
+    pub(crate) clock: Clock,
     /// The number of the next connection.
-    pub(in crate::bench) numbers: AtomicU64,
-    pub(in crate::bench) stop: &'a Arc<AtomicBool>,
+    pub(crate) numbers: AtomicU64,
+    pub(crate) stop: &'a Arc<AtomicBool>,
     /// Whether a thread may poll for a while before it sleeps.
-    pub(in crate::bench) may_poll: bool,
+    pub(crate) may_poll: bool,
 }
 
 /// The signal to make load.
 #[derive(Debug)]
-pub(in crate::bench) struct StartSignal {
-    pub(in crate::bench) times: Times,
+pub(crate) struct StartSignal {
+    pub(crate) times: Times,
     /// If set, the thread completes what has begun, for up to the plan's
     /// time-out, then drops this sender and keeps its connections for the next signal.
-    pub(in crate::bench) quiescent: Option<Sender<()>>,
+    pub(crate) quiescent: Option<Sender<()>>,
 }
 
 /// The end of a thread, and its use of its processor.
 #[derive(Clone, Copy, Debug, Default)]
-pub(in crate::bench) struct ThreadSummary {
+pub(crate) struct ThreadSummary {
     /// When it stopped sending, or received the last message of the count.
-    pub(in crate::bench) ended: u64,
+    pub(crate) ended: u64,
     /// The fraction of the measured time in which it was working, 0 to 1.
-    pub(in crate::bench) busy: f64,
+    pub(crate) busy: f64,
     /// The fraction of the measured time in which it was ready and had no processor, 0 to 1.
-    pub(in crate::bench) starved: f64,
+    pub(crate) starved: f64,
     /// It ended because there was no connection left.
-    pub(in crate::bench) out_of_connections: bool,
+    pub(crate) out_of_connections: bool,
 }

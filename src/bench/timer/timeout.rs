@@ -7,22 +7,22 @@ use std::time::Duration;
 use mio::{Registry, Token};
 
 /// The token that no event has here.
-pub(in crate::bench) const TIMER: Token = Token(usize::MAX);
+pub(crate) const TIMER: Token = Token(usize::MAX);
 
 /// Has no state: the poller's time-out is the timer.
 #[derive(Debug)]
-pub(in crate::bench) struct Timer;
+pub(crate) struct Timer;
 
 impl Timer {
     #[expect(clippy::unnecessary_wraps, reason = "elsewhere it can fail")]
-    pub(in crate::bench) fn new(_: &Registry) -> io::Result<Self> {
+    pub(crate) fn new(_: &Registry) -> io::Result<Self> {
         Ok(Self)
     }
 
     /// Returns the time-out for the poller, rounded down so that it wakes early
     /// rather than late.
     #[expect(clippy::unnecessary_wraps, reason = "elsewhere it can fail")]
-    pub(in crate::bench) fn arm(&self, after: Duration) -> io::Result<Option<Duration>> {
+    pub(crate) fn arm(&self, after: Duration) -> io::Result<Option<Duration>> {
         let milliseconds = u64::try_from(after.as_millis()).unwrap_or(u64::MAX);
         Ok(Some(Duration::from_millis(milliseconds)))
     }

@@ -13,15 +13,15 @@ use rustix::time::{
 };
 
 /// The token of its events, which only wake the poller: the loop looks at the clock.
-pub(in crate::bench) const TIMER: Token = Token(usize::MAX);
+pub(crate) const TIMER: Token = Token(usize::MAX);
 
 /// A timerfd(2) in the poller. Unlike a time-out it has no slack, and it is
 /// never read: with edges, to arm it again is enough.
 #[derive(Debug)]
-pub(in crate::bench) struct Timer(OwnedFd);
+pub(crate) struct Timer(OwnedFd);
 
 impl Timer {
-    pub(in crate::bench) fn new(registry: &Registry) -> io::Result<Self> {
+    pub(crate) fn new(registry: &Registry) -> io::Result<Self> {
         let flags = TimerfdFlags::NONBLOCK | TimerfdFlags::CLOEXEC;
         let timer = timerfd_create(TimerfdClockId::Monotonic, flags)?;
         registry.register(&mut SourceFd(&timer.as_raw_fd()), TIMER, Interest::READABLE)?;
@@ -30,7 +30,7 @@ impl Timer {
 
     /// Wakes the poller once, `after` this time. Returns the time-out for the
     /// poller: none.
-    pub(in crate::bench) fn arm(&self, after: Duration) -> io::Result<Option<Duration>> {
+    pub(crate) fn arm(&self, after: Duration) -> io::Result<Option<Duration>> {
         // Zero would disarm it.
         let after = after.max(Duration::from_nanos(1));
         let time = Itimerspec {
