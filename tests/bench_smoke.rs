@@ -12,7 +12,7 @@ use common::{Server, finish};
 use echopool::bench::plan::{Arrivals, Load, Plan};
 use echopool::bench::progress::{Progress, Watch};
 use echopool::bench::results::{Errors, Results};
-use echopool::bench::{run, run_between_rests};
+use echopool::bench::{run, run_quiesced};
 
 /// Counts how often it was told something, and the seconds that ended.
 #[derive(Default)]
@@ -168,7 +168,7 @@ fn what_a_server_does_between_two_rests_is_what_is_counted() {
             ..plan()
         };
         let mut seen = Vec::new();
-        let results = run_between_rests(
+        let results = run_quiesced(
             &[server.address],
             &plan,
             &Arc::new(AtomicBool::new(false)),
@@ -216,7 +216,7 @@ fn a_rest_waits_for_what_comes_late() {
     let mut rests = 0;
     let mut at_rest = || rests += 1;
     let watch = &mut Watcher::default();
-    let results = run_between_rests(&[server.address], &plan, &stop, watch, &mut at_rest).unwrap();
+    let results = run_quiesced(&[server.address], &plan, &stop, watch, &mut at_rest).unwrap();
     assert_eq!((results.totals.echoed, rests), (2, 2));
 }
 

@@ -268,7 +268,7 @@ mod compared {
 mod merged {
     use super::*;
 
-    fn merge_of(runs: &[&Results]) -> Result<Results, echopool::report::error::Unlike> {
+    fn merge_of(runs: &[&Results]) -> Result<Results, echopool::report::error::MergeError> {
         let named =
             |(place, results): (usize, &&Results)| run(&place.to_string(), (*results).clone());
         merge::merge(&runs.iter().enumerate().map(named).collect::<Vec<_>>())

@@ -1,11 +1,11 @@
-//! The clock of a run: nanoseconds since it was made, in one word.
+//! The clock of a run: nanoseconds since its start, as a `u64`.
 
 use std::time::{Duration, Instant};
 
 /// One second, in the unit of the clock.
 pub(super) const SECOND: u64 = 1_000_000_000;
 
-/// Counts from the moment it was made; all threads of a run share one.
+/// Counts from its creation; all threads of a run share one.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Clock(Instant);
 
@@ -19,7 +19,7 @@ impl Clock {
     }
 }
 
-/// A duration in the unit of the clock: 584 years at the most.
+/// A duration in the unit of the clock, up to 584 years.
 pub(super) fn nanoseconds(time: Duration) -> u64 {
     u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
 }

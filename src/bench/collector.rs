@@ -1,25 +1,25 @@
-//! Puts the threads' parts together: totals, latencies, and the run's seconds.
+//! Adds up the threads' parts: totals, latencies and the seconds of the run.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::clock::SECOND;
 use super::counts::Counts;
-use super::generator::Times;
 use super::outage::{Gap, after};
 use super::progress::Progress;
 use super::recorder::{EXAMPLES, Part};
 use super::results::Interval;
+use super::times::Times;
 use crate::probe::latency::Latency;
 
-/// A second that not all threads have passed.
+/// A second that some thread has not completed yet.
 #[derive(Debug, Default)]
 struct Second {
     interval: Interval,
     latency: Latency,
 }
 
-/// What came in so far.
+/// The parts received so far, added up.
 #[derive(Debug)]
 pub(super) struct Collector {
     times: Times,
@@ -28,9 +28,9 @@ pub(super) struct Collector {
     pub(super) timeline: Vec<Interval>,
     pub(super) gaps: Vec<Gap>,
     pub(super) examples: Vec<String>,
-    /// By their number; that of the measured part's first is zero.
+    /// By number; the first second of the measured part is number 0.
     seconds: BTreeMap<i64, Second>,
-    /// How far each thread has come, and how many connections it has.
+    /// Of each thread: the time up to which it has reported, and its open connections.
     threads: Vec<(u64, usize)>,
 }
 
@@ -68,13 +68,13 @@ impl Collector {
         second.interval.errors += part.counts.totals.errors.total();
     }
 
-    /// A thread has ended: it holds up no second any more.
-    pub(super) fn has_ended(&mut self, thread: usize) {
+    /// A thread has ended: no second waits for it any more.
+    pub(super) fn thread_ended(&mut self, thread: usize) {
         // Its connections were open until then.
         self.threads[thread].0 = u64::MAX;
     }
 
-    /// Moves the first second that all threads have passed to the timeline.
+    /// Moves the first second that all threads have completed to the timeline.
     pub(super) fn complete_second(&mut self) -> Option<Interval> {
         let reached = self.threads.iter().map(|(until, _)| *until).min()?;
         let (number, _) = self.seconds.first_key_value()?;
@@ -92,7 +92,7 @@ impl Collector {
         self.times.measured_from.saturating_add_signed(end)
     }
 
-    /// A second as far as it has come, or the run has.
+    /// A second, up to `reached` or the end of the run.
     fn interval(&self, number: i64, second: &Second, reached: u64) -> Interval {
         let from = self
             .end_of(number)
@@ -109,7 +109,7 @@ impl Collector {
         }
     }
 
-    /// The run ended at that time: completes the seconds that are left.
+    /// The run ended at `ended`: the seconds that are left are complete.
     pub(super) fn finish(&mut self, ended: u64) {
         self.times.end = ended;
         for (until, _) in &mut self.threads {
@@ -117,8 +117,8 @@ impl Collector {
         }
     }
 
-    /// How far the run has come by `now`.
-    pub(super) fn watch<'a>(
+    /// The progress of the run at `now`.
+    pub(super) fn progress<'a>(
         &'a self,
         now: u64,
         left: Option<Duration>,
@@ -144,7 +144,7 @@ impl Collector {
         }
     }
 
-    /// The last full second, or before there is one, what there is of the first.
+    /// The last complete second, or the first one as far as it was reported.
     pub(super) fn recent(&self) -> Interval {
         if let Some(last) = self.timeline.last() {
             return last.clone();

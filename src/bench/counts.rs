@@ -1,10 +1,10 @@
-//! What is counted and timed of the measured load, by one thread for a while or
-//! by all of them for the whole run.
+//! Counters and latencies of the measured load, of one thread for a tenth of a
+//! second or of all threads for the whole run.
 
 use super::results::Totals;
 use crate::probe::latency::Latency;
 
-/// Counts and latencies, which add up.
+/// Counters and latencies, which can be added up.
 #[derive(Debug, Default)]
 pub(super) struct Counts {
     pub(super) totals: Totals,
@@ -14,9 +14,9 @@ pub(super) struct Counts {
     pub(super) connect: Latency,
     pub(super) first_byte: Latency,
     pub(super) exchange: Latency,
-    /// Messages and bytes that came back within the measured part, whenever they
-    /// were sent: what the path carries.
+    /// Messages that came back within the measured part, whenever they were sent.
     pub(super) in_time: u64,
+    /// Bytes that came back within the measured part, whenever they were sent.
     pub(super) in_time_bytes: u64,
     /// Attempts to connect for which there was no local port.
     pub(super) without_port: u64,
@@ -25,7 +25,7 @@ pub(super) struct Counts {
 }
 
 impl Counts {
-    /// Takes over all of another's.
+    /// Adds all counters and latencies of `other`.
     pub(super) fn add(&mut self, other: &Self) {
         self.totals += &other.totals;
         self.in_time += other.in_time;
@@ -44,7 +44,7 @@ impl Counts {
         }
     }
 
-    /// Begins again with nothing; the histograms keep their memory.
+    /// Sets everything to zero; the histograms keep their memory.
     pub(super) fn reset(&mut self) {
         let Self {
             totals,
@@ -68,8 +68,8 @@ impl Counts {
         }
     }
 
-    /// What a client at the planned pace would feel: the response time of an
-    /// open loop, the service time of a closed one.
+    /// The latency that a client at the planned rate sees: the response time of an
+    /// open loop, the service time of a closed loop.
     pub(super) const fn round_trips(&self, open_loop: bool) -> &Latency {
         match open_loop {
             true => &self.response,

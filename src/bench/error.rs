@@ -1,22 +1,22 @@
-//! Why a load run could not start or could not go on.
+//! The errors of a load run.
 
 use std::io;
 
 use crate::base::error::cause;
 use crate::probe::error;
 
-/// An operation of the load generator that failed, and why.
+/// Why a load run could not start or could not go on.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// None of the addresses answers.
     #[error(transparent)]
     Probe(#[from] error::Error),
-    /// The system refused what the generator itself needs.
+    /// An operation of the generator itself failed.
     #[error("could not {operation}: {}", cause(source))]
     SetUp {
-        /// What was tried, as it reads after "could not".
+        /// The operation, as it reads after "could not".
         operation: &'static str,
-        /// Why it failed.
+        /// The cause.
         source: io::Error,
     },
 }

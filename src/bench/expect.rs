@@ -1,4 +1,4 @@
-//! What a user expects of a run: `p99<1ms`, `errors=0`, `rate>50000`.
+//! Conditions on the results of a run: `p99<1ms`, `errors=0`, `rate>50000`.
 
 use std::fmt;
 use std::str::FromStr;
@@ -8,7 +8,7 @@ use crate::base::units;
 use crate::bench::results::{Expectation, Results};
 use crate::probe::latency::{Latency, needed};
 
-/// A bound on something that a run measures.
+/// A bound on a metric of a run.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Condition {
     text: String,
@@ -19,8 +19,8 @@ pub struct Condition {
 }
 
 impl Condition {
-    /// Whether the run did as expected, with what was seen. What was not
-    /// measured, or on too few messages, did not.
+    /// Whether the results meet the condition, with the measured value. A metric that
+    /// was not measured, or on too few messages, does not meet it.
     pub fn check(&self, results: &Results) -> Expectation {
         let value = self.metric.of(results);
         Expectation {
@@ -34,7 +34,7 @@ impl Condition {
 }
 
 impl Condition {
-    /// How many messages it takes to tell.
+    /// How many messages are needed to decide the condition.
     pub(crate) fn needed(&self) -> u64 {
         match self.metric {
             Metric::Time(Statistic::Percentile(percentile)) => needed(percentile),
@@ -66,7 +66,7 @@ enum Statistic {
     Percentile(f64),
 }
 
-/// A count, with the name that it goes by.
+/// A count and its name.
 #[derive(Clone, Copy)]
 struct Counted {
     name: &'static str,
@@ -149,7 +149,7 @@ impl Metric {
         }
     }
 
-    /// A bound as it is written for this metric.
+    /// Parses a bound in the notation of this metric.
     fn bound(self, text: &str) -> Result<f64, BadCondition> {
         let bad = |wanted| BadCondition::Bound {
             text: text.to_owned(),
@@ -212,7 +212,7 @@ impl FromStr for Metric {
     }
 }
 
-/// The number of `p99.9`.
+/// The number in `p99.9`.
 fn percentile(name: &str) -> Option<f64> {
     let number = name.strip_prefix('p').and_then(number)?;
     (number > 0.0 && number < 100.0).then_some(number)
@@ -228,7 +228,7 @@ enum Operator {
 }
 
 impl Operator {
-    /// As they are written; where one begins with another, the longer is first.
+    /// The notation of each; an operator comes before its own prefixes.
     const WRITTEN: [(&str, Self); 6] = [
         ("<=", Self::AtMost),
         (">=", Self::AtLeast),
@@ -256,22 +256,22 @@ pub enum BadCondition {
     /// There is no operator in it.
     #[error("it has no <, <=, >, >= or =; write it like 'p99<1ms', 'errors=0' or 'rate>50000'")]
     Operator,
-    /// What stands before the operator is not measured.
+    /// The text before the operator names no metric.
     #[error(
         "'{0}' is not measured; there are p50, p99, p99.9 (any percentile below 100), min, mean, \
          stddev, max, rate, mb/s, {counts}",
         counts = COUNTED.map(|counted| counted.name).join(", ")
     )]
     Metric(
-        /// What was given.
+        /// The text.
         String,
     ),
-    /// What stands after the operator is not of the metric's kind.
+    /// The text after the operator is no value of this metric.
     #[error("'{text}' is not {wanted}")]
     Bound {
-        /// What was given.
+        /// The text.
         text: String,
-        /// What it has to be.
+        /// What is valid instead.
         wanted: &'static str,
     },
 }

@@ -1,47 +1,25 @@
-//! One connection's stream: what is to be sent, what is on its way, and whether
-//! what comes back is what was sent. It does no I/O.
+//! One connection's stream: the messages to send and in flight, and the check
+//! that the echo equals what was sent. It does no I/O.
 //!
-//! Messages lie in the stream one behind another, and their bytes follow from
-//! their place in it ([`Pattern`]). So a connection keeps positions and times,
-//! and no bytes, however much is on its way.
+//! Messages follow one another in the stream, and their bytes follow from their
+//! offset in it ([`Pattern`]). So a connection stores offsets and times but no
+//! bytes, however many are in flight.
 
 use std::collections::VecDeque;
 
+use super::fault::{Difference, Fault, SAMPLE};
+use super::message::Message;
 use super::recorder::Recorder;
-use crate::probe::pattern::{Damage, Pattern, WINDOW};
+use crate::probe::pattern::{Damage, Pattern};
 
-/// So many bytes from the first wrong one on are looked at as one place, and
-/// awaited before it is explained.
-const STRANGE: usize = 64;
-
-/// One message, from its place in the schedule to its last byte back.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Message {
-    /// Where it ends in the stream.
-    pub(super) end: u64,
-    /// When it should be sent.
-    pub(super) due: u64,
-    /// When its first byte was sent.
-    pub(super) sent: u64,
-}
-
-/// Bytes that came where others should have, until it is clear why.
+/// Bytes that differ from those sent and are not explained yet.
 #[derive(Debug)]
-struct Strange {
+struct Unexplained {
     bytes: Vec<u8>,
     /// When the first of them came.
     since: u64,
     /// When the last of them came.
     until: u64,
-}
-
-/// A place at which the stream was damaged.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Fault {
-    /// In the connection's stream.
-    pub(super) position: u64,
-    /// How.
-    pub(super) damage: Damage,
 }
 
 /// One connection's stream.
@@ -53,17 +31,17 @@ pub(super) struct Flow {
     sent: u64,
     /// Bytes that have come back.
     received: u64,
-    /// Those not back yet, in the stream's order.
+    /// Messages that are not back completely, in the stream's order.
     messages: VecDeque<Message>,
-    /// So many of them are on their way; the others wait their turn.
-    begun: usize,
-    /// Where the first of them begins.
+    /// How many of them are in flight, from the first on; the others wait to be sent.
+    in_flight: usize,
+    /// The offset at which the first of them begins.
     start: u64,
-    /// Bytes from there on count; until then no message does.
+    /// Bytes from this offset on count.
     counted_from: u64,
-    /// Up to there bytes were changed.
-    spoiled: u64,
-    strange: Option<Box<Strange>>,
+    /// The offset behind the last byte that was changed.
+    changed_until: u64,
+    unexplained: Option<Box<Unexplained>>,
 }
 
 impl Flow {
@@ -73,11 +51,11 @@ impl Flow {
             sent: 0,
             received: 0,
             messages: VecDeque::new(),
-            begun: 0,
+            in_flight: 0,
             start: 0,
             counted_from: u64::MAX,
-            spoiled: 0,
-            strange: None,
+            changed_until: 0,
+            unexplained: None,
         }
     }
 
@@ -96,34 +74,36 @@ impl Flow {
         self.received
     }
 
-    /// Messages not back yet.
+    /// Messages that are not back completely.
     pub(super) fn len(&self) -> usize {
         self.messages.len()
     }
 
-    /// The message that has been on its way for the longest time.
+    /// The message that has been in flight for the longest time.
     pub(super) fn oldest(&self) -> Option<&Message> {
-        self.messages.front().filter(|_| self.begun > 0)
+        self.messages.front().filter(|_| self.in_flight > 0)
     }
 
-    /// Of the oldest message: how many bytes are back, and how many it has.
+    /// Of the oldest message in flight: how many bytes are back, and its size.
     pub(super) fn oldest_bytes(&self) -> (u64, u64) {
         let end = self.oldest().map_or(self.start, |message| message.end);
         (self.received - self.start, end - self.start)
     }
 
-    /// Since when strange bytes wait to be explained.
-    pub(super) fn strange_since(&self) -> Option<u64> {
-        self.strange.as_ref().map(|strange| strange.since)
+    /// Since when bytes wait to be explained.
+    pub(super) fn unexplained_since(&self) -> Option<u64> {
+        self.unexplained
+            .as_ref()
+            .map(|unexplained| unexplained.since)
     }
 
     /// Queues a message of `size` bytes.
-    pub(super) fn push(&mut self, size: u64, due: u64, record: &mut Recorder) {
+    pub(super) fn push(&mut self, size: u64, due: u64, recorder: &mut Recorder) {
         let start = self.end();
-        if record.counts(due) {
+        if recorder.counts(due) {
             self.counted_from = self.counted_from.min(start);
         }
-        record.queued();
+        recorder.queued();
         self.messages.push_back(Message {
             end: start.saturating_add(size),
             due,
@@ -131,27 +111,27 @@ impl Flow {
         });
     }
 
-    /// From now on all bytes count, also those of a message that does not.
+    /// All bytes sent from now on count, also those of a message that does not count.
     pub(super) fn count_from_here(&mut self) {
         self.counted_from = self.counted_from.min(self.sent);
     }
 
-    /// Where the last message ends.
+    /// The offset at which the last message ends.
     fn end(&self) -> u64 {
         self.messages
             .back()
             .map_or(self.start, |message| message.end)
     }
 
-    /// Where the last message on its way ends.
-    fn begun_end(&self) -> u64 {
-        match self.begun {
+    /// The offset at which the last message in flight ends.
+    fn in_flight_end(&self) -> u64 {
+        match self.in_flight {
             0 => self.start,
-            begun => self.messages[begun - 1].end,
+            in_flight => self.messages[in_flight - 1].end,
         }
     }
 
-    /// How many bytes may be sent with at most `depth` messages on their way.
+    /// How many bytes may be sent with at most `depth` messages in flight.
     pub(super) fn sendable(&self, depth: usize) -> u64 {
         let last = depth.min(self.messages.len());
         match last.checked_sub(1) {
@@ -161,80 +141,85 @@ impl Flow {
     }
 
     /// The socket took `bytes` at the time `at`.
-    pub(super) fn wrote(&mut self, bytes: u64, at: u64, record: &mut Recorder) {
+    pub(super) fn wrote(&mut self, bytes: u64, at: u64, recorder: &mut Recorder) {
         let before = self.sent;
         self.sent += bytes;
-        let mut start = self.begun_end();
+        let mut start = self.in_flight_end();
         while start < self.sent {
-            let message = &mut self.messages[self.begun];
+            let message = &mut self.messages[self.in_flight];
             message.sent = at;
             start = message.end;
-            self.begun += 1;
-            record.begun(message);
+            self.in_flight += 1;
+            recorder.first_byte_sent(message);
         }
-        record.sent_bytes(self.counted(before, self.sent));
+        recorder.sent_bytes(self.counted(before, self.sent));
     }
 
-    /// How many of these bytes count.
+    /// How many of the bytes from offset `from` to `to` count.
     fn counted(&self, from: u64, to: u64) -> u64 {
         to.saturating_sub(from.max(self.counted_from))
     }
 
-    /// Takes what came at the time `at`. Every damaged place is handed to
-    /// `tell`. Returns whether the place in the stream is still known.
-    pub(super) fn take(
+    /// Checks bytes that came at the time `at`. Every fault is passed to `report`.
+    /// Returns whether the offset in the stream is still known.
+    pub(super) fn receive(
         &mut self,
         pattern: &Pattern,
         bytes: &[u8],
         at: u64,
-        record: &mut Recorder,
-        tell: &mut impl FnMut(&mut Recorder, Fault),
+        recorder: &mut Recorder,
+        report: &mut impl FnMut(&mut Recorder, Fault),
     ) -> bool {
-        let Some(mut strange) = self.strange.take() else {
-            return self.compare(pattern, bytes, (at, at, false), record, tell);
+        let Some(mut unexplained) = self.unexplained.take() else {
+            return self.compare(pattern, bytes, (at, at, false), recorder, report);
         };
-        strange.bytes.extend_from_slice(bytes);
-        let times = (strange.since, at, false);
-        self.compare(pattern, &strange.bytes, times, record, tell)
+        unexplained.bytes.extend_from_slice(bytes);
+        let times = (unexplained.since, at, false);
+        self.compare(pattern, &unexplained.bytes, times, recorder, report)
     }
 
-    /// Explains strange bytes for which no more are awaited. Returns whether
-    /// the place in the stream is still known.
-    pub(super) fn judge(
+    /// Explains the bytes that wait for it, as no more are awaited. Returns whether
+    /// the offset in the stream is still known.
+    pub(super) fn resolve(
         &mut self,
         pattern: &Pattern,
-        record: &mut Recorder,
-        tell: &mut impl FnMut(&mut Recorder, Fault),
+        recorder: &mut Recorder,
+        report: &mut impl FnMut(&mut Recorder, Fault),
     ) -> bool {
-        let Some(strange) = self.strange.take() else {
+        let Some(unexplained) = self.unexplained.take() else {
             return true;
         };
-        let times = (strange.since, strange.until, true);
-        self.compare(pattern, &strange.bytes, times, record, tell)
+        let times = (unexplained.since, unexplained.until, true);
+        self.compare(pattern, &unexplained.bytes, times, recorder, report)
     }
 
-    /// Compares bytes, which came from `since` to `at`, and behind which
-    /// `no_more` are awaited, with what was sent.
+    /// Compares bytes, which came from `since` to `at`, with those sent. With
+    /// `no_more`, no bytes are awaited behind them.
     fn compare(
         &mut self,
         pattern: &Pattern,
         mut bytes: &[u8],
         (since, at, no_more): (u64, u64, bool),
-        record: &mut Recorder,
-        tell: &mut impl FnMut(&mut Recorder, Fault),
+        recorder: &mut Recorder,
+        report: &mut impl FnMut(&mut Recorder, Fault),
     ) -> bool {
         loop {
-            let expected = &bytes[..self.owed().min(bytes.len())];
+            let expected = &bytes[..self.unechoed().min(bytes.len())];
             let good = pattern
                 .first_difference(self.connection, self.received, expected)
                 .unwrap_or(expected.len());
-            self.advance(good, 0, at, record);
+            self.advance(good, 0, at, recorder);
             bytes = &bytes[good..];
             if bytes.is_empty() {
                 return true;
             }
-            let Some(damage) = self.explain(pattern, bytes, no_more) else {
-                self.strange = Some(Box::new(Strange {
+            let difference = Difference {
+                connection: self.connection,
+                position: self.received,
+                unechoed: self.sent - self.received,
+            };
+            let Some(damage) = difference.explain(pattern, bytes, no_more) else {
+                self.unexplained = Some(Box::new(Unexplained {
                     bytes: bytes.to_vec(),
                     since,
                     until: at,
@@ -242,24 +227,24 @@ impl Flow {
                 return true;
             };
             let position = self.received;
-            tell(record, Fault { position, damage });
+            report(recorder, Fault { position, damage });
             if damage != Damage::Changed {
                 return false;
             }
-            let skipped = self.skip(pattern, bytes, at, record);
+            let skipped = self.skip(pattern, bytes, at, recorder);
             bytes = &bytes[skipped..];
         }
     }
 
-    /// Bytes that were sent and are not back.
-    fn owed(&self) -> usize {
+    /// How many bytes were sent and are not back.
+    fn unechoed(&self) -> usize {
         usize::try_from(self.sent - self.received).unwrap_or(usize::MAX)
     }
 
-    /// Moves on behind a place at which bytes were changed. Returns its length.
-    fn skip(&mut self, pattern: &Pattern, bytes: &[u8], at: u64, record: &mut Recorder) -> usize {
-        let place = &bytes[..bytes.len().min(STRANGE).min(self.owed())];
-        let mut expected = [0; STRANGE];
+    /// Skips a fault at which bytes were changed. Returns its length.
+    fn skip(&mut self, pattern: &Pattern, bytes: &[u8], at: u64, recorder: &mut Recorder) -> usize {
+        let place = &bytes[..bytes.len().min(SAMPLE).min(self.unechoed())];
+        let mut expected = [0; SAMPLE];
         let expected = &mut expected[..place.len()];
         pattern.fill(self.connection, self.received, expected);
         let pairs = place.iter().zip(&*expected);
@@ -267,116 +252,77 @@ impl Flow {
             .clone()
             .rposition(|(a, b)| a != b)
             .map_or(0, |last| last + 1);
-        self.spoiled = self.received + wrong as u64;
-        self.advance(place.len(), wrong, at, record);
+        self.changed_until = self.received + wrong as u64;
+        self.advance(place.len(), wrong, at, recorder);
         place.len()
     }
 
-    /// What happened to the bytes that came at the present position, if that
-    /// can be told already.
-    fn explain(&self, pattern: &Pattern, bytes: &[u8], no_more: bool) -> Option<Damage> {
-        let owed = self.sent - self.received;
-        let sample = &bytes[..bytes.len().min(STRANGE)];
-        let all_is_back = bytes.len() as u64 == owed;
-        if !no_more && sample.len() < STRANGE && !all_is_back {
-            return None;
-        }
-        let by_length = match sample.len() < WINDOW && no_more {
-            true => self.explain_by_length(pattern, sample, owed),
-            false => None,
-        };
-        let damage =
-            by_length.unwrap_or_else(|| pattern.explain(self.connection, self.received, sample));
-        match damage {
-            // What comes behind the end can't be a changed echo of anything.
-            Damage::Changed if owed == 0 => Some(Damage::Unknown),
-            Damage::Changed => Some(damage),
-            _ if no_more || sample.len() == STRANGE => Some(damage),
-            _ => None,
-        }
-    }
-
-    /// Too few bytes to tell where they are from; but if they are all, their
-    /// number tells how many are missing or too many.
-    fn explain_by_length(&self, pattern: &Pattern, bytes: &[u8], owed: u64) -> Option<Damage> {
-        let came = bytes.len() as u64;
-        let is_from = |position| {
-            let difference = pattern.first_difference(self.connection, position, bytes);
-            difference.is_none()
-        };
-        if came == owed {
-            Some(Damage::Changed)
-        } else if came < owed && is_from(self.received + (owed - came)) {
-            let bytes = owed - came;
-            Some(Damage::Lost { bytes })
-        } else if came > owed && is_from(self.received.checked_sub(came - owed)?) {
-            let bytes = came - owed;
-            Some(Damage::Repeated { bytes })
-        } else {
-            None
-        }
-    }
-
-    /// Moves on by `bytes`, the first `wrong` of which are not as they should be.
-    fn advance(&mut self, bytes: usize, wrong: usize, at: u64, record: &mut Recorder) {
+    /// Advances by `bytes`, the first `wrong` of which differ from those sent.
+    fn advance(&mut self, bytes: usize, wrong: usize, at: u64, recorder: &mut Recorder) {
         let right = self.received + wrong as u64;
         self.received += bytes as u64;
         let counted = self.counted(right, self.received);
-        record.verified((bytes - wrong) as u64, counted, at);
+        recorder.verified((bytes - wrong) as u64, counted, at);
         while let Some(message) = self.messages.front()
             && message.end <= self.received
         {
-            record.back(message, self.start >= self.spoiled, at);
+            recorder.echoed(message, self.start >= self.changed_until, at);
             self.start = message.end;
-            self.begun -= 1;
+            self.in_flight -= 1;
             self.messages.pop_front();
         }
     }
 
-    /// Nothing new is sent from now on: what has not begun is dropped, and an
-    /// endless message ends where it is.
-    pub(super) fn cut(&mut self, endless: bool, now: u64, record: &mut Recorder) {
-        for message in self.messages.drain(self.begun..) {
-            record.unsent(&message, now);
+    /// Drops the messages that are not in flight; an endless message ends at the
+    /// last byte sent.
+    pub(super) fn drop_unsent(&mut self, endless: bool, now: u64, recorder: &mut Recorder) {
+        for message in self.messages.drain(self.in_flight..) {
+            recorder.unsent(&message, now);
         }
         if endless && let Some(message) = self.messages.back_mut() {
             message.end = self.sent;
-            // It may be back whole already, and nothing will come to tell.
-            self.advance(0, 0, now, record);
+            // It may be back completely already, with no further read to notice it.
+            self.advance(0, 0, now, recorder);
         }
     }
 
-    /// The connection has ended: what was on its way is lost. Returns how many
-    /// bytes were, and how many of them count.
-    pub(super) fn lose(&mut self, in_vain: bool, now: u64, record: &mut Recorder) -> (u64, u64) {
-        self.count_unanswered(now, record);
-        for message in self.messages.drain(..self.begun) {
+    /// The connection has ended: what was in flight is lost. Returns how many bytes
+    /// were lost, and how many of them count.
+    pub(super) fn lose(
+        &mut self,
+        timed_out: bool,
+        now: u64,
+        recorder: &mut Recorder,
+    ) -> (u64, u64) {
+        self.count_unanswered(now, recorder);
+        for message in self.messages.drain(..self.in_flight) {
             self.start = message.end;
-            record.lost(&message, in_vain, now);
+            recorder.lost(&message, timed_out, now);
         }
-        self.begun = 0;
+        self.in_flight = 0;
         let counted = self.counted(self.received, self.sent);
         (self.sent - self.received, counted)
     }
 
-    /// Bytes that never come back count as sent even if that was in the warm-up.
-    fn count_unanswered(&mut self, now: u64, record: &mut Recorder) {
-        if record.counts_unanswered(0, now) {
+    /// Bytes that never come back count as sent, even if they were sent in the warm-up.
+    fn count_unanswered(&mut self, now: u64, recorder: &mut Recorder) {
+        if recorder.counts_unanswered(0, now) {
             let uncounted = self.counted_from.min(self.sent);
-            record.sent_bytes(uncounted.saturating_sub(self.received));
+            recorder.sent_bytes(uncounted.saturating_sub(self.received));
             self.counted_from = self.counted_from.min(self.received);
         }
     }
 
-    /// Goes on as connection `number`, whose stream begins with what waits.
-    pub(super) fn renew(&mut self, number: u64, record: &Recorder) {
+    /// Continues on connection `number`, whose stream begins with the messages that
+    /// wait to be sent.
+    pub(super) fn restart(&mut self, number: u64, recorder: &Recorder) {
         let base = self.start;
         let mut messages = std::mem::take(&mut self.messages);
         let mut counted_from = u64::MAX;
         let mut start = 0;
         for message in &mut messages {
             message.end -= base;
-            if record.counts(message.due) {
+            if recorder.counts(message.due) {
                 counted_from = counted_from.min(start);
             }
             start = message.end;
@@ -388,13 +334,13 @@ impl Flow {
         };
     }
 
-    /// The run is over: what is on its way counts with its age.
-    pub(super) fn leave(&mut self, now: u64, record: &mut Recorder) {
-        self.count_unanswered(now, record);
+    /// The run is over: messages in flight count with their age.
+    pub(super) fn end_run(&mut self, now: u64, recorder: &mut Recorder) {
+        self.count_unanswered(now, recorder);
         for message in self.messages.drain(..) {
-            record.in_flight(&message, now);
+            recorder.in_flight(&message, now);
         }
-        self.begun = 0;
+        self.in_flight = 0;
     }
 }
 
@@ -408,21 +354,21 @@ mod tests {
 
     const RUN: Pattern = Pattern::new(7);
 
-    fn recorder() -> Recorder {
+    fn new_recorder() -> Recorder {
         let (parts, _) = unbounded();
         let (_, spares) = unbounded();
-        let mut record = Recorder::new(0, true, false, PartsChannel { parts, spares });
-        record.begin(0, 0);
-        record
+        let mut recorder = Recorder::new(0, true, false, PartsChannel { parts, spares });
+        recorder.begin(0, 0);
+        recorder
     }
 
     /// A flow with messages of these sizes, all sent.
-    fn sent(sizes: &[u64], record: &mut Recorder) -> Flow {
+    fn sent(sizes: &[u64], recorder: &mut Recorder) -> Flow {
         let mut flow = Flow::new(3);
         for size in sizes {
-            flow.push(*size, 0, record);
+            flow.push(*size, 0, recorder);
         }
-        flow.wrote(sizes.iter().sum(), 1, record);
+        flow.wrote(sizes.iter().sum(), 1, recorder);
         flow
     }
 
@@ -432,13 +378,18 @@ mod tests {
         bytes
     }
 
-    /// Lets bytes come, and then no more. Returns the faults, and whether the
-    /// place in the stream is still known.
-    fn come(flow: &mut Flow, bytes: &[u8], record: &mut Recorder) -> (Vec<(u64, Damage)>, bool) {
+    /// Receives bytes, and then no more. Returns the faults, and whether the
+    /// offset in the stream is still known.
+    fn receive_all(
+        flow: &mut Flow,
+        bytes: &[u8],
+        recorder: &mut Recorder,
+    ) -> (Vec<(u64, Damage)>, bool) {
         let mut faults = Vec::new();
-        let mut tell = |_: &mut Recorder, fault: Fault| faults.push((fault.position, fault.damage));
-        let known =
-            flow.take(&RUN, bytes, 2, record, &mut tell) && flow.judge(&RUN, record, &mut tell);
+        let mut report =
+            |_: &mut Recorder, fault: Fault| faults.push((fault.position, fault.damage));
+        let known = flow.receive(&RUN, bytes, 2, recorder, &mut report)
+            && flow.resolve(&RUN, recorder, &mut report);
         (faults, known)
     }
 
@@ -451,7 +402,7 @@ mod tests {
             depth in 1..5_usize,
             cuts in prop::collection::vec((1..200_u64, 1..200_u64), 1..200),
         ) {
-            let mut record = recorder();
+            let mut recorder = new_recorder();
             let mut flow = Flow::new(3);
             let ends: Vec<u64> = sizes
                 .iter()
@@ -461,7 +412,7 @@ mod tests {
                 })
                 .collect();
             for size in &sizes {
-                flow.push(*size, 0, &mut record);
+                flow.push(*size, 0, &mut recorder);
             }
             let begun_by = |sent: u64| {
                 let starts = std::iter::once(0).chain(ends.iter().copied());
@@ -472,24 +423,24 @@ mod tests {
                 let allowed = ends[(back_by(flow.received()) + depth).min(ends.len()) - 1];
                 prop_assert_eq!(flow.sendable(depth), allowed - flow.sent());
                 let write = write.min(flow.sendable(depth));
-                flow.wrote(write, time as u64, &mut record);
+                flow.wrote(write, time as u64, &mut recorder);
                 let read = read.min(flow.sent() - flow.received());
                 let came = bytes(flow.received(), usize::try_from(read).unwrap());
-                prop_assert_eq!(come(&mut flow, &came, &mut record), (Vec::new(), true));
+                prop_assert_eq!(receive_all(&mut flow, &came, &mut recorder), (Vec::new(), true));
                 let back = back_by(flow.received());
                 prop_assert_eq!(flow.len(), ends.len() - back);
-                let totals = &record.measured().totals;
+                let totals = &recorder.measured().totals;
                 prop_assert_eq!(totals.sent, begun_by(flow.sent()) as u64);
                 prop_assert_eq!(totals.echoed, back as u64);
                 prop_assert_eq!(totals.sent_bytes, flow.sent());
                 prop_assert_eq!(totals.echoed_bytes, flow.received());
             }
             let (sent, received) = (flow.sent(), flow.received());
-            let begun = begun_by(sent) - back_by(received);
-            flow.cut(false, 9, &mut record);
-            prop_assert_eq!(flow.lose(false, 9, &mut record).1, sent - received);
-            prop_assert_eq!(record.measured().totals.lost, begun as u64);
-            prop_assert_eq!(record.outstanding(), 0);
+            let in_flight = begun_by(sent) - back_by(received);
+            flow.drop_unsent(false, 9, &mut recorder);
+            prop_assert_eq!(flow.lose(false, 9, &mut recorder).1, sent - received);
+            prop_assert_eq!(recorder.measured().totals.lost, in_flight as u64);
+            prop_assert_eq!(recorder.outstanding(), 0);
         }
 
         #[test]
@@ -509,14 +460,14 @@ mod tests {
                 (with(&[], at + count), Damage::Lost { bytes: lost }),
                 (with(&stream[at..at + count], at), Damage::Repeated { bytes: lost }),
             ] {
-                let mut record = recorder();
-                let mut flow = sent(&[3000], &mut record);
+                let mut recorder = new_recorder();
+                let mut flow = sent(&[3000], &mut recorder);
                 let (one, two) = came.split_at(cut.min(came.len()));
                 let mut faults = Vec::new();
-                let mut tell = |_: &mut Recorder, fault: Fault| faults.push(fault);
-                let known = flow.take(&RUN, one, 2, &mut record, &mut tell)
-                    && flow.take(&RUN, two, 3, &mut record, &mut tell)
-                    && flow.judge(&RUN, &mut record, &mut tell);
+                let mut report = |_: &mut Recorder, fault: Fault| faults.push(fault);
+                let known = flow.receive(&RUN, one, 2, &mut recorder, &mut report)
+                    && flow.receive(&RUN, two, 3, &mut recorder, &mut report)
+                    && flow.resolve(&RUN, &mut recorder, &mut report);
                 prop_assert_eq!(known, damage == Damage::Changed);
                 prop_assert_eq!(faults.len(), 1);
                 prop_assert_eq!(faults[0].damage, damage_from(&faults[0], at, damage));
@@ -536,21 +487,21 @@ mod tests {
 
     #[test]
     fn a_changed_message_is_not_echoed_and_the_others_are() {
-        let mut record = recorder();
-        let mut flow = sent(&[100, 100, 100], &mut record);
+        let mut recorder = new_recorder();
+        let mut flow = sent(&[100, 100, 100], &mut recorder);
         let mut came = bytes(0, 300);
         came[150] ^= 1;
         came[170] ^= 1;
         let faults = vec![(150, Damage::Changed)];
-        assert_eq!(come(&mut flow, &came, &mut record), (faults, true));
+        assert_eq!(receive_all(&mut flow, &came, &mut recorder), (faults, true));
         assert_eq!(flow.len(), 0);
-        assert_eq!(record.outstanding(), 0);
-        assert_eq!(record.measured().totals.echoed, 2);
-        assert_eq!(record.measured().totals.echoed_bytes, 300 - 21);
+        assert_eq!(recorder.outstanding(), 0);
+        assert_eq!(recorder.measured().totals.echoed, 2);
+        assert_eq!(recorder.measured().totals.echoed_bytes, 300 - 21);
     }
 
     #[test]
-    fn what_one_short_message_lacks_or_repeats_is_told_by_its_length() {
+    fn a_loss_or_repetition_in_one_short_message_is_found_by_its_length() {
         let stream = bytes(0, 16);
         let mut changed = stream.clone();
         changed[15] ^= 1;
@@ -570,54 +521,54 @@ mod tests {
                 (16, Damage::Repeated { bytes: 4 }),
             ),
         ] {
-            let mut record = recorder();
-            let mut flow = sent(&[16], &mut record);
-            let (faults, _) = come(&mut flow, &came, &mut record);
+            let mut recorder = new_recorder();
+            let mut flow = sent(&[16], &mut recorder);
+            let (faults, _) = receive_all(&mut flow, &came, &mut recorder);
             assert_eq!(faults, [fault]);
         }
     }
 
     #[test]
-    fn a_block_that_is_changed_throughout_is_many_places() {
-        let mut record = recorder();
-        let mut flow = sent(&[1 << 20], &mut record);
+    fn a_block_that_is_changed_throughout_is_many_faults() {
+        let mut recorder = new_recorder();
+        let mut flow = sent(&[1 << 20], &mut recorder);
         let changed: Vec<u8> = bytes(0, 1 << 20)
             .iter()
             .enumerate()
             .map(|(at, byte)| byte ^ u8::from(at % 2 == 0))
             .collect();
-        let (faults, known) = come(&mut flow, &changed, &mut record);
+        let (faults, known) = receive_all(&mut flow, &changed, &mut recorder);
         assert!(known);
-        assert_eq!(faults.len(), (1 << 20) / STRANGE);
+        assert_eq!(faults.len(), (1 << 20) / SAMPLE);
     }
 
     #[test]
-    fn what_waited_goes_out_on_the_next_connection() {
-        let mut record = recorder();
+    fn messages_that_waited_are_sent_on_the_next_connection() {
+        let mut recorder = new_recorder();
         let mut flow = Flow::new(3);
         for size in [10, 20, 30] {
-            flow.push(size, 0, &mut record);
+            flow.push(size, 0, &mut recorder);
         }
-        flow.wrote(5, 1, &mut record);
-        assert_eq!(flow.lose(false, 2, &mut record), (5, 5));
-        flow.renew(4, &record);
+        flow.wrote(5, 1, &mut recorder);
+        assert_eq!(flow.lose(false, 2, &mut recorder), (5, 5));
+        flow.restart(4, &recorder);
         assert_eq!((flow.connection(), flow.sent(), flow.received()), (4, 0, 0));
         assert_eq!((flow.sendable(1), flow.sendable(9)), (20, 50));
-        assert_eq!(record.measured().totals.lost, 1);
-        assert_eq!(record.outstanding(), 2);
+        assert_eq!(recorder.measured().totals.lost, 1);
+        assert_eq!(recorder.outstanding(), 2);
     }
 
     #[test]
-    fn an_endless_message_ends_where_it_is_cut() {
-        let mut record = recorder();
+    fn an_endless_message_ends_at_the_last_byte_sent() {
+        let mut recorder = new_recorder();
         let mut flow = Flow::new(3);
-        flow.push(u64::MAX / 2, 0, &mut record);
-        flow.wrote(100, 1, &mut record);
-        let (faults, known) = come(&mut flow, &bytes(0, 60), &mut record);
+        flow.push(u64::MAX / 2, 0, &mut recorder);
+        flow.wrote(100, 1, &mut recorder);
+        let (faults, known) = receive_all(&mut flow, &bytes(0, 60), &mut recorder);
         assert_eq!((faults.len(), known), (0, true));
-        flow.cut(true, 5, &mut record);
-        assert_eq!((flow.sendable(1), record.outstanding()), (0, 1));
-        come(&mut flow, &bytes(60, 40), &mut record);
-        assert_eq!(record.outstanding(), 0);
+        flow.drop_unsent(true, 5, &mut recorder);
+        assert_eq!((flow.sendable(1), recorder.outstanding()), (0, 1));
+        receive_all(&mut flow, &bytes(60, 40), &mut recorder);
+        assert_eq!(recorder.outstanding(), 0);
     }
 }

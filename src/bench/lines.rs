@@ -1,4 +1,4 @@
-//! A line a second, for a run that nobody watches on a terminal.
+//! A line a second, for a run that is not shown on a terminal.
 
 use std::fmt::Write as _;
 use std::io::Write;
@@ -23,14 +23,14 @@ impl<W: Write> Lines<W> {
 impl<W: Write> Watch for Lines<W> {
     fn progress(&mut self, progress: &Progress<'_>) {
         if let Some(second) = progress.finished {
-            // The run goes on when nobody reads how it goes.
+            // A failed write does not end the run.
             let _ = writeln!(self.out, "{}", line(second, progress.connections));
         }
     }
 }
 
 /// ` 3.0 s  52,341/s  3.35 MB/s  p50 31.2 us  p99 120 us  max 2.06 ms  50 connections  0 errors`,
-/// with what the second has.
+/// with the times that the second has.
 fn line(second: &Interval, connections: usize) -> String {
     let end_ns = second.start_ns as f64 + second.length_ns as f64;
     let mut line = match second.start_ns {
@@ -67,7 +67,7 @@ mod tests {
     use crate::bench::results::Totals;
     use crate::probe::latency::Latency;
 
-    /// What is written when a run tells these seconds, one after another.
+    /// What is written for these calls, each with or without a complete second.
     fn written(seconds: &[Option<Interval>]) -> String {
         let mut out = Vec::new();
         let mut lines = Lines::new(&mut out);
@@ -106,7 +106,7 @@ mod tests {
     }
 
     #[test]
-    fn the_warm_up_is_called_so() {
+    fn a_second_of_the_warm_up_is_named_so() {
         let second = Interval {
             start_ns: -500_000_000,
             length_ns: 500_000_000,

@@ -1,8 +1,8 @@
-//! The load generator: what it is asked for, how it makes load, what it saw.
+//! The load generator: its plan, its threads and its results.
 //!
 //! [`run()`] starts the threads. Each has its own connections and its own
-//! counters, and hands what it counted to the caller's thread a few times a
-//! second, which puts it together and tells whoever watches.
+//! counters. It sends its counters to the caller's thread ten times a second;
+//! that thread adds them up and reports the progress to the caller's observer.
 
 pub mod error;
 pub mod expect;
@@ -16,20 +16,20 @@ pub mod source;
 mod clock;
 mod collector;
 mod counts;
+mod fault;
 mod flow;
 mod generator;
+mod machine;
+mod message;
 mod outage;
 mod recorder;
 mod run;
 mod schedule;
 mod search;
 mod slot;
-#[cfg_attr(
-    not(any(target_os = "linux", target_os = "android")),
-    path = "timer/none.rs"
-)]
 mod timer;
-mod verdict;
+mod times;
+mod validity;
 
-pub use run::{run, run_between_rests};
+pub use run::{run, run_quiesced};
 pub use search::find_rate;

@@ -1,15 +1,15 @@
-//! Times without a server, as the connections that lost theirs add up to them.
+//! Times without a server, and how those of single slots join to outages.
 
 use super::results::Outage;
 
-/// The time from the loss of one connection to the next echo in its place.
+/// The time from the loss of a connection to the next echo in its slot.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Gap {
     /// When the connection was lost.
     pub(super) start: u64,
     /// When there was an echo again.
     pub(super) end: Option<u64>,
-    /// Bytes lost with it, and with those that came to nothing after it.
+    /// Bytes lost with it, and with the connections tried after it.
     pub(super) lost_bytes: u64,
     /// Attempts to connect that were refused.
     pub(super) refused: u64,
@@ -19,7 +19,7 @@ pub(super) struct Gap {
     pub(super) closed: u64,
 }
 
-/// Joins gaps that overlap into outages; times count from `zero`.
+/// Joins gaps that overlap to outages, whose times count from `zero`.
 pub(super) fn join(mut gaps: Vec<Gap>, zero: u64) -> Vec<Outage> {
     gaps.sort_by_key(|gap| gap.start);
     let mut outages: Vec<Outage> = Vec::new();
@@ -118,7 +118,7 @@ mod tests {
     }
 
     #[test]
-    fn an_outage_without_end_takes_all_that_follow() {
+    fn an_outage_without_end_includes_all_that_follow() {
         let gaps = vec![
             gap(1100, None),
             gap(1200, Some(1300)),

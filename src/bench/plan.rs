@@ -1,4 +1,4 @@
-//! What a run is asked to do.
+//! The plan of a run: the load to make, and for how long.
 
 use std::ops::RangeInclusive;
 use std::time::Duration;
@@ -7,19 +7,19 @@ use serde::{Deserialize, Serialize};
 
 use crate::bench::source::Source;
 
-/// One run of the load generator.
+/// The load of one run, and its limits.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Plan {
-    /// What each connection does.
+    /// The kind of load.
     pub load: Load,
     /// Connections open at once.
     pub connections: usize,
-    /// Bytes a message, from the least to the most; each size is as likely.
+    /// Bytes a message, from the smallest to the largest; all sizes are equally likely.
     pub size_bytes: RangeInclusive<usize>,
     /// The most messages in flight on a connection.
     pub depth: usize,
-    /// Messages a second of all connections together: an open loop. Without,
-    /// each message waits for a reply to the one before: a closed loop.
+    /// Open loop: messages a second, of all connections together. `None` is a closed
+    /// loop, in which each message waits for the reply to an earlier one.
     pub rate_per_s: Option<f64>,
     /// How an open loop's messages are spread over time.
     pub arrivals: Arrivals,
@@ -31,26 +31,26 @@ pub struct Plan {
     /// How long load is made before anything is counted.
     #[serde(rename = "warmup_ns", with = "nanoseconds")]
     pub warmup: Duration,
-    /// Threads that make the load; the connections are dealt out to them.
+    /// Threads that make the load; the connections are divided among them.
     pub threads: usize,
     /// Whether lost connections are made again.
     pub reconnect: bool,
-    /// The local addresses that connections are made from, in turn; without
-    /// any, the system chooses.
+    /// The local addresses that connections are made from, in turn; if there are
+    /// none, the system chooses.
     #[serde(default)]
     pub sources: Vec<Source>,
     /// How long a connection may take to be made, and a message to come back.
     #[serde(rename = "timeout_ns", with = "nanoseconds")]
     pub timeout: Duration,
-    /// What the bytes, the sizes and the arrivals are drawn from.
+    /// The seed of the bytes, the sizes and the arrivals.
     pub seed: u64,
 }
 
-/// What each connection does.
+/// The kind of load: what each connection does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Load {
-    /// Messages and their echoes, on connections that stay.
+    /// Messages and their echoes, on connections that stay open.
     Messages,
     /// One message a connection, and the next on a new one.
     Churn,

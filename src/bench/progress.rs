@@ -1,33 +1,33 @@
-//! How far a run has come, for whoever watches it.
+//! The progress of a run, and its observer.
 
 use std::time::Duration;
 
 use crate::bench::results::{Interval, Totals};
 use crate::probe::latency::Latency;
 
-/// A run while it runs.
+/// The state of a run that goes on.
 #[derive(Clone, Copy, Debug)]
 pub struct Progress<'a> {
-    /// Since the start of the measured part; zero in the warm-up.
+    /// The time since the start of the measured part; zero in the warm-up.
     pub elapsed: Duration,
-    /// Whether load is made that is not counted yet.
+    /// Whether the warm-up goes on: load is made and not counted.
     pub warming_up: bool,
-    /// How long it will go on, if that is known.
+    /// The time until the end, if it is known.
     pub left: Option<Duration>,
-    /// What was counted so far.
+    /// The counts so far.
     pub totals: &'a Totals,
-    /// Round trips so far: response time in an open loop, else service time.
+    /// The round trips so far: response time in an open loop, else service time.
     pub latency: &'a Latency,
-    /// The current second, or the last full one.
+    /// The last complete second, or the first one as far as it was reported.
     pub recent: &'a Interval,
     /// Connections open now.
     pub connections: usize,
-    /// The second that was completed just now, if one was.
+    /// The second that has just been completed, if any.
     pub finished: Option<&'a Interval>,
 }
 
-/// Watches a run.
+/// Observes a run.
 pub trait Watch {
-    /// Is called about ten times a second, from the thread that called for the run.
+    /// Is called about ten times a second, on the thread that started the run.
     fn progress(&mut self, progress: &Progress<'_>);
 }

@@ -1,37 +1,37 @@
-//! What one thread counts: it is handed over in parts, a few a second, so that
-//! nobody shares a counter or takes a lock for a message.
+//! The counters of one thread. It sends them to the collecting thread in parts, ten
+//! a second, so that no message needs a shared counter or a lock.
 
 use crossbeam_channel::{Receiver, Sender};
 
 use super::clock::SECOND;
 use super::counts::Counts;
-use super::flow::Message;
+use super::message::Message;
 use super::outage::Gap;
 use crate::probe::latency::Latency;
 use crate::probe::pattern::Damage;
 
-/// How long a part is: a tenth of a second.
+/// The length of a part, in nanoseconds.
 pub(super) const PART: u64 = SECOND / 10;
 
-/// How many things that went wrong are told in words.
+/// The maximum number of example errors that a run reports.
 pub(super) const EXAMPLES: usize = 10;
 
-/// What a thread counted since its part before.
+/// What a thread counted since its previous part.
 #[derive(Debug, Default)]
 pub(super) struct Part {
-    /// Which thread.
+    /// The thread's number.
     pub(super) thread: usize,
     /// When the part began.
     pub(super) from: u64,
-    /// Until when it counts.
+    /// When it ends.
     pub(super) until: u64,
     /// What belongs to the measured part of the run.
     pub(super) counts: Counts,
     /// Round trips that began in the warm-up.
     pub(super) uncounted: Latency,
-    /// Messages that came back meanwhile, whenever they were sent.
+    /// Messages that came back in it, whenever they were sent.
     pub(super) echoed: u64,
-    /// Bytes that came back meanwhile, whenever they were sent.
+    /// Bytes that came back in it, whenever they were sent.
     pub(super) echoed_bytes: u64,
     /// Connections open at its end.
     pub(super) connections: usize,
@@ -50,9 +50,9 @@ impl Part {
     }
 }
 
-/// Notes a duration, in nanoseconds.
-pub(super) fn note(latency: &mut Latency, time: u64) {
-    // It resizes itself, so every duration fits.
+/// Records a duration, in nanoseconds.
+pub(super) fn record_time(latency: &mut Latency, time: u64) {
+    // The histogram resizes itself, so every duration fits.
     let fits = latency.histogram.record(time);
     debug_assert!(fits.is_ok(), "{time} ns: {fits:?}");
 }
@@ -61,7 +61,7 @@ pub(super) fn note(latency: &mut Latency, time: u64) {
 #[derive(Debug)]
 pub(super) struct Recorder {
     part: Box<Part>,
-    /// Messages that were due since then count.
+    /// Messages that are due from this time on count.
     measured_from: u64,
     /// Whether there are due times, which response times count from.
     open_loop: bool,
@@ -69,15 +69,16 @@ pub(super) struct Recorder {
     stream: bool,
     /// Messages that were queued, and are neither back nor given up.
     outstanding: usize,
-    told: usize,
-    /// The run's end, once it is known: what comes behind it belongs to its
-    /// last moment.
+    /// Examples of errors so far.
+    examples: usize,
+    /// The last nanosecond of the run, once it is known. Later echoes are counted
+    /// in it.
     ended: u64,
     parts: Sender<Box<Part>>,
     spares: Receiver<Box<Part>>,
 }
 
-/// The two ends of the way that parts go, and come back empty.
+/// A thread's ends of the channels on which full parts go and empty ones return.
 #[derive(Clone, Debug)]
 pub(super) struct PartsChannel {
     pub(super) parts: Sender<Box<Part>>,
@@ -85,7 +86,7 @@ pub(super) struct PartsChannel {
 }
 
 impl Recorder {
-    /// Until [`begin`](Self::begin) no message counts.
+    /// No message counts before [`begin`](Self::begin).
     pub(super) fn new(thread: usize, open_loop: bool, stream: bool, channel: PartsChannel) -> Self {
         let part = Box::new(Part {
             thread,
@@ -97,14 +98,14 @@ impl Recorder {
             open_loop,
             stream,
             outstanding: 0,
-            told: 0,
+            examples: 0,
             ended: u64::MAX,
             parts: channel.parts,
             spares: channel.spares,
         }
     }
 
-    /// From `start` on load is made, and from `measured_from` on it counts.
+    /// Load is made from `start` on, and counts from `measured_from` on.
     pub(super) fn begin(&mut self, start: u64, measured_from: u64) {
         self.measured_from = measured_from;
         self.ended = u64::MAX;
@@ -112,12 +113,12 @@ impl Recorder {
         self.part.until = next_boundary(start, measured_from);
     }
 
-    /// Whether the present part is over.
+    /// Whether the present part ends by `now`.
     pub(super) fn is_due(&self, now: u64) -> bool {
         now >= self.part.until
     }
 
-    /// Hands the part over as far as it has come.
+    /// Sends the present part, which ends now, and begins the next.
     pub(super) fn publish(&mut self, now: u64, connections: usize) {
         let mut spare = self.spares.try_recv().unwrap_or_default();
         spare.thread = self.part.thread;
@@ -126,19 +127,19 @@ impl Recorder {
         self.part.until = now.min(self.ended);
         self.part.connections = connections;
         let part = std::mem::replace(&mut self.part, spare);
-        // Nobody takes it only when the run is given up.
+        // The receiver is gone only if the run has failed.
         let _ = self.parts.send(part);
     }
 
-    /// The run ended at that time; what is counted from now on was late.
-    pub(super) const fn freeze(&mut self, ended: u64) {
+    /// The run ended at `ended`; echoes from now on are late.
+    pub(super) const fn set_end(&mut self, ended: u64) {
         self.ended = ended.saturating_sub(1);
         if self.part.from > self.ended {
             self.part.from = self.ended;
         }
     }
 
-    /// Whether what is due then counts.
+    /// Whether a message that was due at `due` counts.
     pub(super) const fn counts(&self, due: u64) -> bool {
         due >= self.measured_from
     }
@@ -153,20 +154,20 @@ impl Recorder {
         self.outstanding
     }
 
-    /// What is counted apart from messages.
+    /// The present part's counters, for what is not counted by message.
     pub(super) fn measured(&mut self) -> &mut Counts {
         &mut self.part.counts
     }
 
-    /// A connection was without its server for a time.
-    pub(super) fn gap(&mut self, gap: Gap) {
+    /// Adds a time in which a slot had no server.
+    pub(super) fn add_gap(&mut self, gap: Gap) {
         self.part.gaps.push(gap);
     }
 
-    /// A message was due, and is seen to be so `now`.
-    pub(super) fn seen(&mut self, due: u64, now: u64) {
+    /// A message was due at `due`, and the generator queues it `now`.
+    pub(super) fn record_lateness(&mut self, due: u64, now: u64) {
         if self.counts(due) {
-            note(&mut self.part.counts.lateness, now.saturating_sub(due));
+            record_time(&mut self.part.counts.lateness, now.saturating_sub(due));
         }
     }
 
@@ -175,19 +176,19 @@ impl Recorder {
         self.outstanding += 1;
     }
 
-    /// The first byte of a message is on its way.
-    pub(super) fn begun(&mut self, message: &Message) {
+    /// The first byte of a message was sent.
+    pub(super) fn first_byte_sent(&mut self, message: &Message) {
         if self.counts(message.due) && !self.stream {
             self.part.counts.totals.sent += 1;
         }
     }
 
-    /// So many bytes were sent that count.
+    /// `counted` bytes that count were sent.
     pub(super) fn sent_bytes(&mut self, counted: u64) {
         self.part.counts.totals.sent_bytes += counted;
     }
 
-    /// Bytes came back right, `counted` of which count.
+    /// `bytes` came back unchanged; `counted` of them count.
     pub(super) fn verified(&mut self, bytes: u64, counted: u64, now: u64) {
         if self.is_in_time(now) {
             self.part.counts.in_time_bytes += bytes;
@@ -197,7 +198,7 @@ impl Recorder {
     }
 
     /// The last byte of a message is back.
-    pub(super) fn back(&mut self, message: &Message, unchanged: bool, now: u64) {
+    pub(super) fn echoed(&mut self, message: &Message, unchanged: bool, now: u64) {
         self.outstanding -= 1;
         if self.stream || !unchanged {
             return;
@@ -206,40 +207,40 @@ impl Recorder {
         self.part.counts.in_time += u64::from(self.is_in_time(now));
         if self.counts(message.due) {
             self.part.counts.totals.echoed += 1;
-            self.time(message, now);
+            self.record_latencies(message, now);
         } else {
             let since = if self.open_loop {
                 message.due
             } else {
                 message.sent
             };
-            note(&mut self.part.uncounted, now.saturating_sub(since));
+            record_time(&mut self.part.uncounted, now.saturating_sub(since));
         }
     }
 
-    /// Notes the latencies of a message that came back, or has waited, until `now`.
-    fn time(&mut self, message: &Message, now: u64) {
-        note(
+    /// Records the latencies of a message that came back, or has waited, until `now`.
+    fn record_latencies(&mut self, message: &Message, now: u64) {
+        record_time(
             &mut self.part.counts.service,
             now.saturating_sub(message.sent),
         );
         if self.open_loop {
-            note(
+            record_time(
                 &mut self.part.counts.response,
                 now.saturating_sub(message.due),
             );
         }
     }
 
-    /// Whether something counts that never comes back, and was awaited until
-    /// `now`: also what began in the warm-up, if load was measured meanwhile. One
-    /// that hung all the time would be in no figure otherwise.
+    /// Whether a message counts that was awaited until `now` and never comes back.
+    /// One that was due in the warm-up counts too if load was measured meanwhile:
+    /// otherwise a connection that hung all the time would be in no figure.
     pub(super) fn counts_unanswered(&self, due: u64, now: u64) -> bool {
         self.counts(due) || self.measured_from <= now.min(self.ended)
     }
 
-    /// The same for a message that had begun, which is one sent.
-    fn is_one_sent(&mut self, message: &Message, now: u64) -> bool {
+    /// The same for a message that was in flight; it counts as sent, too.
+    fn count_as_sent(&mut self, message: &Message, now: u64) -> bool {
         let counts = !self.stream && self.counts_unanswered(message.due, now);
         if counts && !self.counts(message.due) {
             self.part.counts.totals.sent += 1;
@@ -247,24 +248,24 @@ impl Recorder {
         counts
     }
 
-    /// A message that had begun was lost. One that was waited for in vain
-    /// counts in the latencies, as long as it took until then.
-    pub(super) fn lost(&mut self, message: &Message, in_vain: bool, now: u64) {
+    /// A message in flight was lost. One that timed out is in the latencies with the
+    /// time it took until then.
+    pub(super) fn lost(&mut self, message: &Message, timed_out: bool, now: u64) {
         self.outstanding -= 1;
-        if self.is_one_sent(message, now) {
+        if self.count_as_sent(message, now) {
             self.part.counts.totals.lost += 1;
-            if in_vain {
-                self.time(message, now);
+            if timed_out {
+                self.record_latencies(message, now);
             }
         }
     }
 
-    /// A message is still on its way at the end.
+    /// A message is still in flight at the end.
     pub(super) fn in_flight(&mut self, message: &Message, now: u64) {
         self.outstanding -= 1;
-        if self.is_one_sent(message, now) {
+        if self.count_as_sent(message, now) {
             self.part.counts.totals.in_flight += 1;
-            self.time(message, now);
+            self.record_latencies(message, now);
         }
     }
 
@@ -274,16 +275,16 @@ impl Recorder {
         self.missed(message.due, now);
     }
 
-    /// A message was due and is not going to be sent. Without its age the
-    /// response times would be those of the lucky ones.
+    /// A message was due and is not going to be sent. Its age is in the response
+    /// times: without it they would hide the messages that waited longest.
     pub(super) fn missed(&mut self, due: u64, now: u64) {
         if self.open_loop && self.counts_unanswered(due, now) {
             self.part.counts.totals.unsent += 1;
-            note(&mut self.part.counts.response, now.saturating_sub(due));
+            record_time(&mut self.part.counts.response, now.saturating_sub(due));
         }
     }
 
-    /// Bytes were other than they should be.
+    /// Counts a fault in the stream.
     pub(super) fn damaged(&mut self, damage: Damage) {
         let errors = &mut self.part.counts.totals.errors;
         *match damage {
@@ -295,16 +296,16 @@ impl Recorder {
         } += 1;
     }
 
-    /// Something went wrong; the words are asked for as long as few were told.
-    pub(super) fn tell(&mut self, words: impl FnOnce() -> String) {
-        if self.told < EXAMPLES {
-            self.told += 1;
-            self.part.examples.push(words());
+    /// Adds an example of an error, unless there are [`EXAMPLES`] already.
+    pub(super) fn add_example(&mut self, text: impl FnOnce() -> String) {
+        if self.examples < EXAMPLES {
+            self.examples += 1;
+            self.part.examples.push(text());
         }
     }
 }
 
-/// The next end of a part after `now`; all threads have theirs at the same times.
+/// The next end of a part after `now`, which is the same for all threads.
 const fn next_boundary(now: u64, measured_from: u64) -> u64 {
     let phase = measured_from % PART;
     let whole = (now + PART - phase) / PART;

@@ -1,7 +1,7 @@
-//! What a run saw: the shape of its JSON, too. Keys carry their units.
+//! The results of a run, which are also the shape of its JSON. Keys carry their units.
 //!
-//! It is always a *round trip*: from a message's first byte on its way out to
-//! its last byte back.
+//! A *round trip* lasts from the send of a message's first byte to the arrival of
+//! its last byte.
 
 use std::ops::AddAssign;
 
@@ -10,37 +10,38 @@ use serde::{Deserialize, Serialize};
 use crate::bench::plan::Plan;
 use crate::probe::latency::Latency;
 
-/// The name and version of the JSON format; the number grows when a reader of
-/// the one before would be misled.
+/// The name and version of the JSON format. The version grows when a reader of the
+/// previous one would be misled.
 pub const FORMAT: &str = "echopool-bench/1";
 
-/// One run, or several merged into one.
+/// The results of one run, or of several merged.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Results {
     /// [`FORMAT`].
     pub format: String,
-    /// Who made the load, one entry a run.
+    /// The programs that made the load, one entry a run.
     pub generators: Vec<Generator>,
-    /// What was asked for.
+    /// The plan of the run.
     pub plan: Plan,
-    /// How long load was measured, of the longest run if there are several.
+    /// How long load was measured; of several runs, that of the longest.
     pub elapsed_ns: u64,
-    /// Messages that came back whole and unchanged while load was measured, a
-    /// second; of several runs the sum. Those awaited after the end are not in it.
+    /// Messages a second that came back complete and unchanged while load was
+    /// measured; of several runs, the sum. Echoes after the end are not in it.
     pub rate_per_s: f64,
-    /// Verified bytes that came back while load was measured, a second; of several runs the sum.
+    /// Verified bytes a second that came back while load was measured; of several runs,
+    /// the sum.
     pub throughput_bytes_per_s: f64,
-    /// What was counted while load was measured.
+    /// The counts of the measured part.
     pub totals: Totals,
-    /// From a message's send to its last byte back. The closed loop's only
-    /// latency, and what an open loop calls service time.
+    /// Service time: from a message's send to its last byte back. A closed loop has
+    /// no other latency.
     pub service: Latency,
-    /// Open loop: from when a message was due to its last byte back. Those that
-    /// were due and not sent count with the age they had at the end.
+    /// Open loop: response time, from a message's due time to its last byte back.
+    /// Messages that were due and not sent count with their age at the end.
     pub response: Option<Latency>,
-    /// Open loop: how late the generator itself was to see that a message was due.
+    /// Open loop: the delay from a message's due time until the generator queued it.
     pub lateness: Option<Latency>,
-    /// How long connections took to be made.
+    /// The time to make a connection.
     pub connect: Latency,
     /// Churn: from the message's send to the first byte back.
     pub first_byte: Option<Latency>,
@@ -48,26 +49,26 @@ pub struct Results {
     pub exchange: Option<Latency>,
     /// One entry a second of the run, warm-up included.
     pub timeline: Vec<Interval>,
-    /// Times without service, with `reconnect`.
+    /// Times without a server, with `reconnect`.
     pub outages: Vec<Outage>,
-    /// Examples of what went wrong: the first few, in words.
+    /// The first few errors, in words.
     pub examples: Vec<String>,
-    /// Why the run is not to be trusted, if so.
+    /// Reasons for which the results may be invalid.
     pub suspicions: Vec<Suspicion>,
-    /// What was expected, and whether it held.
+    /// The conditions on the run, and whether they held.
     pub expectations: Vec<Expectation>,
-    /// The rates that a search tried, in its order.
+    /// The trials of a search, in its order.
     pub search: Vec<Trial>,
 }
 
 impl Results {
-    /// What a client at the planned pace would feel: the response time of an
-    /// open loop, the service time of a closed one.
+    /// The latency that a client at the planned rate sees: the response time of an
+    /// open loop, the service time of a closed loop.
     pub fn round_trips(&self) -> &Latency {
         self.response.as_ref().unwrap_or(&self.service)
     }
 
-    /// Everything timed that has at least one duration, by the name it goes by.
+    /// The latencies that have at least one sample, with their names.
     pub fn latencies(&self) -> impl Iterator<Item = (&'static str, &Latency)> {
         let all = [
             ("response", self.response.as_ref()),
@@ -84,49 +85,49 @@ impl Results {
     }
 }
 
-/// Who made the load, against whom.
+/// The program that made the load, its machine and its server.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Generator {
     /// Version of echopool.
     pub version: String,
     /// The machine's name.
     pub host: String,
-    /// System and its version.
+    /// The operating system, its version and the architecture.
     pub system: String,
-    /// Processors that it may use.
+    /// Processors that the process may use.
     pub cpus: usize,
-    /// The server, as it was resolved.
+    /// The server's resolved address.
     pub address: String,
-    /// When load was first measured, RFC 3339, UTC.
+    /// When the measured part began: RFC 3339, UTC.
     pub started_at: String,
-    /// The part of the time that its busiest thread was working, 0 to 1.
+    /// The fraction of the time that the busiest thread was working, 0 to 1.
     pub busy_fraction: f64,
 }
 
-/// What was counted while load was measured.
+/// The counts of the measured part.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Totals {
-    /// Messages whose sending has begun.
+    /// Messages of which at least one byte was sent.
     pub sent: u64,
-    /// Messages that came back whole and unchanged.
+    /// Messages that came back complete and unchanged.
     pub echoed: u64,
-    /// Messages still on their way when the run ended. Percentiles count them
-    /// with the age they had by then.
+    /// Messages in flight when the run ended. Percentiles count them with their age at
+    /// that time.
     pub in_flight: u64,
     /// Open loop: messages that were due and could not be sent before the end.
     pub unsent: u64,
-    /// Messages lost with their connection, or given up after the time-out;
-    /// percentiles count the latter with the time they took until then.
+    /// Messages lost with their connection, or given up after the time-out. Percentiles
+    /// count the latter with their age at that time.
     pub lost: u64,
     /// Bytes sent.
     pub sent_bytes: u64,
-    /// Bytes that came back as they were sent.
+    /// Bytes that came back unchanged.
     pub echoed_bytes: u64,
-    /// Bytes that were sent on a connection that ended before they came back.
+    /// Bytes sent on a connection that ended before they came back.
     pub lost_bytes: u64,
     /// Connections made.
     pub connected: u64,
-    /// What went wrong, by kind.
+    /// Errors by kind.
     pub errors: Errors,
 }
 
@@ -145,35 +146,35 @@ impl AddAssign<&Self> for Totals {
     }
 }
 
-/// What went wrong, by kind.
+/// Errors by kind.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Errors {
-    /// Connections that the server's side refused.
+    /// Connections that were refused.
     pub refused: u64,
-    /// Connections that could not be made for another reason.
+    /// Connections that failed to be made for another reason.
     pub not_connected: u64,
     /// Connections that were reset.
     pub reset: u64,
     /// Connections that the server closed before everything was back.
     pub closed: u64,
-    /// Connections given up because nothing came for the time-out.
+    /// Connections given up because no complete echo came within the time-out.
     pub timed_out: u64,
-    /// Connections that failed otherwise.
+    /// Connections that failed for another reason.
     pub failed: u64,
-    /// Places where bytes were changed on their way.
+    /// Faults: bytes that were changed.
     pub changed: u64,
-    /// Places where bytes were missing.
+    /// Faults: bytes that are missing.
     pub missing: u64,
-    /// Places where bytes came again.
+    /// Faults: bytes that were repeated.
     pub repeated: u64,
-    /// Places where bytes of another connection came.
+    /// Faults: bytes of another connection.
     pub foreign: u64,
-    /// Places where bytes came that were never sent.
+    /// Faults: bytes that were never sent.
     pub unknown: u64,
 }
 
 impl Errors {
-    /// Each kind by the name it goes by.
+    /// Each kind with its name.
     pub const fn kinds(&self) -> [(&'static str, u64); 11] {
         [
             ("refused", self.refused),
@@ -190,7 +191,7 @@ impl Errors {
         ]
     }
 
-    /// Places where other bytes came than were sent.
+    /// Faults: places where the echo differs from what was sent.
     pub fn damage(&self) -> u64 {
         let kinds = [
             self.changed,
@@ -225,7 +226,7 @@ impl AddAssign<&Self> for Errors {
     }
 }
 
-/// Adds a count that a file may have made up: past the last number is the last.
+/// Adds a count without overflow: one read from a file may be any number.
 const fn add(sum: &mut u64, more: u64) {
     *sum = sum.saturating_add(more);
 }
@@ -233,32 +234,32 @@ const fn add(sum: &mut u64, more: u64) {
 /// One second of the run.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Interval {
-    /// Its start, from the start of the measured part; negative in the warm-up.
+    /// Its start, relative to the start of the measured part; negative in the warm-up.
     pub start_ns: i64,
-    /// How long it was.
+    /// Its length.
     pub length_ns: u64,
     /// Messages that came back in it.
     pub echoed: u64,
     /// Verified bytes that came back in it.
     pub echoed_bytes: u64,
-    /// What went wrong in it.
+    /// Errors in it.
     pub errors: u64,
-    /// Percentiles of its round trips (response time in an open loop), where it has enough.
+    /// The median of its round trips (response time in an open loop), if it has enough.
     pub p50_ns: Option<u64>,
-    /// Ninety-nine of a hundred.
+    /// The 99th percentile.
     pub p99_ns: Option<u64>,
-    /// The longest.
+    /// The maximum.
     pub max_ns: Option<u64>,
 }
 
 /// A time in which some connections had no server.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Outage {
-    /// When the first connection was lost, from the start of the measured part.
+    /// When the first connection was lost, relative to the start of the measured part.
     pub start_ns: i64,
-    /// Until the last of them had an echo again; `None` if that did not happen.
+    /// The time until the last of them had an echo again; `None` if that did not happen.
     pub length_ns: Option<u64>,
-    /// Connections that were lost or refused in it, each once.
+    /// Connections that were lost or refused in it, each counted once.
     pub connections: u64,
     /// Bytes that were lost with them.
     pub lost_bytes: u64,
@@ -270,18 +271,18 @@ pub struct Outage {
     pub closed: u64,
 }
 
-/// A reason not to trust a run.
+/// A reason for which the results may be invalid.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Suspicion {
-    /// Which.
+    /// The kind of reason.
     pub kind: Doubt,
-    /// What was seen.
+    /// The observation.
     pub seen: String,
-    /// What to do.
+    /// What to do about it.
     pub advice: String,
 }
 
-/// The kinds of reasons not to trust a run.
+/// The kinds of reasons for which results may be invalid.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Doubt {
@@ -293,34 +294,34 @@ pub enum Doubt {
     PortsRanOut,
     /// No descriptor was free for a connection.
     DescriptorsRanOut,
-    /// Round trips pile up at 40 ms: Nagle's algorithm waits for a delayed ACK.
+    /// Many round trips took 40 ms: Nagle's algorithm waits for a delayed ACK.
     DelayedAck,
 }
 
-/// Something a user expected of the run.
+/// A condition on the run, and whether it held.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Expectation {
-    /// As it was given: `p99<1ms`.
+    /// The condition's text: `p99<1ms`.
     pub text: String,
     /// Whether it held.
     pub held: bool,
-    /// What was measured, with its unit.
+    /// The measured value, with its unit.
     pub seen: String,
 }
 
 /// One rate that a search tried.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Trial {
-    /// The rate asked for.
+    /// The planned rate.
     pub rate_per_s: f64,
-    /// The rate that came back.
+    /// The rate of the echoes.
     pub echoed_per_s: f64,
-    /// Percentiles of the response time.
+    /// The median of the response time.
     pub p50_ns: Option<u64>,
-    /// Ninety-nine of a hundred.
+    /// The 99th percentile.
     pub p99_ns: Option<u64>,
-    /// The longest.
+    /// The maximum.
     pub max_ns: Option<u64>,
-    /// Whether what was sought held.
+    /// Whether the condition held and the schedule was kept.
     pub held: bool,
 }

@@ -1,4 +1,4 @@
-//! One run: threads, their common clock, and what they bring together.
+//! One run: its threads, their common clock and the results.
 
 use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
@@ -11,27 +11,29 @@ use crossbeam_channel::{Receiver, Sender, bounded, never, select, unbounded};
 use super::clock::{Clock, SECOND, nanoseconds};
 use super::collector::Collector;
 use super::error::Error;
-use super::generator::{Ending, Generator, Go, Shared, Times};
+use super::generator::{Generator, Shared, StartSignal, ThreadSummary};
+use super::machine::{cpus, host, system};
 use super::outage;
 use super::plan::{Load, Plan};
 use super::progress::Watch;
 use super::recorder::{Part, PartsChannel};
 use super::results::{self, FORMAT, Results};
 use super::source;
-use super::verdict::{self, Evidence};
+use super::times::Times;
+use super::validity::{self, Evidence};
 use crate::base::open_files::raise_open_files;
 use crate::probe::connect::connect_to_first;
 use crate::probe::pattern::Pattern;
 
-/// How often whoever watches is told.
-const WATCH_EVERY: Duration = Duration::from_millis(100);
+/// How often progress is reported.
+const REPORT_EVERY: Duration = Duration::from_millis(100);
 
-/// Makes the load that the plan asks for, against the first of the addresses
-/// that answers, until its end or until `stop` is set.
+/// Makes the load of `plan` against the first of `addresses` that accepts a
+/// connection, until the plan's end or until `stop` is set.
 ///
 /// # Errors
-/// [`Error::Probe`] when none of the addresses answers; [`Error::SetUp`] when
-/// the system refuses what the generator itself needs.
+/// [`Error::Probe`] if none of the addresses accepts a connection;
+/// [`Error::SetUp`] if an operation of the generator itself fails.
 pub fn run(
     addresses: &[SocketAddr],
     plan: &Plan,
@@ -44,28 +46,28 @@ pub fn run(
     })
 }
 
-/// As [`run()`], for whoever measures the server itself meanwhile: calls
-/// `at_rest` before the measured part and after it. Each time the connections
-/// are open and nothing is on its way, for which it waits as long as the plan's
-/// time-out, so what the server did in between is what the totals count. What
-/// came back behind the end is in the totals and not in the rates.
+/// As [`run()`], for a caller that measures the server itself: calls
+/// `when_quiescent` before the measured part and after it. Each time the
+/// connections are open and nothing is in flight; the run waits for that up to the
+/// plan's time-out. So the totals count what the server did between the two calls.
+/// Echoes after the end are in the totals and not in the rates.
 ///
 /// # Errors
 /// As [`run()`].
-pub fn run_between_rests(
+pub fn run_quiesced(
     addresses: &[SocketAddr],
     plan: &Plan,
     stop: &Arc<AtomicBool>,
     watch: &mut dyn Watch,
-    at_rest: &mut dyn FnMut(),
+    when_quiescent: &mut dyn FnMut(),
 ) -> Result<Results, Error> {
     connected(addresses, plan, stop, |mut run| {
-        run.make_load_between_rests(watch, at_rest);
+        run.make_load_quiesced(watch, when_quiescent);
         run.finish(watch)
     })
 }
 
-/// Connects, and hands over the run that is ready to begin.
+/// Connects, and passes the run, which is ready to begin, to `go`.
 fn connected(
     addresses: &[SocketAddr],
     plan: &Plan,
@@ -103,11 +105,6 @@ fn may_poll(plan: &Plan) -> bool {
     spare.is_some_and(|spare| spare > 0 || plan.rate_per_s.is_none())
 }
 
-/// Processors that this process may use.
-fn cpus() -> usize {
-    std::thread::available_parallelism().map_or(1, usize::from)
-}
-
 fn failed(operation: &'static str) -> impl Fn(std::io::Error) -> Error {
     move |source| Error::SetUp { operation, source }
 }
@@ -115,9 +112,9 @@ fn failed(operation: &'static str) -> impl Fn(std::io::Error) -> Error {
 /// Threads that make load.
 struct Run<'scope, 'a> {
     shared: &'a Shared<'a>,
-    threads: Vec<ScopedJoinHandle<'scope, std::io::Result<Ending>>>,
-    /// Where each is given the word.
-    words: Vec<Sender<Go>>,
+    threads: Vec<ScopedJoinHandle<'scope, std::io::Result<ThreadSummary>>>,
+    /// The channels of their start signals.
+    starts: Vec<Sender<StartSignal>>,
     collector: Collector,
     times: Times,
     started_at: SystemTime,
@@ -138,26 +135,26 @@ impl<'scope, 'a: 'scope> Run<'scope, 'a> {
         let channel = PartsChannel { parts, spares };
         let mut generators = generators(shared, channel)?;
         first.set_nonblocking(true).map_err(failed("connect"))?;
-        generators[0].adopt(mio::net::TcpStream::from_std(first), nanoseconds(took));
-        let (ready, are_ready) = bounded(0);
+        generators[0].set_first(mio::net::TcpStream::from_std(first), nanoseconds(took));
+        let (ready, all_ready) = bounded(0);
         let mut threads = Vec::new();
-        let mut words = Vec::new();
+        let mut starts = Vec::new();
         for (thread, generator) in generators.into_iter().enumerate() {
-            let (word, heard) = bounded(1);
+            let (start, started) = bounded(1);
             let ready = ready.clone();
             let spawned = std::thread::Builder::new()
                 .name(format!("bench-{thread}"))
-                .spawn_scoped(scope, move || generator.run(ready, &heard));
+                .spawn_scoped(scope, move || generator.run(ready, &started));
             threads.push(spawned.map_err(failed("start a thread"))?);
-            words.push(word);
+            starts.push(start);
         }
         drop(ready);
-        wait_for_all(&are_ready);
+        wait_for_all(&all_ready);
         let times = times(plan, shared.clock.now());
         Ok(Self {
             shared,
             threads,
-            words,
+            starts,
             collector: Collector::new(times, plan.threads, plan.rate_per_s.is_some()),
             times,
             started_at: SystemTime::now(),
@@ -168,40 +165,41 @@ impl<'scope, 'a: 'scope> Run<'scope, 'a> {
 }
 
 impl Run<'_, '_> {
-    /// Warm-up and measured part in one.
+    /// Makes the load of the warm-up and the measured part without a pause.
     fn make_load(&mut self, watch: &mut dyn Watch) {
         let times = times(self.shared.plan, self.shared.clock.now());
-        self.count(times);
-        self.go(times, None);
+        self.start_counting(times);
+        self.signal_start(times, None);
         self.collect(watch, &never());
     }
 
-    /// Warm-up and measured part, each until all is back.
-    fn make_load_between_rests(&mut self, watch: &mut dyn Watch, at_rest: &mut dyn FnMut()) {
+    /// Makes the load of the warm-up and of the measured part, and waits after each
+    /// until everything is back.
+    fn make_load_quiesced(&mut self, watch: &mut dyn Watch, when_quiescent: &mut dyn FnMut()) {
         let mut plan = self.shared.plan.clone();
         let start = self.shared.clock.now();
         if !plan.warmup.is_zero() {
-            let (rest, are_resting) = bounded(0);
-            let rehearsal = Times {
+            let (quiescent, all_quiescent) = bounded(0);
+            let warm_up = Times {
                 start,
                 measured_from: u64::MAX,
                 end: start.saturating_add(nanoseconds(plan.warmup)),
             };
-            self.go(rehearsal, Some(rest));
-            wait_for_all(&are_resting);
+            self.signal_start(warm_up, Some(quiescent));
+            wait_for_all(&all_quiescent);
             plan.warmup = Duration::ZERO;
         }
-        at_rest();
-        let (rest, are_resting) = bounded(0);
+        when_quiescent();
+        let (quiescent, all_quiescent) = bounded(0);
         let times = times(&plan, self.shared.clock.now());
-        self.count(Times { start, ..times });
-        self.go(times, Some(rest));
-        self.collect(watch, &are_resting);
-        at_rest();
+        self.start_counting(Times { start, ..times });
+        self.signal_start(times, Some(quiescent));
+        self.collect(watch, &all_quiescent);
+        when_quiescent();
     }
 
-    /// What comes in from now on is counted in these times.
-    fn count(&mut self, times: Times) {
+    /// Counts the parts that come from now on by these times.
+    fn start_counting(&mut self, times: Times) {
         let plan = self.shared.plan;
         self.collector = Collector::new(times, plan.threads, plan.rate_per_s.is_some());
         self.times = times;
@@ -209,18 +207,18 @@ impl Run<'_, '_> {
         self.started_at = SystemTime::now() + Duration::from_nanos(ahead);
     }
 
-    /// Gives all threads the word; they drop `rest` when they are at rest.
-    fn go(&self, times: Times, rest: Option<Sender<()>>) {
-        for word in &self.words {
-            let rest = rest.clone();
-            // A thread that failed says so when it is joined.
-            let _ = word.send(Go { times, rest });
+    /// Sends all threads the start signal; they drop `quiescent` once nothing is in flight.
+    fn signal_start(&self, times: Times, quiescent: Option<Sender<()>>) {
+        for start in &self.starts {
+            let quiescent = quiescent.clone();
+            // The error of a thread that failed is returned when it is joined.
+            let _ = start.send(StartSignal { times, quiescent });
         }
     }
 
-    /// Ends the threads, and puts together what they did.
+    /// Ends the threads, and adds up their results.
     fn finish(mut self, watch: &mut dyn Watch) -> Result<Results, Error> {
-        self.words.clear();
+        self.starts.clear();
         self.collect(watch, &never());
         let mut endings = Vec::new();
         for thread in self.threads.drain(..) {
@@ -234,56 +232,60 @@ impl Run<'_, '_> {
         while let Some(interval) = self.collector.complete_second() {
             let progress =
                 self.collector
-                    .watch(ended, Some(Duration::ZERO), &interval, Some(&interval));
+                    .progress(ended, Some(Duration::ZERO), &interval, Some(&interval));
             watch.progress(&progress);
         }
         Ok(self.results(&endings, ended))
     }
 
-    /// Collects until the threads have ended, or are all at rest.
-    fn collect(&mut self, watch: &mut dyn Watch, are_resting: &Receiver<()>) {
-        let mut tell_at = Instant::now();
+    /// Collects parts until the threads have ended, or are all quiescent.
+    fn collect(&mut self, watch: &mut dyn Watch, all_quiescent: &Receiver<()>) {
+        let mut report_at = Instant::now();
         loop {
             select! {
                 recv(self.parts) -> part => match part {
-                    Ok(part) => self.take(part),
+                    Ok(part) => self.add(part),
                     Err(_) => return,
                 },
-                recv(are_resting) -> _ => return,
-                default(tell_at.saturating_duration_since(Instant::now())) => {
-                    tell_at = Instant::now() + WATCH_EVERY;
-                    self.tell(watch);
+                recv(all_quiescent) -> _ => return,
+                default(report_at.saturating_duration_since(Instant::now())) => {
+                    report_at = Instant::now() + REPORT_EVERY;
+                    self.report_progress(watch);
                 }
             }
         }
     }
 
-    fn take(&mut self, mut part: Box<Part>) {
+    fn add(&mut self, mut part: Box<Part>) {
         self.collector.add(&mut part);
         part.clear();
         let _ = self.spares.send(part);
     }
 
-    fn tell(&mut self, watch: &mut dyn Watch) {
+    fn report_progress(&mut self, watch: &mut dyn Watch) {
         for (thread, handle) in self.threads.iter().enumerate() {
             if handle.is_finished() {
-                self.collector.has_ended(thread);
+                self.collector.thread_ended(thread);
             }
         }
         let now = self.shared.clock.now();
         let left = self.left(now);
-        let mut told = false;
+        let mut reported = false;
         while let Some(interval) = self.collector.complete_second() {
-            told = true;
-            watch.progress(&self.collector.watch(now, left, &interval, Some(&interval)));
+            reported = true;
+            watch.progress(
+                &self
+                    .collector
+                    .progress(now, left, &interval, Some(&interval)),
+            );
         }
-        if !told {
+        if !reported {
             let recent = self.collector.recent();
-            watch.progress(&self.collector.watch(now, left, &recent, None));
+            watch.progress(&self.collector.progress(now, left, &recent, None));
         }
     }
 
-    /// How long it will go on, so far as that can be known.
+    /// The time until the end, if it can be known.
     fn left(&self, now: u64) -> Option<Duration> {
         let plan = self.shared.plan;
         let by_time = plan
@@ -299,16 +301,16 @@ impl Run<'_, '_> {
         by_time.into_iter().chain(by_count).min()
     }
 
-    fn results(self, endings: &[Ending], ended: u64) -> Results {
+    fn results(self, endings: &[ThreadSummary], ended: u64) -> Results {
         let plan = self.shared.plan;
         let collector = self.collector;
         let elapsed_ns = ended.saturating_sub(self.times.measured_from);
         let open_loop = plan.rate_per_s.is_some();
         let churn = plan.load == Load::Churn;
         let counts = collector.counts;
-        let most = |part: fn(&Ending) -> f64| endings.iter().map(part).fold(0.0, f64::max);
+        let most = |part: fn(&ThreadSummary) -> f64| endings.iter().map(part).fold(0.0, f64::max);
         let mut examples = collector.examples;
-        if endings.iter().all(|ending| ending.deserted) {
+        if endings.iter().all(|ending| ending.out_of_connections) {
             let after = humantime::format_duration(Duration::from_millis(elapsed_ns / 1_000_000));
             examples.push(format!(
                 "no connection was left after {after}: the run ended there"
@@ -343,7 +345,7 @@ impl Run<'_, '_> {
             expectations: Vec::new(),
             search: Vec::new(),
         };
-        results.suspicions = verdict::suspicions(&Evidence {
+        results.suspicions = validity::suspicions(&Evidence {
             results: &results,
             starved_fraction: most(|ending| ending.starved),
             without_port: counts.without_port,
@@ -354,7 +356,7 @@ impl Run<'_, '_> {
     }
 }
 
-/// One for each thread, with its share of the connections and messages.
+/// One generator a thread, with its share of the connections and messages.
 fn generators<'a>(
     shared: &'a Shared<'a>,
     channel: PartsChannel,
@@ -372,7 +374,7 @@ fn generators<'a>(
     (0..plan.threads).map(generator).collect()
 }
 
-/// Returns when every thread has dropped its end, or has failed and so dropped it.
+/// Returns when every thread has dropped its sender, or has failed and so dropped it.
 fn wait_for_all(threads: &Receiver<()>) {
     while threads.recv().is_ok() {}
 }
@@ -388,8 +390,7 @@ fn times(plan: &Plan, start: u64) -> Times {
     }
 }
 
-/// What one of several threads has of a number: the first have one more where
-/// it does not come out even.
+/// The share of one thread in a number; the first threads have the remainder.
 const fn share(number: u64, thread: usize, threads: usize) -> u64 {
     let (thread, threads) = (thread as u64, threads as u64);
     number / threads + if thread < number % threads { 1 } else { 0 }
@@ -403,40 +404,12 @@ fn per_second(count: u64, elapsed_ns: u64) -> f64 {
     }
 }
 
-#[cfg(unix)]
-fn host() -> String {
-    let name = rustix::system::uname();
-    name.nodename().to_string_lossy().into_owned()
-}
-
-#[cfg(unix)]
-fn system() -> String {
-    let name = rustix::system::uname();
-    let part = |text: &std::ffi::CStr| text.to_string_lossy().into_owned();
-    format!(
-        "{} {} {}",
-        part(name.sysname()),
-        part(name.release()),
-        part(name.machine())
-    )
-}
-
-#[cfg(not(unix))]
-fn host() -> String {
-    std::env::var("COMPUTERNAME").unwrap_or_default()
-}
-
-#[cfg(not(unix))]
-fn system() -> String {
-    format!("{} {}", std::env::consts::OS, std::env::consts::ARCH)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn what_does_not_come_out_even_goes_to_the_first_threads() {
+    fn the_remainder_goes_to_the_first_threads() {
         let shares = |number| (0..3).map(move |thread| share(number, thread, 3));
         assert!(shares(7).eq([3, 2, 2]));
         assert!(shares(2).eq([1, 1, 0]));

@@ -1,11 +1,11 @@
-//! When the messages of an open loop are due.
+//! The due times of an open loop's messages.
 
 use fastrand::Rng;
 
 use super::clock::SECOND;
 use super::plan::Arrivals;
 
-/// One thread's part of the arrivals; all threads together make the rate.
+/// The due times of one thread; all threads together make the rate.
 #[derive(Clone, Debug)]
 pub(super) struct Schedule {
     arrivals: Arrivals,
@@ -16,9 +16,9 @@ pub(super) struct Schedule {
     /// The next message's due time, in nanoseconds after the start. A fraction
     /// is kept, so that no rate drifts; 53 bits count days of nanoseconds.
     next: f64,
-    /// Messages that were due before it.
+    /// Messages before it.
     drawn: u64,
-    /// The first message's place in the gap, so that threads take turns.
+    /// The first message's due time within the gap, so that threads take turns.
     offset: f64,
 }
 

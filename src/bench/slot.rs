@@ -1,57 +1,58 @@
-//! One of the places at which a connection is held, and made again after it ended.
+//! A slot: one connection at a time, made again after it has ended.
 
 use std::io::{self, ErrorKind};
 
 use mio::net::TcpStream;
 
-use super::flow::{Fault, Flow};
+use super::fault::Fault;
+use super::flow::Flow;
 use super::outage::Gap;
 use super::recorder::Recorder;
 use crate::probe::connect::refuse_self;
 use crate::probe::pattern::Pattern;
 
-/// What a place is at.
+/// What a slot does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Stage {
     /// It waits for something to do.
     Idle,
-    /// It is in the queue of those that connect.
-    Wanting,
+    /// It waits in the queue of slots that are to connect.
+    Queued,
     /// It connects.
     Connecting,
     /// Its connection carries load.
     Open,
-    /// All is back and our side is closed; the server's end is awaited.
+    /// Everything is back and our side is closed; the server's FIN is awaited.
     Closing,
-    /// It waits before it connects again.
-    Resting,
+    /// It pauses before it connects again.
+    Paused,
     /// Its connection is lost for good.
-    Gone,
+    Lost,
 }
 
-/// A place for a connection; without one it has no socket.
+/// A slot for a connection; without one it has no socket.
 #[derive(Debug)]
 pub(super) struct Slot {
     pub(super) stage: Stage,
     pub(super) stream: Option<TcpStream>,
     pub(super) flow: Flow,
-    /// When it began to connect; of a stream, when it last heard something.
+    /// When it began to connect; of a stream, when it last received something.
     pub(super) since: u64,
     /// The local port of its connection.
     pub(super) port: u16,
     /// Attempts to connect since the last echo.
     pub(super) attempts: u32,
-    /// The time without a server that it is in.
+    /// The present time without a server, if there is one.
     pub(super) gap: Option<Box<Gap>>,
-    /// Churn: its message is of the measured part.
+    /// Churn: its message belongs to the measured part.
     pub(super) counts: bool,
-    /// The socket takes bytes, as far as is known.
+    /// No write was short or would have blocked since the last writable event.
     pub(super) writable: bool,
     /// The server's FIN has arrived; there may be input before it.
     pub(super) fin_seen: bool,
-    /// It is in the list of those to receive from.
+    /// It is in the list of slots to receive from.
     pub(super) to_receive: bool,
-    /// It is in the list of those to send for.
+    /// It is in the list of slots to send for.
     pub(super) to_send: bool,
 }
 
@@ -73,8 +74,8 @@ impl Slot {
         }
     }
 
-    /// Begins on a socket that is still connecting.
-    pub(super) fn connecting(&mut self, stream: TcpStream, now: u64) {
+    /// Takes a socket that is still connecting.
+    pub(super) fn start_connecting(&mut self, stream: TcpStream, now: u64) {
         self.stage = Stage::Connecting;
         self.stream = Some(stream);
         self.since = now;
@@ -85,7 +86,7 @@ impl Slot {
     /// Whether the socket is connected by now.
     ///
     /// # Errors
-    /// It never will be.
+    /// The attempt failed.
     pub(super) fn is_connected(&mut self) -> io::Result<bool> {
         let Some(stream) = &self.stream else {
             return Ok(false);
@@ -104,31 +105,35 @@ impl Slot {
         Ok(true)
     }
 
-    /// Takes what came at the time `at`; see [`Flow::take`].
-    pub(super) fn take(
+    /// Checks bytes that came at the time `at`; see [`Flow::receive`].
+    pub(super) fn receive(
         &mut self,
         pattern: &Pattern,
         bytes: &[u8],
         at: u64,
-        record: &mut Recorder,
+        recorder: &mut Recorder,
     ) -> bool {
         let (number, port) = (self.flow.connection(), self.port);
-        let mut tell = |record: &mut Recorder, fault| tell(record, number, port, fault);
-        self.flow.take(pattern, bytes, at, record, &mut tell)
+        let mut report =
+            |recorder: &mut Recorder, fault| report_fault(recorder, number, port, fault);
+        self.flow.receive(pattern, bytes, at, recorder, &mut report)
     }
 
-    /// Explains strange bytes with what came; see [`Flow::judge`].
-    pub(super) fn judge(&mut self, pattern: &Pattern, record: &mut Recorder) -> bool {
+    /// Explains the bytes that wait for it; see [`Flow::resolve`].
+    pub(super) fn resolve(&mut self, pattern: &Pattern, recorder: &mut Recorder) -> bool {
         let (number, port) = (self.flow.connection(), self.port);
-        let mut tell = |record: &mut Recorder, fault| tell(record, number, port, fault);
-        self.flow.judge(pattern, record, &mut tell)
+        let mut report =
+            |recorder: &mut Recorder, fault| report_fault(recorder, number, port, fault);
+        self.flow.resolve(pattern, recorder, &mut report)
     }
 }
 
-fn tell(record: &mut Recorder, number: u64, port: u16, fault: Fault) {
+fn report_fault(recorder: &mut Recorder, number: u64, port: u16, fault: Fault) {
     let Fault { position, damage } = fault;
-    record.damaged(damage);
-    record.tell(|| format!("connection {number} (local port {port}), offset {position}: {damage}"));
+    recorder.damaged(damage);
+    recorder.add_example(|| {
+        format!("connection {number} (local port {port}), offset {position}: {damage}")
+    });
 }
 
 #[cfg(test)]
@@ -136,7 +141,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_idle_connection_costs_little() {
+    fn an_idle_connection_takes_little_memory() {
         // A message in flight is 24 bytes beside it, and never a buffer.
         assert!(size_of::<Slot>() <= 256, "{}", size_of::<Slot>());
     }

@@ -1,8 +1,8 @@
 //! The local addresses that connections are made from.
 //!
-//! From one address to one server there are as many connections as there are
-//! ports, those closed within the last minute included; each further address
-//! has as many of its own.
+//! The connections from one local address to one server are limited by its local
+//! ports, which stay in use for a minute after a close. Each further address has
+//! as many ports of its own.
 
 use std::fmt;
 use std::io;
@@ -17,7 +17,7 @@ use crate::base::error::cause;
 use crate::base::sys;
 use crate::probe::connect::{connect_to, prepared};
 
-/// One local address, or all from a first to a last one: `10.0.0.7`,
+/// One local address, or a range of them: `10.0.0.7`,
 /// `127.0.0.1..127.0.0.200`.
 ///
 /// ```
@@ -35,13 +35,13 @@ pub struct Source {
 }
 
 impl Source {
-    /// How many addresses; more than 64 bits can count are as many as they can.
+    /// The number of addresses, at most `u64::MAX`.
     pub fn count(&self) -> u64 {
         let beyond_first = number(self.last) - number(self.first);
         u64::try_from(beyond_first).map_or(u64::MAX, |beyond| beyond.saturating_add(1))
     }
 
-    /// The address so many behind the first.
+    /// The address at `place`, where the first is at 0.
     fn nth(&self, place: u64) -> IpAddr {
         let number = number(self.first) + u128::from(place);
         match self.first {
@@ -70,10 +70,10 @@ impl fmt::Display for Source {
 /// Why a text is not a [`Source`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BadSource {
-    /// What stands there is no address.
+    /// It has no valid address.
     #[error("it must be an IP address, or two with .. between them")]
     Address,
-    /// The two ends are not of one family, or the first is behind the last.
+    /// The two addresses are of different families, or the first is behind the last.
     #[error("the first address must not be behind the last, and of the same family")]
     Order,
 }
@@ -106,8 +106,8 @@ impl From<Source> for String {
     }
 }
 
-/// Where connection number `number` to `to` comes from: of the addresses of
-/// that family each in its turn. Where there is no source at all the system chooses.
+/// The local address of connection number `number` to `to`: the addresses of its
+/// family in turn. `None` if there is no source, so that the system chooses.
 ///
 /// # Errors
 /// All sources are of the other family.
@@ -134,7 +134,7 @@ fn choose(sources: &[Source], number: u64, to: SocketAddr) -> io::Result<Option<
     Ok(None)
 }
 
-/// Begins connection number `number`.
+/// Begins to make connection number `number`, without blocking.
 ///
 /// # Errors
 /// Those of socket(2), bind(2) and connect(2).
@@ -156,7 +156,7 @@ pub(super) fn begin(
 /// Makes the first connection, within `timeout`.
 ///
 /// # Errors
-/// As [`begin`]; the connection reached itself.
+/// As [`begin`]; the connection reached its own socket.
 pub(super) fn reach(
     sources: &[Source],
     to: SocketAddr,
@@ -170,17 +170,17 @@ pub(super) fn reach(
     prepared(socket.into())
 }
 
-/// A socket, made by `make`, that is going to connect from there.
+/// A socket, made by `make`, that is bound to `from` and a port chosen at connect.
 fn bound(from: IpAddr, make: impl FnOnce(Domain) -> io::Result<Socket>) -> io::Result<Socket> {
     let from = SockAddr::from(SocketAddr::new(from, 0));
     let domain = Domain::from(i32::from(from.family()));
     let socket = make(domain)?;
-    // Else a port is taken for this address alone, whoever it connects to.
+    // Else the port is taken for this address, whatever it connects to.
     sys::choose_port_late(&socket)?;
     socket.bind(&from).map_err(|error| {
         let from = from.as_socket().map(|from| from.ip());
         let from = from.map_or_else(String::new, |from| from.to_string());
-        // Not the error's own kind: no address is not the same as no port.
+        // Not the error's own kind: a missing address is not a lack of ports.
         io::Error::other(format!("not from {from}: {}", cause(&error)))
     })?;
     Ok(socket)
@@ -237,7 +237,7 @@ mod tests {
     }
 
     #[test]
-    fn without_sources_the_system_chooses_and_without_one_of_the_family_nobody() {
+    fn the_system_chooses_without_sources_and_none_of_the_family_is_an_error() {
         let to = "127.0.0.1:7".parse().unwrap();
         assert_eq!(choose(&[], 3, to).unwrap(), None);
         let error = choose(&sources(&["::1"]), 0, to).unwrap_err();
@@ -245,7 +245,7 @@ mod tests {
     }
 
     #[test]
-    fn all_addresses_there_are_can_be_counted() {
+    fn all_addresses_of_a_family_can_be_counted() {
         assert_eq!(sources(&["0.0.0.0..255.255.255.255"])[0].count(), 1 << 32);
         let all = sources(&["::..ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff"])[0];
         assert_eq!(all.count(), u64::MAX);

@@ -1,4 +1,4 @@
-//! Lines and areas over two axes, as SVG that takes its colours from the page.
+//! Charts of lines and areas over two axes, as SVG with the colours of the page.
 
 use std::fmt::Write;
 
@@ -8,28 +8,28 @@ use maud::{Markup, html};
 const WIDTH: f64 = 640.0;
 const HEIGHT: f64 = 320.0;
 
-/// What the axes leave of it.
+/// The plot area between the axes.
 const LEFT: f64 = 84.0;
 const RIGHT: f64 = 616.0;
 const TOP: f64 = 12.0;
 const BOTTOM: f64 = 268.0;
 
-/// Series after these have the colours again, dashed.
+/// The number of colours; further series use them again, dashed.
 const COLOURS: usize = 8;
 
-/// What values along one side mean, and where they lie.
+/// One axis: its range, its scale and its ticks.
 pub(super) struct Axis {
     label: String,
-    /// Whether equal ratios, and not equal differences, lie equally far apart.
+    /// Whether the scale is logarithmic.
     log: bool,
     from: f64,
     to: f64,
-    /// Where a line is drawn, and what is said there.
+    /// The values at which a grid line is drawn, with their labels.
     ticks: Vec<(f64, String)>,
 }
 
 impl Axis {
-    /// From zero, or from `from` where that is less, to `to`.
+    /// A linear axis from zero, or from `from` if that is less, to `to`.
     pub(super) fn linear(label: &str, (from, to): (f64, f64), show: fn(f64) -> String) -> Self {
         const TICKS: f64 = 6.0;
         let (from, to) = (from.min(0.0), if to > 0.0 { to } else { 1.0 });
@@ -47,9 +47,9 @@ impl Axis {
         }
     }
 
-    /// Over `(from, to)` at least, whose numbers are above zero.
+    /// A logarithmic axis over at least `(from, to)`, both above zero.
     pub(super) fn log(label: &str, (from, to): (f64, f64), show: fn(f64) -> String) -> Self {
-        // One value alone has room on both sides.
+        // A single value gets room on both sides.
         let (from, to) = if to / from < 2.0 {
             (from / 1.5, to * 1.5)
         } else {
@@ -57,7 +57,7 @@ impl Axis {
         };
         let decades = || steps(from.log10().floor(), to.log10().ceil()).map(|n| 10_f64.powf(n));
         let within = |tick: &f64| (from * 0.999..=to * 1.001).contains(tick);
-        // Few decades have more lines each.
+        // Few decades have more grid lines each.
         let parts: &[f64] = match to / from {
             ..300.0 => &[1.0, 2.0, 5.0],
             _ => &[1.0],
@@ -75,7 +75,7 @@ impl Axis {
         }
     }
 
-    /// The same with room around both ends.
+    /// A logarithmic axis with room at both ends.
     pub(super) fn log_with_room(
         label: &str,
         (from, to): (f64, f64),
@@ -85,7 +85,7 @@ impl Axis {
         Self::log(label, (from / room, to * room), show)
     }
 
-    /// With other ticks, as far as they are on it.
+    /// Replaces the ticks by those of `ticks` that are on the axis.
     pub(super) fn with_ticks(mut self, ticks: impl IntoIterator<Item = (f64, String)>) -> Self {
         let (from, to) = (self.from, self.to);
         let ticks = ticks.into_iter();
@@ -95,7 +95,7 @@ impl Axis {
         self
     }
 
-    /// Where a value lies, from 0 to 1.
+    /// The position of a value on the axis, from 0 to 1.
     fn place(&self, value: f64) -> f64 {
         let place = match self.log {
             true => (value / self.from).ln() / (self.to / self.from).ln(),
@@ -113,13 +113,13 @@ impl Axis {
     }
 }
 
-/// Whole numbers from one to another.
+/// Whole numbers from `first` to `last`.
 fn steps(first: f64, last: f64) -> impl Iterator<Item = f64> {
     std::iter::successors(Some(first), |number| Some(number + 1.0))
         .take_while(move |number| *number <= last)
 }
 
-/// To 1, 2 or 5 times a power of ten.
+/// Rounds up to 1, 2 or 5 times a power of ten.
 fn round_up(number: f64) -> f64 {
     let power = 10_f64.powf(number.log10().floor());
     let parts = [1.0, 2.0, 5.0, 10.0];
@@ -132,16 +132,16 @@ fn round_up(number: f64) -> f64 {
 pub(super) enum Shape {
     /// Joined by a line.
     Line,
-    /// Joined, and filled down to the axis.
+    /// Joined by a line, and filled down to the axis.
     Area,
     /// As an area in the background.
     Shade,
 }
 
-/// Points that belong together.
+/// A named series of points.
 pub(super) struct Series {
     pub(super) name: String,
-    /// Which of the page's colours; those after the last have them dashed.
+    /// The number of its colour on the page; from [`COLOURS`] on they are dashed.
     pub(super) colour: usize,
     pub(super) shape: Shape,
     /// From left to right; `None` interrupts the line.
@@ -162,7 +162,7 @@ impl Series {
         }
     }
 
-    /// A part of the x axis, over the whole height.
+    /// A shaded range of the x axis, over the whole height.
     pub(super) fn shade(name: &str, colour: usize, from: f64, to: f64) -> Self {
         Self {
             name: name.to_owned(),
@@ -191,7 +191,7 @@ impl Series {
                 continue;
             };
             let (at, value) = (x.x(*at), y.y(*value));
-            // A point alone is a line of no length, whose round ends show.
+            // A single point is a line without length, visible by its round ends.
             let _ = match (last, self.shape) {
                 (Some(_), _) => write!(path, "L{at:.1} {value:.1}"),
                 (None, Shape::Line) => write!(path, "M{at:.1} {value:.1}h0"),
@@ -206,7 +206,7 @@ impl Series {
     }
 }
 
-/// A chart under its title, with a legend where there is more than one series.
+/// A chart with its title, and with a legend if there is more than one series.
 pub(super) fn draw(title: &str, x: &Axis, y: &Axis, series: &[Series]) -> Markup {
     html! {
         figure {
@@ -251,7 +251,7 @@ fn legend(series: &[Series]) -> Markup {
     }
 }
 
-/// The grid with what is said at its lines.
+/// The axes, the grid and the labels.
 fn axes(x: &Axis, y: &Axis) -> Markup {
     html! {
         @for (value, text) in &x.ticks {
@@ -308,7 +308,7 @@ mod tests {
     }
 
     #[test]
-    fn values_lie_where_their_ratio_or_difference_puts_them() {
+    fn values_are_placed_by_ratio_or_difference() {
         let linear = Axis::linear("", (0.0, 100.0), show);
         assert!((linear.place(25.0) - 0.25).abs() < 1e-12);
         let log = Axis::log("", (1.0, 10_000.0), show);

@@ -1,4 +1,4 @@
-//! Runs side by side, as text: each number with its ratio to the first run's.
+//! A comparison of runs as text: each value with its ratio to that of the first run.
 
 use std::io::{self, Write};
 
@@ -9,10 +9,11 @@ use crate::base::units;
 use crate::bench::results::Results;
 use crate::probe::latency::Latency;
 
-/// Writes a table with a column a run, and what to mind when comparing.
+/// Writes a table with a column a run, the settings that differ, and the warnings
+/// of each run.
 ///
 /// # Errors
-/// What the writer says.
+/// Those of the writer.
 pub fn write(runs: &[Run], to: &mut dyn Write) -> io::Result<()> {
     writeln!(to, "{}", numbers(runs).text())?;
     if let Some(settings) = differing_settings(runs) {
@@ -29,10 +30,10 @@ pub fn write(runs: &[Run], to: &mut dyn Write) -> io::Result<()> {
     Ok(())
 }
 
-/// `None` where it was not measured.
+/// The value in a run; `None` if it was not measured.
 type Value = dyn Fn(&Results) -> Option<f64>;
 
-/// A measured number, and how to show it.
+/// A metric: its name, its value in a run, and its format.
 struct Measure {
     name: String,
     of: Box<Value>,
@@ -52,7 +53,7 @@ impl Measure {
         }
     }
 
-    /// `None` where no run has it.
+    /// The row of all runs; `None` if no run measured it.
     fn row(&self, runs: &[Run]) -> Option<Vec<String>> {
         let values: Vec<_> = runs.iter().map(|run| (self.of)(&run.results)).collect();
         values.iter().find(|value| value.is_some())?;
@@ -68,7 +69,7 @@ impl Measure {
     }
 }
 
-/// Everything measured, a column a run.
+/// All metrics, with a column a run.
 pub(super) fn numbers(runs: &[Run]) -> Table {
     let mut header = vec![String::from("round trip")];
     header.extend(runs.iter().map(|run| run.name.clone()));
@@ -131,8 +132,8 @@ fn latency<'a>(results: &'a Results, name: &str) -> Option<&'a Latency> {
     timed.find_map(|(each, latency)| (each == name).then_some(latency))
 }
 
-/// The settings in which runs differ; numbers of different loads compare
-/// systems only as far as that was meant.
+/// The settings in which the runs differ, if any: results of different loads are
+/// comparable only if the difference is intended.
 pub(super) fn differing_settings(runs: &[Run]) -> Option<Table> {
     let columns: Vec<_> = runs.iter().map(|run| settings(&run.results.plan)).collect();
     let mut rows = Vec::new();

@@ -1,7 +1,7 @@
-//! A run as a row of a spreadsheet, under a line of names.
+//! A run as CSV: a header and one row.
 //!
-//! Every run has the same columns, so that the rows of many go under one
-//! another; what a run did not measure is left empty.
+//! Every run has the same columns, so that the rows of several runs can be joined.
+//! A cell that was not measured is empty.
 
 use std::io::{self, Write};
 
@@ -10,10 +10,10 @@ use crate::bench::plan::{Arrivals, Plan};
 use crate::bench::results::{Results, Totals};
 use crate::probe::latency::{Latency, PERCENTILES};
 
-/// Writes the names of the columns and one row.
+/// Writes the header and one row.
 ///
 /// # Errors
-/// What the writer says.
+/// Those of the writer.
 pub fn write(results: &Results, to: &mut dyn Write) -> io::Result<()> {
     let (names, values): (Vec<_>, Vec<_>) = columns(results).into_iter().unzip();
     let mut writer = csv::Writer::from_writer(to);

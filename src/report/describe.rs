@@ -1,4 +1,4 @@
-//! What the reports have in common: a run in words and in tables.
+//! What the formats have in common: the parts of a run as texts and tables.
 
 use std::time::Duration;
 
@@ -8,10 +8,10 @@ use crate::bench::plan::{Arrivals, Load, Plan};
 use crate::bench::results::{Doubt, Expectation, Generator, Outage, Results, Trial};
 use crate::probe::latency::{Latency, PERCENTILES};
 
-/// Where there is no number.
+/// Shown in place of a missing number.
 pub(super) const NONE: &str = "–";
 
-/// What the load is, without its pace: `50 connections, messages of 64 B, ...`.
+/// The load without its rate: `50 connections, messages of 64 B, ...`.
 pub(super) fn load(plan: &Plan) -> String {
     let connections = units::count(plan.connections as u64, "connection", "connections");
     let threads = units::count(plan.threads as u64, "thread", "threads");
@@ -30,7 +30,7 @@ pub(super) fn load(plan: &Plan) -> String {
     }
 }
 
-/// The kind of the loop, and what that means for its latencies.
+/// The kind of loop, and what it means for the latencies.
 pub(super) fn pace(plan: &Plan) -> String {
     match (plan.load, plan.rate_per_s) {
         (_, Some(rate)) => format!(
@@ -66,7 +66,7 @@ fn size(plan: &Plan) -> String {
     }
 }
 
-/// Who made the load: `echopool 0.1.0 on host (Linux 6.18, 2 CPUs) against 127.0.0.1:20162`.
+/// The generator: `echopool 0.1.0 on host (Linux 6.18, 2 CPUs) against 127.0.0.1:20162`.
 pub(super) fn generator(generator: &Generator) -> String {
     format!(
         "echopool {} on {} ({}, {}) against {}, {}, busy {:.0} %",
@@ -80,7 +80,7 @@ pub(super) fn generator(generator: &Generator) -> String {
     )
 }
 
-/// All that was asked for, by name.
+/// All settings, with their names.
 pub(super) fn settings(plan: &Plan) -> Vec<(&'static str, String)> {
     let optional = |value: Option<String>| value.unwrap_or_else(|| NONE.to_owned());
     let pace = match (plan.load, plan.rate_per_s) {
@@ -114,7 +114,7 @@ pub(super) fn sources(plan: &Plan) -> Option<String> {
     (!texts.is_empty()).then(|| texts.join(" "))
 }
 
-/// As it is written in JSON.
+/// The name of the load in JSON.
 pub(super) const fn kind(load: Load) -> &'static str {
     match load {
         Load::Messages => "messages",
@@ -127,7 +127,7 @@ pub(super) fn duration(time: Duration) -> String {
     humantime::format_duration(time).to_string()
 }
 
-/// What was counted, by name.
+/// The counts, with their names.
 pub(super) fn totals(results: &Results) -> Vec<(&'static str, String)> {
     let totals = &results.totals;
     let elapsed = nanoseconds(results.elapsed_ns);
@@ -162,13 +162,13 @@ pub(super) fn totals(results: &Results) -> Vec<(&'static str, String)> {
     rows
 }
 
-/// The kinds of errors that came up, by name.
+/// The kinds of errors that occurred, with their names.
 pub(super) fn errors(results: &Results) -> Vec<(&'static str, u64)> {
     let kinds = results.totals.errors.kinds().into_iter();
     kinds.filter(|(_, number)| *number > 0).collect()
 }
 
-/// Times side by side, a column for everything that was timed.
+/// The latencies, a column each; `None` if nothing was timed.
 pub(super) fn latencies(results: &Results) -> Option<Table> {
     let timed: Vec<_> = results.latencies().collect();
     if timed.is_empty() {
@@ -182,11 +182,11 @@ pub(super) fn latencies(results: &Results) -> Option<Table> {
     let row = |name: String, value: &dyn Fn(&Latency) -> Option<String>| {
         let values = timed.iter().map(|(_, latency)| value(latency));
         let cells: Vec<_> = values.collect();
-        let told = cells.iter().any(Option::is_some);
+        let has_values = cells.iter().any(Option::is_some);
         let cells = cells
             .into_iter()
             .map(|cell| cell.unwrap_or_else(|| NONE.to_owned()));
-        told.then(|| std::iter::once(name).chain(cells).collect())
+        has_values.then(|| std::iter::once(name).chain(cells).collect())
     };
     let mut rows = vec![row("min".into(), &|latency| latency.min().map(nanoseconds))];
     for percentile in PERCENTILES {
@@ -210,7 +210,7 @@ pub(super) fn latencies(results: &Results) -> Option<Table> {
     })
 }
 
-/// The rates that a search tried.
+/// The trials of a search.
 pub(super) fn search(trials: &[Trial]) -> Table {
     let header = ["rate asked for", "came back", "p50", "p99", "max", "held"];
     let time = |time: Option<u64>| time.map_or_else(|| NONE.to_owned(), nanoseconds);
@@ -248,7 +248,7 @@ pub(super) fn outage(outage: &Outage) -> String {
     )
 }
 
-/// What a suspicion is about.
+/// The title of a suspicion.
 pub(super) const fn doubt(doubt: Doubt) -> &'static str {
     match doubt {
         Doubt::GeneratorSaturated => "the generator was saturated",
@@ -259,7 +259,7 @@ pub(super) const fn doubt(doubt: Doubt) -> &'static str {
     }
 }
 
-/// How an expectation went: `PASS p99<1ms: 840 us`.
+/// The outcome of an expectation, as in `PASS p99<1ms: 840 us`.
 pub(super) const fn verdict(expectation: &Expectation) -> &'static str {
     match expectation.held {
         true => "PASS",
@@ -267,7 +267,7 @@ pub(super) const fn verdict(expectation: &Expectation) -> &'static str {
     }
 }
 
-/// A time as a person reads it.
+/// A time in a unit that fits its size.
 pub(super) fn nanoseconds(nanoseconds: u64) -> String {
     #[expect(clippy::cast_precision_loss, reason = "a run is shorter than 2^53 ns")]
     units::time(nanoseconds as f64)

@@ -1,36 +1,36 @@
-//! Why results could not be read or merged.
+//! The errors of reading and merging results.
 
 use std::io;
 
 use crate::base::error::cause;
 use crate::bench::results::FORMAT;
 
-/// What a report could not do.
+/// Why results could not be read or merged.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// A file holds no results of a load run.
+    /// A file has no valid results.
     #[error("could not read results from {file}: {fault}")]
     Results {
         /// Its path.
         file: String,
-        /// What is wrong with it, and what to do.
-        fault: Unreadable,
+        /// The cause, and what to do.
+        fault: ReadError,
     },
     /// Runs can't be merged into one.
     #[error("could not merge {0}")]
-    Merge(#[from] Unlike),
+    Merge(#[from] MergeError),
 }
 
-/// Why a file holds no results that can be used, and what to do.
+/// Why a file has no valid results. The text says what to do.
 #[derive(Debug, thiserror::Error)]
-pub enum Unreadable {
+pub enum ReadError {
     /// It could not be read.
     #[error("{}", cause(.0))]
     Read(#[from] io::Error),
-    /// There is nothing in it.
+    /// It is empty.
     #[error("it is empty; make it with 'echopool bench --json FILE'")]
     Empty,
-    /// It ends in the middle.
+    /// It is truncated.
     #[error("it is cut off after line {line}, column {column}; copy it again or run again")]
     CutOff {
         /// The last line.
@@ -38,16 +38,16 @@ pub enum Unreadable {
         /// Where that line ends.
         column: usize,
     },
-    /// It is something else than JSON.
+    /// It is not JSON.
     #[error("it is not JSON ({0}); give what 'echopool bench --json FILE' wrote")]
     Syntax(serde_json::Error),
-    /// It is some other program's JSON.
+    /// It is the JSON of another program.
     #[error(
         "it is JSON, but not of a load run: its \"format\" is not \"{FORMAT}\"; give what \
          'echopool bench --json FILE' wrote"
     )]
     Foreign,
-    /// It is of another version.
+    /// It has another version of the format.
     #[error(
         "its format is {0}, and this echopool reads {FORMAT}; use the echopool that wrote it, or \
          run again"
@@ -56,18 +56,18 @@ pub enum Unreadable {
         /// Its format.
         String,
     ),
-    /// It has the right format's name but not its shape.
+    /// It names the format but does not have its shape.
     #[error("it is damaged: {0}; copy it again or run again")]
     Shape(serde_json::Error),
 }
 
-/// Why runs are not parts of one.
+/// Why runs can't be merged.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Unlike {
-    /// There is not a single run.
+pub enum MergeError {
+    /// There are no runs.
     #[error("no runs: name at least one file")]
     None,
-    /// They were asked for different things.
+    /// Their plans differ.
     #[error(
         "{other} with {first}: they did not do the same: {}; merge runs that differ only in \
          connections, threads, rate, count and seed", differences(.settings)
@@ -80,7 +80,7 @@ pub enum Unlike {
         /// Each setting that differs, with both values.
         settings: Vec<(&'static str, String, String)>,
     },
-    /// One run is in both.
+    /// Two files contain the same run.
     #[error("{other} with {first}: the same run is in both, and would count twice")]
     Twice {
         /// One of the files.
@@ -88,7 +88,7 @@ pub enum Unlike {
         /// The other.
         other: String,
     },
-    /// One run looked for a rate.
+    /// A run is a search for a rate.
     #[error("{0}: it searched for a rate; merge runs made at a fixed --rate")]
     Search(
         /// The file.

@@ -1,4 +1,4 @@
-//! Runs as one page that needs nothing beside it: no script, no other file.
+//! Runs as one self-contained HTML page: no script, no other file.
 
 use std::collections::BTreeSet;
 use std::io::{self, Write};
@@ -19,7 +19,7 @@ const STYLE: &str = include_str!("style.css");
 /// Writes the page of one run.
 ///
 /// # Errors
-/// What the writer says.
+/// Those of the writer.
 pub fn write(results: &Results, to: &mut dyn Write) -> io::Result<()> {
     let body = html! {
         (head(results))
@@ -35,7 +35,7 @@ pub fn write(results: &Results, to: &mut dyn Write) -> io::Result<()> {
             }
         }
         section { h2 { "Over time" } div.charts { (plots::timeline(results)) } }
-        (troubles(results))
+        (errors_and_outages(results))
         @if !results.search.is_empty() {
             section {
                 h2 { "Search for the highest rate" }
@@ -52,10 +52,10 @@ pub fn write(results: &Results, to: &mut dyn Write) -> io::Result<()> {
     page("echopool bench", &body, to)
 }
 
-/// Writes the page of several runs, side by side and over one another.
+/// Writes a page that compares several runs, in tables and in common charts.
 ///
 /// # Errors
-/// What the writer says.
+/// Those of the writer.
 pub fn write_comparison(runs: &[Run], to: &mut dyn Write) -> io::Result<()> {
     let body = html! {
         header {
@@ -94,7 +94,7 @@ fn page(title: &str, body: &Markup, to: &mut dyn Write) -> io::Result<()> {
                 meta charset="utf-8";
                 meta name="viewport" content="width=device-width, initial-scale=1";
                 meta name="color-scheme" content="light dark";
-                // Whatever a name in the results tries, nothing is run or fetched.
+                // Markup in a name of the results can neither run nor fetch anything.
                 meta http-equiv="Content-Security-Policy"
                     content="default-src 'none'; style-src 'unsafe-inline'; img-src data:";
                 link rel="icon" href="data:,";
@@ -157,7 +157,7 @@ fn expectations(results: &Results) -> Markup {
     }
 }
 
-fn troubles(results: &Results) -> Markup {
+fn errors_and_outages(results: &Results) -> Markup {
     html! {
         @if results.totals.errors.total() > 0 || !results.examples.is_empty() {
             section {

@@ -1,10 +1,10 @@
-//! Runs that made one load together, merged into one: exactly, as far as a
-//! second's percentiles allow.
+//! Merges runs that made one load together. Everything is exact but the percentiles
+//! of single seconds, which are dropped.
 
 use std::collections::BTreeMap;
 
 use super::describe::settings;
-use super::error::Unlike;
+use super::error::MergeError;
 use super::run::Run;
 use crate::bench::expect::Condition;
 use crate::bench::plan::Plan;
@@ -12,7 +12,7 @@ use crate::bench::results::{Expectation, FORMAT, Generator, Interval, Results, S
 use crate::bench::source::Source;
 use crate::probe::latency::Latency;
 
-/// Settings that parts of one load may have each their own.
+/// Settings that may differ between the parts of one load.
 const OF_EACH: [&str; 7] = [
     "connections",
     "threads",
@@ -23,29 +23,29 @@ const OF_EACH: [&str; 7] = [
     "seed",
 ];
 
-/// Adds runs up: histograms and totals exactly, rates as a sum, since all made
-/// their load at the same time, and the time line second by second. The order
-/// of the runs does not matter, nor whether some were merged before.
+/// Merges runs that made their load at the same time: histograms and totals exactly,
+/// rates as a sum, and the timeline second by second. The result depends neither on
+/// the order of the runs nor on whether some were merged before.
 ///
 /// # Errors
-/// They are not parts of one load.
-pub fn merge(runs: &[Run]) -> Result<Results, Unlike> {
-    let first = runs.first().ok_or(Unlike::None)?;
+/// [`MergeError`] if they are not parts of one load.
+pub fn merge(runs: &[Run]) -> Result<Results, MergeError> {
+    let first = runs.first().ok_or(MergeError::None)?;
     for (place, run) in runs.iter().enumerate() {
         if !run.results.search.is_empty() {
-            return Err(Unlike::Search(run.name.clone()));
+            return Err(MergeError::Search(run.name.clone()));
         }
         check_plans(first, run)?;
         check_twice(&runs[..place], run)?;
     }
     let mut parts: Vec<&Results> = runs.iter().map(|run| &run.results).collect();
-    // Sums of fractions depend on their order, and so do lists.
+    // Sums of floating-point numbers depend on their order, and so do lists.
     parts.sort_by_cached_key(|results| keys(&results.generators));
     Ok(add(&parts))
 }
 
-fn check_plans(first: &Run, other: &Run) -> Result<(), Unlike> {
-    // The pace is the same if both are open loops or both closed; rates add up.
+fn check_plans(first: &Run, other: &Run) -> Result<(), MergeError> {
+    // Rates add up, so they may differ if all runs are open loops.
     let comparable = |run: &Run| {
         let mut plan = run.results.plan.clone();
         plan.rate_per_s = plan.rate_per_s.map(|_| 0.0);
@@ -65,7 +65,7 @@ fn check_plans(first: &Run, other: &Run) -> Result<(), Unlike> {
         .collect();
     match settings.is_empty() {
         true => Ok(()),
-        false => Err(Unlike::Plans {
+        false => Err(MergeError::Plans {
             first: first.name.clone(),
             other: other.name.clone(),
             settings,
@@ -73,21 +73,21 @@ fn check_plans(first: &Run, other: &Run) -> Result<(), Unlike> {
     }
 }
 
-fn check_twice(before: &[Run], run: &Run) -> Result<(), Unlike> {
+fn check_twice(before: &[Run], run: &Run) -> Result<(), MergeError> {
     let shares = |other: &&Run| {
         let mut generators = other.results.generators.iter();
         generators.any(|generator| run.results.generators.contains(generator))
     };
     match before.iter().find(shares) {
         None => Ok(()),
-        Some(first) => Err(Unlike::Twice {
+        Some(first) => Err(MergeError::Twice {
             first: first.name.clone(),
             other: run.name.clone(),
         }),
     }
 }
 
-/// What runs and their generators are sorted by.
+/// The sort keys of runs and of their generators.
 fn keys(generators: &[Generator]) -> Vec<(String, String, String, u64)> {
     let key = |generator: &Generator| {
         (
@@ -146,13 +146,13 @@ fn join<T: Clone>(parts: &[&Results], of: fn(&Results) -> &Vec<T>) -> Vec<T> {
     parts.iter().flat_map(|part| of(part)).cloned().collect()
 }
 
-/// The same one of several generators is said once.
+/// Sorts the suspicions, and removes duplicates.
 fn sort_suspicions(suspicions: &mut Vec<Suspicion>) {
     suspicions.sort_by_key(|each| (each.kind as u8, each.seen.clone(), each.advice.clone()));
     suspicions.dedup();
 }
 
-/// What all were asked for together.
+/// The common plan: sums of connections, threads, rates and counts.
 fn plan(parts: &[&Results]) -> Plan {
     let plans = || parts.iter().map(|part| &part.plan);
     let first = parts[0].plan.clone();
@@ -175,7 +175,7 @@ fn plan(parts: &[&Results]) -> Plan {
     }
 }
 
-/// Those of all, each once.
+/// The sources of all runs, each once.
 fn sources<'a>(plans: impl Iterator<Item = &'a Plan>) -> Vec<Source> {
     let mut all = Vec::new();
     for source in plans.flat_map(|plan| &plan.sources) {
@@ -206,7 +206,7 @@ fn optional(parts: &[&Results], of: fn(&Results) -> Option<&Latency>) -> Option<
     Some(latency(timed))
 }
 
-/// Seconds that lie at the same place of their runs become one.
+/// Merges the seconds with the same number.
 fn timeline(parts: &[&Results]) -> Vec<Interval> {
     const SECOND: i64 = 1_000_000_000;
     let mut seconds: BTreeMap<i64, Interval> = BTreeMap::new();
@@ -234,13 +234,13 @@ fn add_interval(merged: &mut Interval, other: &Interval) {
     };
 }
 
-/// What was expected of any part, judged over the whole.
+/// The expectations of all parts, checked on the merged results.
 fn expectations(parts: &[&Results], merged: &Results) -> Vec<Expectation> {
     let mut asked: BTreeMap<&str, &Expectation> = BTreeMap::new();
     for expectation in parts.iter().flat_map(|part| &part.expectations) {
         asked.insert(&expectation.text, expectation);
     }
-    let judge = |expectation: &Expectation| match expectation.text.parse::<Condition>() {
+    let check = |expectation: &Expectation| match expectation.text.parse::<Condition>() {
         Ok(condition) => condition.check(merged),
         Err(error) => Expectation {
             text: expectation.text.clone(),
@@ -248,5 +248,5 @@ fn expectations(parts: &[&Results], merged: &Results) -> Vec<Expectation> {
             seen: error.to_string(),
         },
     };
-    asked.into_values().map(judge).collect()
+    asked.into_values().map(check).collect()
 }

@@ -1,5 +1,5 @@
-//! What a run saw, told: as text, as a row, as a page, beside other runs, or
-//! merged with them into one.
+//! Reports of load runs: as text, CSV or HTML, compared with other runs or merged
+//! with them.
 
 mod chart;
 pub mod compare;

@@ -1,4 +1,4 @@
-//! The charts of a run, and of several over one another.
+//! The charts of one run, and of several runs in common.
 
 use std::collections::BTreeMap;
 
@@ -11,35 +11,35 @@ use crate::bench::plan::Load;
 use crate::bench::results::{Interval, Results, Trial};
 use crate::probe::latency::Latency;
 
-/// A run's name and its time at each percentile.
+/// A name, and `(n, ns)` of each point; see [`curve`].
 type Curve = (String, Vec<(f64, f64)>);
 
-/// One curve for everything that was timed.
+/// The percentile curves of one run, one a latency.
 pub(super) fn percentiles(results: &Results) -> Markup {
     let timed = results.latencies();
     let curves = timed.map(|(name, latency)| (name.to_owned(), curve(latency)));
     percentile_chart(&curves.collect::<Vec<_>>())
 }
 
-/// One curve a run: what its clients felt.
+/// The percentile curves of several runs, one a run.
 pub(super) fn compared_percentiles(runs: &[Run]) -> Markup {
     let curves = runs.iter().map(|run| {
-        let name = format!("{} ({})", run.name, felt(&run.results));
+        let name = format!("{} ({})", run.name, latency_name(&run.results));
         (name, curve(run.results.round_trips()))
     });
     percentile_chart(&curves.collect::<Vec<_>>())
 }
 
-/// What a run's round trips are called.
-const fn felt(results: &Results) -> &'static str {
+/// The name of the latency that a run's round trips are.
+const fn latency_name(results: &Results) -> &'static str {
     match results.response {
         Some(_) => "response",
         None => "service",
     }
 }
 
-/// `(n, ns)`: one message in `n` took longer than `ns`; as far as the number of
-/// messages supports it.
+/// Points `(n, ns)`: one message in `n` took longer than `ns`, up to the percentile
+/// for which there are enough messages.
 fn curve(latency: &Latency) -> Vec<(f64, f64)> {
     const POINTS_A_DECADE: i32 = 50;
     const DECADES: i32 = 7;
@@ -51,7 +51,7 @@ fn curve(latency: &Latency) -> Vec<(f64, f64)> {
     points.collect()
 }
 
-/// A logarithmic scale has no zero.
+/// A duration for a logarithmic scale, which has no zero.
 #[expect(clippy::cast_precision_loss, reason = "a run is shorter than 2^53 ns")]
 fn positive(nanoseconds: u64) -> f64 {
     nanoseconds.max(1) as f64
@@ -78,7 +78,7 @@ fn percentile_chart(curves: &[Curve]) -> Markup {
     draw("Percentiles", &x, &y, &series.collect::<Vec<_>>())
 }
 
-/// The least and the most.
+/// The minimum and the maximum.
 fn range(values: impl Iterator<Item = f64>) -> Option<(f64, f64)> {
     values.fold(None, |range, value| match range {
         None => Some((value, value)),
@@ -86,8 +86,8 @@ fn range(values: impl Iterator<Item = f64>) -> Option<(f64, f64)> {
     })
 }
 
-/// How many round trips took how long. Both scales are logarithmic: the few
-/// slow ones are what one looks for.
+/// The histogram of the round trips. Both scales are logarithmic, so that a few slow
+/// ones are visible.
 pub(super) fn histogram(results: &Results) -> Markup {
     let latency = results.round_trips();
     let (Some(min), Some(max)) = (latency.min(), latency.max()) else {
@@ -111,12 +111,11 @@ pub(super) fn histogram(results: &Results) -> Markup {
         shape: Shape::Area,
         points: corners.collect(),
     };
-    let title = format!("Histogram of the {} time", felt(results));
+    let title = format!("Histogram of the {} time", latency_name(results));
     draw(&title, &x, &y, &[series])
 }
 
-/// `(from, to, count)` of about as many bars as the eye can tell apart, each
-/// as wide in ratio as the next.
+/// `(from, to, count)` of about 60 bars, all with the same ratio of `to` to `from`.
 #[expect(
     clippy::cast_precision_loss,
     clippy::cast_possible_truncation,
@@ -124,7 +123,7 @@ pub(super) fn histogram(results: &Results) -> Markup {
 )]
 fn bars(latency: &Latency, (min, max): (f64, f64)) -> Vec<(f64, f64, f64)> {
     const BARS: f64 = 60.0;
-    // No narrower than what the histogram can tell apart.
+    // No narrower than the resolution of the histogram.
     let width = ((max / min).ln() / BARS).max(0.002);
     let bar = |value: f64| ((value / min).ln() / width).floor().max(0.0) as i64;
     let mut counts: BTreeMap<i64, u64> = (0..=bar(max)).map(|bar| (bar, 0)).collect();
@@ -168,7 +167,7 @@ fn time_axis<'a>(runs: impl Iterator<Item = &'a Results>) -> Option<Axis> {
     ))
 }
 
-/// What is drawn over time.
+/// The quantity that is drawn over time.
 #[derive(Clone, Copy)]
 enum Pace {
     RoundTrips,
@@ -261,7 +260,7 @@ fn percentiles_over_time(results: &Results, x: &Axis) -> Markup {
     )
 }
 
-/// A line each for the median, p99 and the longest, as far as they are known.
+/// A line each for the median, p99 and the maximum, where they are known.
 fn percentile_lines(points: impl Iterator<Item = (f64, [Option<u64>; 3])>) -> Vec<Series> {
     let points: Vec<_> = points.collect();
     let names = ["p50", "p99", "max"].into_iter().enumerate();
@@ -275,7 +274,7 @@ fn percentile_lines(points: impl Iterator<Item = (f64, [Option<u64>; 3])>) -> Ve
         .collect()
 }
 
-/// What lies behind a time line.
+/// The shaded ranges of a timeline: the warm-up and the outages.
 fn shades(results: &Results) -> Vec<Series> {
     let starts = results.timeline.iter().map(|interval| interval.start_ns);
     let start = starts.min().unwrap_or(0);
@@ -308,7 +307,7 @@ pub(super) fn compared_paces(runs: &[Run]) -> Markup {
     draw(pace.title(), &x, &pace.axis(&lines), &lines)
 }
 
-/// Percentiles against the rate that came back.
+/// The percentiles of each trial against the rate of its echoes.
 pub(super) fn search(trials: &[Trial]) -> Markup {
     let mut trials: Vec<_> = trials.iter().collect();
     trials.sort_by(|a, b| a.echoed_per_s.total_cmp(&b.echoed_per_s));

@@ -1,10 +1,10 @@
-//! Results that a run wrote, read again.
+//! Reads the results that a run wrote.
 
 use std::io::{self, Read};
 
 use serde::Deserialize;
 
-use super::error::{Error, Unreadable};
+use super::error::{Error, ReadError};
 use crate::bench::results::{FORMAT, Results};
 
 /// The name that stands for standard input.
@@ -13,10 +13,10 @@ pub const STANDARD_INPUT: &str = "-";
 /// Reads the results in a file, or those on standard input where `file` is `-`.
 ///
 /// # Errors
-/// [`Error::Results`], which names the file, what is wrong with it and what to do.
+/// [`Error::Results`], which names the file, the cause and what to do.
 pub fn read(file: &str) -> Result<Results, Error> {
     contents(file)
-        .map_err(Unreadable::from)
+        .map_err(ReadError::from)
         .and_then(|text| parse(&text))
         .map_err(|fault| Error::Results {
             file: match file {
@@ -41,16 +41,16 @@ fn contents(file: &str) -> io::Result<Vec<u8>> {
 /// Reads results in JSON.
 ///
 /// # Errors
-/// It is not what [`FORMAT`] says.
-pub fn parse(text: &[u8]) -> Result<Results, Unreadable> {
+/// [`ReadError`] if the text is not of the format [`FORMAT`].
+pub fn parse(text: &[u8]) -> Result<Results, ReadError> {
     if text.trim_ascii().is_empty() {
-        return Err(Unreadable::Empty);
+        return Err(ReadError::Empty);
     }
     let format = format(text)?;
     match &*format {
-        FORMAT => serde_json::from_slice(text).map_err(Unreadable::Shape),
-        _ if family(&format) == family(FORMAT) => Err(Unreadable::Version(format)),
-        _ => Err(Unreadable::Foreign),
+        FORMAT => serde_json::from_slice(text).map_err(ReadError::Shape),
+        _ if family(&format) == family(FORMAT) => Err(ReadError::Version(format)),
+        _ => Err(ReadError::Foreign),
     }
 }
 
@@ -59,7 +59,7 @@ fn family(format: &str) -> Option<&str> {
     Some(format.rsplit_once('/')?.0)
 }
 
-fn format(text: &[u8]) -> Result<String, Unreadable> {
+fn format(text: &[u8]) -> Result<String, ReadError> {
     #[derive(Deserialize)]
     struct Head {
         format: String,
@@ -68,11 +68,11 @@ fn format(text: &[u8]) -> Result<String, Unreadable> {
     let head: Result<Head, _> = serde_json::from_slice(text);
     match head {
         Ok(head) => Ok(head.format),
-        Err(error) if error.is_eof() => Err(Unreadable::CutOff {
+        Err(error) if error.is_eof() => Err(ReadError::CutOff {
             line: error.line(),
             column: error.column(),
         }),
-        Err(error) if error.is_data() => Err(Unreadable::Foreign),
-        Err(error) => Err(Unreadable::Syntax(error)),
+        Err(error) if error.is_data() => Err(ReadError::Foreign),
+        Err(error) => Err(ReadError::Syntax(error)),
     }
 }

@@ -1,12 +1,12 @@
-//! A run among others.
+//! A run with its name.
 
 use crate::bench::results::Results;
 
-/// A run among others, with the name that tells it from them.
+/// A run with a name that distinguishes it from other runs.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Run {
-    /// The name of its file, mostly.
+    /// Usually the name of its file.
     pub name: String,
-    /// What it saw.
+    /// Its results.
     pub results: Results,
 }

@@ -1,16 +1,16 @@
-//! Rows and columns, for the text and for the page.
+//! A table that is shown as text and as HTML.
 
 use comfy_table::{CellAlignment, presets};
 use maud::{Markup, html};
 
-/// The first column has names, the others numbers.
+/// A table whose first column has names and whose other columns have numbers.
 pub(super) struct Table {
     pub(super) header: Vec<String>,
     pub(super) rows: Vec<Vec<String>>,
 }
 
 impl Table {
-    /// In columns, without rules, indented by one space.
+    /// Aligned columns without rules, indented by one space.
     pub(super) fn text(&self) -> String {
         let mut table = comfy_table::Table::new();
         table.load_style(presets::NOTHING);

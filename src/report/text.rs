@@ -1,4 +1,4 @@
-//! A run as text, for people.
+//! A run as text, for people to read.
 
 use std::io::{self, Write};
 
@@ -8,10 +8,10 @@ use super::describe::{
 use crate::base::units;
 use crate::bench::results::Results;
 
-/// Writes all that a person wants to know of a run.
+/// Writes the settings, the results and the checks of a run.
 ///
 /// # Errors
-/// What the writer says.
+/// Those of the writer.
 pub fn write(results: &Results, to: &mut dyn Write) -> io::Result<()> {
     for each in &results.generators {
         writeln!(to, "{}", generator(each))?;
@@ -24,15 +24,15 @@ pub fn write(results: &Results, to: &mut dyn Write) -> io::Result<()> {
     if let Some(table) = latencies(results) {
         writeln!(to, "\n{}", table.text())?;
     }
-    troubles(results, to)?;
+    write_errors(results, to)?;
     if !results.search.is_empty() {
         writeln!(to, "\n{}", search(&results.search).text())?;
     }
-    judge(results, to)
+    write_checks(results, to)
 }
 
-/// Errors and outages, if any.
-fn troubles(results: &Results, to: &mut dyn Write) -> io::Result<()> {
+/// Writes the errors and outages, if any.
+fn write_errors(results: &Results, to: &mut dyn Write) -> io::Result<()> {
     if results.totals.errors.total() > 0 {
         writeln!(to, "\nErrors")?;
         for (name, number) in errors(results) {
@@ -51,8 +51,8 @@ fn troubles(results: &Results, to: &mut dyn Write) -> io::Result<()> {
     Ok(())
 }
 
-/// Whether the run is to be trusted, and whether it did as expected.
-fn judge(results: &Results, to: &mut dyn Write) -> io::Result<()> {
+/// Writes the suspicions and the expectations.
+fn write_checks(results: &Results, to: &mut dyn Write) -> io::Result<()> {
     for suspicion in &results.suspicions {
         writeln!(
             to,

@@ -1,4 +1,4 @@
-//! Puts a drawn buffer on a terminal, below what is there already.
+//! Encodes a drawn buffer for a terminal, below its present content.
 
 use std::io::{self, Write};
 
@@ -10,13 +10,13 @@ use ratatui::crossterm::style::{Attribute, Print, ResetColor, SetAttribute, SetF
 use ratatui::crossterm::terminal::{Clear, ClearType};
 use ratatui::style::Modifier;
 
-/// The first `height` lines of `buffer`, over the `shown` lines above the cursor,
-/// in one piece, so that no half of a view is seen.
+/// The bytes that write the first `height` lines of `buffer` over the `shown` lines
+/// above the cursor. One write of them leaves no half-drawn view.
 pub(super) fn paint(buffer: &Buffer, height: u16, shown: u16) -> io::Result<Vec<u8>> {
     let mut out = up(shown)?;
     let width = usize::from(buffer.area.width.max(1));
     for row in buffer.content.chunks(width).take(height.into()) {
-        // Styles run on until they change; each line begins without.
+        // A style holds until it changes; each line begins without one.
         for alike in row.chunk_by(|a, b| (a.fg, a.modifier) == (b.fg, b.modifier)) {
             run(&mut out, alike)?;
         }
@@ -27,7 +27,7 @@ pub(super) fn paint(buffer: &Buffer, height: u16, shown: u16) -> io::Result<Vec<
     Ok(out)
 }
 
-/// Takes the `shown` lines above the cursor away.
+/// The bytes that erase the `shown` lines above the cursor.
 pub(super) fn erase(shown: u16) -> io::Result<Vec<u8>> {
     let mut out = up(shown)?;
     if shown > 0 {
@@ -36,7 +36,7 @@ pub(super) fn erase(shown: u16) -> io::Result<Vec<u8>> {
     Ok(out)
 }
 
-/// Up by none would be taken for up by one.
+/// Moves the cursor up. A terminal takes a move by 0 lines for one by 1 line.
 fn up(lines: u16) -> io::Result<Vec<u8>> {
     let mut out = Vec::new();
     if lines > 0 {
@@ -45,7 +45,7 @@ fn up(lines: u16) -> io::Result<Vec<u8>> {
     Ok(out)
 }
 
-/// Cells of one style.
+/// Writes cells of one style.
 fn run(out: &mut Vec<u8>, cells: &[Cell]) -> io::Result<()> {
     let Some(first) = cells.first() else {
         return Ok(());

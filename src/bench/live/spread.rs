@@ -1,18 +1,18 @@
-//! How durations are spread, as a row of bars over a logarithmic axis.
+//! The distribution of durations, as a row of bars over a logarithmic axis.
 
 use crate::base::units;
 use crate::probe::latency::Latency;
 
-/// Steps of a decade at which the axis begins, ends and has its labels.
+/// Factors within a decade at which the axis begins, ends and has its labels.
 const STEPS: [u64; 3] = [1, 2, 5];
 
-/// Bars are whole numbers: so many for each factor of e.
+/// The heights of bars are integers: this much for each factor of e.
 const SCALE: f64 = 1000.0;
 
 /// Durations counted by column.
 pub(super) struct Spread {
     counts: Vec<u64>,
-    /// The axis's ends, in nanoseconds; none without durations.
+    /// The axis's ends, in nanoseconds; `None` without durations.
     ends: Option<(u64, u64)>,
 }
 
@@ -36,14 +36,14 @@ impl Spread {
         spread
     }
 
-    /// The bars' heights. They are logarithms: a few slow round trips among a
-    /// million matter, and would not show.
+    /// The bars' heights. They are logarithms, so that a few slow round trips among
+    /// a million are visible.
     pub(super) fn heights(&self) -> Vec<u64> {
         let height = |count: &u64| ((*count as f64).ln_1p() * SCALE).round() as u64;
         self.counts.iter().map(height).collect()
     }
 
-    /// The line below the bars: each label begins below the column it is of.
+    /// The line below the bars: each label begins below its column.
     pub(super) fn labels(&self) -> String {
         let mut line = String::new();
         let Some((least, most)) = self.ends else {

@@ -5,18 +5,21 @@ use std::time::Duration;
 use ratatui::Terminal;
 use ratatui::backend::TestBackend;
 
-use super::*;
+use super::display::Live;
+use super::paint;
+use super::view::{HEIGHT, View, WIDEST};
+use crate::bench::progress::Progress;
 use crate::bench::results::{Errors, Interval, Totals};
 use crate::probe::latency::Latency;
 
-/// What a run may tell.
-struct Told {
+/// The figures of a run to show.
+struct Figures {
     totals: Totals,
     latency: Latency,
     second: Interval,
 }
 
-impl Told {
+impl Figures {
     fn some() -> Self {
         let mut latency = Latency::new();
         for time in 1..=1000 {
@@ -81,8 +84,8 @@ fn drawn(progress: &Progress<'_>, rates: &[u64], width: u16) -> Vec<String> {
 
 #[test]
 fn a_run_is_shown_with_all_its_numbers() {
-    let told = Told::some();
-    let lines = drawn(&told.progress(3, Some(7)), &[1000, 2000, 4000], 80);
+    let figures = Figures::some();
+    let lines = drawn(&figures.progress(3, Some(7)), &[1000, 2000, 4000], 80);
     let bar = "━".repeat(18) + &"─".repeat(44);
     assert_eq!(lines[0], "127.0.0.1:20162");
     assert_eq!(lines[1], format!("3.0 s, 7.0 s left {bar}"));
@@ -103,11 +106,11 @@ fn a_run_is_shown_with_all_its_numbers() {
 
 #[test]
 fn more_and_slower_round_trips_make_higher_bars_further_right() {
-    let mut told = Told::none();
+    let mut figures = Figures::none();
     for (time, count) in [(20_000, 1000), (900_000, 10)] {
-        told.latency.histogram.record_n(time, count).unwrap();
+        figures.latency.histogram.record_n(time, count).unwrap();
     }
-    let lines = drawn(&told.progress(3, None), &[], 60);
+    let lines = drawn(&figures.progress(3, None), &[], 60);
     let column = |line: &str| line.chars().position(|c| c == '█');
     let (fast, slow) = (column(&lines[10]), column(&lines[13]));
     assert_eq!((fast, slow), (Some(0), Some(0)), "{lines:#?}");
@@ -117,31 +120,31 @@ fn more_and_slower_round_trips_make_higher_bars_further_right() {
 
 #[test]
 fn a_run_without_a_reply_yet_is_shown_too() {
-    let told = Told::none();
-    let lines = drawn(&told.progress(0, Some(10)), &[], 80);
+    let figures = Figures::none();
+    let lines = drawn(&figures.progress(0, Some(10)), &[], 80);
     assert!(
         lines[1].starts_with("warming up, 10.0 s left ─"),
         "{lines:#?}"
     );
     assert!(lines[3].contains("0.00/s") && lines[3].ends_with("0 errors"));
     assert_eq!(lines[4], "latency");
-    let lines = drawn(&told.progress(4, None), &[], 80);
+    let lines = drawn(&figures.progress(4, None), &[], 80);
     assert_eq!(lines[1], "4.0 s");
 }
 
 #[test]
 fn the_rates_that_fit_are_the_last_ones() {
-    let told = Told::none();
+    let figures = Figures::none();
     let rates: Vec<u64> = (0..100).map(|n| u64::from(n >= 90) * 10).collect();
-    let lines = drawn(&told.progress(1, None), &rates, 20);
+    let lines = drawn(&figures.progress(1, None), &rates, 20);
     assert_eq!(lines[8], format!("{}{}", " ".repeat(10), "█".repeat(10)));
 }
 
 #[test]
 fn any_width_can_be_drawn() {
-    let told = Told::some();
+    let figures = Figures::some();
     for width in [1, 2, 7, 30, 300] {
-        let lines = drawn(&told.progress(3, Some(7)), &[1, 2, 3], width);
+        let lines = drawn(&figures.progress(3, Some(7)), &[1, 2, 3], width);
         assert_eq!(lines.len(), usize::from(HEIGHT));
     }
 }
@@ -160,8 +163,8 @@ fn rows(screen: &vt100::Parser) -> Vec<String> {
 }
 
 #[test]
-fn each_picture_takes_the_place_of_the_one_before_and_the_last_goes_away() {
-    let told = Told::some();
+fn each_view_replaces_the_previous_one_and_the_last_is_erased() {
+    let figures = Figures::some();
     for (rows_of_screen, at_bottom) in [(40, false), (20, true), (8, true)] {
         let size = (80, rows_of_screen);
         let mut screen = screen(rows_of_screen, 80);
@@ -174,7 +177,8 @@ fn each_picture_takes_the_place_of_the_one_before_and_the_last_goes_away() {
         let mut out = Vec::new();
         let mut live = Live::on(&mut out, String::from("the server"));
         for elapsed in 1..=3 {
-            live.draw(&told.progress(elapsed, Some(7)), size).unwrap();
+            live.draw(&figures.progress(elapsed, Some(7)), size)
+                .unwrap();
         }
         let shown = live.shown;
         assert_eq!(shown, HEIGHT.min(rows_of_screen - 1));
@@ -200,10 +204,10 @@ fn each_picture_takes_the_place_of_the_one_before_and_the_last_goes_away() {
 
 #[test]
 fn colours_end_with_what_they_are_for() {
-    let told = Told::some();
+    let figures = Figures::some();
     let mut out = Vec::new();
     Live::on(&mut out, String::from("the server"))
-        .draw(&told.progress(1, Some(7)), (80, 40))
+        .draw(&figures.progress(1, Some(7)), (80, 40))
         .unwrap();
     let mut screen = screen(40, 80);
     screen.process(&out);
@@ -217,31 +221,31 @@ fn colours_end_with_what_they_are_for() {
 }
 
 #[test]
-fn nothing_is_asked_of_the_terminal() {
-    let told = Told::some();
+fn no_answer_is_requested_from_the_terminal() {
+    let figures = Figures::some();
     let mut out = Vec::new();
     Live::on(&mut out, String::from("the server"))
-        .draw(&told.progress(1, Some(7)), (80, 40))
+        .draw(&figures.progress(1, Some(7)), (80, 40))
         .unwrap();
     let text = String::from_utf8(out).unwrap();
-    // What ends in these asks for the cursor's place, hides it, or takes another screen.
+    // They ask for the cursor's position, hide it, or switch to another screen.
     for asked in ["\x1b[6n", "\x1b[?25l", "\x1b[?1049h"] {
         assert!(!text.contains(asked), "{asked:?}");
     }
 }
 
 #[test]
-fn a_second_that_is_over_is_kept_as_a_rate() {
-    let told = Told::some();
+fn a_completed_second_is_kept_as_a_rate() {
+    let figures = Figures::some();
     let mut live = Live::on(Vec::new(), String::new());
-    live.note(&told.progress(1, None));
+    live.add_rate(&figures.progress(1, None));
     assert!(live.rates.is_empty());
     let over = Progress {
-        finished: Some(&told.second),
-        ..told.progress(1, None)
+        finished: Some(&figures.second),
+        ..figures.progress(1, None)
     };
     for _ in 0..200 {
-        live.note(&over);
+        live.add_rate(&over);
     }
     assert_eq!(
         (live.rates.len(), live.rates[0]),

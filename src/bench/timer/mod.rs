@@ -1,43 +1,11 @@
-//! Wakes a poller at a point in time, to the microsecond: the poller's own
-//! time-outs are whole milliseconds, rounded up.
+//! Wakes a poller at a point in time, more precisely than the poller's own time-out.
 
-use std::io;
-use std::os::fd::{AsRawFd, OwnedFd};
-use std::time::Duration;
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+mod timeout;
+#[cfg(any(target_os = "linux", target_os = "android"))]
+mod timerfd;
 
-use mio::unix::SourceFd;
-use mio::{Interest, Registry, Token};
-use rustix::time::{
-    Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec, timerfd_create,
-    timerfd_settime,
-};
-
-/// The token of its events, which tell nothing: whoever wakes looks at the clock.
-pub(super) const TIMER: Token = Token(usize::MAX);
-
-/// A timerfd(2) in the poller. Unlike a time-out it has no slack, and it is
-/// never read: with edges, to arm it again is enough.
-#[derive(Debug)]
-pub(super) struct Timer(OwnedFd);
-
-impl Timer {
-    pub(super) fn new(registry: &Registry) -> io::Result<Self> {
-        let flags = TimerfdFlags::NONBLOCK | TimerfdFlags::CLOEXEC;
-        let timer = timerfd_create(TimerfdClockId::Monotonic, flags)?;
-        registry.register(&mut SourceFd(&timer.as_raw_fd()), TIMER, Interest::READABLE)?;
-        Ok(Self(timer))
-    }
-
-    /// Wakes the poller once, `after` that time. Returns the time-out that the
-    /// poller is to be given: none.
-    pub(super) fn arm(&self, after: Duration) -> io::Result<Option<Duration>> {
-        // Zero would disarm it.
-        let after = after.max(Duration::from_nanos(1));
-        let time = Itimerspec {
-            it_interval: Timespec::default(),
-            it_value: Timespec::try_from(after).map_err(io::Error::other)?,
-        };
-        timerfd_settime(&self.0, TimerfdTimerFlags::empty(), &time)?;
-        Ok(None)
-    }
-}
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+pub(super) use timeout::{TIMER, Timer};
+#[cfg(any(target_os = "linux", target_os = "android"))]
+pub(super) use timerfd::{TIMER, Timer};

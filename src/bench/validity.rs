@@ -1,56 +1,57 @@
-//! Whether a run is to be trusted: what was seen in it, against what would make
-//! its figures those of something else than the server.
+//! Whether the results of a run are valid: checks for causes that would make them
+//! those of the generator or the path instead of the server.
 
 use super::plan::Arrivals;
 use super::results::{Doubt, Results, Suspicion};
 use crate::base::units;
 use crate::probe::latency::Latency;
 
-/// A thread that works that much of the time is what limits the run.
+/// A thread that works for this fraction of the time limits the run.
 const SATURATED: f64 = 0.95;
 
-/// In less time, in nanoseconds, the first and the last message are all there is:
-/// who works on three messages for 200 us limits nothing.
+/// The shortest run, in nanoseconds, that is checked for it: in a run of three
+/// messages in 200 us, a thread is busy throughout and limits nothing.
 const SATURATED_LEAST: u64 = 100_000_000;
 
-/// A thread that could work and has no processor for so much of the time adds
-/// its own waiting to what it measures.
+/// A thread that is ready and has no processor for this fraction of the time adds
+/// its own delay to what it measures.
 const STARVED: f64 = 0.20;
 
-/// In less time, in nanoseconds, a moment without a processor says nothing.
+/// The shortest run, in nanoseconds, that is checked for it: in a shorter one a
+/// moment without a processor means nothing.
 const STARVED_LEAST: u64 = 500_000_000;
 
-/// Less than this part of the rate that was asked for is another rate.
+/// The schedule was missed below this fraction of the planned rate.
 const KEPT: f64 = 0.99;
 
-/// Round trips are not the server's alone when the generator's own lateness,
-/// which they contain, is such a part of them.
+/// The generator's own lateness, which the response times contain, is too large
+/// above this fraction of them.
 const LATE: f64 = 0.5;
 
-/// A lateness below this, in nanoseconds, is that of any sleeping thread.
+/// A lateness up to this, in nanoseconds, is normal for a thread that sleeps.
 const LATENESS_ALLOWED: u64 = 250_000;
 
-/// Linux delays an ACK by 40 ms at the least, and a timer adds up to a few.
+/// Linux delays an ACK by at least 40 ms, and its timer adds a few.
 const DELAYED_ACK_NS: std::ops::RangeInclusive<u64> = 38_000_000..=45_000_000;
 
-/// Below them hardly anything must lie that would join them to the others.
+/// A delayed ACK shows only if hardly any round trip took this long.
 const BELOW_DELAYED_ACK_NS: std::ops::RangeInclusive<u64> = 20_000_000..=37_999_999;
 
-/// What a run gives to judge it by.
+/// What the checks are made on.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Evidence<'a> {
     pub(super) results: &'a Results,
-    /// Of the thread that had it worst.
+    /// The largest fraction of its time that a thread was ready and had no processor.
     pub(super) starved_fraction: f64,
     /// Attempts to connect for which there was no local port.
     pub(super) without_port: u64,
     /// Attempts to connect for which there was no descriptor.
     pub(super) without_descriptor: u64,
-    /// Whether somebody ended the run.
+    /// Whether the run was stopped before its end.
     pub(super) interrupted: bool,
 }
 
-/// All reasons not to trust the run.
+/// All reasons for which the results may be invalid.
 pub(super) fn suspicions(evidence: &Evidence<'_>) -> Vec<Suspicion> {
     [
         saturated(evidence),
@@ -111,7 +112,7 @@ fn schedule_missed(evidence: &Evidence<'_>) -> Option<Suspicion> {
     let due = totals.sent + totals.unsent;
     let began = totals.sent as f64 / (due as f64).max(1.0);
     let planned = asked * results.elapsed_ns as f64 / 1e9;
-    // Random arrivals are as many as planned give or take the square root.
+    // The standard deviation of a Poisson count is its square root.
     let chance = match results.plan.arrivals {
         Arrivals::Uniform => 1.0,
         Arrivals::Poisson => 4.0 * planned.sqrt() + 1.0,
@@ -181,7 +182,7 @@ fn delayed_ack(evidence: &Evidence<'_>) -> Option<Suspicion> {
     };
     let delayed = between(DELAYED_ACK_NS);
     let below = between(BELOW_DELAYED_ACK_NS);
-    // A path that takes as long shows it when it connects.
+    // A path with such a round trip shows it in the connect times.
     let far = quantile(&evidence.results.connect, 0.5) >= *BELOW_DELAYED_ACK_NS.start();
     if far || delayed < 2 || delayed * 100 < histogram.len() || below * 10 > delayed {
         return None;
@@ -357,7 +358,7 @@ mod tests {
     }
 
     #[test]
-    fn ports_and_descriptors_that_ran_out_are_told() {
+    fn ports_and_descriptors_that_ran_out_are_reported() {
         let results = healthy(None);
         let without = Evidence {
             without_port: 3,
@@ -370,7 +371,7 @@ mod tests {
         assert!(suspicions[0].seen.contains('3'), "{}", suspicions[0].seen);
     }
 
-    /// Milliseconds, each so many times.
+    /// Latencies in milliseconds: each range, repeated as often as its number says.
     fn milliseconds(spread: &[(RangeInclusive<u64>, usize)]) -> Latency {
         let values = spread.iter().flat_map(|(range, times)| {
             let range = range.clone();
@@ -382,7 +383,7 @@ mod tests {
     }
 
     #[test]
-    fn a_heap_at_40_ms_is_a_delayed_ack() {
+    fn a_cluster_at_40_ms_is_a_delayed_ack() {
         let mut results = healthy(None);
         results.service = milliseconds(&[(1..=1, 970), (40..=42, 10)]);
         assert_eq!(doubts(&results), [Doubt::DelayedAck]);

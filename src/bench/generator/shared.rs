@@ -1,0 +1,48 @@
+//! What the threads of a run share with the thread that starts them.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64};
+
+use crossbeam_channel::Sender;
+
+use crate::bench::clock::Clock;
+use crate::bench::plan::Plan;
+use crate::bench::times::Times;
+use crate::probe::pattern::Pattern;
+
+/// What all threads of a run share.
+#[derive(Debug)]
+pub(crate) struct Shared<'a> {
+    pub(crate) plan: &'a Plan,
+    pub(crate) pattern: Pattern,
+    pub(crate) address: SocketAddr,
+    pub(crate) clock: Clock,
+    /// The number of the next connection.
+    pub(crate) numbers: AtomicU64,
+    pub(crate) stop: &'a Arc<AtomicBool>,
+    /// Whether a thread may poll for a while before it sleeps.
+    pub(crate) may_poll: bool,
+}
+
+/// The signal to make load.
+#[derive(Debug)]
+pub(crate) struct StartSignal {
+    pub(crate) times: Times,
+    /// If set, the thread completes what has begun, for up to the plan's
+    /// time-out, then drops this sender and keeps its connections for the next signal.
+    pub(crate) quiescent: Option<Sender<()>>,
+}
+
+/// The end of a thread, and its use of its processor.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct ThreadSummary {
+    /// When it stopped sending, or received the last message of the count.
+    pub(crate) ended: u64,
+    /// The fraction of the measured time in which it was working, 0 to 1.
+    pub(crate) busy: f64,
+    /// The fraction of the measured time in which it was ready and had no processor, 0 to 1.
+    pub(crate) starved: f64,
+    /// It ended because there was no connection left.
+    pub(crate) out_of_connections: bool,
+}

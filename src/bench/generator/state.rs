@@ -1,0 +1,165 @@
+//! The state of one thread that all its parts work on: slots, counters and times.
+
+use std::collections::VecDeque;
+use std::sync::atomic::Ordering;
+
+use fastrand::Rng;
+
+use super::shared::Shared;
+use crate::bench::clock::nanoseconds;
+use crate::bench::message::Message;
+use crate::bench::outage::Gap;
+use crate::bench::plan::Load;
+use crate::bench::recorder::{Recorder, record_time};
+use crate::bench::slot::{Slot, Stage};
+use crate::bench::times::Times;
+
+/// A stream is one message of this size, which it never reaches.
+const ENDLESS: u64 = u64::MAX / 2;
+
+/// The state of one thread.
+#[derive(Debug)]
+pub(super) struct State<'a> {
+    pub(super) shared: &'a Shared<'a>,
+    pub(super) slots: Vec<Slot>,
+    /// Slots that may have something to receive.
+    pub(super) readers: VecDeque<usize>,
+    /// Slots that may have something to send.
+    pub(super) writers: VecDeque<usize>,
+    pub(super) recorder: Recorder,
+    /// Draws the sizes of messages and the pauses before a retry.
+    pub(super) random: Rng,
+    pub(super) times: Times,
+    /// A start signal has come.
+    pub(super) running: bool,
+    /// At the end everything in flight is awaited, and the connections stay.
+    pub(super) quiesces: bool,
+    /// The measured part has begun.
+    pub(super) measuring: bool,
+    /// Nothing new is sent any more.
+    pub(super) finishing: bool,
+    pub(super) now: u64,
+}
+
+impl<'a> State<'a> {
+    /// Thread number `thread`, with `connections` slots.
+    pub(super) fn new(
+        shared: &'a Shared<'a>,
+        thread: usize,
+        connections: usize,
+        recorder: Recorder,
+    ) -> Self {
+        let stage = match shared.plan.load {
+            Load::Churn => Stage::Idle,
+            Load::Messages | Load::Stream => Stage::Queued,
+        };
+        Self {
+            shared,
+            slots: (0..connections).map(|_| Slot::new(stage)).collect(),
+            readers: VecDeque::new(),
+            writers: VecDeque::new(),
+            recorder,
+            random: Rng::with_seed(shared.plan.seed ^ (thread as u64 + 1)),
+            times: Times {
+                start: u64::MAX,
+                measured_from: u64::MAX,
+                end: u64::MAX,
+            },
+            running: false,
+            quiesces: false,
+            measuring: false,
+            finishing: false,
+            now: shared.clock.now(),
+        }
+    }
+}
+
+impl State<'_> {
+    /// Begins a part of the run with these times.
+    pub(super) fn start(&mut self, times: Times) {
+        self.times = times;
+        self.look_at_clock();
+        self.running = true;
+        (self.measuring, self.finishing) = (false, false);
+        self.recorder.begin(times.start, times.measured_from);
+    }
+
+    pub(super) fn look_at_clock(&mut self) {
+        self.now = self.shared.clock.now();
+    }
+
+    /// Whether the plan's load is of this kind.
+    pub(super) fn is(&self, load: Load) -> bool {
+        self.shared.plan.load == load
+    }
+
+    pub(super) fn is_stopped(&self) -> bool {
+        self.shared.stop.load(Ordering::Relaxed)
+    }
+
+    pub(super) const fn is_warming_up(&self) -> bool {
+        self.running && self.now < self.times.measured_from
+    }
+
+    /// The plan's time-out, in the unit of the clock.
+    pub(super) fn timeout(&self) -> u64 {
+        nanoseconds(self.shared.plan.timeout)
+    }
+
+    pub(super) fn want_to_receive(&mut self, key: usize) {
+        if !std::mem::replace(&mut self.slots[key].to_receive, true) {
+            self.readers.push_back(key);
+        }
+    }
+
+    pub(super) fn want_to_send(&mut self, key: usize) {
+        let slot = &mut self.slots[key];
+        if slot.writable && !std::mem::replace(&mut slot.to_send, true) {
+            self.writers.push_back(key);
+        }
+    }
+
+    /// Stream: queues the one message that the connection sends.
+    pub(super) fn start_stream(&mut self, key: usize) {
+        if self.is(Load::Stream) && !self.finishing {
+            let slot = &mut self.slots[key];
+            slot.since = self.now;
+            slot.flow.push(ENDLESS, self.now, &mut self.recorder);
+        }
+    }
+
+    /// The first bytes of a connection are back: its gap ends.
+    pub(super) fn first_echo(&mut self, key: usize, message: &Message) {
+        let now = self.now;
+        let slot = &mut self.slots[key];
+        slot.attempts = 0;
+        if let Some(mut gap) = slot.gap.take() {
+            gap.end = Some(now);
+            self.recorder.add_gap(*gap);
+        }
+        if self.is(Load::Churn) && self.slots[key].counts {
+            record_time(&mut self.recorder.measured().first_byte, now - message.sent);
+        }
+    }
+
+    /// The slot's time without a server, which begins now unless it has begun.
+    pub(super) fn gap(&mut self, key: usize) -> &mut Gap {
+        let start = self.now;
+        let begin = || {
+            Box::new(Gap {
+                start,
+                ..Gap::default()
+            })
+        };
+        self.slots[key].gap.get_or_insert_with(begin)
+    }
+
+    /// A size for the next message; all sizes are equally likely.
+    pub(super) fn message_size(&mut self) -> u64 {
+        let sizes = &self.shared.plan.size_bytes;
+        match sizes.start() == sizes.end() {
+            true => *sizes.start() as u64,
+            false => self.random.usize(sizes.clone()) as u64,
+        }
+    }
+}

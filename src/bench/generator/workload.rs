@@ -1,0 +1,155 @@
+//! The messages that one thread sends: their schedule, and its share of the count.
+
+use std::collections::VecDeque;
+
+use super::state::State;
+use crate::bench::plan::Load;
+use crate::bench::schedule::Schedule;
+use crate::bench::slot::Stage;
+
+/// The maximum number of due messages that are queued in one turn.
+const TURN: usize = 1024;
+
+/// The most messages that are queued or in flight. Further ones stay in the schedule,
+/// with their due times, until there is room. It bounds the memory of a load far above
+/// the server's capacity.
+const BACKLOG: usize = 1 << 20;
+
+/// One thread's part of the messages.
+#[derive(Debug)]
+pub(super) struct Workload {
+    /// The due times of an open loop.
+    schedule: Option<Schedule>,
+    /// Messages that may still be sent in the measured part.
+    budget: u64,
+    /// Churn: due times of messages that wait for an idle slot.
+    overdue: VecDeque<u64>,
+    /// The slot that gets the open loop's next message.
+    next_slot: usize,
+}
+
+impl Workload {
+    /// Up to `budget` messages in the measured part.
+    pub(super) const fn new(budget: u64) -> Self {
+        Self {
+            schedule: None,
+            budget,
+            overdue: VecDeque::new(),
+            next_slot: 0,
+        }
+    }
+
+    /// Begins an open loop with this schedule, or a closed loop.
+    pub(super) fn start(&mut self, schedule: Option<Schedule>) {
+        self.schedule = schedule;
+    }
+
+    /// Whether every message of the count was queued.
+    pub(super) fn is_spent(&self) -> bool {
+        self.budget == 0 && self.overdue.is_empty()
+    }
+
+    /// When the open loop's next message is due, if there is room for it.
+    pub(super) fn due(&self, state: &State<'_>) -> Option<u64> {
+        let schedule = self.schedule.as_ref()?;
+        (!state.finishing && !self.is_backed_up(state)).then(|| schedule.due())
+    }
+
+    /// Closed loop: queues a new message for each one that came back.
+    pub(super) fn top_up(&mut self, state: &mut State<'_>, key: usize) {
+        let is_closed_loop = state.is(Load::Messages) && self.schedule.is_none();
+        if !is_closed_loop || state.finishing || !state.running {
+            return;
+        }
+        while state.slots[key].flow.len() < state.shared.plan.depth && self.spend(state, state.now)
+        {
+            let size = state.message_size();
+            state.slots[key]
+                .flow
+                .push(size, state.now, &mut state.recorder);
+        }
+    }
+
+    /// Churn: when the message of the next exchange was due, if there is one.
+    pub(super) fn next_exchange(&mut self, state: &State<'_>) -> Option<u64> {
+        match self.schedule {
+            Some(_) => self.overdue.pop_front(),
+            None => Some(state.now).filter(|&now| self.spend(state, now)),
+        }
+    }
+
+    /// Open loop: queues the messages that are due by now, whether or not earlier ones
+    /// came back.
+    pub(super) fn queue_due(&mut self, state: &mut State<'_>) {
+        if self.schedule.is_none() || state.finishing || self.is_backed_up(state) {
+            return;
+        }
+        state.look_at_clock();
+        for _ in 0..TURN {
+            let Some(due) = self.next_due(state, state.now + 1) else {
+                return;
+            };
+            state.recorder.record_lateness(due, state.now);
+            match state.shared.plan.load {
+                Load::Churn => self.overdue.push_back(due),
+                _ => self.assign(state, due),
+            }
+        }
+    }
+
+    fn is_backed_up(&self, state: &State<'_>) -> bool {
+        state.recorder.outstanding() + self.overdue.len() >= BACKLOG
+    }
+
+    /// The next message's due time, if it is before `limit` and the end.
+    fn next_due(&mut self, state: &State<'_>, limit: u64) -> Option<u64> {
+        let due = self.schedule.as_ref()?.due();
+        if due >= limit.min(state.times.end) || !self.spend(state, due) {
+            return None;
+        }
+        self.schedule.as_mut()?.advance();
+        Some(due)
+    }
+
+    /// Gives a message to the next slot in turn that is not lost.
+    fn assign(&mut self, state: &mut State<'_>, due: u64) {
+        let size = state.message_size();
+        for _ in 0..state.slots.len() {
+            let key = self.next_slot;
+            self.next_slot = (key + 1) % state.slots.len();
+            if state.slots[key].stage != Stage::Lost {
+                state.slots[key].flow.push(size, due, &mut state.recorder);
+                return state.want_to_send(key);
+            }
+        }
+    }
+
+    /// Whether a message that is due at `due` may be sent; if it counts, it uses up
+    /// one of the budget.
+    const fn spend(&mut self, state: &State<'_>, due: u64) -> bool {
+        if state.recorder.counts(due) {
+            if self.budget == 0 {
+                return false;
+            }
+            self.budget -= 1;
+        }
+        true
+    }
+
+    /// Counts the messages that still wait for an idle slot as not sent.
+    pub(super) fn drop_overdue(&mut self, state: &mut State<'_>) {
+        for due in std::mem::take(&mut self.overdue) {
+            state.recorder.missed(due, state.now);
+        }
+    }
+
+    /// Counts the messages that were due and never queued. They may be many millions,
+    /// so they are counted after the last echo, which the count would delay.
+    pub(super) fn count_unqueued(&mut self, state: &mut State<'_>) {
+        let end = state.times.end;
+        while let Some(due) = self.next_due(state, end) {
+            state.recorder.record_lateness(due, end);
+            state.recorder.missed(due, end);
+        }
+    }
+}
