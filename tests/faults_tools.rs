@@ -417,7 +417,7 @@ mod needs_namespaces {
         let begin = "set -e; ip link set lo up
             serve() {
                 $P serve --echo 127.0.0.1:4444 \"$@\" 2> log & server=$!
-                trap 'kill -KILL $server 2> /dev/null || true' EXIT
+                trap 'kill -KILL $server $client $bench 2> /dev/null || true' EXIT
                 until grep -q waiting log; do sleep 0.01; done
             }";
         let mut command = Command::new("unshare");
