@@ -324,8 +324,7 @@ mod rates {
         }
     }
 
-    /// A delay as a part of so many seconds. Where it is not even a hundredth of a gap, the
-    /// machine is quiet.
+    /// What the machine may have added to so many seconds, as a part of them.
     fn part_of(machine: &Machine, seconds: f64) -> f64 {
         machine.delay().as_secs_f64() / seconds
     }
@@ -436,7 +435,7 @@ mod doubt {
                 let results = clean(server.server.address, &options);
                 let trusted =
                     results.suspicions.is_empty() && results.generators[0].busy_fraction < 0.5;
-                // Another machine may really delay the generator, and then it says so.
+                // Another program may really delay the generator, and then it says so.
                 let told = &results.suspicions;
                 assert!(trusted || !machine.is_quiet(), "{options}: {told:?}");
             });
