@@ -8,10 +8,14 @@ use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
 use common::faulty::{Leave, Meddling, Restarting, Timed, crumbling, nagling, narrow, swapping};
-use common::load::{alone, quantile_of};
+use common::load::{measured, quantile_of};
 use common::{connect, full_duplex, keyed, round_trip};
 
 const SIZE: usize = 64;
+
+fn millis(time: Duration) -> f64 {
+    time.as_secs_f64() * 1e3
+}
 
 /// How long each of some messages took, one after another.
 fn round_trips(stream: &mut TcpStream, count: usize) -> Vec<Duration> {
@@ -25,60 +29,68 @@ fn round_trips(stream: &mut TcpStream, count: usize) -> Vec<Duration> {
 
 #[test]
 fn a_known_delay_is_kept_and_told_by_the_servers_own_clock() {
-    let _alone = alone();
-    let server = Timed::start(SIZE, |_, received| {
-        Some(received + Duration::from_millis(2))
+    measured(|machine| {
+        let delay = Duration::from_millis(2);
+        let server = Timed::start(SIZE, move |_, received| Some(received + delay));
+        let mut stream = connect(server.server.address);
+        let seen = round_trips(&mut stream, 100);
+        let room = machine.delay() + Duration::from_millis(1);
+        let (least, most) = server.round_trips(room);
+        assert_eq!((least.len(), most.len()), (100, 100));
+        for part in [0.5, 0.9] {
+            let [least, seen, most] = [&least, &seen, &most].map(|of| quantile_of(of, part));
+            assert!(least >= delay, "{least:?}");
+            assert!(
+                (least..=most).contains(&seen),
+                "{least:?} {seen:?} {most:?}"
+            );
+        }
     });
-    let mut stream = connect(server.server.address);
-    let seen = round_trips(&mut stream, 100);
-    let (holds, periods) = (server.holds(), server.periods());
-    assert_eq!((holds.len(), periods.len()), (100, 99));
-    for part in [0.5, 0.9] {
-        let least = quantile_of(&holds, part);
-        let most = quantile_of(&periods, part) + Duration::from_micros(50);
-        let seen = quantile_of(&seen, part);
-        assert!(least >= Duration::from_millis(2), "{least:?}");
-        assert!((least..most).contains(&seen), "{least:?} {seen:?} {most:?}");
-    }
 }
 
 #[test]
 fn a_stall_is_200_ms_of_each_second() {
-    let _alone = alone();
-    let server = Timed::stalling(SIZE);
-    let mut stream = connect(server.server.address);
-    let until = Instant::now() + Duration::from_secs(2);
-    let mut seen = Vec::new();
-    while Instant::now() < until {
-        seen.extend(round_trips(&mut stream, 1));
-    }
-    let stalls: Vec<_> = seen.iter().filter(|time| time.as_millis() > 20).collect();
-    assert!((2..=3).contains(&stalls.len()), "{stalls:?}");
-    let longest = stalls.iter().max().unwrap().as_millis();
-    assert!((190..220).contains(&longest), "{stalls:?}");
+    measured(|machine| {
+        let server = Timed::stalling(SIZE);
+        let mut stream = connect(server.server.address);
+        let until = Instant::now() + Duration::from_secs(2);
+        let mut seen = Vec::new();
+        while Instant::now() < until {
+            seen.extend(round_trips(&mut stream, 1));
+        }
+        let stalls: Vec<_> = seen.iter().filter(|time| time.as_millis() > 100).collect();
+        assert!((2..=3).contains(&stalls.len()), "{stalls:?}");
+        let longest = millis(**stalls.iter().max().unwrap());
+        assert!(longest >= 190.0, "{stalls:?}");
+        assert!(longest < 220.0 + machine.delay_ms(), "{stalls:?}");
+    });
 }
 
 #[test]
 fn one_at_a_time_is_a_known_rate() {
-    let _alone = alone();
-    let service = Duration::from_millis(1);
-    let server = Timed::serving_one_at_a_time(SIZE, service);
-    let mut stream = connect(server.server.address);
-    let start = Instant::now();
-    round_trip(&mut stream, &keyed(1, 0, 500 * SIZE));
-    let took = start.elapsed().as_millis();
-    assert!((500..520).contains(&took), "{took} ms");
+    measured(|machine| {
+        let service = Duration::from_millis(1);
+        let server = Timed::serving_one_at_a_time(SIZE, service);
+        let mut stream = connect(server.server.address);
+        let start = Instant::now();
+        round_trip(&mut stream, &keyed(1, 0, 500 * SIZE));
+        let took = millis(start.elapsed());
+        assert!(took >= 500.0, "{took} ms");
+        assert!(took < 520.0 + machine.delay_ms(), "{took} ms");
+    });
 }
 
 #[test]
 fn nagles_algorithm_meets_a_delayed_acknowledgement() {
-    let _alone = alone();
-    let server = nagling(SIZE);
-    let mut stream = connect(server.address);
-    // The first acknowledgements of a connection are not delayed.
-    let seen = round_trips(&mut stream, 40);
-    let typical = quantile_of(&seen, 0.75).as_millis();
-    assert!((38..48).contains(&typical), "{seen:?}");
+    measured(|machine| {
+        let server = nagling(SIZE);
+        let mut stream = connect(server.address);
+        // The first acknowledgements of a connection are not delayed.
+        let seen = round_trips(&mut stream, 40);
+        let typical = millis(quantile_of(&seen, 0.75));
+        assert!(typical >= 38.0, "{seen:?}");
+        assert!(typical < 48.0 + machine.delay_ms(), "{seen:?}");
+    });
 }
 
 #[test]

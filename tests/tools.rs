@@ -8,24 +8,25 @@ mod common;
 
 use std::io::{Read, Write};
 use std::net::SocketAddr;
-use std::process::{Child, ChildStdout, Command, Stdio};
+use std::process::{ChildStdout, Command, Stdio};
 
 use common::Program;
 use rustix::process::Signal;
 
-/// `nc` with what it is to send; its standard output is left to be read.
-fn nc(arguments: &[&str], address: SocketAddr, input: &[u8]) -> (Child, ChildStdout) {
-    let mut child = Command::new("nc")
+/// `nc`, which is netcat-openbsd, with what it is to send; its standard output is left to
+/// be read.
+fn nc(arguments: &[&str], address: SocketAddr, input: &[u8]) -> (Program, ChildStdout) {
+    let mut command = Command::new("nc");
+    command
         .args(arguments)
         .args([address.ip().to_string(), address.port().to_string()])
         .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .spawn()
-        .expect("nc (netcat-openbsd) must be installed");
-    let mut stdin = child.stdin.take().unwrap();
+        .stdout(Stdio::piped());
+    let mut program = Program::spawn(command);
+    let mut stdin = program.child.stdin.take().unwrap();
     stdin.write_all(input).unwrap();
-    let stdout = child.stdout.take().unwrap();
-    (child, stdout)
+    let stdout = program.child.stdout.take().unwrap();
+    (program, stdout)
 }
 
 #[test]
@@ -38,7 +39,7 @@ fn nc_gets_all_it_sent_after_its_half_close() {
     let mut echo = Vec::new();
     output.read_to_end(&mut echo).unwrap();
     assert!(echo == sent, "{} bytes came back", echo.len());
-    assert!(nc.wait().unwrap().success());
+    assert!(nc.wait().success());
 }
 
 #[test]
@@ -50,7 +51,7 @@ fn nc_gets_an_answer_to_a_typed_line() {
     let mut answer = Vec::new();
     output.read_to_end(&mut answer).unwrap();
     assert_eq!(answer, b"6 : hello\n\0");
-    nc.wait().unwrap();
+    nc.wait();
 }
 
 /// The two terminals of the README.

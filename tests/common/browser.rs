@@ -35,6 +35,8 @@ impl Browser {
             .args(["--disable-background-networking", "--disable-sync"])
             .args(["--disable-component-update", "--disable-quic"])
             .arg(format!("--user-data-dir={}", profile.path().display()))
+            // Killed, it would leave its socket in a folder of its own.
+            .env("TMPDIR", profile.path())
             .stdin(Stdio::piped())
             .stdout(Stdio::piped());
         let mut program = Program::spawn(command);

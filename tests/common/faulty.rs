@@ -194,15 +194,24 @@ impl Timed {
         log.iter().map(|at| at.answered - at.received).collect()
     }
 
-    /// On each connection, from a message's arrival to the next one's: in a
-    /// closed loop that is the client's round trip and what it took to send again.
-    pub fn periods(&self) -> Vec<Duration> {
+    /// What a closed loop's round trips took at the least and at the most, by this clock and
+    /// however late anybody ran: a message is not sent before the answer to the one before it,
+    /// nor is its own answer read after the next one came. `room` is for the first and the last
+    /// of a connection, beside which there is none.
+    pub fn round_trips(&self, room: Duration) -> (Vec<Duration>, Vec<Duration>) {
         let mut log = self.log();
         log.sort_by_key(|served| (served.connection, served.received));
-        let pairs = log
-            .windows(2)
-            .filter(|at| at[0].connection == at[1].connection);
-        pairs.map(|at| at[1].received - at[0].received).collect()
+        let connections = log.chunk_by(|one, next| one.connection == next.connection);
+        let mut most = Vec::new();
+        for served in connections {
+            for (number, at) in served.iter().enumerate() {
+                let before = number.checked_sub(1).map(|number| served[number].answered);
+                let next = served.get(number + 1).map(|next| next.received);
+                let sent = before.unwrap_or_else(|| at.received - room);
+                most.push(next.unwrap_or_else(|| at.answered + room) - sent);
+            }
+        }
+        (self.holds(), most)
     }
 }
 

@@ -1,10 +1,11 @@
 //! Runs of `echopool bench`, read back from their JSON.
 
 use std::net::SocketAddr;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::{Command, Stdio};
-use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::{JoinHandle, available_parallelism, sleep, spawn};
+use std::time::{Duration, Instant};
 
 use echopool::bench::results::{Doubt, Errors, FORMAT, Results};
 use echopool::probe::latency::Latency;
@@ -123,16 +124,75 @@ pub fn alone() -> MutexGuard<'static, ()> {
     TURN.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Measures alone, and up to three times: anything else that a machine does can
-/// delay a message once, but figures that are wrong are wrong each time.
-#[track_caller]
-pub fn measured(measure: impl Fn()) {
-    const TRIES: usize = 3;
-    let _alone = alone();
-    for _ in 1..TRIES {
-        if catch_unwind(AssertUnwindSafe(&measure)).is_ok() {
-            return;
+/// How late this machine lets threads run that have slept, watched while something else is
+/// measured: one on each processor sleeps again and again. Where others have the processors
+/// nobody is on time, and durations are longer than on a quiet machine.
+pub struct Machine {
+    shared: Arc<Watched>,
+    threads: Vec<JoinHandle<()>>,
+}
+
+#[derive(Default)]
+struct Watched {
+    over: AtomicBool,
+    /// In nanoseconds.
+    latest: AtomicU64,
+}
+
+impl Watched {
+    fn watch(&self) {
+        const NAP: Duration = Duration::from_millis(1);
+        while !self.over.load(Ordering::SeqCst) {
+            let due = Instant::now() + NAP;
+            sleep(NAP);
+            let late = u64::try_from(due.elapsed().as_nanos()).unwrap();
+            self.latest.fetch_max(late, Ordering::SeqCst);
         }
     }
-    measure();
+}
+
+impl Machine {
+    /// Watches it from now on.
+    pub fn watch() -> Self {
+        let shared = Arc::new(Watched::default());
+        let count = available_parallelism().map_or(1, usize::from);
+        let thread = |_| {
+            let shared = Arc::clone(&shared);
+            spawn(move || shared.watch())
+        };
+        let threads = (0..count).map(thread).collect();
+        Self { shared, threads }
+    }
+
+    /// By how much a duration may be longer here than on a quiet machine, as seen so far: the
+    /// client, the server, and who looks at the clock may all have been late.
+    pub fn delay(&self) -> Duration {
+        3 * Duration::from_nanos(self.shared.latest.load(Ordering::SeqCst))
+    }
+
+    /// Whether nobody was late by so much that a measurement can have suffered from it.
+    pub fn is_quiet(&self) -> bool {
+        self.delay() < Duration::from_millis(3)
+    }
+
+    /// The delay in milliseconds.
+    pub fn delay_ms(&self) -> f64 {
+        self.delay().as_secs_f64() * 1e3
+    }
+}
+
+impl Drop for Machine {
+    fn drop(&mut self) {
+        self.shared.over.store(true, Ordering::SeqCst);
+        for thread in self.threads.drain(..) {
+            let _ = thread.join();
+        }
+    }
+}
+
+/// Measures alone, on a machine that is watched meanwhile.
+#[track_caller]
+pub fn measured(measure: impl FnOnce(&Machine)) {
+    let _alone = alone();
+    measure(&Machine::watch());
 }

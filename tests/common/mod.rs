@@ -261,7 +261,7 @@ pub fn read_to_end(stream: &mut TcpStream) -> Vec<u8> {
     bytes
 }
 
-/// The program as a child process; killed when dropped.
+/// The program as a child process; killed when dropped, with all that it has started.
 pub struct Program {
     pub child: Child,
     lines: Receiver<String>,
@@ -361,10 +361,69 @@ impl Program {
 
 impl Drop for Program {
     fn drop(&mut self) {
+        // Found before their parent is gone, and they are somebody else's children.
+        let others = descendants(self.child.id());
         let _ = self.child.kill();
         let _ = self.child.wait();
+        end_all(&others);
     }
 }
+
+/// What a process has started, and what that has started. A wrapper that is killed does
+/// not take it along: strace leaves the program that it traced, a shell its jobs.
+#[cfg(target_os = "linux")]
+fn descendants(process: u32) -> Vec<u32> {
+    let entries = std::fs::read_dir("/proc").unwrap().flatten();
+    let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+    let pairs: Vec<(u32, u32)> = pids.filter_map(|pid| Some((parent(pid)?, pid))).collect();
+    let mut found = vec![process];
+    let mut next = 0;
+    while let Some(&parent) = found.get(next) {
+        let children = pairs.iter().filter(|(of, _)| *of == parent);
+        found.extend(children.map(|(_, child)| child));
+        next += 1;
+    }
+    found.split_off(1)
+}
+
+/// Elsewhere no program is started through another one.
+#[cfg(not(target_os = "linux"))]
+const fn descendants(_process: u32) -> Vec<u32> {
+    Vec::new()
+}
+
+/// The parent of a process that runs. One that waits to be reaped has none; its first thread
+/// looks so before the last of them has ended, and closed what was open.
+#[cfg(target_os = "linux")]
+pub fn parent(process: u32) -> Option<u32> {
+    let stat = std::fs::read_to_string(format!("/proc/{process}/stat")).ok()?;
+    // The name before it may hold anything.
+    let (_, rest) = stat.rsplit_once(") ")?;
+    let mut fields = rest.split(' ');
+    let has_ended = ["Z", "X"].contains(&fields.next()?);
+    let threads = std::fs::read_dir(format!("/proc/{process}/task")).ok()?;
+    (!has_ended || threads.count() > 1).then_some(())?;
+    fields.next()?.parse().ok()
+}
+
+#[cfg(target_os = "linux")]
+fn end_all(processes: &[u32]) {
+    use rustix::process::{Pid, Signal, kill_process};
+
+    for &process in processes {
+        let pid = Pid::from_raw(process.cast_signed()).unwrap();
+        let _ = kill_process(pid, Signal::KILL);
+    }
+    // Until then they may still write to folders that are removed next. No panic here:
+    // there may be one already.
+    let until = Instant::now() + DEADLINE;
+    while processes.iter().any(|&pid| parent(pid).is_some()) && Instant::now() < until {
+        std::thread::sleep(Duration::from_millis(2));
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+const fn end_all(_processes: &[u32]) {}
 
 /// How a program ended, and all that it said.
 #[derive(Debug)]

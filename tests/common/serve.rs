@@ -124,15 +124,30 @@ pub fn pipe_ends(program: &Program) -> usize {
         .count()
 }
 
+/// What all threads of a program together have had of the processors.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct ProcessorTimes {
+    /// How long they ran.
+    pub used: Duration,
+    /// How long they could have run, and others had the processors.
+    pub waited: Duration,
+}
+
+pub fn processor_times(program: &Program) -> ProcessorTimes {
+    let tasks = fs::read_dir(format!("/proc/{}/task", program.child.id())).unwrap();
+    let mut all = ProcessorTimes::default();
+    for task in tasks.flatten() {
+        let text = fs::read_to_string(task.path().join("schedstat")).unwrap();
+        let mut times = text.split_whitespace().map(|time| time.parse().unwrap());
+        all.used += Duration::from_nanos(times.next().unwrap());
+        all.waited += Duration::from_nanos(times.next().unwrap());
+    }
+    all
+}
+
 /// The processor time that all threads of a program have used.
 pub fn processor_time(program: &Program) -> Duration {
-    let tasks = fs::read_dir(format!("/proc/{}/task", program.child.id())).unwrap();
-    let nanoseconds = tasks.flatten().map(|task| {
-        let text = fs::read_to_string(task.path().join("schedstat")).unwrap();
-        let used = text.split_whitespace().next().unwrap();
-        used.parse::<u64>().unwrap()
-    });
-    Duration::from_nanos(nanoseconds.sum())
+    processor_times(program).used
 }
 
 /// A field of `/proc/PID/status`, without its unit.
