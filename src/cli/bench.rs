@@ -9,8 +9,9 @@ use std::time::Duration;
 use clap::Args;
 
 use super::error::Error;
-use super::exit::Exit;
-use super::program::{some_time, up_to, usage_error, write_json};
+use super::exit::{Exit, usage_error};
+use super::json::write_json;
+use super::values::{some_time, up_to};
 use crate::base;
 use crate::base::address::Address;
 use crate::base::output::Output;

@@ -10,8 +10,9 @@ use clap::Args;
 use clap::builder::PossibleValuesParser;
 
 use super::error::Error;
-use super::exit::Exit;
-use super::program::{some_time, up_to, usage_error, write_json};
+use super::exit::{Exit, usage_error};
+use super::json::write_json;
+use super::values::{some_time, up_to};
 use crate::base;
 use crate::base::address::Address;
 use crate::base::open_files::raise_open_files;

@@ -3,6 +3,7 @@
 use std::io::ErrorKind;
 use std::process::ExitCode;
 
+use clap::error::ErrorKind as UsageError;
 use rustyline::error::ReadlineError;
 
 use super::error::Error;
@@ -47,4 +48,15 @@ impl From<&Error> for Exit {
             _ => Self::Failure,
         }
     }
+}
+
+/// Ends the program as clap does, where what was asked for makes no sense.
+pub(super) fn usage_error(text: &str) -> ! {
+    clap::Error::raw(UsageError::ArgumentConflict, text).exit()
+}
+
+/// Ends the program with the code of an error of clap's that was printed: 2 for wrong
+/// usage, 0 for what was asked for, such as help.
+pub(super) fn with_code_of(error: &clap::Error) -> ! {
+    std::process::exit(error.exit_code())
 }

@@ -5,12 +5,14 @@ mod check;
 mod completions;
 mod error;
 mod exit;
+mod json;
 mod manual;
 mod ping;
 mod program;
 mod report;
 mod serve;
 mod talk;
+mod values;
 mod variable;
 
 pub use program::main;

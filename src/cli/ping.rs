@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use super::error::Error;
 use super::exit::Exit;
-use super::program::up_to;
+use super::values::up_to;
 use crate::base;
 use crate::base::address::Address;
 use crate::base::signals::on_signal;

@@ -2,24 +2,19 @@
 
 use std::io::{self, Write};
 use std::process::ExitCode;
-use std::time::Duration;
 
-use clap::builder::RangedU64ValueParser;
-use clap::error::ErrorKind;
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
-use serde::Serialize;
 
 use super::bench::Bench;
 use super::check::Check;
 use super::completions::Completions;
-use super::exit::Exit;
+use super::exit::{self, Exit};
 use super::manual::Manual;
 use super::ping::Echoes;
 use super::report::Report;
 use super::serve::Serve;
 use super::talk::Talk;
 use super::variable;
-
 use crate::base::escape::escape;
 
 /// TCP echo server on a fixed pool of workers, and the client that proves a path byte for byte
@@ -66,7 +61,7 @@ pub fn main() -> ExitCode {
             let text = escape(error.to_string().as_bytes());
             let _ = writeln!(io::stderr(), "echopool: {text}");
             if serves {
-                variable::note_failure(&error);
+                variable::note_failure(&error, self::command());
             }
         }
         exit
@@ -75,7 +70,7 @@ pub fn main() -> ExitCode {
 }
 
 /// The command line, with the environment variables of the server's options.
-pub(super) fn command() -> clap::Command {
+fn command() -> clap::Command {
     Cli::command().mut_subcommand("serve", |serve| serve.mut_args(variable::of))
 }
 
@@ -87,41 +82,10 @@ fn parse() -> Cli {
     parsed.unwrap_or_else(|error| {
         let _ = error.print();
         if error.use_stderr() {
-            variable::note_misuse(&error);
+            variable::note_misuse(&error, command());
         }
-        std::process::exit(error.exit_code())
+        exit::with_code_of(&error)
     })
-}
-
-pub(super) fn up_to(most: u64) -> RangedU64ValueParser<usize> {
-    RangedU64ValueParser::new().range(1..=most)
-}
-
-pub(super) fn some_time(text: &str) -> Result<Duration, String> {
-    match humantime::parse_duration(text) {
-        Ok(Duration::ZERO) => Err(String::from("it must be longer than nothing")),
-        Ok(time) => Ok(time),
-        Err(error) => Err(error.to_string()),
-    }
-}
-
-/// A number of bytes, as in `64k`, `1 MiB` or `65536`.
-pub(super) fn bytes(text: &str) -> Result<usize, String> {
-    match parse_size::parse_size(text) {
-        Ok(0) => Err(String::from("it must be more than nothing")),
-        Ok(bytes) => usize::try_from(bytes).map_err(|error| error.to_string()),
-        Err(error) => Err(error.to_string()),
-    }
-}
-
-/// Ends the program as clap does, where what was asked for makes no sense.
-pub(super) fn usage_error(text: &str) -> ! {
-    clap::Error::raw(ErrorKind::ArgumentConflict, text).exit()
-}
-
-pub(super) fn write_json(results: &impl Serialize, to: &mut dyn Write) -> io::Result<()> {
-    serde_json::to_writer_pretty(&mut *to, results)?;
-    writeln!(to)
 }
 
 #[cfg(test)]

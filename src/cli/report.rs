@@ -6,8 +6,8 @@ use std::path::Path;
 use clap::Args;
 
 use super::error::Error;
-use super::exit::Exit;
-use super::program::write_json;
+use super::exit::{Exit, usage_error};
+use super::json::write_json;
 use crate::base;
 use crate::base::escape::Escaped;
 use crate::base::output::Output;
@@ -79,8 +79,7 @@ impl Report {
     fn check(&self) {
         let merged = self.merge.then(|| self.merged_output());
         if merged == Some(&Output::Standard) && self.html == Some(Output::Standard) {
-            let text = "--merge and --html can't both write to standard output; give -o FILE\n";
-            clap::Error::raw(clap::error::ErrorKind::ArgumentConflict, text).exit();
+            usage_error("--merge and --html can't both write to standard output; give -o FILE\n");
         }
     }
 

@@ -8,7 +8,7 @@ use log::LevelFilter;
 
 use super::error::Error;
 use super::exit::Exit;
-use super::program::{bytes, some_time, up_to};
+use super::values::{bytes, some_time, up_to};
 use crate::admin::Admin;
 use crate::base;
 use crate::base::address::Address;

@@ -7,7 +7,7 @@ use clap::Args;
 
 use super::error::Error;
 use super::exit::Exit;
-use super::program::some_time;
+use super::values::some_time;
 use crate::base::address::Address;
 use crate::client::Client;
 use crate::proto::Protocol;

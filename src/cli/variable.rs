@@ -7,7 +7,6 @@ use clap::Arg;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 
 use super::error::Error;
-use super::program::command;
 use crate::base;
 use crate::base::address::Address;
 use crate::base::escape::escape;
@@ -35,14 +34,14 @@ pub(super) fn of(option: Arg) -> Arg {
 }
 
 /// Names the variables that brought about what clap complains of.
-pub(super) fn note_misuse(error: &clap::Error) {
+pub(super) fn note_misuse(error: &clap::Error, command: clap::Command) {
     let text = |kind| match error.get(kind) {
         Some(ContextValue::String(text)) => Some(text.as_str()),
         _ => None,
     };
     let option = text(ContextKind::InvalidArg);
     let value = text(ContextKind::InvalidValue).unwrap_or_default();
-    note(|variable| match error.kind() {
+    note(command, |variable| match error.kind() {
         // Of these clap does not even tell the option.
         ErrorKind::InvalidUtf8 => variable.value.to_str().is_none(),
         _ => {
@@ -55,19 +54,19 @@ pub(super) fn note_misuse(error: &clap::Error) {
 
 /// Names the variables with a host that the server could not make out: a word that is
 /// meant to switch something on looks like one.
-pub(super) fn note_failure(error: &Error) {
+pub(super) fn note_failure(error: &Error, command: clap::Command) {
     let Some(base::error::Error::Resolve { host, .. }) = error.base() else {
         return;
     };
-    note(|variable| {
+    note(command, |variable| {
         let value = variable.value.to_string_lossy();
         let mut addresses = value.split(',').filter_map(|text| text.parse().ok());
         addresses.any(|address: Address| address.host() == Some(host))
     });
 }
 
-fn note(is_meant: impl Fn(&Variable) -> bool) {
-    for variable in all().iter().filter(|variable| is_meant(variable)) {
+fn note(command: clap::Command, is_meant: impl Fn(&Variable) -> bool) {
+    for variable in all(command).iter().filter(|variable| is_meant(variable)) {
         let Variable { name, option, .. } = variable;
         let value = escape(variable.value.to_string_lossy().as_bytes());
         let advice = match variable.is_flag {
@@ -82,8 +81,7 @@ fn note(is_meant: impl Fn(&Variable) -> bool) {
 }
 
 /// All that are set.
-fn all() -> Vec<Variable> {
-    let mut command = command();
+fn all(mut command: clap::Command) -> Vec<Variable> {
     command.build();
     let options = command
         .get_subcommands()
