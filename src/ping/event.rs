@@ -5,8 +5,8 @@ use std::net::SocketAddr;
 
 use serde::Serialize;
 
+use super::summary::Summary;
 use crate::base::units;
-use crate::ping::summary::Summary;
 
 /// Something that happened. In JSON its name is the key `event`, in snake case;
 /// the fields are keys of the same object.

@@ -5,5 +5,6 @@ pub mod event;
 mod link;
 mod pinger;
 pub mod summary;
+mod tally;
 
 pub use pinger::{Ping, Plan};
