@@ -6,15 +6,14 @@ use socket2::SockRef;
 
 use super::clause::Clause;
 use super::ended::Ended;
-use super::probe::{Probe, UNREACHABLE};
-use super::whoami;
+use super::probe::{NO_CONNECTION, Probe, UNREACHABLE};
 use crate::base::units::duration;
 use crate::proto::Protocol;
 
 pub(super) const CONNECT: Clause = Clause {
     name: "connect",
     proves: "a connection is made within the time-out",
-    usually: "nothing listens there, a firewall drops or refuses it, or the listen queue is full",
+    usually: NO_CONNECTION,
     rfc: "RFC 9293 section 3.5",
     run: connect,
 };
@@ -28,16 +27,11 @@ pub(super) const SELF_CONNECT: Clause = Clause {
     run: self_connect,
 };
 
-pub(super) const SOURCE_UNTOLD: Clause = Clause {
-    run: source_untold,
-    ..whoami::SOURCE_ADDRESS
-};
-
 fn connect(probe: &Probe<'_>) -> Result<String, Ended> {
     let line = probe.open().inspect_err(|_| probe.give_up())?;
     let (peer, _) = line.ends()?;
     let time = duration(line.took);
-    match probe.plan.protocol {
+    match probe.plan().protocol {
         // There the server speaks first.
         Protocol::Whoami => line.leave(),
         _ => line.finish()?,
@@ -62,16 +56,4 @@ fn self_connect(probe: &Probe<'_>) -> Result<String, Ended> {
         }
         (Err(_), _) | (_, Err(_)) => Err(Ended::failed("lost as soon as it was made")),
     }
-}
-
-/// The protocol has no words for whom the server sees.
-fn source_untold(probe: &Probe<'_>) -> Result<String, Ended> {
-    let line = probe.open()?;
-    let (_, local) = line.ends()?;
-    line.talk()?;
-    line.finish()?;
-    Err(Ended::Skipped(format!(
-        "the protocol can't tell: this was {local}, compare that with the server's log, or check \
-         its --whoami port"
-    )))
 }

@@ -1,8 +1,7 @@
 //! Many connections.
 
-use std::panic::resume_unwind;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::thread::{self, ScopedJoinHandle};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
 use std::time::Duration;
 
 use crossbeam_channel::unbounded;
@@ -10,7 +9,9 @@ use crossbeam_channel::unbounded;
 use super::clause::Clause;
 use super::ended::Ended;
 use super::line::Line;
+use super::parallel::{FEW, each, in_threads, place, together};
 use super::probe::Probe;
+use super::protocol::{receive_reply, round_trip, send_request};
 use crate::base::open_files::open_files;
 use crate::base::units::{duration, whole};
 use crate::proto::Protocol;
@@ -36,10 +37,6 @@ pub(super) const STORM: Clause = Clause {
     run: storm,
 };
 
-/// Threads that connect where it is not a storm: less than the shortest listen
-/// queues hold, and on a path of 100 ms 200 connections take ten seconds.
-pub(super) const FEW: usize = 4;
-
 /// A storm has so many connections for each one that is open at once elsewhere, as
 /// far as there are descriptors beside so many for all else.
 const STORM_FACTOR: usize = 4;
@@ -60,21 +57,21 @@ const STORMS: u32 = 2;
 const SYN_AGAIN: Duration = Duration::from_millis(900);
 
 fn connections(probe: &Probe<'_>) -> Result<String, Ended> {
-    let number = probe.plan.connections;
+    let number = probe.plan().connections;
     let lines = in_threads(number, FEW, || {
         let line = probe.open().map_err(Ended::by_clause)?;
-        if probe.plan.protocol == Protocol::Echo {
+        if probe.plan().protocol == Protocol::Echo {
             // In the other protocols it would be over then.
-            line.talk()?;
+            round_trip(&line)?;
         }
         Ok(line)
     })?;
     // The last one alone: a worker that waits for another does not come to it.
     let last = number - 1;
-    let talked = lines[last].talk();
+    let talked = round_trip(&lines[last]);
     talked.map_err(|ended| ended.at(&place(last, number)))?;
-    each(&lines[..last], number, Line::say)?;
-    each(&lines[..last], number, Line::hear)?;
+    each(&lines[..last], number, send_request)?;
+    each(&lines[..last], number, receive_reply)?;
     lines.into_iter().try_for_each(Line::finish)?;
     let number = whole(number as u64);
     Ok(format!("{number} at once, each was served"))
@@ -84,7 +81,7 @@ fn storm(probe: &Probe<'_>) -> Result<String, Ended> {
     // Of several addresses, it comes to the one that answers.
     probe.open()?.finish()?;
     let most = open_files().saturating_sub(OTHER_FILES).max(1);
-    let number = (probe.plan.connections * STORM_FACTOR).min(most);
+    let number = (probe.plan().connections * STORM_FACTOR).min(most);
     let all = whole(number as u64);
     let mut seen = Vec::new();
     for _ in 0..STORMS {
@@ -121,7 +118,7 @@ fn blow(probe: &Probe<'_>, number: usize) -> Result<Vec<Duration>, Ended> {
                 break;
             }
             let talked = probe.line(stream, took).and_then(|line| {
-                line.talk()?;
+                round_trip(&line)?;
                 line.finish()
             });
             talked.map_err(|ended| {
@@ -144,69 +141,4 @@ fn blow(probe: &Probe<'_>, number: usize) -> Result<Vec<Duration>, Ended> {
         rushed.map_err(Ended::by_clause)?;
         done
     })
-}
-
-/// Acts so many times, in up to so many threads at once. Returns what came of each,
-/// or of the first that failed.
-pub(super) fn in_threads<T: Send>(
-    number: usize,
-    threads: usize,
-    act: impl Fn() -> Result<T, Ended> + Sync,
-) -> Result<Vec<T>, Ended> {
-    let next = AtomicUsize::new(0);
-    let work = || {
-        let mut done = Vec::new();
-        loop {
-            let at = next.fetch_add(1, Ordering::SeqCst);
-            if at >= number {
-                return Ok(done);
-            }
-            done.push(act().map_err(|ended| {
-                // The others need not go on.
-                next.store(number, Ordering::SeqCst);
-                ended.at(&place(at, number))
-            })?);
-        }
-    };
-    thread::scope(|scope| {
-        // Where the system has no more threads, the work is done by fewer.
-        let start = |_| thread::Builder::new().spawn_scoped(scope, work).ok();
-        let others: Vec<_> = (1..threads.min(number)).map_while(start).collect();
-        together(work(), others)
-    })
-}
-
-/// What came of all threads, or of the first that failed.
-fn together<T>(
-    mut done: Result<Vec<T>, Ended>,
-    others: Vec<ScopedJoinHandle<'_, Result<Vec<T>, Ended>>>,
-) -> Result<Vec<T>, Ended> {
-    for other in others {
-        let more = other.join().unwrap_or_else(|panic| resume_unwind(panic));
-        done = done.and_then(|mut done| {
-            done.extend(more?);
-            Ok(done)
-        });
-    }
-    done
-}
-
-/// Does the same on every line, in turn; they are the first of so many.
-pub(super) fn each<'a>(
-    lines: &[Line<'a>],
-    of: usize,
-    act: impl Fn(&Line<'a>) -> Result<(), Ended>,
-) -> Result<(), Ended> {
-    for (at, line) in lines.iter().enumerate() {
-        act(line).map_err(|ended| ended.at(&place(at, of)))?;
-    }
-    Ok(())
-}
-
-fn place(at: usize, number: usize) -> String {
-    format!(
-        "connection {} of {}",
-        whole(at as u64 + 1),
-        whole(number as u64)
-    )
 }

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use mio::{Events, Interest, Poll, Token};
 
-use super::line::TICK;
+use super::context::TICK;
 
 /// Connects within `timeout`. The stream blocks, and sends small writes at once.
 ///

@@ -3,6 +3,7 @@
 use super::clause::Clause;
 use super::ended::Ended;
 use super::probe::Probe;
+use super::protocol::round_trip;
 use crate::proto::Protocol;
 
 pub(super) const IDLE: Clause = Clause {
@@ -15,17 +16,17 @@ pub(super) const IDLE: Clause = Clause {
 };
 
 fn idle(probe: &Probe<'_>) -> Result<String, Ended> {
-    let Some(time) = probe.plan.idle else {
+    let Some(time) = probe.plan().idle else {
         let why = "not asked for: --idle 5m holds a connection silent for five minutes";
         return Err(Ended::Skipped(String::from(why)));
     };
     let line = probe.open()?;
-    if probe.plan.protocol == Protocol::Echo {
-        line.talk()?;
+    if probe.plan().protocol == Protocol::Echo {
+        round_trip(&line)?;
     }
     line.stay_silent(time)?;
     let silence = humantime::format_duration(time);
-    let alive = line.talk();
+    let alive = round_trip(&line);
     alive.map_err(|ended| ended.at(&format!("after {silence} of silence")))?;
     line.finish()?;
     Ok(format!("alive after {silence} of silence"))

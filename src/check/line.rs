@@ -9,17 +9,13 @@ use std::time::{Duration, Instant};
 
 use socket2::SockRef;
 
+use super::context::{Context, TICK};
 use super::ended::Ended;
-use super::probe::Probe;
-use super::whoami;
 use crate::base::error::cause;
 use crate::base::units::{count, duration, whole};
 use crate::probe::exchange::{first_difference, is_timeout, nothing_moved};
 use crate::probe::pattern::WINDOW;
-use crate::proto::{self, Protocol};
-
-/// How long a socket blocks at a time: a stop is seen that soon.
-pub(super) const TICK: Duration = Duration::from_millis(50);
+use crate::proto::Protocol;
 
 /// How much is sent and received at once, in bytes.
 const BLOCK: usize = 64 * 1024;
@@ -50,7 +46,7 @@ enum Break {
 /// A connection. Unless it is [finished](Self::finish) it ends by RST: nothing of
 /// a clause that failed goes on behind its back.
 pub(super) struct Line<'a> {
-    probe: &'a Probe<'a>,
+    context: &'a Context<'a>,
     stream: TcpStream,
     /// Its number among those of the check.
     number: u64,
@@ -68,13 +64,13 @@ pub(super) struct Line<'a> {
 
 impl<'a> Line<'a> {
     pub(super) fn new(
-        probe: &'a Probe<'a>,
+        context: &'a Context<'a>,
         stream: TcpStream,
         number: u64,
         took: Duration,
     ) -> Result<Self, Ended> {
         let line = Self {
-            probe,
+            context,
             stream,
             number,
             took,
@@ -169,38 +165,15 @@ impl<'a> Line<'a> {
         })
     }
 
-    /// One message there and back: in the echo protocol some bytes, in the counted
-    /// one all that a connection has.
-    pub(super) fn talk(&self) -> Result<(), Ended> {
-        self.say()?;
-        self.hear()
-    }
-
-    /// The way out of [`talk`](Self::talk).
-    pub(super) fn say(&self) -> Result<(), Ended> {
-        match self.probe.plan.protocol {
-            Protocol::Echo => self.send(MESSAGE),
-            Protocol::Counted => self.send_these(&[self.text().as_bytes(), b"\0"].concat()),
-            Protocol::Whoami => Ok(()),
-        }
-    }
-
-    /// The way back of [`talk`](Self::talk).
-    pub(super) fn hear(&self) -> Result<(), Ended> {
-        match self.probe.plan.protocol {
-            Protocol::Echo => self.receive(MESSAGE),
-            Protocol::Counted => {
-                self.receive_these(&proto::answer(self.text().as_bytes()))?;
-                self.expect_end()
-            }
-            Protocol::Whoami => whoami::hear(self),
-        }
+    /// The protocol that the server is expected to speak.
+    pub(super) const fn protocol(&self) -> Protocol {
+        self.context.plan.protocol
     }
 
     /// A text that no other connection has.
-    fn text(&self) -> String {
+    pub(super) fn text(&self) -> String {
         let mut bytes = [0; 32];
-        self.probe.pattern.fill(self.number, 0, &mut bytes);
+        self.context.pattern.fill(self.number, 0, &mut bytes);
         bytes.iter().map(|byte| format!("{byte:02x}")).collect()
     }
 
@@ -250,7 +223,7 @@ impl<'a> Line<'a> {
         self.promise(1);
         let mut byte = [0];
         let at = self.sent.load(Ordering::SeqCst);
-        self.probe.pattern.fill(self.number, at, &mut byte);
+        self.context.pattern.fill(self.number, at, &mut byte);
         let sent = self.socket().send_out_of_band(&byte);
         sent.map_err(|error| self.tell(Break::Broken(error)))?;
         self.sent.fetch_add(1, Ordering::SeqCst);
@@ -263,12 +236,14 @@ impl<'a> Line<'a> {
         let mut block = vec![0; BLOCK];
         let (mut taken, mut refused) = (0, 0);
         while taken < most && refused < FULL {
-            if self.probe.is_stopped() {
+            if self.context.is_stopped() {
                 return Err(Ended::Stopped);
             }
             let at = self.sent.load(Ordering::SeqCst);
             let room = block.len().min((most - taken) as usize);
-            self.probe.pattern.fill(self.number, at, &mut block[..room]);
+            self.context
+                .pattern
+                .fill(self.number, at, &mut block[..room]);
             match (&self.stream).write(&block[..room]) {
                 Ok(length) => {
                     self.promise(length as u64);
@@ -299,7 +274,7 @@ impl<'a> Line<'a> {
             }
             Err(Break::End) => Ok(()),
             Err(Break::Slow(_)) => {
-                let still = nothing_moved(self.probe.plan.timeout);
+                let still = nothing_moved(self.context.plan.timeout);
                 Err(Ended::failed(format!("no end after {after}: {still}")))
             }
             Err(other) => Err(self.tell(other)),
@@ -316,7 +291,7 @@ impl<'a> Line<'a> {
                 Ok(0) => String::from("closed"),
                 Ok(_) => return Err(self.extra(&byte)),
                 Err(error) if is_timeout(&error) || error.kind() == ErrorKind::Interrupted => {
-                    match self.probe.is_stopped() {
+                    match self.context.is_stopped() {
                         true => return Err(Ended::Stopped),
                         false => continue,
                     }
@@ -365,7 +340,9 @@ impl<'a> Line<'a> {
         while left > 0 {
             let room = (block.len() as u64).min(left) as usize;
             let at = self.sent.load(Ordering::SeqCst);
-            self.probe.pattern.fill(self.number, at, &mut block[..room]);
+            self.context
+                .pattern
+                .fill(self.number, at, &mut block[..room]);
             self.write_all(&block[..room], &mut patience)?;
             left -= room as u64;
         }
@@ -410,7 +387,7 @@ impl<'a> Line<'a> {
     /// What has come next must be what was sent there.
     fn compare(&self, bytes: &[u8]) -> Result<(), Break> {
         let start = self.received.load(Ordering::SeqCst);
-        let pattern = &self.probe.pattern;
+        let pattern = &self.context.pattern;
         let Some(offset) = pattern.first_difference(self.number, start, bytes) else {
             return Ok(());
         };
@@ -437,7 +414,7 @@ impl<'a> Line<'a> {
         let mut strange = bytes.to_vec();
         self.read_more(&mut strange);
         let at = self.received.load(Ordering::SeqCst);
-        let damage = self.probe.pattern.explain(self.number, at, &strange);
+        let damage = self.context.pattern.explain(self.number, at, &strange);
         let after = self.came();
         Ended::failed(format!("more came than was sent, after {after}: {damage}"))
     }
@@ -461,10 +438,10 @@ impl<'a> Line<'a> {
             Break::Wrong(fault) => return Ended::failed(fault),
             at if self.is_reset(&at) => String::from("reset"),
             Break::End => String::from("the end came"),
-            Break::Slow(0) => nothing_moved(self.probe.plan.timeout),
+            Break::Slow(0) => nothing_moved(self.context.plan.timeout),
             Break::Slow(bytes) => {
                 let bytes = count(bytes, "byte", "bytes");
-                let time = humantime::format_duration(self.probe.plan.timeout);
+                let time = humantime::format_duration(self.context.plan.timeout);
                 format!("no more than {bytes} moved in {time}, and that")
             }
             Break::Broken(error) => cause(&error),
@@ -535,8 +512,8 @@ impl<'a> Patience<'a> {
 
     /// Whether to wait on.
     fn ask(&mut self) -> Result<(), Break> {
-        let Probe { plan, .. } = self.line.probe;
-        if self.line.probe.is_stopped() {
+        let Context { plan, .. } = self.line.context;
+        if self.line.context.is_stopped() {
             return Err(Break::Stopped);
         }
         let moved = self.line.moved();

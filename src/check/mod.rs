@@ -1,8 +1,10 @@
 //! Whether a path carries TCP faithfully: a list of clauses, each tried by itself.
 
 mod bytes;
-pub mod clause;
+mod clause;
+mod clauses;
 mod connect;
+mod context;
 mod counted;
 mod crowd;
 mod dial;
@@ -14,7 +16,10 @@ mod line;
 mod messages;
 mod nagle;
 mod pace;
+mod parallel;
+mod plan;
 mod probe;
+mod protocol;
 pub mod report;
 mod reset;
 mod run;
@@ -22,4 +27,7 @@ mod segments;
 mod urgent;
 mod whoami;
 
-pub use run::{Plan, run};
+pub use clause::Clause;
+pub use clauses::clauses;
+pub use plan::Plan;
+pub use run::run;

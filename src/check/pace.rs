@@ -42,7 +42,7 @@ fn slow_reader(probe: &Probe<'_>) -> Result<String, Ended> {
     let taken = line.flood(MOST)?;
     let mut left = taken;
     for _ in 0..SIPS {
-        probe.pause(SIP_PAUSE)?;
+        probe.context.pause(SIP_PAUSE)?;
         let sip = SIP.min(left);
         line.receive(sip)?;
         left -= sip;
@@ -62,7 +62,7 @@ fn slow_reader(probe: &Probe<'_>) -> Result<String, Ended> {
 fn slow_writer(probe: &Probe<'_>) -> Result<String, Ended> {
     let line = probe.open()?;
     for _ in 0..BITS {
-        probe.pause(BIT_PAUSE)?;
+        probe.context.pause(BIT_PAUSE)?;
         line.send(BIT)?;
         line.receive(BIT)?;
     }

@@ -6,16 +6,19 @@ use std::net::{SocketAddr, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use super::connect;
+use super::context::Context;
 use super::dial::{dial, rush};
 use super::ended::Ended;
 use super::line::Line;
-use super::run::Plan;
+use super::plan::Plan;
 use crate::base::error::cause;
 use crate::base::sys;
 use crate::probe::connect::refuse_self;
 use crate::probe::error::Error;
-use crate::probe::pattern::Pattern;
+
+/// What it usually means that no connection is made.
+pub(super) const NO_CONNECTION: &str =
+    "nothing listens there, a firewall drops or refuses it, or the listen queue is full";
 
 /// What it usually means that no connection is made when there were some before.
 const NO_MORE: &str = "the server is gone, or takes no more connections for now: see what failed \
@@ -26,9 +29,7 @@ pub(super) const UNREACHABLE: &str = "no connection can be made";
 
 /// A path that is being checked.
 pub(super) struct Probe<'a> {
-    pub(super) plan: &'a Plan,
-    pub(super) pattern: Pattern,
-    stop: &'a AtomicBool,
+    pub(super) context: Context<'a>,
     /// Connections made so far.
     made: AtomicU64,
     /// Which of the addresses answered last.
@@ -40,27 +41,16 @@ pub(super) struct Probe<'a> {
 impl<'a> Probe<'a> {
     pub(super) fn new(plan: &'a Plan, stop: &'a AtomicBool) -> Self {
         Self {
-            plan,
-            pattern: Pattern::new(plan.seed),
-            stop,
+            context: Context::new(plan, stop),
             made: AtomicU64::new(0),
             answering: AtomicUsize::new(0),
             unreachable: AtomicBool::new(false),
         }
     }
 
-    /// Whether the check is to end.
-    pub(super) fn is_stopped(&self) -> bool {
-        self.stop.load(Ordering::SeqCst)
-    }
-
-    /// Sleeps, for less than a person's patience, unless the check is stopped.
-    pub(super) fn pause(&self, time: Duration) -> Result<(), Ended> {
-        std::thread::sleep(time);
-        match self.is_stopped() {
-            true => Err(Ended::Stopped),
-            false => Ok(()),
-        }
+    /// What is to be checked, and how.
+    pub(super) const fn plan(&self) -> &Plan {
+        self.context.plan
     }
 
     /// A connection of its own stream to the first address that answers.
@@ -78,7 +68,7 @@ impl<'a> Probe<'a> {
     /// A connection that was made, with a stream of its own from now on.
     pub(super) fn line(&self, stream: TcpStream, took: Duration) -> Result<Line<'_>, Ended> {
         let number = self.made.fetch_add(1, Ordering::SeqCst);
-        Line::new(self, stream, number, took)
+        Line::new(&self.context, stream, number, took)
     }
 
     /// Begins so many connections at once to the address that answered last. `made` gets
@@ -88,8 +78,14 @@ impl<'a> Probe<'a> {
         number: usize,
         made: &mut dyn FnMut(TcpStream, Duration),
     ) -> Result<(), Ended> {
-        let address = self.plan.addresses[self.answering.load(Ordering::SeqCst)];
-        let rushed = rush(address, number, self.plan.timeout, self.stop, made);
+        let address = self.plan().addresses[self.answering.load(Ordering::SeqCst)];
+        let rushed = rush(
+            address,
+            number,
+            self.plan().timeout,
+            self.context.stop,
+            made,
+        );
         rushed.map_err(|error| self.no_connection(vec![(address, error)]))
     }
 
@@ -109,11 +105,11 @@ impl<'a> Probe<'a> {
         accept: impl Fn(&TcpStream) -> io::Result<()>,
     ) -> Result<(TcpStream, Duration), Ended> {
         let mut attempts = Vec::new();
-        let addresses = &self.plan.addresses;
+        let addresses = &self.plan().addresses;
         let first = self.answering.load(Ordering::SeqCst);
         for at in (0..addresses.len()).map(|n| (first + n) % addresses.len()) {
             let started = Instant::now();
-            let stream = dial(addresses[at], self.plan.timeout, self.stop);
+            let stream = dial(addresses[at], self.plan().timeout, self.context.stop);
             match stream.and_then(|stream| accept(&stream).map(|()| stream)) {
                 Ok(stream) => {
                     self.answering.store(at, Ordering::SeqCst);
@@ -126,7 +122,7 @@ impl<'a> Probe<'a> {
     }
 
     fn no_connection(&self, attempts: Vec<(SocketAddr, io::Error)>) -> Ended {
-        if self.is_stopped() {
+        if self.context.is_stopped() {
             return Ended::Stopped;
         }
         // What could never be had is no want of room.
@@ -142,7 +138,7 @@ impl<'a> Probe<'a> {
             seen: Error::Connect(attempts).to_string(),
             usually: Some(match had_some {
                 true => NO_MORE,
-                false => connect::CONNECT.usually,
+                false => NO_CONNECTION,
             }),
         }
     }

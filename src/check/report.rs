@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use super::run::Plan;
+use super::plan::Plan;
 use crate::base::units;
 
 /// The name and version of the JSON format; the number grows when a reader of

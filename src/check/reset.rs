@@ -3,10 +3,11 @@
 use std::time::Duration;
 
 use super::clause::Clause;
-use super::crowd::each;
 use super::ended::Ended;
 use super::line::Line;
+use super::parallel::each;
 use super::probe::Probe;
+use super::protocol::{receive_reply, round_trip, send_request};
 use crate::proto::Protocol;
 
 pub(super) const RESET: Clause = Clause {
@@ -41,7 +42,7 @@ const LATENESS: Duration = Duration::from_millis(10);
 const REACTION: Duration = Duration::from_millis(10);
 
 fn reset(probe: &Probe<'_>) -> Result<String, Ended> {
-    let mut random = fastrand::Rng::with_seed(probe.plan.seed);
+    let mut random = fastrand::Rng::with_seed(probe.plan().seed);
     for victim in 1..=VICTIMS {
         let most = match victim % FULL_EVERY {
             1 => FULL,
@@ -63,13 +64,13 @@ fn reset(probe: &Probe<'_>) -> Result<String, Ended> {
 
 /// One victim, in the middle of what the others send.
 fn round(probe: &Probe<'_>, most: u64) -> Result<(), Ended> {
-    let is_echo = probe.plan.protocol == Protocol::Echo;
+    let is_echo = probe.plan().protocol == Protocol::Echo;
     let others: Vec<_> = (0..OTHERS)
         .map(|_| probe.open())
         .collect::<Result<_, _>>()?;
     let victim = probe.open()?;
     if is_echo {
-        each(&others, OTHERS, Line::say)?;
+        each(&others, OTHERS, send_request)?;
     }
     match victim.flood(most) {
         // A counted server ends it by itself when too much comes, and may; another one
@@ -79,9 +80,9 @@ fn round(probe: &Probe<'_>, most: u64) -> Result<(), Ended> {
     }
     // Without being finished, it is reset.
     drop(victim);
-    probe.pause(REACTION)?;
+    probe.context.pause(REACTION)?;
     if is_echo {
-        each(&others, OTHERS, Line::hear)?;
+        each(&others, OTHERS, receive_reply)?;
     }
     each(&others, OTHERS, |line| stream(probe, line))?;
     others.into_iter().try_for_each(Line::finish)
@@ -89,8 +90,8 @@ fn round(probe: &Probe<'_>, most: u64) -> Result<(), Ended> {
 
 /// A message there and back, and in the echo protocol a stream behind it.
 fn stream(probe: &Probe<'_>, line: &Line<'_>) -> Result<(), Ended> {
-    line.talk()?;
-    match probe.plan.protocol {
+    round_trip(line)?;
+    match probe.plan().protocol {
         Protocol::Echo => line.exchange_late(BULK, LATENESS),
         _ => Ok(()),
     }

@@ -10,35 +10,14 @@
 //! the check was stopped and whether anything has moved within the time-out.
 
 use std::io;
-use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use super::clause::Clause;
 use super::ended::Ended;
+use super::plan::Plan;
 use super::probe::Probe;
 use super::report::{self, Outcome, Report, Verdict};
-use crate::proto::Protocol;
-
-/// What to check, and how.
-#[derive(Clone, Debug)]
-pub struct Plan {
-    /// What the path's far end is expected to speak.
-    pub protocol: Protocol,
-    /// The server's addresses; the first one that answers is taken.
-    pub addresses: Vec<SocketAddr>,
-    /// The clauses, in their order.
-    pub clauses: Vec<&'static Clause>,
-    /// How long a connection may take to be made, and what is awaited to come, or
-    /// the part of it that the least rate demands in that time.
-    pub timeout: Duration,
-    /// How long a connection is held silent; without, none is.
-    pub idle: Option<Duration>,
-    /// How many connections are open at once where many are.
-    pub connections: usize,
-    /// What bytes and offsets are drawn from.
-    pub seed: u64,
-}
 
 /// Tries the clauses one after another, and tells `each` outcome as it comes. Once
 /// `stop` is set it ends with what it has: what was under way is no outcome.
@@ -47,26 +26,27 @@ pub struct Plan {
 /// What `each` returned. A clause that fails is no error but an outcome.
 pub fn run(
     plan: &Plan,
+    clauses: &[&'static Clause],
     stop: &AtomicBool,
     each: &mut dyn FnMut(&Outcome) -> io::Result<()>,
 ) -> io::Result<Report> {
     let started = Instant::now();
     let probe = Probe::new(plan, stop);
-    let mut clauses = Vec::with_capacity(plan.clauses.len());
-    for clause in &plan.clauses {
+    let mut outcomes = Vec::with_capacity(clauses.len());
+    for clause in clauses {
         let Some(outcome) = outcome(clause, &probe) else {
             break;
         };
         each(&outcome)?;
-        clauses.push(outcome);
+        outcomes.push(outcome);
     }
-    let interrupted = stop.load(Ordering::SeqCst) && clauses.len() < plan.clauses.len();
-    Ok(Report::new(plan, clauses, started.elapsed(), interrupted))
+    let interrupted = stop.load(Ordering::SeqCst) && outcomes.len() < clauses.len();
+    Ok(Report::new(plan, outcomes, started.elapsed(), interrupted))
 }
 
 /// What came of one clause; nothing if the check was stopped before or meanwhile.
 fn outcome(clause: &'static Clause, probe: &Probe<'_>) -> Option<Outcome> {
-    if probe.is_stopped() {
+    if probe.context.is_stopped() {
         return None;
     }
     let started = Instant::now();

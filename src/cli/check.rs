@@ -18,9 +18,8 @@ use crate::base::address::Address;
 use crate::base::open_files::raise_open_files;
 use crate::base::output::Output;
 use crate::base::signals::on_signal;
-use crate::check::clause::{Clause, clauses};
 use crate::check::report::{Report, Verdict};
-use crate::check::{self, Plan};
+use crate::check::{self, Clause, Plan, clauses};
 use crate::proto::Protocol;
 
 /// The most connections at once. A storm has four times as many.
@@ -100,7 +99,6 @@ impl Check {
         let plan = Plan {
             protocol,
             addresses: address.resolve("localhost", protocol.default_port())?,
-            clauses,
             timeout: self.timeout,
             idle: self.idle,
             connections: self.connections,
@@ -114,7 +112,7 @@ impl Check {
             move || !stop.swap(true, Ordering::SeqCst)
         })?;
         let mut failed = false;
-        match self.check(&plan, &stop, &mut failed) {
+        match self.check(&plan, &clauses, &stop, &mut failed) {
             Ok(report) => Ok(verdict(&report)),
             // Whoever read our output has seen enough, but not that all is well.
             Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(match failed {
@@ -127,9 +125,15 @@ impl Check {
 
     /// Checks, and tells what is seen. Whether a clause `failed` so far is known even
     /// when nobody can be told.
-    fn check(&self, plan: &Plan, stop: &AtomicBool, failed: &mut bool) -> io::Result<Report> {
+    fn check(
+        &self,
+        plan: &Plan,
+        clauses: &[&'static Clause],
+        stop: &AtomicBool,
+        failed: &mut bool,
+    ) -> io::Result<Report> {
         let mut stdout = io::stdout();
-        let report = check::run(plan, stop, &mut |outcome| {
+        let report = check::run(plan, clauses, stop, &mut |outcome| {
             *failed |= outcome.verdict == Verdict::Fail;
             match self.json {
                 true => Ok(()),
