@@ -1,19 +1,19 @@
-//! A clause: one promise of a faithful path, and how to try it.
+//! A clause: one promise of a faithful path, and how to test it.
 
-use super::ended::Ended;
-use super::probe::Probe;
+use super::not_passed::NotPassed;
+use super::target::Target;
 
-/// One promise of a faithful path, and how to try it.
+/// One promise of a faithful path, and how to test it.
 #[derive(Debug)]
 pub struct Clause {
-    /// What it is called on the command line: lower case, with hyphens.
+    /// Its name on the command line: lower case, with hyphens.
     pub name: &'static str,
-    /// What it proves, in a line.
+    /// What it proves, in one line.
     pub proves: &'static str,
-    /// What its failure usually means; it reads on from "usually".
+    /// The usual cause of a failure; it reads on from "usually".
     pub usually: &'static str,
-    /// Where it is written that it must hold.
+    /// The standard that demands it.
     pub rfc: &'static str,
-    /// Tries it. Returns what was seen.
-    pub(super) run: fn(&Probe<'_>) -> Result<String, Ended>,
+    /// Tests it. Returns what was observed.
+    pub(super) run: fn(&Target<'_>) -> Result<String, NotPassed>,
 }

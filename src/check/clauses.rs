@@ -1,13 +1,13 @@
-//! The clauses that make up a check, by protocol and in their order.
+//! The list of clauses of each protocol, in the order in which they are tested.
 
 use super::clause::Clause;
 use super::{
-    bytes, connect, counted, crowd, duplex, half_close, idle, messages, nagle, pace, reset,
-    segments, urgent, whoami,
+    bytes, connect, connections, counted, duplex, half_close, idle, messages, nagle, pace, reset,
+    segments, source_address, urgent,
 };
 use crate::proto::Protocol;
 
-/// From the simplest to what may disturb a server the longest.
+/// From the simplest clause to those that load the server most.
 const ECHO: &[Clause] = &[
     connect::CONNECT,
     connect::SELF_CONNECT,
@@ -26,10 +26,10 @@ const ECHO: &[Clause] = &[
     nagle::SMALL_WRITES,
     urgent::URGENT,
     reset::RESET,
-    crowd::CONNECTIONS,
-    whoami::SOURCE_UNTOLD,
+    connections::CONNECTIONS,
+    source_address::SOURCE_NOT_REPORTED,
     idle::IDLE,
-    crowd::STORM,
+    connections::STORM,
 ];
 
 const COUNTED: &[Clause] = &[
@@ -42,22 +42,22 @@ const COUNTED: &[Clause] = &[
     counted::LONGEST,
     counted::NEWLINE,
     counted::HALF_CLOSE,
-    counted::NOTHING,
+    counted::HALF_CLOSE_EMPTY,
     counted::TRAILING,
     reset::RESET,
-    crowd::CONNECTIONS,
-    whoami::SOURCE_UNTOLD,
+    connections::CONNECTIONS,
+    source_address::SOURCE_NOT_REPORTED,
     idle::IDLE,
-    crowd::STORM,
+    connections::STORM,
 ];
 
 const WHOAMI: &[Clause] = &[
     connect::CONNECT,
     connect::SELF_CONNECT,
-    whoami::SOURCE_ADDRESS,
+    source_address::SOURCE_ADDRESS,
 ];
 
-/// The clauses of a protocol, in the order in which they are tried.
+/// The clauses of a protocol, in the order in which they are tested.
 pub const fn clauses(protocol: Protocol) -> &'static [Clause] {
     match protocol {
         Protocol::Echo => ECHO,
@@ -73,7 +73,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_clause_has_a_name_of_its_own_and_says_what_it_is() {
+    fn every_clause_has_a_unique_name_and_complete_texts() {
         for protocol in Protocol::ALL {
             let mut names = HashSet::new();
             for clause in clauses(protocol) {

@@ -1,16 +1,16 @@
-//! What all connections of a check share: the plan, the bytes, and the order to stop.
+//! What all connections of a check share: the plan, the byte pattern, the stop flag.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use super::ended::Ended;
+use super::not_passed::NotPassed;
 use super::plan::Plan;
 use crate::probe::pattern::Pattern;
 
-/// How long a socket blocks at a time: a stop is seen that soon.
+/// The longest that a blocking call waits before the stop flag is looked at.
 pub(super) const TICK: Duration = Duration::from_millis(50);
 
-/// What every connection of a check is given.
+/// What all connections of a check share.
 pub(super) struct Context<'a> {
     pub(super) plan: &'a Plan,
     pub(super) pattern: Pattern,
@@ -27,16 +27,15 @@ impl<'a> Context<'a> {
         }
     }
 
-    /// Whether the check is to end.
     pub(super) fn is_stopped(&self) -> bool {
         self.stop.load(Ordering::SeqCst)
     }
 
-    /// Sleeps, for less than a person's patience, unless the check is stopped.
-    pub(super) fn pause(&self, time: Duration) -> Result<(), Ended> {
+    /// Sleeps for a short time, at most about a [`TICK`], then looks at the stop flag.
+    pub(super) fn pause(&self, time: Duration) -> Result<(), NotPassed> {
         std::thread::sleep(time);
         match self.is_stopped() {
-            true => Err(Ended::Stopped),
+            true => Err(NotPassed::Stopped),
             false => Ok(()),
         }
     }

@@ -1,24 +1,24 @@
-//! The same done many times: in several threads, or on several connections.
+//! Repeats an action, in several threads or on several connections.
 
 use std::panic::resume_unwind;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::{self, ScopedJoinHandle};
 
-use super::ended::Ended;
-use super::line::Line;
+use super::connection::Connection;
+use super::not_passed::NotPassed;
 use crate::base::units::whole;
 
-/// Threads that connect where it is not a storm: less than the shortest listen
-/// queues hold, and on a path of 100 ms 200 connections take ten seconds.
-pub(super) const FEW: usize = 4;
+/// Threads that connect at once, except in a storm: fewer than the shortest backlogs
+/// hold, and on a path of 100 ms 200 connections take ten seconds.
+pub(super) const CONNECT_THREADS: usize = 4;
 
-/// Acts so many times, in up to so many threads at once. Returns what came of each,
-/// or of the first that failed.
+/// Calls `act` `number` times, in up to `threads` threads. Returns every result, or the
+/// first failure.
 pub(super) fn in_threads<T: Send>(
     number: usize,
     threads: usize,
-    act: impl Fn() -> Result<T, Ended> + Sync,
-) -> Result<Vec<T>, Ended> {
+    act: impl Fn() -> Result<T, NotPassed> + Sync,
+) -> Result<Vec<T>, NotPassed> {
     let next = AtomicUsize::new(0);
     let work = || {
         let mut done = Vec::new();
@@ -27,26 +27,26 @@ pub(super) fn in_threads<T: Send>(
             if at >= number {
                 return Ok(done);
             }
-            done.push(act().map_err(|ended| {
-                // The others need not go on.
+            done.push(act().map_err(|why| {
+                // Stops the other threads.
                 next.store(number, Ordering::SeqCst);
-                ended.at(&place(at, number))
+                why.at(&ordinal(at, number))
             })?);
         }
     };
     thread::scope(|scope| {
-        // Where the system has no more threads, the work is done by fewer.
+        // Fewer threads do the work where the system has no more.
         let start = |_| thread::Builder::new().spawn_scoped(scope, work).ok();
         let others: Vec<_> = (1..threads.min(number)).map_while(start).collect();
-        together(work(), others)
+        join_all(work(), others)
     })
 }
 
-/// What came of all threads, or of the first that failed.
-pub(super) fn together<T>(
-    mut done: Result<Vec<T>, Ended>,
-    others: Vec<ScopedJoinHandle<'_, Result<Vec<T>, Ended>>>,
-) -> Result<Vec<T>, Ended> {
+/// Joins all threads. Returns all their results, or the first failure.
+pub(super) fn join_all<T>(
+    mut done: Result<Vec<T>, NotPassed>,
+    others: Vec<ScopedJoinHandle<'_, Result<Vec<T>, NotPassed>>>,
+) -> Result<Vec<T>, NotPassed> {
     for other in others {
         let more = other.join().unwrap_or_else(|panic| resume_unwind(panic));
         done = done.and_then(|mut done| {
@@ -57,19 +57,21 @@ pub(super) fn together<T>(
     done
 }
 
-/// Does the same on every line, in turn; they are the first of so many.
-pub(super) fn each<'a>(
-    lines: &[Line<'a>],
+/// Calls `act` on each connection in turn. A failure names the connection's place among
+/// `of`, of which these are the first.
+pub(super) fn for_each<'a>(
+    connections: &[Connection<'a>],
     of: usize,
-    act: impl Fn(&Line<'a>) -> Result<(), Ended>,
-) -> Result<(), Ended> {
-    for (at, line) in lines.iter().enumerate() {
-        act(line).map_err(|ended| ended.at(&place(at, of)))?;
+    act: impl Fn(&Connection<'a>) -> Result<(), NotPassed>,
+) -> Result<(), NotPassed> {
+    for (at, connection) in connections.iter().enumerate() {
+        act(connection).map_err(|why| why.at(&ordinal(at, of)))?;
     }
     Ok(())
 }
 
-pub(super) fn place(at: usize, number: usize) -> String {
+/// `connection 9 of 64`, from an index that starts at 0.
+pub(super) fn ordinal(at: usize, number: usize) -> String {
     format!(
         "connection {} of {}",
         whole(at as u64 + 1),

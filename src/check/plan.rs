@@ -1,24 +1,24 @@
-//! What a check is asked for.
+//! The parameters of a check.
 
 use std::net::SocketAddr;
 use std::time::Duration;
 
 use crate::proto::Protocol;
 
-/// What to check, and how.
+/// The parameters of a check.
 #[derive(Clone, Debug)]
 pub struct Plan {
-    /// What the path's far end is expected to speak.
+    /// The protocol that the server is expected to speak.
     pub protocol: Protocol,
-    /// The server's addresses; the first one that answers is taken.
+    /// The server's addresses; the first one that answers is used.
     pub addresses: Vec<SocketAddr>,
-    /// How long a connection may take to be made, and what is awaited to come, or
-    /// the part of it that the least rate demands in that time.
+    /// The limit on connecting, and on receiving expected bytes. Of a long transfer,
+    /// as many bytes must move in this time as the least rate demands.
     pub timeout: Duration,
-    /// How long a connection is held silent; without, none is.
+    /// How long a connection is held idle; `None` skips that clause.
     pub idle: Option<Duration>,
-    /// How many connections are open at once where many are.
+    /// How many connections are open at once in clauses that need many.
     pub connections: usize,
-    /// What bytes and offsets are drawn from.
+    /// The seed of the bytes sent and of random sizes.
     pub seed: u64,
 }

@@ -1,58 +1,62 @@
-//! One exchange of the protocol that is checked.
+//! One request and its reply in the protocol under check.
 
-use super::ended::Ended;
-use super::line::{Line, MESSAGE};
+use super::connection::{Connection, MESSAGE};
+use super::not_passed::NotPassed;
 use crate::base::address::canonical;
 use crate::base::units::count;
 use crate::proto::{self, Protocol};
 
-/// The longest line that is read, in bytes; an address takes less.
+/// The longest reply line of the whoami protocol that is read, in bytes; an address is
+/// shorter.
 const LONGEST: usize = 128;
 
-/// One message there and back: in the echo protocol some bytes, in the counted
-/// one all that a connection has.
-pub(super) fn round_trip(line: &Line<'_>) -> Result<(), Ended> {
-    send_request(line)?;
-    receive_reply(line)
+/// Sends one message and receives its reply. In the counted and whoami protocols a
+/// connection carries only one.
+pub(super) fn round_trip(connection: &Connection<'_>) -> Result<(), NotPassed> {
+    send_request(connection)?;
+    receive_reply(connection)
 }
 
 /// The first half of a [`round_trip`].
-pub(super) fn send_request(line: &Line<'_>) -> Result<(), Ended> {
-    match line.protocol() {
-        Protocol::Echo => line.send(MESSAGE),
-        Protocol::Counted => line.send_these(&[line.text().as_bytes(), b"\0"].concat()),
+pub(super) fn send_request(connection: &Connection<'_>) -> Result<(), NotPassed> {
+    match connection.protocol() {
+        Protocol::Echo => connection.send(MESSAGE),
+        Protocol::Counted => {
+            connection.send_bytes(&[connection.unique_text().as_bytes(), b"\0"].concat())
+        }
         Protocol::Whoami => Ok(()),
     }
 }
 
 /// The second half of a [`round_trip`].
-pub(super) fn receive_reply(line: &Line<'_>) -> Result<(), Ended> {
-    match line.protocol() {
-        Protocol::Echo => line.receive(MESSAGE),
+pub(super) fn receive_reply(connection: &Connection<'_>) -> Result<(), NotPassed> {
+    match connection.protocol() {
+        Protocol::Echo => connection.receive(MESSAGE),
         Protocol::Counted => {
-            line.receive_these(&proto::answer(line.text().as_bytes()))?;
-            line.expect_end()
+            let text = connection.unique_text();
+            connection.receive_bytes(&proto::answer(text.as_bytes()))?;
+            connection.expect_end()
         }
-        Protocol::Whoami => receive_address(line),
+        Protocol::Whoami => receive_address(connection),
     }
 }
 
-/// The line must tell the connection's own address, and nothing may follow.
-fn receive_address(line: &Line<'_>) -> Result<(), Ended> {
-    let said = line.receive_line(LONGEST)?;
-    let Some(seen) = proto::seen(&said) else {
-        let bytes = count(said.len() as u64, "byte", "bytes");
-        return Err(Ended::failed(format!(
+/// Receives a line that must name the connection's local address, and then the end.
+fn receive_address(connection: &Connection<'_>) -> Result<(), NotPassed> {
+    let reply = connection.receive_line(LONGEST)?;
+    let Some(seen) = proto::seen(&reply) else {
+        let bytes = count(reply.len() as u64, "byte", "bytes");
+        return Err(NotPassed::failed(format!(
             "the server told no address in {bytes}: nothing of ours, or not its --whoami port"
         )));
     };
-    line.expect_end()?;
-    let (_, local) = line.ends()?;
+    connection.expect_end()?;
+    let (_, local) = connection.addresses()?;
     let (seen, local) = (canonical(seen), canonical(local));
-    // The scope of an IPv6 address is each machine's own.
+    // The scope of an IPv6 address has a meaning on one machine only.
     match (seen.ip(), seen.port()) == (local.ip(), local.port()) {
         true => Ok(()),
-        false => Err(Ended::failed(format!(
+        false => Err(NotPassed::failed(format!(
             "the server sees {seen}, and here it is {local}"
         ))),
     }
