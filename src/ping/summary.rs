@@ -1,4 +1,4 @@
-//! What a ping reports at its end.
+//! The summary at the end of a ping.
 
 use std::fmt;
 
@@ -6,39 +6,40 @@ use serde::Serialize;
 
 use crate::base::units;
 
-/// What was counted. In JSON, what can't be told of so few replies is `null`.
+/// The counts and round-trip times of a ping. In JSON, statistics that need more replies
+/// are `null`. Times are in nanoseconds.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Summary {
-    /// Messages whose turn came, also those for which no connection could be made.
+    /// Messages that were due, including those for which no connection could be made.
     pub sent: u64,
-    /// Messages that came back whole and unchanged, within the time-out.
+    /// Messages that came back complete and unchanged within the time-out.
     pub received: u64,
-    /// Messages that did not come back within the time-out, or never could.
+    /// Messages that did not come back within the time-out, or could not.
     pub lost: u64,
-    /// Those of the lost that came back after their time-out.
+    /// Lost messages that came back after their time-out.
     pub late: u64,
-    /// Messages that came back changed, and bytes that nothing was sent for.
+    /// Messages that came back changed, and receptions of bytes that were never sent.
     pub corrupted: u64,
-    /// Messages that were on their way when the ping was interrupted.
+    /// Messages in flight when the ping was interrupted.
     pub under_way: u64,
-    /// From the start to the end.
+    /// The duration of the ping.
     pub elapsed_ns: u64,
     /// The shortest round trip.
     pub min_ns: Option<u64>,
-    /// Their average.
+    /// The mean round trip.
     pub avg_ns: Option<u64>,
-    /// Their median, of two or more.
+    /// The median, of two replies or more.
     pub p50_ns: Option<u64>,
-    /// What 99 of 100 don't exceed, of a hundred or more.
+    /// The 99th percentile, of a hundred replies or more.
     pub p99_ns: Option<u64>,
-    /// The longest.
+    /// The longest round trip.
     pub max_ns: Option<u64>,
-    /// Their standard deviation.
+    /// The standard deviation.
     pub stddev_ns: Option<u64>,
 }
 
 impl Summary {
-    /// Whether every message came back in time and as it was sent, and nothing else came.
+    /// Whether every message came back unchanged and in time, and nothing else arrived.
     pub const fn all_well(&self) -> bool {
         self.sent > 0 && self.received == self.sent && self.corrupted == 0
     }

@@ -1,4 +1,4 @@
-//! What a ping counts.
+//! The counters of a ping and its round-trip statistics.
 
 use std::time::Duration;
 
@@ -6,23 +6,23 @@ use super::event::Event;
 use super::summary::Summary;
 use crate::probe::latency::Latency;
 
-/// The counts so far.
+/// The counters of a ping.
 #[derive(Default)]
-pub(super) struct Tally {
+pub(super) struct Counts {
     pub(super) sent: u64,
     received: u64,
     lost: u64,
     late: u64,
     corrupted: u64,
-    times: Times,
+    round_trips: RoundTrips,
 }
 
-impl Tally {
+impl Counts {
     pub(super) fn count(&mut self, event: &Event) {
         match event {
             Event::Reply { time_ns, .. } => {
                 self.received += 1;
-                self.times.record(*time_ns);
+                self.round_trips.record(*time_ns);
             }
             Event::Late { .. } => self.late += 1,
             Event::Lost { .. } => self.lost += 1,
@@ -32,7 +32,7 @@ impl Tally {
     }
 
     pub(super) fn summary(&self, elapsed: Duration, under_way: u64) -> Summary {
-        let times = &self.times;
+        let times = &self.round_trips;
         let some = |number: f64| (self.received > 0).then_some(number.round() as u64);
         Summary {
             sent: self.sent,
@@ -52,9 +52,10 @@ impl Tally {
     }
 }
 
-/// Round trips: a histogram for the percentiles, and exactly what a few numbers can hold.
+/// Round-trip times: a histogram for the percentiles; minimum, maximum, mean and deviation
+/// are exact.
 #[derive(Default)]
-struct Times {
+struct RoundTrips {
     latency: Latency,
     least: Option<u64>,
     most: Option<u64>,
@@ -64,9 +65,9 @@ struct Times {
     squares: f64,
 }
 
-impl Times {
+impl RoundTrips {
     fn record(&mut self, nanoseconds: u64) {
-        // It grows as needed, so it takes any.
+        // It can't fail: the histogram grows as needed.
         let _ = self.latency.histogram.record(nanoseconds);
         let least = self
             .least
@@ -78,16 +79,16 @@ impl Times {
         self.squares += distance * (nanoseconds as f64 - self.mean);
     }
 
-    /// Of all that were seen, not of all that there may be: as ping(8).
+    /// The standard deviation of the population, as in ping(8).
     fn deviation(&self) -> f64 {
         (self.squares / self.latency.histogram.len() as f64).sqrt()
     }
 
-    /// `None` with fewer than `needed`: then it would only be the maximum by another name.
+    /// `None` with fewer than `needed` replies: then it would equal the maximum.
     fn quantile(&self, quantile: f64, needed: u64) -> Option<u64> {
         let (least, most) = (self.least?, self.most?);
         let value = self.latency.histogram.value_at_quantile(quantile);
-        // The histogram answers with the upper end of a bucket.
+        // The histogram returns the upper end of a bucket.
         (self.latency.histogram.len() >= needed).then(|| value.clamp(least, most))
     }
 }
@@ -96,31 +97,31 @@ impl Times {
 mod tests {
     use super::*;
 
-    fn tally(times_ns: impl IntoIterator<Item = u64>) -> Tally {
-        let mut tally = Tally::default();
+    fn counts(times_ns: impl IntoIterator<Item = u64>) -> Counts {
+        let mut counts = Counts::default();
         for (seq, time_ns) in (1..).zip(times_ns) {
-            tally.sent += 1;
-            tally.count(&Event::Reply {
+            counts.sent += 1;
+            counts.count(&Event::Reply {
                 address: ([127, 0, 0, 1], 7).into(),
                 seq,
                 size_bytes: 64,
                 time_ns,
             });
         }
-        tally
+        counts
     }
 
-    fn lost(tally: &mut Tally) {
-        tally.sent += 1;
+    fn lost(counts: &mut Counts) {
+        counts.sent += 1;
         let reason = String::from("no reply");
-        tally.count(&Event::Lost { seq: 0, reason });
+        counts.count(&Event::Lost { seq: 0, reason });
     }
 
     #[test]
-    fn the_numbers_are_those_of_a_known_set() {
-        // The textbook's: mean 5, population standard deviation 2.
+    fn statistics_of_a_known_set_are_right() {
+        // A textbook example: mean 5, population standard deviation 2.
         let micros = [2, 4, 4, 4, 5, 5, 7, 9];
-        let summary = tally(micros.map(|us| us * 1000)).summary(Duration::from_secs(7), 0);
+        let summary = counts(micros.map(|us| us * 1000)).summary(Duration::from_secs(7), 0);
         assert_eq!((summary.min_ns, summary.max_ns), (Some(2000), Some(9000)));
         assert_eq!(
             (summary.avg_ns, summary.stddev_ns),
@@ -138,21 +139,21 @@ mod tests {
     }
 
     #[test]
-    fn a_percentile_is_told_of_enough_samples_only() {
-        let told = |count: u64| {
-            let summary = tally(1..=count).summary(Duration::ZERO, 0);
+    fn a_percentile_needs_enough_samples() {
+        let known = |count: u64| {
+            let summary = counts(1..=count).summary(Duration::ZERO, 0);
             (summary.p50_ns.is_some(), summary.p99_ns)
         };
-        assert_eq!(told(0), (false, None));
-        assert_eq!(told(1), (false, None));
-        assert_eq!(told(2), (true, None));
-        assert_eq!(told(99), (true, None));
-        assert_eq!(told(100), (true, Some(99)));
+        assert_eq!(known(0), (false, None));
+        assert_eq!(known(1), (false, None));
+        assert_eq!(known(2), (true, None));
+        assert_eq!(known(99), (true, None));
+        assert_eq!(known(100), (true, Some(99)));
     }
 
     #[test]
-    fn what_went_wrong_is_in_the_last_lines() {
-        let mut all_lost = Tally::default();
+    fn losses_and_damage_are_in_the_summary() {
+        let mut all_lost = Counts::default();
         lost(&mut all_lost);
         let summary = all_lost.summary(Duration::from_millis(1500), 0);
         assert!(!summary.all_well());
@@ -160,7 +161,7 @@ mod tests {
             summary.to_string(),
             "1 sent, 0 received, 1 lost (100%), 0 corrupted in 1.50 s"
         );
-        let mut some = tally([1000]);
+        let mut some = counts([1000]);
         lost(&mut some);
         some.sent += 1;
         some.late = 1;
@@ -176,7 +177,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_sent_is_not_well() {
-        assert!(!Tally::default().summary(Duration::ZERO, 0).all_well());
+    fn a_ping_that_sent_nothing_has_not_succeeded() {
+        assert!(!Counts::default().summary(Duration::ZERO, 0).all_well());
     }
 }
