@@ -1,4 +1,4 @@
-//! How the commands write JSON.
+//! Writes JSON for several commands.
 
 use std::io::{self, Write};
 

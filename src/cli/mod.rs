@@ -1,8 +1,10 @@
-//! The command line: what is asked of which part.
+//! The command line: its commands, their options, and their exit codes.
 
 mod bench;
 mod check;
+mod client;
 mod completions;
+mod environment;
 mod error;
 mod exit;
 mod json;
@@ -11,8 +13,6 @@ mod ping;
 mod program;
 mod report;
 mod serve;
-mod talk;
 mod values;
-mod variable;
 
 pub use program::main;

@@ -1,4 +1,4 @@
-//! Parsers of the values that several commands' options take.
+//! Parsers of option values that several commands share.
 
 use std::time::Duration;
 
