@@ -1,6 +1,6 @@
-//! The client by hand: dialogue, one-shot and pipe.
+//! The interactive client: a dialogue on a terminal, one text, or a pipe.
 //!
-//! Whatever the mode, what comes back is compared with what was sent.
+//! In every mode the echo is compared with what was sent.
 
 use std::io::{self, Cursor, ErrorKind, IsTerminal, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
@@ -20,23 +20,23 @@ use crate::probe::exchange::{
 };
 use crate::proto::{self, COUNTED_MAX, Protocol};
 
-/// The original's prompt.
+/// The prompt of the dialogue.
 const PROMPT: &str = "message to send :: ";
 
-/// A line of the dialogue goes out in parts of this size, in bytes, each
-/// awaited before the next: small enough to fit any path's buffers.
+/// The size of the parts, in bytes, in which a line of the dialogue is sent. Each part's
+/// echo is received before the next one is sent; a part fits any path's buffers.
 const PART: usize = 16 * 1024;
 
-/// An answer that tells an address is shorter than this, in bytes.
+/// The longest reply of the whoami protocol that is read, in bytes; an address is shorter.
 const ANSWER_MOST: u64 = 128;
 
-/// Why the client by hand could not do what it was asked for.
+/// Why the client failed.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The address could not be resolved, or standard output not be written.
+    /// The address could not be resolved, or standard output could not be written.
     #[error(transparent)]
     Base(#[from] base::Error),
-    /// No connection, or no faithful echo.
+    /// No connection could be made, or the echo was wrong.
     #[error(transparent)]
     Probe(#[from] ProbeError),
     /// A text that the counted protocol can't carry.
@@ -47,34 +47,35 @@ pub enum Error {
     Terminal(#[from] ReadlineError),
 }
 
-/// Whom to talk to, and how.
+/// A client: which server it connects to, and how.
 #[derive(Clone, Debug)]
 pub struct Client {
     /// The protocol that the server is expected to speak.
     pub protocol: Protocol,
-    /// The server; without a host this machine, without a port the protocol's own.
+    /// The server. Without a host it is this machine, without a port the protocol's default.
     pub address: Address,
-    /// How long a connection may take to be made, and how long nothing may move
-    /// in either direction while an echo is awaited.
+    /// The limit on connecting, and on how long no byte may move in either direction while
+    /// an echo is outstanding.
     pub timeout: Duration,
 }
 
 impl Client {
-    /// Asks for this client's address, where that is the protocol. Else sends `text`
-    /// if there is one; holds the dialogue on a terminal; else
-    /// sends standard input and writes what comes back to standard output.
+    /// Runs the client. In the whoami protocol, prints this client's address as the server
+    /// sees it. Otherwise sends `text` if there is one; holds a dialogue if standard input
+    /// and output are a terminal; else sends standard input and writes the echo to standard
+    /// output.
     ///
     /// # Errors
-    /// What failed, to which address, and why; a wrong, missing or extra byte
-    /// with its offset. [`base::Error::Output`] with `BrokenPipe` when nobody reads
-    /// standard output any more.
+    /// The operation that failed, the address and the cause; a wrong, missing or extra byte
+    /// with its offset. [`base::Error::Output`] with `BrokenPipe` when the reader of
+    /// standard output has closed it.
     pub fn run(&self, text: Option<&[u8]>) -> Result<(), Error> {
         match text {
             _ if self.protocol == Protocol::Whoami => {
-                print_line(self.ask()?.to_string().as_bytes())
+                print_line(self.query_address()?.to_string().as_bytes())
             }
             Some(text) => self.send_text(text),
-            None if io::stdin().is_terminal() && io::stdout().is_terminal() => self.talk(),
+            None if io::stdin().is_terminal() && io::stdout().is_terminal() => self.dialogue(),
             None => self.pipe(),
         }
     }
@@ -91,9 +92,10 @@ impl Client {
         Ok(stream)
     }
 
+    /// Sends one text and prints the reply.
     fn send_text(&self, text: &[u8]) -> Result<(), Error> {
         if self.protocol == Protocol::Counted {
-            return print_line(without_nul(&self.count(text)?));
+            return print_line(without_nul(&self.exchange_counted(text)?));
         }
         let mut reply = Vec::new();
         let pieces = echo_pieces(Cursor::new(text.to_vec()));
@@ -101,8 +103,8 @@ impl Client {
         print_line(&reply)
     }
 
-    /// Asks which address the server sees this client under.
-    fn ask(&self) -> Result<SocketAddr, Error> {
+    /// Receives this client's address as the server sees it.
+    fn query_address(&self) -> Result<SocketAddr, Error> {
         let stream = self.connect()?;
         let address = peer_name(&stream);
         let mut answer = Vec::new();
@@ -122,8 +124,8 @@ impl Client {
         Ok(seen)
     }
 
-    /// One exchange of the counted protocol. Returns the answer with its NUL.
-    fn count(&self, text: &[u8]) -> Result<Vec<u8>, Error> {
+    /// Exchanges one message of the counted protocol. Returns the answer with its NUL.
+    fn exchange_counted(&self, text: &[u8]) -> Result<Vec<u8>, Error> {
         let piece = Piece {
             send: proto::request(text)?.into(),
             expect: proto::answer(text).into(),
@@ -134,22 +136,23 @@ impl Client {
         Ok(answer)
     }
 
-    /// Standard input as one counted message, with its NUL or without.
-    fn count_input(&self) -> Result<(), Error> {
+    /// Sends standard input as one counted message; its NUL is optional.
+    fn pipe_counted(&self) -> Result<(), Error> {
         let mut text = Vec::new();
-        // More than fits, so that what is too long is seen to be.
+        // More than a message may have, so that a longer one is detected.
         let mut stdin = io::stdin().lock().take(COUNTED_MAX as u64 + 2);
         stdin.read_to_end(&mut text).map_err(ProbeError::Input)?;
-        let answer = self.count(text.strip_suffix(&[0]).unwrap_or(&text))?;
+        let answer = self.exchange_counted(text.strip_suffix(&[0]).unwrap_or(&text))?;
         match io::stdout().is_terminal() {
             true => print_line(without_nul(&answer)),
             false => write_out(&answer),
         }
     }
 
+    /// Sends standard input and writes the echo to standard output.
     fn pipe(&self) -> Result<(), Error> {
         if self.protocol == Protocol::Counted {
-            return self.count_input();
+            return self.pipe_counted();
         }
         let stream = self.connect()?;
         let pieces = echo_pieces(io::stdin());
@@ -163,8 +166,8 @@ impl Client {
         Ok(escaped.finish().map_err(base::Error::Output)?)
     }
 
-    /// The original's dialogue, until Ctrl-D.
-    fn talk(&self) -> Result<(), Error> {
+    /// Sends each line that is typed and prints its echo, until Ctrl-D.
+    fn dialogue(&self) -> Result<(), Error> {
         let mut editor = DefaultEditor::new()?;
         // A counted message has a connection of its own each time.
         let mut dialogue = match self.protocol {
@@ -179,18 +182,18 @@ impl Client {
             };
             editor.add_history_entry(&line)?;
             let (bytes, reply) = match &mut dialogue {
-                // Nothing sent, so nothing would ever come back.
+                // An empty line sends nothing, so there is no echo to wait for.
                 Some(_) if line.is_empty() => continue,
                 Some(dialogue) => (line.len(), dialogue.echo(line.as_bytes())?),
                 None => {
-                    let answer = self.count(line.as_bytes())?;
+                    let answer = self.exchange_counted(line.as_bytes())?;
                     (answer.len(), without_nul(&answer).to_vec())
                 }
             };
             let shown = format!("{bytes} bytes read\n{}\n", escape(&reply));
             write_out(shown.as_bytes())?;
         }
-        Ok(dialogue.map_or(Ok(()), Dialogue::hang_up)?)
+        Ok(dialogue.map_or(Ok(()), Dialogue::close)?)
     }
 }
 
@@ -199,7 +202,7 @@ struct Dialogue {
     stream: TcpStream,
     server: String,
     timeout: Duration,
-    /// Bytes that came back so far.
+    /// Bytes received so far.
     received: u64,
 }
 
@@ -211,14 +214,14 @@ impl Dialogue {
             timeout,
             received: 0,
         };
-        dialogue.wait_at_most(timeout)?;
+        dialogue.set_read_timeout(timeout)?;
         Ok(dialogue)
     }
 
     /// Sends one text and returns all of its echo.
     fn echo(&mut self, text: &[u8]) -> Result<Vec<u8>, ProbeError> {
         let mut reply = vec![0; text.len()];
-        for (part, came) in text.chunks(PART).zip(reply.chunks_mut(PART)) {
+        for (part, received) in text.chunks(PART).zip(reply.chunks_mut(PART)) {
             self.stream
                 .write_all(part)
                 .map_err(|source| ProbeError::Send {
@@ -226,9 +229,9 @@ impl Dialogue {
                     source,
                 })?;
             self.stream
-                .read_exact(came)
+                .read_exact(received)
                 .map_err(|error| self.missing(&error))?;
-            if let Some(fault) = first_difference(part, came, self.received) {
+            if let Some(fault) = first_difference(part, received, self.received) {
                 return Err(self.bad_echo(fault));
             }
             self.received += part.len() as u64;
@@ -236,21 +239,21 @@ impl Dialogue {
         Ok(reply)
     }
 
-    /// Half-closes, and looks whether anything comes that was never sent.
-    fn hang_up(mut self) -> Result<(), ProbeError> {
+    /// Half-closes, and checks that no extra byte arrives.
+    fn close(mut self) -> Result<(), ProbeError> {
         if self.stream.shutdown(Shutdown::Write).is_err() {
             return Ok(());
         }
-        self.wait_at_most(self.timeout.min(CLOSE_TIME))?;
+        self.set_read_timeout(self.timeout.min(CLOSE_TIME))?;
         let mut byte = [0];
         match self.stream.read(&mut byte) {
             Ok(1..) => Err(self.bad_echo(extra_byte(byte[0], self.received))),
-            // The end, or a peer that is slow to give it or gone: all was back.
+            // End of file, or a peer that is slow to close or has reset: the echo was complete.
             Ok(0) | Err(_) => Ok(()),
         }
     }
 
-    fn wait_at_most(&self, time: Duration) -> Result<(), ProbeError> {
+    fn set_read_timeout(&self, time: Duration) -> Result<(), ProbeError> {
         self.stream
             .set_read_timeout(Some(time))
             .map_err(|source| ProbeError::Receive {
@@ -259,6 +262,7 @@ impl Dialogue {
             })
     }
 
+    /// The error for an echo that ended early.
     fn missing(&self, error: &io::Error) -> ProbeError {
         let why = match error.kind() {
             ErrorKind::UnexpectedEof => String::from("the connection was closed"),
@@ -279,12 +283,12 @@ impl Dialogue {
     }
 }
 
-/// A counted answer as text.
+/// A counted answer without its NUL.
 fn without_nul(answer: &[u8]) -> &[u8] {
     answer.strip_suffix(&[0]).unwrap_or(answer)
 }
 
-/// Prints a reply as a line of its own.
+/// Writes a reply and a newline; on a terminal control characters are escaped.
 fn print_line(reply: &[u8]) -> Result<(), Error> {
     if io::stdout().is_terminal() {
         return write_out(format!("{}\n", escape(reply)).as_bytes());

@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 use common::check::{check, read};
 use common::faulty::{Faulty, echo, swallow};
 use common::{Program, Server, end, finish, wait_until};
-use echopool::check::clause::clauses;
+use echopool::check::clauses;
 use echopool::proto::Protocol;
 use rustix::process::Signal;
 

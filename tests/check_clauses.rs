@@ -10,7 +10,7 @@ use std::time::Duration;
 use common::check::{Checked, check};
 use common::faulty::{self, Faulty};
 use common::{reserve, unfaithful};
-use echopool::check::clause::clauses;
+use echopool::check::clauses;
 use echopool::proto::Protocol;
 
 /// Those that move the most bytes, left out where they are not the question.

@@ -1,4 +1,4 @@
-//! An address as a person writes it: `HOST:PORT`, `[V6]:PORT`, `:PORT`, `PORT` or `HOST`.
+//! An address as typed by a user: `HOST:PORT`, `[V6]:PORT`, `:PORT`, `PORT` or `HOST`.
 
 use std::fmt;
 use std::io;
@@ -7,7 +7,7 @@ use std::str::FromStr;
 
 use crate::base::error::Error;
 
-/// A host, a port, or both; what is missing is filled in by the one who uses it.
+/// A host, a port, or both. The caller supplies what is missing.
 ///
 /// ```
 /// use echopool::base::address::Address;
@@ -23,7 +23,7 @@ pub struct Address {
 }
 
 impl Address {
-    /// An address that names a port and leaves the host open.
+    /// An address with a port and no host.
     pub const fn from_port(port: u16) -> Self {
         Self {
             host: None,
@@ -41,8 +41,8 @@ impl Address {
         self.port
     }
 
-    /// Every socket address that `host` stands for, with this address's port
-    /// or else `default_port`; `host` is this address's own or else `default_host`.
+    /// Resolves the host, or else `default_host`, to all its socket addresses, with the port
+    /// or else `default_port`. None is repeated.
     ///
     /// # Errors
     /// [`Error::Resolve`] when the name is unknown or has no address.
@@ -80,13 +80,13 @@ impl fmt::Display for Address {
 /// Why a text is not an [`Address`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BadAddress {
-    /// Nothing was given.
+    /// It is empty.
     #[error("an address is HOST:PORT, [V6]:PORT, :PORT, PORT or HOST")]
     Empty,
-    /// What stands for the port is not one.
+    /// The port is invalid.
     #[error("a port is a number from 0 to 65535")]
     Port,
-    /// What stands for the host can't be one.
+    /// The host is invalid.
     #[error("a host is a name, an IPv4 address, or an IPv6 address in brackets")]
     Host,
 }
@@ -117,7 +117,7 @@ impl FromStr for Address {
                 host: Some(name(text)?),
                 port: None,
             }),
-            // Two colons and more, no brackets: an IPv6 address alone.
+            // Two colons or more without brackets: an IPv6 address without a port.
             Some((_, rest)) if rest.contains(':') => Ok(Self {
                 host: Some(v6_literal(text)?),
                 port: None,
@@ -132,17 +132,17 @@ impl FromStr for Address {
 }
 
 fn port(digits: &str) -> Result<u16, BadAddress> {
-    // `u16::from_str` would take a leading plus sign.
+    // `u16::from_str` accepts a leading plus sign.
     if !digits.bytes().all(|byte| byte.is_ascii_digit()) {
         return Err(BadAddress::Port);
     }
     digits.parse().map_err(|_| BadAddress::Port)
 }
 
-/// An IPv6 literal, with a scope (`fe80::1%eth0`) where it has one.
+/// An IPv6 literal, with or without a scope (`fe80::1%eth0`).
 fn v6_literal(text: &str) -> Result<String, BadAddress> {
     let (literal, scope) = text.split_once('%').unwrap_or((text, "0"));
-    // A bracket would end it early where it is shown with a port.
+    // A bracket would end the literal early when it is printed with a port.
     let odd = |c: char| c.is_whitespace() || c.is_control() || matches!(c, '[' | ']');
     let scope_is_plain = !scope.is_empty() && !scope.contains(odd);
     match literal.parse::<Ipv6Addr>() {
@@ -159,8 +159,8 @@ fn name(text: &str) -> Result<String, BadAddress> {
     Ok(text.to_owned())
 }
 
-/// A peer's address as a person expects it: an IPv4 client of a socket that
-/// serves both families shows as IPv4, not as `::ffff:a.b.c.d`.
+/// Converts an IPv4-mapped IPv6 address, `::ffff:a.b.c.d`, to IPv4: a socket of both families
+/// reports IPv4 clients so.
 pub fn canonical(address: SocketAddr) -> SocketAddr {
     match (address.ip().to_canonical(), address) {
         (IpAddr::V4(v4), _) => SocketAddr::from((v4, address.port())),
@@ -177,7 +177,7 @@ mod tests {
     }
 
     #[test]
-    fn every_form_is_understood() {
+    fn every_form_is_parsed() {
         let host = |h: &str| Some(h.to_owned());
         for (text, want) in [
             ("127.0.0.1:7", (host("127.0.0.1"), Some(7))),
@@ -219,7 +219,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_shown_is_understood_again() {
+    fn a_printed_address_parses_to_itself() {
         for text in ["[::1]:7", "host:7", ":7", "host", "::1"] {
             assert_eq!(text.parse::<Address>().unwrap().to_string(), text);
         }
@@ -227,7 +227,7 @@ mod tests {
 
     proptest::proptest! {
         #[test]
-        fn whatever_is_an_address_is_shown_so_that_it_is_understood_again(
+        fn any_valid_address_parses_to_itself_when_printed(
             text in "[a-f0-9:.%\\[\\]+-]{0,14}|\\[[0-9a-f:%]{2,12}\\](:[0-9]{1,5})?|\\PC{0,8}"
         ) {
             if let Ok(address) = text.parse::<Address>() {
@@ -237,7 +237,7 @@ mod tests {
     }
 
     #[test]
-    fn a_mapped_address_is_shown_as_ipv4() {
+    fn a_mapped_address_becomes_ipv4() {
         let mapped = "[::ffff:10.1.2.3]:99".parse().unwrap();
         assert_eq!(canonical(mapped), "10.1.2.3:99".parse().unwrap());
         let v6 = "[2001:db8::1]:99".parse().unwrap();

@@ -1,28 +1,28 @@
-//! What can go wrong below every other part, and how the system's errors are worded.
+//! The errors of the foundation, and the wording of the system's errors.
 
 use std::io;
 
-/// An operation that failed, what it was done to, and why.
+/// An operation that failed, its operand, and the cause.
 ///
-/// The texts of this and of every other error of the program are lower case, name
-/// the operation and its operand, and end in the cause:
+/// The texts of all errors of the program are lower case, name the operation and its
+/// operand, and end in the cause:
 /// `could not listen on 0.0.0.0:20162: address already in use`.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// A host name has no address.
+    /// A host name could not be resolved.
     #[error("could not resolve {host}: {}", cause(source))]
     Resolve {
-        /// The name that was looked up.
+        /// The host name.
         host: String,
-        /// What the resolver said.
+        /// The resolver's error.
         source: io::Error,
     },
-    /// Something of the process itself could not be set up: its log, its signals.
+    /// A part of the process could not be set up, such as its log or signal handlers.
     #[error("could not {operation}: {}", cause(source))]
     SetUp {
-        /// What was tried, as it reads after "could not".
+        /// The operation, as it reads after "could not".
         operation: &'static str,
-        /// Why it failed.
+        /// The cause.
         source: io::Error,
     },
     /// Standard output could not be written.
@@ -33,12 +33,12 @@ pub enum Error {
     File {
         /// Its path.
         file: String,
-        /// Why it failed.
+        /// The cause.
         source: io::Error,
     },
 }
 
-/// An I/O error in this program's words: lower case, without the error number.
+/// The text of an I/O error: lower case, without the error number.
 ///
 /// `Connection refused (os error 111)` becomes `connection refused`, and the
 /// resolver's `failed to lookup address information: ` is dropped.

@@ -1,14 +1,15 @@
-//! What comes from the network is shown on a terminal, never obeyed by it.
+//! Escapes control characters in untrusted bytes, so that a terminal prints them and does not act
+//! on them.
 
 use std::fmt::Write as _;
 use std::io::{self, Write};
 
-/// A writer that passes printable text, newlines and tabs on and shows all else
-/// escaped: control characters, bytes that are not UTF-8, and the characters
-/// that reorder the text around them.
+/// A writer that passes printable text, newlines and tabs, and escapes everything else:
+/// control characters, bytes that are not UTF-8, and characters that reorder the text
+/// around them.
 pub(crate) struct Escaped<W> {
     inner: W,
-    /// The beginning of a character whose rest has not arrived yet.
+    /// The first bytes of a character that is not complete yet.
     partial: Vec<u8>,
 }
 
@@ -20,7 +21,7 @@ impl<W: Write> Escaped<W> {
         }
     }
 
-    /// Shows what is left of a character that was never completed.
+    /// Writes the bytes of a character that was never completed, and flushes.
     pub(crate) fn finish(&mut self) -> io::Result<()> {
         let rest = std::mem::take(&mut self.partial);
         self.inner.write_all(bytes(&rest).as_bytes())?;
@@ -43,7 +44,7 @@ impl<W: Write> Write for Escaped<W> {
     }
 }
 
-/// `bytes` as a terminal may show them.
+/// Returns the bytes as text that is safe to print on a terminal.
 pub(crate) fn escape(arrived: &[u8]) -> String {
     let mut shown = String::with_capacity(arrived.len());
     for chunk in arrived.utf8_chunks() {
@@ -72,7 +73,7 @@ const fn reorders(c: char) -> bool {
     matches!(c, '\u{200e}' | '\u{200f}' | '\u{061c}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
-/// How many bytes at the end may be the beginning of a character.
+/// The number of bytes at the end that begin an incomplete character.
 fn incomplete_tail(text: &[u8]) -> usize {
     match std::str::from_utf8(&text[text.len().saturating_sub(3)..]) {
         Ok(_) => 0,
@@ -94,7 +95,7 @@ mod tests {
 
     use super::*;
 
-    /// Bytes of which many begin, continue or control something.
+    /// Bytes among which control characters and parts of UTF-8 sequences are frequent.
     fn tricky() -> impl Strategy<Value = Vec<u8>> {
         let byte = prop_oneof![any::<u8>(), Just(0x1b), 0x80..0xa0_u8, 0xc2..0xf5_u8];
         vec(byte, 0..40)
@@ -102,7 +103,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn the_pieces_in_which_bytes_arrive_do_not_show(pieces in vec(tricky(), 0..6)) {
+        fn the_output_does_not_depend_on_how_bytes_are_split(pieces in vec(tricky(), 0..6)) {
             let mut shown = Vec::new();
             let mut writer = Escaped::new(&mut shown);
             for piece in &pieces {
@@ -113,15 +114,15 @@ mod tests {
         }
 
         #[test]
-        fn no_control_character_is_ever_shown(raw in tricky()) {
+        fn no_control_character_is_printed(raw in tricky()) {
             let shown = escape(&raw);
-            let obeyed = |c: char| (c.is_control() && c != '\n' && c != '\t') || reorders(c);
-            prop_assert!(!shown.contains(obeyed), "{:?}", shown);
+            let acted_on = |c: char| (c.is_control() && c != '\n' && c != '\t') || reorders(c);
+            prop_assert!(!shown.contains(acted_on), "{:?}", shown);
         }
     }
 
     #[test]
-    fn text_passes_and_controls_are_shown() {
+    fn text_passes_and_control_characters_are_escaped() {
         for (raw, shown) in [
             (&b"a\tb\n"[..], "a\tb\n"),
             ("안녕".as_bytes(), "안녕"),
@@ -148,7 +149,7 @@ mod tests {
     }
 
     #[test]
-    fn a_character_that_is_never_completed_is_shown_in_bytes() {
+    fn an_incomplete_character_is_escaped_byte_by_byte() {
         let mut shown = Vec::new();
         let mut writer = Escaped::new(&mut shown);
         writer.write_all(b"x\xec\x95").unwrap();

@@ -1,8 +1,8 @@
-//! The log: env_logger's lines, written to standard error by a thread of their own.
+//! The log: env_logger's lines, written to standard error by a separate thread.
 //!
-//! Whoever reads our standard error may stop reading. A worker that wrote to it
-//! itself would then stand still, and all its clients with it; so the lines go
-//! through a bounded channel, and what does not fit is dropped and counted.
+//! The reader of standard error may stop reading. A worker that wrote to it directly would
+//! block, and with it all its clients. So the lines go through a bounded channel; lines
+//! that do not fit are dropped and counted.
 
 use std::env;
 use std::io::{self, IsTerminal, Write};
@@ -14,28 +14,32 @@ use crossbeam_channel::{Receiver, Sender, bounded};
 use env_logger::{Builder, Target, WriteStyle};
 use log::LevelFilter;
 
-/// How many lines may wait to be written.
+/// The most lines that wait to be written.
 const CAPACITY: usize = 4096;
 
-/// How long the program's end waits for the last lines to be taken.
+/// The longest that the end of the program waits until the last lines are written.
 const FLUSH_TIME: Duration = Duration::from_millis(500);
 
-/// What goes to the writing thread.
-enum Entry {
+/// A message to the writing thread.
+enum Message {
     Line(Vec<u8>),
-    /// Everything before is written: drop this to say so.
-    Mark(#[allow(dead_code, reason = "its drop is the message")] Sender<()>),
+    /// A flush: dropping the sender reports that all lines before are written.
+    Flush(#[allow(dead_code, reason = "its drop is the message")] Sender<()>),
 }
 
-/// The sending end; env_logger writes each line in one call.
+/// The sending side; env_logger writes each line in one call.
 struct Lines {
-    entries: Sender<Entry>,
+    messages: Sender<Message>,
     dropped: Arc<AtomicU64>,
 }
 
 impl Write for Lines {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
-        if self.entries.try_send(Entry::Line(line.to_vec())).is_err() {
+        if self
+            .messages
+            .try_send(Message::Line(line.to_vec()))
+            .is_err()
+        {
             self.dropped.fetch_add(1, Ordering::Relaxed);
         }
         Ok(line.len())
@@ -46,17 +50,17 @@ impl Write for Lines {
     }
 }
 
-/// The running log; when it is dropped, the last lines are written.
+/// The running log. Dropping it writes the last lines.
 pub(crate) struct Log {
-    entries: Sender<Entry>,
+    messages: Sender<Message>,
 }
 
 impl Drop for Log {
     fn drop(&mut self) {
-        let (mark, written) = bounded(0);
+        let (flushed, written) = bounded(0);
         if self
-            .entries
-            .send_timeout(Entry::Mark(mark), FLUSH_TIME)
+            .messages
+            .send_timeout(Message::Flush(flushed), FLUSH_TIME)
             .is_ok()
         {
             let _ = written.recv_timeout(FLUSH_TIME);
@@ -64,15 +68,15 @@ impl Drop for Log {
     }
 }
 
-/// Logs to standard error from now on; `RUST_LOG`, where it is set, wins over `level`.
+/// Starts the log on standard error. `RUST_LOG`, if set, overrides `level`.
 ///
 /// # Errors
-/// The thread that writes can't be started.
+/// The writing thread could not be started.
 pub(crate) fn start(level: LevelFilter) -> io::Result<Log> {
-    let (entries, waiting) = bounded(CAPACITY);
+    let (messages, waiting) = bounded(CAPACITY);
     let dropped = Arc::new(AtomicU64::new(0));
     let lines = Lines {
-        entries: entries.clone(),
+        messages: messages.clone(),
         dropped: Arc::clone(&dropped),
     };
     std::thread::Builder::new()
@@ -81,7 +85,7 @@ pub(crate) fn start(level: LevelFilter) -> io::Result<Log> {
     let mut builder = Builder::new();
     match env::var("RUST_LOG") {
         Ok(filters) if !filters.is_empty() => builder.parse_filters(&filters),
-        // What other crates trace is for those who ask for it by name.
+        // Other crates log only warnings and errors, unless RUST_LOG asks for more.
         _ => builder
             .filter_level(level.min(LevelFilter::Warn))
             .filter_module("echopool", level),
@@ -96,7 +100,7 @@ pub(crate) fn start(level: LevelFilter) -> io::Result<Log> {
             writeln!(line, "{now} {style}{level:5}{style:#} {}", record.args())
         })
         .init();
-    Ok(Log { entries })
+    Ok(Log { messages })
 }
 
 /// Colours on a terminal, unless <https://no-color.org> asks for none.
@@ -109,10 +113,10 @@ fn style() -> WriteStyle {
     }
 }
 
-fn write_lines(waiting: &Receiver<Entry>, dropped: &AtomicU64, output: &mut dyn Write) {
-    for entry in waiting {
-        // Standard error may be closed; there is nobody left to tell.
-        if let Entry::Line(line) = entry {
+fn write_lines(waiting: &Receiver<Message>, dropped: &AtomicU64, output: &mut dyn Write) {
+    for message in waiting {
+        // If standard error is closed, the error has nowhere to go.
+        if let Message::Line(line) = message {
             let _ = output.write_all(&line);
         }
         let count = dropped.swap(0, Ordering::Relaxed);
@@ -131,11 +135,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_does_not_fit_is_dropped_counted_and_told() {
-        let (entries, waiting) = bounded(2);
+    fn lines_that_do_not_fit_are_dropped_counted_and_reported() {
+        let (messages, waiting) = bounded(2);
         let dropped = Arc::new(AtomicU64::new(0));
         let mut lines = Lines {
-            entries,
+            messages,
             dropped: Arc::clone(&dropped),
         };
         for line in ["one\n", "two\n", "three\n", "four\n"] {

@@ -1,5 +1,5 @@
-//! What knows nothing of echo: addresses, system calls, errors, the log, output files, signals,
-//! units.
+//! The foundation, independent of echo: addresses, system calls, errors, the log, output
+//! files, signals, units.
 
 pub mod address;
 pub mod error;

@@ -1,7 +1,7 @@
 //! The limit on the descriptors that this process may open.
 
-/// Raises the soft limit on open files to the hard one. Returns the limit now
-/// in force; where the system sets none, `usize::MAX`.
+/// Raises the soft limit on open files to the hard limit. Returns the limit now in force, or
+/// `usize::MAX` where there is none.
 #[cfg(unix)]
 pub fn raise_open_files() -> usize {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -18,13 +18,13 @@ pub fn raise_open_files() -> usize {
     open_files()
 }
 
-/// Elsewhere there is no such limit to raise.
+/// Other systems have no such limit.
 #[cfg(not(unix))]
 pub fn raise_open_files() -> usize {
     open_files()
 }
 
-/// The limit on open files now in force.
+/// The limit on open files now in force, or `usize::MAX` where there is none.
 #[cfg(unix)]
 pub(crate) fn open_files() -> usize {
     use rustix::process::{Resource, getrlimit};

@@ -1,5 +1,4 @@
-//! Where a file goes that a command writes: to standard output, or to a path,
-//! there whole or not at all.
+//! The output of a command: standard output, or a file that is replaced atomically.
 
 use std::convert::Infallible;
 use std::fmt;
@@ -17,13 +16,13 @@ use crate::base::error::Error;
 pub enum Output {
     /// `-`.
     Standard,
-    /// A file, or a device or pipe that is there already.
+    /// A file, or an existing device or pipe.
     Path(PathBuf),
 }
 
 impl Output {
-    /// Writes what `content` writes. A file is written beside its place and
-    /// then renamed, so that a failure leaves what was there before.
+    /// Writes what `content` writes. A file is written under a temporary name in the same
+    /// folder and then renamed, so that a failure leaves the old content.
     ///
     /// # Errors
     /// [`Error::Output`] and [`Error::File`]: it could not be written.
@@ -35,7 +34,7 @@ impl Output {
             Self::Standard => {
                 let mut to = BufWriter::new(io::stdout().lock());
                 match content(&mut to).and_then(|()| to.flush()) {
-                    // Whoever read our output has seen enough.
+                    // The reader has closed it, which is no failure.
                     Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
                     result => result.map_err(Error::Output),
                 }
@@ -50,17 +49,17 @@ impl Output {
 
 fn to_path(path: &Path, content: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> io::Result<()> {
     let (path, permissions) = match path.canonicalize() {
-        // What a symbolic link names is replaced, not the link.
+        // The target of a symbolic link is replaced, not the link.
         Ok(path) => {
-            let there = path.metadata()?;
-            if !there.is_file() {
+            let metadata = path.metadata()?;
+            if !metadata.is_file() {
                 return to_device(&path, content);
             }
-            (path, Some(there.permissions()))
+            (path, Some(metadata.permissions()))
         }
         Err(_) => (path.to_owned(), None),
     };
-    let mut file = beside(&path)?;
+    let mut file = temporary_beside(&path)?;
     let mut to = BufWriter::new(&mut file);
     content(&mut to)?;
     to.flush()?;
@@ -72,7 +71,7 @@ fn to_path(path: &Path, content: impl FnOnce(&mut dyn Write) -> io::Result<()>) 
     Ok(())
 }
 
-/// A device or a pipe has no half: it takes what comes.
+/// Writes a device or a pipe directly: it can't be replaced.
 fn to_device(
     path: &Path,
     content: impl FnOnce(&mut dyn Write) -> io::Result<()>,
@@ -82,34 +81,34 @@ fn to_device(
     to.flush()
 }
 
-/// A file that is gone again unless it is renamed.
-fn beside(path: &Path) -> io::Result<NamedTempFile> {
+/// A temporary file in the same folder, which is deleted unless it is renamed.
+fn temporary_beside(path: &Path) -> io::Result<NamedTempFile> {
     let folder = match path.parent() {
         Some(folder) if folder != Path::new("") => folder,
         _ => Path::new("."),
     };
     let mut builder = tempfile::Builder::new();
     builder.prefix(".echopool-");
-    if let Some(permissions) = plain() {
+    if let Some(permissions) = default_permissions() {
         builder.permissions(permissions);
     }
     builder.tempfile_in(folder).map_err(|error| {
-        // Its text would name the file beside, which nobody asked for.
+        // The text of the error would name the temporary file.
         error
             .raw_os_error()
             .map_or(error, io::Error::from_raw_os_error)
     })
 }
 
-/// What any new file gets, less the process's mask.
+/// The permissions of a new file, before the umask applies.
 #[cfg(unix)]
-fn plain() -> Option<Permissions> {
+fn default_permissions() -> Option<Permissions> {
     use std::os::unix::fs::PermissionsExt;
     Some(Permissions::from_mode(0o666))
 }
 
 #[cfg(not(unix))]
-const fn plain() -> Option<Permissions> {
+const fn default_permissions() -> Option<Permissions> {
     None
 }
 
@@ -150,7 +149,7 @@ mod tests {
     }
 
     #[test]
-    fn a_failure_leaves_what_was_there_and_nothing_beside_it() {
+    fn a_failure_leaves_the_old_content_and_no_temporary_file() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("a.json");
         let fail = |to: &mut dyn Write| {
@@ -170,7 +169,7 @@ mod tests {
     }
 
     #[test]
-    fn a_folder_that_is_missing_is_said_in_plain_words() {
+    fn a_missing_folder_is_reported_in_plain_words() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("missing").join("a.json");
         let error = write(&path, "").unwrap_err().to_string();
@@ -185,7 +184,7 @@ mod tests {
 
     #[cfg(unix)]
     #[test]
-    fn modes_links_and_devices_are_respected() {
+    fn modes_links_and_devices_are_preserved() {
         use std::os::unix::fs::PermissionsExt;
 
         let folder = tempfile::tempdir().unwrap();
@@ -198,7 +197,7 @@ mod tests {
         assert_eq!(std::fs::read_to_string(&path).unwrap(), "new");
         let mode = path.metadata().unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o640);
-        // Made as any file is: readable to others as far as the mask allows.
+        // Created like any file: with the permissions that the umask allows.
         let (plain, ours) = (folder.path().join("plain"), folder.path().join("ours"));
         std::fs::write(&plain, "").unwrap();
         write(&ours, "").unwrap();

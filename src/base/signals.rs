@@ -1,14 +1,14 @@
-//! Signals: the first one stops what runs gracefully, the second at once.
+//! Signal handling: the first signal stops gracefully, the second exits at once.
 
 use crate::base::error::Error;
 use crate::base::sys;
 
-/// The exit code of what a person interrupted.
+/// The exit code after an interrupt: 128 + SIGINT, as shells report it.
 pub(crate) const INTERRUPTED: u8 = 130;
 
-/// Makes SIGINT, SIGTERM and SIGHUP (on Windows Ctrl-C) call `stop`, and exit
-/// at once when it says that it was called before. Where SIGHUP is ignored, as
-/// under nohup(1), it stays so.
+/// Calls `stop` on SIGINT, SIGTERM and SIGHUP (Ctrl-C on Windows). If `stop` returns
+/// `false`, because it was called before, the process exits with 130 at once. A SIGHUP
+/// that is ignored, as under nohup(1), stays ignored.
 ///
 /// # Errors
 /// [`Error::SetUp`] when the handler can't be installed, for instance because

@@ -1,4 +1,4 @@
-//! What differs from system to system, and the few calls that no safe wrapper offers.
+//! What differs between systems, and the system calls that have no safe wrapper.
 #![allow(unsafe_code)]
 
 use std::io;
@@ -14,12 +14,11 @@ use mio::{Events, Poll, Registry, Token};
 use rustix::event::{PollFd, PollFlags, Timespec};
 use socket2::{Domain, Socket, Type};
 
-/// Whether a read that returns less than was asked for has emptied the socket,
-/// so that no second read is needed to see it: epoll(7), question 9. Other
-/// pollers of mio want to see `WouldBlock`.
+/// Whether a short read proves that the socket is empty, so that no second read is needed:
+/// epoll(7), question 9. Other pollers of mio require a `WouldBlock`.
 pub(crate) const SHORT_READ_DRAINS: bool = cfg!(any(target_os = "linux", target_os = "android"));
 
-/// Waits for events. A signal ends the wait, and then there are none.
+/// Waits for events. A signal ends the wait without events.
 ///
 /// # Errors
 /// The poller's.
@@ -37,8 +36,8 @@ pub(crate) fn poll(
     }
 }
 
-/// How many bytes the peer has not acknowledged yet, our FIN counting as one,
-/// or `None` where the system can't tell. Source: `SIOCOUTQ` in tcp(7).
+/// The number of bytes that the peer has not acknowledged yet, where the FIN counts as one;
+/// `None` where the system does not report it. Source: `SIOCOUTQ` in tcp(7).
 #[cfg(any(target_os = "linux", target_os = "android"))]
 pub(crate) fn unacknowledged(stream: &mio::net::TcpStream) -> Option<usize> {
     use std::os::fd::AsRawFd;
@@ -50,21 +49,20 @@ pub(crate) fn unacknowledged(stream: &mio::net::TcpStream) -> Option<usize> {
     (!failed).then(|| usize::try_from(bytes).unwrap_or(0))
 }
 
-/// Whether a connection has failed for good. `SO_ERROR` by itself would also tell,
-/// as if it were the end, of what TCP lives through, such as a route that is gone
-/// for a moment: RFC 1122, section 4.2.3.9.
+/// Whether a connection has failed for good. `SO_ERROR` alone also reports errors that TCP
+/// survives, such as a route that is gone for a moment: RFC 1122, section 4.2.3.9.
 #[cfg(any(target_os = "linux", target_os = "android"))]
 pub(crate) fn has_failed(stream: &mio::net::TcpStream) -> bool {
     polled(stream, PollFlags::empty()).contains(PollFlags::ERR)
 }
 
-/// Elsewhere nobody asks: the count of unacknowledged bytes is not to be had.
+/// Not needed elsewhere: the number of unacknowledged bytes is unknown there.
 #[cfg(not(any(target_os = "linux", target_os = "android")))]
 pub(crate) fn has_failed(_stream: &mio::net::TcpStream) -> bool {
     false
 }
 
-/// Whether a client waits in a listener's queue, as far as can be told.
+/// Whether a client waits in a listener's backlog, as far as the system reports it.
 #[cfg(unix)]
 pub(crate) fn has_client(listener: &TcpListener) -> bool {
     polled(listener, PollFlags::IN).contains(PollFlags::IN)
@@ -75,7 +73,7 @@ pub(crate) fn has_client(_listener: &TcpListener) -> bool {
     true
 }
 
-/// What poll(2) says of a socket at this moment.
+/// The events that poll(2) reports for a socket now.
 #[cfg(unix)]
 fn polled(socket: &impl AsFd, flags: PollFlags) -> PollFlags {
     let mut sockets = [PollFd::new(socket, flags)];
@@ -85,14 +83,14 @@ fn polled(socket: &impl AsFd, flags: PollFlags) -> PollFlags {
     }
 }
 
-/// Elsewhere the count of unacknowledged bytes is not to be had.
+/// Unknown elsewhere.
 #[cfg(not(any(target_os = "linux", target_os = "android")))]
 pub(crate) fn unacknowledged(_stream: &mio::net::TcpStream) -> Option<usize> {
     None
 }
 
-/// How many bytes of kernel memory a socket has for what it has received, what
-/// it has yet to send, and the remainders of both.
+/// The kernel memory of a socket in bytes: for received bytes, bytes to send, and memory
+/// allocated ahead.
 #[cfg(any(target_os = "linux", target_os = "android"))]
 pub(crate) fn socket_memory(stream: &mio::net::TcpStream) -> usize {
     memory_info(stream).map_or(0, |info| {
@@ -101,14 +99,14 @@ pub(crate) fn socket_memory(stream: &mio::net::TcpStream) -> usize {
     })
 }
 
-/// Elsewhere it is not to be had.
+/// Unknown elsewhere.
 #[cfg(not(any(target_os = "linux", target_os = "android")))]
 pub(crate) fn socket_memory(_stream: &mio::net::TcpStream) -> usize {
     0
 }
 
-/// About how many bytes a socket's send buffer takes now, or `None` where the
-/// system can't tell.
+/// About how many bytes fit a socket's send buffer now; `None` where the system does not
+/// report it.
 #[cfg(any(target_os = "linux", target_os = "android"))]
 pub(crate) fn send_room(stream: &mio::net::TcpStream) -> Option<usize> {
     let info = memory_info(stream)?;
@@ -116,16 +114,16 @@ pub(crate) fn send_room(stream: &mio::net::TcpStream) -> Option<usize> {
     Some(room as usize)
 }
 
-/// Elsewhere it can't.
+/// Unknown elsewhere.
 #[cfg(not(any(target_os = "linux", target_os = "android")))]
 pub(crate) fn send_room(_stream: &mio::net::TcpStream) -> Option<usize> {
     None
 }
 
-/// The places in the kernel's answer to `SO_MEMINFO`: linux/sock_diag.h.
+/// Indexes into the kernel's answer to `SO_MEMINFO`: linux/sock_diag.h.
 #[cfg(any(target_os = "linux", target_os = "android"))]
 mod meminfo {
-    /// Allocated for what was received.
+    /// Allocated for received bytes.
     pub(super) const RECEIVED: usize = 0;
     /// The size of the send buffer.
     pub(super) const MOST_QUEUED: usize = 3;
@@ -135,7 +133,7 @@ mod meminfo {
     pub(super) const QUEUED: usize = 5;
 }
 
-/// What a socket has of the kernel's memory: `SO_MEMINFO`, socket(7).
+/// The memory counters of a socket: `SO_MEMINFO`, socket(7).
 #[cfg(any(target_os = "linux", target_os = "android"))]
 fn memory_info(stream: &mio::net::TcpStream) -> Option<[u32; 9]> {
     use std::os::fd::AsRawFd;
@@ -152,7 +150,7 @@ fn memory_info(stream: &mio::net::TcpStream) -> Option<[u32; 9]> {
     (!failed).then_some(info)
 }
 
-/// A TCP socket that does not block.
+/// A non-blocking TCP socket.
 #[cfg(any(target_os = "linux", target_os = "android"))]
 pub(crate) fn non_blocking(domain: Domain) -> io::Result<Socket> {
     Socket::new(domain, Type::STREAM.nonblocking(), None)
@@ -166,7 +164,7 @@ pub(crate) fn non_blocking(domain: Domain) -> io::Result<Socket> {
     Ok(socket)
 }
 
-/// Whether a connection could not be made at once and still may be.
+/// Whether the error of a non-blocking connect means that it is in progress.
 #[cfg(unix)]
 pub(crate) fn is_in_progress(error: &io::Error) -> bool {
     error.raw_os_error() == Some(libc::EINPROGRESS)
@@ -177,8 +175,8 @@ pub(crate) fn is_in_progress(error: &io::Error) -> bool {
     error.kind() == io::ErrorKind::WouldBlock
 }
 
-/// Lets a socket that is bound to an address have its port when it connects,
-/// so that connections to different servers can share one: ip(7).
+/// Delays the choice of the port of a bound socket until it connects, so that connections
+/// to different servers can share a port: ip(7).
 #[cfg(any(target_os = "linux", target_os = "android"))]
 pub(crate) fn choose_port_late(socket: &Socket) -> io::Result<()> {
     use std::os::fd::AsRawFd;
@@ -207,15 +205,15 @@ pub(crate) fn choose_port_late(_: &Socket) -> io::Result<()> {
     Ok(())
 }
 
-/// The system's number of the calling thread; 0 where it does not tell.
+/// The system's identifier of the calling thread; 0 where it is unknown.
 #[cfg(any(target_os = "linux", target_os = "android"))]
 pub(crate) fn thread_number() -> u64 {
     let number = rustix::thread::gettid().as_raw_nonzero().get();
     u64::try_from(number).unwrap_or(0)
 }
 
-/// The processor time of one of our threads: the first number of its schedstat,
-/// in nanoseconds, proc(5).
+/// The processor time of a thread of this process: the first number of its schedstat, in
+/// nanoseconds, proc(5).
 #[cfg(any(target_os = "linux", target_os = "android"))]
 pub(crate) fn cpu_time(thread: u64) -> Option<Duration> {
     let text = std::fs::read_to_string(format!("/proc/self/task/{thread}/schedstat")).ok()?;
@@ -233,7 +231,7 @@ pub(crate) fn cpu_time(_thread: u64) -> Option<Duration> {
     None
 }
 
-/// Whether SIGHUP is ignored, as nohup(1) hands it down.
+/// Whether SIGHUP is ignored, as under nohup(1).
 #[cfg(unix)]
 pub(crate) fn hangup_is_ignored() -> bool {
     let mut action = std::mem::MaybeUninit::<libc::sigaction>::uninit();
@@ -248,11 +246,11 @@ pub(crate) fn hangup_is_ignored() -> bool {
 /// Ignores SIGHUP from now on.
 #[cfg(unix)]
 pub(crate) fn ignore_hangup() {
-    // SAFETY: SIG_IGN runs no code of ours.
+    // SAFETY: SIG_IGN runs no code of this program.
     unsafe { libc::signal(libc::SIGHUP, libc::SIG_IGN) };
 }
 
-/// Watches a listener for clients: it stays a std socket, non-blocking.
+/// Registers a listener with the poller. It stays a non-blocking std socket.
 #[cfg(unix)]
 pub(crate) fn watch(registry: &Registry, listener: &TcpListener, token: Token) -> io::Result<()> {
     use std::os::fd::AsRawFd;
@@ -261,26 +259,26 @@ pub(crate) fn watch(registry: &Registry, listener: &TcpListener, token: Token) -
     registry.register(&mut mio::unix::SourceFd(&socket), token, Interest::READABLE)
 }
 
-/// Elsewhere mio watches only sockets that it has made itself.
+/// Elsewhere mio registers only sockets that it has created itself.
 #[cfg(not(unix))]
 pub(crate) fn watch(_: &Registry, _: &TcpListener, _: Token) -> io::Result<()> {
     Err(io::ErrorKind::Unsupported.into())
 }
 
-/// Takes over a descriptor that this process was started with.
+/// Takes ownership of a descriptor that this process inherited.
 ///
-/// It is open, and nobody else in this process knows of it: whoever started the
-/// process says so (`LISTEN_PID`, `LISTEN_FDS`), and it is taken once.
+/// The descriptor must be open and not owned by anything else in this process: the service
+/// manager promises that (`LISTEN_PID`, `LISTEN_FDS`), and the caller takes each one once.
 #[cfg(any(target_os = "linux", target_os = "android"))]
 pub(crate) fn take_over(descriptor: std::os::fd::RawFd) -> std::os::fd::OwnedFd {
     use std::os::fd::FromRawFd;
 
-    // SAFETY: the caller passes an open descriptor that nobody else owns.
+    // SAFETY: the caller passes an open descriptor that nothing else owns.
     unsafe { std::os::fd::OwnedFd::from_raw_fd(descriptor) }
 }
 
-/// Whether accept(2) passed on an error that was already pending on the new
-/// socket, as Linux does: it concerns that client alone.
+/// Whether accept(2) returned an error that was pending on the new socket, as on Linux: it
+/// concerns that client alone.
 #[cfg(unix)]
 pub(crate) fn is_of_new_socket(error: &io::Error) -> bool {
     let errors = [
@@ -304,7 +302,7 @@ pub(crate) fn is_of_new_socket(_: &io::Error) -> bool {
     false
 }
 
-/// Whether no descriptor was free, of this process or of the whole system.
+/// Whether this process or the whole system had no free descriptor.
 #[cfg(unix)]
 pub(crate) fn is_out_of_descriptors(error: &io::Error) -> bool {
     matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE))
@@ -315,16 +313,15 @@ pub(crate) fn is_out_of_descriptors(_: &io::Error) -> bool {
     false
 }
 
-/// While it lives, its thread does not take the processor from one that is
-/// running when it is woken: sched(7), `SCHED_BATCH`. It is dropped where it
-/// was begun.
+/// While this guard exists, its thread does not preempt a running thread when it is woken:
+/// sched(7), `SCHED_BATCH`. It must be dropped in the thread that created it.
 pub(crate) struct Yielding(());
 
 #[cfg(any(target_os = "linux", target_os = "android"))]
 impl Yielding {
-    /// Of the calling thread, if it has the ordinary policy.
+    /// Changes the calling thread, if it has the default policy.
     pub(crate) fn begin() -> Option<Self> {
-        // SAFETY: asks for a number, and touches no memory.
+        // SAFETY: it returns a number, and touches no memory.
         let policy = unsafe { libc::sched_getscheduler(0) };
         (policy == libc::SCHED_OTHER && set_policy(libc::SCHED_BATCH)).then_some(Self(()))
     }
@@ -337,7 +334,7 @@ impl Drop for Yielding {
     }
 }
 
-/// Returns whether the calling thread has the policy now.
+/// Sets the policy of the calling thread. Returns whether that succeeded.
 #[cfg(any(target_os = "linux", target_os = "android"))]
 fn set_policy(policy: libc::c_int) -> bool {
     let parameters = libc::sched_param { sched_priority: 0 };
@@ -347,14 +344,14 @@ fn set_policy(policy: libc::c_int) -> bool {
 
 #[cfg(not(any(target_os = "linux", target_os = "android")))]
 impl Yielding {
-    /// Elsewhere nothing.
+    /// Not available elsewhere.
     pub(crate) const fn begin() -> Option<Self> {
         None
     }
 }
 
-/// Lets the calling thread have the processor only for a tenth of the time or so
-/// while others want it: nice(2), which on Linux is each thread's own.
+/// Lowers the priority of the calling thread to about a tenth of the processor time while
+/// others are runnable: nice(2), which on Linux applies to each thread.
 #[cfg(any(target_os = "linux", target_os = "android"))]
 pub(crate) fn lower_priority() {
     let thread = rustix::thread::gettid();
@@ -364,7 +361,7 @@ pub(crate) fn lower_priority() {
     }
 }
 
-/// Elsewhere nothing.
+/// Does nothing elsewhere.
 #[cfg(not(any(target_os = "linux", target_os = "android")))]
 pub(crate) const fn lower_priority() {}
 
@@ -373,12 +370,12 @@ mod tests {
     use super::*;
 
     fn policy() -> libc::c_int {
-        // SAFETY: asks for a number, and touches no memory.
+        // SAFETY: it returns a number, and touches no memory.
         unsafe { libc::sched_getscheduler(0) }
     }
 
     #[test]
-    fn a_thread_that_yields_has_its_policy_back_afterwards() {
+    fn a_yielding_thread_gets_its_policy_back() {
         let yielding = Yielding::begin();
         assert_eq!(policy(), libc::SCHED_BATCH);
         assert!(Yielding::begin().is_none(), "it yields already");

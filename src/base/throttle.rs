@@ -1,8 +1,8 @@
-//! Log lines that may come in a flood are told once in a while, with their number.
+//! Limits the rate of a repeated log line; the lines left out are counted.
 
 use std::time::{Duration, Instant};
 
-/// Lets one event in a period through and counts the others.
+/// Admits one event in each period and counts the others.
 #[derive(Debug)]
 pub(crate) struct Throttle {
     period: Duration,
@@ -19,8 +19,8 @@ impl Throttle {
         }
     }
 
-    /// One more event at `now`. Returns how many were suppressed since the last
-    /// one told, if this one is to be told.
+    /// Counts an event at `now`. If it is admitted, returns how many were suppressed since
+    /// the last one.
     pub(crate) fn admit(&mut self, now: Instant) -> Option<u64> {
         let too_soon = self
             .last
@@ -33,7 +33,7 @@ impl Throttle {
         Some(self.take_suppressed())
     }
 
-    /// How many were suppressed since the last one told; from now on they count as told.
+    /// Returns how many were suppressed since the last one admitted, and resets the count.
     pub(crate) const fn take_suppressed(&mut self) -> u64 {
         std::mem::replace(&mut self.suppressed, 0)
     }
@@ -44,14 +44,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn one_event_a_period_is_told_and_the_others_are_counted() {
+    fn one_event_a_period_is_admitted_and_the_others_are_counted() {
         let start = Instant::now();
         let after = |ms| start + Duration::from_millis(ms);
         let mut throttle = Throttle::new(Duration::from_secs(1));
-        let told: Vec<_> = [0, 1, 999, 1000, 1500, 2000]
+        let admitted: Vec<_> = [0, 1, 999, 1000, 1500, 2000]
             .map(|ms| throttle.admit(after(ms)))
             .into();
-        assert_eq!(told, [Some(0), None, None, Some(2), None, Some(1)]);
+        assert_eq!(admitted, [Some(0), None, None, Some(2), None, Some(1)]);
         assert_eq!(throttle.admit(after(2999)), None);
         assert_eq!(throttle.take_suppressed(), 1);
         assert_eq!(throttle.take_suppressed(), 0);

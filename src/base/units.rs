@@ -1,19 +1,19 @@
-//! Numbers as people read them: with a unit, and no more digits than they bear.
+//! Numbers formatted for people: with a unit and three significant digits.
 
 use std::time::Duration;
 
-/// A time that is given in nanoseconds: `31.2 us`.
+/// Formats a time in nanoseconds: `31.2 us`.
 pub(crate) fn time(nanoseconds: f64) -> String {
     const UNITS: [(f64, &str); 4] = [(1e9, "s"), (1e6, "ms"), (1e3, "us"), (1.0, "ns")];
     scaled(nanoseconds, &UNITS)
 }
 
-/// The same of a duration.
+/// Formats a duration: `31.2 us`.
 pub(crate) fn duration(duration: Duration) -> String {
     time(duration.as_secs_f64() * 1e9)
 }
 
-/// Bytes, in powers of a thousand: `6.40 MB`.
+/// Formats bytes in powers of a thousand: `6.40 MB`.
 pub(crate) fn bytes(bytes: f64) -> String {
     const UNITS: [(f64, &str); 5] = [
         (1e12, "TB"),
@@ -25,14 +25,14 @@ pub(crate) fn bytes(bytes: f64) -> String {
     scaled(bytes, &UNITS)
 }
 
-/// Bytes a second: `6.40 MB/s`.
+/// Formats bytes a second: `6.40 MB/s`.
 pub(crate) fn throughput(bytes_per_second: f64) -> String {
     format!("{}/s", bytes(bytes_per_second))
 }
 
-/// In the largest unit that there is one of, to three digits.
+/// Formats a number in the largest unit that gives 1 or more, to three digits.
 fn scaled(number: f64, units: &[(f64, &str)]) -> String {
-    // What is rounded up to 1,000 of a unit is 1 of the next.
+    // A value that rounds to 1,000 of a unit is 1 of the next.
     let large = |(size, _): &&(f64, &str)| number >= size * 0.9995;
     let (size, unit) = units.iter().find(large).unwrap_or(&units[units.len() - 1]);
     let value = number / size;
@@ -45,7 +45,7 @@ fn scaled(number: f64, units: &[(f64, &str)]) -> String {
     format!("{value:.digits$} {unit}")
 }
 
-/// Messages a second: `52,341/s`.
+/// Formats a rate: `52,341/s`.
 pub(crate) fn rate(per_second: f64) -> String {
     match per_second {
         100.0.. => format!("{}/s", grouped(per_second)),
@@ -53,7 +53,7 @@ pub(crate) fn rate(per_second: f64) -> String {
     }
 }
 
-/// A whole number with its thousands apart: `1,234,567`.
+/// Rounds to a whole number and separates thousands: `1,234,567`.
 pub(crate) fn grouped(number: f64) -> String {
     let digits = format!("{number:.0}");
     let mut text = String::new();
@@ -66,7 +66,7 @@ pub(crate) fn grouped(number: f64) -> String {
     text
 }
 
-/// The digits of `50k`, and what they count: `k` is a thousand and `M` a million.
+/// Splits `50k` into its digits and the factor: `k` is a thousand, `M` a million.
 pub(crate) fn split_factor(number: &str) -> (&str, f64) {
     match number.char_indices().next_back() {
         Some((end, 'k' | 'K')) => (&number[..end], 1e3),
@@ -75,13 +75,13 @@ pub(crate) fn split_factor(number: &str) -> (&str, f64) {
     }
 }
 
-/// `1 reply`, `2 replies`.
+/// Formats a count with its noun: `1 reply`, `2 replies`.
 pub(crate) fn count(number: u64, one: &str, many: &str) -> String {
     let noun = if number == 1 { one } else { many };
     format!("{} {noun}", whole(number))
 }
 
-/// A count with its thousands apart.
+/// Formats a count with separated thousands: `1,234,567`.
 pub(crate) fn whole(number: u64) -> String {
     #[expect(clippy::cast_precision_loss, reason = "counts are below 2^53")]
     grouped(number as f64)

@@ -1,8 +1,8 @@
 //! Bytes of every value.
 
 use super::clause::Clause;
-use super::ended::Ended;
-use super::probe::Probe;
+use super::not_passed::NotPassed;
+use super::target::Target;
 use crate::base::units::whole;
 
 pub(super) const BYTES: Clause = Clause {
@@ -14,24 +14,24 @@ pub(super) const BYTES: Clause = Clause {
     run: bytes,
 };
 
-/// A message, in bytes: it fits the buffers of any path.
+/// The size of a message in bytes: it fits the buffers of any path.
 const PART: usize = 16 * 1024;
 
-fn bytes(probe: &Probe<'_>) -> Result<String, Ended> {
-    let line = probe.open()?;
+fn bytes(target: &Target<'_>) -> Result<String, NotPassed> {
+    let connection = target.open()?;
     let pairs = pairs();
     for part in pairs.chunks(PART) {
-        line.send_these(part)?;
-        line.receive_these(part)?;
+        connection.send_bytes(part)?;
+        connection.receive_bytes(part)?;
     }
-    line.finish()?;
+    connection.finish()?;
     let length = whole(pairs.len() as u64);
     Ok(format!(
         "all 65,536 pairs of byte values came back, {length} bytes"
     ))
 }
 
-/// Every value behind every value.
+/// Every byte value followed by every byte value.
 fn pairs() -> Vec<u8> {
     let values = || 0..=u8::MAX;
     let pairs = values().flat_map(|first| values().map(move |second| [first, second]));

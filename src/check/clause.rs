@@ -1,107 +1,19 @@
-//! The clauses that make up a check, by protocol and in their order.
+//! A clause: one promise of a faithful path, and how to test it.
 
-use super::ended::Ended;
-use super::probe::Probe;
-use super::{
-    bytes, connect, counted, crowd, duplex, half_close, idle, messages, nagle, pace, reset,
-    segments, urgent, whoami,
-};
-use crate::proto::Protocol;
+use super::not_passed::NotPassed;
+use super::target::Target;
 
-/// One promise of a faithful path, and how to try it.
+/// One promise of a faithful path, and how to test it.
 #[derive(Debug)]
 pub struct Clause {
-    /// What it is called on the command line: lower case, with hyphens.
+    /// Its name on the command line: lower case, with hyphens.
     pub name: &'static str,
-    /// What it proves, in a line.
+    /// What it proves, in one line.
     pub proves: &'static str,
-    /// What its failure usually means; it reads on from "usually".
+    /// The usual cause of a failure; it reads on from "usually".
     pub usually: &'static str,
-    /// Where it is written that it must hold.
+    /// The standard that demands it.
     pub rfc: &'static str,
-    /// Tries it. Returns what was seen.
-    pub(super) run: fn(&Probe<'_>) -> Result<String, Ended>,
-}
-
-/// From the simplest to what may disturb a server the longest.
-const ECHO: &[Clause] = &[
-    connect::CONNECT,
-    connect::SELF_CONNECT,
-    bytes::BYTES,
-    segments::TINY_SEGMENTS,
-    messages::MSS,
-    messages::MESSAGES_64K,
-    messages::MESSAGES_16M,
-    segments::PIPELINING,
-    duplex::FULL_DUPLEX,
-    half_close::EARLY,
-    half_close::LATE,
-    half_close::EMPTY,
-    pace::SLOW_READER,
-    pace::SLOW_WRITER,
-    nagle::SMALL_WRITES,
-    urgent::URGENT,
-    reset::RESET,
-    crowd::CONNECTIONS,
-    connect::SOURCE_UNTOLD,
-    idle::IDLE,
-    crowd::STORM,
-];
-
-const COUNTED: &[Clause] = &[
-    connect::CONNECT,
-    connect::SELF_CONNECT,
-    counted::ANSWER,
-    counted::EMPTY,
-    counted::BYTES,
-    counted::SEGMENTS,
-    counted::LONGEST,
-    counted::NEWLINE,
-    counted::HALF_CLOSE,
-    counted::NOTHING,
-    counted::TRAILING,
-    reset::RESET,
-    crowd::CONNECTIONS,
-    connect::SOURCE_UNTOLD,
-    idle::IDLE,
-    crowd::STORM,
-];
-
-const WHOAMI: &[Clause] = &[
-    connect::CONNECT,
-    connect::SELF_CONNECT,
-    whoami::SOURCE_ADDRESS,
-];
-
-/// The clauses of a protocol, in the order in which they are tried.
-pub const fn clauses(protocol: Protocol) -> &'static [Clause] {
-    match protocol {
-        Protocol::Echo => ECHO,
-        Protocol::Counted => COUNTED,
-        Protocol::Whoami => WHOAMI,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::collections::HashSet;
-
-    use super::*;
-
-    #[test]
-    fn every_clause_has_a_name_of_its_own_and_says_what_it_is() {
-        for protocol in Protocol::ALL {
-            let mut names = HashSet::new();
-            for clause in clauses(protocol) {
-                assert!(names.insert(clause.name), "{} twice", clause.name);
-                let is_plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
-                assert!(clause.name.chars().all(is_plain), "{}", clause.name);
-                assert!(clause.name.len() <= 16, "{} is too wide", clause.name);
-                for text in [clause.proves, clause.usually, clause.rfc] {
-                    assert!(!text.is_empty() && !text.ends_with('.'), "{text}");
-                    assert!(!text.contains(['\n', '|']), "{text}");
-                }
-            }
-        }
-    }
+    /// Tests it. Returns what was observed.
+    pub(super) run: fn(&Target<'_>) -> Result<String, NotPassed>,
 }

@@ -1,20 +1,19 @@
-//! What is known once a connection is made, and before a byte is sent.
+//! Clauses about the connection itself, before a byte is sent.
 
 use std::time::Duration;
 
 use socket2::SockRef;
 
 use super::clause::Clause;
-use super::ended::Ended;
-use super::probe::{Probe, UNREACHABLE};
-use super::whoami;
+use super::not_passed::NotPassed;
+use super::target::{NO_CONNECTION, Target, UNREACHABLE};
 use crate::base::units::duration;
 use crate::proto::Protocol;
 
 pub(super) const CONNECT: Clause = Clause {
     name: "connect",
     proves: "a connection is made within the time-out",
-    usually: "nothing listens there, a firewall drops or refuses it, or the listen queue is full",
+    usually: NO_CONNECTION,
     rfc: "RFC 9293 section 3.5",
     run: connect,
 };
@@ -28,50 +27,35 @@ pub(super) const SELF_CONNECT: Clause = Clause {
     run: self_connect,
 };
 
-pub(super) const SOURCE_UNTOLD: Clause = Clause {
-    run: source_untold,
-    ..whoami::SOURCE_ADDRESS
-};
-
-fn connect(probe: &Probe<'_>) -> Result<String, Ended> {
-    let line = probe.open().inspect_err(|_| probe.give_up())?;
-    let (peer, _) = line.ends()?;
-    let time = duration(line.took);
-    match probe.plan.protocol {
-        // There the server speaks first.
-        Protocol::Whoami => line.leave(),
-        _ => line.finish()?,
+fn connect(target: &Target<'_>) -> Result<String, NotPassed> {
+    let connection = target.open().inspect_err(|_| target.mark_unreachable())?;
+    let (peer, _) = connection.addresses()?;
+    let time = duration(connection.connect_time);
+    match target.plan().protocol {
+        // The server sends first in this protocol.
+        Protocol::Whoami => connection.finish_unchecked(),
+        _ => connection.finish()?,
     }
     Ok(format!("connected to {peer} in {time}"))
 }
 
-fn self_connect(probe: &Probe<'_>) -> Result<String, Ended> {
-    // Every other clause refuses such a connection when it makes one.
-    let made = probe.reach(|_| Ok(()));
-    let (stream, _) = made.map_err(|ended| match ended {
-        // That was said already.
-        Ended::Failed { .. } if probe.has_given_up() => Ended::Skipped(String::from(UNREACHABLE)),
+fn self_connect(target: &Target<'_>) -> Result<String, NotPassed> {
+    // `Target::open` refuses such a connection in every other clause.
+    let connected = target.connect_to_first(|_| Ok(()));
+    let (stream, _) = connected.map_err(|why| match why {
+        // The clause before has reported it.
+        NotPassed::Failed { .. } if target.is_unreachable() => {
+            NotPassed::Skipped(String::from(UNREACHABLE))
+        }
         other => other,
     })?;
     match (stream.local_addr(), stream.peer_addr()) {
         (Ok(local), Ok(peer)) if local != peer => Ok(format!("{local} reached {peer}")),
         (Ok(local), Ok(_)) => {
-            // Ended in order, it would keep the port from a server that is yet to come.
+            // A FIN would leave the port in TIME-WAIT, and a server could not bind it.
             let _ = SockRef::from(&stream).set_linger(Some(Duration::ZERO));
-            Err(Ended::failed(format!("{local} reached itself")))
+            Err(NotPassed::failed(format!("{local} reached itself")))
         }
-        (Err(_), _) | (_, Err(_)) => Err(Ended::failed("lost as soon as it was made")),
+        (Err(_), _) | (_, Err(_)) => Err(NotPassed::failed("lost as soon as it was made")),
     }
-}
-
-/// The protocol has no words for whom the server sees.
-fn source_untold(probe: &Probe<'_>) -> Result<String, Ended> {
-    let line = probe.open()?;
-    let (_, local) = line.ends()?;
-    line.talk()?;
-    line.finish()?;
-    Err(Ended::Skipped(format!(
-        "the protocol can't tell: this was {local}, compare that with the server's log, or check \
-         its --whoami port"
-    )))
 }

@@ -1,23 +1,23 @@
-//! The counted protocol: a text there, its length and itself back, and the end.
+//! Clauses of the counted protocol: a text is answered with its length, itself, and the end.
 
 use super::clause::Clause;
-use super::ended::Ended;
-use super::probe::Probe;
+use super::not_passed::NotPassed;
+use super::target::Target;
 use crate::base::units::whole;
 use crate::proto::{self, COUNTED_MAX};
 
-/// Where the protocol is written down.
+/// Where the protocol is specified.
 const PROTOCOL: &str = "README, Protocols";
 
-/// What a failure means where the protocol itself is at stake.
-const ANOTHER: &str = "something else listens there, or another version of the protocol";
+/// The usual cause where the protocol itself is violated.
+const OTHER_PROTOCOL: &str = "something else listens there, or another version of the protocol";
 
 pub(super) const ANSWER: Clause = Clause {
     name: "answer",
     proves: "a text is answered with its length and itself, and then the end",
-    usually: ANOTHER,
+    usually: OTHER_PROTOCOL,
     rfc: PROTOCOL,
-    run: |probe| asked(probe, b"test_string"),
+    run: |target| answer(target, b"test_string"),
 };
 
 pub(super) const EMPTY: Clause = Clause {
@@ -25,7 +25,7 @@ pub(super) const EMPTY: Clause = Clause {
     proves: "an empty text is answered like any other",
     usually: "the server waits for a first byte, or takes an empty text for an error",
     rfc: PROTOCOL,
-    run: |probe| asked(probe, b""),
+    run: |target| answer(target, b""),
 };
 
 pub(super) const BYTES: Clause = Clause {
@@ -55,7 +55,7 @@ pub(super) const LONGEST: Clause = Clause {
 pub(super) const NEWLINE: Clause = Clause {
     name: "newline",
     proves: "a line that a person types into nc is answered without a NUL",
-    usually: ANOTHER,
+    usually: OTHER_PROTOCOL,
     rfc: PROTOCOL,
     run: newline,
 };
@@ -69,12 +69,12 @@ pub(super) const HALF_CLOSE: Clause = Clause {
     run: half_close,
 };
 
-pub(super) const NOTHING: Clause = Clause {
+pub(super) const HALF_CLOSE_EMPTY: Clause = Clause {
     name: "half-close-empty",
     proves: "a half-close with nothing sent is answered as an empty text",
     usually: "a proxy calls the server only when the first byte comes",
     rfc: "RFC 9293 section 3.6.1",
-    run: nothing,
+    run: half_close_empty,
 };
 
 pub(super) const TRAILING: Clause = Clause {
@@ -85,88 +85,94 @@ pub(super) const TRAILING: Clause = Clause {
     run: trailing,
 };
 
-/// Bytes behind a complete message, and how often they are tried: what arrives
-/// when is a race.
+/// Bytes sent after a complete message, and how often: their arrival races with the
+/// answer.
 const TRAILING_BYTES: usize = 64 * 1024;
 const TRAILING_TRIES: u32 = 10;
 
-/// Sends exactly these bytes, and half-closes if asked; `text` is to be answered.
-fn exchange(probe: &Probe<'_>, bytes: &[u8], half_close: bool, text: &[u8]) -> Result<(), Ended> {
-    let line = probe.open()?;
-    line.send_these(bytes)?;
+/// Sends exactly these bytes, then half-closes if `half_close` is set; expects the answer
+/// to `text`.
+fn exchange(
+    target: &Target<'_>,
+    bytes: &[u8],
+    half_close: bool,
+    text: &[u8],
+) -> Result<(), NotPassed> {
+    let connection = target.open()?;
+    connection.send_bytes(bytes)?;
     if half_close {
-        line.half_close()?;
+        connection.half_close()?;
     }
-    line.receive_these(&proto::answer(text))?;
-    line.expect_end()?;
-    line.finish()
+    connection.receive_bytes(&proto::answer(text))?;
+    connection.expect_end()?;
+    connection.finish()
 }
 
-/// The same, of a text and its NUL.
-fn complete(probe: &Probe<'_>, text: &[u8]) -> Result<(), Ended> {
-    exchange(probe, &[text, b"\0"].concat(), false, text)
+/// Exchanges a text, sent with its NUL, and its answer.
+fn exchange_text(target: &Target<'_>, text: &[u8]) -> Result<(), NotPassed> {
+    exchange(target, &[text, b"\0"].concat(), false, text)
 }
 
-fn asked(probe: &Probe<'_>, text: &[u8]) -> Result<String, Ended> {
-    complete(probe, text)?;
+fn answer(target: &Target<'_>, text: &[u8]) -> Result<String, NotPassed> {
+    exchange_text(target, text)?;
     let answer = proto::answer(text);
     let shown = String::from_utf8_lossy(&answer[..answer.len() - 1]);
     Ok(format!("{shown:?} came, and the end"))
 }
 
-fn bytes(probe: &Probe<'_>) -> Result<String, Ended> {
+fn bytes(target: &Target<'_>) -> Result<String, NotPassed> {
     // A newline ends a message only at the end of a segment.
     let text: Vec<u8> = (1..=u8::MAX).collect();
-    complete(probe, &text)?;
+    exchange_text(target, &text)?;
     Ok(format!("all {} other values came back", text.len()))
 }
 
-fn segments(probe: &Probe<'_>) -> Result<String, Ended> {
-    let line = probe.open()?;
+fn segments(target: &Target<'_>) -> Result<String, NotPassed> {
+    let connection = target.open()?;
     let text = b"in many segments";
     for byte in [text, &b"\0"[..]].concat() {
-        line.send_these(&[byte])?;
+        connection.send_bytes(&[byte])?;
     }
-    line.receive_these(&proto::answer(text))?;
-    line.expect_end()?;
-    line.finish()?;
+    connection.receive_bytes(&proto::answer(text))?;
+    connection.expect_end()?;
+    connection.finish()?;
     let writes = text.len() + 1;
     Ok(format!("{writes} writes of 1 byte were one message"))
 }
 
-fn longest(probe: &Probe<'_>) -> Result<String, Ended> {
+fn longest(target: &Target<'_>) -> Result<String, NotPassed> {
     let text = [b'x'; COUNTED_MAX];
-    exchange(probe, &text, false, &text)?;
+    exchange(target, &text, false, &text)?;
     let shorter = &text[1..];
-    complete(probe, shorter)?;
+    exchange_text(target, shorter)?;
     let [longest, shorter] = [text.len(), shorter.len()].map(|length| whole(length as u64));
     Ok(format!(
         "{longest} bytes without a NUL and {shorter} with one were answered"
     ))
 }
 
-fn newline(probe: &Probe<'_>) -> Result<String, Ended> {
-    exchange(probe, b"hello\n", false, b"hello\n")?;
+fn newline(target: &Target<'_>) -> Result<String, NotPassed> {
+    exchange(target, b"hello\n", false, b"hello\n")?;
     Ok(String::from(
         "a line of 6 bytes, its end counted, was answered",
     ))
 }
 
-fn half_close(probe: &Probe<'_>) -> Result<String, Ended> {
-    exchange(probe, b"no NUL", true, b"no NUL")?;
+fn half_close(target: &Target<'_>) -> Result<String, NotPassed> {
+    exchange(target, b"no NUL", true, b"no NUL")?;
     Ok(String::from("6 bytes and a half-close were answered"))
 }
 
-fn nothing(probe: &Probe<'_>) -> Result<String, Ended> {
-    exchange(probe, b"", true, b"")?;
+fn half_close_empty(target: &Target<'_>) -> Result<String, NotPassed> {
+    exchange(target, b"", true, b"")?;
     Ok(String::from("the half-close was answered"))
 }
 
-fn trailing(probe: &Probe<'_>) -> Result<String, Ended> {
+fn trailing(target: &Target<'_>) -> Result<String, NotPassed> {
     let mut bytes = b"answer me\0".to_vec();
     bytes.resize(bytes.len() + TRAILING_BYTES, b'x');
     for _ in 0..TRAILING_TRIES {
-        exchange(probe, &bytes, false, b"answer me")?;
+        exchange(target, &bytes, false, b"answer me")?;
     }
     let trailing = whole(TRAILING_BYTES as u64);
     Ok(format!(

@@ -1,8 +1,8 @@
 //! Both directions full at once.
 
 use super::clause::Clause;
-use super::ended::Ended;
-use super::probe::Probe;
+use super::not_passed::NotPassed;
+use super::target::Target;
 use crate::base::units::whole;
 
 pub(super) const FULL_DUPLEX: Clause = Clause {
@@ -14,18 +14,18 @@ pub(super) const FULL_DUPLEX: Clause = Clause {
     run: full_duplex,
 };
 
-/// What is sent unread at the first, in bytes, unless the path is full before.
+/// What is sent first without being read, in bytes, unless the path is full before.
 const AHEAD: u64 = 16 << 20;
 
-/// What is sent after that, while all comes back.
+/// What is sent after that while everything is received, in bytes.
 const STREAM: u64 = 16 << 20;
 
-fn full_duplex(probe: &Probe<'_>) -> Result<String, Ended> {
-    let line = probe.open()?;
-    // With every buffer full on the way there and back, none gives way by itself.
-    let ahead = line.flood(AHEAD)?;
-    line.exchange(STREAM, usize::MAX)?;
-    line.finish()?;
+fn full_duplex(target: &Target<'_>) -> Result<String, NotPassed> {
+    let connection = target.open()?;
+    // With every buffer full in both directions, no write succeeds unless somebody reads.
+    let ahead = connection.send_until_full(AHEAD)?;
+    connection.exchange(STREAM, usize::MAX)?;
+    connection.finish()?;
     let (all, ahead) = (whole(ahead + STREAM), whole(ahead));
     Ok(format!(
         "{all} bytes came back, the first {ahead} of them sent ahead"

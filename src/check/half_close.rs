@@ -1,11 +1,11 @@
-//! Our end before the peer's.
+//! Half-closes: the client closes its sending side first.
 
 use std::time::Duration;
 
 use super::clause::Clause;
-use super::ended::Ended;
-use super::line::MESSAGE;
-use super::probe::Probe;
+use super::connection::MESSAGE;
+use super::not_passed::NotPassed;
+use super::target::Target;
 use crate::base::units::whole;
 
 pub(super) const EARLY: Clause = Clause {
@@ -35,48 +35,48 @@ pub(super) const EMPTY: Clause = Clause {
     run: empty,
 };
 
-/// So few bytes are answered in one go, or not at all. Whether the end or the
-/// bytes win is a race in some servers, so it is run several times.
+/// A few bytes are echoed in one write or lost as a whole. In some servers the echo races
+/// with the close, so this is repeated.
 const FEW: u64 = 10;
 const TRIES: u32 = 10;
 
-/// More than one read's worth, in bytes, and read late, so that much of it is
-/// still on its way when the half-close has long arrived.
+/// More bytes than one read returns, received late: most are still in flight when the
+/// half-close arrives.
 const MANY: u64 = 4 << 20;
-const LATENESS: Duration = Duration::from_millis(100);
+const READ_DELAY: Duration = Duration::from_millis(100);
 
-fn early(probe: &Probe<'_>) -> Result<String, Ended> {
+fn early(target: &Target<'_>) -> Result<String, NotPassed> {
     for _ in 0..TRIES {
-        let line = probe.open()?;
-        line.send(FEW)?;
-        line.half_close()?;
-        line.receive(FEW)?;
-        line.expect_end()?;
-        line.finish()?;
+        let connection = target.open()?;
+        connection.send(FEW)?;
+        connection.half_close()?;
+        connection.receive(FEW)?;
+        connection.expect_end()?;
+        connection.finish()?;
     }
-    let line = probe.open()?;
-    line.exchange_to_end(MANY, LATENESS)?;
-    line.finish()?;
+    let connection = target.open()?;
+    connection.exchange_to_end(MANY, READ_DELAY)?;
+    connection.finish()?;
     let many = whole(MANY);
     Ok(format!(
         "{TRIES} times {FEW} bytes and once {many} came back, each time with the end behind"
     ))
 }
 
-fn late(probe: &Probe<'_>) -> Result<String, Ended> {
-    let line = probe.open()?;
-    line.send(MESSAGE)?;
-    line.receive(MESSAGE)?;
-    line.half_close()?;
-    line.expect_end()?;
-    line.finish()?;
+fn late(target: &Target<'_>) -> Result<String, NotPassed> {
+    let connection = target.open()?;
+    connection.send(MESSAGE)?;
+    connection.receive(MESSAGE)?;
+    connection.half_close()?;
+    connection.expect_end()?;
+    connection.finish()?;
     Ok(format!("the end came behind {} bytes", whole(MESSAGE)))
 }
 
-fn empty(probe: &Probe<'_>) -> Result<String, Ended> {
-    let line = probe.open()?;
-    line.half_close()?;
-    line.expect_end()?;
-    line.finish()?;
+fn empty(target: &Target<'_>) -> Result<String, NotPassed> {
+    let connection = target.open()?;
+    connection.half_close()?;
+    connection.expect_end()?;
+    connection.finish()?;
     Ok(String::from("the end came, and no byte before it"))
 }

@@ -1,8 +1,9 @@
-//! Silence.
+//! A connection that is idle for a long time.
 
 use super::clause::Clause;
-use super::ended::Ended;
-use super::probe::Probe;
+use super::not_passed::NotPassed;
+use super::protocol::round_trip;
+use super::target::Target;
 use crate::proto::Protocol;
 
 pub(super) const IDLE: Clause = Clause {
@@ -14,19 +15,19 @@ pub(super) const IDLE: Clause = Clause {
     run: idle,
 };
 
-fn idle(probe: &Probe<'_>) -> Result<String, Ended> {
-    let Some(time) = probe.plan.idle else {
+fn idle(target: &Target<'_>) -> Result<String, NotPassed> {
+    let Some(time) = target.plan().idle else {
         let why = "not asked for: --idle 5m holds a connection silent for five minutes";
-        return Err(Ended::Skipped(String::from(why)));
+        return Err(NotPassed::Skipped(String::from(why)));
     };
-    let line = probe.open()?;
-    if probe.plan.protocol == Protocol::Echo {
-        line.talk()?;
+    let connection = target.open()?;
+    if target.plan().protocol == Protocol::Echo {
+        round_trip(&connection)?;
     }
-    line.stay_silent(time)?;
+    connection.hold_idle(time)?;
     let silence = humantime::format_duration(time);
-    let alive = line.talk();
-    alive.map_err(|ended| ended.at(&format!("after {silence} of silence")))?;
-    line.finish()?;
+    let alive = round_trip(&connection);
+    alive.map_err(|why| why.at(&format!("after {silence} of silence")))?;
+    connection.finish()?;
     Ok(format!("alive after {silence} of silence"))
 }

@@ -1,11 +1,11 @@
-//! Messages around the sizes at which something changes.
+//! Messages of sizes around typical limits: a segment, 64 KiB, 16 MiB.
 
 use std::time::Instant;
 
 use super::clause::Clause;
-use super::ended::Ended;
-use super::line::Line;
-use super::probe::Probe;
+use super::connection::Connection;
+use super::not_passed::NotPassed;
+use super::target::Target;
 use crate::base::units::{duration, whole};
 
 pub(super) const MSS: Clause = Clause {
@@ -23,7 +23,7 @@ pub(super) const MESSAGES_64K: Clause = Clause {
     usually: "a buffer of that size somewhere: its length is held in 16 bits, or what does not \
               fit is dropped",
     rfc: "RFC 862, RFC 7323 section 2",
-    run: |probe| around(probe, 1 << 16),
+    run: |target| around(target, 1 << 16),
 };
 
 pub(super) const MESSAGES_16M: Clause = Clause {
@@ -31,55 +31,55 @@ pub(super) const MESSAGES_16M: Clause = Clause {
     proves: "messages of 16 MiB, one byte less and one more, each come back",
     usually: "something on the path holds a whole message, or loses bytes when it is pushed hard",
     rfc: "RFC 862, RFC 9293 section 3.8",
-    run: |probe| around(probe, 1 << 24),
+    run: |target| around(target, 1 << 24),
 };
 
-/// Segments that paths have: the least that IPv4 and IPv6 promise, and Ethernet's
-/// with IPv6 and IPv4, with time stamps and without.
-const USUAL: [u64; 6] = [536, 1220, 1428, 1440, 1448, 1460];
+/// Usual segment sizes in bytes: the minimum of IPv4 and of IPv6, and Ethernet's with IPv6
+/// and IPv4, with timestamps and without.
+const USUAL_MSS: [u64; 6] = [536, 1220, 1428, 1440, 1448, 1460];
 
-fn mss(probe: &Probe<'_>) -> Result<String, Ended> {
-    let line = probe.open()?;
-    let own = own_mss(&line);
-    let mut sizes = USUAL.to_vec();
+fn mss(target: &Target<'_>) -> Result<String, NotPassed> {
+    let connection = target.open()?;
+    let own = own_mss(&connection);
+    let mut sizes = USUAL_MSS.to_vec();
     sizes.extend(own.iter().flat_map(|mss| [*mss, 2 * mss]));
-    exchange_around(&line, &sizes)?;
-    line.finish()?;
+    exchange_around(&connection, &sizes)?;
+    connection.finish()?;
     let own = own.map_or_else(String::new, |mss| format!(", and of our {}", whole(mss)));
     Ok(format!(
         "messages around segments of 536 to 1,460 bytes{own} came back"
     ))
 }
 
-fn around(probe: &Probe<'_>, size: u64) -> Result<String, Ended> {
-    let line = probe.open()?;
+fn around(target: &Target<'_>, size: u64) -> Result<String, NotPassed> {
+    let connection = target.open()?;
     let started = Instant::now();
-    exchange_around(&line, &[size])?;
+    exchange_around(&connection, &[size])?;
     let time = duration(started.elapsed());
-    line.finish()?;
+    connection.finish()?;
     let [less, same, more] = [size - 1, size, size + 1].map(whole);
     Ok(format!(
         "{less}, {same} and {more} bytes came back in {time}"
     ))
 }
 
-/// One message after another: of each size, a byte less, and one more.
-fn exchange_around(line: &Line<'_>, sizes: &[u64]) -> Result<(), Ended> {
+/// Exchanges three messages of each size: one byte less, the size itself, one byte more.
+fn exchange_around(connection: &Connection<'_>, sizes: &[u64]) -> Result<(), NotPassed> {
     for size in sizes.iter().flat_map(|size| [size - 1, *size, size + 1]) {
         let place = format!("a message of {} bytes", whole(size));
-        let exchanged = line.exchange(size, usize::MAX);
-        exchanged.map_err(|ended| ended.at(&place))?;
+        let exchanged = connection.exchange(size, usize::MAX);
+        exchanged.map_err(|why| why.at(&place))?;
     }
     Ok(())
 }
 
-/// What the two ends agreed on, where the system tells.
+/// The connection's own MSS, where the system reports it.
 #[cfg(unix)]
-fn own_mss(line: &Line<'_>) -> Option<u64> {
-    line.socket().tcp_mss().ok().map(u64::from)
+fn own_mss(connection: &Connection<'_>) -> Option<u64> {
+    connection.socket().tcp_mss().ok().map(u64::from)
 }
 
 #[cfg(not(unix))]
-fn own_mss(_: &Line<'_>) -> Option<u64> {
+fn own_mss(_: &Connection<'_>) -> Option<u64> {
     None
 }

@@ -1,25 +1,33 @@
-//! Whether a path carries TCP faithfully: a list of clauses, each tried by itself.
+//! Tests whether a path carries TCP faithfully: a list of clauses, each tested by itself.
 
 mod bytes;
-pub mod clause;
+mod clause;
+mod clauses;
 mod connect;
+mod connection;
+mod connections;
+mod connector;
+mod context;
 mod counted;
-mod crowd;
-mod dial;
 mod duplex;
-mod ended;
 mod half_close;
 mod idle;
-mod line;
 mod messages;
 mod nagle;
+mod not_passed;
 mod pace;
-mod probe;
+mod parallel;
+mod plan;
+mod protocol;
 pub mod report;
 mod reset;
 mod run;
 mod segments;
+mod source_address;
+mod target;
 mod urgent;
-mod whoami;
 
-pub use run::{Plan, run};
+pub use clause::Clause;
+pub use clauses::clauses;
+pub use plan::Plan;
+pub use run::run;

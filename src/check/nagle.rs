@@ -1,17 +1,17 @@
-//! What small writes wait for.
+//! Whether small writes are delayed by Nagle's algorithm.
 //!
 //! Nagle's algorithm holds a small segment back until the one before it is
 //! acknowledged, and a receiver may delay that, on Linux by 40 ms. So a server
-//! that has not switched it off answers two small writes late now and then. It is
-//! told from a path whose times just vary by acknowledging at once in every other
-//! exchange: then there is nothing to wait for.
+//! that has not switched it off sometimes answers two small writes late. Every other
+//! exchange is acknowledged at once, so that nothing is held back: that distinguishes
+//! Nagle's delay from a path whose round-trip times vary.
 
 use std::time::{Duration, Instant};
 
 use super::clause::Clause;
-use super::ended::Ended;
-use super::line::Line;
-use super::probe::Probe;
+use super::connection::Connection;
+use super::not_passed::NotPassed;
+use super::target::Target;
 use crate::base::units::duration;
 
 pub(super) const SMALL_WRITES: Clause = Clause {
@@ -23,67 +23,71 @@ pub(super) const SMALL_WRITES: Clause = Clause {
     run: small_writes,
 };
 
-/// Exchanges of each kind: at the most; at the least, however slow the path is;
-/// and how long they may take all together beyond that.
+/// Exchanges of each kind: the most; the least, however slow the path is; and the time
+/// after which no more than the least are made.
 const MOST: u32 = 400;
 const LEAST: u32 = 10;
 const TIME: Duration = Duration::from_secs(1);
 
-/// The two writes of an exchange, in bytes each.
+/// The size of each of the two writes of an exchange, in bytes.
 const WRITE: u64 = 20;
 
-/// The second write must arrive when the first has been read, and leave before
-/// the first one's echo is here. On loopback that is a matter of microseconds, so
-/// it is sent after every part of a round trip: multiples of the golden ratio,
-/// less their whole parts, are spread evenly however many they are.
+/// The second write must arrive after the first has been read, and be sent before the
+/// first one's echo arrives. On loopback that window is microseconds wide, so the gap
+/// takes every fraction of a round trip: the fractional parts of multiples of the golden
+/// ratio are spread evenly, however many there are.
 const STEP: f64 = 0.618_033_988_749_895;
 
-/// An exchange that takes so much longer than the fastest one was held back:
-/// less than any delay of an acknowledgement.
+/// An exchange that takes this much longer than the fastest one was held back. It is less
+/// than any delay of an acknowledgement.
 const HELD: Duration = Duration::from_millis(30);
 
-/// So many exchanges that were held back are no accident, if they are so many times as
-/// many as of those that were acknowledged at once, and one more: what is lost on the
-/// way and sent again, after 200 ms or a few round trips, is as late in both kinds.
+/// The clause fails if at least `ENOUGH` exchanges were held back, and `CLEARLY` times as
+/// many as of those acknowledged at once, plus one. A lost packet that is retransmitted,
+/// after 200 ms or a few round trips, delays both kinds alike.
 const ENOUGH: usize = 6;
 const CLEARLY: usize = 4;
 
-fn small_writes(probe: &Probe<'_>) -> Result<String, Ended> {
-    let line = probe.open()?;
+fn small_writes(target: &Target<'_>) -> Result<String, NotPassed> {
+    let connection = target.open()?;
     let started = Instant::now();
-    let mut fastest = exchange(&line, Duration::ZERO, true)?;
+    let mut fastest = exchange(&connection, Duration::ZERO, true)?;
     let (mut late, mut prompt) = (Vec::new(), Vec::new());
     for at in 0..MOST {
         if at >= LEAST && started.elapsed() >= TIME {
             break;
         }
         let gap = fastest.mul_f64((f64::from(at) * STEP).fract());
-        late.push(exchange(&line, gap, false)?);
-        prompt.push(exchange(&line, gap, true)?);
+        late.push(exchange(&connection, gap, false)?);
+        prompt.push(exchange(&connection, gap, true)?);
         fastest = fastest
             .min(late[late.len() - 1])
             .min(prompt[prompt.len() - 1]);
     }
-    line.finish()?;
+    connection.finish()?;
     judge(fastest, &late, &prompt)
 }
 
-/// Two small writes and their echo. Returns how long they took.
-fn exchange(line: &Line<'_>, gap: Duration, prompt: bool) -> Result<Duration, Ended> {
-    acknowledge(line, prompt);
+/// Sends two small writes and receives their echo. Returns how long that took.
+fn exchange(
+    connection: &Connection<'_>,
+    gap: Duration,
+    prompt: bool,
+) -> Result<Duration, NotPassed> {
+    acknowledge(connection, prompt);
     let started = Instant::now();
-    line.send(WRITE)?;
+    connection.send(WRITE)?;
     wait_until(started + gap);
-    line.send(WRITE)?;
+    connection.send(WRITE)?;
     if prompt {
-        // What has come meanwhile, too.
-        acknowledge(line, prompt);
+        // Also what arrived during the gap.
+        acknowledge(connection, prompt);
     }
-    line.receive(2 * WRITE)?;
+    connection.receive(2 * WRITE)?;
     Ok(started.elapsed())
 }
 
-/// As exactly as it goes: a sleep of less than a millisecond takes longer.
+/// Waits precisely: a sleep of less than a millisecond takes longer, so it spins.
 fn wait_until(time: Instant) {
     let left = time.saturating_duration_since(Instant::now());
     if left >= Duration::from_millis(1) {
@@ -94,8 +98,8 @@ fn wait_until(time: Instant) {
     }
 }
 
-/// What the times say: of exchanges that were acknowledged late, and at once.
-fn judge(fastest: Duration, late: &[Duration], prompt: &[Duration]) -> Result<String, Ended> {
+/// Compares the times of exchanges that were acknowledged late, and at once.
+fn judge(fastest: Duration, late: &[Duration], prompt: &[Duration]) -> Result<String, NotPassed> {
     let held = |times: &[Duration]| -> Vec<_> {
         let held = times.iter().filter(|time| **time >= fastest + HELD);
         held.copied().collect()
@@ -117,7 +121,7 @@ fn judge(fastest: Duration, late: &[Duration], prompt: &[Duration]) -> Result<St
         "{slow} of {all} pairs of small writes took {longer} longer than the fastest ({quick})"
     );
     match slow >= CLEARLY * (beside + 1) {
-        true => Err(Ended::failed(format!(
+        true => Err(NotPassed::failed(format!(
             "{seen}, and of those that were acknowledged at once {beside}"
         ))),
         false => Ok(format!(
@@ -127,15 +131,15 @@ fn judge(fastest: Duration, late: &[Duration], prompt: &[Duration]) -> Result<St
     }
 }
 
-/// Whether what comes next is acknowledged at once or late, where that can be said.
+/// Chooses whether the next segments are acknowledged at once, where the system allows it.
 #[cfg(any(target_os = "linux", target_os = "android"))]
-fn acknowledge(line: &Line<'_>, prompt: bool) {
-    // Should it fail, the exchange is one of the other kind.
-    let _ = line.socket().set_tcp_quickack(prompt);
+fn acknowledge(connection: &Connection<'_>, prompt: bool) {
+    // If it fails, the exchange counts as one of the other kind, which weakens the result only.
+    let _ = connection.socket().set_tcp_quickack(prompt);
 }
 
 #[cfg(not(any(target_os = "linux", target_os = "android")))]
-fn acknowledge(_: &Line<'_>, _: bool) {}
+fn acknowledge(_: &Connection<'_>, _: bool) {}
 
 #[cfg(test)]
 mod tests {
@@ -150,16 +154,17 @@ mod tests {
     }
 
     #[test]
-    fn only_what_late_acknowledgements_hold_back_is_nagles() {
+    fn only_delays_that_prompt_acknowledgements_avoid_are_nagles() {
         let few = judge(QUICK, &times(35, 5), &times(40, 0)).unwrap();
         assert!(few.contains("no more than 5 held back"), "{few}");
-        // One packet in a hundred was lost, and not one of those in every other exchange.
+        // One packet in a hundred was lost, none of them in the prompt exchanges.
         let loss = judge(QUICK, &times(38, 7), &times(44, 1)).unwrap();
         assert!(loss.ends_with("vary, or it loses packets"), "{loss}");
         let vary = judge(QUICK, &times(30, 10), &times(30, 10)).unwrap();
         assert!(vary.starts_with("10 of 40 "), "{vary}");
         assert!(vary.contains("but 10 that were acknowledged"), "{vary}");
-        let Err(Ended::Failed { seen, .. }) = judge(QUICK, &times(20, 20), &times(38, 2)) else {
+        let Err(NotPassed::Failed { seen, .. }) = judge(QUICK, &times(20, 20), &times(38, 2))
+        else {
             panic!("20 that were held back are no accident");
         };
         assert!(seen.starts_with("20 of 40 "), "{seen}");

@@ -1,11 +1,11 @@
-//! Ends that are slower than the path.
+//! A client that reads or writes more slowly than the path carries.
 
 use std::time::Duration;
 
 use super::clause::Clause;
-use super::ended::Ended;
-use super::line::MESSAGE;
-use super::probe::Probe;
+use super::connection::MESSAGE;
+use super::not_passed::NotPassed;
+use super::target::Target;
 use crate::base::units::{duration, whole};
 
 pub(super) const SLOW_READER: Clause = Clause {
@@ -24,51 +24,51 @@ pub(super) const SLOW_WRITER: Clause = Clause {
     run: slow_writer,
 };
 
-/// The most that is sent unread, in bytes: beyond any buffer that is bounded.
+/// The most that is sent unread, in bytes: more than any bounded buffer holds.
 const MOST: u64 = 64 << 20;
 
-/// The slow part of the reading: so many bytes at a time, with a pause before each.
-const SIPS: u32 = 50;
-const SIP: u64 = 4096;
-const SIP_PAUSE: Duration = Duration::from_millis(4);
+/// The small reads of the slow reader, their bytes, and the pause before each.
+const READS: u32 = 50;
+const READ_SIZE: u64 = 4096;
+const READ_PAUSE: Duration = Duration::from_millis(4);
 
-/// The bits of the slow writer, their bytes, and the pause before each.
-const BITS: u64 = 12;
-const BIT: u64 = 3;
-const BIT_PAUSE: Duration = Duration::from_millis(25);
+/// The small writes of the slow writer, their bytes, and the pause before each.
+const WRITES: u64 = 12;
+const WRITE_SIZE: u64 = 3;
+const WRITE_PAUSE: Duration = Duration::from_millis(25);
 
-fn slow_reader(probe: &Probe<'_>) -> Result<String, Ended> {
-    let line = probe.open()?;
-    let taken = line.flood(MOST)?;
-    let mut left = taken;
-    for _ in 0..SIPS {
-        probe.pause(SIP_PAUSE)?;
-        let sip = SIP.min(left);
-        line.receive(sip)?;
-        left -= sip;
+fn slow_reader(target: &Target<'_>) -> Result<String, NotPassed> {
+    let connection = target.open()?;
+    let sent = connection.send_until_full(MOST)?;
+    let mut left = sent;
+    for _ in 0..READS {
+        target.context.pause(READ_PAUSE)?;
+        let size = READ_SIZE.min(left);
+        connection.receive(size)?;
+        left -= size;
     }
-    line.receive(left)?;
-    line.send(MESSAGE)?;
-    line.receive(MESSAGE)?;
-    line.finish()?;
-    let bound = match taken < MOST {
+    connection.receive(left)?;
+    connection.send(MESSAGE)?;
+    connection.receive(MESSAGE)?;
+    connection.finish()?;
+    let bound = match sent < MOST {
         true => "",
         false => " without bound",
     };
-    let taken = whole(taken);
-    Ok(format!("{taken} bytes waited{bound}, and came back"))
+    let sent = whole(sent);
+    Ok(format!("{sent} bytes waited{bound}, and came back"))
 }
 
-fn slow_writer(probe: &Probe<'_>) -> Result<String, Ended> {
-    let line = probe.open()?;
-    for _ in 0..BITS {
-        probe.pause(BIT_PAUSE)?;
-        line.send(BIT)?;
-        line.receive(BIT)?;
+fn slow_writer(target: &Target<'_>) -> Result<String, NotPassed> {
+    let connection = target.open()?;
+    for _ in 0..WRITES {
+        target.context.pause(WRITE_PAUSE)?;
+        connection.send(WRITE_SIZE)?;
+        connection.receive(WRITE_SIZE)?;
     }
-    line.finish()?;
-    let pause = duration(BIT_PAUSE);
+    connection.finish()?;
+    let pause = duration(WRITE_PAUSE);
     Ok(format!(
-        "{BITS} times {BIT} bytes, {pause} apart, came back bit by bit"
+        "{WRITES} times {WRITE_SIZE} bytes, {pause} apart, came back bit by bit"
     ))
 }

@@ -1,26 +1,26 @@
-//! What a check saw: the shape of its JSON, too. Keys carry their units.
+//! The result of a check. Its fields are the keys of the JSON; they carry their units.
 
 use std::fmt;
 use std::time::Duration;
 
 use serde::Serialize;
 
-use super::run::Plan;
+use super::plan::Plan;
 use crate::base::units;
 
 /// The name and version of the JSON format; the number grows when a reader of
 /// the one before would be misled.
 pub const FORMAT: &str = "echopool-check/1";
 
-/// What came of a clause.
+/// The verdict on a clause.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Verdict {
     /// It holds.
     Pass,
-    /// It does not.
+    /// It does not hold.
     Fail,
-    /// It was not tried, or can't be told.
+    /// It was not tested, or could not be.
     Skip,
 }
 
@@ -28,31 +28,31 @@ impl fmt::Display for Verdict {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(match self {
             Self::Pass => "pass",
-            // The eye looks for it.
+            // Upper case, so that it stands out.
             Self::Fail => "FAIL",
             Self::Skip => "skip",
         })
     }
 }
 
-/// One clause, and what came of it.
+/// The outcome of one clause.
 #[derive(Clone, Debug, Serialize)]
 pub struct Outcome {
     /// The clause's name.
     pub name: &'static str,
-    /// What came of it.
+    /// Whether it holds.
     pub verdict: Verdict,
-    /// What was seen, or why it was skipped.
+    /// What was observed, or why it was skipped.
     pub seen: String,
-    /// What a failure usually means; nothing unless it failed.
+    /// The usual cause of a failure; `None` unless it failed.
     pub usually: Option<&'static str>,
-    /// Where it is written that it must hold.
+    /// The standard that demands it.
     pub rfc: &'static str,
-    /// How long it took.
+    /// How long the test took, in nanoseconds.
     pub elapsed_ns: u64,
 }
 
-/// One line.
+/// One line of text.
 impl fmt::Display for Outcome {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}  {:<16}  {}", self.verdict, self.name, self.seen)?;
@@ -63,26 +63,26 @@ impl fmt::Display for Outcome {
     }
 }
 
-/// A whole check.
+/// The result of a check.
 #[derive(Clone, Debug, Serialize)]
 pub struct Report {
-    /// [`FORMAT`].
+    /// Always [`FORMAT`].
     pub format: &'static str,
     /// The server's addresses.
     pub addresses: Vec<String>,
     /// `echo`, `counted` or `whoami`.
     pub protocol: String,
-    /// Clauses that hold.
+    /// The number of clauses that hold.
     pub passed: usize,
-    /// Clauses that do not.
+    /// The number of clauses that do not hold.
     pub failed: usize,
-    /// Clauses that were not tried, or can't be told.
+    /// The number of clauses that were skipped.
     pub skipped: usize,
-    /// It was stopped before every clause had its turn.
+    /// Whether the check was stopped before every clause was tested.
     pub interrupted: bool,
-    /// How long it took.
+    /// How long the check took, in nanoseconds.
     pub elapsed_ns: u64,
-    /// Every clause that had its turn, in order.
+    /// The outcomes, in the order of the test.
     pub clauses: Vec<Outcome>,
 }
 
@@ -107,13 +107,13 @@ impl Report {
         }
     }
 
-    /// Whether every clause was skipped: nothing speaks against the path, or for it.
+    /// Whether every clause was skipped, so that nothing is known about the path.
     pub const fn proves_nothing(&self) -> bool {
         self.passed == 0 && self.failed == 0 && !self.interrupted
     }
 }
 
-/// The last line.
+/// The summary line.
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (passed, failed, skipped) = (self.passed, self.failed, self.skipped);

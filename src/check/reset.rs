@@ -1,12 +1,13 @@
-//! A connection that we reset, beside others.
+//! A connection that is reset beside others.
 
 use std::time::Duration;
 
 use super::clause::Clause;
-use super::crowd::each;
-use super::ended::Ended;
-use super::line::Line;
-use super::probe::Probe;
+use super::connection::Connection;
+use super::not_passed::NotPassed;
+use super::parallel::for_each;
+use super::protocol::{receive_reply, round_trip, send_request};
+use super::target::Target;
 use crate::proto::Protocol;
 
 pub(super) const RESET: Clause = Clause {
@@ -19,79 +20,79 @@ pub(super) const RESET: Clause = Clause {
 };
 
 /// Connections that are reset, one after another.
-const VICTIMS: u64 = 8;
+const RESETS: u64 = 8;
 
-/// Connections that stand beside each.
+/// Connections that stay open beside each.
 const OTHERS: usize = 3;
 
-/// The most that a victim has under way, in bytes; of these some at random. But every
-/// so many victims one fills the path: then the server has something in hand that it
-/// can't send, and what becomes of that is the question.
-const SOME: u64 = 1 << 20;
+/// What a connection has sent unread when it is reset, in bytes: a random number below
+/// `PARTIAL`. One of every `FULL_EVERY` sends up to `FULL`, more than the path buffers, so
+/// that the server holds bytes that it can't send.
+const PARTIAL: u64 = 1 << 20;
 const FULL: u64 = 64 << 20;
 const FULL_EVERY: u64 = 4;
 
-/// What those that stay exchange in one go, in bytes, read so late. A server may have
-/// another way for streams than for messages, with buffers that connections share, and
-/// takes for a stream what comes in large pieces.
-const BULK: u64 = 1 << 20;
-const LATENESS: Duration = Duration::from_millis(10);
+/// What the other connections exchange in one piece, in bytes, and how late it is read.
+/// Large pieces make a server use its path for streams, whose buffers may be shared.
+const STREAM: u64 = 1 << 20;
+const READ_DELAY: Duration = Duration::from_millis(10);
 
-/// What a server that falls over needs to do so.
+/// The time a server has to fail after a reset.
 const REACTION: Duration = Duration::from_millis(10);
 
-fn reset(probe: &Probe<'_>) -> Result<String, Ended> {
-    let mut random = fastrand::Rng::with_seed(probe.plan.seed);
-    for victim in 1..=VICTIMS {
-        let most = match victim % FULL_EVERY {
+fn reset(target: &Target<'_>) -> Result<String, NotPassed> {
+    let mut random = fastrand::Rng::with_seed(target.plan().seed);
+    for number in 1..=RESETS {
+        let most = match number % FULL_EVERY {
             1 => FULL,
-            _ => random.u64(1..SOME),
+            _ => random.u64(1..PARTIAL),
         };
-        let beside = round(probe, most).map_err(Ended::by_clause);
-        beside.map_err(|ended| ended.at(&format!("beside reset {victim}")))?;
-        let next = probe.open().map_err(Ended::by_clause).and_then(|line| {
-            stream(probe, &line)?;
-            line.finish()
+        let beside = reset_one(target, most).map_err(NotPassed::with_cause_of_clause);
+        beside.map_err(|why| why.at(&format!("beside reset {number}")))?;
+        let next = target.open().map_err(NotPassed::with_cause_of_clause);
+        let next = next.and_then(|connection| {
+            exchange(&connection)?;
+            connection.finish()
         });
-        next.map_err(|ended| ended.at(&format!("after reset {victim}")))?;
+        next.map_err(|why| why.at(&format!("after reset {number}")))?;
     }
     Ok(format!(
-        "{VICTIMS} connections were reset; {OTHERS} beside each and one after it lost nothing, \
+        "{RESETS} connections were reset; {OTHERS} beside each and one after it lost nothing, \
          and got nothing of others"
     ))
 }
 
-/// One victim, in the middle of what the others send.
-fn round(probe: &Probe<'_>, most: u64) -> Result<(), Ended> {
-    let is_echo = probe.plan.protocol == Protocol::Echo;
+/// Resets one connection while others have messages in flight.
+fn reset_one(target: &Target<'_>, most: u64) -> Result<(), NotPassed> {
+    let is_echo = target.plan().protocol == Protocol::Echo;
     let others: Vec<_> = (0..OTHERS)
-        .map(|_| probe.open())
+        .map(|_| target.open())
         .collect::<Result<_, _>>()?;
-    let victim = probe.open()?;
+    let connection = target.open()?;
     if is_echo {
-        each(&others, OTHERS, Line::say)?;
+        for_each(&others, OTHERS, send_request)?;
     }
-    match victim.flood(most) {
-        // A counted server ends it by itself when too much comes, and may; another one
-        // when it takes nothing, of which slow-reader tells.
-        Err(Ended::Failed { .. }) => {}
+    match connection.send_until_full(most) {
+        // A counted server may end a connection that sends too much. A server that does
+        // not read fails slow-reader, not this clause.
+        Err(NotPassed::Failed { .. }) => {}
         sent => drop(sent?),
     }
-    // Without being finished, it is reset.
-    drop(victim);
-    probe.pause(REACTION)?;
+    // Dropped unfinished, it is reset.
+    drop(connection);
+    target.context.pause(REACTION)?;
     if is_echo {
-        each(&others, OTHERS, Line::hear)?;
+        for_each(&others, OTHERS, receive_reply)?;
     }
-    each(&others, OTHERS, |line| stream(probe, line))?;
-    others.into_iter().try_for_each(Line::finish)
+    for_each(&others, OTHERS, exchange)?;
+    others.into_iter().try_for_each(Connection::finish)
 }
 
-/// A message there and back, and in the echo protocol a stream behind it.
-fn stream(probe: &Probe<'_>, line: &Line<'_>) -> Result<(), Ended> {
-    line.talk()?;
-    match probe.plan.protocol {
-        Protocol::Echo => line.exchange_late(BULK, LATENESS),
+/// A round trip and, in the echo protocol, a stream after it.
+fn exchange(connection: &Connection<'_>) -> Result<(), NotPassed> {
+    round_trip(connection)?;
+    match connection.protocol() {
+        Protocol::Echo => connection.exchange_delayed(STREAM, READ_DELAY),
         _ => Ok(()),
     }
 }

@@ -1,82 +1,61 @@
-//! Whether a path carries TCP faithfully: a list of clauses, each tried by itself.
+//! Runs a check: tests one clause after another.
 //!
-//! The path is whatever lies between this program and what echoes: a server
-//! alone, or a load balancer, a proxy, a tunnel or a firewall before it. A
-//! [`Clause`] makes connections of its own, with a [`pattern`](crate::probe::pattern) of
-//! their own, and ends those of a failure by RST, so that none of its bytes meet
-//! the next clause.
+//! The path under check is everything between this program and the server: the server
+//! alone, or a load balancer, a proxy, a tunnel or a firewall before it. Each [`Clause`]
+//! makes connections of its own, with a byte [`pattern`](crate::probe::pattern) of their
+//! own. Those of a failed clause are reset, so that none of their bytes reach the next one.
 //!
-//! Sockets block, for a moment at a time: in between, a connection looks whether
-//! the check was stopped and whether anything has moved within the time-out.
+//! Sockets block for a short time only. In between, a connection looks whether the check
+//! was stopped and whether bytes moved within the time-out.
 
 use std::io;
-use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use super::clause::Clause;
-use super::ended::Ended;
-use super::probe::Probe;
-use super::report::{self, Outcome, Report, Verdict};
-use crate::proto::Protocol;
+use super::not_passed::NotPassed;
+use super::plan::Plan;
+use super::report::{Outcome, Report, Verdict, nanoseconds};
+use super::target::Target;
 
-/// What to check, and how.
-#[derive(Clone, Debug)]
-pub struct Plan {
-    /// What the path's far end is expected to speak.
-    pub protocol: Protocol,
-    /// The server's addresses; the first one that answers is taken.
-    pub addresses: Vec<SocketAddr>,
-    /// The clauses, in their order.
-    pub clauses: Vec<&'static Clause>,
-    /// How long a connection may take to be made, and what is awaited to come, or
-    /// the part of it that the least rate demands in that time.
-    pub timeout: Duration,
-    /// How long a connection is held silent; without, none is.
-    pub idle: Option<Duration>,
-    /// How many connections are open at once where many are.
-    pub connections: usize,
-    /// What bytes and offsets are drawn from.
-    pub seed: u64,
-}
-
-/// Tries the clauses one after another, and tells `each` outcome as it comes. Once
-/// `stop` is set it ends with what it has: what was under way is no outcome.
+/// Tests the clauses in order and calls `report` with each outcome as it is known. Once
+/// `stop` is set, returns the outcomes so far; the clause under test has none.
 ///
 /// # Errors
-/// What `each` returned. A clause that fails is no error but an outcome.
+/// What `report` returned. A clause that fails is no error but an outcome.
 pub fn run(
     plan: &Plan,
+    clauses: &[&'static Clause],
     stop: &AtomicBool,
-    each: &mut dyn FnMut(&Outcome) -> io::Result<()>,
+    report: &mut dyn FnMut(&Outcome) -> io::Result<()>,
 ) -> io::Result<Report> {
     let started = Instant::now();
-    let probe = Probe::new(plan, stop);
-    let mut clauses = Vec::with_capacity(plan.clauses.len());
-    for clause in &plan.clauses {
-        let Some(outcome) = outcome(clause, &probe) else {
+    let target = Target::new(plan, stop);
+    let mut outcomes = Vec::with_capacity(clauses.len());
+    for clause in clauses {
+        let Some(outcome) = test(clause, &target) else {
             break;
         };
-        each(&outcome)?;
-        clauses.push(outcome);
+        report(&outcome)?;
+        outcomes.push(outcome);
     }
-    let interrupted = stop.load(Ordering::SeqCst) && clauses.len() < plan.clauses.len();
-    Ok(Report::new(plan, clauses, started.elapsed(), interrupted))
+    let interrupted = stop.load(Ordering::SeqCst) && outcomes.len() < clauses.len();
+    Ok(Report::new(plan, outcomes, started.elapsed(), interrupted))
 }
 
-/// What came of one clause; nothing if the check was stopped before or meanwhile.
-fn outcome(clause: &'static Clause, probe: &Probe<'_>) -> Option<Outcome> {
-    if probe.is_stopped() {
+/// Tests one clause; `None` if the check was stopped before its end.
+fn test(clause: &'static Clause, target: &Target<'_>) -> Option<Outcome> {
+    if target.context.is_stopped() {
         return None;
     }
     let started = Instant::now();
-    let (verdict, seen, usually) = match (clause.run)(probe) {
+    let (verdict, seen, usually) = match (clause.run)(target) {
         Ok(seen) => (Verdict::Pass, seen, None),
-        Err(Ended::Failed { seen, usually }) => {
+        Err(NotPassed::Failed { seen, usually }) => {
             (Verdict::Fail, seen, Some(usually.unwrap_or(clause.usually)))
         }
-        Err(Ended::Skipped(why)) => (Verdict::Skip, why, None),
-        Err(Ended::Stopped) => return None,
+        Err(NotPassed::Skipped(why)) => (Verdict::Skip, why, None),
+        Err(NotPassed::Stopped) => return None,
     };
     Some(Outcome {
         name: clause.name,
@@ -84,6 +63,6 @@ fn outcome(clause: &'static Clause, probe: &Probe<'_>) -> Option<Outcome> {
         seen,
         usually,
         rfc: clause.rfc,
-        elapsed_ns: report::nanoseconds(started.elapsed()),
+        elapsed_ns: nanoseconds(started.elapsed()),
     })
 }

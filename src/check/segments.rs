@@ -1,8 +1,8 @@
-//! Many small segments at once.
+//! Many small segments in flight at once.
 
 use super::clause::Clause;
-use super::ended::Ended;
-use super::probe::Probe;
+use super::not_passed::NotPassed;
+use super::target::Target;
 use crate::base::units::whole;
 
 pub(super) const TINY_SEGMENTS: Clause = Clause {
@@ -22,24 +22,24 @@ pub(super) const PIPELINING: Clause = Clause {
     run: pipelining,
 };
 
-/// Segments of one byte.
+/// The number of segments of one byte.
 const TINY: u64 = 4096;
 
-/// Messages that are sent at once, and the bytes of each.
+/// Messages that are sent without waiting, and the bytes of each.
 const MESSAGES: u64 = 1000;
 const MESSAGE: usize = 100;
 
-fn tiny_segments(probe: &Probe<'_>) -> Result<String, Ended> {
-    let line = probe.open()?;
-    line.exchange(TINY, 1)?;
-    line.finish()?;
+fn tiny_segments(target: &Target<'_>) -> Result<String, NotPassed> {
+    let connection = target.open()?;
+    connection.exchange(TINY, 1)?;
+    connection.finish()?;
     Ok(format!("{} writes of 1 byte came back", whole(TINY)))
 }
 
-fn pipelining(probe: &Probe<'_>) -> Result<String, Ended> {
-    let line = probe.open()?;
-    line.exchange(MESSAGES * MESSAGE as u64, MESSAGE)?;
-    line.finish()?;
+fn pipelining(target: &Target<'_>) -> Result<String, NotPassed> {
+    let connection = target.open()?;
+    connection.exchange(MESSAGES * MESSAGE as u64, MESSAGE)?;
+    connection.finish()?;
     let messages = whole(MESSAGES);
     Ok(format!("{messages} messages of {MESSAGE} bytes came back"))
 }

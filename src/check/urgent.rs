@@ -1,9 +1,9 @@
 //! Urgent data.
 
 use super::clause::Clause;
-use super::ended::Ended;
-use super::line::MESSAGE;
-use super::probe::Probe;
+use super::connection::MESSAGE;
+use super::not_passed::NotPassed;
+use super::target::Target;
 use crate::base::units::whole;
 
 pub(super) const URGENT: Clause = Clause {
@@ -15,17 +15,17 @@ pub(super) const URGENT: Clause = Clause {
     run: urgent,
 };
 
-/// What is sent before and after an urgent byte, in bytes: a message, and a stream.
+/// What is sent before and after the urgent byte, in bytes: a message, then a stream.
 const AROUND: [u64; 2] = [MESSAGE, 1 << 20];
 
-fn urgent(probe: &Probe<'_>) -> Result<String, Ended> {
-    let line = probe.open()?;
+fn urgent(target: &Target<'_>) -> Result<String, NotPassed> {
+    let connection = target.open()?;
     for around in AROUND {
-        line.exchange(around, usize::MAX)?;
-        line.send_urgent()?;
-        line.exchange(around, usize::MAX)?;
+        connection.exchange(around, usize::MAX)?;
+        connection.send_urgent()?;
+        connection.exchange(around, usize::MAX)?;
     }
-    line.finish()?;
+    connection.finish()?;
     let [message, stream] = AROUND.map(|around| whole(2 * around));
     Ok(format!(
         "an urgent byte came back in its place, among {message} bytes and among {stream}"

@@ -9,8 +9,9 @@ use std::time::Duration;
 use clap::Args;
 
 use super::error::Error;
-use super::exit::Exit;
-use super::program::{some_time, up_to, usage_error, write_json};
+use super::exit::{Exit, usage_error};
+use super::json::write_json;
+use super::values::{some_time, up_to};
 use crate::base;
 use crate::base::address::Address;
 use crate::base::output::Output;
@@ -27,7 +28,7 @@ use crate::bench::source::Source;
 use crate::proto::Protocol;
 use crate::report::{csv, html, text};
 
-/// How long a run is where nothing says so.
+/// The duration of a run without `--duration` and `--count`.
 const DURATION: Duration = Duration::from_secs(10);
 
 /// The longest message, in bytes: 4 GiB.
@@ -36,10 +37,9 @@ const SIZE_MAX: u64 = 1 << 32;
 /// The most connections, and messages in flight on one.
 const MOST: u64 = 1 << 24;
 
-/// The rates that can be asked for, in messages a second. One message in eleven
-/// days, and more than any machine makes: beyond these, times between two messages
-/// are no numbers, and those that never could be sent take longer to count than
-/// the run.
+/// The rates that are accepted, in messages a second: from one message in eleven days to
+/// more than any machine sends. Beyond them the time between two messages overflows, or
+/// counting the messages that could not be sent takes longer than the run.
 const RATES: RangeInclusive<f64> = 1e-6..=1e8;
 
 /// Measure how long echoes take, and how many there are a second
@@ -59,7 +59,7 @@ a second), mb/s, or errors, lost, in_flight and other counts, and a bound: 'p99<
 Exit codes: 0 it ran, and what was expected held; 1 it could not run, nothing came back, or \
 bytes came back wrong; 2 wrong usage; 3 an expectation failed; 130 a second Ctrl-C. The first \
 one ends the run, which still reports.")]
-pub(super) struct Bench {
+pub(super) struct BenchArgs {
     /// Connections open at once
     #[arg(short, long, value_name = "N", default_value_t = 1, value_parser = up_to(MOST))]
     connections: usize,
@@ -152,7 +152,7 @@ pub(super) struct Bench {
     address: Address,
 }
 
-impl Bench {
+impl BenchArgs {
     pub(super) fn run(&self) -> Result<Exit, Error> {
         self.check();
         let port = Protocol::Echo.default_port();
@@ -176,8 +176,7 @@ impl Bench {
         Ok(verdict(&results))
     }
 
-    /// Ends the program where two outputs go to standard output, as for any
-    /// other wrong usage.
+    /// Ends the program as for wrong usage where two outputs go to standard output.
     fn check(&self) {
         if self.outputs().filter(|to| **to == Output::Standard).count() > 1 {
             usage_error("only one of --json, --csv and --html can write to standard output\n");
@@ -214,7 +213,7 @@ impl Bench {
 
     fn watch(&self) -> Box<dyn Watch> {
         match (self.quiet, io::stderr().is_terminal()) {
-            (true, _) => Box::new(Nobody),
+            (true, _) => Box::new(NoProgress),
             (false, true) => Box::new(Live::new(self.address.to_string())),
             (false, false) => Box::new(Lines::new(io::stderr())),
         }
@@ -237,14 +236,14 @@ impl Bench {
     }
 }
 
-/// Watches nothing.
-struct Nobody;
+/// Shows no progress.
+struct NoProgress;
 
-impl Watch for Nobody {
+impl Watch for NoProgress {
     fn progress(&mut self, _: &Progress<'_>) {}
 }
 
-/// The exit code, and on standard error what was not as expected.
+/// The exit code of a run. Writes the expectations that failed to standard error.
 fn verdict(results: &Results) -> Exit {
     let failed = results.expectations.iter().filter(|each| !each.held);
     let mut code = Exit::Success;
@@ -265,7 +264,7 @@ fn verdict(results: &Results) -> Exit {
     code
 }
 
-/// A size, or two with `..` between them.
+/// A message size in bytes, or two with `..` between them.
 fn sizes(text: &str) -> Result<RangeInclusive<usize>, String> {
     let one = |text: &str| match parse_size::parse_size(text) {
         Ok(size @ 1..=SIZE_MAX) => usize::try_from(size).map_err(|error| error.to_string()),
@@ -282,7 +281,7 @@ fn sizes(text: &str) -> Result<RangeInclusive<usize>, String> {
     }
 }
 
-/// Messages a second, with `/s` behind or without.
+/// A rate in messages a second, with or without `/s` at its end.
 fn rate(text: &str) -> Result<f64, String> {
     let number = text.strip_suffix("/s").unwrap_or(text).trim_end();
     let (digits, factor) = units::split_factor(number);

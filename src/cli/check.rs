@@ -10,19 +10,19 @@ use clap::Args;
 use clap::builder::PossibleValuesParser;
 
 use super::error::Error;
-use super::exit::Exit;
-use super::program::{some_time, up_to, usage_error, write_json};
+use super::exit::{Exit, usage_error};
+use super::json::write_json;
+use super::values::{some_time, up_to};
 use crate::base;
 use crate::base::address::Address;
 use crate::base::open_files::raise_open_files;
 use crate::base::output::Output;
 use crate::base::signals::on_signal;
-use crate::check::clause::{Clause, clauses};
 use crate::check::report::{Report, Verdict};
-use crate::check::{self, Plan};
+use crate::check::{self, Clause, Plan, clauses};
 use crate::proto::Protocol;
 
-/// The most connections at once. A storm has four times as many.
+/// The most connections open at once. The clause connect-storm has four times as many.
 const MOST: u64 = 10_000;
 
 /// Tell in seconds whether a path carries TCP faithfully
@@ -43,7 +43,7 @@ passed, failed, skipped, interrupted, elapsed_ns, and clauses, each with name, v
 Exit codes: 0 no clause failed, 1 a clause failed, or all were skipped, 2 wrong usage, 130 \
 interrupted before every clause had its turn, and none had failed. The first Ctrl-C ends it with \
 what was seen so far, a second one at once.")]
-pub(super) struct Check {
+pub(super) struct CheckArgs {
     /// Check the counted one-shot protocol
     #[arg(long)]
     counted: bool,
@@ -88,7 +88,7 @@ pub(super) struct Check {
     address: Option<Address>,
 }
 
-impl Check {
+impl CheckArgs {
     pub(super) fn run(&self) -> Result<Exit, Error> {
         let clauses = self.clauses();
         let Some(address) = self.address.as_ref().filter(|_| !self.list) else {
@@ -99,11 +99,10 @@ impl Check {
         let plan = Plan {
             protocol,
             addresses: address.resolve("localhost", protocol.default_port())?,
-            clauses,
             timeout: self.timeout,
             idle: self.idle,
             connections: self.connections,
-            // Each has keys of its own, from the system's randomness.
+            // Its keys are random, from the system.
             seed: RandomState::new().hash_one(()),
         };
         raise_open_files();
@@ -113,9 +112,10 @@ impl Check {
             move || !stop.swap(true, Ordering::SeqCst)
         })?;
         let mut failed = false;
-        match self.check(&plan, &stop, &mut failed) {
+        match self.check(&plan, &clauses, &stop, &mut failed) {
             Ok(report) => Ok(verdict(&report)),
-            // Whoever read our output has seen enough, but not that all is well.
+            // The reader of the output has closed it. Nothing is wrong with the check, but a
+            // failure it has found so far counts.
             Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(match failed {
                 true => Exit::Failure,
                 false => Exit::Success,
@@ -124,11 +124,17 @@ impl Check {
         }
     }
 
-    /// Checks, and tells what is seen. Whether a clause `failed` so far is known even
-    /// when nobody can be told.
-    fn check(&self, plan: &Plan, stop: &AtomicBool, failed: &mut bool) -> io::Result<Report> {
+    /// Runs the check and writes its outcomes. Sets `failed` once a clause has failed, also
+    /// where the outcome then can't be written.
+    fn check(
+        &self,
+        plan: &Plan,
+        clauses: &[&'static Clause],
+        stop: &AtomicBool,
+        failed: &mut bool,
+    ) -> io::Result<Report> {
         let mut stdout = io::stdout();
-        let report = check::run(plan, stop, &mut |outcome| {
+        let report = check::run(plan, clauses, stop, &mut |outcome| {
             *failed |= outcome.verdict == Verdict::Fail;
             match self.json {
                 true => Ok(()),
@@ -151,8 +157,8 @@ impl Check {
         }
     }
 
-    /// Those that were asked for. Ends the program where that makes no sense, as
-    /// for any other wrong usage.
+    /// The clauses chosen by `--only` and `--skip`. Ends the program as for wrong usage where
+    /// they name an unknown clause or leave none.
     fn clauses(&self) -> Vec<&'static Clause> {
         let protocol = self.protocol();
         let all = clauses(protocol);
@@ -176,7 +182,7 @@ impl Check {
     }
 }
 
-/// Of all protocols, each once.
+/// The names of the clauses of all protocols, each once.
 fn names() -> Vec<&'static str> {
     let all = Protocol::ALL.map(clauses);
     let mut names = Vec::new();
@@ -188,6 +194,7 @@ fn names() -> Vec<&'static str> {
     names
 }
 
+/// Writes what each clause proves.
 fn list(clauses: &[&Clause]) -> Result<(), base::error::Error> {
     Output::Standard.write(|to| {
         for clause in clauses {
@@ -205,11 +212,12 @@ fn list(clauses: &[&Clause]) -> Result<(), base::error::Error> {
     })
 }
 
+/// The exit code of a check.
 fn verdict(report: &Report) -> Exit {
     match (report.failed, report.interrupted) {
         (1.., _) => Exit::Failure,
         (0, true) => Exit::Interrupted,
-        // A script must not take it for a sound path that nothing was tried.
+        // If every clause was skipped, a script must not read that as success.
         (0, false) if report.proves_nothing() => Exit::Failure,
         (0, false) => Exit::Success,
     }

@@ -14,16 +14,16 @@ For this shell: source <(echopool completions bash). 'make install' and the Debi
 them where bash, zsh and fish look.
 
 Exit codes: 0 they were written, 1 they were not, 2 wrong usage.")]
-pub(super) struct Completions {
+pub(super) struct CompletionsArgs {
     /// The shell
     #[arg(value_name = "SHELL")]
     shell: Shell,
 }
 
-impl Completions {
+impl CompletionsArgs {
     pub(super) fn run(&self, mut command: clap::Command) -> Result<Exit, Error> {
         let name = command.get_name().to_owned();
-        // It can't tell of an output that fails; memory does not.
+        // `generate` panics when its output fails, so it writes to memory.
         let mut script = Vec::new();
         generate(self.shell, &mut command, name, &mut script);
         Output::Standard.write(|to| to.write_all(&script))?;

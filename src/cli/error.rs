@@ -1,8 +1,8 @@
-//! The errors of every command, as the command line tells them.
+//! The error of any command, as the command line prints it.
 
 use crate::{admin, base, bench, client, ping, report, server};
 
-/// What a command could not do. Each text is that of the part that failed.
+/// Why a command failed. The text is that of the failed part.
 #[derive(Debug, thiserror::Error)]
 #[error(transparent)]
 pub(super) enum Error {
@@ -16,7 +16,7 @@ pub(super) enum Error {
 }
 
 impl Error {
-    /// The error of the ground that all parts stand on, if it is one.
+    /// The error of [`base`] in it, if there is one.
     pub(super) const fn base(&self) -> Option<&base::error::Error> {
         use crate::probe::error::Error as Probe;
 

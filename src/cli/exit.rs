@@ -1,8 +1,9 @@
-//! The exit codes of all commands, and what each way to end means.
+//! The exit codes of all commands.
 
 use std::io::ErrorKind;
 use std::process::ExitCode;
 
+use clap::error::ErrorKind as UsageError;
 use rustyline::error::ReadlineError;
 
 use super::error::Error;
@@ -10,16 +11,16 @@ use crate::base;
 use crate::base::signals::INTERRUPTED;
 use crate::client;
 
-/// How a command ended. Wrong usage, code 2, ends the program where it is noticed.
+/// How a command ended. Wrong usage, code 2, ends the program where it is found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Exit {
-    /// All is well.
+    /// The command succeeded.
     Success,
-    /// Something failed, or is not as it should be.
+    /// The command failed, or found a fault.
     Failure,
     /// A condition of `--expect` did not hold, or a stopping server cut connections.
     Unmet,
-    /// A person interrupted it before it knew.
+    /// It was interrupted before its result was known.
     Interrupted,
 }
 
@@ -40,11 +41,22 @@ impl From<&Error> for Exit {
             return Self::Interrupted;
         }
         match error.base() {
-            // Whoever read our output has seen enough.
+            // The reader of the output has closed it, which is no failure.
             Some(base::error::Error::Output(error)) if error.kind() == ErrorKind::BrokenPipe => {
                 Self::Success
             }
             _ => Self::Failure,
         }
     }
+}
+
+/// Ends the program as clap does for wrong usage: prints the text and exits with 2.
+pub(super) fn usage_error(text: &str) -> ! {
+    clap::Error::raw(UsageError::ArgumentConflict, text).exit()
+}
+
+/// Ends the program with clap's exit code: 2 for wrong usage, 0 for help and version. The
+/// message has been printed.
+pub(super) fn with_code_of(error: &clap::Error) -> ! {
+    std::process::exit(error.exit_code())
 }

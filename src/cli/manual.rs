@@ -18,16 +18,16 @@ use crate::base::output::Output;
 #[derive(Debug, Args)]
 #[command(after_long_help = "\
 Exit codes: 0 the pages were written, 1 they were not, 2 wrong usage.")]
-pub(super) struct Manual {
+pub(super) struct ManualArgs {
     /// The folder they go to; it must be there
     #[arg(value_name = "DIR")]
     folder: Option<PathBuf>,
 }
 
-impl Manual {
+impl ManualArgs {
     pub(super) fn run(self, command: clap::Command) -> Result<Exit, Error> {
         let mut command = command.disable_help_subcommand(true);
-        // Gives each command the name that its page has: echopool-serve.
+        // Sets the name of each command to that of its page, as in echopool-serve.
         command.build();
         let Some(folder) = self.folder else {
             write(command, &Output::Standard)?;
@@ -42,6 +42,7 @@ impl Manual {
     }
 }
 
+/// Writes the page of one command.
 fn write(command: clap::Command, output: &Output) -> Result<(), base::error::Error> {
     let render = |to: &mut dyn Write| -> io::Result<()> {
         Man::new(command)

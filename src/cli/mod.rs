@@ -1,16 +1,18 @@
-//! The command line: what is asked of which part.
+//! The command line: its commands, their options, and their exit codes.
 
 mod bench;
 mod check;
+mod client;
 mod completions;
+mod environment;
 mod error;
 mod exit;
+mod json;
 mod manual;
 mod ping;
 mod program;
 mod report;
 mod serve;
-mod talk;
-mod variable;
+mod values;
 
 pub use program::main;

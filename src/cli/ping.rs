@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use super::error::Error;
 use super::exit::Exit;
-use super::program::up_to;
+use super::values::up_to;
 use crate::base;
 use crate::base::address::Address;
 use crate::base::signals::on_signal;
@@ -55,7 +55,7 @@ with fewer than 100), max_ns, stddev_ns
 
 Exit codes: 0 all came back in time and unchanged and nothing else came, 1 otherwise, \
 2 wrong usage, 130 a second signal.")]
-pub(super) struct Echoes {
+pub(super) struct PingArgs {
     /// Messages to send [default: until Ctrl-C]
     #[arg(short, long, value_name = "COUNT", value_parser = clap::value_parser!(u64).range(1..))]
     count: Option<u64>,
@@ -87,7 +87,7 @@ pub(super) struct Echoes {
     address: Address,
 }
 
-impl Echoes {
+impl PingArgs {
     pub(super) fn run(self) -> Result<Exit, Error> {
         Ok(match self.ping()?.all_well() {
             true => Exit::Success,
@@ -106,7 +106,7 @@ impl Echoes {
             interval: self.interval,
             size: self.size,
             timeout: self.timeout,
-            // Each has keys of its own, from the system's randomness.
+            // Its keys are random, from the system.
             seed: RandomState::new().hash_one(()),
         })?;
         let stop = ping.stop();
@@ -117,19 +117,20 @@ impl Echoes {
         }
         let summary = ping.run(&mut |event| match event {
             _ if self.quiet => Ok(()),
-            // Of the first connection the replies tell.
+            // The replies show that the first connection was made.
             Event::Connected { again: false, .. } if !self.json => Ok(()),
-            event => self.tell(event, started),
+            event => self.write(event, started),
         })?;
         if !self.json {
             print(&format!("\n--- {name} echo statistics ---"))?;
         }
-        self.tell(&Event::Summary(summary.clone()), started)
+        self.write(&Event::Summary(summary.clone()), started)
             .map_err(base::error::Error::Output)?;
         Ok(summary)
     }
 
-    fn tell(&self, event: &Event, started: Instant) -> io::Result<()> {
+    /// Writes an event as a line of text or of JSON.
+    fn write(&self, event: &Event, started: Instant) -> io::Result<()> {
         if !self.json {
             return write_line(&event.to_string());
         }
@@ -139,7 +140,7 @@ impl Echoes {
     }
 }
 
-/// An event and when it was told.
+/// An event and when it was written, in nanoseconds from the start.
 #[derive(Serialize)]
 struct Stamped<'a> {
     at_ns: u128,
@@ -147,6 +148,7 @@ struct Stamped<'a> {
     event: &'a Event,
 }
 
+/// Writes a line that is no event.
 fn print(line: &str) -> Result<(), Error> {
     write_line(line).map_err(|error| base::error::Error::Output(error).into())
 }
@@ -157,7 +159,7 @@ fn write_line(line: &str) -> io::Result<()> {
     stdout.flush()
 }
 
-/// Seconds as ping(8) takes them, or a duration with its unit.
+/// A number of seconds, as in ping(8), or a duration with its unit.
 fn seconds(text: &str) -> Result<Duration, String> {
     let time = match text.parse() {
         Ok(seconds) => Duration::try_from_secs_f64(seconds).map_err(|error| error.to_string())?,
@@ -169,6 +171,7 @@ fn seconds(text: &str) -> Result<Duration, String> {
     }
 }
 
+/// The same, but not zero.
 fn some_seconds(text: &str) -> Result<Duration, String> {
     match seconds(text)? {
         Duration::ZERO => Err(String::from("it must be longer than nothing")),

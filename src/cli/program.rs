@@ -1,25 +1,20 @@
-//! The command line: what is asked of which part.
+//! The program: parses the command line, runs a command, prints its error.
 
 use std::io::{self, Write};
 use std::process::ExitCode;
-use std::time::Duration;
 
-use clap::builder::RangedU64ValueParser;
-use clap::error::ErrorKind;
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
-use serde::Serialize;
 
-use super::bench::Bench;
-use super::check::Check;
-use super::completions::Completions;
-use super::exit::Exit;
-use super::manual::Manual;
-use super::ping::Echoes;
-use super::report::Report;
-use super::serve::Serve;
-use super::talk::Talk;
-use super::variable;
-
+use super::bench::BenchArgs;
+use super::check::CheckArgs;
+use super::client::ClientArgs;
+use super::completions::CompletionsArgs;
+use super::environment;
+use super::exit::{self, Exit};
+use super::manual::ManualArgs;
+use super::ping::PingArgs;
+use super::report::ReportArgs;
+use super::serve::ServeArgs;
 use crate::base::escape::escape;
 
 /// TCP echo server on a fixed pool of workers, and the client that proves a path byte for byte
@@ -32,28 +27,27 @@ pub(super) struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    Serve(Serve),
-    Client(Talk),
-    Bench(Box<Bench>),
-    Report(Report),
-    Ping(Echoes),
+    Serve(ServeArgs),
+    Client(ClientArgs),
+    Bench(Box<BenchArgs>),
+    Report(ReportArgs),
+    Ping(PingArgs),
     #[command(name = "man")]
-    Manual(Manual),
-    Completions(Completions),
-    Check(Check),
+    Manual(ManualArgs),
+    Completions(CompletionsArgs),
+    Check(CheckArgs),
 }
 
-/// Parses the command line, runs what it names and prints what went wrong.
-/// Returns the exit code.
+/// Parses the command line, runs the command and prints its error. Returns the exit code.
 pub fn main() -> ExitCode {
     let command = parse().command;
     let serves = matches!(command, Command::Serve(_));
     let result = match command {
         Command::Serve(serve) => serve.run(),
-        Command::Client(talk) => talk.run(),
+        Command::Client(client) => client.run(),
         Command::Bench(bench) => bench.run(),
         Command::Report(report) => report.run(),
-        Command::Ping(echoes) => echoes.run(),
+        Command::Ping(ping) => ping.run(),
         Command::Check(check) => check.run(),
         Command::Manual(manual) => manual.run(self::command()),
         Command::Completions(completions) => completions.run(self::command()),
@@ -62,11 +56,11 @@ pub fn main() -> ExitCode {
         let exit = Exit::from(&error);
         if exit == Exit::Failure {
             // Not eprintln: it panics where standard error is closed.
-            // It may quote a file that somebody else made.
+            // The text may quote an untrusted file.
             let text = escape(error.to_string().as_bytes());
             let _ = writeln!(io::stderr(), "echopool: {text}");
             if serves {
-                variable::note_failure(&error);
+                environment::note_failure(&error, self::command());
             }
         }
         exit
@@ -75,53 +69,22 @@ pub fn main() -> ExitCode {
 }
 
 /// The command line, with the environment variables of the server's options.
-pub(super) fn command() -> clap::Command {
-    Cli::command().mut_subcommand("serve", |serve| serve.mut_args(variable::of))
+fn command() -> clap::Command {
+    Cli::command().mut_subcommand("serve", |serve| serve.mut_args(environment::with_variable))
 }
 
-/// Ends the program where it is asked for help or is used wrongly. What is wrong
-/// may come from a variable, which clap does not tell.
+/// Parses the command line. Ends the program for help and wrong usage. A wrong value may
+/// come from a variable, which clap does not mention.
 fn parse() -> Cli {
     let parsed = command().try_get_matches();
     let parsed = parsed.and_then(|matches| Cli::from_arg_matches(&matches));
     parsed.unwrap_or_else(|error| {
         let _ = error.print();
         if error.use_stderr() {
-            variable::note_misuse(&error);
+            environment::note_misuse(&error, command());
         }
-        std::process::exit(error.exit_code())
+        exit::with_code_of(&error)
     })
-}
-
-pub(super) fn up_to(most: u64) -> RangedU64ValueParser<usize> {
-    RangedU64ValueParser::new().range(1..=most)
-}
-
-pub(super) fn some_time(text: &str) -> Result<Duration, String> {
-    match humantime::parse_duration(text) {
-        Ok(Duration::ZERO) => Err(String::from("it must be longer than nothing")),
-        Ok(time) => Ok(time),
-        Err(error) => Err(error.to_string()),
-    }
-}
-
-/// A number of bytes, as in `64k`, `1 MiB` or `65536`.
-pub(super) fn bytes(text: &str) -> Result<usize, String> {
-    match parse_size::parse_size(text) {
-        Ok(0) => Err(String::from("it must be more than nothing")),
-        Ok(bytes) => usize::try_from(bytes).map_err(|error| error.to_string()),
-        Err(error) => Err(error.to_string()),
-    }
-}
-
-/// Ends the program as clap does, where what was asked for makes no sense.
-pub(super) fn usage_error(text: &str) -> ! {
-    clap::Error::raw(ErrorKind::ArgumentConflict, text).exit()
-}
-
-pub(super) fn write_json(results: &impl Serialize, to: &mut dyn Write) -> io::Result<()> {
-    serde_json::to_writer_pretty(&mut *to, results)?;
-    writeln!(to)
 }
 
 #[cfg(test)]

@@ -6,8 +6,8 @@ use std::path::Path;
 use clap::Args;
 
 use super::error::Error;
-use super::exit::Exit;
-use super::program::write_json;
+use super::exit::{Exit, usage_error};
+use super::json::write_json;
 use crate::base;
 use crate::base::escape::Escaped;
 use crate::base::output::Output;
@@ -28,7 +28,7 @@ rates up, and the counts of their histograms, which is exact. It refuses runs of
 message size, depth, pace, duration or with and without --reconnect.
 
 Exit codes: 0 all was read and written, 1 it was not, 2 wrong usage.")]
-pub(super) struct Report {
+pub(super) struct ReportArgs {
     /// Results of a run, in JSON
     #[arg(value_name = "FILE", required = true)]
     files: Vec<String>,
@@ -46,7 +46,7 @@ pub(super) struct Report {
     output: Option<Output>,
 }
 
-impl Report {
+impl ReportArgs {
     pub(super) fn run(&self) -> Result<Exit, Error> {
         self.check();
         let mut runs = names(&self.files)
@@ -74,13 +74,12 @@ impl Report {
         Ok(Exit::Success)
     }
 
-    /// Ends the program where the merged run and the page both go to standard
-    /// output, as for any other wrong usage.
+    /// Ends the program as for wrong usage where the merged run and the page both go to
+    /// standard output.
     fn check(&self) {
         let merged = self.merge.then(|| self.merged_output());
         if merged == Some(&Output::Standard) && self.html == Some(Output::Standard) {
-            let text = "--merge and --html can't both write to standard output; give -o FILE\n";
-            clap::Error::raw(clap::error::ErrorKind::ArgumentConflict, text).exit();
+            usage_error("--merge and --html can't both write to standard output; give -o FILE\n");
         }
     }
 
@@ -92,7 +91,7 @@ impl Report {
         self.merged_output().write(|to| write_json(results, to))
     }
 
-    /// Whether standard output holds something else than text for people.
+    /// Whether JSON or a page goes to standard output, so that no text may.
     fn takes_standard_output(&self) -> bool {
         let merged = self.merge && self.output.is_none();
         let outputs = [&self.output, &self.html];
@@ -104,8 +103,8 @@ impl Report {
     }
 }
 
-/// One run as text, or several side by side. Names and words in the files may be
-/// anybody's, so a terminal shows them and does not obey them.
+/// Writes one run as text, or several side by side. The files are not trusted, so control
+/// characters in them are escaped on a terminal.
 fn show(runs: &[Run], to: &mut dyn Write) -> io::Result<()> {
     let write = |to: &mut dyn Write| match runs {
         [run] => text::write(&run.results, to),
@@ -119,7 +118,7 @@ fn show(runs: &[Run], to: &mut dyn Write) -> io::Result<()> {
     escaped.finish()
 }
 
-/// Files by the shortest names that tell them apart.
+/// Names of the files: their stems if these differ, else their paths.
 fn names(files: &[String]) -> Vec<String> {
     let stem = |file: &String| {
         let stem = Path::new(file).file_stem();

@@ -8,7 +8,7 @@ use log::LevelFilter;
 
 use super::error::Error;
 use super::exit::Exit;
-use super::program::{bytes, some_time, up_to};
+use super::values::{bytes, some_time, up_to};
 use crate::admin::{self, Admin};
 use crate::base;
 use crate::base::address::Address;
@@ -38,7 +38,7 @@ Exit codes: 0 all clients were served to their end, 1 an error or a worker that 
 
 RUST_LOG (for instance RUST_LOG=trace) wins over -v and -q. The command line wins over the \
 variables named above; ECHOPOOL_ECHO and its like take several ADDR with commas between.")]
-pub(super) struct Serve {
+pub(super) struct ServeArgs {
     /// Serve echo, RFC 862, there [default port: 20162]
     #[arg(long, value_name = "ADDR", num_args = 0..=1, default_missing_value = "20162",
           value_delimiter = ',')]
@@ -156,7 +156,7 @@ fn up_to_i32(text: &str) -> Result<usize, String> {
         .ok_or_else(|| format!("it must be at most {most}"))
 }
 
-impl Serve {
+impl ServeArgs {
     pub(super) fn run(&self) -> Result<Exit, Error> {
         let _log = logging::start(self.level()).map_err(|source| base::error::Error::SetUp {
             operation: "start the log",

@@ -4,7 +4,7 @@ use std::io;
 
 use crate::base::error::{self, cause};
 
-/// An operation of a ping that failed, and why. A lost message is no error but an event.
+/// An operation of a ping that failed, and why. A lost message is not an error but an event.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The address could not be resolved, or standard output not be written.

@@ -1,84 +1,84 @@
-//! What a ping tells: a line of text, or an object of JSON, each.
+//! The events of a ping; each is a line of text or an object of JSON.
 
 use std::fmt;
 use std::net::SocketAddr;
 
 use serde::Serialize;
 
+use super::summary::Summary;
 use crate::base::units;
-use crate::ping::summary::Summary;
 
-/// Something that happened. In JSON its name is the key `event`, in snake case;
-/// the fields are keys of the same object.
+/// An event of a ping. In JSON the key `event` has its name in snake case; its fields are
+/// keys of the same object.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(tag = "event", rename_all = "snake_case")]
 pub enum Event {
-    /// A connection was made.
+    /// A connection was established.
     Connected {
-        /// The server's end.
+        /// The server's address.
         address: SocketAddr,
-        /// How long that took.
+        /// How long that took, in nanoseconds.
         time_ns: u64,
-        /// Whether there was one before.
+        /// Whether there was a connection before.
         again: bool,
     },
-    /// The connection is no more. Messages on their way with it are lost.
+    /// The connection was lost, and its messages in flight with it.
     Disconnected {
-        /// The server's end.
+        /// The server's address.
         address: SocketAddr,
-        /// Why, in words.
+        /// The cause.
         reason: String,
     },
-    /// A message came back whole and unchanged, within the time-out.
+    /// A message came back complete and unchanged within the time-out.
     Reply {
-        /// The server.
+        /// The server's address.
         address: SocketAddr,
         /// The message's number, from 1.
         seq: u64,
-        /// Its size.
+        /// Its size, in bytes.
         size_bytes: usize,
-        /// From just before it was sent to its last byte back.
+        /// From just before it was sent until its last byte came back, in nanoseconds.
         time_ns: u64,
     },
-    /// A message came back unchanged after it had been given up as lost.
+    /// A message came back unchanged after it was reported lost.
     Late {
-        /// The server.
+        /// The server's address.
         address: SocketAddr,
         /// The message's number.
         seq: u64,
-        /// Its size.
+        /// Its size, in bytes.
         size_bytes: usize,
-        /// From just before it was sent to its last byte back.
+        /// From just before it was sent until its last byte came back, in nanoseconds.
         time_ns: u64,
     },
-    /// A message did not come back within the time-out, or can't any more.
+    /// A message did not come back within the time-out, or no longer can.
     Lost {
         /// The message's number.
         seq: u64,
-        /// Why, in words.
+        /// The cause.
         reason: String,
     },
-    /// A message came back other than it was sent.
+    /// A message came back changed.
     Corrupted {
-        /// The server.
+        /// The server's address.
         address: SocketAddr,
         /// The message's number.
         seq: u64,
-        /// The first wrong byte, from the start of the message.
+        /// The offset of the first wrong byte in the message.
         offset_bytes: usize,
-        /// What happened to it, in words.
+        /// A description of the damage.
         damage: String,
     },
-    /// Bytes came while nothing was on its way.
+    /// Bytes arrived while no message was in flight.
     Unasked {
-        /// The server.
+        /// The server's address.
         address: SocketAddr,
-        /// How many came at once.
+        /// How many arrived at once.
         size_bytes: usize,
-        /// What they are, in words.
+        /// A description of the bytes.
         damage: String,
     },
-    /// The end: what was counted.
+    /// The last event: all counts.
     Summary(Summary),
 }
 

@@ -1,8 +1,9 @@
-//! Like ping(8), over TCP echo: a message now and then, and how long each took.
+//! A ping over TCP echo: sends messages at an interval and measures each round trip.
 
+mod connection;
+mod counts;
 pub mod error;
 pub mod event;
-mod link;
 mod pinger;
 pub mod summary;
 

@@ -1,16 +1,15 @@
-//! Like ping(8), over TCP echo: a message now and then, and how long each took.
+//! A ping over TCP echo: sends messages at an interval and measures each round trip.
 //!
-//! One thread waits for the socket, the next turn and a stop at once. Messages
-//! go out when their turn comes, whether or not the ones before are back.
+//! One thread waits for the socket, the next message's time and a stop. Messages are sent
+//! when they are due, whether or not the ones before have come back.
 //!
-//! **A message that is not back within the time-out** is lost, and the connection
-//! stays: TCP delivers in order, so what comes late comes before the rest, and is
-//! told as late. A connection that stays silent for three time-outs is given up.
+//! **A message that is not back within the time-out** is lost, and the connection stays:
+//! TCP delivers in order, so a late echo arrives before the later ones, and is reported as
+//! late. A connection that receives nothing for three time-outs is given up.
 //!
-//! **A connection that ends** takes the messages on their way with it: they are
-//! lost, none is sent twice. The next message's turn makes another connection.
-//! So does an echo that is out of step with what was sent; changed bytes alone
-//! don't end a connection.
+//! **When a connection is lost** the messages in flight on it are lost too; none is sent
+//! twice. The next message makes a new connection. An echo that is out of step with what
+//! was sent also ends the connection; changed bytes alone do not.
 
 use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
@@ -21,10 +20,11 @@ use std::time::{Duration, Instant};
 use mio::net::TcpStream;
 use mio::{Events, Interest, Poll, Registry, Token, Waker};
 
+use super::connection::{Connection, InFlight, Received, SILENT_TIMEOUTS};
+use super::counts::Counts;
 use super::error::Error;
 use super::event::Event;
-use super::link::{Arrival, Flight, Link, PATIENCE};
-use super::summary::{Summary, Tally};
+use super::summary::Summary;
 use crate::base::error::{self as base, cause};
 use crate::base::sys;
 use crate::probe::connect::refuse_self;
@@ -34,27 +34,28 @@ use crate::probe::pattern::{Damage, Pattern};
 const SOCKET: Token = Token(0);
 const STOP: Token = Token(1);
 
-/// After a failure the next message waits so long at the least: a server that is
-/// gone is asked a hundred times a second, as ping(8) does when it floods.
+/// The shortest time from a failure to the next message: a server that is gone is tried at
+/// most a hundred times a second, the rate of a flood of ping(8).
 const PAUSE: Duration = Duration::from_millis(10);
 
-/// The poller counts milliseconds in 32 bits; whoever waits longer looks up now and then.
+/// The longest single wait: the poller counts milliseconds in 32 bits.
 const LONGEST_WAIT: Duration = Duration::from_secs(3600);
 
-/// What to send, and how often.
+/// The parameters of a ping.
 #[derive(Clone, Debug)]
 pub struct Plan {
-    /// The server's addresses; the first one that answers is taken.
+    /// The server's addresses; the first one that answers is used.
     pub addresses: Vec<SocketAddr>,
-    /// How many messages; without, until it is stopped.
+    /// How many messages are sent; `None`: until it is stopped.
     pub count: Option<u64>,
-    /// From one message to the next; zero: the next when the one before is back.
+    /// The time from one message to the next; zero: a message is sent when the one before is
+    /// back.
     pub interval: Duration,
-    /// Bytes a message.
+    /// The size of a message, in bytes.
     pub size: usize,
-    /// How long an echo is awaited, and how long each address has to answer.
+    /// The limit on a round trip, and on connecting to each address.
     pub timeout: Duration,
-    /// What the bytes are drawn from.
+    /// The seed of the bytes sent.
     pub seed: u64,
 }
 
@@ -69,32 +70,32 @@ impl Stop {
     /// Ends the ping at once. Returns whether this was the first request.
     pub fn request(&self) -> bool {
         let first = !self.requested.swap(true, Ordering::SeqCst);
-        // Should it fail, the ping sees the flag at its next turn.
+        // If it fails, the ping sees the flag when it next wakes up.
         let _ = self.waker.wake();
         first
     }
 }
 
-/// The way to the server.
-enum Way {
-    Down,
+/// The state of the connection to the server.
+enum State {
+    Disconnected,
     Connecting(Attempt),
-    Up(Box<Link>),
+    Connected(Box<Connection>),
 }
 
-/// A connection on its way to be made.
+/// A connection that is being established.
 struct Attempt {
-    /// The message that waits for it.
+    /// The number of the message that waits for it.
     seq: u64,
     address: SocketAddr,
     stream: TcpStream,
     started: Instant,
-    /// The addresses before this one, and why they were of no use.
+    /// The addresses tried before this one, and why they failed.
     failed: Vec<(SocketAddr, io::Error)>,
 }
 
 impl Attempt {
-    /// Whether it has succeeded or failed; `None` while neither.
+    /// Whether it has succeeded or failed; `None` while it is in progress.
     fn outcome(&self) -> Option<io::Result<()>> {
         if let Ok(Some(error)) = self.stream.take_error() {
             return Some(Err(error));
@@ -105,25 +106,25 @@ impl Attempt {
     }
 }
 
-/// A ping, from its first message to its summary.
+/// A ping: all of its messages and its summary.
 pub struct Ping {
     plan: Plan,
     poll: Poll,
     stop: Arc<Stop>,
     pattern: Pattern,
-    way: Way,
+    state: State,
     /// Connections made so far.
     connections: u64,
-    /// When the next message is sent, if the way allows.
+    /// When the next message is due.
     due: Instant,
-    tally: Tally,
+    counts: Counts,
 }
 
 impl Ping {
-    /// Nothing is sent yet.
+    /// Prepares a ping; nothing is sent yet.
     ///
     /// # Errors
-    /// [`Error::SetUp`] when the system has no poller for it.
+    /// [`Error::SetUp`] when the system provides no poller.
     pub fn new(plan: Plan) -> Result<Self, Error> {
         let failed = |source| Error::SetUp {
             operation: "make a poller",
@@ -137,65 +138,70 @@ impl Ping {
             plan,
             poll,
             stop: Arc::new(Stop { requested, waker }),
-            way: Way::Down,
+            state: State::Disconnected,
             connections: 0,
             due: Instant::now(),
-            tally: Tally::default(),
+            counts: Counts::default(),
         })
     }
 
-    /// What ends it early.
+    /// The handle that stops it early.
     pub fn stop(&self) -> Arc<Stop> {
         Arc::clone(&self.stop)
     }
 
-    /// Sends all messages and tells what happens, as it happens.
+    /// Sends all messages and calls `report` with each event as it happens.
     ///
     /// # Errors
-    /// [`base::Error::Output`] with what `tell` failed with; [`Error::SetUp`] when the
+    /// [`base::Error::Output`] with the error of `report`; [`Error::SetUp`] when the
     /// poller fails.
-    pub fn run(mut self, tell: &mut dyn FnMut(&Event) -> io::Result<()>) -> Result<Summary, Error> {
+    pub fn run(
+        mut self,
+        report: &mut dyn FnMut(&Event) -> io::Result<()>,
+    ) -> Result<Summary, Error> {
         let started = Instant::now();
         self.due = started;
-        let mut run = Run { ping: self, tell };
+        let mut run = Run { ping: self, report };
         run.serve()?;
         let under_way = run.ping.under_way();
-        Ok(run.ping.tally.summary(started.elapsed(), under_way))
+        Ok(run.ping.counts.summary(started.elapsed(), under_way))
     }
 
     fn is_complete(&self) -> bool {
         self.plan
             .count
-            .is_some_and(|count| self.tally.sent >= count)
+            .is_some_and(|count| self.counts.sent >= count)
     }
 
-    /// Messages that may still come back in time.
+    /// Messages in flight that may still come back in time.
     fn under_way(&self) -> u64 {
-        match &self.way {
-            Way::Down => 0,
-            Way::Connecting(_) => 1,
-            Way::Up(link) => link.awaited().count() as u64,
+        match &self.state {
+            State::Disconnected => 0,
+            State::Connecting(_) => 1,
+            State::Connected(connection) => connection.awaited().count() as u64,
         }
     }
 
-    /// When the next message is to be sent, if that does not wait for something else.
-    fn next_turn(&self) -> Option<Instant> {
-        let waits = match &self.way {
-            Way::Down => false,
-            Way::Connecting(_) => true,
-            Way::Up(link) => self.plan.interval.is_zero() && link.awaited().next().is_some(),
+    /// When the next message is due; `None` if it waits for something else, or none is left.
+    fn next_send(&self) -> Option<Instant> {
+        let is_blocked = match &self.state {
+            State::Disconnected => false,
+            State::Connecting(_) => true,
+            State::Connected(connection) => {
+                self.plan.interval.is_zero() && connection.awaited().next().is_some()
+            }
         };
-        (!waits && !self.is_complete()).then_some(self.due)
+        (!is_blocked && !self.is_complete()).then_some(self.due)
     }
 
-    /// How long there is nothing to do unless something comes.
+    /// How long to wait for the socket before a timer is due.
     fn wait(&self) -> Duration {
-        let time_out = match &self.way {
-            Way::Down => None,
-            Way::Connecting(attempt) => Some(attempt.started + self.plan.timeout),
-            Way::Up(link) => link.deadline(self.plan.timeout),
+        let time_out = match &self.state {
+            State::Disconnected => None,
+            State::Connecting(attempt) => Some(attempt.started + self.plan.timeout),
+            State::Connected(connection) => connection.deadline(self.plan.timeout),
         };
-        let next = self.next_turn().into_iter().chain(time_out).min();
+        let next = self.next_send().into_iter().chain(time_out).min();
         next.map_or(LONGEST_WAIT, |next| {
             let wait = next.saturating_duration_since(Instant::now());
             wait.min(LONGEST_WAIT)
@@ -203,13 +209,14 @@ impl Ping {
     }
 }
 
-/// A ping while it runs, and whom it tells.
+/// A running ping, and the callback for its events.
 struct Run<'a> {
     ping: Ping,
-    tell: &'a mut dyn FnMut(&Event) -> io::Result<()>,
+    report: &'a mut dyn FnMut(&Event) -> io::Result<()>,
 }
 
 impl Run<'_> {
+    /// The event loop.
     fn serve(&mut self) -> Result<(), Error> {
         let mut events = Events::with_capacity(8);
         while !self.ping.stop.requested.load(Ordering::SeqCst) {
@@ -218,8 +225,8 @@ impl Run<'_> {
                 let operation = "wait for the server";
                 Error::SetUp { operation, source }
             })?;
-            self.move_on()?;
-            self.keep_time(Instant::now())?;
+            self.handle_socket()?;
+            self.handle_timers(Instant::now())?;
             if self.ping.is_complete() && self.ping.under_way() == 0 {
                 break;
             }
@@ -227,87 +234,92 @@ impl Run<'_> {
         Ok(())
     }
 
-    fn tell(&mut self, event: Event) -> Result<(), Error> {
-        self.ping.tally.count(&event);
-        (self.tell)(&event).map_err(|error| base::Error::Output(error).into())
+    /// Counts an event and calls the callback.
+    fn report(&mut self, event: Event) -> Result<(), Error> {
+        self.ping.counts.count(&event);
+        (self.report)(&event).map_err(|error| base::Error::Output(error).into())
     }
 
-    /// Takes up what the socket has for us.
-    fn move_on(&mut self) -> Result<(), Error> {
-        match std::mem::replace(&mut self.ping.way, Way::Down) {
-            Way::Down => Ok(()),
-            Way::Connecting(attempt) => match attempt.outcome() {
+    /// Handles what the socket is ready for.
+    fn handle_socket(&mut self) -> Result<(), Error> {
+        match std::mem::replace(&mut self.ping.state, State::Disconnected) {
+            State::Disconnected => Ok(()),
+            State::Connecting(attempt) => match attempt.outcome() {
                 None => {
-                    self.ping.way = Way::Connecting(attempt);
+                    self.ping.state = State::Connecting(attempt);
                     Ok(())
                 }
                 Some(Ok(())) => self.connected(attempt),
                 Some(Err(error)) => self.not_connected(attempt, error),
             },
-            Way::Up(link) => self.exchange(link),
+            State::Connected(connection) => self.exchange(connection),
         }
     }
 
-    /// What has run out of time, and whose turn has come.
-    fn keep_time(&mut self, now: Instant) -> Result<(), Error> {
+    /// Handles what has timed out, and sends the message that is due.
+    fn handle_timers(&mut self, now: Instant) -> Result<(), Error> {
         let timeout = self.ping.plan.timeout;
-        match std::mem::replace(&mut self.ping.way, Way::Down) {
-            Way::Connecting(attempt) if now >= attempt.started + timeout => {
+        match std::mem::replace(&mut self.ping.state, State::Disconnected) {
+            State::Connecting(attempt) if now >= attempt.started + timeout => {
                 self.not_connected(attempt, ErrorKind::TimedOut.into())?;
             }
-            Way::Up(mut link) => {
-                self.give_up(&mut link, now)?;
-                if link.is_dead(now, timeout) {
-                    let silence = timeout * PATIENCE;
-                    self.disconnect(link, format!("nothing came for {}", shown(silence)))?;
+            State::Connected(mut connection) => {
+                self.expire(&mut connection, now)?;
+                if connection.is_silent(now, timeout) {
+                    let silence = timeout * SILENT_TIMEOUTS;
+                    self.disconnect(
+                        connection,
+                        format!("nothing came for {}", duration_text(silence)),
+                    )?;
                 } else {
-                    self.ping.way = Way::Up(link);
+                    self.ping.state = State::Connected(connection);
                 }
             }
-            way => self.ping.way = way,
+            state => self.ping.state = state,
         }
-        match self.ping.next_turn() {
-            Some(turn) if turn <= now => self.send(now),
+        match self.ping.next_send() {
+            Some(due) if due <= now => self.send(now),
             _ => Ok(()),
         }
     }
 
-    fn give_up(&mut self, link: &mut Link, now: Instant) -> Result<(), Error> {
+    /// Reports the messages that have timed out.
+    fn expire(&mut self, connection: &mut Connection, now: Instant) -> Result<(), Error> {
         let timeout = self.ping.plan.timeout;
-        for seq in link.give_up(now, timeout) {
+        for seq in connection.expire(now, timeout) {
             self.lost(seq, no_reply(timeout))?;
         }
         Ok(())
     }
 
-    /// The next message. Turns that were missed are not made up for.
+    /// Sends the next message. Intervals that were missed are skipped.
     fn send(&mut self, now: Instant) -> Result<(), Error> {
-        self.ping.tally.sent += 1;
-        let seq = self.ping.tally.sent;
+        self.ping.counts.sent += 1;
+        let seq = self.ping.counts.sent;
         self.ping.due = (self.ping.due + self.ping.plan.interval).max(now);
-        match std::mem::replace(&mut self.ping.way, Way::Down) {
-            Way::Up(link) => self.send_over(link, seq),
+        match std::mem::replace(&mut self.ping.state, State::Disconnected) {
+            State::Connected(connection) => self.send_on(connection, seq),
             _ => self.connect(seq, Vec::new()),
         }
     }
 
-    fn send_over(&mut self, mut link: Box<Link>, seq: u64) -> Result<(), Error> {
-        match link.send(seq) {
+    fn send_on(&mut self, mut connection: Box<Connection>, seq: u64) -> Result<(), Error> {
+        match connection.send(seq) {
             Ok(()) => {
-                self.ping.way = Way::Up(link);
+                self.ping.state = State::Connected(connection);
                 Ok(())
             }
-            Err(error) => self.disconnect(link, cause(&error)),
+            Err(error) => self.disconnect(connection, cause(&error)),
         }
     }
 
-    /// Goes on to the first address that is not among those that `failed`.
+    /// Connects to the next address after those that `failed`.
     fn connect(&mut self, seq: u64, mut failed: Vec<(SocketAddr, io::Error)>) -> Result<(), Error> {
         while let Some(&address) = self.ping.plan.addresses.get(failed.len()) {
             let started = Instant::now();
-            match begin(address, self.ping.poll.registry()) {
+            match start_connect(address, self.ping.poll.registry()) {
                 Ok(stream) => {
-                    self.ping.way = Way::Connecting(Attempt {
+                    self.ping.state = State::Connecting(Attempt {
                         seq,
                         address,
                         stream,
@@ -324,7 +336,7 @@ impl Run<'_> {
     }
 
     fn connected(&mut self, attempt: Attempt) -> Result<(), Error> {
-        // Without it a message may wait for the ACK of the one before.
+        // Otherwise Nagle's algorithm may hold a message until the one before is acknowledged.
         if let Err(error) = attempt.stream.set_nodelay(true) {
             return self.not_connected(attempt, error);
         }
@@ -338,13 +350,18 @@ impl Run<'_> {
         let stream_of = (self.ping.pattern, self.ping.connections);
         let again = self.ping.connections > 0;
         self.ping.connections += 1;
-        self.tell(Event::Connected {
+        self.report(Event::Connected {
             address,
             time_ns,
             again,
         })?;
-        let link = Box::new(Link::new(stream, address, stream_of, self.ping.plan.size));
-        self.send_over(link, seq)
+        let connection = Box::new(Connection::new(
+            stream,
+            address,
+            stream_of,
+            self.ping.plan.size,
+        ));
+        self.send_on(connection, seq)
     }
 
     fn not_connected(&mut self, attempt: Attempt, error: io::Error) -> Result<(), Error> {
@@ -353,68 +370,70 @@ impl Run<'_> {
         self.connect(attempt.seq, failed)
     }
 
-    fn disconnect(&mut self, link: Box<Link>, reason: String) -> Result<(), Error> {
+    fn disconnect(&mut self, connection: Box<Connection>, reason: String) -> Result<(), Error> {
         self.pause();
-        let address = link.address;
-        self.tell(Event::Disconnected { address, reason })?;
-        for flight in link.awaited() {
-            self.lost(flight.seq, String::from("its connection was lost"))?;
+        let address = connection.address;
+        self.report(Event::Disconnected { address, reason })?;
+        for message in connection.awaited() {
+            self.lost(message.seq, String::from("its connection was lost"))?;
         }
         Ok(())
     }
 
+    /// Delays the next message after a failure.
     fn pause(&mut self) {
         self.ping.due = self.ping.due.max(Instant::now() + PAUSE);
     }
 
-    /// Sends and receives until the socket has no more for now.
-    fn exchange(&mut self, mut link: Box<Link>) -> Result<(), Error> {
-        // What came before a send fails is heard first.
-        let flushed = link.flush();
+    /// Sends and receives until the socket would block.
+    fn exchange(&mut self, mut connection: Box<Connection>) -> Result<(), Error> {
+        // What was received before the send failed is handled first.
+        let flushed = connection.flush();
         loop {
-            match link.receive() {
-                Ok(Some(arrival)) => {
-                    if !self.arrived(link.address, arrival)? {
-                        return self.disconnect(link, String::from("its bytes are out of step"));
+            match connection.receive() {
+                Ok(Some(received)) => {
+                    if !self.handle_received(connection.address, received)? {
+                        return self
+                            .disconnect(connection, String::from("its bytes are out of step"));
                     }
                 }
                 Ok(None) => break,
-                Err(error) => return self.disconnect(link, cause(&error)),
+                Err(error) => return self.disconnect(connection, cause(&error)),
             }
         }
         if let Err(error) = flushed {
-            return self.disconnect(link, cause(&error));
+            return self.disconnect(connection, cause(&error));
         }
-        self.ping.way = Way::Up(link);
+        self.ping.state = State::Connected(connection);
         Ok(())
     }
 
-    /// Returns whether the connection is still in step.
-    fn arrived(&mut self, address: SocketAddr, arrival: Arrival) -> Result<bool, Error> {
-        match arrival {
-            Arrival::Echo {
-                flight,
+    /// Reports what was received. Returns whether the connection is still in step.
+    fn handle_received(&mut self, address: SocketAddr, received: Received) -> Result<bool, Error> {
+        match received {
+            Received::Echo {
+                message,
                 time,
                 fault: None,
             } => {
-                self.returned(address, flight, time)?;
+                self.echoed(address, message, time)?;
                 Ok(true)
             }
-            Arrival::Echo {
-                flight,
+            Received::Echo {
+                message,
                 fault: Some(fault),
                 ..
             } => {
-                self.tell(Event::Corrupted {
+                self.report(Event::Corrupted {
                     address,
-                    seq: flight.seq,
+                    seq: message.seq,
                     offset_bytes: fault.offset,
                     damage: fault.damage.to_string(),
                 })?;
                 Ok(fault.damage == Damage::Changed)
             }
-            Arrival::Unasked { bytes, damage } => {
-                self.tell(Event::Unasked {
+            Received::Unsolicited { bytes, damage } => {
+                self.report(Event::Unasked {
                     address,
                     size_bytes: bytes,
                     damage: damage.to_string(),
@@ -424,28 +443,29 @@ impl Run<'_> {
         }
     }
 
-    fn returned(
+    /// Reports an unchanged echo: a reply, or a late one.
+    fn echoed(
         &mut self,
         address: SocketAddr,
-        flight: Flight,
+        message: InFlight,
         time: Duration,
     ) -> Result<(), Error> {
-        let seq = flight.seq;
+        let seq = message.seq;
         let size_bytes = self.ping.plan.size;
         let time_ns = nanoseconds(time);
         let timeout = self.ping.plan.timeout;
-        if !flight.lost && time <= timeout {
-            return self.tell(Event::Reply {
+        if !message.lost && time <= timeout {
+            return self.report(Event::Reply {
                 address,
                 seq,
                 size_bytes,
                 time_ns,
             });
         }
-        if !flight.lost {
+        if !message.lost {
             self.lost(seq, no_reply(timeout))?;
         }
-        self.tell(Event::Late {
+        self.report(Event::Late {
             address,
             seq,
             size_bytes,
@@ -454,11 +474,11 @@ impl Run<'_> {
     }
 
     fn lost(&mut self, seq: u64, reason: String) -> Result<(), Error> {
-        self.tell(Event::Lost { seq, reason })
+        self.report(Event::Lost { seq, reason })
     }
 }
 
-fn begin(address: SocketAddr, registry: &Registry) -> io::Result<TcpStream> {
+fn start_connect(address: SocketAddr, registry: &Registry) -> io::Result<TcpStream> {
     let mut stream = TcpStream::connect(address)?;
     let interest = Interest::READABLE | Interest::WRITABLE;
     registry.register(&mut stream, SOCKET, interest)?;
@@ -470,10 +490,10 @@ fn nanoseconds(time: Duration) -> u64 {
 }
 
 fn no_reply(timeout: Duration) -> String {
-    format!("no reply within {}", shown(timeout))
+    format!("no reply within {}", duration_text(timeout))
 }
 
-fn shown(time: Duration) -> String {
+fn duration_text(time: Duration) -> String {
     humantime::format_duration(time).to_string()
 }
 
@@ -484,7 +504,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_connection_to_itself_is_no_connection() {
+    fn a_connection_to_itself_is_refused() {
         let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
         let any_port = SocketAddr::from(([127, 0, 0, 1], 0));
         socket.bind(&any_port.into()).unwrap();

@@ -1,133 +1,45 @@
-//! What a ping counts, and its last lines.
+//! The summary at the end of a ping.
 
 use std::fmt;
-use std::time::Duration;
 
 use serde::Serialize;
 
 use crate::base::units;
-use crate::ping::event::Event;
-use crate::probe::latency::Latency;
 
-/// The counts so far.
-#[derive(Default)]
-pub(super) struct Tally {
-    pub(super) sent: u64,
-    received: u64,
-    lost: u64,
-    late: u64,
-    corrupted: u64,
-    times: Times,
-}
-
-impl Tally {
-    pub(super) fn count(&mut self, event: &Event) {
-        match event {
-            Event::Reply { time_ns, .. } => {
-                self.received += 1;
-                self.times.record(*time_ns);
-            }
-            Event::Late { .. } => self.late += 1,
-            Event::Lost { .. } => self.lost += 1,
-            Event::Corrupted { .. } | Event::Unasked { .. } => self.corrupted += 1,
-            Event::Connected { .. } | Event::Disconnected { .. } | Event::Summary(_) => {}
-        }
-    }
-
-    pub(super) fn summary(&self, elapsed: Duration, under_way: u64) -> Summary {
-        let times = &self.times;
-        let some = |number: f64| (self.received > 0).then_some(number.round() as u64);
-        Summary {
-            sent: self.sent,
-            received: self.received,
-            lost: self.lost,
-            late: self.late,
-            corrupted: self.corrupted,
-            under_way,
-            elapsed_ns: u64::try_from(elapsed.as_nanos()).unwrap_or(u64::MAX),
-            min_ns: times.least,
-            avg_ns: some(times.mean),
-            p50_ns: times.quantile(0.5, 2),
-            p99_ns: times.quantile(0.99, 100),
-            max_ns: times.most,
-            stddev_ns: some(times.deviation()),
-        }
-    }
-}
-
-/// Round trips: a histogram for the percentiles, and exactly what a few numbers can hold.
-#[derive(Default)]
-struct Times {
-    latency: Latency,
-    least: Option<u64>,
-    most: Option<u64>,
-    mean: f64,
-    /// Sum of the squared distances from the mean: Welford's algorithm, which
-    /// does not lose digits as the difference of two large sums would.
-    squares: f64,
-}
-
-impl Times {
-    fn record(&mut self, nanoseconds: u64) {
-        // It grows as needed, so it takes any.
-        let _ = self.latency.histogram.record(nanoseconds);
-        let least = self
-            .least
-            .map_or(nanoseconds, |least| least.min(nanoseconds));
-        self.least = Some(least);
-        self.most = self.most.max(Some(nanoseconds));
-        let distance = nanoseconds as f64 - self.mean;
-        self.mean += distance / self.latency.histogram.len() as f64;
-        self.squares += distance * (nanoseconds as f64 - self.mean);
-    }
-
-    /// Of all that were seen, not of all that there may be: as ping(8).
-    fn deviation(&self) -> f64 {
-        (self.squares / self.latency.histogram.len() as f64).sqrt()
-    }
-
-    /// `None` with fewer than `needed`: then it would only be the maximum by another name.
-    fn quantile(&self, quantile: f64, needed: u64) -> Option<u64> {
-        let (least, most) = (self.least?, self.most?);
-        let value = self.latency.histogram.value_at_quantile(quantile);
-        // The histogram answers with the upper end of a bucket.
-        (self.latency.histogram.len() >= needed).then(|| value.clamp(least, most))
-    }
-}
-
-/// What was counted. In JSON, what can't be told of so few replies is `null`.
+/// The counts and round-trip times of a ping. In JSON, statistics that need more replies
+/// are `null`. Times are in nanoseconds.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Summary {
-    /// Messages whose turn came, also those for which no connection could be made.
+    /// Messages that were due, including those for which no connection could be made.
     pub sent: u64,
-    /// Messages that came back whole and unchanged, within the time-out.
+    /// Messages that came back complete and unchanged within the time-out.
     pub received: u64,
-    /// Messages that did not come back within the time-out, or never could.
+    /// Messages that did not come back within the time-out, or could not.
     pub lost: u64,
-    /// Those of the lost that came back after their time-out.
+    /// Lost messages that came back after their time-out.
     pub late: u64,
-    /// Messages that came back changed, and bytes that nothing was sent for.
+    /// Messages that came back changed, and receptions of bytes that were never sent.
     pub corrupted: u64,
-    /// Messages that were on their way when the ping was interrupted.
+    /// Messages in flight when the ping was interrupted.
     pub under_way: u64,
-    /// From the start to the end.
+    /// The duration of the ping.
     pub elapsed_ns: u64,
     /// The shortest round trip.
     pub min_ns: Option<u64>,
-    /// Their average.
+    /// The mean round trip.
     pub avg_ns: Option<u64>,
-    /// Their median, of two or more.
+    /// The median, of two replies or more.
     pub p50_ns: Option<u64>,
-    /// What 99 of 100 don't exceed, of a hundred or more.
+    /// The 99th percentile, of a hundred replies or more.
     pub p99_ns: Option<u64>,
-    /// The longest.
+    /// The longest round trip.
     pub max_ns: Option<u64>,
-    /// Their standard deviation.
+    /// The standard deviation.
     pub stddev_ns: Option<u64>,
 }
 
 impl Summary {
-    /// Whether every message came back in time and as it was sent, and nothing else came.
+    /// Whether every message came back unchanged and in time, and nothing else arrived.
     pub const fn all_well(&self) -> bool {
         self.sent > 0 && self.received == self.sent && self.corrupted == 0
     }
@@ -167,94 +79,5 @@ impl fmt::Display for Summary {
             }
         }
         Ok(())
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn tally(times_ns: impl IntoIterator<Item = u64>) -> Tally {
-        let mut tally = Tally::default();
-        for (seq, time_ns) in (1..).zip(times_ns) {
-            tally.sent += 1;
-            tally.count(&Event::Reply {
-                address: ([127, 0, 0, 1], 7).into(),
-                seq,
-                size_bytes: 64,
-                time_ns,
-            });
-        }
-        tally
-    }
-
-    fn lost(tally: &mut Tally) {
-        tally.sent += 1;
-        let reason = String::from("no reply");
-        tally.count(&Event::Lost { seq: 0, reason });
-    }
-
-    #[test]
-    fn the_numbers_are_those_of_a_known_set() {
-        // The textbook's: mean 5, population standard deviation 2.
-        let micros = [2, 4, 4, 4, 5, 5, 7, 9];
-        let summary = tally(micros.map(|us| us * 1000)).summary(Duration::from_secs(7), 0);
-        assert_eq!((summary.min_ns, summary.max_ns), (Some(2000), Some(9000)));
-        assert_eq!(
-            (summary.avg_ns, summary.stddev_ns),
-            (Some(5000), Some(2000))
-        );
-        let p50 = summary.p50_ns.unwrap();
-        assert!((4000..=4004).contains(&p50), "{p50}");
-        assert_eq!(summary.p99_ns, None);
-        assert!(summary.all_well());
-        assert_eq!(
-            summary.to_string(),
-            "8 sent, 8 received, 0 lost, 0 corrupted in 7.00 s\n\
-             round trip: min=2.00 us avg=5.00 us p50=4.00 us max=9.00 us stddev=2.00 us"
-        );
-    }
-
-    #[test]
-    fn a_percentile_is_told_of_enough_samples_only() {
-        let told = |count: u64| {
-            let summary = tally(1..=count).summary(Duration::ZERO, 0);
-            (summary.p50_ns.is_some(), summary.p99_ns)
-        };
-        assert_eq!(told(0), (false, None));
-        assert_eq!(told(1), (false, None));
-        assert_eq!(told(2), (true, None));
-        assert_eq!(told(99), (true, None));
-        assert_eq!(told(100), (true, Some(99)));
-    }
-
-    #[test]
-    fn what_went_wrong_is_in_the_last_lines() {
-        let mut all_lost = Tally::default();
-        lost(&mut all_lost);
-        let summary = all_lost.summary(Duration::from_millis(1500), 0);
-        assert!(!summary.all_well());
-        assert_eq!(
-            summary.to_string(),
-            "1 sent, 0 received, 1 lost (100%), 0 corrupted in 1.50 s"
-        );
-        let mut some = tally([1000]);
-        lost(&mut some);
-        some.sent += 1;
-        some.late = 1;
-        some.corrupted = 2;
-        let text = some.summary(Duration::from_secs(2), 1).to_string();
-        assert!(
-            text.starts_with(
-                "3 sent, 1 received, 1 lost (33.33%), 1 of them late, 2 corrupted, \
-                 1 still under way in 2.00 s\n"
-            ),
-            "{text}"
-        );
-    }
-
-    #[test]
-    fn nothing_sent_is_not_well() {
-        assert!(!Tally::default().summary(Duration::ZERO, 0).all_well());
     }
 }

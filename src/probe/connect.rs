@@ -1,4 +1,4 @@
-//! Connections that probes make, with what they rely on.
+//! Connects to a server, with the checks and options that every probe needs.
 
 use std::io;
 use std::net::{SocketAddr, TcpStream};
@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 
 use super::error::Error;
 
-/// Connects, in the given way, to the first address that answers. Returns how long
-/// that took, too.
+/// Connects with `connect` to the first address that answers. Returns the stream and how
+/// long that address took.
 ///
 /// # Errors
 /// [`Error::Connect`] with every address tried.
@@ -26,19 +26,20 @@ pub(crate) fn connect_to_first(
     Err(Error::Connect(attempts))
 }
 
+/// Connects to one address and [prepares](prepared) the stream.
 pub(crate) fn connect_to(address: SocketAddr, timeout: Duration) -> io::Result<TcpStream> {
     prepared(TcpStream::connect_timeout(&address, timeout)?)
 }
 
-/// A connection that was just made, ready to be used.
+/// Prepares a new connection: refuses one to itself and sets `TCP_NODELAY`.
 pub(crate) fn prepared(stream: TcpStream) -> io::Result<TcpStream> {
     refuse_self(stream.local_addr()?, stream.peer_addr()?)?;
     stream.set_nodelay(true)?;
     Ok(stream)
 }
 
-/// A connection to a closed port in the ephemeral range may be given that very
-/// port for its own end, and then it echoes perfectly: TCP's simultaneous open.
+/// Refuses a connection to itself. A connection to a closed port in the ephemeral range may
+/// get that very port as its local one, and then echoes perfectly: TCP's simultaneous open.
 pub(crate) fn refuse_self(local: SocketAddr, peer: SocketAddr) -> io::Result<()> {
     if local == peer {
         return Err(io::Error::other(

@@ -1,44 +1,44 @@
-//! Why a probe got no connection, or no faithful echo.
+//! Why a probe failed.
 
 use std::io;
 use std::net::SocketAddr;
 
 use crate::base::error::{self, cause};
 
-/// What failed between a probe and the server.
+/// Why a probe failed: no connection, or no faithful echo.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// An address could not be resolved, or the echo not be written to standard output.
+    /// An address could not be resolved, or standard output could not be written.
     #[error(transparent)]
     Base(#[from] error::Error),
-    /// No address of the server could be connected to.
+    /// No address of the server accepted a connection.
     #[error("could not connect to {}", attempts(.0))]
     Connect(
-        /// Every address tried, with why it failed.
+        /// Every address tried, with its error.
         Vec<(SocketAddr, io::Error)>,
     ),
     /// Bytes could not be sent to the server.
     #[error("could not send to {address}: {}", cause(source))]
     Send {
-        /// The server.
+        /// The server's address.
         address: String,
-        /// Why it failed.
+        /// The cause.
         source: io::Error,
     },
     /// Bytes could not be received from the server.
     #[error("could not receive from {address}: {}", cause(source))]
     Receive {
-        /// The server.
+        /// The server's address.
         address: String,
-        /// Why it failed.
+        /// The cause.
         source: io::Error,
     },
-    /// What came back is not what was sent.
+    /// The echo differs from what was sent.
     #[error("bad echo from {address}: {fault}")]
     Echo {
-        /// The server.
+        /// The server's address.
         address: String,
-        /// What differs, and at which offset.
+        /// The difference, with its offset.
         fault: String,
     },
     /// Standard input could not be read.

@@ -1,9 +1,8 @@
-//! Sends a stream of any length and compares what comes back, byte for byte.
+//! Sends a stream of any length and compares the echo, byte for byte.
 //!
-//! A second thread sends while the caller's thread receives, so neither
-//! direction waits for the other. What has been sent and is not back yet lies
-//! in a bounded window between them: the sender waits when it is full, so memory
-//! does not grow, however much goes through.
+//! A second thread sends while the caller's thread receives, so neither direction waits for
+//! the other. What is expected back goes through a bounded channel: the sender waits when
+//! it is full, so memory use does not depend on the length of the stream.
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpStream};
@@ -17,17 +16,17 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 use super::error::Error;
 use crate::base::error::{self, cause};
 
-/// How much is read and sent at once, in bytes.
+/// The size of one read or send, in bytes.
 const CHUNK: usize = 64 * 1024;
 
-/// How many pieces may be under way: 16 MiB, beyond what socket buffers hold.
+/// The most pieces in flight: 16 MiB, more than socket buffers hold.
 const WINDOW: usize = 256;
 
-/// How long to wait for the peer's end once everything is back: bytes beyond
-/// the echo would come now, but a peer that never closes shall not hold us up.
+/// How long to wait for the peer to close once the echo is complete: extra bytes would
+/// arrive in this time, and a peer that never closes does not block the client.
 pub(crate) const CLOSE_TIME: Duration = Duration::from_secs(1);
 
-/// What is sent in one go, and what must come back for it.
+/// Bytes to send, and the bytes that must come back for them.
 pub(crate) struct Piece {
     pub(crate) send: Arc<[u8]>,
     pub(crate) expect: Arc<[u8]>,
@@ -41,7 +40,7 @@ impl Piece {
     }
 }
 
-/// Cuts a source into pieces that are expected back as they are.
+/// Splits a source into pieces that are expected back unchanged.
 pub(crate) fn echo_pieces(mut source: impl Read) -> impl Iterator<Item = io::Result<Piece>> {
     let mut chunk = vec![0; CHUNK];
     std::iter::from_fn(move || {
@@ -56,26 +55,26 @@ pub(crate) fn echo_pieces(mut source: impl Read) -> impl Iterator<Item = io::Res
     })
 }
 
-/// What the sender tells the receiver.
+/// The progress of the sender, which the receiver reads.
 #[derive(Default)]
 struct Progress {
-    /// Bytes the socket has taken.
+    /// Bytes that the socket accepted.
     sent: AtomicU64,
-    /// Bytes that are to come back for what was begun to be sent.
-    promised: AtomicU64,
-    /// Every piece has been sent.
+    /// Bytes that must come back for the pieces sent so far, the current one included.
+    expected: AtomicU64,
+    /// Every piece was sent.
     complete: AtomicBool,
-    /// Our own input failed; the connection ends because of that.
+    /// Reading the source failed, which ends the connection.
     failed: AtomicBool,
 }
 
-/// Sends every piece, half-closes, and writes what comes back to `sink`.
-/// `timeout` is how long nothing may move in either direction while bytes are
-/// owed to us. Returns the number of bytes that came back.
+/// Sends every piece, half-closes, and writes the echo to `sink`. `timeout` limits how long
+/// no byte may move in either direction while an echo is outstanding. Returns the number
+/// of bytes that came back.
 ///
 /// # Errors
 /// [`Error::Echo`] for a wrong, missing or extra byte, with its offset;
-/// [`Error::Input`] and [`error::Error::Output`] for the two ends on our side;
+/// [`Error::Input`] if the source fails and [`error::Error::Output`] if the sink does;
 /// [`Error::Send`] when nothing could be sent.
 pub(crate) fn exchange<P>(
     stream: TcpStream,
@@ -100,22 +99,22 @@ where
         let progress = Arc::clone(&progress);
         move || send(&sending, pieces, &window, &progress)
     });
-    let mut returning = Returning {
+    let mut receiver = EchoReceiver {
         stream,
         progress,
-        expected,
+        pieces: expected,
         current: (Arc::default(), 0),
         received: 0,
         timeout,
     };
-    match returning.receive(sink) {
-        Ok(()) => Ok(returning.received),
-        Err(Ended::Output(error)) => Err(error::Error::Output(error).into()),
-        Err(Ended::Fault(fault)) => Err(returning.explain(fault, sender, address)),
+    match receiver.receive(sink) {
+        Ok(()) => Ok(receiver.received),
+        Err(ReceiveError::Output(error)) => Err(error::Error::Output(error).into()),
+        Err(ReceiveError::Fault(fault)) => Err(receiver.explain(fault, sender, address)),
     }
 }
 
-/// The peer as it is named in messages.
+/// The peer's address as text for messages.
 pub(crate) fn peer_name(stream: &TcpStream) -> String {
     stream
         .peer_addr()
@@ -123,7 +122,7 @@ pub(crate) fn peer_name(stream: &TcpStream) -> String {
 }
 
 /// Why the sender stopped early.
-enum SendEnd {
+enum SendError {
     Input(io::Error),
     Socket(io::Error),
 }
@@ -133,17 +132,17 @@ fn send(
     pieces: impl Iterator<Item = io::Result<Piece>>,
     window: &Sender<Arc<[u8]>>,
     progress: &Progress,
-) -> Result<(), SendEnd> {
+) -> Result<(), SendError> {
     for piece in pieces {
         let piece = piece.map_err(|error| {
             progress.failed.store(true, Ordering::SeqCst);
-            // The receiver must not wait for what will never be sent.
+            // Otherwise the receiver would wait for bytes that are never sent.
             let _ = stream.shutdown(Shutdown::Both);
-            SendEnd::Input(error)
+            SendError::Input(error)
         })?;
-        // Promised before it is sent: no honest echo is ever unexpected.
+        // Counted before it is sent, so that no correct echo is ever unexpected.
         progress
-            .promised
+            .expected
             .fetch_add(piece.expect.len() as u64, Ordering::SeqCst);
         if window.send(piece.expect).is_err() {
             return Ok(());
@@ -156,44 +155,44 @@ fn send(
                     rest = &rest[n..];
                 }
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(error) => return Err(SendEnd::Socket(error)),
+                Err(error) => return Err(SendError::Socket(error)),
             }
         }
     }
     progress.complete.store(true, Ordering::SeqCst);
-    stream.shutdown(Shutdown::Write).map_err(SendEnd::Socket)
+    stream.shutdown(Shutdown::Write).map_err(SendError::Socket)
 }
 
 /// Why the receiver stopped early.
-enum Ended {
+enum ReceiveError {
     Output(io::Error),
     Fault(String),
 }
 
-/// The receiving side: what is expected, and how far it has come.
-struct Returning {
+/// The receiver of the echo: compares it with what is expected.
+struct EchoReceiver {
     stream: TcpStream,
     progress: Arc<Progress>,
-    expected: Receiver<Arc<[u8]>>,
-    /// The piece that is coming back, and how much of it has.
+    pieces: Receiver<Arc<[u8]>>,
+    /// The piece being received, and how many of its bytes have been.
     current: (Arc<[u8]>, usize),
     received: u64,
     timeout: Duration,
 }
 
-impl Returning {
-    fn receive(&mut self, sink: &mut dyn Write) -> Result<(), Ended> {
+impl EchoReceiver {
+    fn receive(&mut self, sink: &mut dyn Write) -> Result<(), ReceiveError> {
         let mut block = vec![0; CHUNK];
         let mut moved_at = Instant::now();
         let mut sent_before = 0;
         loop {
             match self.stream.read(&mut block) {
-                Ok(0) if self.ends_whole() => return Ok(()),
+                Ok(0) if self.is_complete_at_end() => return Ok(()),
                 Ok(0) => return Err(self.missing("the connection was closed")),
                 Ok(n) => {
-                    // Also what is wrong is shown: it is what came back.
-                    sink.write_all(&block[..n]).map_err(Ended::Output)?;
-                    sink.flush().map_err(Ended::Output)?;
+                    // Wrong bytes are written too: the output shows what came back.
+                    sink.write_all(&block[..n]).map_err(ReceiveError::Output)?;
+                    sink.flush().map_err(ReceiveError::Output)?;
                     self.compare(&block[..n])?;
                     moved_at = Instant::now();
                 }
@@ -201,69 +200,71 @@ impl Returning {
                 Err(error) if is_timeout(&error) => {
                     let sent = self.progress.sent.load(Ordering::SeqCst);
                     let still = moved_at.elapsed();
-                    if self.is_whole() {
+                    if self.is_complete() {
                         if still >= CLOSE_TIME.min(self.timeout) {
                             return Ok(());
                         }
-                    } else if sent != sent_before || self.owed() == 0 {
+                    } else if sent != sent_before || self.outstanding() == 0 {
                         sent_before = sent;
                         moved_at = Instant::now();
                     } else if still >= self.timeout {
                         return Err(self.missing(&nothing_moved(self.timeout)));
                     }
                 }
-                Err(_) if self.ends_whole() => return Ok(()),
+                Err(_) if self.is_complete_at_end() => return Ok(()),
                 Err(error) => return Err(self.missing(&cause(&error))),
             }
         }
     }
 
-    /// What went wrong on our side explains what is missing.
+    /// The error to report: one of the sender explains why an echo is missing.
     fn explain(
         &self,
         fault: String,
-        sender: JoinHandle<Result<(), SendEnd>>,
+        sender: JoinHandle<Result<(), SendError>>,
         address: String,
     ) -> Error {
         let has_ended = self.progress.failed.load(Ordering::SeqCst) || sender.is_finished();
         let ended = has_ended.then(|| sender.join().ok()).flatten();
         match ended {
-            Some(Err(SendEnd::Input(error))) => Error::Input(error),
-            Some(Err(SendEnd::Socket(source))) if self.received == 0 => {
+            Some(Err(SendError::Input(error))) => Error::Input(error),
+            Some(Err(SendError::Socket(source))) if self.received == 0 => {
                 Error::Send { address, source }
             }
             _ => Error::Echo { address, fault },
         }
     }
 
-    fn owed(&self) -> u64 {
-        let promised = self.progress.promised.load(Ordering::SeqCst);
-        promised.saturating_sub(self.received)
+    /// Bytes expected that have not been received.
+    fn outstanding(&self) -> u64 {
+        let expected = self.progress.expected.load(Ordering::SeqCst);
+        expected.saturating_sub(self.received)
     }
 
-    fn is_whole(&self) -> bool {
-        self.progress.complete.load(Ordering::SeqCst) && self.owed() == 0
+    /// Whether everything was sent and received.
+    fn is_complete(&self) -> bool {
+        self.progress.complete.load(Ordering::SeqCst) && self.outstanding() == 0
     }
 
-    /// Whether the peer, which has ended, has sent all back. It may be faster
-    /// than our sender, which has yet to see that its input is at its end.
-    fn ends_whole(&self) -> bool {
-        if self.owed() > 0 {
+    /// Whether the echo was complete when the peer closed. The peer may be faster than the
+    /// sender, which may not have seen the end of its source yet.
+    fn is_complete_at_end(&self) -> bool {
+        if self.outstanding() > 0 {
             return false;
         }
-        // The sender lets go of its side of the channel when it is done.
-        match self.expected.recv_timeout(CLOSE_TIME) {
-            Err(RecvTimeoutError::Disconnected) => self.is_whole(),
+        // The sender drops its side of the channel when it has finished.
+        match self.pieces.recv_timeout(CLOSE_TIME) {
+            Err(RecvTimeoutError::Disconnected) => self.is_complete(),
             Ok(_) | Err(RecvTimeoutError::Timeout) => false,
         }
     }
 
-    fn compare(&mut self, mut arrived: &[u8]) -> Result<(), Ended> {
+    fn compare(&mut self, mut arrived: &[u8]) -> Result<(), ReceiveError> {
         while !arrived.is_empty() {
             let (piece, done) = &mut self.current;
             if *done == piece.len() {
-                let Ok(next) = self.expected.try_recv() else {
-                    return Err(Ended::Fault(extra_byte(arrived[0], self.received)));
+                let Ok(next) = self.pieces.try_recv() else {
+                    return Err(ReceiveError::Fault(extra_byte(arrived[0], self.received)));
                 };
                 self.current = (next, 0);
                 continue;
@@ -271,7 +272,7 @@ impl Returning {
             let want = &piece[*done..piece.len().min(*done + arrived.len())];
             let (got, rest) = arrived.split_at(want.len());
             if let Some(fault) = first_difference(want, got, self.received) {
-                return Err(Ended::Fault(fault));
+                return Err(ReceiveError::Fault(fault));
             }
             *done += got.len();
             self.received += got.len() as u64;
@@ -280,30 +281,31 @@ impl Returning {
         Ok(())
     }
 
-    fn missing(&self, why: &str) -> Ended {
+    /// The fault: the echo ended early.
+    fn missing(&self, why: &str) -> ReceiveError {
         let at = self.received;
-        Ended::Fault(match self.owed() {
+        ReceiveError::Fault(match self.outstanding() {
             0 => format!("{why} after {at} bytes, before all was sent"),
-            owed => format!(
+            outstanding => format!(
                 "{why}, the byte at offset {at} and {} more are missing",
-                owed - 1
+                outstanding - 1
             ),
         })
     }
 }
 
-/// A byte came that nothing was sent for, in words.
+/// The text for a byte that arrived after the whole echo.
 pub(crate) fn extra_byte(byte: u8, offset: u64) -> String {
     format!("an extra byte {byte:#04x} came at offset {offset}, after all that was sent")
 }
 
-/// The time-out has run out, in words.
+/// The text for an expired time-out.
 pub(crate) fn nothing_moved(timeout: Duration) -> String {
     format!("nothing moved for {}", humantime::format_duration(timeout))
 }
 
-/// The first byte that came back other than it was sent, in words; `base` is
-/// the offset at which both slices start.
+/// The text for the first byte that differs, if any; `base` is the offset at which both
+/// slices start.
 pub(crate) fn first_difference(sent: &[u8], came: &[u8], base: u64) -> Option<String> {
     let at = sent
         .iter()
@@ -317,7 +319,7 @@ pub(crate) fn first_difference(sent: &[u8], came: &[u8], base: u64) -> Option<St
     ))
 }
 
-/// A read that hit the socket's time-out; which of the two kinds depends on the system.
+/// Whether a call hit the socket's time-out; the kind depends on the system.
 pub(crate) fn is_timeout(error: &io::Error) -> bool {
     matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut)
 }

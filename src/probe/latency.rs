@@ -1,4 +1,4 @@
-//! Durations and how they are spread.
+//! A histogram of durations, its percentiles, and its JSON.
 
 use std::io::{self, ErrorKind, Read as _};
 
@@ -19,22 +19,23 @@ const DIGITS: u8 = 3;
 /// The percentiles that reports show, where the number of durations supports them.
 pub const PERCENTILES: [f64; 6] = [50.0, 90.0, 99.0, 99.9, 99.99, 99.999];
 
-/// So many durations must lie above a percentile, or a few of them decide it
-/// and the next run tells another.
+/// The durations that must lie above a percentile: with fewer, a few outliers decide it and
+/// the next run differs.
 const ABOVE: u64 = 10;
 
-/// The median has half of the durations on either side and settles earlier.
+/// The durations that the median needs: half of them lie on either side, so it is stable
+/// earlier.
 const FOR_MEDIAN: u64 = 3;
 
-/// Durations, in nanoseconds, in a log-linear histogram.
+/// A log-linear histogram of durations in nanoseconds.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Latency {
-    /// In nanoseconds; it grows as needed.
+    /// The histogram, in nanoseconds; it grows as needed.
     pub histogram: Histogram<u64>,
 }
 
 impl Latency {
-    /// Without a single duration.
+    /// An empty histogram.
     ///
     /// # Panics
     /// Never: the number of digits is one that histograms have.
@@ -43,22 +44,21 @@ impl Latency {
         Self { histogram }
     }
 
-    /// How many durations there are.
+    /// The number of durations.
     pub fn count(&self) -> u64 {
         self.histogram.len()
     }
 
-    /// The duration that `percentile` of a hundred durations do not exceed, in
-    /// nanoseconds; `None` where there are too few to tell.
+    /// A percentile in nanoseconds; `None` with too few durations.
     ///
-    /// A percentile is told when at least ten durations lie above it: p90 from
-    /// 100 on, p99 from 1,000, p99.9 from 10,000. The median and what is below
-    /// it are told from three on.
+    /// A percentile needs at least ten durations above it: p90 needs 100, p99 1,000, p99.9
+    /// 10,000. The median and lower percentiles need three.
     pub fn percentile(&self, percentile: f64) -> Option<u64> {
         (self.count() >= needed(percentile)).then(|| self.value_at(percentile))
     }
 
-    /// [`PERCENTILES`] that there are enough durations for, in nanoseconds.
+    /// Those of [`PERCENTILES`] that have enough durations, each with its value in
+    /// nanoseconds.
     pub fn percentiles(&self) -> impl Iterator<Item = (f64, u64)> {
         PERCENTILES
             .into_iter()
@@ -70,13 +70,12 @@ impl Latency {
         self.of_some(Histogram::min)
     }
 
-    /// The average, in nanoseconds.
+    /// The mean, in nanoseconds.
     pub fn mean(&self) -> Option<f64> {
         self.of_some(Histogram::mean)
     }
 
-    /// How far the durations lie from their average, in nanoseconds: the
-    /// standard deviation of all of them.
+    /// The standard deviation of the population, in nanoseconds.
     pub fn stddev(&self) -> Option<f64> {
         self.of_some(Histogram::stdev)
     }
@@ -86,7 +85,7 @@ impl Latency {
         self.of_some(Histogram::max)
     }
 
-    /// Takes over all of another's durations.
+    /// Adds all durations of another histogram.
     ///
     /// # Panics
     /// Never on a system whose addresses have 64 bits: there the histogram
@@ -101,8 +100,8 @@ impl Latency {
         (!self.histogram.is_empty()).then(|| value(&self.histogram))
     }
 
-    /// By nearest rank, in whole numbers: 99.9 % of 10,000 is the 9,990th and
-    /// not, for a rounding of 0.999, the one after.
+    /// The value of the nearest rank, computed so that 99.9 % of 10,000 is the 9,990th and
+    /// not, through the rounding of 0.999, the next one.
     fn value_at(&self, percentile: f64) -> u64 {
         let count = to_float(self.count());
         let rank = (count * percentile / 100.0 - TOLERANCE * count)
@@ -118,10 +117,10 @@ impl Default for Latency {
     }
 }
 
-/// What a percentile as a binary fraction may be off, and more.
+/// More than the rounding error of a percentile as a binary fraction.
 const TOLERANCE: f64 = 1e-12;
 
-/// How many durations a percentile needs.
+/// The number of durations that a percentile needs.
 pub(crate) fn needed(percentile: f64) -> u64 {
     if percentile <= 50.0 {
         return FOR_MEDIAN;
@@ -131,7 +130,7 @@ pub(crate) fn needed(percentile: f64) -> u64 {
     #[expect(
         clippy::cast_possible_truncation,
         clippy::cast_sign_loss,
-        reason = "a float turns into the nearest number there is"
+        reason = "a float converts to the nearest integer"
     )]
     let needed = (needed * (1.0 - 1e-9)).ceil() as u64;
     needed
@@ -142,25 +141,26 @@ const fn to_float(count: u64) -> f64 {
     count as f64
 }
 
-/// The longest encoding, in bytes, that is unpacked: all counts of a histogram of
-/// three digits, each as long as can be, take 1 MB.
+/// The longest encoding that is unpacked, in bytes: all counts of a histogram of three
+/// digits, each of the greatest length, take 1 MB.
 const LONGEST: u64 = 2 << 20;
 
-/// No run has more durations; sums of such counts can't overflow, and are exact as floats.
+/// More durations than any run has; sums of such counts can't overflow and are exact as
+/// floats.
 const MOST: u64 = 1 << 53;
 
-/// The name of the compressed encoding.
+/// The magic number of the compressed encoding.
 const PACKED: [u8; 4] = 0x1c84_9314_u32.to_be_bytes();
 
-/// What stands before the compressed part: its name and its length.
+/// The length of the header before the compressed part, in bytes.
 const HEAD_PACKED: usize = 8;
 
-/// What stands before the counts, in bytes; its second four are their length.
+/// The length of the header before the counts, in bytes; its second four are their length.
 const HEAD: usize = 40;
 
-/// The whole histogram, so that runs can be merged exactly: HdrHistogram's V2
-/// encoding, compressed, in base64, as its other implementations read it. The
-/// numbers beside it are for people and their scripts; nothing reads them back.
+/// The JSON of a histogram. `histogram_v2` is the whole histogram, so that runs can be merged
+/// exactly: HdrHistogram's V2 encoding, compressed, in base64, as other implementations read
+/// it. The other fields are for people and scripts; they are not read back.
 #[derive(Serialize)]
 struct Written {
     count: u64,
@@ -209,11 +209,11 @@ impl<'de> Deserialize<'de> for Latency {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
         let read = Read::deserialize(from)?;
         let bytes = BASE64.decode(read.histogram_v2).map_err(D::Error::custom)?;
-        let bytes = inside(&bytes).map_err(D::Error::custom)?;
+        let bytes = unpack(&bytes).map_err(D::Error::custom)?;
         let histogram: Histogram<u64> = Reader::new()
             .deserialize(&mut bytes.as_slice())
             .map_err(D::Error::custom)?;
-        // What was read has the bounds and digits of its writer; ours grows.
+        // The histogram read has the bounds of its writer; the new one grows.
         let mut latency = Self::new();
         if histogram.sigfig() != DIGITS {
             return Err(D::Error::custom("its histogram has not three digits"));
@@ -228,20 +228,20 @@ impl<'de> Deserialize<'de> for Latency {
     }
 }
 
-/// A histogram's encoding without its compression, no longer than it says: the
-/// reader would make room for 4 GiB if a damaged file said so.
-fn inside(encoded: &[u8]) -> io::Result<Vec<u8>> {
+/// Decompresses a histogram's encoding and verifies the length that it declares: the decoder
+/// would allocate 4 GiB if a damaged file declared so.
+fn unpack(encoded: &[u8]) -> io::Result<Vec<u8>> {
     if !encoded.starts_with(&PACKED) {
-        // Of another encoding the reader sees the name alone, and says that it is wrong.
+        // For another encoding the decoder gets only its magic number, and rejects it.
         return Ok(encoded[..encoded.len().min(PACKED.len())].to_vec());
     }
     let mut inside = Vec::new();
     let packed = encoded.get(HEAD_PACKED..).ok_or(ErrorKind::UnexpectedEof)?;
     let unpacked = ZlibDecoder::new(packed);
     unpacked.take(LONGEST).read_to_end(&mut inside)?;
-    let told = inside.get(4..).and_then(<[u8]>::first_chunk);
-    let told = told.ok_or(ErrorKind::UnexpectedEof)?;
-    match usize::try_from(u32::from_be_bytes(*told)) {
+    let declared = inside.get(4..).and_then(<[u8]>::first_chunk);
+    let declared = declared.ok_or(ErrorKind::UnexpectedEof)?;
+    match usize::try_from(u32::from_be_bytes(*declared)) {
         Ok(length) if length.saturating_add(HEAD) <= inside.len() => Ok(inside),
         _ => Err(ErrorKind::UnexpectedEof.into()),
     }
@@ -263,7 +263,7 @@ mod tests {
     }
 
     #[test]
-    fn the_numbers_of_few_durations_are_exact() {
+    fn statistics_of_few_durations_are_exact() {
         let latency = latency([2, 4, 4, 4, 5, 5, 7, 9]);
         assert_eq!(latency.count(), 8);
         assert_eq!(latency.min(), Some(2));
@@ -274,7 +274,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_has_no_numbers() {
+    fn an_empty_histogram_has_no_statistics() {
         let latency = Latency::new();
         assert_eq!(latency.count(), 0);
         assert_eq!((latency.min(), latency.max()), (None, None));
@@ -291,14 +291,14 @@ mod tests {
         let thousand = latency(1..=1000);
         assert_eq!(thousand.percentile(7.0), Some(70));
         assert_eq!(thousand.percentile(99.0), Some(990));
-        // The 9,991st would be 2 already.
+        // The 9,991st is 2.
         let mostly_one = latency((0..10_000).map(|n| if n < 9990 { 1 } else { 2 }));
         assert_eq!(mostly_one.percentile(99.9), Some(1));
         assert_eq!(mostly_one.max(), Some(2));
     }
 
     #[test]
-    fn a_percentile_that_too_few_durations_support_is_not_told() {
+    fn a_percentile_needs_enough_durations() {
         for (percentile, enough) in [
             (50.0, 3),
             (25.0, 3),
@@ -323,17 +323,17 @@ mod tests {
         let mut nanoseconds = 100_u64;
         while nanoseconds < 3_600_000_000_000 {
             let latency = latency([nanoseconds; 3]);
-            let told = [latency.min(), latency.percentile(50.0), latency.max()];
-            for told in told {
-                let off = told.unwrap().abs_diff(nanoseconds);
-                assert!(off * 100 <= nanoseconds, "{nanoseconds}: {told:?}");
+            let values = [latency.min(), latency.percentile(50.0), latency.max()];
+            for value in values {
+                let off = value.unwrap().abs_diff(nanoseconds);
+                assert!(off * 100 <= nanoseconds, "{nanoseconds}: {value:?}");
             }
             nanoseconds = nanoseconds * 21 / 20 + 7;
         }
     }
 
     #[test]
-    fn what_is_written_reads_back_and_its_numbers_are_not_needed() {
+    fn a_histogram_reads_back_from_its_json_without_the_statistics() {
         let latency = latency((1..=1000).map(|n| n * 1000));
         let mut json = serde_json::to_value(&latency).unwrap();
         assert_eq!(json["count"], 1000);
@@ -353,7 +353,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_read_back_can_take_more() {
+    fn a_histogram_that_was_read_back_can_grow() {
         let json = serde_json::to_string(&latency([5])).unwrap();
         let mut merged: Latency = serde_json::from_str(&json).unwrap();
         merged.add(&latency([1_000_000_000, 7]));
@@ -362,19 +362,19 @@ mod tests {
     }
 
     #[test]
-    fn a_histogram_that_says_it_is_longer_than_it_is_is_refused() {
+    fn a_histogram_that_declares_a_wrong_length_is_refused() {
         let mut bytes = Vec::new();
         V2DeflateSerializer::new()
             .serialize(&latency([7]).histogram, &mut bytes)
             .unwrap();
-        let mut counts = inside(&bytes).unwrap();
+        let mut counts = unpack(&bytes).unwrap();
         assert!(counts.len() < 100);
         counts[4..8].copy_from_slice(&u32::MAX.to_be_bytes());
         let mut packed = bytes[..HEAD_PACKED].to_vec();
         ZlibEncoder::new(counts.as_slice(), Compression::fast())
             .read_to_end(&mut packed)
             .unwrap();
-        assert!(inside(&packed).is_err());
+        assert!(unpack(&packed).is_err());
     }
 
     #[test]

@@ -1,4 +1,5 @@
-//! What every probe shares: connections, their errors, the keyed pattern, the exchange of a stream, the latency histogram.
+//! What all probes share: connections, their errors, the keyed byte pattern, the exchange of a
+//! stream, the latency histogram.
 
 pub(crate) mod connect;
 pub mod error;

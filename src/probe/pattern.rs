@@ -1,13 +1,12 @@
-//! The bytes a probe sends: each says whose it is and where it belongs.
+//! The bytes that probes send: each identifies its connection and its position in the stream.
 //!
-//! A connection's stream is cut into blocks of 512 bytes. The number of the
-//! connection and of the block are mixed, reversibly, into one word, and each of
-//! the block's 64 words is that one, xored with a constant of the run's. So a
-//! stream costs one mixing a 512 bytes, and words that turn up in the wrong place
-//! can be taken apart again: they name the connection and the place they are from.
+//! A connection's stream is divided into blocks of 512 bytes. The numbers of the connection
+//! and of the block are mixed, reversibly, into one word. Each of the block's 64 words is
+//! that word, xored with a constant of the run. So 512 bytes of a stream cost one mixing, and
+//! a word in the wrong place can be decoded: it names its connection and position.
 //!
-//! A load generator makes and compares every byte of a stream, so both are loops
-//! over whole words that the compiler turns into wide instructions.
+//! A load generator makes and compares every byte of a stream, so both are loops over whole
+//! words that the compiler vectorizes.
 //!
 //! The mixing is `fmix64` of MurmurHash3 (Austin Appleby, public domain).
 
@@ -28,45 +27,45 @@ const BLOCK: usize = LANES * WORD;
 /// stream repeats. The other 29 number the connection, and repeat as well.
 const BLOCK_BITS: u32 = 35;
 
-/// So many bytes of a strange stream are wanted at the least to tell where they
-/// are from: a whole word wherever they begin, and as many again to be sure.
+/// The least number of bytes that identify where they belong: they contain a whole word
+/// wherever they begin, and as many bytes again to verify it.
 pub const WINDOW: usize = 24;
 
 /// The streams of all connections of one run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Pattern {
-    /// What the words of a block differ by. They are the run's own, so that
-    /// another run's bytes are not taken for this one's.
+    /// The constants by which the words of a block differ. They depend on the run's seed, so
+    /// that bytes of another run are not taken for this one's.
     lanes: [u64; LANES],
 }
 
-/// A place in one of the streams.
+/// A position in the stream of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Place {
+pub struct Location {
     /// The connection's number.
     pub connection: u64,
-    /// Bytes from the start of its stream.
+    /// The offset in its stream, in bytes.
     pub position: u64,
 }
 
-/// What happened to a stream on its way.
+/// How a stream was damaged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Damage {
-    /// Some bytes were changed, and the stream goes on behind them.
+    /// Some bytes were changed, and the stream continues after them.
     Changed,
     /// Bytes are missing.
     Lost {
         /// How many.
         bytes: u64,
     },
-    /// Bytes came again.
+    /// Bytes were repeated.
     Repeated {
-        /// How far back the stream went.
+        /// How far the stream went back.
         bytes: u64,
     },
     /// Bytes of another connection of this run.
-    Foreign(Place),
-    /// Bytes that are of no stream of this run, or too few to tell.
+    Foreign(Location),
+    /// Bytes of no stream of this run, or too few to identify.
     Unknown,
 }
 
@@ -78,10 +77,10 @@ impl fmt::Display for Damage {
             Self::Lost { bytes } => write!(f, "{bytes} bytes are missing"),
             Self::Repeated { bytes: 1 } => f.write_str("1 byte came again"),
             Self::Repeated { bytes } => write!(f, "{bytes} bytes came again"),
-            Self::Foreign(place) => write!(
+            Self::Foreign(location) => write!(
                 f,
                 "bytes of connection {} came, from its offset {}",
-                place.connection, place.position
+                location.connection, location.position
             ),
             Self::Unknown => f.write_str("bytes came that were never sent"),
         }
@@ -108,29 +107,29 @@ impl Pattern {
         });
     }
 
-    /// Where `bytes` differ first from what a connection's stream has at `position`.
+    /// The index of the first byte that differs from a connection's stream at `position`.
     pub fn first_difference(&self, connection: u64, position: u64, bytes: &[u8]) -> Option<usize> {
         let mut differs = None;
         self.walk(connection, position, bytes.len(), |range, run| {
-            let came = &bytes[range.clone()];
-            if run.is(came) {
+            let received = &bytes[range.clone()];
+            if run.is(received) {
                 return true;
             }
             let mut expected = [0; BLOCK];
-            let expected = &mut expected[..came.len()];
+            let expected = &mut expected[..received.len()];
             run.write(expected);
-            let first = came.iter().zip(expected).position(|(a, b)| a != b);
+            let first = received.iter().zip(expected).position(|(a, b)| a != b);
             differs = first.map(|offset| range.start + offset);
             false
         });
         differs
     }
 
-    /// What happened where `bytes` came instead of a connection's stream at
-    /// `position`; the first of them is the first that differs. [`WINDOW`] bytes
-    /// or more tell most.
+    /// Classifies the damage where `bytes` arrived instead of a connection's stream at
+    /// `position`. The first byte must be the first that differs. Fewer than [`WINDOW`] bytes
+    /// may not suffice.
     pub fn explain(&self, connection: u64, position: u64, bytes: &[u8]) -> Damage {
-        // Of bytes at random one in 256 is right by chance.
+        // One in 256 random bytes is right by chance.
         let mut expected = vec![0; bytes.len()];
         self.fill(connection, position, &mut expected);
         let right = bytes.iter().zip(&expected).filter(|(a, b)| a == b).count();
@@ -138,23 +137,23 @@ impl Pattern {
             return Damage::Changed;
         }
         match self.locate(bytes) {
-            Some(place) if place.connection != connection & connection_mask() => {
-                Damage::Foreign(place)
+            Some(location) if location.connection != connection & connection_mask() => {
+                Damage::Foreign(location)
             }
-            Some(place) if place.position > position => Damage::Lost {
-                bytes: place.position - position,
+            Some(location) if location.position > position => Damage::Lost {
+                bytes: location.position - position,
             },
-            Some(place) => Damage::Repeated {
-                bytes: position - place.position,
+            Some(location) => Damage::Repeated {
+                bytes: position - location.position,
             },
             None => Damage::Unknown,
         }
     }
 
-    /// Which connection's stream has `bytes`, and where.
-    pub fn locate(&self, bytes: &[u8]) -> Option<Place> {
+    /// Finds the connection and the position whose stream contains `bytes`.
+    pub fn locate(&self, bytes: &[u8]) -> Option<Location> {
         let window = bytes.get(..WINDOW)?;
-        // The first whole word may begin at any of eight bytes, and be any of a block's.
+        // The first whole word may begin at any of eight bytes, and be any word of a block.
         for skipped in 0..WORD {
             let (word, _) = window[skipped..].split_first_chunk::<WORD>()?;
             for (lane, constant) in self.lanes.iter().enumerate() {
@@ -170,7 +169,7 @@ impl Pattern {
                     .first_difference(connection, position, window)
                     .is_none()
                 {
-                    return Some(Place {
+                    return Some(Location {
                         connection,
                         position,
                     });
@@ -180,8 +179,8 @@ impl Pattern {
         None
     }
 
-    /// Calls `each` with runs of words that lie one behind another, and where
-    /// they go, until it says no. A run is a part of one word, or whole words.
+    /// Calls `each` with consecutive runs of words and their byte ranges, until it returns
+    /// `false`. A run is a part of one word, or whole words.
     #[inline]
     fn walk(
         &self,
@@ -217,7 +216,7 @@ impl Pattern {
 /// Words of one block.
 struct Run<'a> {
     mixed: u64,
-    /// Those of its words, and of the block's others behind them.
+    /// The constants of its words, and of the words after them in the block.
     lanes: &'a [u64],
     /// Bytes of its first word that do not belong to it.
     skipped: usize,
@@ -235,8 +234,8 @@ impl Run<'_> {
         }
     }
 
-    /// Whether `bytes` are its own. Differences are gathered and looked at in
-    /// the end: a loop that may stop at any word is not turned into wide ones.
+    /// Whether `bytes` equal the run. Differences are collected and tested at the end: a loop
+    /// that may stop at any word is not vectorized.
     #[inline]
     fn is(&self, bytes: &[u8]) -> bool {
         let (words, part) = bytes.as_chunks();
@@ -247,7 +246,7 @@ impl Run<'_> {
         different == 0 && (part.is_empty() || *part == self.part()[..part.len()])
     }
 
-    /// What it has of its first word.
+    /// Its bytes of the first word.
     fn part(&self) -> [u8; WORD] {
         let word = self.mixed ^ self.lanes[0];
         (word >> (self.skipped * 8)).to_le_bytes()
@@ -271,8 +270,8 @@ const fn mix(mut word: u64) -> u64 {
     word ^ word >> 33
 }
 
-/// The way back: the inverses of the two factors modulo 2^64; a shift by 33
-/// undoes itself.
+/// The inverse of [`mix`]: with the inverses of both factors modulo 2^64; a shift by 33 is
+/// its own inverse.
 const fn unmix(mut word: u64) -> u64 {
     word ^= word >> 33;
     word = word.wrapping_mul(0x9cb4_b2f8_1293_37db);
@@ -289,7 +288,7 @@ mod tests {
 
     const RUN: Pattern = Pattern::new(0x5eed_5eed_5eed_5eed);
 
-    /// More bytes than two blocks have.
+    /// The length of three blocks.
     const LONG: usize = 3 * BLOCK;
 
     fn stream(connection: u64, position: u64, length: usize) -> Vec<u8> {
@@ -299,7 +298,7 @@ mod tests {
     }
 
     #[test]
-    fn one_byte_is_no_plural() {
+    fn one_byte_is_singular() {
         let lost = |bytes| Damage::Lost { bytes }.to_string();
         let repeated = |bytes| Damage::Repeated { bytes }.to_string();
         assert_eq!(
@@ -314,12 +313,12 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_word_can_be_taken_apart_again(word: u64) {
+        fn a_word_can_be_decoded(word: u64) {
             prop_assert_eq!(unmix(mix(word)), word);
         }
 
         #[test]
-        fn a_stream_is_the_same_however_it_is_cut(position in 0..5000_u64, cut in 0..LONG) {
+        fn a_stream_does_not_depend_on_how_it_is_split(position in 0..5000_u64, cut in 0..LONG) {
             let whole = stream(7, position, LONG);
             let mut parts = stream(7, position, cut);
             parts.extend(stream(7, position + cut as u64, LONG - cut));
@@ -339,13 +338,13 @@ mod tests {
         }
 
         #[test]
-        fn bytes_tell_where_they_are_from(connection in 0..1_u64 << 29, position in 0..1_u64 << 40) {
+        fn bytes_identify_their_position(connection in 0..1_u64 << 29, position in 0..1_u64 << 40) {
             let bytes = stream(connection, position, WINDOW);
-            prop_assert_eq!(RUN.locate(&bytes), Some(Place { connection, position }));
+            prop_assert_eq!(RUN.locate(&bytes), Some(Location { connection, position }));
         }
 
         #[test]
-        fn loss_doubling_and_a_strangers_bytes_are_told_apart(
+        fn loss_repetition_and_foreign_bytes_are_distinguished(
             position in 10_000..20_000_u64,
             count in 1..10_000_u64,
         ) {
@@ -354,8 +353,8 @@ mod tests {
             let again = stream(7, position - count, 64);
             prop_assert_eq!(RUN.explain(7, position, &again), Damage::Repeated { bytes: count });
             let foreign = stream(8, position, 64);
-            let place = Place { connection: 8, position };
-            prop_assert_eq!(RUN.explain(7, position, &foreign), Damage::Foreign(place));
+            let location = Location { connection: 8, position };
+            prop_assert_eq!(RUN.explain(7, position, &foreign), Damage::Foreign(location));
         }
     }
 
@@ -382,7 +381,7 @@ mod tests {
     }
 
     #[test]
-    fn bytes_of_no_stream_are_called_so() {
+    fn bytes_of_no_stream_are_unknown() {
         assert_eq!(RUN.explain(7, 100, &[0; 64]), Damage::Unknown);
         assert_eq!(RUN.explain(7, 100, &stream(7, 200, 5)), Damage::Unknown);
         let other_run = Pattern::new(1);

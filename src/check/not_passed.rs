@@ -1,23 +1,23 @@
-//! How a clause ends other than well.
+//! Why a clause did not pass.
 
 /// Why a clause did not pass.
 #[derive(Debug)]
-pub(super) enum Ended {
-    /// The path did not do what it should.
+pub(super) enum NotPassed {
+    /// The path violated the clause.
     Failed {
-        /// What was seen instead.
+        /// What was observed instead.
         seen: String,
-        /// What that usually means, where it is not what the clause's failures mean.
+        /// The usual cause, if it differs from the clause's own.
         usually: Option<&'static str>,
     },
-    /// Whether it holds can't be told from here, and why.
+    /// The clause could not be tested from here, with the reason.
     Skipped(String),
     /// The check was stopped.
     Stopped,
 }
 
-impl Ended {
-    /// A failure that means what the clause's failures mean.
+impl NotPassed {
+    /// A failure with the clause's usual cause.
     pub(super) fn failed(seen: impl Into<String>) -> Self {
         Self::Failed {
             seen: seen.into(),
@@ -25,7 +25,7 @@ impl Ended {
         }
     }
 
-    /// The same, with where it was said first: `connection 9 of 64: reset after ...`.
+    /// The same, prefixed with where it was seen: `connection 9 of 64: reset after ...`.
     pub(super) fn at(self, place: &str) -> Self {
         match self {
             Self::Failed { seen, usually } => Self::Failed {
@@ -36,9 +36,9 @@ impl Ended {
         }
     }
 
-    /// The same, and it means what the clause's failures mean: that no connection
-    /// is made is just what it is about.
-    pub(super) fn by_clause(self) -> Self {
+    /// The same, with the clause's usual cause: for clauses that are about connections
+    /// being made at all.
+    pub(super) fn with_cause_of_clause(self) -> Self {
         match self {
             Self::Failed { seen, .. } => Self::failed(seen),
             other => other,

@@ -7,7 +7,7 @@ use clap::Args;
 
 use super::error::Error;
 use super::exit::Exit;
-use super::program::some_time;
+use super::values::some_time;
 use crate::base::address::Address;
 use crate::client::Client;
 use crate::proto::Protocol;
@@ -24,7 +24,7 @@ port, 20162, 4000 with --counted, or 4001 with --whoami.
 
 Exit codes: 0 all that was sent came back unchanged and nothing else, 1 it did not, \
 2 wrong usage, 130 Ctrl-C in the dialogue.")]
-pub(super) struct Talk {
+pub(super) struct ClientArgs {
     /// Speak the counted one-shot protocol
     #[arg(long)]
     counted: bool,
@@ -46,7 +46,7 @@ pub(super) struct Talk {
     text: Vec<OsString>,
 }
 
-impl Talk {
+impl ClientArgs {
     pub(super) fn run(self) -> Result<Exit, Error> {
         let client = Client {
             protocol: match (self.counted, self.whoami) {

@@ -1,4 +1,4 @@
-//! Connections that are made, unless the check is stopped meanwhile.
+//! Makes connections, one or many at once, until the check is stopped.
 
 use std::io::{self, ErrorKind};
 use std::net::{SocketAddr, TcpStream};
@@ -7,86 +7,86 @@ use std::time::{Duration, Instant};
 
 use mio::{Events, Interest, Poll, Token};
 
-use super::line::TICK;
+use super::context::TICK;
 
-/// Connects within `timeout`. The stream blocks, and sends small writes at once.
+/// Connects within `timeout`. The stream is blocking, with `TCP_NODELAY`.
 ///
 /// # Errors
 /// The system's; `TimedOut`; `Interrupted` once `stop` is set.
-pub(super) fn dial(
+pub(super) fn connect(
     address: SocketAddr,
     timeout: Duration,
     stop: &AtomicBool,
 ) -> io::Result<TcpStream> {
-    let mut made = None;
-    rush(address, 1, timeout, stop, &mut |stream, _| {
-        made = Some(stream);
+    let mut connected = None;
+    connect_many(address, 1, timeout, stop, &mut |stream, _| {
+        connected = Some(stream);
     })?;
-    made.ok_or_else(|| ErrorKind::NotConnected.into())
+    connected.ok_or_else(|| ErrorKind::NotConnected.into())
 }
 
-/// Begins so many connections before it waits for any of them. `made` gets each as
-/// soon as it is there, and how long it took.
+/// Starts `number` connections before it waits for any of them. Calls `connected` with
+/// each as soon as it is established, and with how long that took.
 ///
 /// # Errors
-/// Those of [`dial`], of the first connection that has one.
-pub(super) fn rush(
+/// Those of [`connect`], of the first connection that fails.
+pub(super) fn connect_many(
     address: SocketAddr,
     number: usize,
     timeout: Duration,
     stop: &AtomicBool,
-    made: &mut dyn FnMut(TcpStream, Duration),
+    connected: &mut dyn FnMut(TcpStream, Duration),
 ) -> io::Result<()> {
     let mut poll = Poll::new()?;
     let mut events = Events::with_capacity(number);
-    let mut begun = begin(address, number, &poll)?;
-    let (mut left, all_begun) = (number, Instant::now());
+    let mut pending = start(address, number, &poll)?;
+    let (mut left, all_started) = (number, Instant::now());
     while left > 0 {
         if stop.load(Ordering::SeqCst) {
             return Err(ErrorKind::Interrupted.into());
         }
-        let patience = timeout.saturating_sub(all_begun.elapsed());
-        match poll.poll(&mut events, Some(patience.min(TICK))) {
+        let remaining = timeout.saturating_sub(all_started.elapsed());
+        match poll.poll(&mut events, Some(remaining.min(TICK))) {
             Err(error) if error.kind() != ErrorKind::Interrupted => return Err(error),
             _ => {}
         }
         let now = Instant::now();
         for event in &events {
-            let one = &mut begun[event.token().0];
-            let is_there = match one {
+            let slot = &mut pending[event.token().0];
+            let is_connected = match slot {
                 Some((stream, _)) => is_connected(stream)?,
                 None => false,
             };
-            if let Some((mut stream, started)) = one.take_if(|_| is_there) {
+            if let Some((mut stream, started)) = slot.take_if(|_| is_connected) {
                 poll.registry().deregister(&mut stream)?;
-                made(blocking(stream)?, now - started);
+                connected(into_blocking(stream)?, now - started);
                 left -= 1;
             }
         }
-        if left > 0 && patience.is_zero() {
+        if left > 0 && remaining.is_zero() {
             return Err(ErrorKind::TimedOut.into());
         }
     }
     Ok(())
 }
 
-/// Connections that are about to be made, by their tokens, and when each was begun.
-type Begun = Vec<Option<(mio::net::TcpStream, Instant)>>;
+/// Connections being established, indexed by token, and when each was started.
+type Pending = Vec<Option<(mio::net::TcpStream, Instant)>>;
 
-fn begin(address: SocketAddr, number: usize, poll: &Poll) -> io::Result<Begun> {
-    let mut begun = Vec::with_capacity(number);
+fn start(address: SocketAddr, number: usize, poll: &Poll) -> io::Result<Pending> {
+    let mut pending = Vec::with_capacity(number);
     for at in 0..number {
         let started = Instant::now();
         let mut stream = mio::net::TcpStream::connect(address)?;
         let token = Token(at);
         poll.registry()
             .register(&mut stream, token, Interest::WRITABLE)?;
-        begun.push(Some((stream, started)));
+        pending.push(Some((stream, started)));
     }
-    Ok(begun)
+    Ok(pending)
 }
 
-/// Whether it is, and not still about to be.
+/// Whether the connection is established; `false` while it is still in progress.
 fn is_connected(stream: &mio::net::TcpStream) -> io::Result<bool> {
     if let Some(error) = stream.take_error()? {
         return Err(error);
@@ -98,7 +98,7 @@ fn is_connected(stream: &mio::net::TcpStream) -> io::Result<bool> {
     }
 }
 
-fn blocking(stream: mio::net::TcpStream) -> io::Result<TcpStream> {
+fn into_blocking(stream: mio::net::TcpStream) -> io::Result<TcpStream> {
     let stream = TcpStream::from(stream);
     stream.set_nonblocking(false)?;
     stream.set_nodelay(true)?;

@@ -1,4 +1,4 @@
-//! The environment variables that stand for options of the server.
+//! The environment variables that set the server's options.
 
 use std::ffi::OsString;
 use std::io::{self, Write};
@@ -7,12 +7,11 @@ use clap::Arg;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 
 use super::error::Error;
-use super::program::command;
 use crate::base;
 use crate::base::address::Address;
 use crate::base::escape::escape;
 
-/// One that is set.
+/// A variable that is set.
 struct Variable {
     name: String,
     value: OsString,
@@ -22,9 +21,9 @@ struct Variable {
     is_flag: bool,
 }
 
-/// `--max-connections` may also come from `ECHOPOOL_MAX_CONNECTIONS`, and so may all
-/// options but those that ask for help or set the log's level, which has `RUST_LOG`.
-pub(super) fn of(option: Arg) -> Arg {
+/// Lets an option be set by a variable: `--max-connections` by `ECHOPOOL_MAX_CONNECTIONS`.
+/// Excludes help and the options of the log level, which `RUST_LOG` sets.
+pub(super) fn with_variable(option: Arg) -> Arg {
     match option.get_long() {
         Some(long) if !["help", "verbose", "quiet"].contains(&long) => {
             let name = long.to_uppercase().replace('-', "_");
@@ -34,40 +33,41 @@ pub(super) fn of(option: Arg) -> Arg {
     }
 }
 
-/// Names the variables that brought about what clap complains of.
-pub(super) fn note_misuse(error: &clap::Error) {
+/// Prints which variables caused an error of clap.
+pub(super) fn note_misuse(error: &clap::Error, command: clap::Command) {
     let text = |kind| match error.get(kind) {
         Some(ContextValue::String(text)) => Some(text.as_str()),
         _ => None,
     };
     let option = text(ContextKind::InvalidArg);
     let value = text(ContextKind::InvalidValue).unwrap_or_default();
-    note(|variable| match error.kind() {
-        // Of these clap does not even tell the option.
+    note(command, |variable| match error.kind() {
+        // For this error clap does not name the option.
         ErrorKind::InvalidUtf8 => variable.value.to_str().is_none(),
         _ => {
-            // It may be one of several with commas between.
+            // The value may be one of a list separated by commas.
             let has_it = |text: &str| text.split(',').chain([text]).any(|part| part == value);
             option == Some(&*variable.option) && variable.value.to_str().is_some_and(has_it)
         }
     });
 }
 
-/// Names the variables with a host that the server could not make out: a word that is
-/// meant to switch something on looks like one.
-pub(super) fn note_failure(error: &Error) {
+/// Prints which variables name the host that could not be resolved: a word that is meant
+/// to switch an option on is read as a host name.
+pub(super) fn note_failure(error: &Error, command: clap::Command) {
     let Some(base::error::Error::Resolve { host, .. }) = error.base() else {
         return;
     };
-    note(|variable| {
+    note(command, |variable| {
         let value = variable.value.to_string_lossy();
         let mut addresses = value.split(',').filter_map(|text| text.parse().ok());
         addresses.any(|address: Address| address.host() == Some(host))
     });
 }
 
-fn note(is_meant: impl Fn(&Variable) -> bool) {
-    for variable in all().iter().filter(|variable| is_meant(variable)) {
+/// Prints a note for each variable that `is_meant` selects.
+fn note(command: clap::Command, is_meant: impl Fn(&Variable) -> bool) {
+    for variable in all(command).iter().filter(|variable| is_meant(variable)) {
         let Variable { name, option, .. } = variable;
         let value = escape(variable.value.to_string_lossy().as_bytes());
         let advice = match variable.is_flag {
@@ -81,9 +81,8 @@ fn note(is_meant: impl Fn(&Variable) -> bool) {
     }
 }
 
-/// All that are set.
-fn all() -> Vec<Variable> {
-    let mut command = command();
+/// All variables that are set and belong to an option.
+fn all(mut command: clap::Command) -> Vec<Variable> {
     command.build();
     let options = command
         .get_subcommands()

@@ -1,0 +1,563 @@
+//! One connection of a check: sends its byte stream and compares the echo.
+
+use std::io::{self, ErrorKind, Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::panic::resume_unwind;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use socket2::SockRef;
+
+use super::context::{Context, TICK};
+use super::not_passed::NotPassed;
+use crate::base::error::cause;
+use crate::base::units::{count, duration, whole};
+use crate::probe::exchange::{first_difference, is_timeout, nothing_moved};
+use crate::probe::pattern::WINDOW;
+use crate::proto::Protocol;
+
+/// The size of one send or receive call, in bytes.
+const BLOCK: usize = 64 * 1024;
+
+/// The size of a message in bytes: it fits the buffers of any path, so that it can be
+/// sent whole before its echo is received.
+pub(super) const MESSAGE: u64 = 1024;
+
+/// The rate at which a transfer must progress, in bytes a second: 64 kbit/s, less than any
+/// path that is worth a check, and enough for a check to end.
+const LEAST_RATE: u64 = 8 * 1024;
+
+/// A path that accepts nothing for this many ticks is full.
+const FULL_TICKS: u32 = 4;
+
+/// Why a transfer ended early.
+enum TransferError {
+    /// The peer closed its side.
+    Eof,
+    Io(io::Error),
+    /// Only this many bytes moved within the time-out.
+    Slow(u64),
+    /// Other bytes arrived than were sent.
+    Mismatch(String),
+    Stopped,
+}
+
+/// A connection. Unless it is [finished](Self::finish) it is reset when dropped, so that
+/// nothing of a failed clause stays on the path.
+pub(super) struct Connection<'a> {
+    context: &'a Context<'a>,
+    stream: TcpStream,
+    /// Its number within the check, which selects its byte stream.
+    number: u64,
+    /// How long it took to connect.
+    pub(super) connect_time: Duration,
+    /// Bytes that must come back, including those that have.
+    expected: AtomicU64,
+    sent: AtomicU64,
+    received: AtomicU64,
+    /// A call failed because the peer had reset the connection. The system reports that
+    /// only once; later reads return end of file.
+    reset: AtomicBool,
+    finished: bool,
+}
+
+impl<'a> Connection<'a> {
+    pub(super) fn new(
+        context: &'a Context<'a>,
+        stream: TcpStream,
+        number: u64,
+        connect_time: Duration,
+    ) -> Result<Self, NotPassed> {
+        let connection = Self {
+            context,
+            stream,
+            number,
+            connect_time,
+            expected: AtomicU64::new(0),
+            sent: AtomicU64::new(0),
+            received: AtomicU64::new(0),
+            reset: AtomicBool::new(false),
+            finished: false,
+        };
+        let prepared = connection.stream.set_read_timeout(Some(TICK));
+        prepared
+            .and_then(|()| connection.stream.set_write_timeout(Some(TICK)))
+            .map_err(|error| connection.failure(TransferError::Io(error)))?;
+        Ok(connection)
+    }
+
+    /// The peer's address and the local one.
+    pub(super) fn addresses(&self) -> Result<(SocketAddr, SocketAddr), NotPassed> {
+        let peer = self.stream.peer_addr();
+        peer.and_then(|peer| Ok((peer, self.stream.local_addr()?)))
+            .map_err(|error| self.failure(TransferError::Io(error)))
+    }
+
+    /// The socket, for its options.
+    pub(super) fn socket(&self) -> SockRef<'_> {
+        SockRef::from(&self.stream)
+    }
+
+    /// Sends the stream's next `length` bytes, in writes as large as the socket accepts.
+    pub(super) fn send(&self, length: u64) -> Result<(), NotPassed> {
+        self.expect(length);
+        self.send_stream(length, BLOCK)
+            .map_err(|error| self.failure(error))
+    }
+
+    /// Receives the stream's next `length` bytes.
+    pub(super) fn receive(&self, length: u64) -> Result<(), NotPassed> {
+        self.receive_stream(length)
+            .map_err(|error| self.failure(error))
+    }
+
+    /// Sends `length` bytes in writes of `piece` bytes. Meanwhile receives them and all
+    /// that was sent before.
+    pub(super) fn exchange(&self, length: u64, piece: usize) -> Result<(), NotPassed> {
+        self.expect(length);
+        let missing = self.expected.load(Ordering::SeqCst) - self.received.load(Ordering::SeqCst);
+        self.duplex(
+            || self.send_stream(length, piece),
+            || self.receive_stream(missing),
+        )
+    }
+
+    /// Sends `length` bytes and half-closes at once. Starts to receive them after `delay`,
+    /// and then expects the end.
+    pub(super) fn exchange_to_end(&self, length: u64, delay: Duration) -> Result<(), NotPassed> {
+        self.expect(length);
+        let send = || {
+            self.send_stream(length, BLOCK)?;
+            self.shut_down()
+        };
+        let receive = || {
+            thread::sleep(delay);
+            self.receive_stream(length)
+        };
+        self.duplex(send, receive)?;
+        self.expect_end()
+    }
+
+    /// Sends `length` bytes and starts to receive them after `delay`: meanwhile they fill
+    /// the path's buffers.
+    pub(super) fn exchange_delayed(&self, length: u64, delay: Duration) -> Result<(), NotPassed> {
+        self.expect(length);
+        let receive = || {
+            thread::sleep(delay);
+            self.receive_stream(length)
+        };
+        self.duplex(|| self.send_stream(length, BLOCK), receive)
+    }
+
+    /// Sends and receives at the same time. A failed receive ends the send, too.
+    fn duplex(
+        &self,
+        send: impl FnOnce() -> Result<(), TransferError> + Send,
+        receive: impl FnOnce() -> Result<(), TransferError>,
+    ) -> Result<(), NotPassed> {
+        thread::scope(|scope| {
+            let sender = scope.spawn(send);
+            let received = receive().map_err(|error| self.failure(error));
+            if received.is_err() {
+                // It fails if the connection has ended already, and so has the sender.
+                let _ = self.stream.shutdown(Shutdown::Both);
+            }
+            let sent = sender.join().unwrap_or_else(|panic| resume_unwind(panic));
+            // The receive error says more than the send error that follows from it.
+            received.and_then(|()| sent.map_err(|error| self.failure(error)))
+        })
+    }
+
+    /// The protocol that the server is expected to speak.
+    pub(super) const fn protocol(&self) -> Protocol {
+        self.context.plan.protocol
+    }
+
+    /// A text that no other connection sends.
+    pub(super) fn unique_text(&self) -> String {
+        let mut bytes = [0; 32];
+        self.context.pattern.fill(self.number, 0, &mut bytes);
+        bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+
+    /// Sends bytes that are not of the stream.
+    pub(super) fn send_bytes(&self, bytes: &[u8]) -> Result<(), NotPassed> {
+        let sent = self.write_all(bytes, &mut TransferTimer::new(self));
+        sent.map_err(|error| self.failure(error))
+    }
+
+    /// Receives exactly these bytes.
+    pub(super) fn receive_bytes(&self, bytes: &[u8]) -> Result<(), NotPassed> {
+        self.expect(bytes.len() as u64);
+        let mut received = vec![0; bytes.len()];
+        let mut done = 0;
+        let mut timer = TransferTimer::new(self);
+        while done < bytes.len() {
+            let length = self.read_some(&mut received[done..], &mut timer);
+            let length = length.map_err(|error| self.failure(error))?;
+            let part = &received[done..done + length];
+            let start = self.received.load(Ordering::SeqCst);
+            if let Some(fault) = first_difference(&bytes[done..], part, start) {
+                return Err(NotPassed::failed(fault));
+            }
+            self.received.fetch_add(length as u64, Ordering::SeqCst);
+            done += length;
+        }
+        Ok(())
+    }
+
+    /// Receives up to the end of a line, or `most` bytes.
+    pub(super) fn receive_line(&self, most: usize) -> Result<Vec<u8>, NotPassed> {
+        let mut line = Vec::new();
+        let mut byte = [0];
+        let mut timer = TransferTimer::new(self);
+        while line.last() != Some(&b'\n') && line.len() < most {
+            self.expect(1);
+            let read = self.read_some(&mut byte, &mut timer);
+            read.map_err(|error| self.failure(error))?;
+            self.received.fetch_add(1, Ordering::SeqCst);
+            line.push(byte[0]);
+        }
+        Ok(line)
+    }
+
+    /// Sends the stream's next byte as urgent data.
+    pub(super) fn send_urgent(&self) -> Result<(), NotPassed> {
+        self.expect(1);
+        let mut byte = [0];
+        let at = self.sent.load(Ordering::SeqCst);
+        self.context.pattern.fill(self.number, at, &mut byte);
+        let sent = self.socket().send_out_of_band(&byte);
+        sent.map_err(|error| self.failure(TransferError::Io(error)))?;
+        self.sent.fetch_add(1, Ordering::SeqCst);
+        Ok(())
+    }
+
+    /// Sends, without receiving, until the path accepts no more or `most` bytes are sent.
+    /// Returns how many were.
+    pub(super) fn send_until_full(&self, most: u64) -> Result<u64, NotPassed> {
+        let mut block = vec![0; BLOCK];
+        let (mut sent, mut refused) = (0, 0);
+        while sent < most && refused < FULL_TICKS {
+            if self.context.is_stopped() {
+                return Err(NotPassed::Stopped);
+            }
+            let at = self.sent.load(Ordering::SeqCst);
+            let room = block.len().min((most - sent) as usize);
+            self.context
+                .pattern
+                .fill(self.number, at, &mut block[..room]);
+            match (&self.stream).write(&block[..room]) {
+                Ok(length) => {
+                    self.expect(length as u64);
+                    self.sent.fetch_add(length as u64, Ordering::SeqCst);
+                    sent += length as u64;
+                    refused = 0;
+                }
+                Err(error) if is_timeout(&error) => refused += 1,
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) => return Err(self.failure(TransferError::Io(error))),
+            }
+        }
+        Ok(sent)
+    }
+
+    /// Closes the sending side; the peer's stays open.
+    pub(super) fn half_close(&self) -> Result<(), NotPassed> {
+        self.shut_down().map_err(|error| self.failure(error))
+    }
+
+    /// Waits until the peer closes its side, before which nothing may arrive.
+    pub(super) fn expect_end(&self) -> Result<(), NotPassed> {
+        let mut byte = [0];
+        let after = self.received_text();
+        match self.read_some(&mut byte, &mut TransferTimer::new(self)) {
+            Err(error) if self.is_reset(&error) => Err(NotPassed::failed(format!(
+                "reset, not ended, after {after}"
+            ))),
+            Err(TransferError::Eof) => Ok(()),
+            Err(TransferError::Slow(_)) => {
+                let still = nothing_moved(self.context.plan.timeout);
+                Err(NotPassed::failed(format!("no end after {after}: {still}")))
+            }
+            Err(other) => Err(self.failure(other)),
+            Ok(_) => Err(self.unexpected(&byte)),
+        }
+    }
+
+    /// Keeps the connection idle for `time`, in which nothing may arrive.
+    pub(super) fn hold_idle(&self, time: Duration) -> Result<(), NotPassed> {
+        let started = Instant::now();
+        let mut byte = [0];
+        while started.elapsed() < time {
+            let how = match (&self.stream).read(&mut byte) {
+                Ok(0) => String::from("closed"),
+                Ok(_) => return Err(self.unexpected(&byte)),
+                Err(error) if is_timeout(&error) || error.kind() == ErrorKind::Interrupted => {
+                    match self.context.is_stopped() {
+                        true => return Err(NotPassed::Stopped),
+                        false => continue,
+                    }
+                }
+                Err(error) if is_reset(&error) => String::from("reset"),
+                Err(error) => cause(&error),
+            };
+            let after = duration(started.elapsed());
+            return Err(NotPassed::failed(format!("{how} after {after} of silence")));
+        }
+        Ok(())
+    }
+
+    /// Closes it in order: nothing may have arrived beyond what was expected.
+    pub(super) fn finish(mut self) -> Result<(), NotPassed> {
+        let mut bytes = [0; WINDOW];
+        let looked = self.stream.set_nonblocking(true);
+        match looked.and_then(|()| (&self.stream).read(&mut bytes)) {
+            Ok(length @ 1..) => Err(self.unexpected(&bytes[..length])),
+            // Nothing, or an end of file, which no clause that calls this forbids.
+            _ => {
+                self.finished = true;
+                Ok(())
+            }
+        }
+    }
+
+    /// Closes it in order, without a look at what has arrived.
+    pub(super) fn finish_unchecked(mut self) {
+        self.finished = true;
+    }
+
+    fn expect(&self, bytes: u64) {
+        self.expected.fetch_add(bytes, Ordering::SeqCst);
+    }
+
+    /// Bytes moved in either direction.
+    fn moved(&self) -> u64 {
+        self.sent.load(Ordering::SeqCst) + self.received.load(Ordering::SeqCst)
+    }
+
+    fn send_stream(&self, length: u64, piece: usize) -> Result<(), TransferError> {
+        let mut block = vec![0; piece.min(BLOCK)];
+        let mut left = length;
+        let mut timer = TransferTimer::new(self);
+        while left > 0 {
+            let room = (block.len() as u64).min(left) as usize;
+            let at = self.sent.load(Ordering::SeqCst);
+            self.context
+                .pattern
+                .fill(self.number, at, &mut block[..room]);
+            self.write_all(&block[..room], &mut timer)?;
+            left -= room as u64;
+        }
+        Ok(())
+    }
+
+    fn write_all(
+        &self,
+        mut bytes: &[u8],
+        timer: &mut TransferTimer<'_>,
+    ) -> Result<(), TransferError> {
+        while !bytes.is_empty() {
+            let length = timer.wait(|| (&self.stream).write(bytes))?;
+            self.sent.fetch_add(length as u64, Ordering::SeqCst);
+            bytes = &bytes[length..];
+        }
+        Ok(())
+    }
+
+    fn shut_down(&self) -> Result<(), TransferError> {
+        self.stream
+            .shutdown(Shutdown::Write)
+            .map_err(TransferError::Io)
+    }
+
+    fn receive_stream(&self, length: u64) -> Result<(), TransferError> {
+        let mut block = vec![0; BLOCK];
+        let mut left = length;
+        let mut timer = TransferTimer::new(self);
+        while left > 0 {
+            let room = (block.len() as u64).min(left) as usize;
+            let length = self.read_some(&mut block[..room], &mut timer)?;
+            self.compare(&block[..length])?;
+            self.received.fetch_add(length as u64, Ordering::SeqCst);
+            left -= length as u64;
+        }
+        Ok(())
+    }
+
+    /// Reads at least one byte.
+    fn read_some(
+        &self,
+        block: &mut [u8],
+        timer: &mut TransferTimer<'_>,
+    ) -> Result<usize, TransferError> {
+        match timer.wait(|| (&self.stream).read(block))? {
+            0 => Err(TransferError::Eof),
+            length => Ok(length),
+        }
+    }
+
+    /// Compares the bytes received next with the stream.
+    fn compare(&self, bytes: &[u8]) -> Result<(), TransferError> {
+        let start = self.received.load(Ordering::SeqCst);
+        let pattern = &self.context.pattern;
+        let Some(offset) = pattern.first_difference(self.number, start, bytes) else {
+            return Ok(());
+        };
+        let mut wrong = bytes[offset..].to_vec();
+        self.read_window(&mut wrong);
+        let at = start + offset as u64;
+        let damage = pattern.explain(self.number, at, &wrong);
+        let at = whole(at);
+        Err(TransferError::Mismatch(format!("at offset {at}: {damage}")))
+    }
+
+    /// Completes wrong bytes to the [`WINDOW`] that identifies where they belong, as far as
+    /// more arrive within a tick.
+    fn read_window(&self, bytes: &mut Vec<u8>) {
+        let mut block = [0; WINDOW];
+        while bytes.len() < WINDOW {
+            match (&self.stream).read(&mut block) {
+                Ok(length @ 1..) => bytes.extend_from_slice(&block[..length]),
+                _ => return,
+            }
+        }
+    }
+
+    /// A failure: bytes arrived that were not expected.
+    fn unexpected(&self, bytes: &[u8]) -> NotPassed {
+        let mut extra = bytes.to_vec();
+        self.read_window(&mut extra);
+        let at = self.received.load(Ordering::SeqCst);
+        let damage = self.context.pattern.explain(self.number, at, &extra);
+        let after = self.received_text();
+        NotPassed::failed(format!("more came than was sent, after {after}: {damage}"))
+    }
+
+    fn is_reset(&self, error: &TransferError) -> bool {
+        match error {
+            TransferError::Eof => self.reset.load(Ordering::SeqCst),
+            TransferError::Io(error) => is_reset(error),
+            _ => false,
+        }
+    }
+
+    /// The number of bytes received so far, as text.
+    fn received_text(&self) -> String {
+        count(self.received.load(Ordering::SeqCst), "byte", "bytes")
+    }
+
+    /// Why a transfer failed, and after how many of the expected bytes.
+    fn failure(&self, error: TransferError) -> NotPassed {
+        let how = match error {
+            TransferError::Stopped => return NotPassed::Stopped,
+            TransferError::Mismatch(fault) => return NotPassed::failed(fault),
+            error if self.is_reset(&error) => String::from("reset"),
+            TransferError::Eof => String::from("the end came"),
+            TransferError::Slow(0) => nothing_moved(self.context.plan.timeout),
+            TransferError::Slow(bytes) => {
+                let bytes = count(bytes, "byte", "bytes");
+                let time = humantime::format_duration(self.context.plan.timeout);
+                format!("no more than {bytes} moved in {time}, and that")
+            }
+            TransferError::Io(error) => cause(&error),
+        };
+        let received = whole(self.received.load(Ordering::SeqCst));
+        let expected = count(self.expected.load(Ordering::SeqCst), "byte", "bytes");
+        NotPassed::failed(format!("{how} after {received} of {expected}"))
+    }
+}
+
+impl Drop for Connection<'_> {
+    fn drop(&mut self) {
+        if !self.finished {
+            // If this fails, the connection is closed in order instead, which does no harm.
+            let _ = self.socket().set_linger(Some(Duration::ZERO));
+        }
+    }
+}
+
+/// The time-out of a transfer. A path that moves nothing for the time-out is stuck. One
+/// that moves a few bytes now and then would hold the check for ever, so in that time it
+/// must move what [`LEAST_RATE`] demands, or all that is left.
+///
+/// Only the time spent in calls counts, and of each call at most a [`TICK`]: a machine
+/// that is too busy to run this thread is not the path's fault.
+struct TransferTimer<'a> {
+    connection: &'a Connection<'a>,
+    /// Bytes moved when the current period began, and the time waited since.
+    moved: u64,
+    waited: Duration,
+    /// Bytes moved at the last progress, and the time waited since.
+    last: u64,
+    silent: Duration,
+}
+
+impl<'a> TransferTimer<'a> {
+    fn new(connection: &'a Connection<'a>) -> Self {
+        Self {
+            connection,
+            moved: connection.moved(),
+            waited: Duration::ZERO,
+            last: connection.moved(),
+            silent: Duration::ZERO,
+        }
+    }
+
+    /// Repeats a call until it succeeds, fails, or the time is over.
+    fn wait(
+        &mut self,
+        mut call: impl FnMut() -> io::Result<usize>,
+    ) -> Result<usize, TransferError> {
+        loop {
+            self.check()?;
+            let called = Instant::now();
+            let result = call();
+            let waited = called.elapsed().min(TICK);
+            self.waited += waited;
+            self.silent += waited;
+            match result {
+                Ok(length) => return Ok(length),
+                Err(error) if is_timeout(&error) || error.kind() == ErrorKind::Interrupted => {}
+                Err(error) => {
+                    if is_reset(&error) {
+                        self.connection.reset.store(true, Ordering::SeqCst);
+                    }
+                    return Err(TransferError::Io(error));
+                }
+            }
+        }
+    }
+
+    /// Fails when the check was stopped or the time is over.
+    fn check(&mut self) -> Result<(), TransferError> {
+        let Context { plan, .. } = self.connection.context;
+        if self.connection.context.is_stopped() {
+            return Err(TransferError::Stopped);
+        }
+        let moved = self.connection.moved();
+        if moved != self.last {
+            (self.last, self.silent) = (moved, Duration::ZERO);
+        }
+        // At least one byte, also where the product is less.
+        let least = (plan.timeout.as_secs_f64() * LEAST_RATE as f64).max(1.0);
+        let moved = moved - self.moved;
+        if moved as f64 >= least {
+            (self.moved, self.waited) = (self.last, Duration::ZERO);
+        } else if self.silent >= plan.timeout {
+            return Err(TransferError::Slow(0));
+        // A path that may be stuck is given the whole time-out to show it.
+        } else if self.waited >= plan.timeout && self.silent < plan.timeout / 2 {
+            return Err(TransferError::Slow(moved));
+        }
+        Ok(())
+    }
+}
+
+fn is_reset(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        ErrorKind::ConnectionReset | ErrorKind::ConnectionAborted | ErrorKind::BrokenPipe
+    )
+}

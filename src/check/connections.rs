@@ -1,0 +1,144 @@
+//! Clauses about many connections: open at once, and started at once.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::Duration;
+
+use crossbeam_channel::unbounded;
+
+use super::clause::Clause;
+use super::connection::Connection;
+use super::not_passed::NotPassed;
+use super::parallel::{CONNECT_THREADS, for_each, in_threads, join_all, ordinal};
+use super::protocol::{receive_reply, round_trip, send_request};
+use super::target::Target;
+use crate::base::open_files::open_files;
+use crate::base::units::{duration, whole};
+use crate::proto::Protocol;
+
+pub(super) const CONNECTIONS: Clause = Clause {
+    name: "connections",
+    proves: "--connections of them are open at once and each is served: choose more than a pool \
+             has workers",
+    usually: "a worker serves one connection until it ends, or a limit on connections is reached: \
+              the next ones wait, or are refused",
+    rfc: "RFC 862, RFC 9293 section 3.3.1",
+    run: connections,
+};
+
+pub(super) const STORM: Clause = Clause {
+    name: "connect-storm",
+    proves: "four times --connections of them, all begun before the first is awaited, are made \
+             at once and served",
+    usually: "the listen queue is short and overflows, so that a SYN is dropped and sent again \
+              after a second; or the rate of connections is limited, or the path loses several \
+              packets in a hundred",
+    rfc: "RFC 9293 section 3.10.7.2, RFC 6298 section 2",
+    run: storm,
+};
+
+/// Connections of a storm for each of `--connections`, limited by the descriptors that
+/// are left beside [`OTHER_FILES`].
+const STORM_FACTOR: usize = 4;
+const OTHER_FILES: usize = 64;
+
+/// Threads that exchange messages on the connections of a storm.
+const STORM_THREADS: usize = 256;
+
+/// Late connections that are allowed: this many, or one of every [`LATE_ONE_OF`]. A path
+/// that loses one packet in a hundred loses the SYN or the SYN-ACK of one connection in
+/// fifty. A storm that exceeds this is repeated once.
+const LATE_ALLOWED: usize = 2;
+const LATE_ONE_OF: usize = 25;
+const STORMS: u32 = 2;
+
+/// A connection that took this much longer than the fastest one retransmitted its SYN:
+/// systems wait one second for that, less the inaccuracy of timers.
+const SYN_RETRANSMISSION: Duration = Duration::from_millis(900);
+
+fn connections(target: &Target<'_>) -> Result<String, NotPassed> {
+    let number = target.plan().connections;
+    let connections = in_threads(number, CONNECT_THREADS, || {
+        let connection = target.open().map_err(NotPassed::with_cause_of_clause)?;
+        if target.plan().protocol == Protocol::Echo {
+            // In the other protocols a reply ends the connection.
+            round_trip(&connection)?;
+        }
+        Ok(connection)
+    })?;
+    // The last one alone: a worker that waits for another connection does not serve it.
+    let last = number - 1;
+    let served = round_trip(&connections[last]);
+    served.map_err(|why| why.at(&ordinal(last, number)))?;
+    for_each(&connections[..last], number, send_request)?;
+    for_each(&connections[..last], number, receive_reply)?;
+    connections.into_iter().try_for_each(Connection::finish)?;
+    let number = whole(number as u64);
+    Ok(format!("{number} at once, each was served"))
+}
+
+fn storm(target: &Target<'_>) -> Result<String, NotPassed> {
+    // Finds which of several addresses answers: the storm goes to that one.
+    target.open()?.finish()?;
+    let most = open_files().saturating_sub(OTHER_FILES).max(1);
+    let number = (target.plan().connections * STORM_FACTOR).min(most);
+    let all = whole(number as u64);
+    let mut seen = Vec::new();
+    for _ in 0..STORMS {
+        let mut times = connect_all(target, number)?;
+        times.sort();
+        let late = times.partition_point(|time| *time < times[0] + SYN_RETRANSMISSION);
+        let (late, slowest) = (number - late, duration(times[number - 1]));
+        if late <= (number / LATE_ONE_OF).max(LATE_ALLOWED) {
+            let lost = match late {
+                0 => String::new(),
+                _ => format!(", {} a second late as by a lost packet", whole(late as u64)),
+            };
+            return Ok(format!(
+                "{all} connections begun at once, the slowest was made in {slowest}{lost}"
+            ));
+        }
+        seen.push(format!("{} (the slowest {slowest})", whole(late as u64)));
+    }
+    Err(NotPassed::failed(format!(
+        "{} of {all} connections begun at once took a second longer than the fastest",
+        seen.join(" and then ")
+    )))
+}
+
+/// Starts all connections at once. Each makes one round trip and closes at once, so that
+/// a limit on open connections does not matter. Returns how long each took to connect.
+fn connect_all(target: &Target<'_>, number: usize) -> Result<Vec<Duration>, NotPassed> {
+    let (connected, next) = unbounded();
+    let has_failed = AtomicBool::new(false);
+    let serve = || {
+        let mut times = Vec::new();
+        for (stream, time) in &next {
+            if has_failed.load(Ordering::SeqCst) {
+                break;
+            }
+            let served = target.adopt(stream, time).and_then(|connection| {
+                round_trip(&connection)?;
+                connection.finish()
+            });
+            served.map_err(|why| {
+                has_failed.store(true, Ordering::SeqCst);
+                why.at(&format!("one of {} connections", whole(number as u64)))
+            })?;
+            times.push(time);
+        }
+        Ok(times)
+    };
+    thread::scope(|scope| {
+        let start = |_| thread::Builder::new().spawn_scoped(scope, serve).ok();
+        let others: Vec<_> = (0..STORM_THREADS.min(number)).map_while(start).collect();
+        let result = target.connect_many(number, &mut |stream, time| {
+            let _ = connected.send((stream, time));
+        });
+        drop(connected);
+        // This thread serves too: the system may have refused to start others.
+        let done = join_all(serve(), others);
+        result.map_err(NotPassed::with_cause_of_clause)?;
+        done
+    })
+}

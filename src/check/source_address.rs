@@ -1,0 +1,49 @@
+//! Clauses about the client's address as the server sees it.
+
+use super::clause::Clause;
+use super::not_passed::NotPassed;
+use super::parallel::{CONNECT_THREADS, in_threads};
+use super::protocol::round_trip;
+use super::target::Target;
+use crate::base::units::whole;
+
+pub(super) const SOURCE_ADDRESS: Clause = Clause {
+    name: "source-address",
+    proves: "the server sees the address and port that each connection comes from",
+    usually: "a proxy or an address translation stands between; a proxy that sends the PROXY \
+              protocol needs a server with --proxy-protocol",
+    rfc: "RFC 6302 section 2",
+    run: source_address,
+};
+
+/// The same clause in the protocols that can't report the address.
+pub(super) const SOURCE_NOT_REPORTED: Clause = Clause {
+    run: source_not_reported,
+    ..SOURCE_ADDRESS
+};
+
+fn source_address(target: &Target<'_>) -> Result<String, NotPassed> {
+    let number = target.plan().connections;
+    let sources = in_threads(number, CONNECT_THREADS, || {
+        let connection = target.open()?;
+        let (_, local) = connection.addresses()?;
+        round_trip(&connection)?;
+        connection.finish().map(|()| local)
+    })?;
+    let number = whole(number as u64);
+    Ok(format!(
+        "the server sees {number} connections as they are here, {} the last",
+        sources[sources.len() - 1]
+    ))
+}
+
+fn source_not_reported(target: &Target<'_>) -> Result<String, NotPassed> {
+    let connection = target.open()?;
+    let (_, local) = connection.addresses()?;
+    round_trip(&connection)?;
+    connection.finish()?;
+    Err(NotPassed::Skipped(format!(
+        "the protocol can't tell: this was {local}, compare that with the server's log, or check \
+         its --whoami port"
+    )))
+}
