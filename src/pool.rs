@@ -152,7 +152,7 @@ impl Pool {
                 ended,
             });
         }
-        // Otherwise nothing would tell of a worker that dies before it polls.
+        // Otherwise `recv` would block for ever if a worker dies before it polls.
         drop(ready);
         for _ in 0..count {
             all_ready
@@ -180,7 +180,7 @@ impl Pool {
         each.map(|worker| worker.context.metrics.held()).sum()
     }
 
-    /// Whether clients may hold more than that, unchecked.
+    /// Whether unchecked clients may hold more than that.
     pub(crate) fn has_unchecked(&self) -> bool {
         let mut workers = self.workers.iter();
         workers.any(|worker| worker.context.metrics.has_unchecked())
@@ -227,7 +227,7 @@ impl Pool {
         }
     }
 
-    /// Whether some channel takes another client.
+    /// Whether some channel has room for another client.
     pub(crate) fn has_room(&self) -> bool {
         self.workers.iter().any(|worker| !worker.sender.is_full())
     }
@@ -293,7 +293,7 @@ impl Pool {
     /// replaces it.
     ///
     /// # Errors
-    /// A replacement could not be started; the dead worker's clients then wait in vain.
+    /// A replacement could not be started; clients in the dead worker's channel are not served.
     pub(crate) fn reap(&mut self) -> io::Result<()> {
         for worker in &mut self.workers {
             if !worker.ended.swap(false, Ordering::SeqCst) {
@@ -304,13 +304,13 @@ impl Pool {
             worker.context.metrics.replaced.add(1);
             let id = worker.context.id;
             log::error!("worker {id}: {end}; its connections are closed, another takes its place");
-            // Clients that came meanwhile wait in the channel.
+            // Clients that were handed over in the meantime wait in the channel.
             worker.sender.reconnect(waker);
         }
         Ok(())
     }
 
-    /// Tells every worker to serve what it has until `drain`, and joins them.
+    /// Orders every worker to drain, and joins them.
     pub(crate) fn stop(mut self, drain: Drain) -> Vec<WorkerReport> {
         self.order_drain(drain);
         let workers = std::mem::take(&mut self.workers);
@@ -469,7 +469,7 @@ mod tests {
     }
 
     #[test]
-    fn the_fewest_clients_come_before_whose_turn_it_is() {
+    fn fewer_clients_count_before_the_order_of_turns() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let (mut pool, _poller) = pool(2);
         let mut clients = Vec::new();
@@ -479,7 +479,7 @@ mod tests {
             clients.push(ours);
         }
         pool.wake_handed();
-        // It would be the first worker's turn, and the second has none any more.
+        // It is the first worker's turn, but the second has no client any more.
         clients.pop();
         wait_until(|| pool.live() == 1);
         let (_third, accepted) = client(&listener);
@@ -489,7 +489,7 @@ mod tests {
     }
 
     #[test]
-    fn those_that_come_and_go_one_by_one_are_spread_as_well() {
+    fn clients_that_connect_and_leave_one_by_one_are_spread_evenly() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let (mut pool, _poller) = pool(3);
         for _ in 0..9 {
@@ -507,10 +507,10 @@ mod tests {
     }
 
     #[test]
-    fn each_worker_is_to_shed_its_part_of_what_is_held() {
+    fn each_worker_is_ordered_to_shed_its_share_of_the_bytes_held() {
         let (mut pool, _poller) = pool(3);
         for (worker, held) in pool.workers.iter_mut().zip([0, 100, 201]) {
-            // A page that the worker never sees.
+            // Metrics that the worker does not have.
             worker.context.metrics = Arc::new(WorkerMetrics::new(&worker.context.main_waker));
             worker.context.metrics.publish_held(held);
         }
@@ -530,18 +530,18 @@ mod tests {
     }
 
     #[test]
-    fn what_a_panic_said_is_kept() {
+    fn the_message_of_a_panic_is_kept() {
         assert_eq!(panic_message(&"a text"), "a text");
         assert_eq!(panic_message(&String::from("a string")), "a string");
         assert_eq!(panic_message(&7), "no message");
     }
 
     #[test]
-    fn a_worker_that_takes_no_turn_after_it_was_asked_is_silent() {
+    fn a_worker_that_takes_no_turn_in_a_watchdog_round_is_unresponsive() {
         let (mut pool, _poller) = pool(3);
         pool.start_watchdog_round();
         wait_until(|| pool.unresponsive().is_none());
-        // A question that worker never sees.
+        // A flag that this worker does not have and never clears.
         pool.workers[1].context.turn_awaited = Arc::default();
         pool.start_watchdog_round();
         wait_until(|| pool.unresponsive() == Some(1));
@@ -549,12 +549,12 @@ mod tests {
     }
 
     #[test]
-    fn a_client_that_no_channel_has_room_for_comes_back() {
+    fn a_client_comes_back_when_no_channel_has_room() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let (mut pool, _poller) = pool(2);
-        // A channel of one, which nobody empties, in the place of each.
-        let nobody = Poll::new().unwrap();
-        let waker = Arc::new(Waker::new(nobody.registry(), Token(0)).unwrap());
+        // Each worker's channel is replaced by one of capacity 1 that is not emptied.
+        let idle = Poll::new().unwrap();
+        let waker = Arc::new(Waker::new(idle.registry(), Token(0)).unwrap());
         let stuck = pool.workers.iter_mut().map(|worker| {
             let (sender, receiver) = bounded(1);
             let sender = HandOverSender::new(worker.context.id, sender, Arc::clone(&waker));
@@ -569,10 +569,10 @@ mod tests {
         assert!(!pool.has_room());
         let (third, accepted) = client(&listener);
         let Err(back) = pool.dispatch(accepted) else {
-            panic!("there was no room");
+            panic!("no channel had room");
         };
         assert_eq!(back.peer, third.local_addr().unwrap());
-        assert_eq!(pool.live(), 2, "a client that came back holds no lease");
+        assert_eq!(pool.live(), 2, "a client that came back is not counted");
         for (worker, (sender, _)) in pool.workers.iter_mut().zip(stuck) {
             worker.sender = sender;
         }

@@ -1,5 +1,5 @@
-//! An address as a person may write it: whatever is understood is understood
-//! again as it is shown, and the same.
+//! Parses an address as a user writes it: every address that parses is displayed in a
+//! form that parses to the same address.
 #![no_main]
 
 use echopool::base::address::Address;

@@ -1,5 +1,6 @@
-//! What a user may expect of a run: whatever is understood is understood again
-//! as it is shown, and the same; and it can be judged on a run without messages.
+//! Parses a condition that a user sets for a run: every condition that parses is
+//! displayed in a form that parses to the same condition, and can be checked on a run
+//! without messages.
 #![no_main]
 
 use std::sync::LazyLock;

@@ -1,8 +1,8 @@
-//! The histogram of a result file, in its own encoding: with compression and
-//! base64 around it, a fuzzer would hardly ever get as far.
+//! Parses the histogram of a result file. The target adds the base64 encoding and, if
+//! asked for, the compression: a fuzzer would hardly ever get through both.
 //!
-//! The first byte says whether what follows is the inside of the compression or
-//! the outside.
+//! The low bit of the first byte says whether the remaining bytes are to be compressed
+//! first.
 #![no_main]
 
 use std::io::Write;
@@ -14,7 +14,7 @@ use flate2::Compression;
 use flate2::write::ZlibEncoder;
 use libfuzzer_sys::fuzz_target;
 
-/// What a compressed histogram begins with, before the length of the rest.
+/// The first bytes of a compressed histogram, before the length of the compressed data.
 const COMPRESSED: [u8; 4] = 0x1c84_9314_u32.to_be_bytes();
 
 fuzz_target!(|input: &[u8]| {

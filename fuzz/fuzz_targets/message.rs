@@ -1,5 +1,5 @@
-//! A counted message in segments: the first byte says how long they are, the
-//! rest is what the client sends.
+//! Parses a counted message in segments. The first byte is the segments' length less
+//! one; the remaining bytes are what the client sends.
 #![no_main]
 
 use echopool::proto::{COUNTED_MAX, Message, answer, request};
@@ -25,7 +25,7 @@ fuzz_target!(|input: &[u8]| {
     assert_eq!(Message::default().push(&request), Some(answer(stream)));
 });
 
-/// The answer to what has arrived, if that is all that will be waited for.
+/// The answer to the bytes that have arrived, if they complete a message.
 fn complete(arrived: &[u8]) -> Option<Vec<u8>> {
     let most = &arrived[..arrived.len().min(COUNTED_MAX)];
     let text = most.split(|&byte| byte == 0).next().unwrap_or_default();

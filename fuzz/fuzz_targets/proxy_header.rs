@@ -1,5 +1,5 @@
-//! A PROXY header in segments: the first byte says how long they are, the rest is
-//! what a load balancer sends.
+//! Parses a PROXY header in segments. The first byte is the segments' length less one;
+//! the remaining bytes are what a load balancer sends.
 #![no_main]
 
 use echopool::worker::proxy_header::{Header, HeaderParser};
@@ -19,11 +19,11 @@ fuzz_target!(|input: &[u8]| {
         }
     }
     let header = parser.header();
-    let rest = parser.into_rest();
-    assert!(stream[..arrived].ends_with(&rest));
+    let payload = parser.into_payload();
+    assert!(stream[..arrived].ends_with(&payload));
     if let Some(Header::Client(_) | Header::Unnamed) = header {
-        // What comes behind a header never changes it, and no part of it is one.
-        let head = &stream[..arrived - rest.len()];
+        // The bytes after a header do not change it, and no prefix of a header is one.
+        let head = &stream[..arrived - payload.len()];
         assert_eq!(read(head), header);
         assert_eq!(read(&head[..head.len() - 1]), None);
     }

@@ -1,5 +1,5 @@
-//! A result file: whatever is read can be shown in every way, compared with
-//! itself, merged, and written so that it reads back.
+//! Parses a result file: every file that parses can be shown in every format, compared
+//! with itself, merged, and written in a form that parses to the same results.
 #![no_main]
 
 use std::io::sink;

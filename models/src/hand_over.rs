@@ -1,4 +1,4 @@
-//! A client goes from the main thread to a worker.
+//! Models of the hand-over of a client from the main thread to a worker.
 
 use shuttle::thread::{self, JoinHandle};
 
@@ -7,8 +7,8 @@ use crate::worker::channel::{HandOverReceiver, HandOverSender, hand_over_channel
 use crate::worker::sync::{Arc, Poller, Waker};
 use crate::worker::waker::MainWaker;
 
-/// A mailbox for two, and its worker's poller.
-fn route() -> (HandOverSender<u32>, HandOverReceiver<u32>, Arc<Poller>) {
+/// A channel with a capacity of two, and its worker's poller.
+fn channel() -> (HandOverSender<u32>, HandOverReceiver<u32>, Arc<Poller>) {
     let main = Arc::new(Poller::default());
     let main_waker = Arc::new(MainWaker::new(Waker::new(&main)));
     let (sender, receiver) = hand_over_channel(2, &main_waker);
@@ -17,26 +17,26 @@ fn route() -> (HandOverSender<u32>, HandOverReceiver<u32>, Arc<Poller>) {
     (sender, receiver, poller)
 }
 
-/// A worker that ends once it has taken `count`.
+/// A worker that ends once it has received `count` clients.
 fn worker(
     receiver: HandOverReceiver<u32>,
     poller: Arc<Poller>,
     count: usize,
 ) -> JoinHandle<Vec<u32>> {
     thread::spawn(move || {
-        let mut taken = Vec::new();
-        while taken.len() < count {
+        let mut received = Vec::new();
+        while received.len() < count {
             poller.wait();
-            taken.extend(std::iter::from_fn(|| receiver.pop()));
+            received.extend(std::iter::from_fn(|| receiver.pop()));
         }
-        taken
+        received
     })
 }
 
 #[test]
-fn a_worker_gets_every_client_that_was_pushed_before_it_was_woken() {
+fn a_worker_receives_every_client_that_was_pushed_before_it_was_woken() {
     every_order(|| {
-        let (mut sender, receiver, poller) = route();
+        let (mut sender, receiver, poller) = channel();
         let worker = worker(receiver, poller, 2);
         for client in 0..2 {
             sender.push(client).unwrap();
@@ -47,9 +47,9 @@ fn a_worker_gets_every_client_that_was_pushed_before_it_was_woken() {
 }
 
 #[test]
-fn one_wake_up_does_for_many_clients() {
+fn one_wake_up_is_enough_for_many_clients() {
     every_order(|| {
-        let (mut sender, receiver, poller) = route();
+        let (mut sender, receiver, poller) = channel();
         let worker = worker(receiver, poller, 2);
         sender.push(0).unwrap();
         sender.push(1).unwrap();
@@ -58,12 +58,12 @@ fn one_wake_up_does_for_many_clients() {
     });
 }
 
-/// That the models find a lost wake-up.
+/// Shows that the models find a lost wake-up.
 #[test]
 #[should_panic(expected = "deadlock")]
 fn a_worker_that_is_woken_before_the_push_may_sleep_for_ever() {
     every_order(|| {
-        let (mut sender, receiver, poller) = route();
+        let (mut sender, receiver, poller) = channel();
         let worker = worker(receiver, poller, 1);
         sender.wake();
         sender.push(0).unwrap();
@@ -72,11 +72,11 @@ fn a_worker_that_is_woken_before_the_push_may_sleep_for_ever() {
 }
 
 #[test]
-fn a_client_that_there_is_no_room_for_comes_back_and_nothing_blocks() {
+fn a_client_comes_back_without_blocking_when_the_channel_is_full() {
     every_order(|| {
-        let (mut sender, receiver, poller) = route();
+        let (mut sender, receiver, poller) = channel();
         let worker = worker(receiver, poller, 2);
-        // The third comes back unless the worker was woken and has made room.
+        // The third comes back unless the worker has emptied the channel by then.
         sender.push(0).unwrap();
         sender.wake_pushed();
         sender.push(1).unwrap();
@@ -92,14 +92,14 @@ fn a_client_that_there_is_no_room_for_comes_back_and_nothing_blocks() {
 }
 
 #[test]
-fn whoever_came_while_nobody_sat_there_is_served_by_the_successor() {
+fn clients_that_wait_while_a_worker_dies_are_served_by_its_successor() {
     every_order(|| {
-        let (mut sender, receiver, first) = route();
+        let (mut sender, receiver, first) = channel();
         let dying = thread::spawn({
             let receiver = receiver.clone();
             move || {
                 first.wait();
-                // It dies with the client that it has taken.
+                // It dies with the client that it has received.
                 receiver.pop()
             }
         });

@@ -1,12 +1,12 @@
-//! Models of how the threads talk to each other: the server's own files, run
-//! through every order of the steps that its threads can take.
+//! Models of the communication between the server's threads: the server's own files,
+//! run through every order of the steps that its threads can take.
 //!
-//! What is sequentially consistent in the server is so in the models, and nothing
-//! that these files share between threads is weaker. The channel and the waker
-//! are stand-ins, with the promises of crossbeam-channel and of mio.
+//! The models treat every atomic operation as sequentially consistent; the files that
+//! they include use no weaker order for what they share between threads. The channel
+//! and the waker are stand-ins with the guarantees of crossbeam-channel and of mio.
 #![cfg(test)]
 
-// The folders are those of the server, so that the files find each other.
+// The modules are laid out as in the server, so that the included files' imports resolve.
 mod base;
 #[path = "../../src/server/stop.rs"]
 mod stop;
@@ -19,11 +19,11 @@ mod stopping;
 use shuttle::scheduler::DfsScheduler;
 use shuttle::{Config, Runner};
 
-/// Runs `model` through every order of its threads' steps. A thread that waits
-/// for ever, in any of them, is a failure.
+/// Runs `model` through every order of its threads' steps. It fails if a thread waits
+/// for ever in any of them.
 fn every_order(model: impl Fn() + Send + Sync + 'static) {
     let scheduler = DfsScheduler::new(None, false);
     let orders = Runner::new(scheduler, Config::default()).run(model);
     println!("{orders} orders");
-    assert!(orders > 1, "there is but one order");
+    assert!(orders > 1, "the model has only one order");
 }

@@ -1,4 +1,4 @@
-//! The main thread waits for room, which a worker makes.
+//! Models of the main thread's wait for room, which a worker makes.
 
 use shuttle::thread;
 
@@ -14,7 +14,7 @@ fn main_waker() -> (Arc<MainWaker>, Arc<Poller>) {
     (main_waker, poller)
 }
 
-/// So many places, all taken.
+/// A count of `count` live connections.
 fn live(count: usize, main_waker: &Arc<MainWaker>) -> Arc<LiveCount> {
     let live = LiveCount::new(Arc::clone(main_waker));
     (0..count).for_each(|_| live.add());
@@ -22,7 +22,7 @@ fn live(count: usize, main_waker: &Arc<MainWaker>) -> Arc<LiveCount> {
 }
 
 #[test]
-fn the_main_thread_hears_of_every_place_that_it_waits_for() {
+fn the_main_thread_is_woken_by_every_end_of_a_connection_that_it_waits_for() {
     every_order(|| {
         let (main_waker, poller) = main_waker();
         let live = live(2, &main_waker);
@@ -43,7 +43,7 @@ fn the_main_thread_hears_of_every_place_that_it_waits_for() {
 }
 
 #[test]
-fn two_workers_that_make_room_at_once_do_not_hide_each_other() {
+fn the_wake_ups_of_two_workers_that_make_room_at_once_are_not_lost() {
     every_order(|| {
         let (main_waker, poller) = main_waker();
         let live = live(2, &main_waker);
@@ -62,7 +62,7 @@ fn two_workers_that_make_room_at_once_do_not_hide_each_other() {
 }
 
 #[test]
-fn the_main_thread_hears_of_a_mailbox_that_was_emptied() {
+fn the_main_thread_is_woken_when_a_full_channel_is_emptied() {
     every_order(|| {
         let (main_waker, main) = main_waker();
         let (sender, receiver) = hand_over_channel(1, &main_waker);
@@ -82,10 +82,11 @@ fn the_main_thread_hears_of_a_mailbox_that_was_emptied() {
     });
 }
 
-/// That the models find a place given back between a look and the wish.
+/// Shows that the models find a connection that ends between the check for room and
+/// the request to be woken.
 #[test]
 #[should_panic(expected = "deadlock")]
-fn a_main_thread_that_does_not_look_again_may_sleep_for_ever() {
+fn a_main_thread_that_does_not_check_again_may_sleep_for_ever() {
     every_order(|| {
         let (main_waker, poller) = main_waker();
         let live = live(1, &main_waker);

@@ -1,4 +1,4 @@
-//! The order to stop, to the main thread and from it to the workers.
+//! Models of the order to stop, to the main thread and from it to the workers.
 
 use shuttle::thread;
 
@@ -9,10 +9,10 @@ use crate::worker::sync::{Arc, OnceLock, Poller, Waker};
 use crate::worker::waker::MainWaker;
 
 #[test]
-fn a_request_ends_the_server_whether_it_comes_before_the_start_or_after() {
+fn a_request_stops_the_server_whether_it_comes_before_the_start_or_after() {
     every_order(|| {
         let stop = Stop::new();
-        let asking = thread::spawn({
+        let requester = thread::spawn({
             let stop = stop.clone();
             move || assert!(stop.request())
         });
@@ -21,7 +21,7 @@ fn a_request_ends_the_server_whether_it_comes_before_the_start_or_after() {
         while !stop.is_requested() {
             poller.wait();
         }
-        asking.join().unwrap();
+        requester.join().unwrap();
         assert!(!stop.request());
     });
 }
@@ -30,17 +30,17 @@ fn a_request_ends_the_server_whether_it_comes_before_the_start_or_after() {
 fn of_two_requests_at_once_one_is_the_first() {
     every_order(|| {
         let stop = Stop::new();
-        let asking = thread::spawn({
+        let requester = thread::spawn({
             let stop = stop.clone();
             move || stop.request()
         });
         let first = stop.request();
-        assert!(first != asking.join().unwrap());
+        assert!(first != requester.join().unwrap());
     });
 }
 
 #[test]
-fn a_worker_ends_only_after_every_client_that_was_handed_over_before_the_order() {
+fn a_worker_ends_only_after_it_has_served_every_client_handed_over_before_the_order() {
     every_order(|| {
         let main = Arc::new(Poller::default());
         let main_waker = Arc::new(MainWaker::new(Waker::new(&main)));

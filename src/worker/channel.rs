@@ -1,8 +1,8 @@
 //! The hand-over channel to one worker: a bounded queue and the worker's waker.
 //!
 //! A channel does not interrupt a poller, so the main thread pushes and *then*
-//! wakes; a worker that is woken takes all that is there. Either it finds what
-//! was pushed, or the wake-up for it is still to come.
+//! wakes; a worker that is woken empties the channel. So it either finds an item, or
+//! the wake-up for that item is still to come.
 
 use super::sync::{Arc, Receiver, Sender, Waker, bounded};
 use super::waker::MainWaker;
@@ -70,7 +70,7 @@ impl<T> HandOverSender<T> {
         }
     }
 
-    /// Another worker reads it from now on, and finds what was pushed meanwhile.
+    /// Connects another worker, which also receives what was pushed in the meantime.
     pub(crate) fn reconnect(&mut self, waker: Arc<Waker>) {
         self.waker = waker;
         self.wake();
@@ -84,7 +84,7 @@ pub(crate) struct HandOverReceiver<T> {
 }
 
 impl<T> HandOverReceiver<T> {
-    /// The next item. Where there is none left, the main thread is told of the room.
+    /// The next item. When none is left, the main thread is notified of the free space.
     pub(crate) fn pop(&self) -> Option<T> {
         let item = self.receiver.try_recv().ok();
         if item.is_none() {

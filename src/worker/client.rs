@@ -17,22 +17,22 @@ pub(super) struct Client {
     /// When it was accepted.
     pub(super) opened: Instant,
     /// When its PROXY header or its message must be complete or, after our FIN, its own
-    /// FIN be here.
+    /// FIN must have arrived.
     pub(super) until: Option<Instant>,
     /// The time of its entry among the deadlines. An entry of another time is stale.
     pub(super) deadline: Option<Instant>,
     pub(super) watch: Watch,
     /// It is in the ready list.
     pub(super) queued: bool,
-    /// Until then, in nanoseconds of the worker's clock, it counts as a stream, even if
-    /// it sends little.
+    /// Before this time, in nanoseconds of the worker's clock, it counts as a stream,
+    /// even if it sends little.
     pub(super) streams_until: u64,
     /// Both guards are dropped after the socket is closed.
     pub(super) source_guard: Option<SourceGuard>,
     pub(super) _guard: CountGuard,
 }
 
-/// Which of a client's times is over.
+/// Which of a client's time limits is over.
 pub(super) enum Overdue {
     /// That of its header, its message or its FIN.
     Until,
@@ -43,9 +43,9 @@ pub(super) enum Overdue {
 }
 
 impl Client {
-    /// When it must be looked at for its time limits; `None` for never.
+    /// When its time limits must be checked; `None` for never.
     pub(super) fn due(&self, limits: &TimeLimits) -> Option<Instant> {
-        // The checks on a client that is behind tell whether it is idle.
+        // The checks on a client that is behind also decide whether it is idle.
         let idle = match self.watch {
             Watch::Behind => None,
             Watch::None | Watch::Unchecked => self.idle_at(limits),
@@ -54,7 +54,7 @@ impl Client {
         self.until.into_iter().chain(idle).chain(lifetime).min()
     }
 
-    /// Which of its times is over at `now`.
+    /// Which of its time limits is over at `now`.
     pub(super) fn overdue(&self, limits: &TimeLimits, now: Instant) -> Option<Overdue> {
         let is_over = |time: Option<Instant>| time.is_some_and(|at| at <= now);
         if is_over(self.until) {
@@ -104,6 +104,6 @@ impl Client {
 
     /// Whether closing it would leave bytes in the kernel that its peer does not accept.
     pub(super) fn has_unread_echo(&self) -> bool {
-        !matches!(self.conn.taken(), Ok((_, true)))
+        !matches!(self.conn.acknowledged(), Ok((_, true)))
     }
 }

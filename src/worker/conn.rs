@@ -1,10 +1,10 @@
 //! One connection's state and how it moves bytes.
 //!
-//! A connection owns no buffer while all is well: what it receives lies in its
-//! worker's scratch block until it is sent, within the same turn. Only what the
-//! peer does not take is copied out into the connection's own [`Owed`] bytes,
-//! and then nothing more is read until the peer has taken them. So a peer that
-//! never reads costs one slice of memory, and order needs no further thought.
+//! A connection normally owns no buffer: received bytes stay in the worker's scratch
+//! block and are sent back within the same turn. Bytes that the socket does not accept
+//! are copied into the connection's [`PendingOutput`], and the connection is not read
+//! until they are sent. So a peer that never reads costs one slice of memory, and
+//! bytes cannot overtake each other.
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr};
@@ -19,24 +19,24 @@ use super::proxy_header::{Header, HeaderParser};
 use crate::base::sys;
 use crate::proto::{self, Message, Protocol};
 
-/// The most that is thrown away, in bytes, of what a peer still sends after
-/// its answer. Beyond it the connection is closed at once: the peer is not
-/// going to stop.
+/// How many bytes are discarded, at most, of what a peer still sends after its answer.
+/// A peer that sends more is not going to stop, so its connection is closed.
 const DISCARD_LIMIT: usize = 1 << 20;
 
-/// A turn that moves less, in bytes, is not streaming: to copy costs less than
-/// the third call that a pipe needs.
+/// A connection that moves fewer bytes in a turn is not streaming: copying them costs
+/// less than the third system call that a pipe needs.
 const BULK_LEAST: usize = if cfg!(test) { 8 } else { 16 * 1024 };
 
-/// What a connection needs of its socket.
+/// What a connection requires of its socket.
 pub(crate) trait Transport: Read + Write {
-    /// Closes our side: everything written so far, then our FIN.
+    /// Closes our side: the bytes written so far are sent, then our FIN.
     fn half_close(&mut self) -> io::Result<()>;
-    /// How many bytes the peer has not acknowledged, where the system can tell.
+    /// How many bytes the peer has not acknowledged; `None` where the system does not
+    /// count them.
     ///
     /// # Errors
-    /// The connection's end before its peer had them, which a read behind the
-    /// peer's FIN does not tell.
+    /// The connection ended before the peer received them. After the peer's FIN, a read
+    /// does not report that.
     fn unacknowledged(&self) -> io::Result<Option<usize>>;
     /// Whether a read would find something: bytes, the end, or an error.
     fn has_input(&self) -> bool;
@@ -54,7 +54,7 @@ impl Transport for TcpStream {
     fn unacknowledged(&self) -> io::Result<Option<usize>> {
         let bytes = sys::unacknowledged(self);
         match bytes {
-            // Of a connection that was reset the count stays for ever.
+            // After a reset the count never goes down.
             Some(1..) if sys::has_failed(self) => self.take_error()?.map_or(Ok(bytes), Err),
             _ => Ok(bytes),
         }
@@ -74,14 +74,14 @@ impl Transport for TcpStream {
     }
 }
 
-/// What a poller said of a connection.
+/// The readiness that the poller reported for a connection.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Readiness {
     pub(crate) readable: bool,
     pub(crate) writable: bool,
-    /// The peer's FIN has arrived, behind everything it sent.
+    /// The peer's FIN has arrived, after all the peer's bytes.
     pub(crate) read_closed: bool,
-    /// Urgent data is about, at whose mark a read stops short.
+    /// Urgent data has arrived; a read stops short at its mark.
     pub(crate) urgent: bool,
 }
 
@@ -96,38 +96,40 @@ impl From<&Event> for Readiness {
     }
 }
 
-/// What one read brought.
+/// The result of one read.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Received {
-    /// Bytes read into the front of the block.
+    /// How many bytes were read into the front of the block.
     pub(crate) bytes: usize,
-    /// Whether these bytes are to be sent back.
+    /// Whether these bytes must be sent back.
     pub(crate) echo: bool,
 }
 
-/// What a connection waits for once its turn is over.
+/// What a connection waits for after its turn.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Next {
-    /// The poller's word.
+    /// The next readiness event.
     Wait,
-    /// Another turn: its socket may hold more, and an edge is not told twice.
+    /// Another turn: the socket may hold more input, which an edge-triggered poller does
+    /// not report again.
     Again,
-    /// The peer's end: our side is closed, or the time for that has come.
+    /// The peer's FIN or its acknowledgement: our side is closed.
     Linger,
-    /// Nothing: all is done, it can be dropped.
+    /// Nothing: the connection is done and can be dropped.
     Close,
 }
 
-/// What a connection speaks beside plain echo, and how far it has come in it.
+/// The protocol of a connection, other than plain echo, and its progress.
 enum ProtocolState {
     Counted(Message),
     Whoami,
-    /// Nothing yet: a load balancer says first whose connection it is.
+    /// A PROXY header comes first, in which a load balancer names the client. The
+    /// protocol that follows is the second field.
     ProxyHeader(HeaderParser, Protocol),
 }
 
 impl ProtocolState {
-    /// An echo has no state, and most connections are one: so it takes a word.
+    /// Echo has no state. Most connections are echoes, so the state is one pointer wide.
     fn of(protocol: Protocol) -> Option<Box<Self>> {
         match protocol {
             Protocol::Echo => None,
@@ -137,23 +139,22 @@ impl ProtocolState {
     }
 }
 
-/// How far a connection has come on its way to the end.
+/// The stage of a connection on its way to being closed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Stage {
-    /// Reads and answers.
+    /// It reads and answers.
     Open,
-    /// Its input is over; what it owes goes out.
+    /// Its input has ended; its pending output is being sent.
     Finishing,
-    /// It was cut short and our side is closed. What the peer still sends is not
-    /// read, and so bounded, until it has acknowledged all it was sent.
-    Taking,
-    /// Our side is closed. What the peer still sends is thrown away, since
-    /// closing a socket with unread input sends RST, which destroys echoed
-    /// bytes that are still on their way.
+    /// It was cut short and our side is closed. Until the peer has acknowledged all
+    /// output, its input is not read, which bounds how much it can send.
+    AwaitingAck,
+    /// Our side is closed. What the peer still sends is read and discarded: closing a
+    /// socket with unread input sends RST, which destroys echoed bytes in flight.
     Lingering { discarded: u32 },
 }
 
-/// What the peer has not taken yet.
+/// Bytes that the socket has not accepted yet.
 enum PendingOutput {
     Bytes { bytes: Vec<u8>, sent: usize },
     Pipe(Pipe),
@@ -165,25 +166,27 @@ pub(crate) struct Conn<T> {
     state: Option<Box<ProtocolState>>,
     stage: Stage,
     pending: Option<Box<PendingOutput>>,
-    /// The socket has refused what is owed and not told of room since.
+    /// The last write would have blocked, and no event has reported free space since.
     blocked: bool,
-    /// The socket may hold input that no event will tell of again.
+    /// The socket may hold input that no further event will report.
     unread: bool,
-    /// The peer's FIN has arrived; there may be input before it.
+    /// The peer's FIN has arrived; input before it may still be unread.
     fin_seen: bool,
     /// All input up to the peer's FIN has been read.
     input_ended: bool,
-    /// It was ended in the midst of its input.
+    /// The server ended it before the peer's input was complete.
     cut_short: bool,
+    /// Urgent data may stop the next read short.
     urgent: bool,
     /// The peer streams: its bytes go through a pipe.
     bulk: bool,
     sent: u64,
+    /// The time of the last activity; see [`active`](Self::active).
     active: Instant,
 }
 
 impl<T: Transport> Conn<T> {
-    /// One whose client is known; it has yet to be [greeted](Self::greet).
+    /// A connection whose client is known. [`start`](Self::start) begins to serve it.
     pub(crate) fn new(transport: T, protocol: Protocol, now: Instant) -> Self {
         Self {
             transport,
@@ -202,7 +205,7 @@ impl<T: Transport> Conn<T> {
         }
     }
 
-    /// One whose client is named by the PROXY header that comes first.
+    /// A connection whose client is named by a PROXY header, which comes first.
     pub(crate) fn behind_proxy(transport: T, protocol: Protocol, now: Instant) -> Self {
         Self {
             state: Some(Box::new(ProtocolState::ProxyHeader(
@@ -213,12 +216,12 @@ impl<T: Transport> Conn<T> {
         }
     }
 
-    /// Whether its PROXY header has yet to be complete, or to be acted on.
+    /// Whether its PROXY header is incomplete or not applied yet.
     pub(crate) fn awaits_header(&self) -> bool {
         matches!(self.state.as_deref(), Some(ProtocolState::ProxyHeader(..)))
     }
 
-    /// Its PROXY header, between the read that completes it and the greeting.
+    /// Its PROXY header, from the read that completes it until [`start`](Self::start).
     pub(crate) fn header(&self) -> Option<Header> {
         match self.state.as_deref() {
             Some(ProtocolState::ProxyHeader(parser, _)) => parser.header(),
@@ -226,69 +229,71 @@ impl<T: Transport> Conn<T> {
         }
     }
 
-    /// Begins to serve a client that is known from now on as `peer`, with what came
-    /// behind its header.
+    /// Begins to serve the client, whose address is `peer`. Bytes that followed the
+    /// PROXY header are processed first.
     pub(crate) fn start(&mut self, peer: SocketAddr) {
-        let rest = self.end_preface();
+        let payload = self.end_header();
         if let Some(ProtocolState::Whoami) = self.state.as_deref() {
             self.keep_pending(proto::whoami(peer));
             self.stage = Stage::Finishing;
-        } else if !rest.is_empty() && self.take(&rest) {
-            self.keep_pending(rest);
+        } else if !payload.is_empty() && self.process(&payload) {
+            self.keep_pending(payload);
         }
         if self.input_ended {
             self.end_input();
         }
     }
 
-    /// Returns what came behind the header, if there was one.
-    fn end_preface(&mut self) -> Vec<u8> {
+    /// Replaces the header's state by that of the protocol. Returns the bytes that
+    /// followed the header; none if the connection has no header.
+    fn end_header(&mut self) -> Vec<u8> {
         let Some(ProtocolState::ProxyHeader(parser, protocol)) = self.state.as_deref_mut() else {
             return Vec::new();
         };
-        let rest = std::mem::take(parser).into_rest();
+        let payload = std::mem::take(parser).into_payload();
         self.state = ProtocolState::of(*protocol);
-        rest
+        payload
     }
 
-    /// Bytes sent to the peer so far.
+    /// How many bytes were sent to the peer so far.
     pub(crate) const fn sent(&self) -> u64 {
         self.sent
     }
 
-    /// Whether it reads and answers: nothing has begun to end it.
+    /// Whether it reads and answers, and has not begun to close.
     pub(crate) fn is_open(&self) -> bool {
         self.stage == Stage::Open
     }
 
-    /// Whether the peer has yet to take bytes that only this connection has.
+    /// Whether it holds pending output.
     pub(crate) const fn has_pending(&self) -> bool {
         self.pending.is_some()
     }
 
-    /// When a byte was last received, sent or seen to be taken.
+    /// When a byte was last received or sent, or a check last saw that the peer had
+    /// acknowledged more.
     pub(crate) const fn active(&self) -> Instant {
         self.active
     }
 
-    /// A byte was seen to be taken.
-    pub(crate) const fn keep_alive(&mut self, now: Instant) {
+    /// Records activity: the peer has acknowledged more.
+    pub(crate) const fn mark_active(&mut self, now: Instant) {
         self.active = now;
     }
 
-    /// How many bytes the peer has taken so far, and whether these are all. Where
-    /// the system can't tell what is acknowledged, sent is taken.
+    /// How many bytes the peer has acknowledged so far, and whether these are all of its
+    /// output. Where the system does not count them, sent bytes count as acknowledged.
     ///
     /// # Errors
-    /// The connection's end.
-    pub(crate) fn taken(&self) -> io::Result<(u64, bool)> {
-        let under_way = self.transport.unacknowledged()?.unwrap_or(0);
-        let taken = self.sent.saturating_sub(under_way as u64);
-        Ok((taken, under_way == 0 && self.pending.is_none()))
+    /// The connection has ended.
+    pub(crate) fn acknowledged(&self) -> io::Result<(u64, bool)> {
+        let in_flight = self.transport.unacknowledged()?.unwrap_or(0);
+        let acknowledged = self.sent.saturating_sub(in_flight as u64);
+        Ok((acknowledged, in_flight == 0 && self.pending.is_none()))
     }
 
-    /// Reads no further: what it owes goes out, then our end, and nothing else
-    /// before the peer has taken that.
+    /// Stops reading. Pending output is sent, then our FIN; input is read again, and
+    /// discarded, once the peer has acknowledged all output.
     pub(crate) fn cut_short(&mut self) {
         if self.stage == Stage::Open {
             self.stage = Stage::Finishing;
@@ -296,29 +301,30 @@ impl<T: Transport> Conn<T> {
         }
     }
 
-    /// Whether it was ended in the midst of its input.
+    /// Whether the server ended it before the peer's input was complete.
     pub(crate) const fn is_cut_short(&self) -> bool {
         self.cut_short
     }
 
-    /// The peer has taken all. Returns what now is to be waited for, if it was that
-    /// until now.
+    /// The peer has acknowledged all output. Returns what to wait for next if the
+    /// connection was waiting for that.
     pub(crate) fn begin_linger(&mut self) -> Option<Next> {
-        if self.stage != Stage::Taking {
+        if self.stage != Stage::AwaitingAck {
             return None;
         }
         self.stage = Stage::Lingering { discarded: 0 };
         Some(Next::Linger)
     }
 
-    /// Whether a message has begun to arrive and is not complete.
+    /// Whether a message has arrived in part.
     pub(crate) fn is_mid_message(&self) -> bool {
         self.stage == Stage::Open
             && matches!(self.state.as_deref(), Some(ProtocolState::Counted(message)) if !message.is_empty())
     }
 
-    /// Takes the poller's word. Returns whether it is worth a turn.
-    pub(crate) fn note(&mut self, readiness: Readiness) -> bool {
+    /// Records the readiness that the poller reported. Returns whether the connection
+    /// has something to do.
+    pub(crate) fn update_readiness(&mut self, readiness: Readiness) -> bool {
         self.fin_seen |= readiness.read_closed;
         self.urgent |= readiness.urgent;
         self.blocked &= !readiness.writable;
@@ -329,12 +335,12 @@ impl<T: Transport> Conn<T> {
         }
     }
 
-    /// Reads once into `block`, unless the peer must first take what it is owed.
+    /// Reads once into `block`, unless pending output must be sent first.
     ///
     /// # Errors
-    /// The socket's own; the connection is dead then.
+    /// The socket has failed; the connection is dead.
     pub(crate) fn receive(&mut self, block: &mut [u8], now: Instant) -> io::Result<Received> {
-        if self.pending.is_some() || matches!(self.stage, Stage::Finishing | Stage::Taking) {
+        if self.pending.is_some() || matches!(self.stage, Stage::Finishing | Stage::AwaitingAck) {
             return Ok(Received::default());
         }
         self.unread = false;
@@ -352,17 +358,17 @@ impl<T: Transport> Conn<T> {
         };
         self.active = now;
         self.unread = bytes == block.len() || self.urgent || !sys::SHORT_READ_DRAINS;
-        let echo = self.take(&block[..bytes]);
+        let echo = self.process(&block[..bytes]);
         self.bulk = echo && bytes == block.len() && !self.urgent;
-        // The FIN was seen before this read, which took all that came before it.
+        // The FIN was reported before this read, so the read returned all input before it.
         if self.fin_seen && !self.unread {
             self.end_input();
         }
         Ok(Received { bytes, echo })
     }
 
-    /// Hands what arrived to the protocol. Returns whether it is to be echoed.
-    fn take(&mut self, arrived: &[u8]) -> bool {
+    /// Passes received bytes to the protocol. Returns whether they must be echoed.
+    fn process(&mut self, arrived: &[u8]) -> bool {
         if let Stage::Lingering { discarded } = &mut self.stage {
             let arrived = u32::try_from(arrived.len()).unwrap_or(u32::MAX);
             *discarded = discarded.saturating_add(arrived);
@@ -381,19 +387,19 @@ impl<T: Transport> Conn<T> {
                 parser.push(arrived);
                 false
             }
-            // Its input is never read but to be thrown away.
+            // Its input is read only to be discarded.
             Some(ProtocolState::Whoami) => false,
         }
     }
 
-    /// The peer has half-closed and all it sent has been read.
+    /// The peer has half-closed and all its input has been read.
     fn end_input(&mut self) {
         self.input_ended = true;
         self.unread = false;
         if let Some(ProtocolState::ProxyHeader(parser, _)) = self.state.as_deref_mut() {
             parser.finish();
         }
-        // What came behind a header is served first: the greeting comes back here.
+        // Bytes that followed a header are processed first: `start` calls this again.
         if self.stage == Stage::Open && self.header().is_none() {
             self.stage = Stage::Finishing;
             if let Some(ProtocolState::Counted(message)) = self.state.as_deref_mut() {
@@ -406,15 +412,16 @@ impl<T: Transport> Conn<T> {
     fn keep_pending(&mut self, bytes: Vec<u8>) {
         debug_assert!(
             self.pending.is_none(),
-            "nothing is read while bytes are owed"
+            "nothing is read while output is pending"
         );
         self.pending = Some(Box::new(PendingOutput::Bytes { bytes, sent: 0 }));
     }
 
-    /// Sends `bytes`, which were just received; keeps what the peer does not take.
+    /// Sends `bytes`, which were just received. What the socket does not accept becomes
+    /// pending output.
     ///
     /// # Errors
-    /// The socket's own; the connection is dead then.
+    /// The socket has failed; the connection is dead.
     pub(crate) fn send(&mut self, bytes: &[u8], now: Instant) -> io::Result<()> {
         let sent = self.write(bytes, now)?;
         if sent < bytes.len() {
@@ -423,11 +430,11 @@ impl<T: Transport> Conn<T> {
         Ok(())
     }
 
-    /// Sends what is owed, as far as the peer takes it. A socket that has refused
-    /// is not asked again before the poller has told of room.
+    /// Sends pending output until the socket would block. After that the socket is not
+    /// tried again before the poller reports it as writable.
     ///
     /// # Errors
-    /// The socket's own; the connection is dead then.
+    /// The socket has failed; the connection is dead.
     pub(crate) fn flush(&mut self, pipes: &mut Pipes, now: Instant) -> io::Result<()> {
         if self.blocked {
             return Ok(());
@@ -436,7 +443,7 @@ impl<T: Transport> Conn<T> {
             return Ok(());
         };
         match *pending {
-            PendingOutput::Pipe(pipe) => self.pour(pipe, pipes, now),
+            PendingOutput::Pipe(pipe) => self.send_pipe(pipe, pipes, now),
             PendingOutput::Bytes { bytes, sent } => {
                 let sent = sent + self.write(&bytes[sent..], now)?;
                 if sent < bytes.len() {
@@ -447,17 +454,17 @@ impl<T: Transport> Conn<T> {
         }
     }
 
-    /// Whether its bytes go through a pipe now.
+    /// Whether its bytes go through a pipe at present.
     pub(crate) const fn is_bulk(&self) -> bool {
         self.bulk && matches!(self.stage, Stage::Open) && self.pending.is_none()
     }
 
-    /// Moves up to `most` bytes from the peer back to it through pipes.
-    /// Nothing of it is left to be echoed. What a pipe can't tell (the end, the mark
-    /// of urgent data) is left to the next [`receive`](Self::receive).
+    /// Moves up to `most` bytes from the peer back to it through pipes, so that none
+    /// are left to be echoed. A splice does not report the end of input or the mark of
+    /// urgent data; the next [`receive`](Self::receive) handles those.
     ///
     /// # Errors
-    /// The socket's own; the connection is dead then, and the pipe with it.
+    /// The socket has failed; the connection is dead, and its pipe is closed.
     pub(crate) fn relay(
         &mut self,
         pipes: &mut Pipes,
@@ -475,7 +482,7 @@ impl<T: Transport> Conn<T> {
                 Ok(bytes @ 1..) => {
                     received += bytes;
                     self.active = now;
-                    self.pour(pipe, pipes, now)?;
+                    self.send_pipe(pipe, pipes, now)?;
                 }
                 stopped => {
                     pipes.give_back(pipe);
@@ -490,7 +497,7 @@ impl<T: Transport> Conn<T> {
         })
     }
 
-    /// Nothing more came into an empty pipe: what that means.
+    /// Handles the result of a splice that moved nothing into an empty pipe.
     fn end_relay(
         &mut self,
         stopped: io::Result<usize>,
@@ -500,8 +507,8 @@ impl<T: Transport> Conn<T> {
         self.bulk = false;
         match stopped {
             Ok(_) => {}
-            // The pipe is empty, so it is the socket that has nothing; unless
-            // its next byte is behind a mark that only a read passes.
+            // The pipe is empty, so it is the socket that would block: it has no input,
+            // or its next byte follows an urgent mark, which only a read passes.
             Err(error) if error.kind() == ErrorKind::WouldBlock => {
                 self.unread = self.urgent;
                 self.bulk = received >= BULK_LEAST && !self.urgent;
@@ -512,8 +519,9 @@ impl<T: Transport> Conn<T> {
         Ok(())
     }
 
-    /// Sends what a pipe holds, as far as the peer takes it; the rest is owed.
-    fn pour(&mut self, mut pipe: Pipe, pipes: &mut Pipes, now: Instant) -> io::Result<()> {
+    /// Sends what a pipe holds until the socket would block; the pipe with the remaining
+    /// bytes becomes pending output.
+    fn send_pipe(&mut self, mut pipe: Pipe, pipes: &mut Pipes, now: Instant) -> io::Result<()> {
         while !pipe.is_empty() {
             match retrying(|| self.transport.empty(&mut pipe)) {
                 Ok(0) => return Err(ErrorKind::WriteZero.into()),
@@ -538,14 +546,14 @@ impl<T: Transport> Conn<T> {
         Ok(())
     }
 
-    /// Writes until all is taken or the socket would block, which arms the
-    /// poller's next word on it. Returns how many bytes were taken.
+    /// Writes until all bytes are accepted or the socket would block, which makes the
+    /// poller report when it is writable again. Returns how many bytes were accepted.
     fn write(&mut self, bytes: &[u8], now: Instant) -> io::Result<usize> {
-        let mut taken = 0;
-        while taken < bytes.len() {
-            match retrying(|| self.transport.write(&bytes[taken..])) {
+        let mut written = 0;
+        while written < bytes.len() {
+            match retrying(|| self.transport.write(&bytes[written..])) {
                 Ok(0) => return Err(ErrorKind::WriteZero.into()),
-                Ok(n) => taken += n,
+                Ok(n) => written += n,
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {
                     self.blocked = true;
                     break;
@@ -553,70 +561,70 @@ impl<T: Transport> Conn<T> {
                 Err(error) => return Err(error),
             }
         }
-        if taken > 0 {
-            self.sent += taken as u64;
+        if written > 0 {
+            self.sent += written as u64;
             self.active = now;
         }
-        Ok(taken)
+        Ok(written)
     }
 
-    /// What to wait for now. With `draining`, a finished connection lingers
-    /// until its peer has acknowledged everything.
+    /// What the connection waits for next. With `draining`, a finished connection
+    /// lingers until the peer has acknowledged all output.
     ///
     /// # Errors
-    /// The socket's own; the connection is dead then.
+    /// The socket has failed; the connection is dead.
     pub(crate) fn next(&mut self, draining: bool) -> io::Result<Next> {
         if self.pending.is_some() {
             return Ok(Next::Wait);
         }
         match self.stage {
             Stage::Finishing | Stage::Lingering { .. }
-                if self.input_ended && !draining && !self.is_under_way()? =>
+                if self.input_ended && !draining && !self.is_in_flight()? =>
             {
                 Ok(Next::Close)
             }
             Stage::Finishing => self.half_close(),
-            Stage::Taking => Ok(Next::Wait),
+            Stage::AwaitingAck => Ok(Next::Wait),
             Stage::Lingering { discarded } if discarded as usize > DISCARD_LIMIT => Ok(Next::Close),
             Stage::Open | Stage::Lingering { .. } if self.unread => Ok(Next::Again),
             Stage::Open | Stage::Lingering { .. } => Ok(Next::Wait),
         }
     }
 
-    /// Whether the kernel still holds bytes for the peer. A socket that is closed
-    /// with such is an orphan, which the kernel gives up after some minutes, and
-    /// the bytes with it, however alive a peer is that just does not read.
-    fn is_under_way(&self) -> io::Result<bool> {
+    /// Whether the kernel still holds output for the peer. If the socket were closed now
+    /// it would become an orphan, which the kernel drops after some minutes together with
+    /// the output, even if the peer is alive and merely does not read.
+    fn is_in_flight(&self) -> io::Result<bool> {
         Ok(self
             .transport
             .unacknowledged()?
             .is_some_and(|bytes| bytes > 0))
     }
 
-    /// Whether the peer has yet to close its side.
+    /// Whether the peer has not closed its side yet.
     pub(crate) const fn awaits_end(&self) -> bool {
         !self.input_ended
     }
 
     fn half_close(&mut self) -> io::Result<Next> {
-        let must_take = self.cut_short && self.is_under_way()?;
+        let awaits_ack = self.cut_short && self.is_in_flight()?;
         self.transport.half_close()?;
-        if must_take {
-            self.stage = Stage::Taking;
+        if awaits_ack {
+            self.stage = Stage::AwaitingAck;
             return Ok(Next::Wait);
         }
         self.stage = Stage::Lingering { discarded: 0 };
         Ok(Next::Linger)
     }
 
-    /// One look at a connection while the server stops, which it does since
-    /// `since`: half-closes it once it was quiet for `quiet` from then on (what was
-    /// sent before shall find time to arrive), and lets it go once the peer has
-    /// acknowledged all.
+    /// Checks the connection while the server drains, which it does since `since`. The
+    /// connection is half-closed after `quiet` without activity since then, so that
+    /// input in flight has time to arrive, and closed once the peer has acknowledged
+    /// all output.
     ///
     /// # Errors
-    /// The socket's own; the connection is dead then.
-    pub(crate) fn settle(
+    /// The socket has failed; the connection is dead.
+    pub(crate) fn check_drain(
         &mut self,
         now: Instant,
         since: Instant,
@@ -624,10 +632,10 @@ impl<T: Transport> Conn<T> {
     ) -> io::Result<Next> {
         let unacknowledged = self.transport.unacknowledged()?;
         if self.stage == Stage::Open && unacknowledged.is_some_and(|bytes| bytes > 0) {
-            // Its echo is still under way: the peer may go on once it is there.
+            // Its echo is in flight: the peer may send more once the echo arrives.
             self.active = now;
         }
-        // Our FIN alone may be out for long.
+        // Our FIN counts as one byte, which may stay unacknowledged for long.
         if unacknowledged.is_none_or(|bytes| bytes < 2) && self.begin_linger().is_some() {
             return Ok(Next::Again);
         }
@@ -635,12 +643,12 @@ impl<T: Transport> Conn<T> {
         let waits = match self.stage {
             _ if self.pending.is_some() || self.unread => true,
             Stage::Open => still_for < quiet,
-            Stage::Finishing | Stage::Taking => true,
+            Stage::Finishing | Stage::AwaitingAck => true,
             Stage::Lingering { .. } => match unacknowledged {
                 Some(2..) => true,
                 Some(0) => false,
-                // Our FIN alone is out, or nobody can tell: another quiet time must do,
-                // since a peer that has vanished never acknowledges it.
+                // Only our FIN is unacknowledged, or the count is unknown: a second quiet
+                // time must suffice, since a vanished peer never acknowledges the FIN.
                 Some(1) => still_for < 2 * quiet,
                 None => !self.input_ended && still_for < 2 * quiet,
             },
@@ -657,7 +665,7 @@ impl<T: Transport> Conn<T> {
         }
     }
 
-    /// Looks whether input came that no event has told of yet, and notes it.
+    /// Checks for input that no event has reported yet, and records it.
     fn has_input(&mut self) -> bool {
         self.unread = self.transport.has_input();
         self.unread
@@ -670,20 +678,20 @@ impl Conn<TcpStream> {
         &self.transport
     }
 
-    /// When it is dropped the peer sees a reset, and the kernel forgets at once
-    /// what the peer has not taken.
+    /// Makes the close send a reset, so that the kernel frees at once the output that
+    /// the peer has not accepted.
     pub(crate) fn reset_on_close(&self) {
-        // It fails only where the connection has ended already.
+        // This fails only if the connection has ended already.
         let _ = SockRef::from(&self.transport).set_linger(Some(Duration::ZERO));
     }
 
-    /// About how many bytes the kernel takes for the peer now, where the system
-    /// can tell.
+    /// About how many more bytes the send buffer has room for; `None` where the system
+    /// does not say.
     pub(crate) fn room(&self) -> Option<usize> {
         sys::send_room(&self.transport)
     }
 
-    /// The memory that its bytes take, here and in the kernel's buffers.
+    /// The memory of its bytes, in pending output and in the kernel's buffers.
     pub(crate) fn memory(&self) -> usize {
         let pending = match self.pending.as_deref() {
             Some(PendingOutput::Bytes { bytes, .. }) => bytes.capacity(),
@@ -694,7 +702,7 @@ impl Conn<TcpStream> {
     }
 }
 
-/// Calls again whatever a signal has interrupted.
+/// Repeats a call while a signal interrupts it.
 fn retrying<R>(mut call: impl FnMut() -> io::Result<R>) -> io::Result<R> {
     loop {
         match call() {

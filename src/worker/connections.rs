@@ -17,15 +17,15 @@ use super::stalls::{Behind, Stalls, Watch};
 use crate::base::error::cause;
 use crate::base::units;
 
-/// How many connections one turn looks at for their time limits, and how many for
-/// what their peers have accepted. The others wait for the next turn.
+/// How many connections one turn checks for their time limits, and how many for what
+/// their peers have accepted. The others wait for the next turn.
 const PER_TURN: usize = 256;
 
-/// How long after its answer a client has to close its side.
+/// How long a client has, after its answer, to close its side.
 pub(super) const LINGER_TIME: Duration = Duration::from_secs(5);
 
-/// While draining, every connection is looked at this often.
-const SETTLE_EVERY: Duration = Duration::from_millis(10);
+/// How often every connection is checked while the server drains.
+const DRAIN_CHECK_EVERY: Duration = Duration::from_millis(10);
 
 /// A peer that accepted nothing for this long may be reset while memory is short. The
 /// time is longer than a healthy path is silent unless it has lost segments.
@@ -68,7 +68,7 @@ pub(super) struct Connections {
     pub(super) deadlines: Deadlines,
     pub(super) stalls: Stalls,
     pub(super) drain: Option<Drain>,
-    settle_at: Instant,
+    drain_check_at: Instant,
     /// The time of this turn.
     pub(super) now: Instant,
 }
@@ -83,16 +83,16 @@ impl Connections {
             deadlines: Deadlines::default(),
             stalls,
             drain: None,
-            settle_at: now,
+            drain_check_at: now,
             now,
         }
     }
 
-    /// When a connection must be looked at that no event tells of.
+    /// When the next check is due that no event triggers.
     pub(super) fn soonest(&self) -> Option<Instant> {
-        // Draining looks at all, otherwise each has its own time.
+        // Draining checks all at once, otherwise each connection has its own time.
         match self.drain {
-            Some(_) => Some(self.settle_at),
+            Some(_) => Some(self.drain_check_at),
             None => {
                 let deadline = self.deadlines.soonest().into_iter();
                 deadline.chain(self.stalls.soonest()).min()
@@ -100,17 +100,17 @@ impl Connections {
         }
     }
 
-    /// Looks at the connections whose time has come.
-    pub(super) fn look(&mut self) {
+    /// Runs the checks that are due.
+    pub(super) fn run_checks(&mut self) {
         if self.drain.is_some() {
-            self.settle();
+            self.check_drain();
         } else {
             self.expire();
             self.check();
         }
     }
 
-    /// Puts a connection at the end of the ready list, unless it is there.
+    /// Puts a connection at the end of the ready list, unless it is on it already.
     pub(super) fn enqueue(&mut self, key: usize) {
         if let Some(client) = self.clients.get_mut(key)
             && !std::mem::replace(&mut client.queued, true)
@@ -125,14 +125,14 @@ impl Connections {
             Ok(Next::Again) => self.enqueue(key),
             Ok(Next::Close) => self.close(key, why),
             Ok(Next::Linger) => {
-                // The peer's FIN has a time limit; its acknowledgement has none, and
-                // while draining `settle` looks after both.
+                // The peer's FIN has a time limit; its acknowledgement has none. While
+                // draining, `check_drain` handles both.
                 let timed = self.drain.is_none() && self.clients[key].conn.awaits_end();
                 self.clients[key].until = None;
                 if timed {
                     self.allow(key, LINGER_TIME);
                 }
-                // The peer's FIN may be there already.
+                // The peer's FIN may have arrived already.
                 self.enqueue(key);
             }
             Ok(Next::Wait) => self.limit_message(key),
@@ -152,7 +152,7 @@ impl Connections {
     pub(super) fn close(&mut self, key: usize, why: &CloseReason) {
         let client = self.clients.remove(key);
         if client.queued {
-            // Its key may soon be another's, which must not be queued twice.
+            // Its key may soon be reused for another, which must not be queued twice.
             self.ready.retain(|&queued| queued != key);
         }
         log::debug!(
@@ -166,13 +166,14 @@ impl Connections {
 
 /// Limits on time.
 impl Connections {
-    /// Limits the time of what a connection is about now.
+    /// Limits the time for a connection's present step: its header, its message or the
+    /// peer's FIN.
     pub(super) fn allow(&mut self, key: usize, time: Duration) {
         self.clients[key].until = Some(self.now + time);
         self.arm(key);
     }
 
-    /// Makes sure that a connection comes up when the first of its times is over.
+    /// Makes sure that a connection is checked when the first of its time limits is over.
     pub(super) fn arm(&mut self, key: usize) {
         let client = &mut self.clients[key];
         let Some(due) = client.due(&self.context.settings.limits) else {
@@ -208,11 +209,11 @@ impl Connections {
         let client = &self.clients[key];
         match client.overdue(&self.context.settings.limits, self.now) {
             None => self.arm(key),
-            Some(Overdue::Until) => self.end_beginning_or_linger(key),
+            Some(Overdue::Until) => self.end_incomplete(key),
             Some(Overdue::Lifetime) => self.end_lifetime(key),
             Some(Overdue::Idle) => match self.is_accepting(key) {
                 Ok(true) => {
-                    self.clients[key].conn.keep_alive(self.now);
+                    self.clients[key].conn.mark_active(self.now);
                     self.arm(key);
                 }
                 Ok(false) => self.end_idle(key),
@@ -224,14 +225,14 @@ impl Connections {
     /// Whether a connection without new bytes has bytes that its peer may be accepting.
     /// If so it is behind from now on, and the checks decide whether it is idle.
     fn is_accepting(&mut self, key: usize) -> io::Result<bool> {
-        let (_, all) = self.clients[key].conn.taken()?;
+        let (_, all) = self.clients[key].conn.acknowledged()?;
         if all {
             return Ok(false);
         }
         self.watch_behind(key).map(|()| true)
     }
 
-    fn end_beginning_or_linger(&mut self, key: usize) {
+    fn end_incomplete(&mut self, key: usize) {
         let limits = self.context.settings.limits;
         let client = &self.clients[key];
         if client.conn.is_open() && client.conn.awaits_header() {
@@ -248,8 +249,8 @@ impl Connections {
         self.close(key, &CloseReason::Finished);
     }
 
-    /// What was read of it is still echoed, then it sees our FIN. As long as its peer
-    /// accepts some of that now and then, it has time for it.
+    /// Ends a connection whose lifetime is over: the input read so far is still echoed,
+    /// then our FIN is sent. It stays as long as the peer keeps accepting its echo.
     fn end_lifetime(&mut self, key: usize) {
         let time = self.context.settings.limits.lifetime.unwrap_or_default();
         let what = format_args!("evicted: it is connected for {time:?} (--max-lifetime)");
@@ -267,7 +268,7 @@ impl Connections {
         self.act(key, next, &CloseReason::Evicted(Reason::Lifetime));
     }
 
-    /// It was closing already, but its peer does not accept the rest.
+    /// Ends a connection that was closing, but whose peer does not accept its echo.
     fn end_past_lifetime(&mut self, key: usize, still_for: Duration) {
         let time = self.context.settings.limits.lifetime.unwrap_or_default();
         let what = format_args!(
@@ -287,9 +288,9 @@ impl Connections {
         self.refuse(key, reason, format_args!("evicted: {what}"));
     }
 
-    /// The same in other words.
+    /// The same with a text of the caller's.
     pub(super) fn refuse(&mut self, key: usize, reason: Reason, what: fmt::Arguments<'_>) {
-        // One whose lifetime is over has been counted as that, whatever else happens.
+        // A connection whose lifetime is over has been counted as such already.
         let reason = match self.clients[key].conn.is_cut_short() {
             true => Reason::Lifetime,
             false => {
@@ -326,13 +327,13 @@ impl Connections {
 
     fn watch_behind(&mut self, key: usize) -> io::Result<()> {
         let client = &mut self.clients[key];
-        let (taken, _) = client.conn.taken()?;
+        let (acknowledged, _) = client.conn.acknowledged()?;
         client.watch = Watch::Behind;
         self.stalls.push_behind(Behind {
             check_at: self.stalls.next_check(self.now),
             key,
             opened: client.opened,
-            taken,
+            acknowledged,
             since: self.now,
             bytes: client.conn.memory(),
         });
@@ -351,7 +352,7 @@ impl Connections {
                 break;
             };
             if let Some(behind) = self.refresh(behind) {
-                self.end_or_go_on(behind);
+                self.end_or_keep(behind);
             }
         }
         self.stalls.publish(&self.context.metrics);
@@ -361,16 +362,16 @@ impl Connections {
         let Some(client) = self.clients.get_mut(key) else {
             return;
         };
-        // Its key may have been another's.
+        // The key may have been reused for another connection.
         if client.watch != Watch::Unchecked {
             return;
         }
         client.watch = Watch::None;
-        let checked = match client.conn.taken() {
+        let checked = match client.conn.acknowledged() {
             Ok((_, true)) => Ok(()),
             Ok((_, false)) => {
-                // What its peer accepted until now is unknown, so its times begin here.
-                client.conn.keep_alive(self.now);
+                // When its peer last accepted bytes is unknown, so its times begin here.
+                client.conn.mark_active(self.now);
                 self.watch_behind(key)
             }
             Err(error) => Err(error),
@@ -380,25 +381,25 @@ impl Connections {
         }
     }
 
-    /// Checks a connection that is behind. Returns it while it is.
+    /// Checks a connection that is behind. Returns it if it still is.
     fn refresh(&mut self, mut behind: Behind) -> Option<Behind> {
         let client = self.clients.get_mut(behind.key);
         let client = client.filter(|client| client.opened == behind.opened)?;
-        match client.conn.taken() {
+        match client.conn.acknowledged() {
             Ok((_, true)) => {
                 client.watch = Watch::None;
-                client.conn.keep_alive(self.now);
+                client.conn.mark_active(self.now);
                 match client.conn.begin_linger() {
                     Some(next) => self.act(behind.key, Ok(next), &CloseReason::Finished),
                     None => self.arm(behind.key),
                 }
                 None
             }
-            Ok((taken, false)) => {
-                if taken > behind.taken {
+            Ok((acknowledged, false)) => {
+                if acknowledged > behind.acknowledged {
                     behind.since = self.now;
-                    behind.taken = taken;
-                    client.conn.keep_alive(self.now);
+                    behind.acknowledged = acknowledged;
+                    client.conn.mark_active(self.now);
                 }
                 behind.bytes = client.conn.memory();
                 behind.check_at = self.stalls.next_check(self.now);
@@ -413,7 +414,7 @@ impl Connections {
 
     /// Ends a connection whose peer accepts too little, whatever its stage: also a peer
     /// that has closed its side may accept nothing.
-    fn end_or_go_on(&mut self, behind: Behind) {
+    fn end_or_keep(&mut self, behind: Behind) {
         let client = &self.clients[behind.key];
         let still_for = self.now.saturating_duration_since(behind.since);
         let limits = &self.context.settings.limits;
@@ -500,18 +501,18 @@ impl Connections {
 impl Connections {
     /// While draining: ends the connections that are quiet, and cuts those that remain
     /// when the grace period is over.
-    fn settle(&mut self) {
+    fn check_drain(&mut self) {
         let Some(drain) = self.drain else { return };
         let over = self.now >= drain.deadline;
-        if !over && self.now < self.settle_at {
+        if !over && self.now < self.drain_check_at {
             return;
         }
-        self.settle_at = self.now + SETTLE_EVERY;
+        self.drain_check_at = self.now + DRAIN_CHECK_EVERY;
         let keys: Vec<usize> = self.clients.iter().map(|(key, _)| key).collect();
         for key in keys {
             let next = self.clients[key]
                 .conn
-                .settle(self.now, drain.since, drain.quiet);
+                .check_drain(self.now, drain.since, drain.quiet);
             match next {
                 Ok(Next::Again) if !over => self.enqueue(key),
                 Ok(Next::Wait | Next::Linger) if !over => {}

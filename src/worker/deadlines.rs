@@ -1,8 +1,8 @@
-//! When connections must be looked at for their time limits: a binary heap.
+//! When the time limits of connections must be checked: a binary heap.
 //!
-//! A connection has at most one entry that counts, for the first of its times. No
-//! entry is touched while bytes flow: one that comes up early is put off to the
-//! time that is then the first.
+//! A connection has at most one entry that counts, for the first of its time limits. No
+//! entry is changed while bytes flow: one that comes up early is replaced by an entry
+//! for the limit that is then the first.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -12,7 +12,7 @@ use std::time::Instant;
 /// are no more of them than connections.
 const STALE: usize = 64;
 
-/// Entries by time. The key of a connection may be reused, so the owner tells which
+/// Entries by time. The key of a connection may be reused, so the owner decides which
 /// entries still count.
 #[derive(Default)]
 pub(super) struct Deadlines(BinaryHeap<Reverse<(Instant, usize)>>);
@@ -57,7 +57,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_first_comes_up_when_its_time_is_over() {
+    fn the_first_entry_is_due_when_its_time_is_over() {
         let now = Instant::now();
         let mut deadlines = Deadlines::default();
         assert_eq!(deadlines.soonest(), None);

@@ -1,15 +1,15 @@
 //! One worker's read/echo loop.
 //!
-//! A turn: wait for readiness; take the new clients from the channel; then, for
-//! the connections that have something to do, a *receive phase* that reads them
-//! into one scratch block, packed one behind another, and a *send phase* that
-//! writes it all back. Working in phases keeps the kernel's receive path and its
-//! send path each in the processor's caches: 7.0 µs of CPU time a round trip,
-//! where one connection at a time took 8.1.
+//! A turn waits for readiness and takes new clients from the channel. Then the
+//! connections on the ready list are served in two phases. The *receive phase* reads
+//! them into one scratch block, one behind another; the *send phase* writes the bytes
+//! back. Phases keep the kernel's receive path and its send path each in the
+//! processor's caches: a round trip takes 7.0 µs of CPU time, and took 8.1 with one
+//! connection at a time.
 //!
-//! The poller is edge-triggered, so a connection that may have more than its
-//! slice goes to the end of the ready list: its neighbours come first, and it
-//! is not forgotten.
+//! The poller is edge-triggered. A connection that may have more input than its slice
+//! goes to the end of the ready list, so that it is served again without a further
+//! event, after the others.
 
 use std::io;
 use std::net::SocketAddr;
@@ -36,40 +36,40 @@ use crate::base::error::cause;
 use crate::base::sys;
 use crate::base::throttle::Throttle;
 
-/// The scratch block, in bytes: what one receive phase may bring. It fits the
-/// second-level cache of current processors.
+/// The size of the scratch block, in bytes: the most that one receive phase reads. It
+/// fits the second-level cache of current processors.
 const BLOCK: usize = 256 * 1024;
 
-/// The most one connection may bring in a turn, in bytes. It bounds what a
-/// firehose takes from its neighbours.
+/// The most that is read from one connection in a turn, in bytes. It bounds how long a
+/// fast stream delays the other connections.
 const SLICE: usize = 64 * 1024;
 
-/// The same, in bytes, of one that was not seen to stream, or whose peer has no
-/// room for more: what a peer that stops reading costs. A message is no more, and
-/// does not fill it, so that no second read is needed to see its end.
+/// The same, in bytes, for a connection that has not streamed lately or whose send
+/// buffer is full: it bounds the memory that a peer costs when it stops reading. A
+/// message is shorter, so a short read shows its end without a second read.
 const NARROW_SLICE: usize = MESSAGE + ALIGN;
 
-/// The most a streaming connection moves in a turn, in bytes, while nobody
-/// waits for it but others that stream: long enough for the pipe to pay.
+/// The most that a streaming connection moves in a turn, in bytes, while no client is
+/// expected to send messages: enough for the pipe to pay off.
 const BULK_SLICE: usize = 256 * 1024;
 
-/// The same beside clients that send messages: it takes about as long as one of
-/// those. With 64 KiB the 99th percentile of 50 pingers grew by 1.8 beside a
-/// firehose, with this by 1.5. It is more than a message, so as not to be taken for one.
+/// The same beside clients that send messages: it takes about as long as one message.
+/// With 64 KiB the 99th percentile of 50 pingers grew by a factor of 1.8 beside a fast
+/// stream, with this by 1.5. It exceeds a message, so that it does not count as one.
 const BULK_SLICE_BESIDE: usize = NARROW_SLICE;
 
-/// What brings no more, in bytes, is a message, unless its client streams.
+/// A read of at most this many bytes counts as a message, unless the client streams.
 const MESSAGE: usize = 16 * 1024;
 
-/// For so long after a message or a slice of a stream, more of the kind is
-/// reckoned with. It is longer than a turn with many streams takes: with 1 ms,
-/// 16 of them made a pinger wait 5 ms at the 99th percentile, with this 1 ms.
-const HABIT: Duration = Duration::from_millis(50);
+/// How long after a message or a slice of a stream more of the same kind is expected.
+/// It is longer than a turn with many streams: with 1 ms, 16 streams made a pinger
+/// wait 5 ms at the 99th percentile, with this value 1 ms.
+const EXPECT_MORE: Duration = Duration::from_millis(50);
 
 /// Received bytes start at multiples of this: a cache line.
 const ALIGN: usize = 64;
 
-/// How many events one wait brings at the most.
+/// The most events that one wait returns.
 const EVENTS: usize = 1024;
 
 const WAKE: Token = Token(usize::MAX);
@@ -83,29 +83,30 @@ pub(crate) struct Worker {
     connections: Connections,
     poller: Poll,
     block: Box<[u8]>,
-    /// Where the block's first cache line begins.
-    front: usize,
-    /// What the receive phase brought: whose, and where in the block.
+    /// The index in the block at which its first whole cache line begins.
+    first_line: usize,
+    /// The result of the receive phase: keys of connections, and where in the block the
+    /// bytes to be echoed are.
     batch: Vec<(usize, Range<usize>)>,
     failure_throttle: Throttle,
     pipes: Pipes,
-    /// Until then it polls rather than sleeps.
+    /// Before this time the worker polls without sleeping.
     busy_until: Instant,
-    /// Until then some client is expected to send messages.
+    /// Before this time some client is expected to send messages.
     messages_until: Instant,
     started: Instant,
 }
 
 impl Worker {
-    /// A worker that has no client yet, and what wakes it.
+    /// A worker without clients, and its waker.
     ///
     /// # Errors
-    /// The system has no poller or no waker for it.
+    /// The system could not create the poller or the waker.
     pub(crate) fn new(context: Context) -> io::Result<(Self, Arc<Waker>)> {
         let poller = Poll::new()?;
         let waker = Arc::new(Waker::new(poller.registry(), WAKE)?);
         let now = Instant::now();
-        // What the clients of a worker that died held is gone with them.
+        // A worker that died has left its counts behind; its clients are closed.
         context.metrics.publish_held(0);
         context.metrics.publish_unchecked(false);
         let pipes = Pipes::new(context.settings.pipes);
@@ -113,7 +114,7 @@ impl Worker {
         let worker = Self {
             connections: Connections::new(context, now),
             poller,
-            front: block.as_ptr().align_offset(ALIGN).min(ALIGN),
+            first_line: block.as_ptr().align_offset(ALIGN).min(ALIGN),
             block,
             batch: Vec::new(),
             failure_throttle: Throttle::new(Duration::from_secs(1)),
@@ -125,11 +126,11 @@ impl Worker {
         Ok((worker, waker))
     }
 
-    /// Serves until the pool is stopped and the last connection has ended. Tells
-    /// `ready` once it has polled.
+    /// Serves until the pool is stopped and the last connection has ended. Sends to
+    /// `ready` after the first poll.
     ///
     /// # Errors
-    /// The poller's; every connection is closed then.
+    /// The poller has failed; every connection is closed.
     pub(crate) fn run(mut self, mut ready: Option<Sender<()>>) -> io::Result<()> {
         let mut events = Events::with_capacity(EVENTS);
         while !self.is_done() {
@@ -143,7 +144,7 @@ impl Worker {
                 turns -= self.receive_phase(turns);
                 self.send_phase();
             }
-            self.connections.look();
+            self.connections.run_checks();
         }
         Ok(())
     }
@@ -173,14 +174,15 @@ impl Worker {
     fn dispatch(&mut self, events: &Events) {
         for event in events {
             match event.token() {
-                WAKE => self.take_new(),
-                Token(key) => self.note(key, event),
+                WAKE => self.handle_wake_up(),
+                Token(key) => self.update_readiness(key, event),
             }
         }
     }
 
-    /// Takes what waits in the channel, and the order to stop.
-    fn take_new(&mut self) {
+    /// Takes the clients from the channel and follows the orders of the main thread: to
+    /// drain, to check unchecked connections, and to shed.
+    fn handle_wake_up(&mut self) {
         self.connections
             .context
             .turn_awaited
@@ -251,7 +253,7 @@ impl Worker {
         }
     }
 
-    /// Serves a client from now on, who is known as `peer`.
+    /// Begins to serve a client, whose address is `peer`.
     fn start(&mut self, key: usize, peer: SocketAddr) {
         self.connections.context.metrics.counters.connections.add(1);
         let client = &mut self.connections.clients[key];
@@ -263,7 +265,7 @@ impl Worker {
         self.connections.arm(key);
     }
 
-    /// Acts on the PROXY header that a load balancer has sent before its client's bytes.
+    /// Applies the PROXY header that a load balancer sent ahead of the client's bytes.
     fn apply_header(&mut self, key: usize, header: Header) {
         let proxy = self.connections.clients[key].peer;
         let (peer, sources) = match header {
@@ -271,7 +273,8 @@ impl Worker {
                 canonical(peer),
                 self.connections.context.settings.sources.as_ref(),
             ),
-            // Its address would be the same for all of these.
+            // All such connections share the load balancer's address, so the limit on
+            // clients a source does not apply.
             Header::Unnamed => (proxy, None),
             Header::Malformed(fault) => {
                 return self.connections.refuse(
@@ -283,11 +286,11 @@ impl Worker {
         };
         match sources.map(|sources| sources.admit(peer.ip())).transpose() {
             Ok(source_guard) => self.connections.clients[key].source_guard = source_guard,
-            Err(crowded) => {
+            Err(refused) => {
                 self.connections.clients[key].peer = peer;
                 return self
                     .connections
-                    .refuse(key, Reason::Source, format_args!("{crowded}"));
+                    .refuse(key, Reason::Source, format_args!("{refused}"));
             }
         }
         log::debug!("client {peer} came through {proxy}");
@@ -295,18 +298,18 @@ impl Worker {
         self.start(key, peer);
     }
 
-    fn note(&mut self, key: usize, event: &Event) {
+    fn update_readiness(&mut self, key: usize, event: &Event) {
         if let Some(client) = self.connections.clients.get_mut(key)
-            && client.conn.note(Readiness::from(event))
+            && client.conn.update_readiness(Readiness::from(event))
         {
             self.connections.enqueue(key);
         }
     }
 
-    /// Reads up to `turns` ready connections, as far as the block has room for
-    /// a slice each. Returns how many it took from the ready list.
+    /// Reads up to `turns` ready connections, while the block has room for a whole
+    /// slice. Returns how many it took from the ready list.
     fn receive_phase(&mut self, turns: usize) -> usize {
-        let mut used = self.front;
+        let mut used = self.first_line;
         let mut taken = 0;
         while taken < turns && used + SLICE <= self.block.len() {
             taken += 1;
@@ -328,8 +331,8 @@ impl Worker {
         taken
     }
 
-    /// Sends a connection what it is still owed and reads its slice into the
-    /// block from `used` on, or through a pipe.
+    /// Sends a connection's pending output, then reads its slice into the block from
+    /// `used` on, or moves it through a pipe.
     fn receive(&mut self, key: usize, used: usize) -> io::Result<Received> {
         let client = &mut self.connections.clients[key];
         client.queued = false;
@@ -339,8 +342,8 @@ impl Worker {
         received
     }
 
-    /// What time it is in nanoseconds of its own: half of what an `Instant` takes of every
-    /// idle client's memory, and enough for centuries.
+    /// The time of this turn in nanoseconds since the worker started. Each client stores
+    /// one: it takes half the memory of an `Instant`, and lasts for centuries.
     fn clock(&self) -> u64 {
         let time = self.connections.now.saturating_duration_since(self.started);
         u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
@@ -364,14 +367,14 @@ impl Worker {
                 false => NARROW_SLICE,
             };
             let slice = slice.clamp(NARROW_SLICE, SLICE);
-            let room = &mut self.block[used..used + slice];
-            client.conn.receive(room, self.connections.now)?
+            let free = &mut self.block[used..used + slice];
+            client.conn.receive(free, self.connections.now)?
         };
-        // A stream that is drained as fast as it comes also brings little at times.
+        // A stream that is read as fast as it arrives also yields short reads at times.
         if received.bytes > MESSAGE {
-            client.streams_until = clock + HABIT.as_nanos() as u64;
+            client.streams_until = clock + EXPECT_MORE.as_nanos() as u64;
         } else if received.bytes > 0 && client.streams_until <= clock {
-            self.messages_until = self.connections.now + HABIT;
+            self.messages_until = self.connections.now + EXPECT_MORE;
         }
         #[cfg(test)]
         assert_ne!(
@@ -385,8 +388,8 @@ impl Worker {
         Ok(received)
     }
 
-    /// Writes back what the receive phase brought, and asks each connection of
-    /// it what it waits for next.
+    /// Writes back what the receive phase read, and does what each of its connections
+    /// waits for next.
     fn send_phase(&mut self) {
         let mut batch = std::mem::take(&mut self.batch);
         for (key, range) in batch.drain(..) {
@@ -412,7 +415,7 @@ impl Worker {
         self.batch = batch;
     }
 
-    /// Counts what a connection was sent since it had been sent `before` bytes.
+    /// Counts the bytes sent to a connection beyond the first `before`.
     fn count(&self, key: usize, before: u64) {
         let client = &self.connections.clients[key];
         let sent = client.conn.sent();
@@ -423,14 +426,14 @@ impl Worker {
         counters.bytes.add(sent - before);
         counters.echoes.add(1);
         if before == 0 {
-            // Not the turn's own time, which was before it waited for its neighbours.
+            // Not `now`, the turn's start: the connection has waited for others since.
             counters.first_echo.add(client.opened.elapsed());
         }
     }
 }
 
-/// Both ways from the start: with edges, an interest costs nothing while it
-/// has nothing to tell. Urgent data is asked for because reads stop at its mark.
+/// Both directions from the start: an edge-triggered interest costs nothing while the
+/// readiness does not change. Urgent data is included because reads stop at its mark.
 fn interest() -> Interest {
     let both = Interest::READABLE | Interest::WRITABLE;
     #[cfg(any(target_os = "linux", target_os = "android"))]

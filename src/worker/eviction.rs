@@ -1,4 +1,4 @@
-//! Whom the server refuses or ends of its own accord: why, how often, and how that is told.
+//! Clients that the server refuses or evicts: the reasons, their counts, and the log of them.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -11,34 +11,34 @@ use log::Level;
 
 use crate::base::throttle::Throttle;
 
-/// Of each reason so much is logged: a line in this time, with the number of
-/// those that were left out.
-const TOLD_EVERY: Duration = Duration::from_secs(1);
+/// For each reason, at most one line is logged in this time; it has the number of lines
+/// that were suppressed before it.
+const LOG_EVERY: Duration = Duration::from_secs(1);
 
-/// So many of the latest are kept, to be shown to those who look.
-const KEPT: usize = 20;
+/// How many of the latest evictions are kept, for the admin socket.
+const LATEST_KEPT: usize = 20;
 
-/// Which limit a client came up against.
+/// The limit that a client reached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reason {
-    /// Its source had as many connections as one may have.
+    /// Its source had the most connections that a source may have.
     Source,
-    /// What it sent in place of a PROXY header is none, or none came in time.
+    /// Its PROXY header was malformed or did not arrive in time.
     Header,
     /// Its counted message was not completed in time.
     Message,
-    /// No byte came or went for too long.
+    /// No byte was received or sent within the idle limit.
     Idle,
-    /// It took nothing of what it was owed for too long.
+    /// It accepted none of its pending echo within the stall limit.
     Stalled,
-    /// It was connected for too long.
+    /// It was connected for longer than the lifetime limit.
     Lifetime,
-    /// It took nothing while memory or descriptors were short.
+    /// It did not accept its echo while memory or descriptors were short.
     Shed,
 }
 
 impl Reason {
-    /// Each of them, in the order of their numbers.
+    /// All reasons, in the order of their numbers.
     pub const ALL: [Self; 7] = [
         Self::Source,
         Self::Header,
@@ -61,7 +61,7 @@ impl Reason {
         }
     }
 
-    /// As in the metrics: it stays the same for those who count by it.
+    /// The label in the metrics. It must not change, since dashboards depend on it.
     pub(crate) const fn word(self) -> &'static str {
         match self {
             Self::Source => "source",
@@ -74,12 +74,12 @@ impl Reason {
         }
     }
 
-    /// Whether its clients were never served.
+    /// Whether clients with this reason were never served.
     pub(crate) const fn is_refusal(self) -> bool {
         matches!(self, Self::Source | Self::Header)
     }
 
-    /// What a healthy service sees every day is told to those who ask.
+    /// What a healthy server sees every day is logged at a lower level.
     const fn level(self) -> Level {
         match self {
             Self::Source | Self::Header | Self::Stalled | Self::Shed => Level::Warn,
@@ -88,29 +88,29 @@ impl Reason {
     }
 }
 
-/// As in the log and the closing report.
+/// The text in the log and the closing report.
 impl fmt::Display for Reason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.name())
     }
 }
 
-/// How many clients came up against each limit.
+/// How many clients reached each limit.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counts([u64; Reason::ALL.len()]);
 
 impl Counts {
-    /// How many there were for this reason.
+    /// The count for one reason.
     pub const fn of(&self, reason: Reason) -> u64 {
         self.0[reason as usize]
     }
 
-    /// How many there were in all.
+    /// The count over all reasons.
     pub fn sum(&self) -> u64 {
         self.0.iter().sum()
     }
 
-    /// These and the others.
+    /// The sum of these counts and others.
     pub(crate) fn and(mut self, others: &Self) -> Self {
         for (mine, other) in self.0.iter_mut().zip(others.0) {
             *mine += other;
@@ -119,8 +119,8 @@ impl Counts {
     }
 }
 
-/// As the closing report goes on: `, 3 evicted: 2 idle, 1 stalled`, or nothing
-/// where there was none.
+/// The tail of a line in the closing report: `, 3 refused or evicted: 2 idle, 1 stalled`,
+/// or nothing if all counts are zero.
 impl fmt::Display for Counts {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let some = Reason::ALL.iter().filter(|&&reason| self.of(reason) > 0);
@@ -135,7 +135,7 @@ impl fmt::Display for Counts {
     }
 }
 
-/// [`Counts`] that a worker adds to while others read them.
+/// [`Counts`] that one thread adds to while others read it.
 #[derive(Debug, Default)]
 pub(crate) struct SharedCounts([AtomicU64; Reason::ALL.len()]);
 
@@ -151,16 +151,15 @@ impl SharedCounts {
     }
 }
 
-/// The notices of evictions, which all threads of a server share: however many
-/// workers evict, each reason has one line of the log a second. They are locked for
-/// nothing else.
+/// The log of evictions, which all threads of a server share: each reason gets at most
+/// one line a second, however many workers evict. Its locks guard nothing else.
 #[derive(Debug)]
 pub(crate) struct EvictionLog {
     throttles: [Mutex<Throttle>; Reason::ALL.len()],
     latest: Mutex<VecDeque<Latest>>,
 }
 
-/// A client that came up against a limit.
+/// One of the latest evictions: when, why, and whose.
 #[derive(Clone, Debug)]
 pub(crate) struct Latest {
     pub(crate) at: SystemTime,
@@ -171,34 +170,34 @@ pub(crate) struct Latest {
 impl Default for EvictionLog {
     fn default() -> Self {
         Self {
-            throttles: std::array::from_fn(|_| Mutex::new(Throttle::new(TOLD_EVERY))),
-            latest: Mutex::new(VecDeque::with_capacity(KEPT)),
+            throttles: std::array::from_fn(|_| Mutex::new(Throttle::new(LOG_EVERY))),
+            latest: Mutex::new(VecDeque::with_capacity(LATEST_KEPT)),
         }
     }
 }
 
 impl EvictionLog {
-    /// The latest of them all, newest first.
+    /// The latest evictions, newest first.
     pub(crate) fn latest(&self) -> Vec<Latest> {
         let latest = self.latest.lock();
         let latest = latest.unwrap_or_else(PoisonError::into_inner);
         latest.iter().cloned().collect()
     }
 
-    /// Keeps it for those who look. While one of them does, it is passed over: a
-    /// worker does not wait for a thread that may be waiting for a processor.
+    /// Keeps an eviction among the latest. If another thread holds the lock it is left
+    /// out: a worker must not wait for a thread that may be waiting for a processor.
     fn keep(&self, reason: Reason, peer: SocketAddr) {
         let Ok(mut latest) = self.latest.try_lock() else {
             return;
         };
-        if latest.len() == KEPT {
+        if latest.len() == LATEST_KEPT {
             latest.pop_back();
         }
         let at = SystemTime::now();
         latest.push_front(Latest { at, reason, peer });
     }
 
-    /// Logs what was done to `peer`, unless another of this reason was just told.
+    /// Logs what was done to `peer`, unless another line with this reason was just logged.
     pub(crate) fn log(
         &self,
         reason: Reason,
@@ -217,7 +216,7 @@ impl EvictionLog {
         }
     }
 
-    /// The server stops: tells how many were left out and followed by no other.
+    /// Logs how many lines remain suppressed when the server stops.
     pub(crate) fn finish(&self) {
         for reason in Reason::ALL {
             let others = self.throttle(reason).take_suppressed();
@@ -230,7 +229,7 @@ impl EvictionLog {
         }
     }
 
-    /// A throttle is whole after each of its steps.
+    /// A panic can't leave a throttle inconsistent, so a poisoned lock is usable.
     fn throttle(&self, reason: Reason) -> MutexGuard<'_, Throttle> {
         let throttle = self.throttles[reason as usize].lock();
         throttle.unwrap_or_else(PoisonError::into_inner)
@@ -256,7 +255,7 @@ mod tests {
     }
 
     #[test]
-    fn the_latest_are_kept_newest_first_and_no_more_than_so_many() {
+    fn the_latest_evictions_are_kept_newest_first_up_to_a_limit() {
         let evictions = EvictionLog::default();
         for port in 0..30 {
             let peer = SocketAddr::from(([127, 0, 0, 1], port));
@@ -267,7 +266,10 @@ mod tests {
             .iter()
             .map(|one| one.peer.port())
             .collect();
-        assert_eq!(ports, (30 - KEPT as u16..30).rev().collect::<Vec<_>>());
+        assert_eq!(
+            ports,
+            (30 - LATEST_KEPT as u16..30).rev().collect::<Vec<_>>()
+        );
     }
 
     #[test]

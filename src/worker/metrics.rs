@@ -211,7 +211,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_delay_is_of_the_first_class_that_ends_no_sooner() {
+    fn a_delay_counts_in_the_first_class_whose_end_it_does_not_exceed() {
         let delays = DelayHistogram::default();
         let times = [0, 100_000, 100_001, 250_000, 61_000_000_000];
         for ns in times {

@@ -1,4 +1,4 @@
-//! One worker's loop, and all that its connections are made of.
+//! One worker's event loop, and the parts of its connections.
 
 pub(crate) mod channel;
 mod client;

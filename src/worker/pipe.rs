@@ -1,11 +1,11 @@
 //! Pipes through which a streaming connection's bytes pass without being copied.
 //!
-//! `splice(2)` moves pages from a socket into a pipe and from there into a
-//! socket; the bytes never enter this process. A worker lends its one spare pipe
-//! to whichever connection has its turn. A pipe whose bytes the peer does not
-//! take stays with its connection, and the worker makes another, up to a limit.
-//! A pipe that is not known to be empty is closed and never lent again: its
-//! bytes belong to one client and must not reach the next.
+//! `splice(2)` moves memory pages from a socket into a pipe and from there into a
+//! socket; the bytes never enter this process. A worker lends its one spare pipe to the
+//! connection that has its turn. If the socket does not accept all bytes, the pipe
+//! stays with its connection and the worker creates another one, up to a limit. A pipe
+//! that is not known to be empty is closed and never lent again: its bytes belong to
+//! one client and must not reach the next.
 
 use std::io::{self, Read};
 use std::os::fd::{AsFd, OwnedFd};
@@ -15,67 +15,67 @@ use std::time::{Duration, Instant};
 use rustix::io::Errno;
 use rustix::pipe::{PipeFlags, SpliceFlags, pipe_with, splice};
 
-/// How long bytes are copied after the system was short of memory or descriptors
-/// for a pipe: what was short may be there again, and to ask in every turn would
-/// cost each of them a call in vain.
-const REST: Duration = Duration::from_secs(1);
+/// How long bytes are copied after the system had no memory or descriptors for a pipe.
+/// Both may be available again later; trying in every turn would cost a failing system
+/// call each time.
+const RETRY_AFTER: Duration = Duration::from_secs(1);
 
 /// A pipe, and how many bytes are in it.
 pub(crate) struct Pipe {
-    exit: OwnedFd,
-    entry: OwnedFd,
+    read_end: OwnedFd,
+    write_end: OwnedFd,
     held: usize,
     /// Counts the pipes that exist.
-    _alive: Arc<()>,
+    _count: Arc<()>,
 }
 
 impl Pipe {
-    /// Whether it holds nothing.
+    /// Whether it holds no bytes.
     pub(crate) const fn is_empty(&self) -> bool {
         self.held == 0
     }
 
-    /// How many bytes are in it.
+    /// How many bytes it holds.
     pub(crate) const fn held(&self) -> usize {
         self.held
     }
 
-    /// Takes up to `most` bytes out of a socket. As with a read, 0 is its end,
-    /// but also the mark of urgent data. `WouldBlock` from an empty pipe means
-    /// that the socket has nothing; a pipe that holds bytes may also be full,
+    /// Moves up to `most` bytes from a socket into the pipe. As with a read, 0 means the
+    /// end of input, but also the mark of urgent data. With an empty pipe, `WouldBlock`
+    /// means that the socket has no input. A pipe that holds bytes may also be full,
     /// which depends on the number of segments, not of bytes.
     pub(crate) fn fill(&mut self, socket: impl AsFd, most: usize) -> io::Result<usize> {
-        let moved = splice(socket, None, &self.entry, None, most, flags())?;
+        let moved = splice(socket, None, &self.write_end, None, most, flags())?;
         self.held += moved;
         Ok(moved)
     }
 
-    /// Gives the socket what it takes. Returns how many bytes that were.
+    /// Moves bytes from the pipe into a socket. Returns how many the socket accepted.
     pub(crate) fn empty(&mut self, socket: impl AsFd) -> io::Result<usize> {
-        let moved = splice(&self.exit, None, socket, None, self.held, flags())?;
+        let moved = splice(&self.read_end, None, socket, None, self.held, flags())?;
         self.held -= moved;
         Ok(moved)
     }
 
-    /// What it holds, for a socket that can't be spliced to.
+    /// The bytes that it holds, for a socket that can't be spliced to.
     pub(crate) fn into_bytes(self) -> io::Result<Vec<u8>> {
         let mut bytes = vec![0; self.held];
-        std::fs::File::from(self.exit).read_exact(&mut bytes)?;
+        std::fs::File::from(self.read_end).read_exact(&mut bytes)?;
         Ok(bytes)
     }
 }
 
-/// For sockets that are not the system's.
+/// For the tests' socket in memory, which can't be spliced.
 #[cfg(test)]
 impl Pipe {
     pub(crate) fn put(&mut self, bytes: &[u8]) {
-        rustix::io::write(&self.entry, bytes).unwrap();
+        rustix::io::write(&self.write_end, bytes).unwrap();
         self.held += bytes.len();
     }
 
     pub(crate) fn take(&mut self, most: usize) -> Vec<u8> {
         let mut bytes = vec![0; most.min(self.held)];
-        rustix::io::read(&self.exit, &mut bytes).unwrap();
+        rustix::io::read(&self.read_end, &mut bytes).unwrap();
         self.held -= bytes.len();
         bytes
     }
@@ -85,85 +85,85 @@ fn flags() -> SpliceFlags {
     SpliceFlags::MOVE | SpliceFlags::NONBLOCK
 }
 
-/// A worker's pipes: one spare, and those that are lent.
+/// A worker's pipes: one spare pipe, and the count of all that exist.
 pub(crate) struct Pipes {
     spare: Option<Pipe>,
-    alive: Arc<()>,
-    most: usize,
-    /// None is lent until then.
-    resting_until: Option<Instant>,
+    count: Arc<()>,
+    limit: usize,
+    /// No pipe is lent before this time.
+    paused_until: Option<Instant>,
 }
 
 impl Pipes {
-    /// A store that has at most so many pipes at a time.
-    pub(crate) fn new(most: usize) -> Self {
+    /// At most `limit` pipes exist at a time.
+    pub(crate) fn new(limit: usize) -> Self {
         Self {
             spare: None,
-            alive: Arc::new(()),
-            most,
-            resting_until: None,
+            count: Arc::new(()),
+            limit,
+            paused_until: None,
         }
     }
 
-    /// Whether one more pipe may be asked for.
+    /// Whether a pipe can be lent: one is spare or may be created.
     pub(crate) fn can_lend(&self) -> bool {
-        let there = self.spare.is_some() || Arc::strong_count(&self.alive) <= self.most;
-        let rested = || {
-            self.resting_until
-                .is_none_or(|until| Instant::now() >= until)
+        let within_limit = self.spare.is_some() || Arc::strong_count(&self.count) <= self.limit;
+        let is_paused = || {
+            self.paused_until
+                .is_some_and(|until| Instant::now() < until)
         };
-        there && rested()
+        within_limit && !is_paused()
     }
 
-    /// An empty pipe, or none if there are enough or the system refuses one.
+    /// An empty pipe; `None` if the limit is reached or the system refuses one.
     pub(crate) fn lend(&mut self) -> Option<Pipe> {
         if !self.can_lend() {
             return None;
         }
-        self.resting_until = None;
+        self.paused_until = None;
         if let Some(pipe) = self.spare.take() {
             return Some(pipe);
         }
         match pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK) {
-            Ok((exit, entry)) => Some(Pipe {
-                exit,
-                entry,
+            Ok((read_end, write_end)) => Some(Pipe {
+                read_end,
+                write_end,
                 held: 0,
-                _alive: Arc::clone(&self.alive),
+                _count: Arc::clone(&self.count),
             }),
             Err(_) => {
-                self.rest();
+                self.pause();
                 None
             }
         }
     }
 
-    /// Takes a pipe back, to lend it again if it is empty.
+    /// Takes a pipe back. An empty one becomes the spare, others are closed.
     pub(crate) fn give_back(&mut self, pipe: Pipe) {
-        if pipe.is_empty() && self.most > 0 {
+        if pipe.is_empty() && self.limit > 0 {
             self.spare = Some(pipe);
         }
     }
 
-    /// A splice was refused with `error`: no pipes for a while where memory was
-    /// short, and none any more where the system does not let sockets be spliced.
+    /// A splice was refused with `error`. No pipe is lent for a while if memory was
+    /// short, and never again if the system does not splice sockets.
     pub(crate) fn give_up(&mut self, error: &io::Error) {
         if Errno::from_io_error(error) == Some(Errno::NOMEM) {
-            self.rest();
+            self.pause();
         } else {
-            self.most = 0;
+            self.limit = 0;
             self.spare = None;
         }
     }
 
-    fn rest(&mut self) {
-        self.resting_until = Some(Instant::now() + REST);
+    fn pause(&mut self) {
+        self.paused_until = Some(Instant::now() + RETRY_AFTER);
     }
 }
 
-/// Whether an error says that this can't be spliced, rather than that the
-/// connection is dead: the kernel, a sandbox or a socket layer without it, or no
-/// memory for it.
+/// Whether an error means that a splice is not possible, rather than that the
+/// connection is dead: the kernel, a sandbox or a socket layer does not support it, or
+/// there is no memory for it.
 pub(crate) fn is_refusal(error: &io::Error) -> bool {
     let refusals = [
         Errno::INVAL,
@@ -198,21 +198,28 @@ mod tests {
     }
 
     #[test]
-    fn pipes_rest_while_memory_is_short_and_end_where_they_are_not_to_be_had() {
+    fn no_pipe_is_lent_while_memory_is_short_nor_where_the_system_does_not_splice() {
         let error = |errno: Errno| io::Error::from_raw_os_error(errno.raw_os_error());
         let mut pipes = Pipes::new(1);
         pipes.give_up(&error(Errno::NOMEM));
-        assert!(!pipes.can_lend() && pipes.lend().is_none(), "it rests");
-        let over = |until: &mut Option<Instant>| *until = until.map(|until| until - REST);
-        over(&mut pipes.resting_until);
-        assert!(pipes.can_lend() && pipes.lend().is_some(), "it has rested");
+        assert!(
+            !pipes.can_lend() && pipes.lend().is_none(),
+            "they are paused"
+        );
+        let end_pause =
+            |until: &mut Option<Instant>| *until = until.map(|until| until - RETRY_AFTER);
+        end_pause(&mut pipes.paused_until);
+        assert!(
+            pipes.can_lend() && pipes.lend().is_some(),
+            "the pause is over"
+        );
         pipes.give_up(&error(Errno::INVAL));
-        over(&mut pipes.resting_until);
+        end_pause(&mut pipes.paused_until);
         assert!(!pipes.can_lend() && pipes.lend().is_none(), "for good");
     }
 
     #[test]
-    fn bytes_of_a_pipe_can_be_had_as_they_are() {
+    fn the_bytes_of_a_pipe_can_be_read_out() {
         let mut pipes = Pipes::new(1);
         let (mut one, other) = UnixStream::pair().unwrap();
         one.write_all(b"some bytes").unwrap();

@@ -1,5 +1,5 @@
-//! The PROXY protocol's header, in which a load balancer says whose connection it
-//! brings, before the first byte of it.
+//! The PROXY protocol's header, in which a load balancer names the client of a
+//! connection ahead of the client's bytes.
 //!
 //! Versions 1 (a line of text) and 2 (binary), as in HAProxy's
 //! `doc/proxy-protocol.txt`; the library proxy-header parses both.
@@ -8,36 +8,37 @@ use std::net::SocketAddr;
 
 use proxy_header::{ParseConfig, Protocol as Transport, ProxyHeader};
 
-/// The longest header that is taken, in bytes: the specification asks senders to
-/// stay within the 536 that every path carries in one segment.
+/// The longest header that is accepted, in bytes. The specification asks senders to
+/// stay within 536, which every path carries in one segment.
 const LONGEST: usize = 4096;
 
-/// The longest line of version 1, in bytes, its end included: section 2.1.
+/// The longest line of version 1, in bytes, with its CR LF: section 2.1.
 const LONGEST_LINE: usize = 107;
 
-/// How headers begin.
+/// The first bytes of a header of version 1 and of version 2.
 const BEGINNINGS: [&[u8]; 2] = [b"PROXY ", b"\r\n\r\n\0\r\nQUIT\n"];
 
-/// A header while it arrives, in any number of segments, and what came behind it.
+/// Parses a header that arrives in any number of segments, and keeps the bytes that
+/// follow it.
 #[derive(Debug, Default)]
 pub struct HeaderParser {
     arrived: Vec<u8>,
     header: Option<Header>,
 }
 
-/// What a header says.
+/// A parsed header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Header {
-    /// This is the client.
+    /// The client's address.
     Client(SocketAddr),
-    /// The connection is the load balancer's own, or it does not know the client.
+    /// The connection is the load balancer's own, or the client is unknown to it.
     Unnamed,
-    /// Nothing: it is none, for this reason.
+    /// The bytes are not a valid header, for this reason.
     Malformed(&'static str),
 }
 
 impl HeaderParser {
-    /// Takes the next segment. Nothing more must come once the header is there.
+    /// Adds the next segment. Must not be called once the header is complete.
     pub fn push(&mut self, segment: &[u8]) {
         self.arrived.extend_from_slice(segment);
         self.header = match parse(&self.arrived) {
@@ -50,27 +51,27 @@ impl HeaderParser {
         };
     }
 
-    /// Nothing more comes. A connection on which nothing came at all has no fault: it
-    /// only looked whether somebody listens.
+    /// The input has ended. An incomplete header is malformed; a connection that sent
+    /// nothing at all has no fault, since it may be a check that the port is open.
     pub fn finish(&mut self) {
         if self.header.is_none() && !self.arrived.is_empty() {
             self.header = Some(Header::Malformed("its PROXY header breaks off"));
         }
     }
 
-    /// The header, once it is complete or can't become one any more.
+    /// The header, once it is complete or known to be malformed.
     pub const fn header(&self) -> Option<Header> {
         self.header
     }
 
-    /// What came behind the header.
-    pub fn into_rest(self) -> Vec<u8> {
+    /// The bytes that followed the header.
+    pub fn into_payload(self) -> Vec<u8> {
         self.arrived
     }
 }
 
-/// The header at the front of `arrived` and its length. Without an error's reason
-/// it may become one with what is still to come.
+/// The header at the front of `arrived` and its length. `Err(None)` means that more
+/// bytes are needed, `Err(Some(fault))` that the bytes can't become a valid header.
 fn parse(arrived: &[u8]) -> Result<(Header, usize), Option<&'static str>> {
     let may_begin = |beginning: &&[u8]| arrived.iter().zip(*beginning).all(|(a, b)| a == b);
     if !BEGINNINGS.iter().any(may_begin) {
@@ -84,10 +85,10 @@ fn parse(arrived: &[u8]) -> Result<(Header, usize), Option<&'static str>> {
     Ok((read(whole).map_err(Some)?, length))
 }
 
-/// What a whole header says. The library takes more than the specification has:
-/// what that is, is refused here.
+/// Reads a complete header. The library accepts more than the specification allows; the
+/// difference is refused here.
 fn read(whole: &[u8]) -> Result<Header, &'static str> {
-    // The rest of a header with the command LOCAL must be passed over, whatever it is.
+    // The body of a header with the command LOCAL must be ignored, whatever it holds.
     if whole[0] == b'\r' && whole[12] == 0x20 {
         return Ok(Header::Unnamed);
     }
@@ -97,7 +98,7 @@ fn read(whole: &[u8]) -> Result<Header, &'static str> {
     let parsed = ProxyHeader::parse(whole, ParseConfig::default());
     let (header, _) = parsed.map_err(|_| MALFORMED)?;
     match header.proxied_address() {
-        // What it has in place of addresses is not to be looked at.
+        // Without addresses of a known family, the body must be ignored.
         None => Ok(Header::Unnamed),
         Some(_) if header.tlvs().any(|field| field.is_err()) => Err(MALFORMED),
         Some(address) if address.protocol == Transport::Stream => {
@@ -110,9 +111,9 @@ fn read(whole: &[u8]) -> Result<Header, &'static str> {
 const MALFORMED: &str = "its PROXY header is malformed";
 const TOO_LONG: &str = "its PROXY header is too long";
 
-/// The length of a header of version 1, its line's end included.
+/// The length of a header of version 1, with its CR LF.
 fn length_of_line(arrived: &[u8]) -> Result<usize, Option<&'static str>> {
-    // A return that ends no line is seen at once.
+    // A CR without an LF is refused at once.
     match arrived.iter().position(|&byte| byte == b'\r') {
         Some(end) if end + 2 > LONGEST_LINE => Err(Some(TOO_LONG)),
         Some(end) => match arrived.get(end + 1) {
@@ -125,18 +126,18 @@ fn length_of_line(arrived: &[u8]) -> Result<usize, Option<&'static str>> {
     }
 }
 
-/// The length of a header of version 2, which it tells itself in bytes 14 and 15.
+/// The length of a header of version 2. Bytes 14 and 15 hold the length of its body.
 fn length_of_binary(arrived: &[u8]) -> Result<usize, Option<&'static str>> {
-    let told = arrived.get(14..16).ok_or(None)?;
-    let length = 16 + usize::from(u16::from_be_bytes([told[0], told[1]]));
+    let body = arrived.get(14..16).ok_or(None)?;
+    let length = 16 + usize::from(u16::from_be_bytes([body[0], body[1]]));
     match length <= LONGEST {
         true => Ok(length),
         false => Err(Some(TOO_LONG)),
     }
 }
 
-/// Whether a line is of words with one space between, ports in plain decimal, and
-/// ends in CR LF.
+/// Whether a line is of printable words with one space between, has ports in plain
+/// decimal, and ends in CR LF.
 fn is_plain_line(line: &[u8]) -> bool {
     let Some(line) = line.strip_suffix(b"\r\n") else {
         return false;
@@ -181,7 +182,7 @@ mod tests {
     }
 
     #[test]
-    fn the_client_of_a_line_of_text_is_its_source() {
+    fn the_client_of_a_text_header_is_its_source_address() {
         let v4 = b"PROXY TCP4 192.0.2.7 198.51.100.1 40112 7\r\n";
         assert_eq!(header(v4), client("192.0.2.7:40112"));
         let v6 = b"PROXY TCP6 2001:db8::7 2001:db8::1 65535 7\r\n";
@@ -191,7 +192,7 @@ mod tests {
     }
 
     #[test]
-    fn the_client_of_a_binary_header_is_its_source_and_a_local_one_has_none() {
+    fn the_client_of_a_binary_header_is_its_source_address_and_a_local_one_names_none() {
         let v4 = [192, 0, 2, 7, 198, 51, 100, 1, 0x9c, 0xb0, 0, 7];
         assert_eq!(header(&binary(0x21, 0x11, &v4)), client("192.0.2.7:40112"));
         assert_eq!(header(&binary(0x20, 0x11, &v4)), Some(Header::Unnamed));
@@ -202,7 +203,7 @@ mod tests {
             header(&binary(0x21, 0x31, &[0; 216])),
             Some(Header::Unnamed)
         );
-        // What it says beside the addresses is passed over.
+        // Fields after the addresses are ignored.
         let more = [&v4[..], &[0x04, 0, 2, 9, 9]].concat();
         assert_eq!(
             header(&binary(0x21, 0x11, &more)),
@@ -211,7 +212,7 @@ mod tests {
     }
 
     #[test]
-    fn a_header_that_breaks_off_is_none_and_nothing_at_all_no_fault() {
+    fn an_incomplete_header_is_malformed_and_an_empty_connection_has_no_fault() {
         for (bytes, is_fault) in [(&b""[..], false), (b"PROXY", true), (SIGNATURE, true)] {
             let mut parser = HeaderParser::default();
             parser.push(bytes);
@@ -222,7 +223,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_header_is_refused_as_soon_as_that_is_seen() {
+    fn malformed_bytes_are_refused_as_soon_as_they_cannot_become_a_header() {
         for bytes in [
             &b"G"[..],
             b"PROXYTCP4",
@@ -254,9 +255,9 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_header_is_the_same_in_any_segments_and_what_follows_is_kept(
+        fn a_header_is_the_same_in_any_segments_and_the_bytes_after_it_are_kept(
             (v4, port, version) in (any::<[u8; 4]>(), any::<u16>(), any::<bool>()),
-            rest in vec(any::<u8>(), 0..40),
+            payload in vec(any::<u8>(), 0..40),
             size in 1..40_usize,
         ) {
             let source = SocketAddr::from((v4, port));
@@ -267,19 +268,19 @@ mod tests {
                 false => header.encode_v2(&mut bytes).unwrap(),
             }
             let length = bytes.len();
-            bytes.extend(&rest);
+            bytes.extend(&payload);
             let mut parser = HeaderParser::default();
-            let mut taken = 0;
+            let mut arrived = 0;
             for segment in bytes.chunks(size) {
                 prop_assert!(parser.header().is_none());
                 parser.push(segment);
-                taken += segment.len();
+                arrived += segment.len();
                 if parser.header().is_some() {
                     break;
                 }
             }
             prop_assert_eq!(parser.header(), Some(Header::Client(source)));
-            prop_assert_eq!(parser.into_rest(), &bytes[length..taken]);
+            prop_assert_eq!(parser.into_payload(), &bytes[length..arrived]);
         }
     }
 }

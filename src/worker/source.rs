@@ -1,25 +1,24 @@
-//! How many clients each source has, where a source is what one party can be
-//! taken to have of addresses.
+//! How many clients each source has. A source is the set of addresses that one party
+//! can be assumed to hold: an IPv4 address or an IPv6 /64.
 
 use std::collections::HashMap;
 use std::fmt;
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// Sources that are known before those without a client are looked for.
-const FEW: usize = 64;
+/// The table is not searched for sources without clients before it has this many.
+const PURGE_FROM: usize = 64;
 
-/// A client's place among those of its source; given back when it is dropped,
-/// on whichever thread that is.
+/// Counts one client of its source, until the guard is dropped, on any thread.
 #[derive(Debug)]
 pub(crate) struct SourceGuard {
-    /// The sources' own is one more.
-    _held: Arc<()>,
+    /// The reference count is the number of clients, plus one for the table.
+    _count: Arc<()>,
 }
 
-/// The sources that have clients. Whoever comes to know a client locks it once: the
-/// accepting thread, or behind a load balancer the client's worker. The end of a
-/// client counts an atomic number down.
+/// The sources that have clients. The thread that learns a client's address locks the
+/// table once: the main thread or, behind a load balancer, the client's worker. When a
+/// client ends, an atomic counter is decremented without the lock.
 #[derive(Debug)]
 pub(crate) struct Sources {
     most: usize,
@@ -29,17 +28,18 @@ pub(crate) struct Sources {
 #[derive(Debug)]
 struct Table {
     live: HashMap<IpAddr, Arc<()>>,
-    /// At so many sources, those without a client are forgotten.
+    /// At this many sources, those without clients are removed.
     purge_at: usize,
 }
 
-/// A client whose source has no place left; it reads on from the client's name.
+/// A client was refused because its source has the most connections that it may have.
+/// The text follows the client's name.
 #[derive(Debug)]
-pub(crate) struct Crowded {
+pub(crate) struct SourceFull {
     most: usize,
 }
 
-impl fmt::Display for Crowded {
+impl fmt::Display for SourceFull {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let most = self.most;
         write!(
@@ -50,38 +50,41 @@ impl fmt::Display for Crowded {
 }
 
 impl Sources {
-    /// At most so many clients a source.
+    /// Admits at most `most` clients a source.
     pub(crate) fn new(most: usize) -> Self {
         Self {
             most,
             table: Mutex::new(Table {
                 live: HashMap::new(),
-                purge_at: FEW,
+                purge_at: PURGE_FROM,
             }),
         }
     }
 
-    /// A place for a client from `ip`, unless its source has none left.
-    pub(crate) fn admit(&self, ip: IpAddr) -> Result<SourceGuard, Crowded> {
-        // Each of its steps leaves it whole.
+    /// Counts a client from `ip`.
+    ///
+    /// # Errors
+    /// Its source has as many clients as it may have.
+    pub(crate) fn admit(&self, ip: IpAddr) -> Result<SourceGuard, SourceFull> {
+        // A panic can't leave the table inconsistent, so a poisoned lock is usable.
         let mut table = self.table.lock().unwrap_or_else(PoisonError::into_inner);
         if table.live.len() >= table.purge_at {
-            table.live.retain(|_, held| Arc::strong_count(held) > 1);
-            table.purge_at = FEW.max(2 * table.live.len());
+            table.live.retain(|_, count| Arc::strong_count(count) > 1);
+            table.purge_at = PURGE_FROM.max(2 * table.live.len());
         }
-        let held = table.live.entry(source(ip)).or_default();
-        match Arc::strong_count(held) <= self.most {
+        let count = table.live.entry(source(ip)).or_default();
+        match Arc::strong_count(count) <= self.most {
             true => Ok(SourceGuard {
-                _held: Arc::clone(held),
+                _count: Arc::clone(count),
             }),
-            false => Err(Crowded { most: self.most }),
+            false => Err(SourceFull { most: self.most }),
         }
     }
 }
 
-/// What an address counts as: IPv4 as itself, also where IPv6 carries it; IPv6
-/// by its /64, which is the least a network is given, and of which a host takes
-/// a new address whenever it likes (RFC 8981).
+/// The source of an address. An IPv4 address, also one mapped to IPv6, is a source of
+/// its own. IPv6 addresses count by their /64, the smallest prefix that a network is
+/// given: a host may use any number of addresses in it (RFC 8981).
 fn source(ip: IpAddr) -> IpAddr {
     match ip.to_canonical() {
         IpAddr::V6(v6) => Ipv6Addr::from_bits(v6.to_bits() & !u128::from(u64::MAX)).into(),
@@ -98,7 +101,7 @@ mod tests {
     }
 
     #[test]
-    fn mapped_addresses_are_those_they_carry_and_ipv6_counts_by_its_64() {
+    fn a_mapped_address_counts_as_ipv4_and_an_ipv6_address_by_its_64() {
         let same = |one, other| source(ip(one)) == source(ip(other));
         assert!(same("::ffff:127.0.0.1", "127.0.0.1"));
         assert!(!same("127.0.0.1", "127.0.0.2"));
@@ -109,7 +112,7 @@ mod tests {
     }
 
     #[test]
-    fn a_source_has_so_many_places_and_one_more_when_one_is_given_back() {
+    fn a_source_admits_up_to_its_limit_and_another_when_a_guard_is_dropped() {
         let sources = Sources::new(2);
         let first = sources.admit(ip("127.0.0.1")).unwrap();
         let _second = sources.admit(ip("::ffff:127.0.0.1")).unwrap();
@@ -121,13 +124,13 @@ mod tests {
     }
 
     #[test]
-    fn a_source_without_clients_is_forgotten_and_one_with_some_never() {
+    fn a_source_without_clients_is_removed_and_one_with_clients_is_not() {
         let sources = Sources::new(1);
-        let _held = sources.admit(ip("127.0.0.1"));
+        let _guard = sources.admit(ip("127.0.0.1"));
         for number in 0..10_000_u128 {
             let address = Ipv6Addr::from_bits((0x2001 << 112) | (number << 64));
             assert!(sources.admit(address.into()).is_ok());
-            assert!(sources.table.lock().unwrap().live.len() <= FEW + 1);
+            assert!(sources.table.lock().unwrap().live.len() <= PURGE_FROM + 1);
         }
         assert!(sources.admit(ip("127.0.0.1")).is_err());
     }

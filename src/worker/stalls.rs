@@ -1,10 +1,10 @@
 //! Connections whose peers have not accepted all that was sent to them.
 //!
-//! What a peer does not accept lies in the kernel's send buffer, and what does not
-//! fit there is the connection's pending output. To see how much the peer has
-//! acknowledged costs a system call, so it is checked now and then, and only where it
+//! Bytes that a peer does not accept stay in the kernel's send buffer, and what does not
+//! fit there is the connection's pending output. Asking the kernel how much the peer
+//! has acknowledged costs a system call, so it is done rarely, and only where it
 //! matters. A connection with pending output is *behind*, and is checked often. One
-//! that was sent something is *unchecked*; it is checked once in a long while, and is
+//! that was sent something is *unchecked*; it is checked after some seconds, and is
 //! behind if by then its peer has not accepted all. An idle connection is neither, and
 //! a busy one costs a check every few seconds. Where memory may be short, unchecked
 //! connections are checked sooner.
@@ -42,11 +42,11 @@ pub(super) struct Behind {
     pub(super) key: usize,
     /// When the connection was opened: another one may have its key by now.
     pub(super) opened: Instant,
-    /// How many bytes the peer had accepted at the last check.
-    pub(super) taken: u64,
+    /// How many bytes the peer had acknowledged at the last check.
+    pub(super) acknowledged: u64,
     /// The check at which it had accepted more than before.
     pub(super) since: Instant,
-    /// The memory that its bytes took at the last check.
+    /// The memory of its bytes at the last check.
     pub(super) bytes: usize,
 }
 
@@ -161,7 +161,8 @@ impl Stalls {
         (all, std::mem::take(&mut self.bytes))
     }
 
-    /// Tells the main thread what the connections hold, and whether there may be more.
+    /// Publishes to the main thread how many bytes the connections hold, and whether
+    /// unchecked ones may hold more.
     pub(super) fn publish(&mut self, metrics: &WorkerMetrics) {
         let bytes = self.bytes;
         if std::mem::replace(&mut self.published_bytes, bytes) != bytes {
@@ -178,7 +179,7 @@ impl Stalls {
 mod tests {
     use super::*;
 
-    /// Watched with a stall limit of four seconds, and since when.
+    /// Stalls with a limit of four seconds, and the time of their start.
     fn stalls() -> (Stalls, Instant) {
         let limits = TimeLimits {
             header: Duration::from_secs(5),
@@ -191,14 +192,14 @@ mod tests {
         (Stalls::new(&limits, now), now)
     }
 
-    fn pop_all_touched(stalls: &mut Stalls, now: Instant) -> Vec<usize> {
+    fn pop_all_unchecked(stalls: &mut Stalls, now: Instant) -> Vec<usize> {
         let mut keys: Vec<_> = std::iter::from_fn(|| stalls.pop_unchecked(now)).collect();
         keys.sort_unstable();
         keys
     }
 
     #[test]
-    fn what_was_touched_comes_up_once_when_its_time_is_over() {
+    fn an_unchecked_connection_is_due_once_when_its_time_is_over() {
         let (mut stalls, now) = stalls();
         let due = now + Duration::from_secs(1);
         assert_eq!(stalls.soonest(), None);
@@ -208,40 +209,40 @@ mod tests {
         assert_eq!(stalls.soonest(), Some(due));
         let early = due - Duration::from_nanos(1);
         assert_eq!(stalls.pop_unchecked(early), None);
-        assert_eq!(pop_all_touched(&mut stalls, due), [0, 3]);
+        assert_eq!(pop_all_unchecked(&mut stalls, due), [0, 3]);
         assert_eq!(stalls.soonest(), None);
         stalls.mark_unchecked(3, due);
         assert_eq!(stalls.soonest(), Some(due + Duration::from_secs(1)));
     }
 
     #[test]
-    fn what_is_touched_while_others_are_due_has_its_own_time() {
+    fn a_connection_marked_while_others_are_due_has_a_time_of_its_own() {
         let (mut stalls, now) = stalls();
         stalls.mark_unchecked(1, now);
         stalls.mark_unchecked(2, now);
         let due = now + Duration::from_secs(1);
         let first = stalls.pop_unchecked(due).unwrap();
         stalls.mark_unchecked(7, due);
-        assert_eq!(stalls.soonest(), Some(due), "one is due still");
-        assert_eq!(pop_all_touched(&mut stalls, due), [3 - first]);
+        assert_eq!(stalls.soonest(), Some(due), "one is still due");
+        assert_eq!(pop_all_unchecked(&mut stalls, due), [3 - first]);
         assert_eq!(stalls.soonest(), Some(due + Duration::from_secs(1)));
         let later = due + Duration::from_secs(1);
-        assert_eq!(pop_all_touched(&mut stalls, later), [7]);
+        assert_eq!(pop_all_unchecked(&mut stalls, later), [7]);
     }
 
     #[test]
-    fn what_is_held_comes_up_in_order_and_its_bytes_are_summed() {
+    fn connections_that_are_behind_are_due_in_order_and_their_bytes_are_summed() {
         let (mut stalls, now) = stalls();
-        let held = |key, ms, bytes| Behind {
+        let behind = |key, ms, bytes| Behind {
             check_at: now + Duration::from_millis(ms),
             key,
             opened: now,
-            taken: 0,
+            acknowledged: 0,
             since: now,
             bytes,
         };
-        stalls.push_behind(held(1, 500, 1000));
-        stalls.push_behind(held(2, 600, 30));
+        stalls.push_behind(behind(1, 500, 1000));
+        stalls.push_behind(behind(2, 600, 30));
         assert_eq!(stalls.bytes, 1030);
         stalls.mark_unchecked(3, now);
         let soonest = now + Duration::from_millis(500);
@@ -251,7 +252,7 @@ mod tests {
                 .pop_behind(soonest - Duration::from_nanos(1))
                 .is_none()
         );
-        assert_eq!(stalls.pop_behind(soonest).map(|held| held.key), Some(1));
+        assert_eq!(stalls.pop_behind(soonest).map(|behind| behind.key), Some(1));
         assert_eq!(stalls.bytes, 30);
         assert!(stalls.pop_behind(soonest).is_none());
     }

@@ -1,5 +1,5 @@
-//! What the threads synchronize with. The checks in `models/` replace it by stand-ins
-//! that try every order of their steps.
+//! The synchronization primitives that the threads share. The models in `models/`
+//! replace this file by stand-ins that try every order of the threads' steps.
 
 pub(crate) use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 pub(crate) use std::sync::{Arc, OnceLock};

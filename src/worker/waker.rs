@@ -2,7 +2,7 @@
 
 use super::sync::{AtomicBool, Ordering, Waker};
 
-/// Wakes the main thread: something happened that it must look at.
+/// Wakes the main thread, which then checks what has changed.
 pub(crate) struct MainWaker {
     waker: Waker,
     wants_room: AtomicBool,
@@ -25,8 +25,8 @@ impl MainWaker {
         }
     }
 
-    /// Whether there is no room, as `full` tells. If so the main thread is woken once
-    /// [some was made](Self::notify_room).
+    /// Whether there is no room, according to `full`. If so the main thread is woken at
+    /// the next [`notify_room`](Self::notify_room).
     pub(crate) fn is_full(&self, full: impl Fn() -> bool) -> bool {
         full() && {
             self.wants_room.store(true, Ordering::SeqCst);

@@ -1,4 +1,4 @@
-//! The little of the server's errors that its files ask for.
+//! A stand-in for the wording of errors.
 
 pub(crate) fn cause(error: &std::io::Error) -> String {
     error.to_string()

@@ -1,3 +1,3 @@
-//! Stand-ins for what the server's files ask of `base`.
+//! Stand-ins for what the included files import from `base`.
 
 pub(crate) mod error;

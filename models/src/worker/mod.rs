@@ -1,4 +1,4 @@
-//! The server's own files, on a stand-in for what its threads share.
+//! The server's own files, on stand-ins for its synchronization primitives.
 
 #[path = "../../../src/worker/channel.rs"]
 pub(crate) mod channel;

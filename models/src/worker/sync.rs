@@ -1,4 +1,4 @@
-//! Stand-ins that hand every step to the scheduler.
+//! Stand-ins for the synchronization primitives, which give the scheduler control of every step.
 
 use std::collections::VecDeque;
 use std::io;
@@ -34,8 +34,8 @@ impl<T> Default for OnceLock<T> {
     }
 }
 
-/// A poller that knows of one event: it was woken. Wake-ups before a wait are
-/// one, and end the next wait.
+/// A poller with one event, the wake-up. Wake-ups before a wait count as one, which
+/// ends the next wait.
 #[derive(Default)]
 pub(crate) struct Poller {
     woken: Mutex<bool>,

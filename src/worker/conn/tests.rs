@@ -1,4 +1,4 @@
-//! The connection against a socket in memory, under every order of events.
+//! Tests of a connection on a socket in memory, under every order of events.
 
 use std::net::{self, TcpListener};
 
@@ -8,45 +8,45 @@ use super::*;
 use crate::base::testing::wait_until;
 use crate::proto::answer;
 
-/// A block this small makes slices, short writes and re-reads frequent.
+/// A small block makes slices, short writes and repeated reads frequent.
 const BLOCK: usize = 16;
 
-/// How long a connection must be quiet for a server that stops to let it go.
+/// How long a connection must be quiet before a draining server half-closes it.
 const QUIET: Duration = Duration::from_millis(200);
 
-/// How much one splice moves at the most.
+/// The most that one splice moves, in bytes.
 const SEGMENT: usize = 7;
 
-/// A socket in memory, and its peer's side of it.
+/// A socket in memory, and the state of its peer.
 #[derive(Default)]
 struct Fake {
     arrived: Vec<u8>,
-    /// How many bytes were taken out of `arrived`.
-    taken: usize,
+    /// How many bytes were read from `arrived`.
+    read: usize,
     /// Where in `arrived` urgent data begins, at which a read stops short.
     mark: Option<usize>,
     fin: bool,
-    /// How many bytes the peer is ready to take.
+    /// How many bytes the send buffer has room for.
     room: usize,
     blocked: bool,
-    /// How often it had no room at all.
+    /// How many writes found no room at all.
     refusals: usize,
     sent: Vec<u8>,
     acknowledged: usize,
-    /// The system can't tell what is acknowledged.
-    cannot_tell: bool,
+    /// The system does not count what is acknowledged.
+    hides_acknowledged: bool,
     half_closed: bool,
-    /// How many bytes lay unread when our side was closed.
-    unread_at_our_end: usize,
-    /// So many of the next calls are interrupted by a signal.
+    /// How many bytes were unread when our side was closed.
+    unread_at_half_close: usize,
+    /// How many of the next calls a signal interrupts.
     interrupts: usize,
     reset: bool,
-    /// After how many more calls a splice is refused.
+    /// How many more splices succeed before they are refused; `None` for all.
     splices: Option<usize>,
 }
 
 impl Fake {
-    /// What any call on it may fail with.
+    /// Fails as any call may: interrupted or reset.
     fn call(&mut self) -> io::Result<()> {
         if self.interrupts > 0 {
             self.interrupts -= 1;
@@ -84,7 +84,7 @@ impl Read for Fake {
         self.mark = mark.map(|mark| mark - n);
         block[..n].copy_from_slice(&self.arrived[..n]);
         self.arrived.drain(..n);
-        self.taken += n;
+        self.read += n;
         Ok(n)
     }
 }
@@ -113,12 +113,12 @@ impl Transport for Fake {
     fn half_close(&mut self) -> io::Result<()> {
         assert!(!self.half_closed, "our side is closed already");
         self.half_closed = true;
-        self.unread_at_our_end = self.arrived.len();
+        self.unread_at_half_close = self.arrived.len();
         Ok(())
     }
 
     fn unacknowledged(&self) -> io::Result<Option<usize>> {
-        Ok((!self.cannot_tell).then_some(self.sent.len() - self.acknowledged))
+        Ok((!self.hides_acknowledged).then_some(self.sent.len() - self.acknowledged))
     }
 
     fn has_input(&self) -> bool {
@@ -128,7 +128,7 @@ impl Transport for Fake {
     fn fill(&mut self, pipe: &mut Pipe, most: usize) -> io::Result<usize> {
         assert!(
             pipe.is_empty(),
-            "a full pipe and an empty socket say the same"
+            "`WouldBlock` would not tell a full pipe from an empty socket"
         );
         self.call()?;
         self.splice()?;
@@ -158,7 +158,7 @@ impl Transport for Fake {
     }
 }
 
-/// What the other end, the network, the system and the rest of the worker do.
+/// A step of the peer, the network, the system or the rest of the worker.
 #[derive(Clone, Debug)]
 enum Step {
     Arrive(usize),
@@ -167,20 +167,21 @@ enum Step {
     Fin,
     Reset,
     Acknowledge,
-    /// An event with nothing behind it.
+    /// An event without a change of readiness.
     Spurious(Readiness),
-    /// Signals that come during the next calls.
+    /// Signals interrupt the next calls.
     Interrupt(usize),
-    /// Other connections have all the pipes.
-    Hoard,
-    Release,
-    /// The server stops.
+    /// Other connections take all pipes.
+    TakePipes,
+    /// They give the pipes back.
+    ReturnPipes,
+    /// The server begins to drain.
     Stop,
-    /// So many milliseconds pass.
+    /// This many milliseconds pass.
     Pass(u64),
 }
 
-/// What may come while all is well.
+/// The steps of normal traffic.
 fn traffic() -> impl Strategy<Value = Step> {
     prop_oneof![
         4 => (1..8 * BLOCK).prop_map(Step::Arrive),
@@ -193,8 +194,8 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
     proptest::collection::vec(traffic(), 0..40)
 }
 
-/// All that may come, in any order.
-fn turmoil() -> impl Strategy<Value = Vec<Step>> {
+/// Every kind of step, in any order.
+fn any_steps() -> impl Strategy<Value = Vec<Step>> {
     let spurious = any::<[bool; 3]>().prop_map(|[readable, writable, urgent]| {
         Step::Spurious(Readiness {
             readable,
@@ -208,8 +209,8 @@ fn turmoil() -> impl Strategy<Value = Vec<Step>> {
         3 => spurious,
         3 => (1..4_usize).prop_map(Step::Interrupt),
         3 => Just(Step::Acknowledge),
-        2 => Just(Step::Hoard),
-        2 => Just(Step::Release),
+        2 => Just(Step::TakePipes),
+        2 => Just(Step::ReturnPipes),
         3 => (1..300_u64).prop_map(Step::Pass),
         1 => Just(Step::Stop),
         1 => Just(Step::Fin),
@@ -218,7 +219,7 @@ fn turmoil() -> impl Strategy<Value = Vec<Step>> {
     proptest::collection::vec(step, 0..60)
 }
 
-/// A connection with a worker that, like the real one, acts on edges only.
+/// A connection and a worker that, like the real one, acts on edge-triggered events only.
 struct Rig {
     conn: Conn<Fake>,
     pipes: Pipes,
@@ -226,9 +227,9 @@ struct Rig {
     closed: bool,
     /// Bytes went through a pipe.
     relayed: bool,
-    /// Pipes that others have.
-    hoard: Vec<Pipe>,
-    /// Since when the server stops.
+    /// Pipes that other connections have.
+    taken_pipes: Vec<Pipe>,
+    /// When the server began to drain.
     stopping: Option<Instant>,
 }
 
@@ -245,13 +246,13 @@ impl Rig {
             now,
             closed: false,
             relayed: false,
-            hoard: Vec::new(),
+            taken_pipes: Vec::new(),
             stopping: None,
         }
     }
 
     fn event(&mut self, readiness: Readiness) {
-        if !self.closed && self.conn.note(readiness) {
+        if !self.closed && self.conn.update_readiness(readiness) {
             self.turns();
         }
     }
@@ -285,7 +286,7 @@ impl Rig {
         if received.echo {
             let bytes = &block[..received.bytes];
             self.conn.send(bytes, self.now)?;
-            self.check_owed(BLOCK);
+            self.check_pending(BLOCK);
         } else {
             self.conn.flush(&mut self.pipes, self.now)?;
         }
@@ -293,20 +294,20 @@ impl Rig {
         self.conn.next(self.stopping.is_some())
     }
 
-    /// Time passes; a server that stops looks at the connection.
+    /// Time passes; a draining server checks the connection.
     fn pass(&mut self, time: Duration) {
         self.now += time;
         let Some(since) = self.stopping.filter(|_| !self.closed) else {
             return;
         };
-        match self.conn.settle(self.now, since, QUIET).unwrap() {
+        match self.conn.check_drain(self.now, since, QUIET).unwrap() {
             Next::Again => self.turns(),
             Next::Close => self.closed = true,
             Next::Wait | Next::Linger => {}
         }
     }
 
-    /// How many bytes the peer has not taken.
+    /// How many bytes of output are pending.
     fn pending(&self) -> usize {
         match self.conn.pending.as_deref() {
             None => 0,
@@ -315,10 +316,10 @@ impl Rig {
         }
     }
 
-    /// No more is kept for a peer that does not read than one turn brought.
-    fn check_owed(&self, most: usize) {
+    /// Checks that no more output is pending than one turn has read.
+    fn check_pending(&self, most: usize) {
         if let Some(PendingOutput::Bytes { bytes, .. }) = self.conn.pending.as_deref() {
-            assert!(bytes.len() <= most, "{} bytes are owed", bytes.len());
+            assert!(bytes.len() <= most, "{} bytes are pending", bytes.len());
         }
     }
 
@@ -337,7 +338,7 @@ impl Rig {
 
     fn room(&mut self, bytes: usize) {
         self.conn.transport.room += bytes;
-        // A poller tells of room only to those that asked for more than there was.
+        // A poller reports a socket as writable only after a write has found too little room.
         if std::mem::take(&mut self.conn.transport.blocked) {
             self.event(Readiness {
                 writable: true,
@@ -346,7 +347,7 @@ impl Rig {
         }
     }
 
-    /// Takes one step; `input` is what has not arrived yet.
+    /// Performs one step; `input` is what has not arrived yet.
     fn step(&mut self, step: &Step, input: &mut &[u8]) {
         match *step {
             Step::Arrive(_) | Step::Urgent(_) if self.conn.transport.fin => {}
@@ -369,9 +370,11 @@ impl Rig {
             Step::Acknowledge => self.acknowledge(),
             Step::Spurious(readiness) => self.event(readiness),
             Step::Interrupt(calls) => self.conn.transport.interrupts = calls,
-            Step::Hoard => self.hoard.extend(std::iter::from_fn(|| self.pipes.lend())),
-            Step::Release => {
-                for pipe in self.hoard.drain(..) {
+            Step::TakePipes => self
+                .taken_pipes
+                .extend(std::iter::from_fn(|| self.pipes.lend())),
+            Step::ReturnPipes => {
+                for pipe in self.taken_pipes.drain(..) {
                     self.pipes.give_back(pipe);
                 }
             }
@@ -382,7 +385,7 @@ impl Rig {
         }
     }
 
-    /// The last of its input arrives, and the peer's end.
+    /// The last of its input arrives, then the peer's FIN.
     fn fin(&mut self, last: &[u8]) {
         self.conn.transport.fin = true;
         self.conn.transport.arrived.extend_from_slice(last);
@@ -393,7 +396,8 @@ impl Rig {
         });
     }
 
-    /// The last acknowledgement is told as a hang-up, once both sides are closed.
+    /// The peer acknowledges all. Once both sides are closed, the poller reports that as a
+    /// hang-up.
     fn acknowledge(&mut self) {
         self.conn.transport.acknowledged = self.conn.transport.sent.len();
         self.event(Readiness {
@@ -402,7 +406,8 @@ impl Rig {
         });
     }
 
-    /// Plays the steps, then lets the rest of `input`, the FIN and room come.
+    /// Performs the steps; then the rest of `input` and the FIN arrive, and the send buffer
+    /// gets room for all output.
     fn play(&mut self, steps: &[Step], mut input: &[u8]) {
         for step in steps {
             self.step(step, &mut input);
@@ -412,17 +417,17 @@ impl Rig {
         self.acknowledge();
     }
 
-    /// What holds between any two steps while every byte of `input` is to be echoed.
+    /// Checks what holds between any two steps while every byte of `input` must be echoed.
     fn check(&self, input: &[u8]) {
         let socket = &self.conn.transport;
         assert!(input.starts_with(&socket.sent), "other bytes were sent");
-        assert_eq!(socket.unread_at_our_end, 0, "bytes came too late");
+        assert_eq!(socket.unread_at_half_close, 0, "input was left unread");
         if self.closed {
             return;
         }
         let pending = self.pending();
         if !socket.half_closed {
-            assert_eq!(socket.taken, socket.sent.len() + pending);
+            assert_eq!(socket.read, socket.sent.len() + pending);
         }
         match pending {
             0 => assert!(socket.arrived.is_empty(), "an edge was lost"),
@@ -431,21 +436,21 @@ impl Rig {
     }
 }
 
-/// A client that comes through a load balancer.
+/// The address of a client behind a load balancer.
 fn peer() -> SocketAddr {
     SocketAddr::from(([192, 0, 2, 7], 40112))
 }
 
 proptest! {
     #[test]
-    fn every_byte_behind_a_header_is_served_by_the_protocol_and_then_the_end(
+    fn every_byte_after_a_header_is_answered_by_the_protocol_and_then_the_fin(
         steps in steps(),
         input in proptest::collection::vec(any::<u8>(), 0..300),
         protocol in prop_oneof![Just(Protocol::Echo), Just(Protocol::Counted), Just(Protocol::Whoami)],
     ) {
         let head = b"PROXY TCP4 192.0.2.7 198.51.100.1 40112 7\r\n";
         let mut rig = Rig::with(|now| Conn::behind_proxy(Fake::default(), protocol, now));
-        // What ends in a newline may be complete there, which depends on the segments.
+        // A segment that ends in a newline may complete a message.
         let input = [&input[..], &[0]].concat();
         rig.play(&steps, &[&head[..], &input].concat());
         prop_assert!(rig.closed, "an edge was lost");
@@ -461,7 +466,7 @@ proptest! {
     }
 
     #[test]
-    fn every_byte_is_echoed_in_order_and_then_the_end(
+    fn every_byte_is_echoed_in_order_and_then_the_fin(
         steps in steps(),
         input in proptest::collection::vec(any::<u8>(), 0..3000),
         splices in proptest::option::of(0..100_usize),
@@ -475,8 +480,8 @@ proptest! {
     }
 
     #[test]
-    fn whatever_comes_in_between_no_byte_is_lost_doubled_or_kept_back(
-        steps in turmoil(),
+    fn no_byte_is_lost_doubled_or_kept_back_under_any_order_of_steps(
+        steps in any_steps(),
         input in proptest::collection::vec(any::<u8>(), 0..3000),
         splices in proptest::option::of(0..100_usize),
     ) {
@@ -484,7 +489,7 @@ proptest! {
         rig.conn.transport.splices = splices;
         let mut rest = &input[..];
         let end = [Step::Fin, Step::Room(1 << 20), Step::Acknowledge];
-        // A server that stops needs two quiet times to let go of a connection.
+        // A draining server needs two quiet times to close a connection.
         let quiet = [Step::Pass(200), Step::Pass(200), Step::Pass(200)];
         for step in steps.iter().chain(&end).chain(&quiet) {
             rig.step(step, &mut rest);
@@ -519,24 +524,24 @@ fn a_peer_that_never_stops_sending_after_its_answer_is_closed() {
     assert_eq!(rig.conn.transport.sent, b"2 : hi\0");
     assert!(rig.conn.transport.half_closed);
     rig.arrive(&vec![b'x'; 1 << 20], false);
-    assert!(!rig.closed, "a mebibyte is thrown away");
+    assert!(!rig.closed, "a mebibyte is discarded");
     rig.arrive(b"y", false);
     assert!(rig.closed);
 }
 
 #[test]
-fn a_stopping_server_waits_for_quiet_then_for_the_acknowledgement() {
+fn a_draining_server_waits_for_quiet_then_for_the_acknowledgement() {
     let mut rig = Rig::new(Protocol::Echo);
     rig.room(100);
     rig.arrive(b"hello", false);
     let settle = |rig: &mut Rig, ms| {
         let now = rig.now + Duration::from_millis(ms);
-        rig.conn.settle(now, rig.now, QUIET).unwrap()
+        rig.conn.check_drain(now, rig.now, QUIET).unwrap()
     };
     assert_eq!(
         settle(&mut rig, 300),
         Next::Wait,
-        "the echo is still under way"
+        "the echo is still in flight"
     );
     rig.now += Duration::from_millis(300);
     rig.conn.transport.acknowledged = 5;
@@ -547,7 +552,7 @@ fn a_stopping_server_waits_for_quiet_then_for_the_acknowledgement() {
     assert_eq!(
         settle(&mut rig, 200),
         Next::Again,
-        "input no event has told of"
+        "input that no event has reported"
     );
     rig.now += Duration::from_millis(200);
     rig.turns();
@@ -568,12 +573,12 @@ fn a_stopping_server_waits_for_quiet_then_for_the_acknowledgement() {
 }
 
 #[test]
-fn a_stopping_server_keeps_a_finished_connection_until_the_peer_has_all() {
+fn a_draining_server_keeps_a_finished_connection_until_all_is_acknowledged() {
     let mut rig = Rig::new(Protocol::Echo);
     rig.conn.transport.room = 100;
     rig.conn.transport.arrived.extend_from_slice(b"bye");
     rig.conn.transport.fin = true;
-    rig.conn.note(Readiness {
+    rig.conn.update_readiness(Readiness {
         readable: true,
         read_closed: true,
         ..Readiness::default()
@@ -583,30 +588,34 @@ fn a_stopping_server_keeps_a_finished_connection_until_the_peer_has_all() {
     rig.conn.send(&block[..received.bytes], rig.now).unwrap();
     assert_eq!(rig.conn.next(true).unwrap(), Next::Linger);
     assert_eq!(
-        rig.conn.settle(rig.now, rig.now, Duration::ZERO).unwrap(),
+        rig.conn
+            .check_drain(rig.now, rig.now, Duration::ZERO)
+            .unwrap(),
         Next::Wait
     );
     rig.conn.transport.acknowledged = 3;
     assert_eq!(
-        rig.conn.settle(rig.now, rig.now, Duration::ZERO).unwrap(),
+        rig.conn
+            .check_drain(rig.now, rig.now, Duration::ZERO)
+            .unwrap(),
         Next::Close
     );
 }
 
 #[test]
-fn a_client_that_was_silent_for_long_still_has_the_quiet_time_after_the_stop() {
+fn a_client_that_was_idle_for_long_still_has_the_quiet_time_when_the_drain_begins() {
     let mut rig = Rig::new(Protocol::Echo);
     let since = rig.now + Duration::from_secs(3600);
     let settle = |rig: &mut Rig, ms| {
         let now = since + Duration::from_millis(ms);
-        rig.conn.settle(now, since, QUIET).unwrap()
+        rig.conn.check_drain(now, since, QUIET).unwrap()
     };
     assert_eq!(settle(&mut rig, 199), Next::Wait);
     assert_eq!(settle(&mut rig, 200), Next::Linger);
 }
 
 #[test]
-fn a_half_closed_peer_is_kept_until_it_has_all() {
+fn a_half_closed_peer_is_kept_until_it_has_acknowledged_all() {
     let mut rig = Rig::new(Protocol::Echo);
     rig.room(100);
     rig.conn.transport.fin = true;
@@ -625,24 +634,24 @@ fn a_half_closed_peer_is_kept_until_it_has_all() {
 }
 
 #[test]
-fn a_vanished_peer_that_has_all_but_our_end_does_not_delay_a_stop() {
+fn a_vanished_peer_that_never_acknowledges_our_fin_does_not_delay_a_drain() {
     let mut rig = Rig::new(Protocol::Echo);
     rig.room(100);
     rig.arrive(b"x", false);
     rig.conn.transport.acknowledged = 1;
     let settle = |rig: &mut Rig, ms| {
         let now = rig.now + Duration::from_millis(ms);
-        rig.conn.settle(now, rig.now, QUIET).unwrap()
+        rig.conn.check_drain(now, rig.now, QUIET).unwrap()
     };
     assert_eq!(settle(&mut rig, 200), Next::Linger);
-    // The count of what is under way includes our end, which nobody acknowledges.
+    // The unacknowledged count includes our FIN, which is never acknowledged.
     rig.conn.transport.acknowledged = 0;
     assert_eq!(settle(&mut rig, 399), Next::Wait);
     assert_eq!(settle(&mut rig, 400), Next::Close);
 }
 
 #[test]
-fn a_streaming_peer_goes_through_a_pipe_and_a_quiet_one_no_longer() {
+fn the_bytes_of_a_peer_go_through_a_pipe_only_while_it_streams() {
     let mut rig = Rig::new(Protocol::Echo);
     rig.room(10_000);
     rig.arrive(&[b'a'; BLOCK - 1], false);
@@ -655,7 +664,7 @@ fn a_streaming_peer_goes_through_a_pipe_and_a_quiet_one_no_longer() {
 }
 
 #[test]
-fn a_stalled_peer_keeps_its_pipe_and_others_get_another_or_copy() {
+fn a_stalled_peer_keeps_its_pipe_and_others_get_another_up_to_the_limit() {
     let mut rig = Rig::new(Protocol::Echo);
     rig.room(50);
     rig.arrive(&[b'x'; 1000], false);
@@ -669,13 +678,13 @@ fn a_stalled_peer_keeps_its_pipe_and_others_get_another_or_copy() {
 }
 
 #[test]
-fn a_peer_without_room_is_tried_once_for_each_word_of_the_poller() {
+fn a_socket_without_room_is_tried_once_for_each_writable_event() {
     for bytes in [BLOCK / 2, 100 * BLOCK] {
         let mut rig = Rig::new(Protocol::Echo);
         rig.arrive(&vec![b'x'; bytes], false);
         assert_eq!(rig.conn.transport.refusals, 1, "{bytes} bytes");
         rig.arrive(b"more", false);
-        assert_eq!(rig.conn.transport.refusals, 1, "it has told of no room");
+        assert_eq!(rig.conn.transport.refusals, 1, "no event has reported room");
         rig.room(3);
         assert_eq!(rig.conn.transport.refusals, 2);
         rig.room(1 << 20);
@@ -692,56 +701,68 @@ fn a_peer_without_room_is_tried_once_for_each_word_of_the_poller() {
 }
 
 #[test]
-fn a_peer_that_has_not_taken_what_it_is_owed_is_waited_for_at_a_stop() {
+fn a_draining_server_keeps_a_connection_with_pending_output() {
     let mut rig = Rig::new(Protocol::Echo);
     rig.room(3);
     rig.arrive(b"hello", false);
     rig.conn.transport.acknowledged = 3;
     let later = rig.now + 10 * QUIET;
-    let next = rig.conn.settle(later, rig.now, QUIET).unwrap();
+    let next = rig.conn.check_drain(later, rig.now, QUIET).unwrap();
     assert_eq!(next, Next::Wait);
     assert!(!rig.conn.transport.half_closed);
 }
 
 #[test]
-fn where_the_system_cannot_tell_what_arrived_a_second_quiet_time_must_do() {
+fn where_acknowledgements_are_unknown_a_drain_waits_for_a_second_quiet_time() {
     let mut rig = Rig::new(Protocol::Echo);
-    rig.conn.transport.cannot_tell = true;
+    rig.conn.transport.hides_acknowledged = true;
     rig.room(100);
     rig.arrive(b"hello", false);
-    assert_eq!(rig.conn.taken().unwrap(), (5, true), "sent is taken");
+    assert_eq!(
+        rig.conn.acknowledged().unwrap(),
+        (5, true),
+        "sent counts as acknowledged"
+    );
     let settle = |rig: &mut Rig, ms| {
         let now = rig.now + Duration::from_millis(ms);
-        rig.conn.settle(now, rig.now, QUIET).unwrap()
+        rig.conn.check_drain(now, rig.now, QUIET).unwrap()
     };
     assert_eq!(settle(&mut rig, 200), Next::Linger);
     assert_eq!(settle(&mut rig, 399), Next::Wait);
     assert_eq!(settle(&mut rig, 400), Next::Close);
     rig.conn.input_ended = true;
-    assert_eq!(settle(&mut rig, 201), Next::Close, "the peer's end tells");
+    assert_eq!(
+        settle(&mut rig, 201),
+        Next::Close,
+        "the peer's FIN is enough"
+    );
 }
 
 #[test]
-fn what_a_peer_has_taken_is_what_it_has_acknowledged() {
+fn acknowledged_bytes_are_reported_until_they_are_all() {
     let mut rig = Rig::new(Protocol::Echo);
     rig.room(3);
     rig.arrive(b"hello", false);
     assert!(rig.conn.has_pending());
-    assert_eq!(rig.conn.taken().unwrap(), (0, false));
+    assert_eq!(rig.conn.acknowledged().unwrap(), (0, false));
     rig.conn.transport.acknowledged = 3;
-    assert_eq!(rig.conn.taken().unwrap(), (3, false), "two are owed");
+    assert_eq!(
+        rig.conn.acknowledged().unwrap(),
+        (3, false),
+        "two are pending"
+    );
     rig.room(2);
     assert!(!rig.conn.has_pending());
-    assert_eq!(rig.conn.taken().unwrap(), (3, false));
+    assert_eq!(rig.conn.acknowledged().unwrap(), (3, false));
     rig.conn.transport.acknowledged = 5;
-    assert_eq!(rig.conn.taken().unwrap(), (5, true));
+    assert_eq!(rig.conn.acknowledged().unwrap(), (5, true));
     let later = rig.now + Duration::from_secs(1);
-    rig.conn.keep_alive(later);
+    rig.conn.mark_active(later);
     assert_eq!(rig.conn.active(), later);
 }
 
 #[test]
-fn a_finished_connection_gives_what_it_owes_reads_no_further_and_awaits_the_end() {
+fn a_connection_that_is_cut_short_sends_its_pending_output_and_reads_no_further() {
     let mut rig = Rig::new(Protocol::Echo);
     rig.room(3);
     rig.arrive(b"hello", false);
@@ -758,7 +779,7 @@ fn a_finished_connection_gives_what_it_owes_reads_no_further_and_awaits_the_end(
 }
 
 #[test]
-fn a_header_is_awaited_until_its_client_is_greeted() {
+fn a_header_is_awaited_until_its_client_is_served() {
     let mut conn = Conn::behind_proxy(Fake::default(), Protocol::Echo, Instant::now());
     assert!(conn.awaits_header() && !conn.has_pending());
     conn.start(peer());
@@ -766,7 +787,7 @@ fn a_header_is_awaited_until_its_client_is_greeted() {
 }
 
 #[test]
-fn a_reset_in_mid_stream_does_not_take_the_pipes_from_others() {
+fn a_reset_in_mid_stream_frees_the_pipe_for_others() {
     let mut blocked = Rig::new(Protocol::Echo);
     blocked.room(50);
     blocked.arrive(&[b'x'; 1000], false);
@@ -786,7 +807,7 @@ fn a_reset_in_mid_stream_does_not_take_the_pipes_from_others() {
 }
 
 #[test]
-fn a_peer_that_takes_nothing_is_not_active() {
+fn a_peer_that_accepts_nothing_is_not_active() {
     let mut rig = Rig::new(Protocol::Echo);
     rig.arrive(b"hello", false);
     let arrived = rig.conn.active();
@@ -803,13 +824,16 @@ fn a_peer_that_takes_nothing_is_not_active() {
 }
 
 #[test]
-fn what_a_streaming_peer_sends_after_our_end_is_thrown_away() {
+fn input_of_a_streaming_peer_after_our_fin_is_discarded() {
     let mut rig = Rig::new(Protocol::Echo);
     rig.room(10_000);
     rig.arrive(&[b'x'; 1000], false);
     assert!(rig.conn.bulk);
     rig.conn.transport.acknowledged = 1000;
-    let next = rig.conn.settle(rig.now, rig.now, Duration::ZERO).unwrap();
+    let next = rig
+        .conn
+        .check_drain(rig.now, rig.now, Duration::ZERO)
+        .unwrap();
     assert_eq!(next, Next::Linger);
     // A write after our FIN would fail the fake socket's own assertion.
     rig.arrive(&[b'y'; 1000], false);
@@ -818,7 +842,7 @@ fn what_a_streaming_peer_sends_after_our_end_is_thrown_away() {
 }
 
 #[test]
-fn a_peer_whose_time_is_over_is_not_read_before_it_has_taken_all() {
+fn a_peer_that_is_cut_short_is_not_read_before_it_has_acknowledged_all() {
     let mut rig = Rig::new(Protocol::Echo);
     rig.room(5);
     rig.arrive(b"hello there", false);
@@ -826,13 +850,13 @@ fn a_peer_whose_time_is_over_is_not_read_before_it_has_taken_all() {
     assert_eq!(
         rig.conn.next(false).unwrap(),
         Next::Wait,
-        "it is owed bytes"
+        "output is pending"
     );
     rig.room(100);
     assert_eq!(rig.conn.transport.sent, b"hello there");
     assert!(rig.conn.transport.half_closed);
     rig.arrive(&vec![b'x'; DISCARD_LIMIT + 1], false);
-    assert!(!rig.closed && rig.conn.transport.taken == 11);
+    assert!(!rig.closed && rig.conn.transport.read == 11);
     rig.conn.transport.acknowledged = 11;
     assert_eq!(rig.conn.begin_linger(), Some(Next::Linger));
     rig.turns();
@@ -841,7 +865,7 @@ fn a_peer_whose_time_is_over_is_not_read_before_it_has_taken_all() {
 }
 
 #[test]
-fn a_stop_does_not_wait_for_what_a_peer_sent_after_its_time() {
+fn a_drain_does_not_wait_for_input_that_came_after_a_cut() {
     let mut rig = Rig::new(Protocol::Echo);
     rig.room(100);
     rig.arrive(b"hello", false);
@@ -849,7 +873,7 @@ fn a_stop_does_not_wait_for_what_a_peer_sent_after_its_time() {
     assert_eq!(
         rig.conn.next(false).unwrap(),
         Next::Wait,
-        "not all is taken"
+        "not all is acknowledged"
     );
     rig.arrive(b"more", false);
     rig.stopping = Some(rig.now);
@@ -863,16 +887,16 @@ fn a_stop_does_not_wait_for_what_a_peer_sent_after_its_time() {
 }
 
 #[test]
-fn a_message_has_begun_from_its_first_byte_until_its_answer() {
+fn a_connection_is_mid_message_from_the_first_byte_until_the_answer() {
     let mut rig = Rig::new(Protocol::Counted);
     assert!(!rig.conn.is_mid_message());
     rig.arrive(b"hi", false);
     assert!(rig.conn.is_mid_message());
     rig.arrive(b"\0", false);
-    assert!(!rig.conn.is_mid_message(), "its answer is owed");
+    assert!(!rig.conn.is_mid_message(), "its answer is pending");
     rig.room(100);
     rig.arrive(b"more", false);
-    assert!(!rig.conn.is_mid_message(), "what follows is thrown away");
+    assert!(!rig.conn.is_mid_message(), "what follows is discarded");
     assert_eq!(rig.conn.transport.sent, b"2 : hi\0");
 
     let mut echo = Rig::new(Protocol::Echo);
@@ -891,7 +915,7 @@ fn over_a_socket() -> (net::TcpStream, Conn<TcpStream>) {
 }
 
 #[test]
-fn a_socket_has_input_while_bytes_the_end_or_an_error_wait_in_it() {
+fn a_socket_has_input_while_it_holds_bytes_a_fin_or_an_error() {
     let (mut ours, mut conn) = over_a_socket();
     assert!(!conn.transport.has_input());
     ours.write_all(b"x").unwrap();
@@ -911,14 +935,14 @@ fn a_socket_has_input_while_bytes_the_end_or_an_error_wait_in_it() {
 
 #[test]
 #[cfg(any(target_os = "linux", target_os = "android"))]
-fn the_memory_of_a_connection_is_what_the_kernel_holds_and_what_is_owed() {
+fn the_memory_of_a_connection_is_its_pending_output_and_what_the_kernel_holds() {
     const UNREAD: usize = 1000;
-    const OWED: usize = 100_000;
+    const PENDING: usize = 100_000;
     let (mut ours, mut conn) = over_a_socket();
     let idle = conn.memory();
     ours.write_all(&[7; UNREAD]).unwrap();
     wait_until(|| conn.memory() >= idle + UNREAD);
     let held = conn.memory();
-    conn.keep_pending(vec![7; OWED]);
-    assert_eq!(conn.memory(), held + OWED);
+    conn.keep_pending(vec![7; PENDING]);
+    assert_eq!(conn.memory(), held + PENDING);
 }

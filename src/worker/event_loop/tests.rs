@@ -1,4 +1,4 @@
-//! One worker on sockets of its own, phase by phase, with a clock that the test moves.
+//! Tests of one worker on real sockets, phase by phase, with a clock that the test moves.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpListener};
@@ -14,7 +14,7 @@ use crate::worker::context::{Accepted, CountGuard, Drain, Settings, TimeLimits};
 const MS: Duration = Duration::from_millis(1);
 const SECOND: Duration = Duration::from_secs(1);
 
-/// The longest message; what brings more is a stream.
+/// The longest message; a client that sends more at once is a stream.
 const LONGEST: usize = 16 * 1024;
 
 fn limits() -> TimeLimits {
@@ -74,19 +74,21 @@ impl Rig {
         self.admit_to(Protocol::Echo, false)
     }
 
-    /// Serves a client once, as if the poller had told of it.
+    /// Serves a client once, as if the poller had reported it.
     fn serve(&mut self, key: usize) {
-        self.worker.connections.clients[key].conn.note(Readiness {
-            readable: true,
-            writable: true,
-            ..Readiness::default()
-        });
+        self.worker.connections.clients[key]
+            .conn
+            .update_readiness(Readiness {
+                readable: true,
+                writable: true,
+                ..Readiness::default()
+            });
         self.worker.connections.enqueue(key);
         assert_eq!(self.worker.receive_phase(1), 1);
         self.worker.send_phase();
     }
 
-    /// Serves a client until it has received so much more than now.
+    /// Serves a client until it was sent this many more bytes.
     fn serve_bytes(&mut self, key: usize, bytes: u64) {
         let sent = self.worker.connections.clients[key].conn.sent() + bytes;
         wait_until(|| {
@@ -95,7 +97,7 @@ impl Rig {
         });
     }
 
-    /// A client that takes nothing, and is owed what the kernel has no room for.
+    /// A client that reads nothing and whose pending output exceeds the send buffer.
     fn admit_blocked(&mut self) -> (std::net::TcpStream, usize) {
         let (mut ours, key) = self.admit();
         ours.set_nonblocking(true).unwrap();
@@ -108,39 +110,46 @@ impl Rig {
         (ours, key)
     }
 
-    /// A client that takes nothing, and has sent no more than the kernel keeps for it.
+    /// A client that reads nothing and whose echo fits the kernel's buffers.
     fn admit_behind(&mut self) -> (std::net::TcpStream, usize) {
         let (mut ours, key) = self.admit();
         wait_until(|| {
             ours.write_all(&[7; LONGEST]).unwrap();
             self.serve_bytes(key, LONGEST as u64);
             let conn = &self.worker.connections.clients[key].conn;
-            conn.sent() - conn.taken().unwrap().0 > 4 * LONGEST as u64
+            conn.sent() - conn.acknowledged().unwrap().0 > 4 * LONGEST as u64
         });
         // An acknowledgement may be late.
         let mut block = [0; 4 * LONGEST];
         wait_until(|| {
-            let (taken, _) = self.worker.connections.clients[key].conn.taken().unwrap();
-            ours.peek(&mut block).is_ok_and(|here| here as u64 == taken)
+            let (acknowledged, _) = self.acknowledged(key);
+            ours.peek(&mut block)
+                .is_ok_and(|received| received as u64 == acknowledged)
         });
         assert!(!self.worker.connections.clients[key].conn.has_pending());
         (ours, key)
     }
 
-    /// Time passes in which blocked clients take nothing: what the kernel has still
-    /// given them counts as taken before.
+    /// Time passes in which blocked clients accept nothing: what the kernel delivered
+    /// until now counts as accepted before.
     fn skip(&mut self, time: Duration) {
         self.worker.connections.shed((0, 0));
         self.worker.connections.now += time;
     }
 
-    /// So much later all is looked at whose time has come.
+    /// This time passes, then the checks that are due are run.
     fn pass(&mut self, time: Duration) {
         self.worker.connections.now += time;
-        self.worker.connections.look();
+        self.worker.connections.run_checks();
     }
 
-    fn is_there(&self, key: usize) -> bool {
+    /// How many bytes a client has acknowledged, and whether these are all.
+    fn acknowledged(&self, key: usize) -> (u64, bool) {
+        let conn = &self.worker.connections.clients[key].conn;
+        conn.acknowledged().unwrap()
+    }
+
+    fn is_connected(&self, key: usize) -> bool {
         self.worker.connections.clients.contains(key)
     }
 
@@ -171,7 +180,7 @@ impl Rig {
     }
 }
 
-/// Reads what is there, up to the end, which is returned.
+/// Reads until the end of input, or the error that ends the connection.
 fn read_to_end(mut client: &std::net::TcpStream) -> std::io::Result<()> {
     let mut block = vec![0; 64 * 1024];
     while client.read(&mut block)? > 0 {}
@@ -184,7 +193,7 @@ fn an_idle_client_costs_little() {
 }
 
 #[test]
-fn who_takes_nothing_for_the_stall_limit_is_reset() {
+fn a_client_that_accepts_nothing_for_the_stall_limit_is_reset() {
     let mut rig = Rig::new(TimeLimits {
         stall: Some(4 * SECOND),
         ..limits()
@@ -199,7 +208,7 @@ fn who_takes_nothing_for_the_stall_limit_is_reset() {
     for _ in 0..7 {
         rig.skip(500 * MS);
         rig.pass(Duration::ZERO);
-        assert!(rig.is_there(key));
+        assert!(rig.is_connected(key));
         let memory = rig.worker.connections.clients[key].conn.memory();
         let held = rig.worker.connections.context.metrics.held();
         assert!(
@@ -213,12 +222,12 @@ fn who_takes_nothing_for_the_stall_limit_is_reset() {
     }
     rig.skip(500 * MS);
     rig.pass(Duration::ZERO);
-    assert!(!rig.is_there(key));
+    assert!(!rig.is_connected(key));
     assert_eq!(rig.evicted(Reason::Stalled), 1);
     assert_eq!(
         rig.worker.connections.clients.len(),
         1,
-        "who is owed nothing may be silent"
+        "an idle client without pending output is kept"
     );
     let end = read_to_end(&ours).unwrap_err();
     assert_eq!(end.kind(), ErrorKind::ConnectionReset);
@@ -227,7 +236,7 @@ fn who_takes_nothing_for_the_stall_limit_is_reset() {
 }
 
 #[test]
-fn who_takes_some_now_and_then_is_not_stalled() {
+fn a_client_that_accepts_some_bytes_now_and_then_is_not_stalled() {
     let mut rig = Rig::new(TimeLimits {
         stall: Some(4 * SECOND),
         idle: Some(5 * SECOND),
@@ -238,11 +247,11 @@ fn who_takes_some_now_and_then_is_not_stalled() {
         for _ in 0..7 {
             rig.skip(500 * MS);
             rig.pass(Duration::ZERO);
-            assert!(rig.is_there(key));
+            assert!(rig.is_connected(key));
         }
-        let (taken, _) = rig.worker.connections.clients[key].conn.taken().unwrap();
+        let (accepted, _) = rig.acknowledged(key);
         ours.read_exact(&mut vec![0; 128 * 1024]).unwrap();
-        wait_until(|| rig.worker.connections.clients[key].conn.taken().unwrap().0 > taken);
+        wait_until(|| rig.acknowledged(key).0 > accepted);
         rig.pass(500 * MS);
         assert_eq!(
             rig.worker.connections.clients[key].conn.active(),
@@ -253,7 +262,7 @@ fn who_takes_some_now_and_then_is_not_stalled() {
 }
 
 #[test]
-fn who_has_taken_all_is_not_watched_any_more_and_idle_from_then_on() {
+fn a_client_that_has_accepted_all_is_no_longer_watched_and_idle_from_then_on() {
     let mut rig = Rig::new(TimeLimits {
         idle: Some(4 * SECOND),
         ..limits()
@@ -264,21 +273,21 @@ fn who_has_taken_all_is_not_watched_any_more_and_idle_from_then_on() {
     wait_until(|| {
         while let Ok(1..) = ours.read(&mut block) {}
         rig.serve(key);
-        rig.worker.connections.clients[key].conn.taken().unwrap().1
+        rig.acknowledged(key).1
     });
     assert!(rig.worker.connections.clients[key].watch == Watch::Behind);
     rig.pass(500 * MS);
     assert!(rig.worker.connections.clients[key].watch == Watch::None);
     assert_eq!(rig.worker.connections.context.metrics.held(), 0);
     rig.pass(4 * SECOND - MS);
-    assert!(rig.is_there(key));
+    assert!(rig.is_connected(key));
     rig.pass(MS);
-    assert!(!rig.is_there(key));
+    assert!(!rig.is_connected(key));
     assert_eq!(rig.evicted(Reason::Idle), 1);
 }
 
 #[test]
-fn who_is_silent_for_the_idle_limit_sees_the_end() {
+fn a_client_that_is_idle_for_the_limit_is_closed_without_a_reset() {
     let mut rig = Rig::new(TimeLimits {
         idle: Some(SECOND),
         ..limits()
@@ -289,15 +298,15 @@ fn who_is_silent_for_the_idle_limit_sees_the_end() {
         Some(rig.worker.connections.now + SECOND)
     );
     rig.pass(999 * MS);
-    assert!(rig.is_there(key));
+    assert!(rig.is_connected(key));
     rig.pass(MS);
-    assert!(!rig.is_there(key));
+    assert!(!rig.is_connected(key));
     assert_eq!(rig.evicted(Reason::Idle), 1);
     read_to_end(&ours).expect("an end without a reset");
 }
 
 #[test]
-fn a_byte_puts_off_the_idle_limit() {
+fn a_byte_restarts_the_idle_limit() {
     let mut rig = Rig::new(TimeLimits {
         idle: Some(SECOND),
         ..limits()
@@ -307,16 +316,16 @@ fn a_byte_puts_off_the_idle_limit() {
     ours.write_all(b"x").unwrap();
     rig.serve_bytes(key, 1);
     ours.read_exact(&mut [0]).unwrap();
-    wait_until(|| rig.worker.connections.clients[key].conn.taken().unwrap().1);
+    wait_until(|| rig.acknowledged(key).1);
     rig.pass(999 * MS);
-    assert!(rig.is_there(key));
+    assert!(rig.is_connected(key));
     rig.pass(MS);
-    assert!(!rig.is_there(key));
+    assert!(!rig.is_connected(key));
     assert_eq!(rig.evicted(Reason::Idle), 1);
 }
 
 #[test]
-fn whether_a_held_one_is_idle_is_decided_when_it_is_looked_at() {
+fn the_check_of_a_client_that_is_behind_decides_whether_it_is_idle() {
     let mut rig = Rig::new(TimeLimits {
         idle: Some(SECOND),
         ..limits()
@@ -324,41 +333,41 @@ fn whether_a_held_one_is_idle_is_decided_when_it_is_looked_at() {
     let (_ours, key) = rig.admit_blocked();
     rig.worker.connections.now += SECOND;
     rig.worker.connections.expire();
-    assert!(rig.is_there(key));
+    assert!(rig.is_connected(key));
     assert_eq!(
         rig.worker.connections.deadlines.soonest(),
         None,
-        "it has no other time"
+        "it has no other deadline"
     );
     rig.worker.connections.check();
-    assert!(!rig.is_there(key));
+    assert!(!rig.is_connected(key));
     assert_eq!(rig.evicted(Reason::Idle), 1);
 }
 
 #[test]
-fn who_has_bytes_to_take_is_not_idle_however_late_its_worker_comes_to_look() {
+fn a_client_with_unaccepted_bytes_is_not_idle_however_late_it_is_checked() {
     let mut rig = Rig::new(TimeLimits {
         idle: Some(SECOND),
         ..limits()
     });
     let (_ours, key) = rig.admit_behind();
     rig.pass(10 * SECOND);
-    assert!(rig.is_there(key));
+    assert!(rig.is_connected(key));
     rig.skip(SECOND);
     rig.pass(Duration::ZERO);
-    assert!(!rig.is_there(key), "it took none of them");
+    assert!(!rig.is_connected(key), "it accepted none of them");
     assert_eq!(rig.evicted(Reason::Idle), 1);
 }
 
 #[test]
-fn who_was_sent_something_and_took_it_is_looked_at_once() {
+fn a_client_that_accepts_what_it_was_sent_is_checked_once() {
     let mut rig = Rig::new(limits());
     let (mut ours, key) = rig.admit();
     ours.write_all(b"hello").unwrap();
     rig.serve_bytes(key, 5);
     assert!(rig.worker.connections.clients[key].watch == Watch::Unchecked);
     ours.read_exact(&mut [0; 5]).unwrap();
-    wait_until(|| rig.worker.connections.clients[key].conn.taken().unwrap().1);
+    wait_until(|| rig.acknowledged(key).1);
     rig.pass(15 * SECOND - MS);
     assert!(rig.worker.connections.clients[key].watch == Watch::Unchecked);
     rig.pass(MS);
@@ -367,7 +376,7 @@ fn who_was_sent_something_and_took_it_is_looked_at_once() {
 }
 
 #[test]
-fn a_connection_that_is_too_old_is_finished_and_closed_when_its_peer_is_not() {
+fn a_connection_past_its_lifetime_is_half_closed_and_then_closed_without_the_peers_fin() {
     let mut rig = Rig::new(TimeLimits {
         lifetime: Some(SECOND),
         ..limits()
@@ -380,14 +389,14 @@ fn a_connection_that_is_too_old_is_finished_and_closed_when_its_peer_is_not() {
     assert_eq!(rig.evicted(Reason::Lifetime), 1);
     read_to_end(&ours).expect("an end without a reset");
     rig.pass(LINGER_TIME - MS);
-    assert!(rig.is_there(key));
+    assert!(rig.is_connected(key));
     rig.pass(MS);
-    assert!(!rig.is_there(key));
+    assert!(!rig.is_connected(key));
     assert_eq!(rig.evicted(Reason::Lifetime), 1);
 }
 
 #[test]
-fn who_was_not_looked_at_when_its_time_is_over_has_a_minute_from_then_on() {
+fn a_client_that_was_unchecked_at_the_end_of_its_lifetime_has_a_minute_from_then_on() {
     let mut rig = Rig::new(TimeLimits {
         lifetime: Some(SECOND),
         ..limits()
@@ -399,16 +408,16 @@ fn who_was_not_looked_at_when_its_time_is_over_has_a_minute_from_then_on() {
     assert!(held > 4 * LONGEST && held < 1 << 30, "{held} bytes");
     rig.skip(60 * SECOND - MS);
     rig.pass(Duration::ZERO);
-    assert!(rig.is_there(key));
+    assert!(rig.is_connected(key));
     rig.pass(500 * MS);
-    assert!(!rig.is_there(key));
+    assert!(!rig.is_connected(key));
     assert_eq!(rig.evicted(Reason::Lifetime), 1);
     let end = read_to_end(&ours).unwrap_err();
     assert_eq!(end.kind(), ErrorKind::ConnectionReset);
 }
 
 #[test]
-fn who_has_closed_its_side_has_the_time_it_takes_to_take_its_echo() {
+fn a_half_closed_client_is_kept_until_it_has_accepted_its_echo() {
     let mut rig = Rig::new(limits());
     let (ours, key) = rig.admit_behind();
     ours.shutdown(std::net::Shutdown::Write).unwrap();
@@ -417,20 +426,20 @@ fn who_has_closed_its_side_has_the_time_it_takes_to_take_its_echo() {
         !rig.worker.connections.clients[key].conn.awaits_end()
     });
     rig.pass(2 * LINGER_TIME);
-    assert!(rig.is_there(key));
+    assert!(rig.is_connected(key));
     read_to_end(&ours).expect("the echo, and an end without a reset");
     wait_until(|| {
         rig.serve(key);
-        !rig.is_there(key)
+        !rig.is_connected(key)
     });
 }
 
 #[test]
-fn a_message_that_has_begun_must_end_in_time() {
+fn a_message_that_has_begun_must_be_completed_in_time() {
     let mut rig = Rig::new(limits());
     let (mut ours, key) = rig.admit_to(Protocol::Counted, false);
     rig.pass(60 * SECOND);
-    assert!(rig.is_there(key), "it has not begun");
+    assert!(rig.is_connected(key), "it has not begun");
     ours.write_all(b"hi").unwrap();
     wait_until(|| {
         rig.serve(key);
@@ -439,82 +448,82 @@ fn a_message_that_has_begun_must_end_in_time() {
     rig.pass(10 * SECOND);
     rig.serve(key);
     rig.pass(20 * SECOND - MS);
-    assert!(rig.is_there(key));
+    assert!(rig.is_connected(key));
     rig.pass(MS);
-    assert!(!rig.is_there(key));
+    assert!(!rig.is_connected(key));
     assert_eq!(rig.evicted(Reason::Message), 1);
 }
 
 #[test]
-fn a_header_must_come_in_time() {
+fn a_header_must_arrive_in_time() {
     let mut rig = Rig::new(limits());
     let (_ours, key) = rig.admit_to(Protocol::Echo, true);
     rig.pass(5 * SECOND - MS);
-    assert!(rig.is_there(key));
+    assert!(rig.is_connected(key));
     rig.pass(MS);
-    assert!(!rig.is_there(key));
+    assert!(!rig.is_connected(key));
     assert_eq!(rig.evicted(Reason::Header), 1);
 }
 
 #[test]
-fn memory_is_freed_of_those_that_took_nothing_for_the_longest() {
+fn memory_is_freed_from_the_clients_that_accepted_nothing_for_the_longest() {
     let mut rig = Rig::new(limits());
     let (_first, first) = rig.admit_blocked();
     rig.skip(100 * MS);
     let (_second, second) = rig.admit_blocked();
     rig.skip(149 * MS);
     rig.worker.connections.shed((usize::MAX, 0));
-    assert_eq!(rig.evicted(Reason::Shed), 0, "it is not long yet");
+    assert_eq!(rig.evicted(Reason::Shed), 0, "the time is too short");
     rig.skip(MS);
     rig.worker.connections.shed((usize::MAX, 0));
-    assert!(!rig.is_there(first) && rig.is_there(second));
+    assert!(!rig.is_connected(first) && rig.is_connected(second));
     let (_third, third) = rig.admit_blocked();
     rig.skip(SECOND);
     rig.worker.connections.shed((1, 0));
-    assert!(!rig.is_there(second) && rig.is_there(third));
+    assert!(!rig.is_connected(second) && rig.is_connected(third));
     assert_eq!(rig.evicted(Reason::Shed), 2);
     assert!(
         rig.worker.connections.context.metrics.held() > 0,
-        "the third is held still"
+        "the third still holds bytes"
     );
 }
 
 #[test]
-fn room_is_made_by_those_that_took_nothing_for_the_longest() {
+fn room_is_made_by_resetting_the_clients_that_accepted_nothing_for_the_longest() {
     let mut rig = Rig::new(limits());
     let (_first, first) = rig.admit_blocked();
     rig.skip(SECOND);
     let (_second, second) = rig.admit_blocked();
     rig.skip(4 * SECOND - MS);
     rig.worker.connections.shed((0, 9));
-    assert_eq!(rig.evicted(Reason::Shed), 0, "it is not long yet");
+    assert_eq!(rig.evicted(Reason::Shed), 0, "the time is too short");
     rig.skip(MS);
     rig.worker.connections.shed((0, 9));
-    assert!(!rig.is_there(first) && rig.is_there(second));
+    assert!(!rig.is_connected(first) && rig.is_connected(second));
     let (_third, third) = rig.admit_blocked();
     rig.skip(9 * SECOND);
     rig.worker.connections.shed((0, 1));
-    assert!(!rig.is_there(second) && rig.is_there(third));
+    assert!(!rig.is_connected(second) && rig.is_connected(third));
     assert_eq!(rig.evicted(Reason::Shed), 2);
 }
 
 #[test]
-fn an_order_to_shed_is_obeyed_once() {
+fn an_order_to_shed_is_followed_once() {
     let mut rig = Rig::new(limits());
     let (_first, first) = rig.admit_blocked();
     rig.skip(SECOND);
     let (_second, second) = rig.admit_blocked();
     rig.skip(SECOND);
-    rig.worker.take_new();
-    assert_eq!(rig.evicted(Reason::Shed), 0, "nobody has ordered it");
+    rig.worker.handle_wake_up();
+    assert_eq!(rig.evicted(Reason::Shed), 0, "there was no order");
     rig.worker.connections.context.metrics.order_bytes(1);
-    rig.worker.take_new();
-    rig.worker.take_new();
-    assert!(!rig.is_there(first) && rig.is_there(second));
+    rig.worker.handle_wake_up();
+    rig.worker.handle_wake_up();
+    assert!(!rig.is_connected(first) && rig.is_connected(second));
 }
 
 #[test]
-fn who_may_hold_bytes_is_told_of_and_looked_at_when_that_is_asked_for() {
+fn unchecked_clients_are_published_and_checked_on_order() {
     let mut rig = Rig::new(limits());
     let (mut ours, key) = rig.admit();
     rig.worker.connections.check();
@@ -524,30 +533,30 @@ fn who_may_hold_bytes_is_told_of_and_looked_at_when_that_is_asked_for() {
     rig.worker.connections.check();
     assert!(rig.worker.connections.context.metrics.has_unchecked());
     ours.read_exact(&mut [0; 5]).unwrap();
-    wait_until(|| rig.worker.connections.clients[key].conn.taken().unwrap().1);
+    wait_until(|| rig.acknowledged(key).1);
     rig.worker.connections.context.metrics.order_check();
-    rig.worker.take_new();
+    rig.worker.handle_wake_up();
     rig.worker.connections.check();
     assert!(!rig.worker.connections.context.metrics.has_unchecked());
 }
 
 #[test]
-fn times_that_count_no_more_are_thrown_away_many_at_a_time() {
+fn stale_deadlines_are_removed_many_at_a_time() {
     let mut rig = Rig::new(limits());
     let clients: Vec<_> = (0..40).map(|_| rig.admit()).collect();
-    let (mut thrown, mut entries) = (0, 0);
+    let (mut removals, mut entries) = (0, 0);
     for (round, (_, key)) in (0..800_u32).rev().zip(clients.iter().cycle()) {
         rig.worker.connections.allow(*key, SECOND + round * MS);
         let left = rig.worker.connections.deadlines.len();
-        thrown += usize::from(left <= entries);
+        removals += usize::from(left <= entries);
         entries = left;
     }
-    // To throw away looks at all of them, which as many new ones must pay for.
-    assert!(thrown * (64 + clients.len()) <= 800, "{thrown} times");
+    // A removal visits all entries, so it must be rare enough to cost little for each push.
+    assert!(removals * (64 + clients.len()) <= 800, "{removals} times");
 }
 
 #[test]
-fn times_that_count_no_more_are_not_kept_for_ever() {
+fn stale_deadlines_are_not_kept_for_ever() {
     let mut rig = Rig::new(limits());
     let clients: Vec<_> = (0..40).map(|_| rig.admit()).collect();
     for round in (1..20_u32).rev() {
@@ -571,11 +580,11 @@ fn times_that_count_no_more_are_not_kept_for_ever() {
         }
     }
     rig.pass(MS);
-    assert!(!rig.is_there(key), "the time that counts is kept");
+    assert!(!rig.is_connected(key), "the deadline that counts is kept");
 }
 
 #[test]
-fn a_worker_sleeps_until_the_first_of_its_clients_times() {
+fn a_worker_sleeps_until_the_first_deadline() {
     let mut rig = Rig::new(TimeLimits {
         idle: Some(200 * MS),
         ..limits()
@@ -583,14 +592,14 @@ fn a_worker_sleeps_until_the_first_of_its_clients_times() {
     let _client = rig.admit();
     let mut events = Events::with_capacity(EVENTS);
     rig.worker.wait(&mut events).unwrap();
-    assert!(!events.is_empty(), "its socket has room");
+    assert!(!events.is_empty(), "its socket is writable");
     rig.worker.wait(&mut events).unwrap();
     assert!(events.is_empty());
     assert!(Some(rig.worker.connections.now) >= rig.worker.connections.deadlines.soonest());
 }
 
 #[test]
-fn a_worker_does_not_sleep_while_someone_is_ready_nor_where_it_is_to_poll() {
+fn a_worker_does_not_sleep_while_a_client_is_ready_nor_during_its_busy_poll() {
     let mut rig = Rig::new(TimeLimits {
         idle: Some(60 * SECOND),
         ..limits()
@@ -607,24 +616,24 @@ fn a_worker_does_not_sleep_while_someone_is_ready_nor_where_it_is_to_poll() {
     rig.worker.connections.context.settings.busy_poll = 3600 * SECOND;
     ours.write_all(b"x").unwrap();
     rig.worker.wait(&mut events).unwrap();
-    assert!(!events.is_empty(), "a byte has come");
+    assert!(!events.is_empty(), "a byte has arrived");
     rig.worker.wait(&mut events).unwrap();
     assert!(events.is_empty());
-    let look_at = rig.worker.connections.stalls.soonest();
-    assert!(Some(rig.worker.connections.now) < look_at, "it slept");
+    let check_at = rig.worker.connections.stalls.soonest();
+    assert!(Some(rig.worker.connections.now) < check_at, "it slept");
 }
 
 #[test]
-fn who_sends_messages_keeps_streams_short_and_who_streams_does_not() {
+fn a_client_that_sends_messages_shortens_streams_and_a_stream_does_not() {
     let mut rig = Rig::new(limits());
     let (mut ours, key) = rig.admit();
     let now = rig.worker.connections.now + SECOND;
     rig.worker.connections.now = now;
     rig.serve(key);
-    assert!(rig.worker.messages_until < now, "nothing came");
+    assert!(rig.worker.messages_until < now, "nothing arrived");
     ours.write_all(b"x").unwrap();
     rig.serve_bytes(key, 1);
-    assert_eq!(rig.worker.messages_until, now + HABIT);
+    assert_eq!(rig.worker.messages_until, now + EXPECT_MORE);
     assert!(streams_until(&rig, key) < now);
 
     rig.worker.connections.now += SECOND;
@@ -633,23 +642,23 @@ fn who_sends_messages_keeps_streams_short_and_who_streams_does_not() {
     wait_until(|| stream_has(&rig, streaming) > LONGEST);
     rig.serve_bytes(streaming, LONGEST as u64 + 1);
     let now = rig.worker.connections.now;
-    assert_eq!(streams_until(&rig, streaming), now + HABIT);
-    rig.worker.connections.now += HABIT - MS;
+    assert_eq!(streams_until(&rig, streaming), now + EXPECT_MORE);
+    rig.worker.connections.now += EXPECT_MORE - MS;
     stream.write_all(b"x").unwrap();
     rig.serve_bytes(streaming, 1);
     assert!(
         rig.worker.messages_until < now,
-        "a stream also brings little"
+        "a stream also sends little at times"
     );
     rig.worker.connections.now += MS;
     stream.write_all(&[7; LONGEST]).unwrap();
     wait_until(|| stream_has(&rig, streaming) == LONGEST);
     rig.serve_bytes(streaming, LONGEST as u64);
-    assert_eq!(rig.worker.messages_until, now + 2 * HABIT);
+    assert_eq!(rig.worker.messages_until, now + 2 * EXPECT_MORE);
 }
 
 #[test]
-fn a_stream_that_messages_keep_short_is_not_taken_for_one_of_them() {
+fn a_stream_that_is_short_beside_messages_does_not_count_as_one() {
     let mut rig = Rig::new(limits());
     let (mut stream, key) = rig.admit();
     stream.write_all(&[7; 2 * NARROW_SLICE]).unwrap();
@@ -657,12 +666,15 @@ fn a_stream_that_messages_keep_short_is_not_taken_for_one_of_them() {
     rig.serve_bytes(key, NARROW_SLICE as u64);
     assert!(rig.worker.connections.clients[key].conn.is_bulk());
 
-    rig.worker.connections.now += HABIT;
+    rig.worker.connections.now += EXPECT_MORE;
     let messages_until = rig.worker.connections.now + MS;
     rig.worker.messages_until = messages_until;
     wait_until(|| stream_has(&rig, key) == NARROW_SLICE);
     rig.serve(key);
-    assert_eq!(streams_until(&rig, key), rig.worker.connections.now + HABIT);
+    assert_eq!(
+        streams_until(&rig, key),
+        rig.worker.connections.now + EXPECT_MORE
+    );
     assert_eq!(rig.worker.messages_until, messages_until);
 }
 
@@ -671,13 +683,14 @@ fn streams_until(rig: &Rig, key: usize) -> Instant {
     rig.worker.started + Duration::from_nanos(clock)
 }
 
-/// How many bytes wait to be read of a client, up to some more than three messages.
+/// How many bytes of a client can be read now, up to four messages.
 fn stream_has(rig: &Rig, key: usize) -> usize {
     let stream = rig.worker.connections.clients[key].conn.transport();
     stream.peek(&mut vec![0; 4 * LONGEST]).unwrap_or(0)
 }
 
-/// Has a client's bytes wait to be read, and serves it once. Returns how many it was sent.
+/// Has a client send bytes, waits until they can be read, and serves it once. Returns how
+/// many bytes it was sent back.
 fn serve_waiting(rig: &mut Rig, ours: &mut std::net::TcpStream, key: usize, bytes: usize) -> usize {
     let waiting = stream_has(rig, key) + bytes;
     ours.write_all(&vec![7; bytes]).unwrap();
@@ -689,42 +702,46 @@ fn serve_waiting(rig: &mut Rig, ours: &mut std::net::TcpStream, key: usize, byte
 
 #[cfg(target_os = "linux")]
 #[test]
-fn a_stream_moves_all_it_has_in_a_turn_but_beside_messages_little() {
+fn a_stream_moves_all_its_bytes_in_a_turn_but_only_a_few_beside_messages() {
     let mut rig = Rig::new(limits());
     let (mut stream, key) = rig.admit();
     let first = serve_waiting(&mut rig, &mut stream, key, 2 * LONGEST);
     assert!(first > LONGEST && first < 2 * LONGEST);
     let second = serve_waiting(&mut rig, &mut stream, key, LONGEST);
-    assert_eq!(first + second, 3 * LONGEST, "nobody waits for it");
+    assert_eq!(first + second, 3 * LONGEST, "no messages are expected");
 
     let (mut ours, message) = rig.admit();
     ours.write_all(b"x").unwrap();
     rig.serve_bytes(message, 1);
-    rig.worker.connections.now += HABIT - MS;
+    rig.worker.connections.now += EXPECT_MORE - MS;
     let third = serve_waiting(&mut rig, &mut stream, key, 2 * LONGEST);
     assert!(third <= BULK_SLICE_BESIDE, "{third} bytes beside messages");
     rig.worker.connections.now += MS;
     let fourth = serve_waiting(&mut rig, &mut stream, key, LONGEST);
-    assert_eq!(third + fourth, 3 * LONGEST, "there are none any more");
+    assert_eq!(
+        third + fourth,
+        3 * LONGEST,
+        "messages are no longer expected"
+    );
 }
 
 #[test]
-fn without_pipes_who_was_seen_to_stream_is_read_in_larger_parts_for_a_while() {
+fn without_pipes_a_client_that_has_streamed_is_read_in_larger_slices_for_a_while() {
     let mut rig = Rig::new(limits());
     rig.worker.pipes = Pipes::new(0);
     let (mut stream, key) = rig.admit();
     let first = serve_waiting(&mut rig, &mut stream, key, 3 * LONGEST);
     assert!(first > LONGEST && first < 2 * LONGEST);
-    rig.worker.connections.now += HABIT - MS;
+    rig.worker.connections.now += EXPECT_MORE - MS;
     let second = serve_waiting(&mut rig, &mut stream, key, 0);
     assert_eq!(first + second, 3 * LONGEST);
-    rig.worker.connections.now += HABIT;
+    rig.worker.connections.now += EXPECT_MORE;
     let third = serve_waiting(&mut rig, &mut stream, key, 3 * LONGEST);
     assert_eq!(third, first, "it has not streamed for a while");
 }
 
 #[test]
-fn what_was_sent_is_counted_with_the_first_echo_and_each() {
+fn bytes_echoes_and_the_first_echo_are_counted() {
     let mut rig = Rig::new(limits());
     let (mut ours, key) = rig.admit();
     rig.serve(key);
@@ -744,7 +761,7 @@ fn what_was_sent_is_counted_with_the_first_echo_and_each() {
 }
 
 #[test]
-fn a_stop_lets_go_of_the_quiet_and_cuts_who_takes_nothing_when_the_grace_is_over() {
+fn a_drain_closes_quiet_clients_and_cuts_blocked_ones_when_the_grace_period_is_over() {
     let mut rig = Rig::new(limits());
     let (quiet, quiet_key) = rig.admit();
     let (_blocked, blocked_key) = rig.admit_blocked();
@@ -755,17 +772,17 @@ fn a_stop_lets_go_of_the_quiet_and_cuts_who_takes_nothing_when_the_grace_is_over
     assert!(!rig.worker.connections.clients[quiet_key].conn.is_open());
     read_to_end(&quiet).unwrap();
     rig.pass(500 * MS);
-    assert!(!rig.is_there(quiet_key) && rig.is_there(blocked_key));
+    assert!(!rig.is_connected(quiet_key) && rig.is_connected(blocked_key));
     rig.pass(290 * MS);
-    assert!(rig.is_there(blocked_key));
+    assert!(rig.is_connected(blocked_key));
     assert_eq!(rig.cut(), 0);
     rig.pass(MS);
-    assert!(!rig.is_there(blocked_key));
+    assert!(!rig.is_connected(blocked_key));
     assert_eq!(rig.cut(), 1);
 }
 
 #[test]
-fn at_a_stop_what_came_unnoticed_is_still_read_but_not_when_the_grace_is_over() {
+fn a_drain_reads_input_that_no_event_reported_until_the_grace_period_is_over() {
     let mut rig = Rig::new(limits());
     let (mut ours, key) = rig.admit();
     rig.stop(SECOND);
@@ -774,16 +791,16 @@ fn at_a_stop_what_came_unnoticed_is_still_read_but_not_when_the_grace_is_over() 
     rig.pass(500 * MS);
     rig.serve_bytes(key, 1);
     ours.read_exact(&mut [0]).unwrap();
-    wait_until(|| rig.worker.connections.clients[key].conn.taken().unwrap().1);
+    wait_until(|| rig.acknowledged(key).1);
     ours.write_all(b"x").unwrap();
     wait_until(|| stream_has(&rig, key) == 1);
     rig.pass(500 * MS);
-    assert!(!rig.is_there(key));
+    assert!(!rig.is_connected(key));
     assert_eq!(rig.cut(), 1);
 }
 
 #[test]
-fn a_stop_looks_at_its_clients_every_10_ms_and_not_in_every_turn() {
+fn a_drain_checks_its_clients_every_10_ms_and_not_in_every_turn() {
     let mut rig = Rig::new(limits());
     let (_ours, key) = rig.admit();
     rig.stop(SECOND);
@@ -798,7 +815,7 @@ fn a_stop_looks_at_its_clients_every_10_ms_and_not_in_every_turn() {
 }
 
 #[test]
-fn a_key_that_is_free_again_is_not_served_for_who_had_it() {
+fn the_key_of_a_closed_client_is_removed_from_the_ready_list() {
     let mut rig = Rig::new(limits());
     let (_ours, key) = rig.admit();
     rig.worker.connections.enqueue(key);
@@ -808,44 +825,46 @@ fn a_key_that_is_free_again_is_not_served_for_who_had_it() {
     assert!(rig.worker.connections.ready.is_empty());
 }
 
-/// A client, and the key under which the worker has it.
+/// A client, and its key in the worker.
 type Admitted = (std::net::TcpStream, usize);
 
-/// A client that takes nothing and has closed its side. Its echo is with the kernel,
-/// or a part of it is still `owed`.
+/// A client that reads nothing and has half-closed. Its echo is in the kernel's buffers,
+/// or a part of it is still `pending`.
 fn admit_half_closed(rig: &mut Rig, pending: bool) -> Admitted {
     let (mut ours, key) = rig.admit();
-    // As messages, which are copied: behind a pipe the end is seen a turn later.
+    // As messages, which are copied: after a splice the FIN is seen a turn later.
     for _ in 0..4 {
         ours.write_all(&[7; LONGEST]).unwrap();
         rig.serve_bytes(key, LONGEST as u64);
     }
     if pending {
-        // Less than is under way: the kernel takes nothing more.
+        // Less than is in flight: the kernel accepts nothing more.
         let theirs = SockRef::from(rig.worker.connections.clients[key].conn.transport());
         theirs.set_send_buffer_size(1).unwrap();
     }
     ours.write_all(&[7; 1000]).unwrap();
     ours.shutdown(Shutdown::Write).unwrap();
     wait_until(|| stream_has(rig, key) == 1000);
-    rig.worker.connections.clients[key].conn.note(Readiness {
-        read_closed: true,
-        ..Readiness::default()
-    });
+    rig.worker.connections.clients[key]
+        .conn
+        .update_readiness(Readiness {
+            read_closed: true,
+            ..Readiness::default()
+        });
     rig.serve(key);
     let conn = &rig.worker.connections.clients[key].conn;
     assert_eq!((conn.is_open(), conn.has_pending()), (false, pending));
     (ours, key)
 }
 
-/// Lets half a second after another pass until the server ends a client. Returns for
-/// how long that had taken nothing.
+/// Lets time pass in steps of half a second until the server ends a client. Returns for
+/// how long the client had accepted nothing.
 fn pass_until_ended(rig: &mut Rig, key: usize) -> Duration {
     for _ in 0..1000 {
         rig.worker.connections.shed((0, 0));
         let active = rig.worker.connections.clients[key].conn.active();
         rig.pass(500 * MS);
-        if !rig.is_there(key) {
+        if !rig.is_connected(key) {
             return rig.worker.connections.now - active;
         }
     }
@@ -857,7 +876,7 @@ fn is_reset(client: &std::net::TcpStream) -> bool {
 }
 
 #[test]
-fn who_has_closed_its_side_and_takes_nothing_is_idle_like_others() {
+fn a_half_closed_client_that_accepts_nothing_is_idle_like_others() {
     for pending in [false, true] {
         let mut rig = Rig::new(TimeLimits {
             idle: Some(4 * SECOND),
@@ -871,7 +890,7 @@ fn who_has_closed_its_side_and_takes_nothing_is_idle_like_others() {
 }
 
 #[test]
-fn who_has_closed_its_side_and_takes_its_echo_slowly_gets_all_of_it() {
+fn a_half_closed_client_that_accepts_its_echo_slowly_receives_all_of_it() {
     for pending in [false, true] {
         let mut rig = Rig::new(TimeLimits {
             idle: Some(SECOND),
@@ -881,13 +900,12 @@ fn who_has_closed_its_side_and_takes_its_echo_slowly_gets_all_of_it() {
         let start = rig.worker.connections.now;
         let (mut ours, key) = admit_half_closed(&mut rig, pending);
         let mut left = 4 * LONGEST + 1000;
-        while rig.is_there(key) {
-            let (before, _) = rig.worker.connections.clients[key].conn.taken().unwrap();
+        while rig.is_connected(key) {
+            let (before, _) = rig.acknowledged(key);
             wait_until(|| {
                 left -= ours.read(&mut [0; 8 * 1024]).unwrap();
                 rig.serve(key);
-                !rig.is_there(key)
-                    || rig.worker.connections.clients[key].conn.taken().unwrap().0 > before
+                !rig.is_connected(key) || rig.acknowledged(key).0 > before
             });
             rig.pass(250 * MS);
             rig.pass(500 * MS);
@@ -897,7 +915,7 @@ fn who_has_closed_its_side_and_takes_its_echo_slowly_gets_all_of_it() {
         assert_eq!(rest.len(), left);
         assert!(
             rig.worker.connections.now - start > 2 * SECOND,
-            "it was to be slow"
+            "the test is slower than the limits"
         );
         assert_eq!(
             rig.worker
@@ -914,7 +932,7 @@ fn who_has_closed_its_side_and_takes_its_echo_slowly_gets_all_of_it() {
 }
 
 #[test]
-fn past_its_lifetime_who_takes_nothing_for_a_minute_is_reset_also_without_a_stall_limit() {
+fn past_its_lifetime_a_client_that_accepts_nothing_for_a_minute_is_reset_without_a_stall_limit() {
     let clients: [fn(&mut Rig) -> Admitted; 3] = [
         Rig::admit_blocked,
         |rig| admit_half_closed(rig, false),
@@ -933,7 +951,7 @@ fn past_its_lifetime_who_takes_nothing_for_a_minute_is_reset_also_without_a_stal
 }
 
 #[test]
-fn without_a_stall_limit_who_takes_nothing_is_kept_until_its_lifetime_is_over() {
+fn without_a_stall_limit_a_client_that_accepts_nothing_is_kept_until_its_lifetime_is_over() {
     let mut rig = Rig::new(TimeLimits {
         lifetime: Some(100 * SECOND),
         ..limits()

@@ -1,8 +1,8 @@
-//! Where there is no `splice(2)` there are no pipes, and every byte is copied.
+//! The pipes of systems without `splice(2)`: none exist, and every byte is copied.
 
 use std::io;
 
-/// A pipe that does not exist.
+/// A pipe; no value of this type exists.
 pub(crate) enum Pipe {}
 
 impl Pipe {
@@ -27,11 +27,11 @@ impl Pipe {
     }
 }
 
-/// A store that never lends.
+/// Pipes of which none is ever lent.
 pub(crate) struct Pipes;
 
 impl Pipes {
-    pub(crate) const fn new(_most: usize) -> Self {
+    pub(crate) const fn new(_limit: usize) -> Self {
         Self
     }
 
