@@ -54,7 +54,7 @@ test-tools:     ## Run the tests that need other programs: .ci/run installs them
 soak:           ## Use and stop the server for long, and look what is left of it: make soak DURATION=10m
 	DURATION=$(DURATION) $(CARGO) test --locked --test soak --test drain -- --ignored --nocapture --test-threads 1
 
-models:         ## Run how the threads talk to each other through every order of their steps
+models:         ## Check how the threads synchronize, in every order of their steps
 	$(CARGO) test --locked --package models
 
 fuzz:           ## Fuzz what reads foreign bytes: make fuzz FUZZ_SECONDS=600 FUZZ_TARGETS=address
