@@ -1,4 +1,4 @@
-//! The admin socket: what it tells, when, and that nobody there is in an echo's way.
+//! The admin socket: metrics, health and page, and that its HTTP clients delay no echo.
 #![cfg(target_os = "linux")]
 
 mod common;
@@ -49,11 +49,11 @@ fn unavailable(why: &str) -> (u16, String) {
     (503, format!("{why}\n"))
 }
 
-mod metrics_tell {
+mod the_metrics {
     use super::*;
 
     #[test]
-    fn of_every_connection_and_byte_and_their_worker() {
+    fn count_every_connection_and_byte_and_their_worker() {
         let (_program, echo, admin) = administered(&["--workers", "2", "--max-per-source", "3"]);
         let mut clients: Vec<_> = (0..3).map(|_| connect(echo)).collect();
         for (client, length) in clients.iter_mut().zip([1, 20, 3_000]) {
@@ -66,13 +66,13 @@ mod metrics_tell {
         );
         // A client has its echo before the worker has counted it.
         wait_until("the last echo to be counted", || {
-            let told = metrics(admin);
-            told["echopool_echoed_bytes_total"] >= 3_021.0
-                && told["echopool_echo_turns_total"] >= 3.0
-                && told["echopool_first_echo_seconds_count"] >= 3.0
+            let samples = metrics(admin);
+            samples["echopool_echoed_bytes_total"] >= 3_021.0
+                && samples["echopool_echo_turns_total"] >= 3.0
+                && samples["echopool_first_echo_seconds_count"] >= 3.0
         });
-        let told = metrics(admin);
-        let of = |name: &str| told[&format!("echopool_{name}")];
+        let samples = metrics(admin);
+        let of = |name: &str| samples[&format!("echopool_{name}")];
         assert_eq!(of("connections_open"), 3.0);
         assert_eq!(of("connections_accepted_total"), 4.0);
         assert_eq!(of("connections_refused_total{reason=\"source\"}"), 1.0);
@@ -102,7 +102,7 @@ mod metrics_tell {
     }
 
     #[test]
-    fn of_clients_behind_a_load_balancer_what_they_tell_of_others() {
+    fn count_clients_behind_a_load_balancer_like_others() {
         for options in [&[][..], &["--proxy-protocol"]] {
             let all = [&["--workers", "1", "--max-per-source", "2"], options].concat();
             let (_program, echo, admin) = administered(&all);
@@ -122,8 +122,8 @@ mod metrics_tell {
             wait_until("those who are refused to be gone", || {
                 metrics(admin)["echopool_connections_open"] == 2.0
             });
-            let told = metrics(admin);
-            let of = |name: &str| told[&format!("echopool_{name}")];
+            let samples = metrics(admin);
+            let of = |name: &str| samples[&format!("echopool_{name}")];
             assert_eq!(of("connections_accepted_total"), 7.0, "{options:?}");
             assert_eq!(of("connections_refused_total{reason=\"source\"}"), 5.0);
             assert_eq!(of("worker_connections_total{worker=\"0\"}"), 2.0);
@@ -131,14 +131,14 @@ mod metrics_tell {
     }
 
     #[test]
-    fn of_those_who_were_turned_away_and_the_page_of_the_latest() {
+    fn count_evicted_clients_and_the_page_lists_the_latest() {
         let (_program, echo, admin) = administered(&["--idle-timeout", "200ms"]);
         let mut clients = [(); 2].map(|()| connect(echo));
         let addresses = clients.each_ref().map(|one| one.local_addr().unwrap());
         clients.iter_mut().for_each(expect_end);
-        let told = metrics(admin);
+        let samples = metrics(admin);
         assert_eq!(
-            told["echopool_connections_evicted_total{reason=\"idle\"}"],
+            samples["echopool_connections_evicted_total{reason=\"idle\"}"],
             2.0
         );
         let json = status(admin);
@@ -158,23 +158,23 @@ mod metrics_tell {
     }
 
     #[test]
-    fn how_often_accepting_rested_because_descriptors_ran_out() {
+    fn count_how_often_accepting_paused_because_descriptors_ran_out() {
         let (mut program, echo, admin) = administered(&["--workers", "1"]);
         assert_eq!(metrics(admin)["echopool_accept_pauses_total"], 0.0);
         limit_descriptors(&program, descriptors(program.child.id()) as u64);
-        // One of them may get the descriptor of the question above.
+        // One of them may get the descriptor that the request above has freed.
         let mut clients: Vec<_> = (0..3).map(|_| connect(echo)).collect();
         for _ in 0..2 {
             program.wait_for("could not accept on");
         }
         limit_descriptors(&program, 1_000);
         clients.iter_mut().for_each(|c| round_trip(c, b"hello"));
-        let told = metrics(admin);
-        let pauses = told["echopool_accept_pauses_total"];
+        let samples = metrics(admin);
+        let pauses = samples["echopool_accept_pauses_total"];
         // The log leaves out what came after its latest line.
         let logged = failed_accepts(&program);
         assert!(pauses >= logged as f64, "{pauses} of {logged}");
-        assert_eq!(told["echopool_connections_accepted_total"], 3.0);
+        assert_eq!(samples["echopool_connections_accepted_total"], 3.0);
         assert_eq!(status(admin)["accept_pauses"], pauses);
         // That was all of it.
         assert_eq!(metrics(admin)["echopool_accept_pauses_total"], pauses);
@@ -187,7 +187,7 @@ mod metrics_tell {
     }
 
     #[test]
-    fn from_the_start_all_that_is_documented_and_nothing_else() {
+    fn hold_all_that_is_documented_from_the_start_and_nothing_else() {
         let (_program, _, admin) = administered(&["--workers", "2"]);
         let answer = get(admin, "/metrics");
         let kind = "Content-Type: application/openmetrics-text; version=1.0.0; charset=utf-8\r\n";
@@ -222,10 +222,10 @@ mod metrics_tell {
         assert_eq!(counted, reasons.collect());
     }
 
-    /// With the parser of Prometheus' own Python client, which takes no liberties.
+    /// With the parser of Prometheus' own Python client, which is strict.
     #[test]
     #[ignore = "needs prometheus_client of Python"]
-    fn what_a_strict_parser_takes() {
+    fn are_accepted_by_a_strict_parser() {
         const READ: &str = "import json, sys
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as families
 read = {}
@@ -276,7 +276,7 @@ mod every_limit {
         "source", "header", "message", "idle", "stalled", "lifetime", "shed",
     ];
 
-    /// A server in this process, where a message has little time as well.
+    /// A server in this process with every limit set.
     struct Strict {
         echo: SocketAddr,
         counted: SocketAddr,
@@ -286,7 +286,7 @@ mod every_limit {
         _admin_thread: AdminThread,
         stop: Stop,
         running: JoinHandle<Result<Report, Error>>,
-        /// How many clients it had.
+        /// How many clients have connected.
         clients: Cell<u64>,
     }
 
@@ -380,8 +380,8 @@ mod every_limit {
     }
 
     /// How many clients came up against each limit: as `(refused, source)` and the like.
-    fn turned_away(told: &BTreeMap<String, f64>) -> BTreeMap<(&str, &str), f64> {
-        let counts = told.iter().filter_map(|(sample, &count)| {
+    fn turned_away(samples: &BTreeMap<String, f64>) -> BTreeMap<(&str, &str), f64> {
+        let counts = samples.iter().filter_map(|(sample, &count)| {
             let rest = sample.strip_prefix("echopool_connections_")?;
             let (verb, rest) = rest.split_once("_total{reason=\"")?;
             Some(((verb, rest.strip_suffix("\"}")?), count))
@@ -389,44 +389,50 @@ mod every_limit {
         counts.collect()
     }
 
-    /// How many came up against one of them.
-    fn count(told: &BTreeMap<String, f64>, reason: Reason) -> f64 {
-        let mut all = turned_away(told).into_iter();
+    /// How many clients came up against one limit.
+    fn count(samples: &BTreeMap<String, f64>, reason: Reason) -> f64 {
+        let mut all = turned_away(samples).into_iter();
         let its = all.find(|((_, word), _)| *word == WORDS[reason as usize]);
         its.unwrap().1
     }
 
     #[test]
-    fn is_told_alike_in_the_metrics_on_the_page_and_in_the_closing_report() {
+    fn is_counted_alike_in_the_metrics_on_the_page_and_in_the_closing_report() {
         let server = Strict::start();
         for reason in Reason::ALL {
             wait_until(WORDS[reason as usize], || {
-                let is_told = count(&metrics(server.admin), reason) > 0.0;
-                if !is_told {
+                let is_counted = count(&metrics(server.admin), reason) > 0.0;
+                if !is_counted {
                     server.provoke(reason);
                 }
-                is_told
+                is_counted
             });
         }
         wait_until("the last to be gone", || {
             metrics(server.admin)["echopool_connections_open"] == 0.0
         });
-        let (told, shown) = (metrics(server.admin), status(server.admin));
+        let (samples, shown) = (metrics(server.admin), status(server.admin));
         server.stop.request();
         let report = server.running.join().unwrap().unwrap();
-        for ((verb, word), count) in turned_away(&told) {
+        for ((verb, word), count) in turned_away(&samples) {
             assert_eq!(shown[verb][word], count, "{verb} {word}");
         }
         for reason in Reason::ALL {
             let reported = report.evicted().of(reason) as f64;
-            assert_eq!(count(&told, reason), reported, "{reason}");
+            assert_eq!(count(&samples, reason), reported, "{reason}");
         }
         // Each of them was ended by one limit.
         let clients = server.clients.get();
         assert_eq!(report.evicted().sum(), clients);
-        assert_eq!(told["echopool_connections_accepted_total"], clients as f64);
+        assert_eq!(
+            samples["echopool_connections_accepted_total"],
+            clients as f64
+        );
         assert_eq!(shown["accepted"], clients);
-        assert_eq!(told["echopool_echoed_bytes_total"], report.bytes() as f64);
+        assert_eq!(
+            samples["echopool_echoed_bytes_total"],
+            report.bytes() as f64
+        );
         assert_eq!(shown["echoed_bytes"], report.bytes());
     }
 }
@@ -435,7 +441,7 @@ mod health_is {
     use super::*;
 
     #[test]
-    fn not_ready_while_all_places_are_taken_but_well() {
+    fn not_ready_while_all_places_are_taken_but_healthy() {
         let (_program, echo, admin) = administered(&["--max-connections", "1"]);
         assert_eq!(health(admin), [ok(), ok()]);
         let mut client = connect(echo);
@@ -445,7 +451,7 @@ mod health_is {
         wait_until("the place to be free", || health(admin) == [ok(), ok()]);
     }
 
-    /// Whether memory is short, as all who tell of it say.
+    /// Whether memory is short, by the readiness, the page and the metrics.
     fn shortness(admin: SocketAddr) -> [bool; 3] {
         [
             health(admin) == [ok(), unavailable("memory is short")],
@@ -498,20 +504,20 @@ mod health_is {
         let (mut program, echo, admin) =
             administered(&["--lame-duck", "5s", "--grace", "60s", "--workers", "1"]);
         let mut before = connect_narrow(echo);
-        let owed = fill(&mut before, 7);
+        let pending = fill(&mut before, 7);
         assert_eq!(health(admin), [ok(), ok()]);
         program.signal(Signal::TERM);
         let lame = [ok(), unavailable("the server is about to stop")];
         wait_until("the server to be a lame duck", || health(admin) == lame);
         round_trip(&mut connect(echo), b"new, and served");
         assert_eq!(metrics(admin)["echopool_state{state=\"lame_duck\"}"], 1.0);
-        // What is owed to a client keeps the drain open.
+        // A client's pending echo keeps the drain going.
         let draining = [ok(), unavailable("the server stops")];
         wait_until("the drain", || health(admin) == draining);
-        let told = metrics(admin);
-        assert_eq!(told["echopool_state{state=\"draining\"}"], 1.0);
-        assert_eq!(told["echopool_connections_open"], 1.0);
-        expect(&mut before, 7, 0, owed);
+        let samples = metrics(admin);
+        assert_eq!(samples["echopool_state{state=\"draining\"}"], 1.0);
+        assert_eq!(samples["echopool_connections_open"], 1.0);
+        expect(&mut before, 7, 0, pending);
         expect_end(&mut before);
         drop(before);
         assert_eq!(program.wait().code(), Some(0), "{:#?}", program.log);
@@ -544,7 +550,7 @@ mod requests {
     }
 
     #[test]
-    fn that_can_not_be_answered_are_told_why_and_whole() {
+    fn that_can_not_be_served_get_a_whole_answer_that_says_why() {
         let (_program, _, admin) = administered(&[]);
         let huge = format!("GET / HTTP/1.1\r\nX: {}\r\n\r\n", "x".repeat(300_000));
         let garbage: Vec<u8> = (0..=255).cycle().take(100_000).collect();
@@ -561,7 +567,7 @@ mod requests {
             let length = format!("Content-Length: {}\r\n", answer.body.len());
             assert!(answer.head.contains(&length), "{}", answer.head);
         }
-        // One that goes away in the middle is nobody to be answered, or is answered.
+        // One that ends in the middle is answered as well.
         let mut half = connect(admin);
         half.write_all(b"GET / HT").unwrap();
         half.shutdown(std::net::Shutdown::Write).unwrap();
@@ -662,7 +668,7 @@ fn half_a_request(admin: SocketAddr) -> TcpStream {
 mod echoes_come_back_and_probes_are_answered {
     use super::*;
 
-    /// While `disturb` has its way with the admin socket.
+    /// Checks echoes and health probes while `disturb` uses the admin socket.
     fn during(disturb: impl FnOnce(SocketAddr)) {
         let (program, echo, admin) = administered(&["--workers", "2"]);
         let over = AtomicBool::new(false);
@@ -767,7 +773,7 @@ mod echoes_are_as_quick {
     /// that is held up delays those behind it as well.
     fn median_round_trip(client: &mut TcpStream) -> Duration {
         const TRIPS: u32 = 200;
-        /// Those after so long would tell nothing else.
+        /// Later round trips would show nothing else.
         const ENOUGH: Duration = Duration::from_secs(1);
 
         let start = Instant::now();
@@ -816,8 +822,8 @@ mod echoes_are_as_quick {
             });
             scope.spawn(|| {
                 come(&over, &came[2], |_| {
-                    let told = metrics(admin);
-                    assert_eq!(told["echopool_connections_open"], 1.0);
+                    let samples = metrics(admin);
+                    assert_eq!(samples["echopool_connections_open"], 1.0);
                 });
             });
             let _over = Over(&over);

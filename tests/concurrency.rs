@@ -120,7 +120,7 @@ mod concurrency {
     }
 
     #[test]
-    fn a_client_that_never_reads_disturbs_nobody_and_later_gets_every_byte() {
+    fn a_client_that_never_reads_disturbs_no_other_and_later_gets_every_byte() {
         let server = Server::with_workers(1);
         let mut stuck: Vec<_> = (0..3).map(|_| connect_narrow(server.echo)).collect();
         let taken: Vec<_> = stuck.iter_mut().map(|client| fill(client, 7)).collect();
@@ -220,7 +220,7 @@ mod concurrency {
                 (0..600).for_each(|n| come_and_reset(server.echo, thread + n));
             });
         });
-        // And those who come after it meet no leftover of it.
+        // And clients that come after it find no leftover of it.
         at_once(50..60, |key| {
             full_duplex(connect(server.echo), key, 100_000)
         });
@@ -289,7 +289,7 @@ mod concurrency {
     }
 
     #[test]
-    fn a_half_close_that_comes_while_bytes_are_owed_loses_nothing_of_them() {
+    fn a_half_close_that_comes_while_echo_is_pending_loses_none_of_it() {
         const STEP: usize = 40_000;
 
         let server = Server::with_workers(2);

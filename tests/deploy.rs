@@ -83,10 +83,10 @@ mod systemd {
         verify.args(["verify", "--man=no"]);
         let units = UNITS.map(|unit| folder.path().join(unit));
         let output = verify.args(units).output().unwrap();
-        let told = String::from_utf8_lossy(&output.stderr);
-        let ours = told.lines().filter(|line| line.contains("echopool"));
+        let printed = String::from_utf8_lossy(&output.stderr);
+        let ours = printed.lines().filter(|line| line.contains("echopool"));
         assert_eq!(ours.collect::<Vec<_>>(), Vec::<&str>::new());
-        assert!(output.status.success(), "{told}");
+        assert!(output.status.success(), "{printed}");
     }
 
     /// The names in one set of systemd's system calls, those of its subsets included.
@@ -280,7 +280,7 @@ mod systemd {
 
     #[test]
     #[ignore = "needs strace"]
-    fn health_is_denied_while_one_worker_or_the_main_thread_stands_still() {
+    fn health_fails_while_one_worker_or_the_main_thread_is_unresponsive() {
         let arguments = ["serve", "--echo", "127.0.0.1:0", "--workers", "2"];
         let mut server = Program::start([&arguments[..], &["--admin", "127.0.0.1:0"]].concat());
         server.wait_for_listener("echo");
@@ -296,7 +296,7 @@ mod systemd {
             });
             assert_eq!(get(admin, "/healthz").code, 503);
             drop(strace);
-            wait_until("it to be well", || said() == ["ok\n", "ok\n"]);
+            wait_until("it to be healthy", || said() == ["ok\n", "ok\n"]);
         }
     }
 
@@ -327,7 +327,7 @@ mod systemd {
 
     #[test]
     #[ignore = "needs strace"]
-    fn the_watchdog_hears_nothing_while_one_worker_stands_still() {
+    fn the_watchdog_is_not_notified_while_one_worker_is_unresponsive() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("notify");
         let ear = UnixDatagram::bind(&path).unwrap();
@@ -344,13 +344,13 @@ mod systemd {
 
         let strace = held_up(&server, "worker-1");
         server.wait_for("worker 1 has taken no turn for 250ms");
-        // What was said before.
+        // Notifications from before.
         ear.set_nonblocking(true).unwrap();
         while ear.recv(&mut [0; 256]).is_ok() {}
         ear.set_nonblocking(false).unwrap();
         ear.set_read_timeout(Some(watchdog)).unwrap();
         assert!(ear.recv(&mut [0; 256]).is_err(), "it would not be killed");
-        // Let go of, it answers, and all is well again.
+        // Once the worker runs again, the watchdog is notified again.
         drop(strace);
         ear.set_read_timeout(Some(DEADLINE)).unwrap();
         let mut news = [0; 256];
@@ -609,7 +609,7 @@ mod kubernetes {
     }
 
     #[test]
-    fn a_pod_whose_results_are_gone_is_told_and_nothing_is_added_up() {
+    fn a_pod_whose_results_are_gone_is_reported_and_nothing_is_added_up() {
         let cluster = cluster(["a", ""]);
         fs::write(cluster.path().join("a"), "{}").unwrap();
         let results = cluster.path().join("results");

@@ -1,6 +1,6 @@
 //! Stops at random moments under load. What was sent before the signal comes
-//! back whole to whoever reads, and so does a transfer that goes on; then the
-//! end, and no connection is cut.
+//! back whole to every client that reads, and so does a transfer that goes on; then
+//! comes the end, and no connection is cut.
 #![cfg(target_os = "linux")]
 
 mod common;
@@ -20,10 +20,10 @@ use rustix::process::Signal;
 /// A thread that talks to a server needs no more, in bytes.
 const STACK: usize = 128 * 1024;
 
-/// What all clients of one stop know.
+/// What all clients of one stop share.
 struct Load {
     address: SocketAddr,
-    /// Whether the signal is out. Who reads `false` holds it back meanwhile.
+    /// Whether the signal is sent. A thread that holds the read lock delays it.
     stopping: RwLock<bool>,
     connections: AtomicU64,
     bytes: AtomicU64,
@@ -135,7 +135,7 @@ impl Load {
     }
 }
 
-/// Stops a server under so many clients, at a moment that the seed tells.
+/// Stops a server under so many clients, at a moment that the seed decides.
 fn stop_under(clients: u64, seed: u64) {
     let (mut program, address) = serve(&["--workers", "2", "--grace", "60s"]);
     let mut random = Rng::with_seed(seed);
@@ -168,7 +168,7 @@ fn stop_under(clients: u64, seed: u64) {
 }
 
 #[test]
-fn a_stop_at_any_moment_loses_no_byte_that_a_reader_is_owed() {
+fn a_stop_at_any_moment_loses_no_byte_of_a_client_that_reads() {
     for seed in 0..5 {
         stop_under(200, seed);
     }
@@ -176,7 +176,7 @@ fn a_stop_at_any_moment_loses_no_byte_that_a_reader_is_owed() {
 
 #[test]
 #[ignore = "a hundred stops under a thousand clients take minutes: make soak"]
-fn a_hundred_stops_under_a_thousand_clients_lose_no_byte_that_a_reader_is_owed() {
+fn a_hundred_stops_under_a_thousand_clients_lose_no_byte_of_a_client_that_reads() {
     for seed in 100..200 {
         stop_under(1_000, seed);
     }

@@ -183,7 +183,7 @@ fn a_stream_that_changes_its_pace_keeps_its_order() {
 
 #[test]
 fn thousands_of_clients_wait_in_the_queue_of_a_server_that_is_held_up() {
-    /// A client whom the full queue lost would try again after a second.
+    /// A client that a full queue drops would try again after a second.
     const AT_ONCE: Duration = Duration::from_millis(900);
 
     let count = raise_open_files().saturating_sub(1500).min(4_000);
@@ -196,7 +196,7 @@ fn thousands_of_clients_wait_in_the_queue_of_a_server_that_is_held_up() {
     stop_cleanly(program);
 }
 
-/// Comes and goes until `done`, whoever listens. Counts the echoes.
+/// Connects, echoes and leaves until `done`, whichever server listens. Counts the echoes.
 fn churn(address: SocketAddr, done: &AtomicBool, echoes: &AtomicU64) {
     while !done.load(Ordering::SeqCst) {
         let visit = || {
@@ -206,7 +206,7 @@ fn churn(address: SocketAddr, done: &AtomicBool, echoes: &AtomicU64) {
         };
         match visit() {
             Ok(()) => drop(echoes.fetch_add(1, Ordering::SeqCst)),
-            // Nobody listens at the moment.
+            // No server listens at the moment.
             Err(_) => thread::sleep(Duration::from_millis(1)),
         }
     }
@@ -282,12 +282,12 @@ fn two_signals_at_once_are_two() {
 }
 
 #[test]
-fn a_process_that_handles_signals_already_is_told_so() {
-    // Whoever interrupts this test interrupts it.
+fn a_process_that_handles_signals_already_gets_an_error() {
+    // An interrupt still ends this test.
     on_signal(|| false).unwrap();
     let error = on_signal(|| true).unwrap_err();
-    let told = error.to_string();
-    assert!(told.starts_with("could not watch for signals: "), "{told}");
+    let text = error.to_string();
+    assert!(text.starts_with("could not watch for signals: "), "{text}");
 }
 
 /// A client whose own buffers take as little as the kernel allows.
@@ -340,11 +340,11 @@ fn a_thousand_clients_that_never_read_cost_little_memory_and_no_other_client() {
     let pressures = counter("TCPMemoryPressures");
     let (resident, tcp) = (memory(pid), tcp_memory());
     let clients: Vec<_> = (0..CLIENTS).map(|_| connect_small(address)).collect();
-    // So that what fits at last is another part of what was read of each.
+    // So that the last read of each is cut at another offset.
     for (index, client) in clients.iter().enumerate() {
         send_some(client, index * 49);
     }
-    // Of each the server finds as much as can wait, until it takes no more of any.
+    // The server finds as much of each as can wait, until it reads no more of any.
     let mut idle = 0;
     while idle < 5 {
         suspend(&program);
@@ -384,7 +384,7 @@ fn mark_log(program: &mut Program, address: SocketAddr) -> usize {
     program.log.len()
 }
 
-/// The reads that lines of a server's log tell of: of which port, and how many bytes.
+/// The reads in the lines of a server's log: the client's port, and how many bytes.
 fn reads(log: &[String]) -> Vec<(u16, usize)> {
     let read = |line: &String| {
         let (_, rest) = line.split_once("client 127.0.0.1:")?;

@@ -85,7 +85,7 @@ mod failing_calls {
     #[ignore = "needs strace(1)"]
     fn an_accept_that_the_system_refuses_is_tried_again_ten_times_a_second() {
         for error in ["EMFILE", "ENFILE", "ENOMEM", "ENOBUFS"] {
-            // The first finds nobody, or one client; ten more fail.
+            // The first accept finds no client, or one; ten more fail.
             let inject = format!("accept4:error={error}:when=2..11");
             let Some((server, address)) = Failing::serve(&inject) else {
                 return;
@@ -103,11 +103,11 @@ mod failing_calls {
             let share = used.as_secs_f64() / time.as_secs_f64();
             assert!(share < 0.02, "{error}: {share} of a processor");
             let program = server.stop();
-            let told = program
+            let failures = program
                 .log
                 .iter()
                 .filter(|l| l.contains("could not accept"));
-            assert!((1..=2).contains(&told.count()), "{:#?}", program.log);
+            assert!((1..=2).contains(&failures.count()), "{:#?}", program.log);
         }
     }
 
@@ -261,9 +261,9 @@ mod another_user {
             .stdout(Stdio::piped())
             .spawn()
             .unwrap();
-        let mut told = [0; 4];
+        let mut ready = [0; 4];
         let stdout = holder.stdout.as_mut().unwrap();
-        stdout.read_exact(&mut told).unwrap();
+        stdout.read_exact(&mut ready).unwrap();
         holder
     }
 
@@ -327,7 +327,7 @@ mod clock {
 
     #[test]
     #[ignore = "needs libfaketime"]
-    fn a_clock_that_jumps_ends_nobody_and_holds_nobody_up() {
+    fn a_clock_that_jumps_ends_no_client_and_delays_none() {
         let Some(library) = library() else {
             can(&["faketime", "--version"]);
             return;

@@ -1,4 +1,4 @@
-//! What the server refuses and ends of its own accord, and what it says of that.
+//! The limits: which clients the server refuses or ends, and what it logs of them.
 #![cfg(unix)]
 
 mod common;
@@ -69,7 +69,7 @@ fn a_source_has_as_many_clients_as_allowed_and_the_next_is_closed_at_once() {
     let total = reported(&log, "total: 2 workers, 5 connections");
     let (_, refused) = total.split_once(" bytes echoed, ").unwrap();
     let number: u64 = refused.split_once(' ').unwrap().0.parse().unwrap();
-    // `served` is refused as well until the worker has seen who left.
+    // `served` is refused as well until the worker has seen which client left.
     assert!(number >= 7, "{total}");
     let want = format!("{number} refused or evicted: {number} over --max-per-source");
     assert_eq!(refused, want);
@@ -78,16 +78,16 @@ fn a_source_has_as_many_clients_as_allowed_and_the_next_is_closed_at_once() {
         .filter(|line| line.contains("refused: its source"));
     assert!((1..number as usize).contains(&lines.count()), "{log:#?}");
     assert_eq!(
-        told_of(&log, "refused: its source", "over --max-per-source"),
+        logged_clients(&log, "refused: its source", "over --max-per-source"),
         number
     );
 }
 
-/// How many clients of a reason the log tells of: in a line, as left out before it, and
-/// as left out at the end.
-fn told_of(log: &[String], words: &str, reason: &str) -> u64 {
+/// How many clients of a reason are in the log: those with a line, those left out before
+/// a line, and those left out at the end.
+fn logged_clients(log: &[String], words: &str, reason: &str) -> u64 {
     let number = |text: &str| text.rsplit(['(', ' ']).next()?.parse::<u64>().ok();
-    let told = log.iter().map(|line| {
+    let counts = log.iter().map(|line| {
         if line.contains(words) {
             let others = line.split_once(" more since the last such line");
             1 + others.map_or(0, |(before, _)| number(before).unwrap())
@@ -97,7 +97,7 @@ fn told_of(log: &[String], words: &str, reason: &str) -> u64 {
             0
         }
     });
-    told.sum()
+    counts.sum()
 }
 
 #[test]
@@ -174,7 +174,7 @@ fn an_idle_client_is_ended_in_time_and_one_byte_now_and_then_keeps_another() {
 }
 
 #[test]
-fn a_client_that_takes_nothing_of_what_it_is_owed_is_reset() {
+fn a_client_that_accepts_none_of_its_pending_echo_is_reset() {
     let (program, address) = serve(&["--stall-timeout", "500ms", "--workers", "1"]);
     // One whose echo waits in the program as well, and one whose echo the kernel holds.
     let full = connect_narrow(address);
@@ -186,7 +186,7 @@ fn a_client_that_takes_nothing_of_what_it_is_owed_is_reset() {
     round_trip(&mut idle, b"hello");
     wait_for_reset(&full);
     wait_for_reset(&little);
-    round_trip(&mut idle, b"one that is owed nothing may be silent");
+    round_trip(&mut idle, b"one without pending echo may be silent");
     let log = log_of(program);
     let worker = reported(&log, "worker 0: exited ok, 3 connections");
     assert!(
@@ -227,7 +227,7 @@ fn a_client_that_takes_its_echo_slowly_keeps_its_connection_and_gets_all_of_it()
 }
 
 #[test]
-fn a_client_that_has_closed_its_side_is_ended_if_it_takes_nothing_and_not_if_it_is_slow() {
+fn a_client_that_has_half_closed_is_ended_if_it_does_not_read_and_not_if_it_is_slow() {
     const IDLE: Duration = Duration::from_secs(2);
     const SENT: usize = 600_000;
     let options = ["--idle-timeout", "2s", "--max-lifetime", "3s"];
@@ -286,7 +286,7 @@ fn a_client_that_ignores_its_end_loses_its_connection_all_the_same() {
     let (program, address) = serve(&[&options[..], &["--max-connections", "1"]].concat());
     let stubborn = connect_narrow(address);
     pour(&stubborn);
-    // There is one place, so whoever is served has it.
+    // There is one place, so the client that is served has it.
     round_trip(&mut connect(address), b"hello");
     wait_for_reset(&stubborn);
     let log = log_of(program);
@@ -318,9 +318,9 @@ fn a_client_whose_time_is_over_gets_all_that_was_read_however_slowly_it_takes_it
     assert!(taken < got && got <= sent, "{taken} of {got} of {sent}");
     let log = log_of(program);
     let total = reported(&log, "total:");
-    let (_, told) = total.split_once("1 connections, ").unwrap();
+    let (_, counts) = total.split_once("1 connections, ").unwrap();
     let want = format!("{got} bytes echoed, 1 refused or evicted: 1 over --max-lifetime");
-    assert_eq!(told, want);
+    assert_eq!(counts, want);
 }
 
 #[test]
@@ -347,7 +347,7 @@ fn a_client_that_does_not_read_costs_no_more_than_the_socket_buffers() {
 
 #[cfg(target_os = "linux")]
 #[test]
-fn what_the_kernel_makes_of_another_buffer_size_is_said() {
+fn a_buffer_size_that_the_kernel_changes_is_logged() {
     let (program, address) = serve(&["--socket-buffer", "2147483647"]);
     round_trip(&mut connect(address), b"hello");
     let log = log_of(program);

@@ -137,7 +137,7 @@ fn a_message_that_never_ends_is_closed_when_its_time_is_up() {
     assert!(elapsed >= message_time, "{elapsed:?}");
     assert!(elapsed < 10 * message_time, "{elapsed:?}");
     trickle.join().unwrap();
-    // The worker is none the worse for it.
+    // The worker still serves others.
     assert_eq!(ask(&server, b"another\0"), answer(b"another"));
     assert_eq!(server.stop().cut(), 0);
 }
@@ -197,7 +197,7 @@ fn each_protocol_has_its_name_and_its_port() {
 }
 
 #[test]
-fn an_address_that_is_told_is_understood_and_nothing_else_is() {
+fn an_address_in_an_answer_is_parsed_and_nothing_else_is() {
     for peer in ["192.0.2.7:40112", "[2001:db8::7]:1"] {
         let peer = peer.parse().unwrap();
         assert_eq!(seen(&whoami(peer)), Some(peer));

@@ -180,8 +180,8 @@ fn what_is_no_header_is_refused_without_a_byte_and_counted() {
     round_trip(&mut neighbour, b"after");
     drop(neighbour);
     let log = server.stop();
-    let told = log.iter().find(|line| line.contains("refused: it sent"));
-    assert!(told.unwrap().contains("WARN"), "{log:#?}");
+    let line = log.iter().find(|line| line.contains("refused: it sent"));
+    assert!(line.unwrap().contains("WARN"), "{log:#?}");
     let want = "5 refused or evicted: 5 without a PROXY header";
     assert!(total(&log).ends_with(want), "{log:#?}");
 }
@@ -221,8 +221,8 @@ fn a_header_that_does_not_come_is_awaited_for_five_seconds() {
     let log = server.stop();
     let want = "2 refused or evicted: 2 without a PROXY header";
     assert!(total(&log).ends_with(want), "{log:#?}");
-    let told = "evicted: it sent no whole PROXY header in 5s";
-    assert!(log.iter().any(|line| line.contains(told)), "{log:#?}");
+    let words = "evicted: it sent no whole PROXY header in 5s";
+    assert!(log.iter().any(|line| line.contains(words)), "{log:#?}");
 }
 
 #[test]
@@ -237,14 +237,14 @@ fn a_client_whose_header_has_come_has_no_time_limit_of_it() {
 }
 
 #[test]
-fn whose_lifetime_is_over_before_its_header_has_come_is_told_and_counted_as_that() {
+fn a_lifetime_that_is_over_before_the_header_has_come_is_logged_and_counted_as_that() {
     let mut server = Behind::start(&["--max-lifetime", "300ms"]);
     let mut client = connect(server.echo);
     client.write_all(b"PROXY TCP4 ").unwrap();
     expect_end(&mut client);
     client.shutdown(Shutdown::Write).unwrap();
-    let told = server.program.wait_for(" closed: ");
-    assert!(told.ends_with("evicted, over --max-lifetime"), "{told}");
+    let line = server.program.wait_for(" closed: ");
+    assert!(line.ends_with("evicted, over --max-lifetime"), "{line}");
     let log = server.stop();
     let total = total(&log);
     assert!(
@@ -270,7 +270,7 @@ fn the_clients_of_a_source_are_counted_by_the_address_in_the_header() {
         serve("[2001:db8::1]:1", 1),
         serve("[2001:db8::2]:1", 2),
     ];
-    // Whom it does not name are not one source.
+    // Clients that it does not name are not one source.
     let unnamed = || {
         let mut stream = connect(server.echo);
         stream.write_all(b"PROXY UNKNOWN\r\n").unwrap();
@@ -288,8 +288,8 @@ fn the_clients_of_a_source_are_counted_by_the_address_in_the_header() {
         served && std::io::Read::read(&mut stream, &mut [0]).is_ok_and(|bytes| bytes == 1)
     });
     let log = server.stop();
-    let told = "client 192.0.2.1:3 refused: its source has 2 connections (--max-per-source)";
-    assert!(log.iter().any(|line| line.contains(told)), "{log:#?}");
+    let words = "client 192.0.2.1:3 refused: its source has 2 connections (--max-per-source)";
+    assert!(log.iter().any(|line| line.contains(words)), "{log:#?}");
     assert!(total(&log).contains(" over --max-per-source"), "{log:#?}");
 }
 

@@ -16,7 +16,7 @@ use common::serve::{
 };
 use common::{
     Program, Server, connect, connect_narrow, expect, expect_end, fill, full_duplex,
-    full_duplex_telling, is_silent, keyed, read_to_end, reset, round_trip, wait_until,
+    full_duplex_reporting, is_silent, keyed, read_to_end, reset, round_trip, wait_until,
 };
 use echopool::base::open_files::raise_open_files;
 use echopool::proto::{Protocol, answer};
@@ -64,7 +64,7 @@ fn a_transfer_that_is_under_way_at_the_stop_finishes() {
     let (mut program, address) = serve(&["--workers", "2", "--grace", "60s"]);
     let (reached, halfway) = channel();
     let client = thread::spawn(move || {
-        full_duplex_telling(connect(address), 1, 100 * MIB, |back| {
+        full_duplex_reporting(connect(address), 1, 100 * MIB, |back| {
             let _ = (back > 20 * MIB).then(|| reached.send(()));
         });
     });
@@ -119,7 +119,7 @@ fn a_client_that_reads_late_but_within_the_grace_gets_every_byte() {
     let taken = fill(&mut client, 3);
     program.signal(Signal::TERM);
     program.wait_for("stopping");
-    // Longer than the quiet time: what the client has not taken is not quiet.
+    // Longer than the quiet time: a connection with unread echo is not quiet.
     thread::sleep(Duration::from_millis(500));
     expect(&mut client, 3, 0, taken);
     expect_end(&mut client);
@@ -127,7 +127,7 @@ fn a_client_that_reads_late_but_within_the_grace_gets_every_byte() {
 }
 
 #[test]
-fn the_last_bytes_owed_to_a_late_reader_are_not_lost() {
+fn the_last_pending_bytes_of_a_late_reader_are_not_lost() {
     let (mut program, address) = serve(&["-v", "--workers", "1", "--grace", "60s"]);
     // How much goes into the kernel for a client that reads nothing.
     let mut first = connect_narrow(address);
@@ -136,7 +136,7 @@ fn the_last_bytes_owed_to_a_late_reader_are_not_lost() {
     let line = program.wait_for("bytes echoed");
     let (_, held) = line.split_once("closed: ").unwrap();
     let held: usize = held.split_once(' ').unwrap().0.parse().unwrap();
-    // A little more: the server owes it, and may have nothing left to read.
+    // A little more: it is pending in the server, which may have nothing left to read.
     let lengths = [100, 1000, 5000, 10_000, 20_000, 40_000].map(|more| held + more);
     let mut late = lengths.map(|length| {
         let mut client = connect_narrow(address);
@@ -227,7 +227,7 @@ fn stream_until_cut(mut client: TcpStream, started: impl FnOnce()) {
 }
 
 #[test]
-fn clients_that_do_not_take_their_bytes_are_cut_when_the_grace_is_over_and_counted() {
+fn clients_that_do_not_read_are_cut_when_the_grace_is_over_and_counted() {
     let (mut program, address) = serve(&["--workers", "2", "--grace", "1500ms"]);
     let mut stuck: Vec<_> = (0..3).map(|_| connect_narrow(address)).collect();
     for client in &mut stuck {
@@ -252,7 +252,7 @@ fn clients_that_do_not_take_their_bytes_are_cut_when_the_grace_is_over_and_count
 }
 
 #[test]
-fn whoever_waits_in_the_listen_queue_at_the_stop_is_served() {
+fn clients_in_the_listen_queue_at_the_stop_are_served() {
     let listeners = Listener::bind(Protocol::Echo, &"127.0.0.1:0".parse().unwrap(), 4096).unwrap();
     let address = listeners[0].address();
     let mut clients: Vec<_> = (0..300).map(|_| connect(address)).collect();
@@ -280,7 +280,7 @@ fn whoever_waits_in_the_listen_queue_at_the_stop_is_served() {
 }
 
 #[test]
-fn no_client_is_taken_once_the_server_stops() {
+fn no_client_is_accepted_once_the_server_stops() {
     let server = Server::with_workers(1);
     let mut slow = connect_narrow(server.echo);
     let taken = fill(&mut slow, 1);
@@ -387,7 +387,7 @@ fn as_many_clients_as_allowed_are_served_and_the_next_when_one_leaves() {
     served
         .iter_mut()
         .for_each(|c| round_trip(c, b"hello again"));
-    // One place for one client, whichever way its holder leaves.
+    // Each client that leaves, in either way, frees one place.
     drop(served.pop());
     expect(&mut waiting[0], 0, 0, 100);
     assert!(is_silent(&mut waiting[1], Duration::from_millis(100)));
@@ -399,8 +399,8 @@ fn as_many_clients_as_allowed_are_served_and_the_next_when_one_leaves() {
         expect(&mut client, key as u64, 0, 100);
     }
     let program = stop_cleanly(program);
-    let told = program.log.iter().filter(|l| l.contains(" WARN ")).count();
-    assert_eq!(told, 1, "{:#?}", program.log);
+    let warnings = program.log.iter().filter(|l| l.contains(" WARN ")).count();
+    assert_eq!(warnings, 1, "{:#?}", program.log);
     assert!(program.logged("total: 2 workers, 35 connections"));
 }
 
@@ -415,8 +415,8 @@ fn more_clients_than_descriptors_are_all_served_in_the_end() {
         expect(&mut client, key as u64, 0, 1000);
     }
     let program = stop_cleanly(program);
-    let told = program.log.iter().filter(|l| l.contains(" WARN ")).count();
-    assert_eq!(told, 1, "{:#?}", program.log);
+    let warnings = program.log.iter().filter(|l| l.contains(" WARN ")).count();
+    assert_eq!(warnings, 1, "{:#?}", program.log);
     assert!(!program.logged("could not accept"), "{:#?}", program.log);
 }
 
@@ -457,8 +457,8 @@ fn descriptors_that_run_out_in_mid_run_cost_no_client() {
     let most = 2 + start.elapsed().as_secs() as usize;
     let program = stop_cleanly(program);
     let failures = program.log.iter();
-    let told = failures.filter(|l| l.contains("could not accept")).count();
-    assert!((1..=most).contains(&told), "{:#?}", program.log);
+    let logged = failures.filter(|l| l.contains("could not accept")).count();
+    assert!((1..=most).contains(&logged), "{:#?}", program.log);
     assert!(program.logged("total: 1 workers, 100 connections"));
 }
 
@@ -512,7 +512,7 @@ fn several_listeners_of_both_protocols_are_served_by_one_pool() {
 }
 
 #[test]
-fn the_log_tells_who_comes_and_goes_when_asked() {
+fn the_log_names_clients_that_come_and_go_when_asked() {
     let (mut program, address) = serve(&["-v", "--workers", "1"]);
     let client = connect(address);
     let local = client.local_addr().unwrap();
@@ -535,7 +535,7 @@ fn the_log_tells_who_comes_and_goes_when_asked() {
 }
 
 #[test]
-fn the_finest_log_tells_how_many_bytes_came_and_not_that_none_did() {
+fn the_finest_log_has_the_bytes_of_each_read_and_no_empty_read() {
     let (mut program, address) = serve(&["-vv", "--workers", "1"]);
     let mut client = connect(address);
     round_trip(&mut client, b"hello");
@@ -599,7 +599,7 @@ fn rust_log_wins_over_the_options() {
 #[test]
 fn quiet_means_warnings_and_errors_alone() {
     let mut program = Program::start(["serve", "-q", "--max-connections", "1", "--echo", ":0"]);
-    // It says nothing to wait for; a stop is heeded once its handler is there.
+    // It logs nothing to wait for; a signal stops it once the handler is installed.
     let caught = || has_signal(program.child.id(), "SigCgt", Signal::TERM);
     if cfg!(target_os = "linux") {
         wait_until("the handler of SIGTERM", caught);
@@ -665,7 +665,7 @@ fn a_client_that_goes_after_its_half_close_does_not_delay_a_stop() {
     program.signal(Signal::TERM);
     program.wait_for("stopping");
     client.shutdown(Shutdown::Write).unwrap();
-    // No event tells that the server has read the end: time for it to do so.
+    // No event shows that the server has read the end, so it is given time.
     thread::sleep(Duration::from_millis(300));
     let start = Instant::now();
     // With input unread, which resets the connection.
@@ -718,7 +718,7 @@ fn a_busy_listener_does_not_keep_the_places_from_another() {
 }
 
 #[test]
-fn a_log_that_nobody_reads_stalls_no_client_and_no_stop() {
+fn a_log_that_is_not_read_stalls_no_client_and_no_stop() {
     let mut command = Command::new(env!("CARGO_BIN_EXE_echopool"));
     command
         .args(["serve", "--echo", "127.0.0.1:0", "-vv"])
@@ -739,18 +739,18 @@ fn a_log_that_nobody_reads_stalls_no_client_and_no_stop() {
 }
 
 #[test]
-fn who_waits_at_the_cap_when_the_server_stops_is_counted() {
+fn clients_that_wait_at_the_connection_limit_are_counted_at_the_stop() {
     let (mut program, address) = serve(&["--max-connections", "1"]);
     let mut served = connect(address);
     round_trip(&mut served, b"x");
     let _waiting: Vec<_> = (0..3).map(|_| connect(address)).collect();
     let (code, _) = stop(&mut program, Signal::TERM);
     assert_eq!(code, Some(3), "{:#?}", program.log);
-    for told in [
+    for words in [
         "3 clients waited to be accepted and are turned away",
         "1 connections, 1 bytes echoed, 3 turned away at the stop",
     ] {
-        assert!(program.logged(told), "{:#?}", program.log);
+        assert!(program.logged(words), "{:#?}", program.log);
     }
     expect_end(&mut served);
 }
@@ -763,7 +763,7 @@ fn the_backlog_bounds_how_many_wait_to_be_accepted() {
     let waiting: Vec<_> = (0..20)
         .map_while(|_| TcpStream::connect_timeout(&address, Duration::from_millis(500)).ok())
         .collect();
-    // Linux lets one more wait than it is told.
+    // Linux lets one more client wait than the backlog says.
     assert!((3..=6).contains(&waiting.len()), "{} wait", waiting.len());
     drop((waiting, served));
     stop_cleanly(program);

@@ -1,7 +1,7 @@
-//! Under a service manager: the sockets it hands over, and what it is told.
+//! Under a service manager: the sockets that it hands over, and its notifications.
 //!
-//! What a manager does is done here by the test: the sockets are handed over by a
-//! shell, and a socket of the test hears the notifications.
+//! The test stands in for the manager: a shell hands the sockets over, and a socket of
+//! the test receives the notifications.
 #![cfg(target_os = "linux")]
 
 mod common;
@@ -89,7 +89,7 @@ mod sockets {
         let arguments = ["--socket-buffer", "32KiB"];
         let mut server = Program::spawn(under_manager(vec![copy(&listener)], "echo", &arguments));
         server.wait_for_listener("echo");
-        // Linux tells twice what it was asked for.
+        // Linux reports twice the size that was asked for.
         let socket = SockRef::from(&listener);
         assert_eq!(socket.send_buffer_size().unwrap(), 64 * 1024);
         assert_eq!(socket.recv_buffer_size().unwrap(), 64 * 1024);
@@ -128,7 +128,7 @@ mod sockets {
     }
 
     #[test]
-    fn what_no_client_can_be_accepted_from_is_an_error_that_says_what_to_do() {
+    fn a_socket_that_is_no_tcp_listener_is_an_error_that_says_what_to_do() {
         let (listener, address) = listen();
         let connected = TcpStream::connect(address).unwrap();
         drop(listener);
@@ -155,9 +155,9 @@ mod sockets {
         assert!(error.contains(words), "{error}");
     }
 
-    /// The manager keeps the socket, and with it those who wait.
+    /// The manager keeps the socket open, and with it the clients in its listen queue.
     #[test]
-    fn those_who_wait_at_the_stop_are_served_by_the_next_start() {
+    fn clients_that_wait_at_the_stop_are_served_by_the_next_start() {
         let (listener, address) = listen();
         let arguments = ["--max-connections", "1"];
         let start = || Program::spawn(under_manager(vec![copy(&listener)], "echo", &arguments));
@@ -181,13 +181,13 @@ mod sockets {
     }
 }
 
-/// The service manager's ear.
-struct Ear {
+/// The service manager's end of the notifications.
+struct Manager {
     socket: UnixDatagram,
     folder: tempfile::TempDir,
 }
 
-impl Ear {
+impl Manager {
     fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let socket = UnixDatagram::bind(folder.path().join("notify")).unwrap();
@@ -195,7 +195,7 @@ impl Ear {
         Self { socket, folder }
     }
 
-    /// The program, told to notify this ear.
+    /// Starts the program with this socket to notify.
     fn start<S: AsRef<OsStr>>(&self, arguments: &[S], watchdog: Option<Duration>) -> Program {
         let mut command = Command::new(env!("CARGO_BIN_EXE_echopool"));
         command
@@ -209,19 +209,19 @@ impl Ear {
     }
 
     /// The next notification, a line an item.
-    fn hear(&self) -> Vec<String> {
+    fn receive(&self) -> Vec<String> {
         let mut message = [0; 4096];
         let length = self.socket.recv(&mut message).unwrap();
         let text = std::str::from_utf8(&message[..length]).unwrap();
         text.lines().map(str::to_owned).collect()
     }
 
-    /// Whether nothing is heard for so long.
+    /// Whether no notification comes for so long.
     fn is_silent_for(&self, time: Duration) -> bool {
         self.socket.set_read_timeout(Some(time)).unwrap();
-        let heard = self.socket.recv(&mut [0; 4096]);
+        let received = self.socket.recv(&mut [0; 4096]);
         self.socket.set_read_timeout(Some(DEADLINE)).unwrap();
-        heard.is_err()
+        received.is_err()
     }
 }
 
@@ -232,9 +232,9 @@ mod notifications {
 
     #[test]
     fn ready_comes_once_clients_are_served_and_names_the_listeners() {
-        let ear = Ear::new();
-        let mut server = ear.start(&ANYWHERE, None);
-        let news = ear.hear();
+        let manager = Manager::new();
+        let mut server = manager.start(&ANYWHERE, None);
+        let news = manager.receive();
         // Without a wait for the log: this is when a manager lets clients come.
         let status = news[1].strip_prefix("STATUS=serving echo://").unwrap();
         round_trip(&mut connect(status.parse().unwrap()), b"at once");
@@ -244,22 +244,25 @@ mod notifications {
 
     #[test]
     fn a_server_that_cannot_start_is_never_ready() {
-        let ear = Ear::new();
+        let manager = Manager::new();
         let taken = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = taken.local_addr().unwrap().to_string();
-        let mut server = ear.start(&["serve", "--echo", &address], None);
+        let mut server = manager.start(&["serve", "--echo", &address], None);
         assert_eq!(server.wait().code(), Some(1));
-        assert!(ear.is_silent_for(Duration::from_millis(1)), "it has ended");
+        assert!(
+            manager.is_silent_for(Duration::from_millis(1)),
+            "it has ended"
+        );
     }
 
     #[test]
-    fn the_stop_is_told_with_the_time_it_may_take() {
-        let ear = Ear::new();
+    fn the_stop_is_notified_with_the_time_that_it_may_take() {
+        let manager = Manager::new();
         let arguments = [&ANYWHERE[..], &["--grace", "2h"]].concat();
-        let mut server = ear.start(&arguments, None);
-        assert_eq!(ear.hear()[0], "READY=1");
+        let mut server = manager.start(&arguments, None);
+        assert_eq!(manager.receive()[0], "READY=1");
         server.signal(Signal::TERM);
-        let news = ear.hear();
+        let news = manager.receive();
         assert_eq!(news[0], "STOPPING=1");
         let time = news[1].strip_prefix("EXTEND_TIMEOUT_USEC=").unwrap();
         let time = Duration::from_micros(time.parse().unwrap());
@@ -273,15 +276,15 @@ mod notifications {
     }
 
     #[test]
-    fn the_watchdog_hears_of_an_idle_server_several_times_in_its_time() {
-        let ear = Ear::new();
+    fn an_idle_server_notifies_the_watchdog_several_times_within_its_timeout() {
+        let manager = Manager::new();
         let time = Duration::from_secs(2);
-        let _server = ear.start(&ANYWHERE, Some(time));
-        assert_eq!(ear.hear()[0], "READY=1");
-        assert_eq!(ear.hear(), ["WATCHDOG=1"]);
+        let _server = manager.start(&ANYWHERE, Some(time));
+        assert_eq!(manager.receive()[0], "READY=1");
+        assert_eq!(manager.receive(), ["WATCHDOG=1"]);
         let since = Instant::now();
         for _ in 0..4 {
-            assert_eq!(ear.hear(), ["WATCHDOG=1"]);
+            assert_eq!(manager.receive(), ["WATCHDOG=1"]);
         }
         // A quarter of the time apart, each.
         assert!(since.elapsed() > time / 2, "{:?}", since.elapsed());
@@ -289,19 +292,19 @@ mod notifications {
 
     #[test]
     fn without_a_watchdog_nothing_follows_ready() {
-        let ear = Ear::new();
-        let mut server = ear.start(&ANYWHERE, None);
-        assert_eq!(ear.hear()[0], "READY=1");
+        let manager = Manager::new();
+        let mut server = manager.start(&ANYWHERE, None);
+        assert_eq!(manager.receive()[0], "READY=1");
         let address = server.wait_for_listener("echo");
         round_trip(&mut connect(address), b"busy");
-        assert!(ear.is_silent_for(Duration::from_millis(100)));
+        assert!(manager.is_silent_for(Duration::from_millis(100)));
     }
 
     #[test]
-    fn a_manager_that_cannot_be_told_is_no_reason_to_stop() {
-        let ear = Ear::new();
-        std::fs::remove_file(ear.folder.path().join("notify")).unwrap();
-        let mut server = ear.start(&ANYWHERE, None);
+    fn a_manager_that_cannot_be_notified_is_no_reason_to_stop() {
+        let manager = Manager::new();
+        std::fs::remove_file(manager.folder.path().join("notify")).unwrap();
+        let mut server = manager.start(&ANYWHERE, None);
         server.wait_for("could not tell the service manager \"READY=1\": no such file");
         server.signal(Signal::TERM);
         assert!(server.wait().success());

@@ -1,4 +1,4 @@
-//! Where memory or descriptors run short: who has to go, and that others are served.
+//! Memory or descriptors run short: which clients are shed, and that others are served.
 #![cfg(target_os = "linux")]
 
 mod common;
@@ -39,7 +39,7 @@ fn where_memory_is_short_the_most_stalled_are_shed_and_others_served_on() {
 fn many_clients_whose_few_bytes_all_fit_the_kernels_buffers_are_shed_in_time() {
     /// What each holds at the least, beside what its own narrow buffer takes.
     const EACH: usize = 32 * 1024;
-    /// Without a look for that reason they would be seen after 15 s.
+    /// Without a check for this reason they would be found after 15 s.
     const SOON: Duration = Duration::from_secs(10);
     let options = ["--memory-limit", "8MiB", "--stall-timeout", "0s"];
     let (mut program, address) = serve(&[&options[..], &["--workers", "2"]].concat());
@@ -68,7 +68,7 @@ fn many_clients_whose_few_bytes_all_fit_the_kernels_buffers_are_shed_in_time() {
     assert!(total.ends_with(" shed"), "{total}");
 }
 
-/// Ends what streams, also when a test fails in between.
+/// Streams that are ended when this is dropped, also when a test fails before.
 struct Streams(Vec<TcpStream>);
 
 impl Drop for Streams {
@@ -79,7 +79,7 @@ impl Drop for Streams {
     }
 }
 
-/// Those that stream and read hold some megabytes each, as much as the kernel gives them.
+/// Clients that stream and read hold some megabytes each, as much as the kernel gives them.
 #[test]
 fn a_few_that_read_and_hold_all_the_memory_do_not_keep_others_out_for_ever() {
     let (mut program, address) = serve(&["--memory-limit", "2MiB", "--workers", "2"]);
@@ -89,7 +89,7 @@ fn a_few_that_read_and_hold_all_the_memory_do_not_keep_others_out_for_ever() {
         thread::spawn(move || while sends.write_all(&[7; 64 * 1024]).is_ok() {});
         thread::spawn(move || {
             let mut block = vec![0; 64 * 1024];
-            // It is slower than the sender, and never still.
+            // It reads slower than the sender sends, but never pauses for long.
             while let Ok(1..) = reads.read(&mut block) {
                 thread::sleep(Duration::from_millis(1));
             }
@@ -99,11 +99,11 @@ fn a_few_that_read_and_hold_all_the_memory_do_not_keep_others_out_for_ever() {
     round_trip(&mut connect(address), b"a new one");
     drop(streams);
     let log = log_of(program);
-    // On a busy machine some may have been still for long enough to go as others do.
+    // On a busy machine some may have stalled for long enough to be shed for that.
     reported(&log, "evicted: memory is short, and it ");
 }
 
-/// As many as there are descriptors for take nothing, and one more comes.
+/// As many clients as there are descriptors for do not read, and one more comes.
 fn assert_room_is_made(program: Program, address: SocketAddr) {
     let greedy: Vec<_> = (0..50).map(|_| connect_narrow(address)).collect();
     greedy.iter().for_each(pour);
@@ -130,7 +130,7 @@ fn where_descriptors_run_out_before_that_limit_the_most_stalled_make_room() {
 }
 
 #[test]
-fn whoever_waits_at_a_stop_while_no_descriptor_is_free_is_counted() {
+fn clients_that_wait_at_a_stop_while_no_descriptor_is_free_are_counted() {
     let (mut program, address) = serve(&["--workers", "1"]);
     limit_descriptors(&program, 20);
     let clients: Vec<_> = (0..30)

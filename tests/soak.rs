@@ -1,4 +1,4 @@
-//! A long time of everything at once, and then all is as it was before: `make soak`.
+//! A long mixed load, after which the server holds no more than before: `make soak`.
 #![cfg(target_os = "linux")]
 
 mod common;
@@ -27,7 +27,7 @@ const STACK: usize = 128 * 1024;
 
 const WORKERS: usize = 2;
 
-/// What a server has of what could leak.
+/// The resources of a server that could leak.
 #[derive(Clone, Copy, Debug)]
 struct Holdings {
     descriptors: usize,
@@ -45,8 +45,8 @@ impl Holdings {
         }
     }
 
-    /// Waits until a server without clients has no more than at the time of
-    /// `self`, but so many bytes of memory.
+    /// Waits until a server without clients uses no more than at the time of
+    /// `self`, except for so many bytes of memory.
     fn come_back(self, program: &Program, bytes: u64) {
         let pid = program.child.id();
         // Each worker keeps a spare pipe.
@@ -62,13 +62,13 @@ impl Holdings {
     }
 }
 
-/// What all clients know and add to.
-struct World {
+/// The state that all clients share.
+struct Shared {
     address: SocketAddr,
-    /// Clients finish what they are at, and come no more until it is lowered.
+    /// Clients finish their visit, and begin no other one until this is cleared.
     resting: AtomicBool,
     over: AtomicBool,
-    /// Counts stops and starts: odd while no server is to be relied on.
+    /// Counts stops and starts: odd while the server may be away.
     phase: AtomicU64,
     visits_under_way: AtomicUsize,
     visits: AtomicU64,
@@ -77,7 +77,7 @@ struct World {
     longest_ping_ms: AtomicU64,
 }
 
-impl World {
+impl Shared {
     fn new(address: SocketAddr) -> Self {
         Self {
             address,
@@ -113,9 +113,9 @@ impl World {
         self.resting.store(false, Ordering::SeqCst);
     }
 
-    /// Comes again and again, with other bytes each time, until all is over. A
+    /// Makes visits, with other bytes each time, until the test is over. A
     /// visit may only fail in a time in which the server was stopped.
-    fn inhabit(&self, key: u64, mut random: Rng) {
+    fn keep_visiting(&self, key: u64, mut random: Rng) {
         // Where one fails there is no need for the others to go on.
         let _over = Over(&self.over);
         for number in 0.. {
@@ -142,7 +142,7 @@ impl World {
         stream.set_read_timeout(Some(common::DEADLINE))?;
         stream.set_write_timeout(Some(common::DEADLINE))?;
         let mut visit = Visit {
-            world: self,
+            shared: self,
             stream,
             key,
             sent: 0,
@@ -165,7 +165,7 @@ impl World {
 
 /// One connection, whose bytes are those of its key.
 struct Visit<'a> {
-    world: &'a World,
+    shared: &'a Shared,
     stream: TcpStream,
     key: u64,
     sent: usize,
@@ -176,7 +176,7 @@ impl Visit<'_> {
     fn send(&mut self, length: usize) -> io::Result<()> {
         let bytes = keyed(self.key, self.sent, length);
         // Also what was sent in part may come back.
-        self.world
+        self.shared
             .sent_bytes
             .fetch_add(length as u64, Ordering::SeqCst);
         self.sent += length;
@@ -200,7 +200,7 @@ impl Visit<'_> {
                 self.back
             );
             self.back += count;
-            self.world
+            self.shared
                 .echoed_bytes
                 .fetch_add(count as u64, Ordering::SeqCst);
         }
@@ -222,12 +222,14 @@ impl Visit<'_> {
     }
 
     fn ping(mut self) -> io::Result<()> {
-        while !self.world.is_resting() {
+        while !self.shared.is_resting() {
             let start = Instant::now();
             self.send(64)?;
             self.take(64)?;
             let time = start.elapsed().as_millis() as u64;
-            self.world.longest_ping_ms.fetch_max(time, Ordering::SeqCst);
+            self.shared
+                .longest_ping_ms
+                .fetch_max(time, Ordering::SeqCst);
             thread::sleep(Duration::from_millis(500));
         }
         self.finish()
@@ -280,27 +282,32 @@ fn duration() -> Duration {
     humantime::parse_duration(&text).unwrap_or_else(|error| panic!("DURATION={text}: {error}"))
 }
 
-/// One life of a server: load, a lull in which it must have given everything
-/// back, load again, and a stop in the midst of that.
-fn live(program: &mut Program, world: &World, random: &mut Rng, longest: Duration) -> (u64, u64) {
+/// One run of a server: load, a pause in which it must release everything, load
+/// again, and a stop in the midst of that.
+fn run_once(
+    program: &mut Program,
+    shared: &Shared,
+    random: &mut Rng,
+    longest: Duration,
+) -> (u64, u64) {
     let fresh = Holdings::of(program);
     println!("  {fresh:?}");
     let some_time = |random: &mut Rng| {
         let most = (longest / 2).as_millis() as u64;
         thread::sleep(Duration::from_millis(random.u64(most / 2..=most)));
     };
-    world.wake();
+    shared.wake();
     some_time(random);
-    world.rest();
+    shared.rest();
     fresh.come_back(program, 4 * MIB);
     let lull = Holdings::of(program);
-    world.wake();
+    shared.wake();
     some_time(random);
-    world.rest();
+    shared.rest();
     lull.come_back(program, MIB);
-    world.wake();
+    shared.wake();
     some_time(random);
-    world.phase.fetch_add(1, Ordering::SeqCst);
+    shared.phase.fetch_add(1, Ordering::SeqCst);
     let (code, time) = stop(program, Signal::TERM);
     println!("  stopped within {time:?}");
     assert_eq!(code, Some(0), "{:#?}", program.log);
@@ -318,38 +325,38 @@ fn a_server_accounts_for_every_byte_and_keeps_nothing_of_its_clients() {
     println!("{duration:?}, SEED={seed}");
     let mut random = Rng::with_seed(seed);
     let (mut program, address) = serve(GRACE);
-    let world = World::new(address);
+    let shared = Shared::new(address);
     let start = Instant::now();
     let mut echoed = 0;
     thread::scope(|scope| {
-        let _over = Over(&world.over);
+        let _over = Over(&shared.over);
         for key in 0..PINGERS + CLIENTS {
-            let (world, random) = (&world, random.fork());
+            let (shared, random) = (&shared, random.fork());
             let thread = thread::Builder::new().stack_size(STACK);
             thread
-                .spawn_scoped(scope, move || world.inhabit(key, random))
+                .spawn_scoped(scope, move || shared.keep_visiting(key, random))
                 .unwrap();
         }
         while start.elapsed() < duration {
             let longest = Duration::from_secs(20).min(duration / 3);
-            echoed += live(&mut program, &world, &mut random, longest).1;
+            echoed += run_once(&mut program, &shared, &mut random, longest).1;
             program = serve_again(address, GRACE);
-            world.phase.fetch_add(1, Ordering::SeqCst);
-            world.rest();
+            shared.phase.fetch_add(1, Ordering::SeqCst);
+            shared.rest();
             println!(
                 "{:?}, {} visits",
                 start.elapsed(),
-                world.visits.load(Ordering::SeqCst)
+                shared.visits.load(Ordering::SeqCst)
             );
         }
     });
     echoed += totals(&stop_cleanly(program)).1;
-    let sent = world.sent_bytes.into_inner();
-    let back = world.echoed_bytes.into_inner();
+    let sent = shared.sent_bytes.into_inner();
+    let back = shared.echoed_bytes.into_inner();
     println!(
         "{} visits, {sent} bytes sent, {echoed} echoed, {back} compared; longest ping {} ms",
-        world.visits.into_inner(),
-        world.longest_ping_ms.into_inner()
+        shared.visits.into_inner(),
+        shared.longest_ping_ms.into_inner()
     );
     assert!(back <= echoed && echoed <= sent);
 }

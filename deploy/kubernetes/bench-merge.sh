@@ -15,7 +15,7 @@ mkdir -p "$folder"
 rm -f "$folder"/pod-*.json
 
 completions=$(kubectl get job "$job" -o 'jsonpath={.spec.completions}')
-# A pod that failed ends the job, too; its log tells why.
+# A pod that failed ends the job, too; its log says why.
 until kubectl get job "$job" -o 'jsonpath={.status.conditions[?(@.status=="True")].type}' |
     grep -qE 'Complete|Failed'; do
     sleep 2

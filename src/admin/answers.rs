@@ -1,4 +1,4 @@
-//! What is answered at which path.
+//! The answer to each path of the admin socket.
 
 use std::error::Error;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -9,7 +9,7 @@ use super::http::{self, Code, Request};
 use super::{metrics, page};
 use crate::server::status::Status;
 
-/// Knows the answers of one server.
+/// Answers requests about one server.
 pub(super) struct Answers {
     status: Status,
     registry: Registry,
@@ -21,14 +21,14 @@ impl Answers {
         Self { status, registry }
     }
 
-    /// The answer, whatever happens while it is made.
+    /// The answer to `request`, with code 500 if making it fails or panics.
     pub(super) fn to(&self, request: &Request) -> Vec<u8> {
-        // What is read for it is only read, so nothing can be left half done.
+        // Making an answer changes nothing, so a panic leaves nothing half done.
         let made = catch_unwind(AssertUnwindSafe(|| self.make(request)));
         match made {
             Ok(Ok(answer)) => return answer,
             Ok(Err(error)) => log::error!("could not answer {:?}: {error}", request.path),
-            // The panic has told itself.
+            // The panic hook has reported it already.
             Err(_) => {}
         }
         http::refusal(Code::InternalError, request.head_only)

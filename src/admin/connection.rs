@@ -1,4 +1,4 @@
-//! One HTTP connection: it asks, is answered, and leaves.
+//! One HTTP connection: one request, one answer, and a close that loses nothing of it.
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::Shutdown;
@@ -11,33 +11,34 @@ use super::http::{self, Code, HEAD_LIMIT, Head, Request};
 /// How long a connection may last.
 const TIME: Duration = Duration::from_secs(5);
 
-/// What a client that has its answer may still send, in bytes, before it is closed
-/// on. To close earlier would reset the connection and the answer with it.
+/// How many bytes a client may still send after its answer before the connection is
+/// closed. Closing it with unread input would reset it, and lose the answer.
 const LINGER_LIMIT: usize = 1024 * 1024;
 
-/// How far it has come.
+/// The state of a connection.
 enum State {
     /// What has arrived of the request.
-    Asking(Vec<u8>),
+    Reading(Vec<u8>),
     /// The answer, and how much of it is sent.
-    Answering(Vec<u8>, usize),
-    /// All is sent and our side shut; so much came since and was dropped.
-    Leaving(usize),
+    Writing(Vec<u8>, usize),
+    /// The answer is sent and our side half-closed; this many bytes came since and were
+    /// dropped.
+    Lingering(usize),
 }
 
-/// What becomes of it.
+/// What the caller does next with the connection.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Next {
-    /// It is looked at again at its next event.
+    /// Advance it again at its next event.
     Wait,
-    /// Both sides are done with it.
+    /// Close it: both sides are done.
     Close,
 }
 
 /// A connection of a client that talks HTTP.
 pub(super) struct Connection {
     pub(super) stream: TcpStream,
-    /// When it is closed, whatever it does.
+    /// When it is closed at the latest.
     pub(super) until: Instant,
     state: State,
 }
@@ -47,23 +48,23 @@ impl Connection {
         Self {
             stream,
             until: now + TIME,
-            state: State::Asking(Vec::new()),
+            state: State::Reading(Vec::new()),
         }
     }
 
-    /// Which one goes first where there are too many: those that have their answer,
-    /// then the oldest.
+    /// Where there are too many connections, the least of these is closed first: one
+    /// whose answer is sent, then the oldest.
     pub(super) const fn precedence(&self) -> (bool, Instant) {
-        (!matches!(self.state, State::Leaving(_)), self.until)
+        (!matches!(self.state, State::Lingering(_)), self.until)
     }
 
-    /// Goes on as far as the socket allows. The poller tells of edges only, so that
-    /// is until it would block.
+    /// Reads and writes until the socket would block, since the poller reports edges
+    /// only.
     pub(super) fn advance(&mut self, answer: impl Fn(&Request) -> Vec<u8>) -> Next {
         match self.try_advance(answer) {
             Ok(next) => next,
             Err(error) if error.kind() == ErrorKind::WouldBlock => Next::Wait,
-            // It is gone; there is nobody to tell.
+            // The client is gone, so no answer would reach it.
             Err(_) => Next::Close,
         }
     }
@@ -72,7 +73,7 @@ impl Connection {
         let mut block = [0; HEAD_LIMIT];
         loop {
             match &mut self.state {
-                State::Asking(head) => {
+                State::Reading(head) => {
                     let room = HEAD_LIMIT - head.len();
                     let count = uninterrupted(|| self.stream.read(&mut block[..room]))?;
                     head.extend_from_slice(&block[..count]);
@@ -80,20 +81,20 @@ impl Connection {
                         Head::Complete(request) => answer(&request),
                         Head::Refused(code) => http::refusal(code, false),
                         Head::Incomplete if count > 0 => continue,
-                        // It came and went: a port that is only looked at.
+                        // A client that only tests whether the port is open.
                         Head::Incomplete if head.is_empty() => return Ok(Next::Close),
                         Head::Incomplete => http::refusal(Code::BadRequest, false),
                     };
-                    self.state = State::Answering(answer, 0);
+                    self.state = State::Writing(answer, 0);
                 }
-                State::Answering(answer, sent) if *sent == answer.len() => {
+                State::Writing(answer, sent) if *sent == answer.len() => {
                     self.stream.shutdown(Shutdown::Write)?;
-                    self.state = State::Leaving(0);
+                    self.state = State::Lingering(0);
                 }
-                State::Answering(answer, sent) => {
+                State::Writing(answer, sent) => {
                     *sent += uninterrupted(|| self.stream.write(&answer[*sent..]))?;
                 }
-                State::Leaving(dropped) => {
+                State::Lingering(dropped) => {
                     match uninterrupted(|| self.stream.read(&mut block))? {
                         0 => return Ok(Next::Close),
                         count => *dropped += count,
@@ -123,7 +124,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_answer_that_the_socket_does_not_take_at_once_is_sent_whole() {
+    fn an_answer_larger_than_the_send_buffer_is_sent_whole() {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let mut client = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
         client.write_all(b"GET / HTTP/1.0\r\n\r\n").unwrap();
@@ -134,7 +135,7 @@ mod tests {
         let whole: Vec<u8> = (0..=255).cycle().take(10_000_000).collect();
         let answer = |_: &Request| whole.clone();
         assert_eq!(connection.advance(answer), Next::Wait);
-        assert!(matches!(connection.state, State::Answering(_, sent) if sent < whole.len()));
+        assert!(matches!(connection.state, State::Writing(_, sent) if sent < whole.len()));
         let reader = std::thread::spawn(move || {
             let mut read = Vec::new();
             client.read_to_end(&mut read).unwrap();

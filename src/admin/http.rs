@@ -1,4 +1,4 @@
-//! As much of HTTP/1.1 (RFC 9112) as the admin socket speaks: one request, one answer.
+//! The part of HTTP/1.1 (RFC 9112) that the admin socket speaks: one request, one answer.
 
 use std::fmt::Write as _;
 
@@ -8,8 +8,8 @@ pub(super) const HEAD_LIMIT: usize = 8 * 1024;
 /// The most header lines of a request.
 const HEADERS: usize = 64;
 
-/// A page may take what it shows from where it came from, and nothing from elsewhere;
-/// text can't become markup, nor the page a part of another's.
+/// The page may fetch data from its own origin only, text can't become markup, and no
+/// other page can frame it.
 const POLICY: &str = "default-src 'none'; connect-src 'self'; script-src 'unsafe-inline'; \
     style-src 'unsafe-inline'; img-src data:; base-uri 'none'; form-action 'none'; \
     frame-ancestors 'none'; require-trusted-types-for 'script'";
@@ -17,13 +17,13 @@ const POLICY: &str = "default-src 'none'; connect-src 'self'; script-src 'unsafe
 /// What a client asks for.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Request {
-    /// Without the query.
+    /// The path, without the query.
     pub(super) path: String,
-    /// Of the answer only the head is wanted.
+    /// Only the head of the answer is wanted.
     pub(super) head_only: bool,
 }
 
-/// How an answer begins.
+/// The status code of an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Code {
     Ok = 200,
@@ -49,13 +49,13 @@ impl Code {
     }
 }
 
-/// What has arrived of a request.
+/// The head of a request, as far as it has arrived.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Head {
-    /// It goes on.
+    /// More is to come.
     Incomplete,
     Complete(Request),
-    /// It can't be answered but with this.
+    /// No request that can be served: it is answered with this code.
     Refused(Code),
 }
 
@@ -64,7 +64,7 @@ pub(super) fn read(arrived: &[u8]) -> Head {
     let mut headers = [httparse::EMPTY_HEADER; HEADERS];
     let mut request = httparse::Request::new(&mut headers);
     match request.parse(arrived) {
-        Ok(httparse::Status::Complete(_)) => understand(&request),
+        Ok(httparse::Status::Complete(_)) => interpret(&request),
         Ok(httparse::Status::Partial) if arrived.len() >= HEAD_LIMIT => {
             Head::Refused(Code::HeadTooLarge)
         }
@@ -74,7 +74,7 @@ pub(super) fn read(arrived: &[u8]) -> Head {
     }
 }
 
-fn understand(request: &httparse::Request<'_, '_>) -> Head {
+fn interpret(request: &httparse::Request<'_, '_>) -> Head {
     let (Some(method), Some(target), Some(version)) =
         (request.method, request.path, request.version)
     else {
@@ -137,13 +137,13 @@ pub(super) fn answer(code: Code, kind: &str, body: &str, head_only: bool) -> Vec
     text.into_bytes()
 }
 
-/// The same, of one line of text.
+/// An answer of one line of text.
 pub(super) fn line(code: Code, line: &str, head_only: bool) -> Vec<u8> {
     let kind = "text/plain; charset=utf-8";
     answer(code, kind, &format!("{line}\n"), head_only)
 }
 
-/// The answer to what is not answered otherwise.
+/// An answer that says no more than what its code means.
 pub(super) fn refusal(code: Code, head_only: bool) -> Vec<u8> {
     line(code, &code.reason().to_lowercase(), head_only)
 }
@@ -154,7 +154,7 @@ mod tests {
 
     use super::*;
 
-    fn turn_awaited(path: &str, head_only: bool) -> Head {
+    fn complete(path: &str, head_only: bool) -> Head {
         Head::Complete(Request {
             path: path.to_owned(),
             head_only,
@@ -166,26 +166,20 @@ mod tests {
         let many = format!("GET / HTTP/1.1\r\n{}\r\n", "a: b\r\n".repeat(65));
         let endless = format!("GET /{}", "a".repeat(HEAD_LIMIT));
         for (text, want) in [
-            (
-                "GET / HTTP/1.1\r\nHost: a\r\n\r\n",
-                turn_awaited("/", false),
-            ),
+            ("GET / HTTP/1.1\r\nHost: a\r\n\r\n", complete("/", false)),
             (
                 "HEAD /x?y=1 HTTP/1.1\r\nhost: a\r\n\r\n",
-                turn_awaited("/x", true),
+                complete("/x", true),
             ),
-            (
-                "GET /readyz HTTP/1.0\r\n\r\n",
-                turn_awaited("/readyz", false),
-            ),
-            ("GET /a HTTP/1.0\n\n", turn_awaited("/a", false)),
+            ("GET /readyz HTTP/1.0\r\n\r\n", complete("/readyz", false)),
+            ("GET /a HTTP/1.0\n\n", complete("/a", false)),
             (
                 "GET http://a:1/b HTTP/1.1\r\nHost: a\r\n\r\n",
-                turn_awaited("/b", false),
+                complete("/b", false),
             ),
             (
                 "GET http://a HTTP/1.1\r\nHost: a\r\n\r\n",
-                turn_awaited("/", false),
+                complete("/", false),
             ),
             ("GET / HTTP/1.1\r\nHost: a\r\n", Head::Incomplete),
             ("", Head::Incomplete),
@@ -212,12 +206,12 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_bytes_are_too_much_for_it(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+        fn no_bytes_make_it_panic(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
             read(&bytes);
         }
 
         #[test]
-        fn the_pieces_in_which_a_request_arrives_do_not_matter(
+        fn a_request_may_arrive_in_any_pieces(
             path in "/[a-z?]{0,8}", name in "[A-Za-z-]{1,8}", value in "[ -~]{0,20}"
         ) {
             let text = format!("GET {path} HTTP/1.0\r\nX-{name}: {value}\r\n\r\n");
@@ -225,12 +219,12 @@ mod tests {
                 prop_assert_eq!(read(&text.as_bytes()[..cut]), Head::Incomplete);
             }
             let want = path.split('?').next().unwrap();
-            prop_assert_eq!(read(text.as_bytes()), turn_awaited(want, false));
+            prop_assert_eq!(read(text.as_bytes()), complete(want, false));
         }
     }
 
     #[test]
-    fn an_answer_to_head_has_the_length_of_what_it_leaves_out() {
+    fn an_answer_to_head_has_the_length_of_the_body_that_it_leaves_out() {
         let whole = String::from_utf8(line(Code::Ok, "ok", false)).unwrap();
         let head = String::from_utf8(line(Code::Ok, "ok", true)).unwrap();
         assert_eq!(whole.strip_suffix("ok\n"), Some(&*head));

@@ -1,4 +1,4 @@
-//! What the server counts, as OpenMetrics text.
+//! The server's metrics, as OpenMetrics text.
 
 use std::fmt;
 use std::time::UNIX_EPOCH;
@@ -14,17 +14,17 @@ use crate::server::status::{Snapshot, Status, WorkerLoad};
 use crate::worker::eviction::Reason;
 use crate::worker::metrics::DELAY_CLASSES;
 
-/// What [`text`] is.
+/// The content type of [`text`].
 pub(super) const KIND: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
-/// A registry of what `status` sees at the moment of each reading.
+/// A registry that reads `status` anew each time it is encoded.
 pub(super) fn registry(status: Status) -> Registry {
     let mut registry = Registry::with_prefix("echopool");
     registry.register_collector(Box::new(Metrics(status)));
     registry
 }
 
-/// All that is registered, as it is now.
+/// All registered metrics, with their present values.
 pub(super) fn text(registry: &Registry) -> Result<String, fmt::Error> {
     let mut text = String::new();
     encode(&mut text, registry)?;
@@ -43,14 +43,14 @@ impl Collector for Metrics {
     fn encode(&self, encoder: DescriptorEncoder<'_>) -> fmt::Result {
         let snapshot = self.0.snapshot();
         let mut writer = Writer(encoder);
-        writer.life(&self.0, &snapshot)?;
+        writer.process(&self.0, &snapshot)?;
         writer.clients(&snapshot)?;
         writer.delays(&snapshot)?;
         writer.workers(&snapshot.workers)
     }
 }
 
-/// A family's name without its prefix and its unit, and what it tells.
+/// A family's name without prefix and unit, its unit, and its help text.
 type Family<'a> = (&'a str, Option<&'a Unit>, &'a str);
 
 struct Writer<'a>(DescriptorEncoder<'a>);
@@ -77,7 +77,7 @@ impl Writer<'_> {
         family.encode_gauge(&value)
     }
 
-    fn life(&mut self, status: &Status, snapshot: &Snapshot) -> fmt::Result {
+    fn process(&mut self, status: &Status, snapshot: &Snapshot) -> fmt::Result {
         let help = "The version that runs.";
         let mut family = self
             .0
@@ -187,7 +187,7 @@ impl Writer<'_> {
         self.each(family, workers, |worker| Value::Sum(worker.replaced))
     }
 
-    /// The same of each worker.
+    /// A family with one sample a worker.
     fn each(
         &mut self,
         (name, unit, help): Family<'_>,
@@ -213,7 +213,7 @@ impl Writer<'_> {
     }
 }
 
-/// What is told of a worker.
+/// A sample of one worker, by the type of its metric.
 enum Value {
     Now(usize),
     Sum(u64),

@@ -1,4 +1,4 @@
-//! The live page, and what it asks for once a second.
+//! The live page, and the JSON that it fetches once a second.
 
 use std::collections::BTreeMap;
 use std::time::UNIX_EPOCH;
@@ -9,17 +9,17 @@ use crate::server::status::{Status, WorkerLoad};
 use crate::worker::eviction::{Latest, Reason};
 use crate::worker::metrics::DELAY_CLASSES;
 
-/// The page, whole: it asks for nothing but [`json`].
+/// The page as HTML. It fetches nothing but [`json`].
 pub(super) const PAGE: &str = include_str!("page.html");
 
-/// What the page shows. It is made for the page of the same version, not for others.
+/// What the page shows. Only the page of the same version reads it.
 #[derive(Serialize)]
 struct Shown {
     version: &'static str,
     state: &'static str,
-    /// Why it is not well, if it is not.
+    /// Why the server is not healthy, if it is not.
     unwell: Option<String>,
-    /// Why no further clients should come, if none should.
+    /// Why the server is not ready, if it is not.
     unready: Option<String>,
     uptime_s: f64,
     listeners: Vec<String>,
@@ -29,7 +29,7 @@ struct Shown {
     accept_pauses: u64,
     echoed_bytes: u64,
     echo_turns: u64,
-    /// The longest of each class, in seconds; one more class has no end.
+    /// The upper bound of each class in seconds; the last class has none.
     first_echo_ends_s: Vec<f64>,
     first_echo_counts: Vec<u64>,
     refused: BTreeMap<&'static str, u64>,
@@ -51,13 +51,13 @@ struct Worker {
 
 #[derive(Serialize)]
 struct TurnedAway {
-    /// Unix time.
+    /// Unix time in milliseconds.
     at_ms: u64,
     address: String,
     reason: &'static str,
 }
 
-/// What the page shows now.
+/// The present values of what the page shows.
 pub(super) fn json(status: &Status) -> serde_json::Result<String> {
     let snapshot = status.snapshot();
     let by_reason = |refused| {

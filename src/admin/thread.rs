@@ -1,7 +1,7 @@
 //! The admin socket: metrics, health and a live page, on a thread of its own.
 //!
-//! It only reads what the server's threads count anyway, so nobody who asks here,
-//! however slowly or often, is in the way of a byte that is echoed.
+//! It only reads counters that the server's threads keep anyway, so HTTP clients,
+//! however slow or many, delay no echo.
 
 use std::io::{self, ErrorKind};
 use std::net::{SocketAddr, TcpListener};
@@ -28,22 +28,22 @@ use crate::server::status::Status;
 /// The port where none is given.
 pub const DEFAULT_PORT: u16 = 20163;
 
-/// The most HTTP connections at once. At the next one the oldest is closed, so that
-/// those who hold theirs don't keep a probe out.
+/// The most HTTP connections at once. For a further one the oldest is closed, so that
+/// clients that keep theirs open don't keep a health probe out.
 const CONNECTIONS: usize = 64;
 
-/// How many are accepted before those that have asked are answered: a crowd of
-/// newcomers must not close one that was just accepted.
+/// The most connections accepted before requests are answered: a burst of new ones must
+/// not close one that was just accepted.
 const ACCEPTS_PER_TURN: usize = CONNECTIONS / 4;
 
-/// How many descriptors it may use: a listener, a poller and its waker, the
-/// connections, and the next one before another is closed for it.
+/// The most descriptors that the admin socket uses: a listener, a poller and its waker,
+/// the connections, and a further one before another is closed for it.
 pub const DESCRIPTORS: usize = 1 + 2 + CONNECTIONS + 1;
 
 const LISTENER: Token = Token(usize::MAX);
 const WAKE: Token = Token(usize::MAX - 1);
 
-/// A bound admin socket, which a server answers on while it runs.
+/// A bound admin socket. It is answered once its thread is started.
 #[derive(Debug)]
 pub struct Admin {
     listener: TcpListener,
@@ -74,7 +74,7 @@ impl Admin {
         self.address
     }
 
-    /// Answers from now on, until what is returned is dropped.
+    /// Starts the thread, which answers until the returned handle is dropped.
     pub fn start(self, status: Status) -> Result<AdminThread, Error> {
         self.spawn(status).map_err(Error::Start)
     }
@@ -108,7 +108,7 @@ impl Admin {
     }
 }
 
-/// The running thread, until this is dropped.
+/// The running admin thread. Dropping this stops it and closes its socket.
 pub struct AdminThread {
     closed: Arc<AtomicBool>,
     waker: Waker,
@@ -133,10 +133,11 @@ impl Drop for AdminThread {
 struct AdminLoop {
     poller: Poll,
     listener: mio::net::TcpListener,
-    /// There may be clients that no event will tell of again.
+    /// The listener's readiness: the poller reports edges only, so this stays set until
+    /// an accept would block.
     has_waiting: bool,
     connections: Slab<Connection>,
-    /// Accepting rests until then.
+    /// Accepting pauses until then.
     paused_until: Option<Instant>,
     answers: Answers,
     failure_throttle: Throttle,
@@ -144,7 +145,7 @@ struct AdminLoop {
 
 impl AdminLoop {
     fn run(mut self, closed: &AtomicBool) {
-        // The workers come first.
+        // The workers have precedence.
         let _yielding = Yielding::begin();
         sys::lower_priority();
         let mut events = Events::with_capacity(2 * CONNECTIONS);
@@ -157,7 +158,7 @@ impl AdminLoop {
             }
             events.iter().for_each(|event| self.handle(event));
             self.accept(Instant::now());
-            self.close_late(Instant::now());
+            self.close_expired(Instant::now());
         }
     }
 
@@ -216,7 +217,7 @@ impl AdminLoop {
         }
     }
 
-    /// Watches a client, and answers it at once where its request is here already.
+    /// Registers a client, and answers it at once if its request has arrived already.
     fn admit(&mut self, stream: TcpStream, now: Instant) {
         if self.connections.len() >= CONNECTIONS {
             let each = self.connections.iter();
@@ -239,7 +240,7 @@ impl AdminLoop {
         }
     }
 
-    fn close_late(&mut self, now: Instant) {
+    fn close_expired(&mut self, now: Instant) {
         self.connections.retain(|_, each| now < each.until);
     }
 }
@@ -267,7 +268,7 @@ mod tests {
     }
 
     #[test]
-    fn a_panic_costs_one_answer_and_the_end_of_the_office_closes_the_socket() {
+    fn a_panic_costs_one_answer_and_dropping_the_handle_closes_the_socket() {
         let admin = Admin::bind(&"127.0.0.1:0".parse().unwrap()).unwrap();
         let address = admin.address();
         let status = Status {
@@ -288,8 +289,8 @@ mod tests {
         assert!(TcpStream::connect(address).is_err());
     }
 
-    /// How many workers of each number were replaced, as the metrics tell.
-    fn told_replaced(admin: SocketAddr) -> Vec<u64> {
+    /// How many workers of each number were replaced, by the metrics.
+    fn replaced_in_metrics(admin: SocketAddr) -> Vec<u64> {
         let text = ask(admin, "/metrics");
         let name = "echopool_worker_replaced_total{";
         let samples = text.lines().filter(|line| line.starts_with(name));
@@ -332,7 +333,7 @@ mod tests {
         for client in &clients {
             assert_eq!(echo(client).unwrap(), *b"ping");
         }
-        assert_eq!(told_replaced(admin), [0, 0]);
+        assert_eq!(replaced_in_metrics(admin), [0, 0]);
         let victim = clients[0].local_addr().unwrap().port();
         PANIC_FOR.store(victim, Ordering::SeqCst);
         assert!(echo(&clients[0]).is_err(), "its worker is gone");
@@ -345,8 +346,8 @@ mod tests {
             assert_eq!(echo(client).unwrap(), *b"ping");
         }
         // The successor may serve them before it is counted.
-        wait_until(|| told_replaced(admin) != [0, 0]);
-        let told = told_replaced(admin);
+        wait_until(|| replaced_in_metrics(admin) != [0, 0]);
+        let counted = replaced_in_metrics(admin);
         stop.request();
         let report = running.join().unwrap().unwrap();
         assert!(!report.all_well());
@@ -354,7 +355,7 @@ mod tests {
         let each = report.workers.iter();
         let replaced: Vec<_> = each.map(|worker| worker.replaced).collect();
         assert_eq!(replaced.iter().sum::<u64>(), 1);
-        assert_eq!(told, replaced);
+        assert_eq!(counted, replaced);
         assert!(report.workers.iter().all(|worker| worker.end == End::Ok));
         assert!(report.workers.iter().all(|worker| worker.connections >= 3));
     }

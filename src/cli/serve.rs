@@ -1,4 +1,4 @@
-//! `echopool serve`.
+//! The command `echopool serve`: its options, and the server that they configure.
 
 use std::time::Duration;
 
@@ -131,11 +131,11 @@ pub(super) struct ServeArgs {
     quiet: bool,
 }
 
-/// Longer than a healthy system delays the acknowledgement of what it has received:
-/// Linux up to 200 ms.
+/// The least `--stall-timeout`. It is longer than a healthy system delays its
+/// acknowledgements: Linux up to 200 ms.
 const LEAST_STALL: Duration = Duration::from_millis(250);
 
-/// A time after which a client is stalled, or none.
+/// Reads the time of `--stall-timeout`, of which zero means never.
 fn stall_time(text: &str) -> Result<Duration, String> {
     match humantime::parse_duration(text) {
         Ok(time) if !time.is_zero() && time < LEAST_STALL => Err(format!(
@@ -147,7 +147,7 @@ fn stall_time(text: &str) -> Result<Duration, String> {
     }
 }
 
-/// A size that the system's calls take.
+/// Reads a size that fits the system's calls.
 fn up_to_i32(text: &str) -> Result<usize, String> {
     let most = i32::MAX as usize;
     let size = bytes(text)?;
@@ -198,7 +198,8 @@ impl ServeArgs {
         })
     }
 
-    /// What a service manager has bound is its own choice, how clients are treated is not.
+    /// The listeners that a service manager has bound. Their addresses and their backlog
+    /// are its choice; `--socket-buffer` applies to them, too.
     fn handed_over(&self) -> Result<Vec<Listener>, Error> {
         let listeners = server::sockets()?;
         match self.socket_buffer {

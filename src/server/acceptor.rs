@@ -1,7 +1,8 @@
 //! The main thread's loop: accept, hand over, stop.
 //!
-//! It owns the listeners and waits on a poller for a client, for a worker that
-//! has died, for room after the server was full, and for the order to stop.
+//! It owns the listeners and waits on a poller for a client in a listen queue, for
+//! a worker that has died, for a free place after the server was full, and for a
+//! request to stop.
 
 use std::io::{self, ErrorKind};
 use std::net::{TcpListener, TcpStream};
@@ -29,24 +30,25 @@ use crate::proto::Protocol;
 use crate::worker::context::{Accepted, Drain};
 use crate::worker::waker::MainWaker;
 
-/// How many clients one listener accepts before the main thread looks up.
+/// The most clients accepted from one listener before the next listener has its turn.
 const ACCEPTS_PER_TURN: usize = 64;
 
-/// How long accepting rests when the system refuses it, for instance because
-/// all descriptors are in use: ten attempts a second cost nothing, and a client
-/// hardly notices the wait.
+/// How long accepting pauses when the system refuses it, for instance because
+/// all descriptors are in use. Ten attempts a second cost next to nothing, and
+/// the delay is short for a client.
 pub(crate) const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// How long the listen queues are emptied when the server stops.
+/// How long at most the listen queues are emptied when the server stops.
 const LAST_ACCEPTS: Duration = Duration::from_millis(100);
 
-/// A connection that neither sent nor received for so long is quiet.
+/// A connection that neither sent nor received for this long is quiet.
 const QUIET: Duration = Duration::from_millis(200);
 
-/// The token of the bell that the workers and the order to stop ring.
+/// The poller's token of the main thread's waker.
 pub(crate) const WAKER: Token = Token(usize::MAX);
 
-/// A listener, and whether it may have clients that no event will tell of again.
+/// A listener and its readiness: the poller reports edges only, so `ready` stays
+/// set until an accept would block.
 struct PolledListener {
     listener: Listener,
     ready: bool,
@@ -60,24 +62,26 @@ pub(crate) struct Acceptor {
     admission: AdmissionControl,
     memory: Memory,
     listeners: Vec<PolledListener>,
-    /// The listener that is looked at first.
+    /// Index of the listener that is accepted from first.
     turn: usize,
-    /// A client that no worker's channel had room for.
+    /// An accepted client that no worker's channel had room for.
     held: Option<Accepted>,
-    /// Woken for each client alone, this thread would interrupt the workers for
-    /// each; so it finds several when its turn comes.
+    /// Keeps this thread from preempting a worker for each single client: it runs
+    /// when a worker sleeps, and then accepts several.
     yielding: Option<Yielding>,
-    /// Accepting rests until then.
+    /// Accepting pauses until then.
     paused_until: Option<Instant>,
     status: Status,
     manager: ServiceManager,
-    /// How often the workers are asked whether they take their turns, if anybody
-    /// wants to know.
+    /// The time between two watchdog rounds; `None` when neither a service manager
+    /// nor a status handle needs their result.
     watchdog_interval: Option<Duration>,
+    /// When the next watchdog round is due.
     watchdog_at: Instant,
-    /// A descriptor that is free where all others are in use and the server stops.
+    /// A descriptor that is closed at the stop, so that waiting clients can be accepted
+    /// and counted although all others are in use.
     reserve: Option<TcpListener>,
-    /// Until when the server goes on although it is to stop.
+    /// When the lame-duck period ends; `None` before it has begun.
     lame_until: Option<Instant>,
     failure_throttle: Throttle,
 }
@@ -119,7 +123,7 @@ impl Acceptor {
         }
     }
 
-    /// Serves until `stop` is requested, and as a lame duck.
+    /// Serves until `stop` is requested and the lame-duck period after it is over.
     pub(crate) fn serve(&mut self, stop: &Stop, config: &Config) -> Result<(), Error> {
         let mut events = Events::with_capacity(64);
         while !stop.is_requested() || self.is_lame_duck(config) {
@@ -127,15 +131,15 @@ impl Acceptor {
             self.wait(&mut events, timeout)?;
             self.status.beat();
             self.reap()?;
-            self.guard();
+            self.shed_when_short();
             self.accept();
             self.start_watchdog_round();
         }
         Ok(())
     }
 
-    /// Whether the server serves on although it is to stop, until those who send
-    /// clients here have seen that it is not ready any more.
+    /// Whether the server still serves after a stop was requested, so that load
+    /// balancers see that it is not ready any more. The first call begins the period.
     fn is_lame_duck(&mut self, config: &Config) -> bool {
         let (time, grace) = (config.lame_duck.min(CENTURY), config.grace.min(CENTURY));
         if time.is_zero() {
@@ -152,18 +156,21 @@ impl Acceptor {
         now < until
     }
 
-    /// Has those shed that take nothing while memory or descriptors are short.
-    fn guard(&mut self) {
+    /// While memory or descriptors are short, has the workers reset clients that
+    /// accept none of their pending echo.
+    fn shed_when_short(&mut self) {
         let now = Instant::now();
-        self.memory.look(&self.pool, now);
-        self.status.acceptor.tell_memory(self.memory.is_short());
-        if self.waits_for_place() {
+        self.memory.check(&self.pool, now);
+        self.status
+            .acceptor
+            .set_memory_short(self.memory.is_short());
+        if self.client_lacks_descriptor() {
             self.memory.make_room(&self.pool, now);
         }
     }
 
-    /// Tells `manager` that all are ready, and from now on what else it wants to
-    /// hear; `watched` says whether others look at the server as well.
+    /// Notifies `manager` that the server is ready, and from now on of its health and
+    /// its stop. `watched`: a status handle reads the health as well.
     pub(crate) fn report_to(&mut self, manager: &ServiceManager, watched: bool) {
         manager.ready(self.listeners.iter().map(|polled| &polled.listener));
         let watched = watched.then_some(WATCHDOG_INTERVAL);
@@ -171,8 +178,9 @@ impl Acceptor {
         self.manager = manager.clone();
     }
 
-    /// Tells that the workers are well, if each has taken a turn since the last
-    /// time, and asks them again. It costs them a wake-up each.
+    /// Ends a watchdog round and starts the next. If every worker has taken a turn in
+    /// the round, the service manager is notified; otherwise the unresponsive worker is
+    /// logged. A round costs each worker a wake-up.
     fn start_watchdog_round(&mut self) {
         let now = Instant::now();
         let Some(every) = self.watchdog_interval.filter(|_| now >= self.watchdog_at) else {
@@ -184,8 +192,8 @@ impl Acceptor {
         match unresponsive {
             None => self.manager.alive(),
             Some(id) => log::error!(
-                "worker {id} has taken no turn for {every:?}: nobody is told that all is well \
-                 until it does"
+                "worker {id} has taken no turn for {every:?}: the server reports itself \
+                 unhealthy until it does"
             ),
         }
         self.pool.start_watchdog_round();
@@ -196,48 +204,49 @@ impl Acceptor {
         if !self.pool.has_dead() {
             return Ok(());
         }
-        // A thread begins with the policy of the one that starts it.
+        // A new thread inherits the scheduling policy of the one that starts it.
         self.yielding = None;
         let reaped = self.pool.reap();
         self.yielding = Yielding::begin();
         reaped.map_err(failed_to("replace a worker that died"))
     }
 
+    /// How long the poller may wait; `None` until an event.
     fn timeout(&self) -> Option<Duration> {
-        let roll = self.watchdog_interval.map(|_| self.watchdog_at);
-        let until = roll.into_iter().chain(self.lame_until).min();
+        let round = self.watchdog_interval.map(|_| self.watchdog_at);
+        let until = round.into_iter().chain(self.lame_until).min();
         let until = until.map(|at| at.saturating_duration_since(Instant::now()));
         until.into_iter().chain(self.until_accept()).min()
     }
 
-    /// How long until a client can be accepted that no event tells of.
+    /// How long until clients may be accepted, or memory is checked, without an event.
     fn until_accept(&self) -> Option<Duration> {
-        let look = self.memory.timeout(&self.pool);
-        // Nobody is accepted meanwhile, whether a pause is over or not.
+        let check = self.memory.timeout(&self.pool);
+        // No client is accepted meanwhile, whether a pause is over or not.
         if self.memory.is_short() {
-            return look;
+            return check;
         }
         if let Some(until) = self.paused_until {
             return Some(until.saturating_duration_since(Instant::now()));
         }
         let waiting = self.held.is_some() || self.listeners.iter().any(|polled| polled.ready);
         if !waiting {
-            return look;
+            return check;
         }
         match self.is_full() {
             false => Some(Duration::ZERO),
-            true if self.waits_for_place() => {
+            true if self.client_lacks_descriptor() => {
                 let room = self.memory.room_timeout();
-                Some(look.map_or(room, |look| look.min(room)))
+                Some(check.map_or(room, |check| check.min(room)))
             }
-            true => look,
+            true => check,
         }
     }
 
     fn wait(&mut self, events: &mut Events, timeout: Option<Duration>) -> Result<(), Error> {
         sys::poll(&mut self.poller, events, timeout).map_err(failed_to("wait for clients"))?;
         for event in events.iter() {
-            // The bell's token is beyond every door; its ringing has woken us.
+            // The waker's token is no listener's index: waking this thread was its purpose.
             if let Some(polled) = self.listeners.get_mut(event.token().0) {
                 polled.ready = true;
             }
@@ -245,14 +254,16 @@ impl Acceptor {
         Ok(())
     }
 
-    /// Whether no client can be taken now. If so the bell rings once one can.
+    /// Whether no client can be accepted now. If so, the workers wake the main thread
+    /// once one can.
     fn is_full(&self) -> bool {
         self.main_waker
             .is_full(|| self.admission.is_full(self.pool.live()) || !self.pool.has_room())
     }
 
-    /// Whether a client waits for a place that the limit on open files denies.
-    fn waits_for_place(&self) -> bool {
+    /// Whether a client waits in a listen queue because the limit on open files allows
+    /// no further connection.
+    fn client_lacks_descriptor(&self) -> bool {
         self.admission.is_bound_by_files()
             && self.admission.is_full(self.pool.live())
             && self
@@ -277,7 +288,7 @@ impl Acceptor {
         if let Some(held) = self.held.take() {
             self.held = self.pool.dispatch(held).err();
         }
-        // Not always from the first on: at the cap the others would never have a turn.
+        // The first listener changes: at the connection limit it gets every free place.
         self.turn = (self.turn + 1) % self.listeners.len().max(1);
         for step in 0..self.listeners.len() {
             let index = (self.turn + step) % self.listeners.len();
@@ -287,7 +298,7 @@ impl Acceptor {
                     break;
                 }
                 if self.admission.is_full(self.pool.live()) {
-                    self.admission.tell_full(now);
+                    self.admission.log_full(now);
                     return;
                 }
                 self.accept_one(index, now);
@@ -308,7 +319,7 @@ impl Acceptor {
                     behind_proxy: polled.listener.is_behind_proxy,
                     source_guard: None,
                 };
-                self.let_in(accepted, now);
+                self.admit(accepted, now);
             }
             Err(error) if error.kind() == ErrorKind::WouldBlock => polled.ready = false,
             Err(error) if concerns_one_client(&error) => {
@@ -332,13 +343,14 @@ impl Acceptor {
         }
     }
 
-    /// Hands a client over unless its source has too many. Of whom a load balancer
-    /// brings only the worker comes to know the source.
-    fn let_in(&mut self, mut accepted: Accepted, now: Instant) {
+    /// Hands a client over unless its source is over its limit. The worker applies
+    /// that limit to clients behind a load balancer: it learns their source from the
+    /// PROXY header.
+    fn admit(&mut self, mut accepted: Accepted, now: Instant) {
         if !accepted.behind_proxy {
             match self.admission.admit(accepted.peer, now) {
                 Admission::Granted(source_guard) => accepted.source_guard = source_guard,
-                // Dropping the stream is what tells it.
+                // Dropping the stream closes the connection.
                 Admission::Refused => return,
             }
         }
@@ -355,7 +367,7 @@ impl Acceptor {
         }
     }
 
-    /// Takes the last clients, closes the listeners, and stops the pool.
+    /// Accepts the last clients, closes the listeners, and stops the pool.
     pub(crate) fn finish(mut self, grace: Duration) -> Report {
         let since = Instant::now();
         self.status.acceptor.enter(Phase::Draining);
@@ -391,8 +403,9 @@ impl Acceptor {
         report
     }
 
-    /// Accepts whom the kernel has told "connected" already: to close a listener
-    /// resets those that wait in its queue. Returns how many it resets all the same.
+    /// Accepts the clients in the listen queues: for them the connection is established
+    /// already, and closing a listener would reset it. Returns how many clients there
+    /// was no room for.
     fn empty_listen_queues(&mut self) -> u64 {
         let until = Instant::now() + LAST_ACCEPTS;
         for polled in &mut self.listeners {
@@ -409,12 +422,12 @@ impl Acceptor {
                 std::thread::yield_now();
             }
         }
-        self.turn_away()
+        self.count_turned_away()
     }
 
-    /// Counts whom there is no room for: closing their listener resets them anyway,
-    /// unless it is shared; then they wait for the next server.
-    fn turn_away(&mut self) -> u64 {
+    /// Counts the waiting clients that there is no room for. Closing their listener
+    /// resets them, unless another process shares it: then they wait for the next server.
+    fn count_turned_away(&mut self) -> u64 {
         self.reserve = None;
         let until = Instant::now() + LAST_ACCEPTS;
         let mut count = u64::from(self.held.take().is_some());
@@ -437,10 +450,10 @@ impl Acceptor {
     }
 }
 
-/// Has the poller watch the listeners, each by its place as the token.
+/// Registers the listeners with the poller, each with its index as the token.
 ///
 /// # Errors
-/// [`Error::Serve`]: the poller takes no further socket.
+/// [`Error::Serve`] when one can't be registered.
 pub(super) fn watch(poller: &Poll, listeners: &[Listener]) -> Result<(), Error> {
     for (index, listener) in listeners.iter().enumerate() {
         sys::watch(poller.registry(), &listener.socket, Token(index))
@@ -450,7 +463,7 @@ pub(super) fn watch(poller: &Poll, listeners: &[Listener]) -> Result<(), Error> 
     Ok(())
 }
 
-/// Sets on a fresh stream what it does not inherit from its listener.
+/// Sets the options of an accepted socket that it does not inherit from its listener.
 fn prepare(accepted: &Accepted) -> io::Result<()> {
     accepted.stream.set_nonblocking(true)?;
     #[cfg(not(any(target_os = "linux", target_os = "android")))]
@@ -461,8 +474,8 @@ fn prepare(accepted: &Accepted) -> io::Result<()> {
     Ok(())
 }
 
-/// Whether a client that nobody has read from would have got something: not if it has
-/// gone, or closed its side of an echo with nothing sent.
+/// Whether a client that was not read from still awaits an answer: not if it has gone,
+/// or has half-closed an echo connection without sending a byte.
 fn awaits_answer(stream: &TcpStream, protocol: Protocol) -> bool {
     let _ = stream.set_nonblocking(true);
     match stream.peek(&mut [0]) {
@@ -471,7 +484,7 @@ fn awaits_answer(stream: &TcpStream, protocol: Protocol) -> bool {
     }
 }
 
-/// Whether an accept failed because of that one client: the next may be fine.
+/// Whether an accept failed because of that one client, so that the next may succeed.
 pub(crate) fn concerns_one_client(error: &io::Error) -> bool {
     matches!(
         error.kind(),

@@ -1,4 +1,4 @@
-//! The gate of the main thread: whether a client that has arrived is let in.
+//! Admission control: whether an accepted client is served, by the limits on connections.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -8,13 +8,12 @@ use super::metrics::AcceptorMetrics;
 use super::status::Status;
 use crate::base::throttle::Throttle;
 use crate::worker::eviction::{EvictionLog, Reason};
-
 use crate::worker::source::{SourceGuard, Sources};
 
-/// What is allowed at once.
+/// The limits on all connections at once and on those of one source.
 pub(crate) struct AdmissionControl {
     max_connections: usize,
-    /// It is the limit on open files that bounds the connections.
+    /// `max_connections` comes from the limit on open files.
     by_files: bool,
     sources: Option<Arc<Sources>>,
     acceptor: Arc<AcceptorMetrics>,
@@ -38,17 +37,18 @@ impl AdmissionControl {
         }
     }
 
-    /// Whether one more than `live` clients is too many.
+    /// Whether `live` connections are as many as are allowed.
     pub(crate) const fn is_full(&self, live: usize) -> bool {
         live >= self.max_connections
     }
 
-    /// Whether it is the limit on open files that makes it full.
+    /// Whether the limit on open files decides how many connections are allowed.
     pub(crate) const fn is_bound_by_files(&self) -> bool {
         self.by_files
     }
 
-    /// Lets a client in that was accepted, or counts it as refused.
+    /// Admits an accepted client, or counts and logs it as refused if its source is
+    /// over its limit.
     pub(crate) fn admit(&mut self, peer: SocketAddr, now: Instant) -> Admission {
         let Some(sources) = &self.sources else {
             return Admission::Granted(None);
@@ -64,11 +64,11 @@ impl AdmissionControl {
         }
     }
 
-    /// Clients are not accepted because all places are taken.
-    pub(crate) fn tell_full(&mut self, now: Instant) {
+    /// Logs, at most once a minute, that as many clients are served as are allowed.
+    pub(crate) fn log_full(&mut self, now: Instant) {
         if self.full_throttle.admit(now).is_some() {
             log::warn!(
-                "all {} live are taken: further clients wait in the listen queue \
+                "all {} places are taken: further clients wait in the listen queue \
                  (--max-connections, ulimit -n)",
                 self.max_connections
             );
@@ -78,7 +78,7 @@ impl AdmissionControl {
 
 /// What becomes of a client that was accepted.
 pub(crate) enum Admission {
-    /// It is served, and holds the place as long as it is there.
+    /// It is served; the guard counts it for its source until it is dropped.
     Granted(Option<SourceGuard>),
     /// It is closed at once.
     Refused,

@@ -52,7 +52,8 @@ pub struct Config {
     /// Descriptors that the rest of the process needs while the server runs, for
     /// instance [`crate::admin::DESCRIPTORS`]. The limit on open files keeps them free.
     pub reserved_descriptors: usize,
-    /// Which service manager hears that the server is ready, alive or about to stop.
+    /// The service manager that is notified when the server is ready, alive or about
+    /// to stop.
     pub service_manager: ServiceManager,
 }
 

@@ -15,7 +15,7 @@ pub enum Error {
     Listen {
         /// The address that was asked for.
         address: String,
-        /// The system's words tell which step failed.
+        /// Why it failed.
         source: io::Error,
     },
     /// The server could not start or could not go on.

@@ -1,27 +1,27 @@
-//! How many descriptors this process may open, and how many clients that allows.
+//! How many clients and pipes the limit on open files allows.
 
 use super::error::Error;
 
-/// Descriptors left free for what is opened in passing: a log file that is
-/// rotated, a name that is resolved, what the shell that started us left open, and one
-/// that is kept for the stop.
+/// Descriptors left free for short uses and unknown ones: a log file that is rotated, a
+/// name that is resolved, what the starting shell left open, and the one that is
+/// reserved for the stop.
 const SPARE: usize = 16;
 
-/// How many pipes each of so many workers may have under `limit` open files:
-/// all together take a 64th of it. A pipe is two descriptors, and is kept by a
-/// streaming client that does not take its bytes; a worker without one copies.
+/// The most pipes of each of `workers` under `limit` open files: all pipes together use
+/// at most a 64th of it. A pipe is two descriptors. A streaming client with unread echo
+/// keeps one; a worker that has none left copies instead.
 pub(crate) fn pipes(limit: usize, workers: usize) -> usize {
     (limit / 128 / workers).min(64)
 }
 
-/// How many clients a server of so many workers and listeners can have under
-/// `limit` open files.
+/// The most clients of a server under `limit` open files. `reserved` counts the
+/// descriptors of its listeners and of the rest of the process.
 ///
 /// # Errors
 /// [`Error::Descriptors`] when not even one fits.
-pub(crate) fn connections(limit: usize, workers: usize, listeners: usize) -> Result<usize, Error> {
+pub(crate) fn connections(limit: usize, workers: usize, reserved: usize) -> Result<usize, Error> {
     // Standard streams; a poller and a waker each for the main thread and the workers.
-    let needed = 3 + 2 * (1 + workers) + 2 * workers * pipes(limit, workers) + listeners + SPARE;
+    let needed = 3 + 2 * (1 + workers) + 2 * workers * pipes(limit, workers) + reserved + SPARE;
     match limit.saturating_sub(needed) {
         0 => Err(Error::Descriptors {
             limit,
@@ -37,7 +37,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_the_server_itself_needs_is_kept_back() {
+    fn descriptors_that_the_server_itself_needs_are_kept_free() {
         assert_eq!(connections(1024, 2, 1).unwrap(), 1024 - 26 - 16);
         assert_eq!(connections(27, 2, 1).unwrap(), 1);
         assert!(connections(26, 2, 1).is_err());

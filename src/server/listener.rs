@@ -20,8 +20,8 @@ pub const DEFAULT_BACKLOG: u32 = 4096;
 pub struct Options {
     /// Clients that may wait in the kernel to be accepted.
     pub backlog: u32,
-    /// Bytes of a client that wait in the kernel, each way; `None` leaves it to the
-    /// kernel, which grows a buffer with the use that is made of it.
+    /// Size in bytes of a client's send buffer and of its receive buffer; `None` lets the
+    /// kernel choose, which grows them with use.
     pub buffer: Option<usize>,
 }
 
@@ -34,20 +34,21 @@ impl Default for Options {
     }
 }
 
-/// A bound, listening socket and what is spoken on it.
+/// A bound, listening socket and the protocol that is served on it.
 #[derive(Debug)]
 pub struct Listener {
     pub(crate) protocol: Protocol,
     pub(crate) socket: TcpListener,
     pub(crate) address: SocketAddr,
-    /// Another process has it, too: it goes on listening when this one closes it.
+    /// Another process holds the socket as well, so it listens on when this one closes it.
     pub(crate) is_shared: bool,
-    /// Its clients come through a load balancer, which names them in a PROXY header.
+    /// Every connection begins with a PROXY header, in which a load balancer names the
+    /// client.
     pub(crate) is_behind_proxy: bool,
 }
 
 impl Listener {
-    /// Takes a socket that is bound and listens already, and sets on it what
+    /// Adopts a socket that is bound and listens already, and sets the options that
     /// the server relies on: non-blocking, and for its clients no Nagle delay
     /// and urgent data in line.
     ///
@@ -56,7 +57,7 @@ impl Listener {
     pub fn new(protocol: Protocol, socket: TcpListener) -> io::Result<Self> {
         let address = socket.local_addr()?;
         socket.set_nonblocking(true)?;
-        // Linux hands these two down to every accepted socket.
+        // On Linux every accepted socket inherits these two.
         let options = SockRef::from(&socket);
         options.set_tcp_nodelay(true)?;
         options.set_out_of_band_inline(true)?;
@@ -173,7 +174,7 @@ impl Listener {
             socket.set_only_v6(only_v6)?;
         }
         socket.bind(&address.into())?;
-        // Before the first client, whose window is scaled by it: tcp(7).
+        // Before the first client: the size decides the window scale, see tcp(7).
         if let Some(bytes) = options.buffer {
             set_buffers(&SockRef::from(&socket), bytes)?;
         }
@@ -182,8 +183,8 @@ impl Listener {
     }
 
     /// The same, but every connection must begin with a header of the PROXY protocol,
-    /// version 1 or 2, and its client is whom that names. Only for a listener that
-    /// nobody but the load balancer reaches: others could claim to be anybody.
+    /// version 1 or 2, which names its client. Only for a listener that no other host
+    /// than the load balancer reaches: any other could claim any address.
     #[must_use]
     pub fn behind_proxy(self) -> Self {
         Self {
@@ -216,13 +217,14 @@ impl fmt::Display for Listener {
     }
 }
 
-/// Every socket that is accepted from then on inherits both.
+/// Sets both buffers; every socket that is accepted from then on inherits them.
 fn set_buffers(socket: &SockRef<'_>, bytes: usize) -> io::Result<()> {
     socket.set_send_buffer_size(bytes)?;
     socket.set_recv_buffer_size(bytes)
 }
 
-/// The kernel cuts a longer queue silently: listen(2).
+/// Warns where the kernel shortens the listen queue, which it does without an error:
+/// listen(2).
 fn warn_of_short_queue(backlog: u32) {
     let limit = std::fs::read_to_string("/proc/sys/net/core/somaxconn");
     let limit = limit.ok().and_then(|text| text.trim().parse::<u32>().ok());
@@ -231,10 +233,11 @@ fn warn_of_short_queue(backlog: u32) {
     }
 }
 
-/// The kernel has its own least and most for a buffer: socket(7).
+/// Warns where the kernel, which has its own minimum and maximum, chose another size:
+/// socket(7).
 fn warn_of_other_buffers(socket: &TcpListener, wanted: usize) {
-    /// Linux doubles what it is asked for, for its own book-keeping, and tells that.
-    const TOLD: usize = if cfg!(any(target_os = "linux", target_os = "android")) {
+    /// Linux doubles the size for its own book-keeping, and reports the doubled one.
+    const REPORTED_FACTOR: usize = if cfg!(any(target_os = "linux", target_os = "android")) {
         2
     } else {
         1
@@ -244,7 +247,7 @@ fn warn_of_other_buffers(socket: &TcpListener, wanted: usize) {
     let (Ok(send), Ok(receive)) = (socket.send_buffer_size(), socket.recv_buffer_size()) else {
         return;
     };
-    let (send, receive) = (send / TOLD, receive / TOLD);
+    let (send, receive) = (send / REPORTED_FACTOR, receive / REPORTED_FACTOR);
     if send != wanted || receive != wanted {
         log::warn!(
             "the kernel gives a client {send} bytes to send and {receive} to receive, not {wanted} \

@@ -1,13 +1,15 @@
-//! Whether what clients do not take leaves enough memory and descriptors.
+//! Limits the memory of unread echo, and makes room when descriptors run out.
 //!
-//! Such bytes lie in socket buffers, which no limit on the process bounds: 300
-//! clients that never read held 1.84 GiB of them. Workers look at connections
-//! that do not take their bytes anyway, and tell how much those hold; the main
-//! thread adds it up while there is any, and asks the kernel how much TCP has in
-//! all. Above the limit nobody is accepted, and the workers are told how much is
-//! to be shed. Of clients that were sent bytes and not looked at yet nobody knows
-//! what they hold, but it is no more than TCP has in all: while there are such,
-//! the kernel is asked now and then, and where it has much they are looked at.
+//! Unread echo lies in socket buffers, which no limit on the process bounds: 300
+//! clients that never read held 1.84 GiB. Each worker checks the connections that
+//! accept none of their pending echo, and publishes how many bytes they hold. While
+//! there are any, the main thread adds them up and reads from the kernel how much
+//! memory TCP uses in all. Above a limit no client is accepted, and the workers are
+//! asked to shed as many bytes as are too many.
+//!
+//! What a client holds is unknown between the time it was sent bytes and its first
+//! check, but it is no more than TCP uses in all. While there are such clients, the
+//! kernel's count is read once a second, and near a limit they are checked.
 
 use std::time::{Duration, Instant};
 
@@ -15,146 +17,149 @@ use crate::base::throttle::Throttle;
 use crate::base::units;
 use crate::pool::Pool;
 
-/// How often it is looked at while clients hold anything. Never-readers on the
-/// same machine fill some 100 MB in this time.
-const EVERY: Duration = Duration::from_millis(100);
+/// The time between two checks while there is unread echo. Clients on the same machine
+/// that never read fill some 100 MB in this time.
+const CHECK_INTERVAL: Duration = Duration::from_millis(100);
 
-/// What is held must fall to so much of the limit before clients are accepted again.
-const LOW: (usize, usize) = (7, 8);
+/// Unread echo must fall to this part of the limit, as numerator and denominator, before
+/// clients are accepted again.
+const LOW_WATER: (usize, usize) = (7, 8);
 
-/// After so long without memory for anybody else, those that hold the most must go,
-/// although they take some: otherwise a few that read could keep all others out.
+/// After memory was short for this long, the clients that hold the most are shed although
+/// they read: otherwise a few slow readers could keep all other clients out.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// How often it is looked at while clients may hold something unseen: to read the
-/// kernel's count takes less than 30 µs.
-const UNCHECKED_EVERY: Duration = Duration::from_secs(1);
+/// The time between two checks while only unchecked clients may hold unread echo.
+/// Reading the kernel's count takes less than 30 µs.
+const UNCHECKED_INTERVAL: Duration = Duration::from_secs(1);
 
-/// Above this part of a limit, TCP may soon have so much of what is unseen that it
-/// is reached.
+/// A limit is near when TCP uses more than the limit divided by this.
 const NEAR: usize = 2;
 
-/// Of all of TCP's memory this part must be our clients' for its limit to be
-/// our affair: a server should not close because of another program.
-const OURS: usize = 8;
+/// The kernel's limit counts only if our clients hold all of TCP's memory divided by this:
+/// the server should not stop accepting because of another program.
+const OWN_PART: usize = 8;
 
-/// And this part for those to go, too, who take their bytes.
-const MOSTLY_OURS: usize = 2;
+/// Clients that read are shed for it only if our clients hold TCP's memory divided by this.
+const MAIN_PART: usize = 2;
 
-/// How often room is made while all descriptors are in use and a client waits.
-const PLACES_EVERY: Duration = Duration::from_secs(1);
+/// The time between two requests for room while descriptors run out and a client waits.
+const ROOM_INTERVAL: Duration = Duration::from_secs(1);
 
-/// How many clients each worker may shed for that at a time.
-const PLACES: usize = 16;
+/// The most clients that each worker sheds for one such request.
+const ROOM_CLIENTS: usize = 16;
 
 /// The limit on memory, and whether it is short now.
 pub(crate) struct Memory {
     limit: Option<usize>,
     kernel_limit: Option<usize>,
     short_since: Option<Instant>,
-    look_at: Instant,
+    check_at: Instant,
     unchecked_at: Instant,
-    places_at: Instant,
-    told: Throttle,
-    /// It was said that memory is short, and not yet that it no longer is.
+    room_at: Instant,
+    log_throttle: Throttle,
+    /// The log says that memory is short, and not yet that it no longer is.
     logged_short: bool,
 }
 
 impl Memory {
-    /// With a limit on the bytes held, beside the kernel's.
+    /// `limit`: the most bytes of unread echo, beside the kernel's own limit.
     pub(crate) fn new(limit: Option<usize>) -> Self {
         let now = Instant::now();
         Self {
             limit,
             kernel_limit: kernel_limit(),
             short_since: None,
-            look_at: now,
+            check_at: now,
             unchecked_at: now,
-            places_at: now,
-            told: Throttle::new(Duration::from_secs(1)),
+            room_at: now,
+            log_throttle: Throttle::new(Duration::from_secs(1)),
             logged_short: false,
         }
     }
 
-    /// Whether nobody must be accepted.
+    /// Whether no client may be accepted.
     pub(crate) const fn is_short(&self) -> bool {
         self.short_since.is_some()
     }
 
-    /// How long until the next look, if there is something to look at.
+    /// How long until the next check, if there is something to check.
     pub(crate) fn timeout(&self, pool: &Pool) -> Option<Duration> {
         let at = match self.is_short() || pool.held() > 0 {
-            true => self.look_at,
-            false if pool.has_unchecked() => self.unchecked_at.max(self.look_at),
+            true => self.check_at,
+            false if pool.has_unchecked() => self.unchecked_at.max(self.check_at),
             false => return None,
         };
         Some(at.saturating_duration_since(Instant::now()))
     }
 
-    /// Looks, if it is time, and tells the workers what to shed.
-    pub(crate) fn look(&mut self, pool: &Pool, now: Instant) {
-        if now < self.look_at {
+    /// Checks memory, if a check is due, and asks the workers to shed what is too much.
+    pub(crate) fn check(&mut self, pool: &Pool, now: Instant) {
+        if now < self.check_at {
             return;
         }
         let held = pool.held();
-        let unseen = now >= self.unchecked_at && pool.has_unchecked();
-        if held == 0 && !self.is_short() && !unseen {
+        let unchecked = now >= self.unchecked_at && pool.has_unchecked();
+        if held == 0 && !self.is_short() && !unchecked {
             return;
         }
-        self.look_at = now + EVERY;
+        self.check_at = now + CHECK_INTERVAL;
         let used = kernel_used();
-        if unseen {
-            self.unchecked_at = now + UNCHECKED_EVERY;
+        if unchecked {
+            self.unchecked_at = now + UNCHECKED_INTERVAL;
             if self.is_near(used) {
                 pool.check_unchecked();
             }
         }
         let excess = self.excess(held, used);
-        self.tell(excess > 0, held, now);
+        self.log_change(excess > 0, held, now);
         if excess > 0 {
-            match self.is_patient(now) || !self.is_our_doing(held, used) {
+            match self.spares_readers(now) || !self.is_our_doing(held, used) {
                 true => pool.shed(excess, held),
                 false => pool.shed_largest(excess, held),
             }
         }
     }
 
-    /// Whether TCP has so much in all that a limit may be reached.
+    /// Whether TCP uses so much in all that a limit may be reached soon.
     fn is_near(&self, used: Option<usize>) -> bool {
         let least = self.limit.into_iter().chain(self.kernel_limit).min();
         used.zip(least)
             .is_some_and(|(used, limit)| used > limit / NEAR)
     }
 
-    /// How much of `held` is too much, while TCP has `used` in all.
+    /// How many bytes of `held` are too many, while TCP uses `used` in all.
     fn excess(&self, held: usize, used: Option<usize>) -> usize {
         let over = |has: usize, limit: usize| {
-            let low = limit / LOW.1 * LOW.0;
+            let low = limit / LOW_WATER.1 * LOW_WATER.0;
             let high = if self.is_short() { low } else { limit };
             if has > high { has - low } else { 0 }
         };
         let own = self.limit.map_or(0, |limit| over(held, limit));
         let of_all = match (used, self.kernel_limit) {
-            (Some(used), Some(limit)) if held >= used / OURS => over(used, limit).min(held),
+            (Some(used), Some(limit)) if held >= used / OWN_PART => over(used, limit).min(held),
             _ => 0,
         };
         own.max(of_all)
     }
 
-    /// Whether it is our clients who make memory short.
+    /// Whether memory is short because of our own clients.
     fn is_our_doing(&self, held: usize, used: Option<usize>) -> bool {
-        let over_own = self.limit.is_some_and(|limit| held > limit / LOW.1 * LOW.0);
-        over_own || used.is_some_and(|used| held >= used / MOSTLY_OURS)
+        let over_own = self
+            .limit
+            .is_some_and(|limit| held > limit / LOW_WATER.1 * LOW_WATER.0);
+        over_own || used.is_some_and(|used| held >= used / MAIN_PART)
     }
 
-    /// Whether those that take their bytes are spared still.
-    fn is_patient(&self, now: Instant) -> bool {
+    /// Whether clients that read are spared still.
+    fn spares_readers(&self, now: Instant) -> bool {
         self.short_since
             .is_none_or(|since| now.saturating_duration_since(since) < PATIENCE)
     }
 
+    /// Records whether memory is short, and logs a change.
     #[expect(clippy::cast_precision_loss, reason = "a figure for people")]
-    fn tell(&mut self, short: bool, held: usize, now: Instant) {
+    fn log_change(&mut self, short: bool, held: usize, now: Instant) {
         if short == self.is_short() {
             return;
         }
@@ -164,7 +169,7 @@ impl Memory {
             if std::mem::take(&mut self.logged_short) {
                 log::info!("memory is no longer short: clients are accepted again");
             }
-        } else if let Some(others) = self.told.admit(now) {
+        } else if let Some(others) = self.log_throttle.admit(now) {
             self.logged_short = true;
             log::warn!(
                 "memory is short: clients hold {held} that they have not taken; none is \
@@ -175,41 +180,41 @@ impl Memory {
         }
     }
 
-    /// All descriptors are in use and a client waits: those that have taken
-    /// nothing for a while make room.
+    /// Asks the workers for room when descriptors run out and a client waits: they shed
+    /// clients that have accepted none of their pending echo for a while.
     pub(crate) fn make_room(&mut self, pool: &Pool, now: Instant) {
-        if now >= self.places_at {
-            self.places_at = now + PLACES_EVERY;
-            pool.shed_clients(PLACES);
+        if now >= self.room_at {
+            self.room_at = now + ROOM_INTERVAL;
+            pool.shed_clients(ROOM_CLIENTS);
         }
     }
 
-    /// How long until room may be made again.
+    /// How long until workers may be asked for room again.
     pub(crate) fn room_timeout(&self) -> Duration {
-        self.places_at.saturating_duration_since(Instant::now())
+        self.room_at.saturating_duration_since(Instant::now())
     }
 }
 
-/// TCP's memory in bytes, of the whole system.
+/// The memory that TCP uses on the whole system, in bytes.
 fn kernel_used() -> Option<usize> {
     let text = std::fs::read_to_string("/proc/net/sockstat").ok()?;
-    Some(tcp_pages(&text)?.saturating_mul(page()))
+    Some(tcp_pages(&text)?.saturating_mul(page_size()))
 }
 
-/// The kernel does nothing about TCP's memory below this many bytes, and begins
-/// to press connections some way above: the first number of `tcp_mem`, tcp(7).
+/// The first number of `tcp_mem`, in bytes: below it the kernel does not regulate TCP's
+/// memory; some way above, it puts connections under memory pressure. See tcp(7).
 fn kernel_limit() -> Option<usize> {
     let text = std::fs::read_to_string("/proc/sys/net/ipv4/tcp_mem").ok()?;
     first_pages(&text)
 }
 
-/// The first of the numbers of pages in `tcp_mem`, in bytes; any number can be set.
+/// The first of the page counts in `tcp_mem`, in bytes. An administrator may set any.
 fn first_pages(text: &str) -> Option<usize> {
     let pages: usize = text.split_whitespace().next()?.parse().ok()?;
-    Some(pages.saturating_mul(page()))
+    Some(pages.saturating_mul(page_size()))
 }
 
-/// The pages after `mem` in the line of `TCP:`.
+/// The number of pages after `mem` in the line `TCP:`.
 fn tcp_pages(sockstat: &str) -> Option<usize> {
     let line = sockstat
         .lines()
@@ -220,12 +225,12 @@ fn tcp_pages(sockstat: &str) -> Option<usize> {
 }
 
 #[cfg(unix)]
-fn page() -> usize {
+fn page_size() -> usize {
     rustix::param::page_size()
 }
 
 #[cfg(not(unix))]
-fn page() -> usize {
+fn page_size() -> usize {
     4096
 }
 
@@ -251,7 +256,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_above_the_limit_is_shed_until_it_is_well_below() {
+    fn bytes_above_the_limit_are_shed_down_to_the_low_water_mark() {
         let mut memory = memory(8000, usize::MAX);
         assert_eq!(memory.excess(8000, None), 0);
         assert_eq!(memory.excess(8001, None), 1001);
@@ -261,22 +266,25 @@ mod tests {
     }
 
     #[test]
-    fn those_that_take_some_are_spared_for_a_while_only() {
+    fn clients_that_read_are_spared_for_a_while_only() {
         let mut memory = memory(8000, usize::MAX);
         let now = Instant::now();
-        assert!(memory.is_patient(now));
-        memory.tell(true, 8001, now);
+        assert!(memory.spares_readers(now));
+        memory.log_change(true, 8001, now);
         let later = now + PATIENCE;
-        memory.tell(true, 8001, later);
-        assert!(memory.is_patient(later - Duration::from_millis(1)));
-        assert!(!memory.is_patient(later));
-        memory.tell(false, 7000, later);
-        memory.tell(true, 8001, later);
-        assert!(memory.is_patient(later), "it was not short all the time");
+        memory.log_change(true, 8001, later);
+        assert!(memory.spares_readers(later - Duration::from_millis(1)));
+        assert!(!memory.spares_readers(later));
+        memory.log_change(false, 7000, later);
+        memory.log_change(true, 8001, later);
+        assert!(
+            memory.spares_readers(later),
+            "it was not short all the time"
+        );
     }
 
     #[test]
-    fn those_that_take_some_do_not_go_for_what_other_programs_hold() {
+    fn clients_that_read_are_not_shed_for_what_other_programs_hold() {
         let memory = memory(8000, 8000);
         assert!(memory.is_our_doing(4000, Some(8001)));
         assert!(!memory.is_our_doing(4000, Some(9000)));
@@ -289,7 +297,7 @@ mod tests {
 
     #[test]
     fn a_kernel_without_a_limit_is_understood() {
-        assert_eq!(first_pages("2 3 4\n"), Some(2 * page()));
+        assert_eq!(first_pages("2 3 4\n"), Some(2 * page_size()));
         assert_eq!(first_pages("9223372036854775807\t1\t1\n"), Some(usize::MAX));
         assert_eq!(first_pages(""), None);
     }
@@ -299,12 +307,12 @@ mod tests {
         for memory in [memory(8000, 9000), memory(9000, 8000)] {
             assert!(memory.is_near(Some(4001)));
             assert!(!memory.is_near(Some(4000)));
-            assert!(!memory.is_near(None), "it can't be told");
+            assert!(!memory.is_near(None), "it is unknown");
         }
     }
 
     #[test]
-    fn the_kernels_memory_counts_if_much_of_it_is_our_clients() {
+    fn the_kernels_limit_counts_if_our_clients_hold_much_of_its_memory() {
         let memory = memory(usize::MAX, 8000);
         assert_eq!(memory.excess(4000, Some(9000)), 2000);
         assert_eq!(
@@ -314,6 +322,6 @@ mod tests {
         );
         assert_eq!(memory.excess(1000, Some(9000)), 0, "others hold the most");
         assert_eq!(memory.excess(4000, Some(8000)), 0);
-        assert_eq!(memory.excess(4000, None), 0, "it can't be told");
+        assert_eq!(memory.excess(4000, None), 0, "it is unknown");
     }
 }

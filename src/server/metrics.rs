@@ -1,4 +1,4 @@
-//! What the main thread counts while the server runs, for readers of the status.
+//! Metrics of the main thread, which the status reads.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
@@ -11,9 +11,9 @@ use crate::worker::metrics::Counter;
 pub(crate) enum Phase {
     /// Clients are accepted.
     Serving,
-    /// They are, but none should be sent here any more: it is about to stop.
+    /// Clients are accepted, but none should be sent: the server is about to stop.
     LameDuck,
-    /// It accepts nobody and serves those it has to their end.
+    /// No client is accepted; open connections are served to their end.
     Draining,
 }
 
@@ -29,19 +29,19 @@ impl Phase {
     }
 }
 
-/// The main thread's page.
+/// The counters and the state of the main thread.
 #[derive(Debug, Default)]
 pub(crate) struct AcceptorMetrics {
     /// Clients accepted, those refused at once among them.
     pub(crate) accepted: Counter,
-    /// How often accepting had to rest because the system refused it.
+    /// How often accepting paused because the system refused it.
     pub(crate) pauses: Counter,
     pub(crate) refused: SharedCounts,
     phase: AtomicUsize,
     memory_is_short: AtomicBool,
-    /// A worker that takes no turns, plus one.
+    /// The number of an unresponsive worker plus one; 0 for none.
     unresponsive: AtomicUsize,
-    /// When the main thread last looked up, in milliseconds after its start.
+    /// When the main thread's last heartbeat was, in milliseconds after the start.
     last_beat_ms: AtomicU64,
 }
 
@@ -54,7 +54,7 @@ impl AcceptorMetrics {
         Phase::ALL[self.phase.load(Ordering::SeqCst)]
     }
 
-    pub(crate) fn tell_memory(&self, short: bool) {
+    pub(crate) fn set_memory_short(&self, short: bool) {
         self.memory_is_short.store(short, Ordering::Relaxed);
     }
 
@@ -62,7 +62,7 @@ impl AcceptorMetrics {
         self.memory_is_short.load(Ordering::Relaxed)
     }
 
-    /// At the last roll this worker had taken no turn, or all had.
+    /// The worker that took no turn in the last watchdog round; `None` if all did.
     pub(crate) fn set_unresponsive(&self, worker: Option<usize>) {
         let number = worker.map_or(0, |id| id + 1);
         self.unresponsive.store(number, Ordering::Relaxed);
@@ -72,7 +72,7 @@ impl AcceptorMetrics {
         self.unresponsive.load(Ordering::Relaxed).checked_sub(1)
     }
 
-    /// The main thread goes round, so long after its start.
+    /// Records a heartbeat of the main thread, `at` after the start.
     pub(crate) fn beat(&self, at: Duration) {
         let ms = u64::try_from(at.as_millis()).unwrap_or(u64::MAX);
         self.last_beat_ms.store(ms, Ordering::Relaxed);

@@ -1,4 +1,4 @@
-//! The server: its main thread, which accepts, and what that thread decides by.
+//! The server: its main thread, which accepts clients, with the limits and the status.
 
 pub(crate) mod acceptor;
 mod admission;

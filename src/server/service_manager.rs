@@ -1,7 +1,7 @@
-//! The service manager that started this process: the sockets it hands over,
-//! and what it wants to be told.
+//! The service manager that started this process: the sockets that it hands over,
+//! and the notifications that it expects.
 //!
-//! It is systemd, or one that speaks like it: sd_listen_fds(3), sd_notify(3),
+//! That is systemd, or one with the same interface: sd_listen_fds(3), sd_notify(3),
 //! sd_watchdog_enabled(3).
 
 use std::env;
@@ -19,18 +19,18 @@ use crate::base::error::cause;
 use crate::base::sys;
 use crate::proto::Protocol;
 
-/// How many times within its time the watchdog hears of a server that is well:
-/// one that is late by half of it is not killed yet.
+/// How many notifications are sent within the watchdog's timeout, so that a server
+/// which is late by half of it is not killed.
 const WATCHDOG_PARTS: u32 = 4;
 
-/// The watchdog is not told more often, whatever time it gives.
+/// The watchdog is not notified more often, however short its timeout is.
 const LEAST_WATCHDOG_INTERVAL: Duration = Duration::from_millis(10);
 
 /// What a stop takes beyond the grace period at the most: the listen queues are
 /// emptied before, and everything is closed and reported after.
 const STOP_SLACK: Duration = Duration::from_secs(5);
 
-/// Whom the server tells that it is ready, well, or about to stop.
+/// The service manager that is notified when the server is ready, alive or about to stop.
 #[derive(Clone, Debug, Default)]
 pub struct ServiceManager {
     has_socket: bool,
@@ -38,7 +38,7 @@ pub struct ServiceManager {
 }
 
 impl ServiceManager {
-    /// Nobody.
+    /// No service manager.
     pub const fn none() -> Self {
         Self {
             has_socket: false,
@@ -47,7 +47,7 @@ impl ServiceManager {
     }
 
     /// The one that the environment of this process names (`NOTIFY_SOCKET`,
-    /// `WATCHDOG_USEC`), or nobody.
+    /// `WATCHDOG_USEC`), or none.
     pub fn from_environment() -> Self {
         let has_socket = env::var_os("NOTIFY_SOCKET").is_some_and(|socket| !socket.is_empty());
         let watchdog = sd_notify::watchdog_enabled().filter(|time| has_socket && !time.is_zero());
@@ -63,25 +63,25 @@ impl ServiceManager {
         self.watchdog.map(every)
     }
 
-    /// Every worker waits for clients, on these listeners.
+    /// Notifies that every worker waits for clients, on these listeners.
     pub(crate) fn ready<'a>(&self, listeners: impl Iterator<Item = &'a Listener>) {
         let listeners: Vec<_> = listeners.map(ToString::to_string).collect();
         let status = format!("serving {}", listeners.join(", "));
         self.notify(&[NotifyState::Ready, NotifyState::Status(&status)]);
     }
 
-    /// Every worker still takes its turns.
+    /// Notifies the watchdog that every worker takes its turns.
     pub(crate) fn alive(&self) {
         self.notify(&[NotifyState::Watchdog]);
     }
 
-    /// The clients have `grace` to finish; it is not to kill the server before.
+    /// Notifies that clients have `grace` to finish: the server must not be killed before.
     pub(crate) fn stopping(&self, grace: Duration) {
         let time = humantime::format_duration(grace);
         self.stop_within(grace, &format!("stopping: clients have {time} to finish"));
     }
 
-    /// The server serves on for `time` before it stops.
+    /// Notifies that the server serves on for `time` before it stops.
     pub(crate) fn lame_duck(&self, time: Duration, grace: Duration) {
         let shown = humantime::format_duration(time);
         self.stop_within(
@@ -115,12 +115,12 @@ impl ServiceManager {
     }
 }
 
-/// Takes the sockets that the service manager has handed over, each with the
-/// protocol that is its name. The second call has none.
+/// Adopts the sockets that the service manager has handed over; the name of each is its
+/// protocol. A second call returns none.
 ///
 /// # Errors
-/// [`Error::Serve`]: a socket has another name, or is none that clients can be
-/// accepted from, or the manager's environment variables contradict themselves.
+/// [`Error::Serve`] when a socket has another name, or is no listening TCP socket, or
+/// the manager's environment variables contradict each other.
 pub fn sockets() -> Result<Vec<Listener>, Error> {
     static TAKEN: AtomicBool = AtomicBool::new(false);
 

@@ -1,4 +1,4 @@
-//! A running server as it is seen from outside: what it counts, and whether it is well.
+//! A running server as seen from outside: its counters and its health.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
@@ -8,18 +8,18 @@ use crate::base::sys;
 use crate::worker::eviction::{Counts, EvictionLog, Latest};
 use crate::worker::metrics::{DELAY_CLASSES, WorkerMetrics};
 
-/// How often the workers are asked whether they take their turns while somebody
-/// looks at the server from outside.
+/// The time between two watchdog rounds while a status handle may read the health.
 pub(crate) const WATCHDOG_INTERVAL: Duration = Duration::from_secs(5);
 
-/// The main thread looks up at least every [`ROLL_EVERY`]; after so long it stands still.
-const STANDS_STILL: Duration = Duration::from_secs(15);
+/// The main thread has a heartbeat at least every [`WATCHDOG_INTERVAL`]. After this long
+/// without one it is unresponsive.
+const UNRESPONSIVE_AFTER: Duration = Duration::from_secs(15);
 
-/// Where to look; clones look at the same server.
+/// A handle that reads the state of a running server. Clones read the same server.
 #[derive(Clone)]
 pub struct Status {
     pub(crate) started: Instant,
-    /// The same by the clock on the wall, for show.
+    /// The same as wall-clock time, for display.
     pub(crate) started_at: SystemTime,
     /// As in the log: `echo://127.0.0.1:20162`.
     pub(crate) listeners: Arc<[String]>,
@@ -29,8 +29,8 @@ pub struct Status {
     pub(crate) evictions: Arc<EvictionLog>,
 }
 
-/// What was counted up to one moment. The numbers are read one after another
-/// while the threads go on, so sums may be off by what happens meanwhile.
+/// The counters at one moment. They are read one after another while the threads
+/// run, so sums may be off by what happens meanwhile.
 #[derive(Clone, Debug)]
 pub(crate) struct Snapshot {
     pub(crate) phase: Phase,
@@ -39,41 +39,41 @@ pub(crate) struct Snapshot {
     pub(crate) max_connections: usize,
     /// Clients accepted, those that were refused at once among them.
     pub(crate) accepted: u64,
-    /// How often accepting had to rest because the system refused it.
+    /// How often accepting paused because the system refused it.
     pub(crate) accept_pauses: u64,
     pub(crate) memory_is_short: bool,
-    /// Clients that a limit refused or ended, by the reason.
+    /// Clients that a limit refused or ended, by reason.
     pub(crate) turned_away: Counts,
     /// From being accepted to the first bytes sent back.
     pub(crate) first_echo: DelayCounts,
     pub(crate) workers: Vec<WorkerLoad>,
 }
 
-/// How many delays were of each class of [`DELAY_CLASSES`], those that are longer
-/// at the end, and the sum of all.
+/// How many delays fell into each of [`DELAY_CLASSES`], with longer ones in the last
+/// count, and the sum of all delays.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct DelayCounts {
     pub(crate) counts: [u64; DELAY_CLASSES.len() + 1],
     pub(crate) sum: Duration,
 }
 
-/// What one worker has to do, and has done.
+/// The present load of one worker and its totals.
 #[derive(Clone, Debug)]
 pub(crate) struct WorkerLoad {
     pub(crate) id: usize,
     /// Connections open or on their way to it.
     pub(crate) open: usize,
-    /// Connections it had in all.
+    /// Connections that it has had in all.
     pub(crate) connections: u64,
     /// Bytes sent back.
     pub(crate) bytes: u64,
-    /// How often a connection that had its turn was sent something.
+    /// Turns in which a connection was sent something.
     pub(crate) echoes: u64,
-    /// Memory of what its clients do not take, in bytes.
+    /// Memory of its clients' unread echo, in bytes.
     pub(crate) held: usize,
-    /// How many workers died on its seat and were replaced.
+    /// How many workers of this number died and were replaced.
     pub(crate) replaced: u64,
-    /// Processor time of its thread, where the system tells.
+    /// Processor time of its thread, where the system reports it.
     pub(crate) cpu: Option<Duration>,
 }
 
@@ -88,14 +88,14 @@ impl Snapshot {
         self.workers.iter().map(|worker| worker.bytes).sum()
     }
 
-    /// How often a connection that had its turn was sent something, in all.
+    /// Turns in which a connection was sent something, in all.
     pub(crate) fn echoes(&self) -> u64 {
         self.workers.iter().map(|worker| worker.echoes).sum()
     }
 }
 
 impl Status {
-    /// The main thread goes round.
+    /// Records a heartbeat of the main thread.
     pub(crate) fn beat(&self) {
         self.acceptor.beat(self.started.elapsed());
     }
@@ -133,16 +133,16 @@ impl Status {
         self.evictions.latest()
     }
 
-    /// Whether the server's threads take their turns; if not, which one does not.
+    /// Whether the main thread and the workers respond; if not, which one does not.
     pub(crate) fn health(&self) -> Result<(), String> {
         if self.acceptor.phase() == Phase::Draining {
             return Ok(());
         }
         let now = self.started.elapsed();
-        let still_for = now.saturating_sub(self.acceptor.last_beat());
-        if still_for >= STANDS_STILL {
+        let silent_for = now.saturating_sub(self.acceptor.last_beat());
+        if silent_for >= UNRESPONSIVE_AFTER {
             return Err(format!(
-                "the main thread has not looked up for {still_for:.0?}"
+                "the main thread has not looked up for {silent_for:.0?}"
             ));
         }
         match self.acceptor.unresponsive() {
@@ -151,7 +151,7 @@ impl Status {
         }
     }
 
-    /// Whether further clients should be sent here; if not, why.
+    /// Whether further clients should be sent to this server; if not, why not.
     pub(crate) fn readiness(&self) -> Result<(), String> {
         let refusal = match self.acceptor.phase() {
             Phase::LameDuck => "the server is about to stop",

@@ -1,4 +1,4 @@
-//! The order to stop, from any thread to the main one.
+//! The request to stop, from any thread to the main thread.
 
 use crate::worker::sync::{Arc, AtomicBool, OnceLock, Ordering};
 use crate::worker::waker::MainWaker;
@@ -14,7 +14,7 @@ struct State {
 }
 
 impl Stop {
-    /// A handle for one server.
+    /// A handle to stop one server.
     pub fn new() -> Self {
         Self::default()
     }
@@ -33,7 +33,7 @@ impl Stop {
         self.0.requested.load(Ordering::SeqCst)
     }
 
-    /// From now on a request wakes the main thread; one that came before is seen in the flag.
+    /// Has requests wake the main thread from now on; an earlier one is seen in the flag.
     pub(crate) fn attach(&self, main_waker: &Arc<MainWaker>) {
         let _ = self.0.main_waker.set(Arc::clone(main_waker));
     }

@@ -1,4 +1,4 @@
-//! A client of the admin socket, as plain as HTTP/1.0 is.
+//! A minimal HTTP/1.0 client of the admin socket.
 
 use std::collections::BTreeMap;
 use std::io::{self, Read, Write};
@@ -6,7 +6,7 @@ use std::net::{SocketAddr, TcpStream};
 
 use super::{DEADLINE, Program};
 
-/// What came back.
+/// The answer to a request.
 #[derive(Debug)]
 pub struct Answer {
     pub code: u16,

@@ -1,4 +1,4 @@
-//! What the suites share: servers to talk to, streams to tell apart, deadlines.
+//! What the suites share: servers, streams that differ by key, deadlines.
 // Every suite is a program of its own and uses a part of this.
 #![allow(dead_code, unreachable_pub)]
 
@@ -72,7 +72,7 @@ impl Server {
         self.join()
     }
 
-    /// Waits for a server that has been told to stop.
+    /// Waits for a server that has been asked to stop.
     pub fn join(self) -> Report {
         wait_until("the server to stop", || self.running.is_finished());
         self.running.join().unwrap().unwrap()
@@ -92,7 +92,7 @@ pub fn connect(address: SocketAddr) -> TcpStream {
     stream
 }
 
-/// Tells the other threads of a test to end, also when it fails.
+/// Has the other threads of a test end when it is dropped, also when the test fails.
 pub struct Over<'a>(pub &'a AtomicBool);
 
 impl Drop for Over<'_> {
@@ -101,7 +101,7 @@ impl Drop for Over<'_> {
     }
 }
 
-/// Waits for a condition that no event tells of, and fails after the deadline.
+/// Waits for a condition that no event reports, and fails after the deadline.
 pub fn wait_until(what: &str, mut condition: impl FnMut() -> bool) {
     let until = Instant::now() + DEADLINE;
     while !condition() {
@@ -139,15 +139,15 @@ pub fn round_trip(stream: &mut TcpStream, bytes: &[u8]) {
 /// Sends `length` bytes of the stream of `key` while receiving them, then
 /// half-closes and checks that all of them came back, and nothing after them.
 pub fn full_duplex(stream: TcpStream, key: u64, length: usize) {
-    full_duplex_telling(stream, key, length, |_| ());
+    full_duplex_reporting(stream, key, length, |_| ());
 }
 
-/// The same, and tells how many bytes are back, every now and then.
-pub fn full_duplex_telling(
+/// The same, and reports how many bytes are back, chunk by chunk.
+pub fn full_duplex_reporting(
     mut stream: TcpStream,
     key: u64,
     length: usize,
-    mut tell: impl FnMut(usize),
+    mut report: impl FnMut(usize),
 ) {
     let mut sending = stream.try_clone().unwrap();
     let sender = std::thread::spawn(move || {
@@ -159,7 +159,7 @@ pub fn full_duplex_telling(
     });
     for offset in (0..length).step_by(CHUNK) {
         expect(&mut stream, key, offset, CHUNK.min(length - offset));
-        tell(offset);
+        report(offset);
     }
     expect_end(&mut stream);
     sender.join().unwrap();
@@ -244,8 +244,8 @@ pub fn reset(stream: TcpStream) {
         .unwrap();
 }
 
-/// Whether the peer has reset the connection. The error itself is told once, and
-/// may have been told to a write already.
+/// Whether the peer has reset the connection. The error itself is returned once, and
+/// a write may have got it already.
 pub fn is_reset(client: &TcpStream) -> bool {
     client.peer_addr().is_err()
 }
@@ -465,7 +465,7 @@ pub fn end(mut program: Program) -> Ended {
     }
 }
 
-/// A port on which nobody listens, and that is given to nobody else while the
+/// A port on which no socket listens, and that no other program is given while the
 /// socket lives; a program that reuses addresses can bind it all the same.
 /// `port` 0 takes any.
 pub fn reserve(ip: IpAddr, port: u16) -> std::io::Result<(Socket, SocketAddr)> {

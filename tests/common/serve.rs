@@ -9,7 +9,8 @@ use rustix::process::Signal;
 
 use super::Program;
 
-/// A stop that waits for nobody ends well within this; the grace given beside it is far longer.
+/// A stop that waits for no client ends well within this; the grace given with it is far
+/// longer.
 pub const PROMPT: Duration = Duration::from_secs(3);
 
 /// Starts the program with an echo listener of its own.
@@ -60,7 +61,7 @@ pub fn stop_cleanly(mut program: Program) -> Program {
     program
 }
 
-/// Ends the program, which must end well, and returns all that it logged.
+/// Ends the program, which must succeed, and returns all that it logged.
 pub fn log_of(program: Program) -> Vec<String> {
     std::mem::take(&mut stop_cleanly(program).log)
 }
@@ -71,20 +72,23 @@ pub fn reported<'a>(log: &'a [String], words: &str) -> &'a str {
     line.unwrap_or_else(|| panic!("no {words:?} in {log:#?}"))
 }
 
-/// The connections and the bytes of which a program told when it ended.
+/// The connections and the bytes in a program's closing report.
 pub fn totals(program: &Program) -> (u64, u64) {
     let line = program.log.iter().find(|line| line.contains("total: "));
     let line = line.unwrap_or_else(|| panic!("no total in {:#?}", program.log));
-    let (_, told) = line.split_once("workers, ").unwrap();
-    let mut numbers = told.split_whitespace().filter_map(|word| word.parse().ok());
+    let (_, counts) = line.split_once("workers, ").unwrap();
+    let mut numbers = counts
+        .split_whitespace()
+        .filter_map(|word| word.parse().ok());
     (numbers.next().unwrap(), numbers.next().unwrap())
 }
 
-/// How often accepting failed, as the log tells: a line, and how many it stands for.
+/// How often accepting failed, by the log: a line, and the failures that it left out.
 pub fn failed_accepts(program: &Program) -> u64 {
     let lines = program.log.iter();
-    let told = lines.filter_map(|line| line.split_once("could not accept")?.1.split_once(" ("));
-    let suppressed = told.map(|(_, rest)| rest.split(' ').next().unwrap().parse::<u64>().unwrap());
+    let failures = lines.filter_map(|line| line.split_once("could not accept")?.1.split_once(" ("));
+    let suppressed =
+        failures.map(|(_, rest)| rest.split(' ').next().unwrap().parse::<u64>().unwrap());
     suppressed.map(|count| count + 1).sum()
 }
 

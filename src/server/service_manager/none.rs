@@ -1,21 +1,21 @@
-//! Where there is no service manager: nobody hands sockets over, and nobody is told.
+//! The service manager of systems that have none: no sockets, and no notifications.
 
 use std::time::Duration;
 
 use super::error::Error;
 use super::listener::Listener;
 
-/// Whom the server tells that it is ready, well, or about to stop: nobody.
+/// No service manager: every notification is dropped.
 #[derive(Clone, Debug, Default)]
 pub struct ServiceManager(());
 
 impl ServiceManager {
-    /// Nobody.
+    /// No service manager.
     pub const fn none() -> Self {
         Self(())
     }
 
-    /// Nobody.
+    /// No service manager, as this system has none.
     pub const fn from_environment() -> Self {
         Self::none()
     }
@@ -33,7 +33,7 @@ impl ServiceManager {
     pub(crate) const fn lame_duck(&self, _: Duration, _: Duration) {}
 }
 
-/// None are handed over.
+/// No sockets, as none are handed over on this system.
 ///
 /// # Errors
 /// None.
