@@ -1,20 +1,22 @@
 //! A TCP echo server on a fixed pool of pre-spawned workers, and the client
 //! that talks to it and checks every byte that comes back.
 //!
-//! Data goes one way: [`server::listener`] → channel → [`pool`] → worker → connection
+//! Data goes one way: [`server::Listener`] → channel → [`pool`] → worker → connection
 //! → socket. The program `echopool` is [`cli`]; other programs and the tests
 //! use the parts:
 //!
 //! ```
-//! use echopool::server::listener::Listener;
 //! use echopool::proto::Protocol;
-//! use echopool::server::{Config, Stop, run};
+//! use echopool::server::{Config, Listener, Server, Stop};
 //!
 //! let listeners = Listener::bind(Protocol::Echo, &"127.0.0.1:0".parse()?, 128)?;
+//! let server = Server::start(listeners, &Config::default())?;
+//! println!("echo on {}", server.addresses()[0]);
+//!
 //! let stop = Stop::new();
 //! let running = std::thread::spawn({
 //!     let stop = stop.clone();
-//!     move || run(listeners, &stop, &Config::default())
+//!     move || server.run(&stop)
 //! });
 //! stop.request();
 //! assert!(running.join().unwrap()?.all_well());

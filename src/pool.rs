@@ -1,14 +1,13 @@
 //! The fixed pool: spawn, dispatch, reap, report.
 //!
-//! Every worker has a seat: its channel, its tally and its thread. The main
-//! thread puts each client on the seat with the fewest live connections. A
-//! worker that panics is reaped, reported and replaced, and the clients that
-//! wait in its channel are served by its successor.
+//! The pool keeps a handle of every worker: its context, its channel and its thread.
+//! The main thread hands each client to the worker with the fewest live connections. A
+//! worker that panics is reaped, reported and replaced, and the clients that wait in
+//! its channel are served by its successor.
 
 use std::any::Any;
 use std::fmt;
 use std::io;
-use std::net::{SocketAddr, TcpStream};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -18,14 +17,13 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Sender, bounded};
 use mio::Waker;
 
-use crate::proto::Protocol;
-use crate::worker::channel::{Inbox, Outbox, mailbox};
-use crate::worker::deadlines::TimeLimits;
+use crate::base::error::cause;
+use crate::worker::channel::{HandOverSender, hand_over_channel};
+use crate::worker::context::{Accepted, Context, CountGuard, Drain, HandOver, Settings};
 use crate::worker::event_loop::Worker;
-use crate::worker::eviction::{Counts, Notices};
-use crate::worker::metrics::Tally;
-use crate::worker::source::{Place, Sources};
-use crate::worker::waker::Bell;
+use crate::worker::eviction::{Counts, EvictionLog};
+use crate::worker::metrics::WorkerMetrics;
+use crate::worker::waker::MainWaker;
 
 /// How many clients may wait in one worker's channel. A worker empties it on
 /// every turn, so this fills only while one turn lasts.
@@ -33,103 +31,6 @@ const CHANNEL_CAPACITY: usize = 1024;
 
 /// The most workers a pool has; far beyond the point where more of them help.
 pub const MAX_WORKERS: usize = 1024;
-
-/// One client's place on a worker: counted from the hand-over to the close,
-/// whichever way the connection ends.
-pub(crate) struct Lease(Arc<Tally>);
-
-impl Lease {
-    pub(crate) fn new(tally: &Arc<Tally>) -> Self {
-        tally.places.take();
-        Self(Arc::clone(tally))
-    }
-}
-
-impl Drop for Lease {
-    fn drop(&mut self) {
-        self.0.places.give_back();
-    }
-}
-
-/// A client as the main thread accepted it.
-pub(crate) struct Accepted {
-    pub(crate) stream: TcpStream,
-    pub(crate) peer: SocketAddr,
-    pub(crate) protocol: Protocol,
-    /// When it was accepted: no two have the same.
-    pub(crate) at: Instant,
-    /// `peer` is a load balancer, which names the client in a PROXY header.
-    pub(crate) announced: bool,
-    /// Where the clients of a source are counted.
-    pub(crate) place: Option<Place>,
-}
-
-/// A client on its way through the channel. The stream is closed before the
-/// lease is given back, so that whoever gets the room finds the descriptor free.
-pub(crate) struct Handoff {
-    pub(crate) accepted: Accepted,
-    pub(crate) lease: Lease,
-}
-
-/// The order to stop, as the workers see it.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Drain {
-    /// When it was given.
-    pub(crate) since: Instant,
-    /// When what is still connected is cut.
-    pub(crate) deadline: Instant,
-    /// How long a connection must be quiet to be let go.
-    pub(crate) quiet: Duration,
-}
-
-/// What each worker is told at its start.
-#[derive(Clone, Debug)]
-pub(crate) struct Settings {
-    /// How long its connections may take for what.
-    pub(crate) limits: TimeLimits,
-    /// How long it polls after activity before it sleeps.
-    pub(crate) busy_poll: Duration,
-    /// How many pipes it may have.
-    pub(crate) pipes: usize,
-    /// How many clients a source may have, to be asked by who comes to know a client.
-    pub(crate) sources: Option<Arc<Sources>>,
-}
-
-/// What a worker shares with the pool.
-#[derive(Clone)]
-pub(crate) struct Desk {
-    pub(crate) id: usize,
-    pub(crate) inbox: Inbox<Handoff>,
-    pub(crate) tally: Arc<Tally>,
-    pub(crate) bell: Arc<Bell>,
-    pub(crate) drain: Arc<OnceLock<Drain>>,
-    pub(crate) notices: Arc<Notices>,
-    pub(crate) settings: Settings,
-    /// It is asked whether it still takes its turns; its next one clears this.
-    pub(crate) asked: Arc<AtomicBool>,
-    ended: Arc<AtomicBool>,
-}
-
-#[cfg(test)]
-impl Desk {
-    /// Of a worker that no pool has. Nobody hears its bell.
-    pub(crate) fn alone(settings: Settings) -> Self {
-        let poller = mio::Poll::new().unwrap();
-        let waker = Waker::new(poller.registry(), mio::Token(0)).unwrap();
-        let bell = Arc::new(Bell::new(waker));
-        Self {
-            id: 0,
-            inbox: mailbox(1, &bell).1,
-            tally: Arc::new(Tally::new(&bell)),
-            bell,
-            drain: Arc::default(),
-            notices: Arc::default(),
-            settings,
-            asked: Arc::default(),
-            ended: Arc::default(),
-        }
-    }
-}
 
 /// How a worker ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -152,14 +53,14 @@ impl fmt::Display for End {
     }
 }
 
-/// What one worker did, as told when the pool is joined.
+/// What one worker did, reported when the pool is joined.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct WorkerReport {
     /// The worker's number, from 0.
     pub id: usize,
     /// How it ended.
     pub end: End,
-    /// How many workers on this seat died and were replaced before.
+    /// How many workers with this number died and were replaced before.
     pub replaced: u64,
     /// Connections served.
     pub connections: u64,
@@ -185,162 +86,171 @@ impl fmt::Display for WorkerReport {
     }
 }
 
-struct Seat {
-    desk: Desk,
-    outbox: Outbox<Handoff>,
+/// A worker as the pool sees it.
+struct WorkerHandle {
+    context: Context,
+    sender: HandOverSender<HandOver>,
     thread: JoinHandle<End>,
+    /// The thread has ended and was not joined yet.
+    ended: Arc<AtomicBool>,
 }
 
-impl Seat {
+impl WorkerHandle {
     fn live(&self) -> usize {
-        self.desk.tally.places.taken()
+        self.context.metrics.live.get()
     }
 
     /// Offers a client; one that does not fit comes back.
     fn offer(&mut self, accepted: Accepted) -> Result<(), Accepted> {
-        let lease = Lease::new(&self.desk.tally);
-        let handoff = Handoff { accepted, lease };
-        self.outbox
-            .push(handoff)
+        let guard = CountGuard::new(&self.context.metrics);
+        let hand_over = HandOver { accepted, guard };
+        self.sender
+            .push(hand_over)
             .map_err(|refused| refused.accepted)
     }
 }
 
 /// A fixed number of workers, all running.
 pub(crate) struct Pool {
-    seats: Vec<Seat>,
-    /// The seat that gets the next client among equally loaded ones.
+    workers: Vec<WorkerHandle>,
+    /// The worker that gets the next client among equally loaded ones.
     turn: usize,
 }
 
 impl Pool {
-    /// Spawns `workers` threads and waits until each of them polls.
+    /// Spawns `count` threads and waits until each of them polls.
     pub(crate) fn spawn(
-        workers: usize,
+        count: usize,
         settings: &Settings,
-        bell: &Arc<Bell>,
-        notices: &Arc<Notices>,
+        main_waker: &Arc<MainWaker>,
+        evictions: &Arc<EvictionLog>,
     ) -> io::Result<Self> {
-        let (ready, all_ready) = bounded(workers);
+        let (ready, all_ready) = bounded(count);
         let drain = Arc::new(OnceLock::new());
-        let seat = |id| {
-            let (sender, inbox) = mailbox(CHANNEL_CAPACITY, bell);
-            let desk = Desk {
-                id,
-                inbox,
-                tally: Arc::new(Tally::new(bell)),
-                bell: Arc::clone(bell),
-                drain: Arc::clone(&drain),
-                notices: Arc::clone(notices),
-                settings: settings.clone(),
-                asked: Arc::default(),
-                ended: Arc::default(),
-            };
-            let (thread, waker) = start(&desk, Some(ready.clone()))?;
-            Ok(Seat {
-                desk,
-                outbox: Outbox::new(id, sender, waker),
-                thread,
-            })
+        let mut pool = Self {
+            workers: Vec::with_capacity(count),
+            turn: 0,
         };
-        let seats = (0..workers).map(seat).collect::<io::Result<Vec<_>>>()?;
-        // Of a worker that dies before nothing else would tell.
+        for id in 0..count {
+            let (sender, receiver) = hand_over_channel(CHANNEL_CAPACITY, main_waker);
+            let context = Context {
+                id,
+                receiver,
+                metrics: Arc::new(WorkerMetrics::new(main_waker)),
+                main_waker: Arc::clone(main_waker),
+                drain: Arc::clone(&drain),
+                evictions: Arc::clone(evictions),
+                settings: settings.clone(),
+                turn_awaited: Arc::default(),
+            };
+            let ended = Arc::default();
+            let (thread, waker) = start(&context, &ended, Some(ready.clone()))?;
+            pool.workers.push(WorkerHandle {
+                context,
+                sender: HandOverSender::new(id, sender, waker),
+                thread,
+                ended,
+            });
+        }
+        // Otherwise nothing would tell of a worker that dies before it polls.
         drop(ready);
-        for _ in 0..workers {
+        for _ in 0..count {
             all_ready
                 .recv()
                 .map_err(|_| io::Error::other("a worker died at its start"))?;
         }
-        Ok(Self { seats, turn: 0 })
+        Ok(pool)
     }
 
-    /// What each worker counts, by its number.
-    pub(crate) fn tallies(&self) -> Arc<[Arc<Tally>]> {
-        let each = self.seats.iter().map(|seat| Arc::clone(&seat.desk.tally));
-        each.collect()
+    /// The metrics of each worker, by its number.
+    pub(crate) fn metrics(&self) -> Arc<[Arc<WorkerMetrics>]> {
+        let each = self.workers.iter();
+        each.map(|worker| Arc::clone(&worker.context.metrics))
+            .collect()
     }
 
     /// Connections open or waiting in a channel, of all workers.
     pub(crate) fn live(&self) -> usize {
-        self.seats.iter().map(Seat::live).sum()
+        self.workers.iter().map(WorkerHandle::live).sum()
     }
 
-    /// Bytes that clients of all workers hold and do not take.
+    /// Bytes that clients of all workers have not accepted.
     pub(crate) fn held(&self) -> usize {
-        self.seats.iter().map(|seat| seat.desk.tally.held()).sum()
+        let each = self.workers.iter();
+        each.map(|worker| worker.context.metrics.held()).sum()
     }
 
-    /// Whether clients may hold more than that, unseen.
-    pub(crate) fn has_touched(&self) -> bool {
-        let mut tallies = self.seats.iter().map(|seat| &seat.desk.tally);
-        tallies.any(|tally| tally.has_touched())
+    /// Whether clients may hold more than that, unchecked.
+    pub(crate) fn has_unchecked(&self) -> bool {
+        let mut workers = self.workers.iter();
+        workers.any(|worker| worker.context.metrics.has_unchecked())
     }
 
-    /// Has the workers see now what they hold.
-    pub(crate) fn look_at_touched(&self) {
-        for seat in &self.seats {
-            if seat.desk.tally.has_touched() {
-                seat.desk.tally.order_look();
-                seat.outbox.wake();
+    /// Has the workers check now what their clients hold.
+    pub(crate) fn check_unchecked(&self) {
+        for worker in &self.workers {
+            if worker.context.metrics.has_unchecked() {
+                worker.context.metrics.order_check();
+                worker.sender.wake();
             }
         }
     }
 
-    /// Has `excess` of the `held` bytes shed, of each worker in proportion, by clients
-    /// that take nothing.
+    /// Has `excess` of the `held` bytes shed, of each worker in proportion, from clients
+    /// that accept nothing.
     pub(crate) fn shed(&self, excess: usize, held: usize) {
-        self.order_shares(excess, held, Tally::order_bytes);
+        self.order_shares(excess, held, WorkerMetrics::order_bytes);
     }
 
-    /// The same by those that hold the most, whether they take some or not.
+    /// The same from clients that hold the most, whether they accept some or not.
     pub(crate) fn shed_largest(&self, excess: usize, held: usize) {
-        self.order_shares(excess, held, Tally::order_largest);
+        self.order_shares(excess, held, WorkerMetrics::order_largest);
     }
 
-    fn order_shares(&self, excess: usize, held: usize, order: fn(&Tally, usize)) {
-        for seat in &self.seats {
-            let tally = &seat.desk.tally;
-            let its = tally.held() as u128;
+    fn order_shares(&self, excess: usize, held: usize, order: fn(&WorkerMetrics, usize)) {
+        for worker in &self.workers {
+            let metrics = &worker.context.metrics;
+            let its = metrics.held() as u128;
             let share = (its * excess as u128).div_ceil(held.max(1) as u128);
             if share > 0 {
-                order(tally, usize::try_from(share).unwrap_or(usize::MAX));
-                seat.outbox.wake();
+                order(metrics, usize::try_from(share).unwrap_or(usize::MAX));
+                worker.sender.wake();
             }
         }
     }
 
-    /// Has every worker shed up to so many clients that take nothing.
-    pub(crate) fn shed_places(&self, clients: usize) {
-        for seat in &self.seats {
-            seat.desk.tally.order_places(clients);
-            seat.outbox.wake();
+    /// Has every worker shed up to this many clients that accept nothing.
+    pub(crate) fn shed_clients(&self, clients: usize) {
+        for worker in &self.workers {
+            worker.context.metrics.order_clients(clients);
+            worker.sender.wake();
         }
     }
 
     /// Whether some channel takes another client.
     pub(crate) fn has_room(&self) -> bool {
-        self.seats.iter().any(|seat| !seat.outbox.is_full())
+        self.workers.iter().any(|worker| !worker.sender.is_full())
     }
 
     /// Hands a client to the worker with the fewest live connections, or, where
     /// that one's channel is full, to any other. Never blocks: when all are
-    /// full the client comes back. The worker hears of it at
+    /// full the client comes back. The worker is woken at
     /// [`wake_handed`](Self::wake_handed).
     pub(crate) fn dispatch(&mut self, accepted: Accepted) -> Result<(), Accepted> {
-        let count = self.seats.len();
+        let count = self.workers.len();
         let turn = self.turn;
         let in_turn = (0..count).map(|step| (turn + step) % count);
         let first = in_turn
             .clone()
-            .min_by_key(|&index| self.seats[index].live())
+            .min_by_key(|&index| self.workers[index].live())
             .unwrap_or(0);
         self.turn = (first + 1) % count;
-        let mut refused = match self.seats[first].offer(accepted) {
+        let mut refused = match self.workers[first].offer(accepted) {
             Ok(()) => return Ok(()),
             Err(refused) => refused,
         };
         for index in in_turn {
-            match self.seats[index].offer(refused) {
+            match self.workers[index].offer(refused) {
                 Ok(()) => return Ok(()),
                 Err(again) => refused = again,
             }
@@ -352,93 +262,120 @@ impl Pool {
     /// clients, since a worker that is woken takes the processor from the thread
     /// that still accepts.
     pub(crate) fn wake_handed(&mut self) {
-        for seat in &mut self.seats {
-            seat.outbox.wake_pushed();
+        for worker in &mut self.workers {
+            worker.sender.wake_pushed();
         }
     }
 
-    /// Asks every worker whether it still takes its turns.
-    pub(crate) fn call_roll(&self) {
-        for seat in &self.seats {
-            seat.desk.asked.store(true, Ordering::SeqCst);
-            seat.outbox.wake();
+    /// Starts a watchdog round: every worker has to take a turn.
+    pub(crate) fn start_watchdog_round(&self) {
+        for worker in &self.workers {
+            worker.context.turn_awaited.store(true, Ordering::SeqCst);
+            worker.sender.wake();
         }
     }
 
-    /// A worker that has not taken a turn since it was last asked.
-    pub(crate) fn silent(&self) -> Option<usize> {
-        let is_silent = |seat: &&Seat| seat.desk.asked.load(Ordering::SeqCst);
-        self.seats.iter().find(is_silent).map(|seat| seat.desk.id)
+    /// A worker that has not taken a turn since the last watchdog round began.
+    pub(crate) fn unresponsive(&self) -> Option<usize> {
+        let is_awaited =
+            |worker: &&WorkerHandle| worker.context.turn_awaited.load(Ordering::SeqCst);
+        let worker = self.workers.iter().find(is_awaited)?;
+        Some(worker.context.id)
     }
 
     /// Whether a worker has died since the last call of [`reap`](Self::reap).
     pub(crate) fn has_dead(&self) -> bool {
-        let mut desks = self.seats.iter().map(|seat| &seat.desk);
-        desks.any(|desk| desk.ended.load(Ordering::SeqCst))
+        let mut workers = self.workers.iter();
+        workers.any(|worker| worker.ended.load(Ordering::SeqCst))
     }
 
     /// Joins every worker that has died since the last call, reports it and
-    /// puts another in its place.
+    /// replaces it.
     ///
     /// # Errors
-    /// A replacement could not be started; the seat is vacant then.
+    /// A replacement could not be started; the dead worker's clients then wait in vain.
     pub(crate) fn reap(&mut self) -> io::Result<()> {
-        for seat in &mut self.seats {
-            if !seat.desk.ended.swap(false, Ordering::SeqCst) {
+        for worker in &mut self.workers {
+            if !worker.ended.swap(false, Ordering::SeqCst) {
                 continue;
             }
-            let (thread, waker) = start(&seat.desk, None)?;
-            let end = join(std::mem::replace(&mut seat.thread, thread));
-            seat.desk.tally.replaced.add(1);
-            let id = seat.desk.id;
+            let (thread, waker) = start(&worker.context, &worker.ended, None)?;
+            let end = join(std::mem::replace(&mut worker.thread, thread));
+            worker.context.metrics.replaced.add(1);
+            let id = worker.context.id;
             log::error!("worker {id}: {end}; its connections are closed, another takes its place");
-            // Whoever came while nobody sat here waits in the channel.
-            seat.outbox.hand_on(waker);
+            // Clients that came meanwhile wait in the channel.
+            worker.sender.reconnect(waker);
         }
         Ok(())
     }
 
     /// Tells every worker to serve what it has until `drain`, and joins them.
-    pub(crate) fn stop(self, drain: Drain) -> Vec<WorkerReport> {
-        for seat in &self.seats {
-            // Each desk shares one cell; the first set counts.
-            let _ = seat.desk.drain.set(drain);
-            seat.outbox.wake();
-        }
-        let report = |seat: Seat| {
-            let end = join(seat.thread);
-            let tally = seat.desk.tally;
+    pub(crate) fn stop(mut self, drain: Drain) -> Vec<WorkerReport> {
+        self.order_drain(drain);
+        let workers = std::mem::take(&mut self.workers);
+        let report = |worker: WorkerHandle| {
+            let end = join(worker.thread);
+            let metrics = worker.context.metrics;
             WorkerReport {
-                id: seat.desk.id,
+                id: worker.context.id,
                 end,
-                replaced: tally.replaced.get(),
-                connections: tally.work.connections.get(),
-                bytes: tally.work.bytes.get(),
-                cut: tally.work.cut.get(),
-                evicted: tally.work.evicted.get(),
+                replaced: metrics.replaced.get(),
+                connections: metrics.counters.connections.get(),
+                bytes: metrics.counters.bytes.get(),
+                cut: metrics.counters.cut.get(),
+                evicted: metrics.counters.evicted.get(),
             }
         };
-        self.seats.into_iter().map(report).collect()
+        workers.into_iter().map(report).collect()
+    }
+
+    fn order_drain(&self, drain: Drain) {
+        for worker in &self.workers {
+            // All contexts share one cell; the first order counts.
+            let _ = worker.context.drain.set(drain);
+            worker.sender.wake();
+        }
     }
 }
 
-/// Starts a worker at `desk`, which tells `ready` once it has polled.
-fn start(desk: &Desk, ready: Option<Sender<()>>) -> io::Result<(JoinHandle<End>, Arc<Waker>)> {
-    let (worker, waker) = Worker::new(desk.clone())?;
-    let ended = Arc::clone(&desk.ended);
-    let tally = Arc::clone(&desk.tally);
-    let bell = Arc::clone(&desk.bell);
+/// A pool that is dropped without a stop leaves no thread behind: its connections are
+/// cut at once.
+impl Drop for Pool {
+    fn drop(&mut self) {
+        let now = Instant::now();
+        self.order_drain(Drain {
+            since: now,
+            deadline: now,
+            quiet: Duration::ZERO,
+        });
+        for worker in self.workers.drain(..) {
+            join(worker.thread);
+        }
+    }
+}
+
+/// Starts a worker, which reports to `ready` once it has polled.
+fn start(
+    context: &Context,
+    ended: &Arc<AtomicBool>,
+    ready: Option<Sender<()>>,
+) -> io::Result<(JoinHandle<End>, Arc<Waker>)> {
+    let (worker, waker) = Worker::new(context.clone())?;
+    let ended = Arc::clone(ended);
+    let metrics = Arc::clone(&context.metrics);
+    let main_waker = Arc::clone(&context.main_waker);
     let thread = std::thread::Builder::new()
-        .name(format!("worker-{}", desk.id))
+        .name(format!("worker-{}", context.id))
         .spawn(move || {
-            tally.work.begin();
+            metrics.counters.begin();
             let end = match catch_unwind(AssertUnwindSafe(|| worker.run(ready))) {
                 Ok(Ok(())) => End::Ok,
-                Ok(Err(error)) => End::Failed(crate::base::error::cause(&error)),
+                Ok(Err(error)) => End::Failed(cause(&error)),
                 Err(panic) => End::Panicked(panic_message(panic.as_ref())),
             };
             ended.store(true, Ordering::SeqCst);
-            bell.ring();
+            main_waker.wake();
             end
         })?;
     // For its first turn.
@@ -460,17 +397,19 @@ fn panic_message(panic: &(dyn Any + Send)) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::net::TcpListener;
+    use std::net::{TcpListener, TcpStream};
 
     use mio::{Poll, Token};
 
     use super::*;
-    use crate::worker::conn::tests::wait_until;
+    use crate::base::testing::wait_until;
+    use crate::proto::Protocol;
+    use crate::worker::context::TimeLimits;
 
     fn pool(workers: usize) -> (Pool, Poll) {
         let poller = Poll::new().unwrap();
         let waker = Waker::new(poller.registry(), Token(0)).unwrap();
-        let bell = Arc::new(Bell::new(waker));
+        let main_waker = Arc::new(MainWaker::new(waker));
         let settings = Settings {
             limits: TimeLimits {
                 header: Duration::from_secs(5),
@@ -483,7 +422,7 @@ mod tests {
             pipes: 1,
             sources: None,
         };
-        let pool = Pool::spawn(workers, &settings, &bell, &Arc::default()).unwrap();
+        let pool = Pool::spawn(workers, &settings, &main_waker, &Arc::default()).unwrap();
         (pool, poller)
     }
 
@@ -497,8 +436,8 @@ mod tests {
             peer,
             protocol,
             at: Instant::now(),
-            announced: false,
-            place: None,
+            behind_proxy: false,
+            source_guard: None,
         };
         (ours, accepted)
     }
@@ -545,7 +484,7 @@ mod tests {
         wait_until(|| pool.live() == 1);
         let (_third, accepted) = client(&listener);
         assert!(pool.dispatch(accepted).is_ok());
-        assert_eq!(pool.seats[1].live(), 1);
+        assert_eq!(pool.workers[1].live(), 1);
         stop(pool);
     }
 
@@ -570,19 +509,22 @@ mod tests {
     #[test]
     fn each_worker_is_to_shed_its_part_of_what_is_held() {
         let (mut pool, _poller) = pool(3);
-        for (seat, held) in pool.seats.iter_mut().zip([0, 100, 201]) {
+        for (worker, held) in pool.workers.iter_mut().zip([0, 100, 201]) {
             // A page that the worker never sees.
-            seat.desk.tally = Arc::new(Tally::new(&seat.desk.bell));
-            seat.desk.tally.tell_held(held);
+            worker.context.metrics = Arc::new(WorkerMetrics::new(&worker.context.main_waker));
+            worker.context.metrics.publish_held(held);
         }
         assert_eq!(pool.held(), 301);
         pool.shed(30, 301);
         let orders = |pool: &Pool| {
-            let orders = pool.seats.iter().map(|seat| seat.desk.tally.take_order());
+            let orders = pool
+                .workers
+                .iter()
+                .map(|worker| worker.context.metrics.take_order());
             orders.collect::<Vec<_>>()
         };
         assert_eq!(orders(&pool), [(0, 0), (10, 0), (21, 0)]);
-        pool.shed_places(2);
+        pool.shed_clients(2);
         assert_eq!(orders(&pool), [(0, 2), (0, 2), (0, 2)]);
         stop(pool);
     }
@@ -597,12 +539,12 @@ mod tests {
     #[test]
     fn a_worker_that_takes_no_turn_after_it_was_asked_is_silent() {
         let (mut pool, _poller) = pool(3);
-        pool.call_roll();
-        wait_until(|| pool.silent().is_none());
+        pool.start_watchdog_round();
+        wait_until(|| pool.unresponsive().is_none());
         // A question that worker never sees.
-        pool.seats[1].desk.asked = Arc::default();
-        pool.call_roll();
-        wait_until(|| pool.silent() == Some(1));
+        pool.workers[1].context.turn_awaited = Arc::default();
+        pool.start_watchdog_round();
+        wait_until(|| pool.unresponsive() == Some(1));
         stop(pool);
     }
 
@@ -613,10 +555,10 @@ mod tests {
         // A channel of one, which nobody empties, in the place of each.
         let nobody = Poll::new().unwrap();
         let waker = Arc::new(Waker::new(nobody.registry(), Token(0)).unwrap());
-        let stuck = pool.seats.iter_mut().map(|seat| {
+        let stuck = pool.workers.iter_mut().map(|worker| {
             let (sender, receiver) = bounded(1);
-            let outbox = Outbox::new(seat.desk.id, sender, Arc::clone(&waker));
-            (std::mem::replace(&mut seat.outbox, outbox), receiver)
+            let sender = HandOverSender::new(worker.context.id, sender, Arc::clone(&waker));
+            (std::mem::replace(&mut worker.sender, sender), receiver)
         });
         let stuck: Vec<_> = stuck.collect();
         let (_first, accepted) = client(&listener);
@@ -631,8 +573,8 @@ mod tests {
         };
         assert_eq!(back.peer, third.local_addr().unwrap());
         assert_eq!(pool.live(), 2, "a client that came back holds no lease");
-        for (seat, (outbox, _)) in pool.seats.iter_mut().zip(stuck) {
-            seat.outbox = outbox;
+        for (worker, (sender, _)) in pool.workers.iter_mut().zip(stuck) {
+            worker.sender = sender;
         }
         stop(pool);
     }

@@ -262,13 +262,11 @@ mod every_limit {
     use std::collections::BTreeMap;
     use std::thread::JoinHandle;
 
-    use echopool::admin::Admin;
+    use echopool::admin::{Admin, AdminThread};
     use echopool::base::open_files::raise_open_files;
     use echopool::proto::Protocol;
     use echopool::server::error::Error;
-    use echopool::server::listener::Listener;
-    use echopool::server::service_manager::Manager;
-    use echopool::server::{Config, Report, Stop, run_under};
+    use echopool::server::{Config, Listener, Report, Stop};
     use echopool::worker::eviction::Reason;
 
     use super::*;
@@ -285,6 +283,7 @@ mod every_limit {
         /// Its clients need a PROXY header.
         behind_proxy: SocketAddr,
         admin: SocketAddr,
+        _admin_thread: AdminThread,
         stop: Stop,
         running: JoinHandle<Result<Report, Error>>,
         /// How many clients it had.
@@ -312,18 +311,21 @@ mod every_limit {
                 bind(Protocol::Echo).behind_proxy(),
             ];
             let [echo, counted, behind_proxy] = [0, 1, 2].map(|at: usize| listeners[at].address());
-            let office = Admin::bind(&localhost).unwrap();
-            let admin = office.address();
+            let socket = Admin::bind(&localhost).unwrap();
+            let admin = socket.address();
             let stop = Stop::new();
+            let mut server = echopool::server::Server::start(listeners, &config).unwrap();
+            let admin_thread = socket.start(server.status()).unwrap();
             let running = thread::spawn({
                 let stop = stop.clone();
-                move || run_under(&Manager::none(), Some(office), listeners, &stop, &config)
+                move || server.run(&stop)
             });
             Self {
                 echo,
                 counted,
                 behind_proxy,
                 admin,
+                _admin_thread: admin_thread,
                 stop,
                 running,
                 clients: Cell::default(),

@@ -20,8 +20,7 @@ use common::{
 };
 use echopool::base::open_files::raise_open_files;
 use echopool::proto::{Protocol, answer};
-use echopool::server::listener::Listener;
-use echopool::server::{Config, Stop, run};
+use echopool::server::{self, Config, Listener, Stop};
 use rustix::process::Signal;
 
 const MIB: usize = 1 << 20;
@@ -264,7 +263,10 @@ fn whoever_waits_in_the_listen_queue_at_the_stop_is_served() {
         workers: 2,
         ..Config::default()
     };
-    let running = thread::spawn(move || run(listeners, &stop, &config).unwrap());
+    let running = thread::spawn(move || {
+        let server = server::Server::start(listeners, &config).unwrap();
+        server.run(&stop).unwrap()
+    });
     for (key, client) in clients.iter_mut().enumerate() {
         expect(client, key as u64, 0, 1000);
         expect_end(client);

@@ -3,27 +3,31 @@
 use shuttle::thread::{self, JoinHandle};
 
 use crate::every_order;
-use crate::worker::channel::{Inbox, Outbox, mailbox};
+use crate::worker::channel::{HandOverReceiver, HandOverSender, hand_over_channel};
 use crate::worker::sync::{Arc, Poller, Waker};
-use crate::worker::waker::Bell;
+use crate::worker::waker::MainWaker;
 
 /// A mailbox for two, and its worker's poller.
-fn route() -> (Outbox<u32>, Inbox<u32>, Arc<Poller>) {
+fn route() -> (HandOverSender<u32>, HandOverReceiver<u32>, Arc<Poller>) {
     let main = Arc::new(Poller::default());
-    let bell = Arc::new(Bell::new(Waker::new(&main)));
-    let (sender, inbox) = mailbox(2, &bell);
+    let main_waker = Arc::new(MainWaker::new(Waker::new(&main)));
+    let (sender, receiver) = hand_over_channel(2, &main_waker);
     let poller = Arc::new(Poller::default());
-    let outbox = Outbox::new(0, sender, Arc::new(Waker::new(&poller)));
-    (outbox, inbox, poller)
+    let sender = HandOverSender::new(0, sender, Arc::new(Waker::new(&poller)));
+    (sender, receiver, poller)
 }
 
 /// A worker that ends once it has taken `count`.
-fn worker(inbox: Inbox<u32>, poller: Arc<Poller>, count: usize) -> JoinHandle<Vec<u32>> {
+fn worker(
+    receiver: HandOverReceiver<u32>,
+    poller: Arc<Poller>,
+    count: usize,
+) -> JoinHandle<Vec<u32>> {
     thread::spawn(move || {
         let mut taken = Vec::new();
         while taken.len() < count {
             poller.wait();
-            taken.extend(std::iter::from_fn(|| inbox.pop()));
+            taken.extend(std::iter::from_fn(|| receiver.pop()));
         }
         taken
     })
@@ -32,11 +36,11 @@ fn worker(inbox: Inbox<u32>, poller: Arc<Poller>, count: usize) -> JoinHandle<Ve
 #[test]
 fn a_worker_gets_every_client_that_was_pushed_before_it_was_woken() {
     every_order(|| {
-        let (mut outbox, inbox, poller) = route();
-        let worker = worker(inbox, poller, 2);
+        let (mut sender, receiver, poller) = route();
+        let worker = worker(receiver, poller, 2);
         for client in 0..2 {
-            outbox.push(client).unwrap();
-            outbox.wake_pushed();
+            sender.push(client).unwrap();
+            sender.wake_pushed();
         }
         assert_eq!(worker.join().unwrap(), [0, 1]);
     });
@@ -45,11 +49,11 @@ fn a_worker_gets_every_client_that_was_pushed_before_it_was_woken() {
 #[test]
 fn one_wake_up_does_for_many_clients() {
     every_order(|| {
-        let (mut outbox, inbox, poller) = route();
-        let worker = worker(inbox, poller, 2);
-        outbox.push(0).unwrap();
-        outbox.push(1).unwrap();
-        outbox.wake_pushed();
+        let (mut sender, receiver, poller) = route();
+        let worker = worker(receiver, poller, 2);
+        sender.push(0).unwrap();
+        sender.push(1).unwrap();
+        sender.wake_pushed();
         assert_eq!(worker.join().unwrap(), [0, 1]);
     });
 }
@@ -59,10 +63,10 @@ fn one_wake_up_does_for_many_clients() {
 #[should_panic(expected = "deadlock")]
 fn a_worker_that_is_woken_before_the_push_may_sleep_for_ever() {
     every_order(|| {
-        let (mut outbox, inbox, poller) = route();
-        let worker = worker(inbox, poller, 1);
-        outbox.wake();
-        outbox.push(0).unwrap();
+        let (mut sender, receiver, poller) = route();
+        let worker = worker(receiver, poller, 1);
+        sender.wake();
+        sender.push(0).unwrap();
         worker.join().unwrap();
     });
 }
@@ -70,14 +74,14 @@ fn a_worker_that_is_woken_before_the_push_may_sleep_for_ever() {
 #[test]
 fn a_client_that_there_is_no_room_for_comes_back_and_nothing_blocks() {
     every_order(|| {
-        let (mut outbox, inbox, poller) = route();
-        let worker = worker(inbox, poller, 2);
+        let (mut sender, receiver, poller) = route();
+        let worker = worker(receiver, poller, 2);
         // The third comes back unless the worker was woken and has made room.
-        outbox.push(0).unwrap();
-        outbox.wake_pushed();
-        outbox.push(1).unwrap();
-        let refused = outbox.push(2).err();
-        outbox.wake_pushed();
+        sender.push(0).unwrap();
+        sender.wake_pushed();
+        sender.push(1).unwrap();
+        let refused = sender.push(2).err();
+        sender.wake_pushed();
         let mut clients = worker.join().unwrap();
         clients.extend(refused);
         assert!(
@@ -90,22 +94,22 @@ fn a_client_that_there_is_no_room_for_comes_back_and_nothing_blocks() {
 #[test]
 fn whoever_came_while_nobody_sat_there_is_served_by_the_successor() {
     every_order(|| {
-        let (mut outbox, inbox, first) = route();
+        let (mut sender, receiver, first) = route();
         let dying = thread::spawn({
-            let inbox = inbox.clone();
+            let receiver = receiver.clone();
             move || {
                 first.wait();
                 // It dies with the client that it has taken.
-                inbox.pop()
+                receiver.pop()
             }
         });
-        outbox.push(0).unwrap();
-        outbox.push(1).unwrap();
-        outbox.wake_pushed();
+        sender.push(0).unwrap();
+        sender.push(1).unwrap();
+        sender.wake_pushed();
         let lost = dying.join().unwrap();
         let second = Arc::new(Poller::default());
-        let successor = worker(inbox, Arc::clone(&second), 1);
-        outbox.hand_on(Arc::new(Waker::new(&second)));
+        let successor = worker(receiver, Arc::clone(&second), 1);
+        sender.reconnect(Arc::new(Waker::new(&second)));
         assert_eq!((lost, successor.join().unwrap()), (Some(0), vec![1]));
     });
 }

@@ -3,38 +3,38 @@
 use shuttle::thread;
 
 use crate::every_order;
-use crate::worker::channel::{Outbox, mailbox};
-use crate::worker::live_count::Places;
+use crate::worker::channel::{HandOverSender, hand_over_channel};
+use crate::worker::live_count::LiveCount;
 use crate::worker::sync::{Arc, Poller, Waker};
-use crate::worker::waker::Bell;
+use crate::worker::waker::MainWaker;
 
-fn bell() -> (Arc<Bell>, Arc<Poller>) {
+fn main_waker() -> (Arc<MainWaker>, Arc<Poller>) {
     let poller = Arc::new(Poller::default());
-    let bell = Arc::new(Bell::new(Waker::new(&poller)));
-    (bell, poller)
+    let main_waker = Arc::new(MainWaker::new(Waker::new(&poller)));
+    (main_waker, poller)
 }
 
 /// So many places, all taken.
-fn taken(count: usize, bell: &Arc<Bell>) -> Arc<Places> {
-    let places = Places::new(Arc::clone(bell));
-    (0..count).for_each(|_| places.take());
-    Arc::new(places)
+fn live(count: usize, main_waker: &Arc<MainWaker>) -> Arc<LiveCount> {
+    let live = LiveCount::new(Arc::clone(main_waker));
+    (0..count).for_each(|_| live.add());
+    Arc::new(live)
 }
 
 #[test]
 fn the_main_thread_hears_of_every_place_that_it_waits_for() {
     every_order(|| {
-        let (bell, poller) = bell();
-        let places = taken(2, &bell);
+        let (main_waker, poller) = main_waker();
+        let live = live(2, &main_waker);
         let worker = thread::spawn({
-            let places = Arc::clone(&places);
+            let live = Arc::clone(&live);
             move || {
-                places.give_back();
-                places.give_back();
+                live.remove();
+                live.remove();
             }
         });
         for most in [2, 1] {
-            while bell.is_full(|| places.taken() >= most) {
+            while main_waker.is_full(|| live.get() >= most) {
                 poller.wait();
             }
         }
@@ -45,14 +45,14 @@ fn the_main_thread_hears_of_every_place_that_it_waits_for() {
 #[test]
 fn two_workers_that_make_room_at_once_do_not_hide_each_other() {
     every_order(|| {
-        let (bell, poller) = bell();
-        let places = taken(2, &bell);
+        let (main_waker, poller) = main_waker();
+        let live = live(2, &main_waker);
         let leave = || {
-            let places = Arc::clone(&places);
-            thread::spawn(move || places.give_back())
+            let live = Arc::clone(&live);
+            thread::spawn(move || live.remove())
         };
         let workers = [leave(), leave()];
-        while bell.is_full(|| places.taken() > 1) {
+        while main_waker.is_full(|| live.get() > 1) {
             poller.wait();
         }
         for worker in workers {
@@ -64,20 +64,20 @@ fn two_workers_that_make_room_at_once_do_not_hide_each_other() {
 #[test]
 fn the_main_thread_hears_of_a_mailbox_that_was_emptied() {
     every_order(|| {
-        let (bell, main) = bell();
-        let (sender, inbox) = mailbox(1, &bell);
+        let (main_waker, main) = main_waker();
+        let (sender, receiver) = hand_over_channel(1, &main_waker);
         let poller = Arc::new(Poller::default());
-        let mut outbox = Outbox::new(0, sender, Arc::new(Waker::new(&poller)));
-        outbox.push(0).unwrap();
-        outbox.wake_pushed();
+        let mut sender = HandOverSender::new(0, sender, Arc::new(Waker::new(&poller)));
+        sender.push(0).unwrap();
+        sender.wake_pushed();
         let worker = thread::spawn(move || {
             poller.wait();
-            std::iter::from_fn(|| inbox.pop()).count()
+            std::iter::from_fn(|| receiver.pop()).count()
         });
-        while bell.is_full(|| outbox.is_full()) {
+        while main_waker.is_full(|| sender.is_full()) {
             main.wait();
         }
-        outbox.push(1).unwrap();
+        sender.push(1).unwrap();
         assert!(worker.join().unwrap() > 0);
     });
 }
@@ -87,14 +87,14 @@ fn the_main_thread_hears_of_a_mailbox_that_was_emptied() {
 #[should_panic(expected = "deadlock")]
 fn a_main_thread_that_does_not_look_again_may_sleep_for_ever() {
     every_order(|| {
-        let (bell, poller) = bell();
-        let places = taken(1, &bell);
+        let (main_waker, poller) = main_waker();
+        let live = live(1, &main_waker);
         let worker = thread::spawn({
-            let places = Arc::clone(&places);
-            move || places.give_back()
+            let live = Arc::clone(&live);
+            move || live.remove()
         });
-        let seen = places.taken() > 0;
-        if bell.is_full(|| seen) {
+        let seen = live.get() > 0;
+        if main_waker.is_full(|| seen) {
             poller.wait();
         }
         worker.join().unwrap();

@@ -4,9 +4,9 @@ use shuttle::thread;
 
 use crate::every_order;
 use crate::stop::Stop;
-use crate::worker::channel::{Outbox, mailbox};
+use crate::worker::channel::{HandOverSender, hand_over_channel};
 use crate::worker::sync::{Arc, OnceLock, Poller, Waker};
-use crate::worker::waker::Bell;
+use crate::worker::waker::MainWaker;
 
 #[test]
 fn a_request_ends_the_server_whether_it_comes_before_the_start_or_after() {
@@ -17,7 +17,7 @@ fn a_request_ends_the_server_whether_it_comes_before_the_start_or_after() {
             move || assert!(stop.request())
         });
         let poller = Arc::new(Poller::default());
-        stop.attach(&Arc::new(Bell::new(Waker::new(&poller))));
+        stop.attach(&Arc::new(MainWaker::new(Waker::new(&poller))));
         while !stop.is_requested() {
             poller.wait();
         }
@@ -43,27 +43,27 @@ fn of_two_requests_at_once_one_is_the_first() {
 fn a_worker_ends_only_after_every_client_that_was_handed_over_before_the_order() {
     every_order(|| {
         let main = Arc::new(Poller::default());
-        let bell = Arc::new(Bell::new(Waker::new(&main)));
-        let (sender, inbox) = mailbox(2, &bell);
+        let main_waker = Arc::new(MainWaker::new(Waker::new(&main)));
+        let (sender, receiver) = hand_over_channel(2, &main_waker);
         let poller = Arc::new(Poller::default());
-        let mut outbox = Outbox::new(0, sender, Arc::new(Waker::new(&poller)));
+        let mut sender = HandOverSender::new(0, sender, Arc::new(Waker::new(&poller)));
         let order = Arc::new(OnceLock::default());
         let worker = thread::spawn({
             let order = Arc::clone(&order);
             move || {
                 let (mut served, mut stopping) = (0, false);
-                while !(stopping && inbox.is_empty()) {
+                while !(stopping && receiver.is_empty()) {
                     poller.wait();
                     stopping |= order.get().is_some();
-                    served += std::iter::from_fn(|| inbox.pop()).count();
+                    served += std::iter::from_fn(|| receiver.pop()).count();
                 }
                 served
             }
         });
-        outbox.push(0).unwrap();
-        outbox.wake_pushed();
+        sender.push(0).unwrap();
+        sender.wake_pushed();
         assert!(order.set(()).is_ok());
-        outbox.wake();
+        sender.wake();
         assert_eq!(worker.join().unwrap(), 1);
     });
 }

@@ -154,7 +154,7 @@ mod tests {
 
     use super::*;
 
-    fn asked(path: &str, head_only: bool) -> Head {
+    fn turn_awaited(path: &str, head_only: bool) -> Head {
         Head::Complete(Request {
             path: path.to_owned(),
             head_only,
@@ -166,17 +166,26 @@ mod tests {
         let many = format!("GET / HTTP/1.1\r\n{}\r\n", "a: b\r\n".repeat(65));
         let endless = format!("GET /{}", "a".repeat(HEAD_LIMIT));
         for (text, want) in [
-            ("GET / HTTP/1.1\r\nHost: a\r\n\r\n", asked("/", false)),
-            ("HEAD /x?y=1 HTTP/1.1\r\nhost: a\r\n\r\n", asked("/x", true)),
-            ("GET /readyz HTTP/1.0\r\n\r\n", asked("/readyz", false)),
-            ("GET /a HTTP/1.0\n\n", asked("/a", false)),
+            (
+                "GET / HTTP/1.1\r\nHost: a\r\n\r\n",
+                turn_awaited("/", false),
+            ),
+            (
+                "HEAD /x?y=1 HTTP/1.1\r\nhost: a\r\n\r\n",
+                turn_awaited("/x", true),
+            ),
+            (
+                "GET /readyz HTTP/1.0\r\n\r\n",
+                turn_awaited("/readyz", false),
+            ),
+            ("GET /a HTTP/1.0\n\n", turn_awaited("/a", false)),
             (
                 "GET http://a:1/b HTTP/1.1\r\nHost: a\r\n\r\n",
-                asked("/b", false),
+                turn_awaited("/b", false),
             ),
             (
                 "GET http://a HTTP/1.1\r\nHost: a\r\n\r\n",
-                asked("/", false),
+                turn_awaited("/", false),
             ),
             ("GET / HTTP/1.1\r\nHost: a\r\n", Head::Incomplete),
             ("", Head::Incomplete),
@@ -216,7 +225,7 @@ mod tests {
                 prop_assert_eq!(read(&text.as_bytes()[..cut]), Head::Incomplete);
             }
             let want = path.split('?').next().unwrap();
-            prop_assert_eq!(read(text.as_bytes()), asked(want, false));
+            prop_assert_eq!(read(text.as_bytes()), turn_awaited(want, false));
         }
     }
 

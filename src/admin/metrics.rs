@@ -9,9 +9,10 @@ use prometheus_client::encoding::{DescriptorEncoder, MetricEncoder, NoLabelSet};
 use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::{Registry, Unit};
 
+use crate::server::metrics::Phase;
 use crate::server::status::{Snapshot, Status, WorkerLoad};
 use crate::worker::eviction::Reason;
-use crate::worker::metrics::{DELAY_CLASSES, Phase};
+use crate::worker::metrics::DELAY_CLASSES;
 
 /// What [`text`] is.
 pub(super) const KIND: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";

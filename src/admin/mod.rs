@@ -8,7 +8,4 @@ mod metrics;
 mod page;
 mod thread;
 
-pub(crate) use thread::DESCRIPTORS;
-#[cfg(test)]
-pub(crate) use thread::tests;
-pub use thread::{Admin, DEFAULT_PORT};
+pub use thread::{Admin, AdminThread, DEFAULT_PORT, DESCRIPTORS};

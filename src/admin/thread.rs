@@ -38,7 +38,7 @@ const ACCEPTS_PER_TURN: usize = CONNECTIONS / 4;
 
 /// How many descriptors it may use: a listener, a poller and its waker, the
 /// connections, and the next one before another is closed for it.
-pub(crate) const DESCRIPTORS: usize = 1 + 2 + CONNECTIONS + 1;
+pub const DESCRIPTORS: usize = 1 + 2 + CONNECTIONS + 1;
 
 const LISTENER: Token = Token(usize::MAX);
 const WAKE: Token = Token(usize::MAX - 1);
@@ -75,28 +75,32 @@ impl Admin {
     }
 
     /// Answers from now on, until what is returned is dropped.
-    pub(crate) fn start(self, status: Status) -> io::Result<Office> {
+    pub fn start(self, status: Status) -> Result<AdminThread, Error> {
+        self.spawn(status).map_err(Error::Start)
+    }
+
+    fn spawn(self, status: Status) -> io::Result<AdminThread> {
         let poller = Poll::new()?;
         let waker = Waker::new(poller.registry(), WAKE)?;
         let mut listener = mio::net::TcpListener::from_std(self.listener);
         let registry = poller.registry();
         registry.register(&mut listener, LISTENER, Interest::READABLE)?;
         let closed = Arc::new(AtomicBool::new(false));
-        let clerk = Clerk {
+        let admin_loop = AdminLoop {
             poller,
             listener,
             has_waiting: false,
             connections: Slab::with_capacity(CONNECTIONS),
             paused_until: None,
             answers: Answers::new(status),
-            told_failure: Throttle::new(Duration::from_secs(1)),
+            failure_throttle: Throttle::new(Duration::from_secs(1)),
         };
         let thread = std::thread::Builder::new().name("admin".into()).spawn({
             let closed = Arc::clone(&closed);
-            move || clerk.work(&closed)
+            move || admin_loop.run(&closed)
         })?;
         log::info!("metrics and health on http://{}", self.address);
-        Ok(Office {
+        Ok(AdminThread {
             closed,
             waker,
             thread: Some(thread),
@@ -105,13 +109,13 @@ impl Admin {
 }
 
 /// The running thread, until this is dropped.
-pub(crate) struct Office {
+pub struct AdminThread {
     closed: Arc<AtomicBool>,
     waker: Waker,
     thread: Option<JoinHandle<()>>,
 }
 
-impl Drop for Office {
+impl Drop for AdminThread {
     fn drop(&mut self) {
         self.closed.store(true, Ordering::SeqCst);
         if let Err(error) = self.waker.wake() {
@@ -126,7 +130,7 @@ impl Drop for Office {
 }
 
 /// The thread's state.
-struct Clerk {
+struct AdminLoop {
     poller: Poll,
     listener: mio::net::TcpListener,
     /// There may be clients that no event will tell of again.
@@ -135,11 +139,11 @@ struct Clerk {
     /// Accepting rests until then.
     paused_until: Option<Instant>,
     answers: Answers,
-    told_failure: Throttle,
+    failure_throttle: Throttle,
 }
 
-impl Clerk {
-    fn work(mut self, closed: &AtomicBool) {
+impl AdminLoop {
+    fn run(mut self, closed: &AtomicBool) {
         // The workers come first.
         let _yielding = Yielding::begin();
         sys::lower_priority();
@@ -203,7 +207,7 @@ impl Clerk {
                 Err(error) if concerns_one_client(&error) => {}
                 Err(error) => {
                     self.paused_until = Some(now + ACCEPT_PAUSE);
-                    if self.told_failure.admit(now).is_some() {
+                    if self.failure_throttle.admit(now).is_some() {
                         let cause = cause(&error);
                         log::error!("could not accept an HTTP client: {cause}; trying again");
                     }
@@ -241,15 +245,20 @@ impl Clerk {
 }
 
 #[cfg(test)]
-pub(crate) mod tests {
+mod tests {
     use std::io::{Read, Write};
     use std::net::TcpStream;
     use std::time::SystemTime;
 
     use super::*;
+    use crate::base::testing::wait_until;
+    use crate::pool::End;
+    use crate::proto::Protocol;
+    use crate::server::{Config, Listener, Server, Stop};
+    use crate::worker::event_loop::PANIC_FOR;
 
     /// The answer to a request for `path`, whole.
-    pub(crate) fn ask(address: SocketAddr, path: &str) -> String {
+    fn ask(address: SocketAddr, path: &str) -> String {
         let mut stream = TcpStream::connect(address).unwrap();
         write!(stream, "GET {path} HTTP/1.0\r\n\r\n").unwrap();
         let mut answer = String::new();
@@ -266,16 +275,87 @@ pub(crate) mod tests {
             started_at: SystemTime::now(),
             listeners: Arc::default(),
             max_connections: 1,
-            entrance: Arc::default(),
-            seats: Arc::default(),
-            notices: Arc::default(),
+            acceptor: Arc::default(),
+            workers: Arc::default(),
+            evictions: Arc::default(),
         };
-        let office = admin.start(status).unwrap();
+        let admin_thread = admin.start(status).unwrap();
         let answer = ask(address, "/panic");
         assert!(answer.starts_with("HTTP/1.1 500 "), "{answer}");
         let answer = ask(address, "/healthz");
         assert!(answer.ends_with("\r\n\r\nok\n"), "{answer}");
-        drop(office);
+        drop(admin_thread);
         assert!(TcpStream::connect(address).is_err());
+    }
+
+    /// How many workers of each number were replaced, as the metrics tell.
+    fn told_replaced(admin: SocketAddr) -> Vec<u64> {
+        let text = ask(admin, "/metrics");
+        let name = "echopool_worker_replaced_total{";
+        let samples = text.lines().filter(|line| line.starts_with(name));
+        let values = samples.map(|line| line.rsplit(' ').next().unwrap());
+        values.map(|value| value.parse().unwrap()).collect()
+    }
+
+    #[test]
+    fn a_worker_that_panics_is_replaced_and_reported_and_harms_only_its_own_clients() {
+        let config = Config {
+            workers: 2,
+            ..Config::default()
+        };
+        let localhost = "127.0.0.1:0".parse().unwrap();
+        let listeners = Listener::bind(Protocol::Echo, &localhost, 128).unwrap();
+        let address = listeners[0].address();
+        let socket = Admin::bind(&localhost).unwrap();
+        let admin = socket.address();
+        let stop = Stop::new();
+        let mut server = Server::start(listeners, &config).unwrap();
+        let _admin = socket.start(server.status()).unwrap();
+        let running = std::thread::spawn({
+            let stop = stop.clone();
+            move || server.run(&stop)
+        });
+        let connect = || {
+            let stream = TcpStream::connect(address).unwrap();
+            let deadline = Some(Duration::from_secs(30));
+            stream.set_read_timeout(deadline).unwrap();
+            stream
+        };
+        let echo = |mut stream: &TcpStream| {
+            let mut reply = [0; 4];
+            stream.write_all(b"ping")?;
+            stream.read_exact(&mut reply)?;
+            io::Result::Ok(reply)
+        };
+        // Two clients on each worker, since the least loaded one gets the next.
+        let clients: Vec<_> = (0..4).map(|_| connect()).collect();
+        for client in &clients {
+            assert_eq!(echo(client).unwrap(), *b"ping");
+        }
+        assert_eq!(told_replaced(admin), [0, 0]);
+        let victim = clients[0].local_addr().unwrap().port();
+        PANIC_FOR.store(victim, Ordering::SeqCst);
+        assert!(echo(&clients[0]).is_err(), "its worker is gone");
+        PANIC_FOR.store(0, Ordering::SeqCst);
+        let alive = clients.iter().filter(|client| echo(client).is_ok()).count();
+        assert_eq!(alive, 2, "the other worker's clients");
+        // The pool has its full size again: new clients spread over both workers.
+        let newcomers: Vec<_> = (0..4).map(|_| connect()).collect();
+        for client in &newcomers {
+            assert_eq!(echo(client).unwrap(), *b"ping");
+        }
+        // The successor may serve them before it is counted.
+        wait_until(|| told_replaced(admin) != [0, 0]);
+        let told = told_replaced(admin);
+        stop.request();
+        let report = running.join().unwrap().unwrap();
+        assert!(!report.all_well());
+        assert_eq!(report.connections(), 8);
+        let each = report.workers.iter();
+        let replaced: Vec<_> = each.map(|worker| worker.replaced).collect();
+        assert_eq!(replaced.iter().sum::<u64>(), 1);
+        assert_eq!(told, replaced);
+        assert!(report.workers.iter().all(|worker| worker.end == End::Ok));
+        assert!(report.workers.iter().all(|worker| worker.connections >= 3));
     }
 }

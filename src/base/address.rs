@@ -10,7 +10,7 @@ use crate::base::error::Error;
 /// A host, a port, or both; what is missing is filled in by the one who uses it.
 ///
 /// ```
-/// use echopool::address::Address;
+/// use echopool::base::address::Address;
 ///
 /// let address: Address = "[::1]:7".parse().unwrap();
 /// assert_eq!((address.host(), address.port()), (Some("::1"), Some(7)));

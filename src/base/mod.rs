@@ -9,5 +9,7 @@ pub mod open_files;
 pub mod output;
 pub mod signals;
 pub(crate) mod sys;
+#[cfg(test)]
+pub(crate) mod testing;
 pub(crate) mod throttle;
 pub(crate) mod units;

@@ -9,7 +9,7 @@ use log::LevelFilter;
 use super::error::Error;
 use super::exit::Exit;
 use super::program::{bytes, some_time, up_to};
-use crate::admin::Admin;
+use crate::admin::{self, Admin};
 use crate::base;
 use crate::base::address::Address;
 use crate::base::logging;
@@ -17,9 +17,9 @@ use crate::base::open_files::raise_open_files;
 use crate::base::signals::on_signal;
 use crate::pool::MAX_WORKERS;
 use crate::proto::Protocol;
-use crate::server::listener::{DEFAULT_BACKLOG, Listener, Options};
-use crate::server::service_manager::{self, Manager};
-use crate::server::{self, Config, Stop};
+use crate::server::{
+    self, Config, DEFAULT_BACKLOG, Listener, Options, Server, ServiceManager, Stop,
+};
 
 /// Echo every byte of every client
 ///
@@ -174,6 +174,8 @@ impl Serve {
             max_lifetime: self.max_lifetime,
             memory_limit: self.memory_limit,
             busy_poll: self.busy_poll.unwrap_or(default.busy_poll),
+            reserved_descriptors: self.admin.as_ref().map_or(0, |_| admin::DESCRIPTORS),
+            service_manager: ServiceManager::from_environment(),
             ..default
         };
         raise_open_files();
@@ -184,8 +186,11 @@ impl Serve {
             let stop = stop.clone();
             move || stop.request()
         })?;
-        let manager = Manager::from_environment();
-        let report = server::run_under(&manager, admin, listeners, &stop, &config)?;
+        let mut server = Server::start(listeners, &config)?;
+        let _admin = admin
+            .map(|admin| admin.start(server.status()))
+            .transpose()?;
+        let report = server.run(&stop)?;
         Ok(match report.all_well() {
             false => Exit::Failure,
             true if !report.all_served() => Exit::Unmet,
@@ -195,7 +200,7 @@ impl Serve {
 
     /// What a service manager has bound is its own choice, how clients are treated is not.
     fn handed_over(&self) -> Result<Vec<Listener>, Error> {
-        let listeners = service_manager::sockets()?;
+        let listeners = server::sockets()?;
         match self.socket_buffer {
             Some(bytes) => listeners
                 .into_iter()

@@ -10,21 +10,24 @@ use std::time::{Duration, Instant};
 
 use mio::{Events, Poll, Token};
 
+use super::admission::{Admission, AdmissionControl};
+use super::config::{CENTURY, Config};
 use super::error::{Error, failed_to};
+use super::listener::Listener;
+use super::memory::Memory;
+use super::metrics::Phase;
+use super::report::Report;
+use super::service_manager::ServiceManager;
+use super::status::{Status, WATCHDOG_INTERVAL};
+use super::stop::Stop;
 use crate::base::address::canonical;
 use crate::base::error::cause;
 use crate::base::sys::{self, Yielding};
 use crate::base::throttle::Throttle;
-use crate::pool::{Accepted, Drain, Pool};
+use crate::pool::Pool;
 use crate::proto::Protocol;
-use crate::server::admission::{Admission, Gate};
-use crate::server::listener::Listener;
-use crate::server::memory::Memory;
-use crate::server::service_manager::Manager;
-use crate::server::status::{ROLL_EVERY, Status};
-use crate::server::{CENTURY, Config, Report, Stop};
-use crate::worker::metrics::Phase;
-use crate::worker::waker::Bell;
+use crate::worker::context::{Accepted, Drain};
+use crate::worker::waker::MainWaker;
 
 /// How many clients one listener accepts before the main thread looks up.
 const ACCEPTS_PER_TURN: usize = 64;
@@ -41,10 +44,10 @@ const LAST_ACCEPTS: Duration = Duration::from_millis(100);
 const QUIET: Duration = Duration::from_millis(200);
 
 /// The token of the bell that the workers and the order to stop ring.
-pub(crate) const BELL: Token = Token(usize::MAX);
+pub(crate) const WAKER: Token = Token(usize::MAX);
 
 /// A listener, and whether it may have clients that no event will tell of again.
-struct Door {
+struct PolledListener {
     listener: Listener,
     ready: bool,
 }
@@ -52,11 +55,11 @@ struct Door {
 /// The main thread's state.
 pub(crate) struct Acceptor {
     poller: Poll,
-    bell: Arc<Bell>,
+    main_waker: Arc<MainWaker>,
     pool: Pool,
-    gate: Gate,
+    admission: AdmissionControl,
     memory: Memory,
-    doors: Vec<Door>,
+    listeners: Vec<PolledListener>,
     /// The listener that is looked at first.
     turn: usize,
     /// A client that no worker's channel had room for.
@@ -67,58 +70,53 @@ pub(crate) struct Acceptor {
     /// Accepting rests until then.
     paused_until: Option<Instant>,
     status: Status,
-    manager: Manager,
+    manager: ServiceManager,
     /// How often the workers are asked whether they take their turns, if anybody
     /// wants to know.
-    roll_every: Option<Duration>,
-    roll_at: Instant,
+    watchdog_interval: Option<Duration>,
+    watchdog_at: Instant,
     /// A descriptor that is free where all others are in use and the server stops.
     reserve: Option<TcpListener>,
     /// Until when the server goes on although it is to stop.
     lame_until: Option<Instant>,
-    told_failure: Throttle,
+    failure_throttle: Throttle,
 }
 
 impl Acceptor {
     pub(crate) fn new(
         poller: Poll,
-        bell: Arc<Bell>,
+        main_waker: Arc<MainWaker>,
         pool: Pool,
-        (gate, memory): (Gate, Memory),
+        (admission, memory): (AdmissionControl, Memory),
         status: Status,
         listeners: Vec<Listener>,
-    ) -> Result<Self, Error> {
-        for (index, listener) in listeners.iter().enumerate() {
-            sys::watch(poller.registry(), &listener.socket, Token(index))
-                .map_err(failed_to(&format!("watch {listener}")))?;
-            log::info!("waiting for clients on {listener}");
-        }
+    ) -> Self {
         let reserve = listeners
             .first()
             .and_then(|first| first.socket.try_clone().ok());
-        let door = |listener| Door {
+        let polled = |listener| PolledListener {
             listener,
             ready: true,
         };
-        Ok(Self {
+        Self {
             poller,
-            bell,
+            main_waker,
             pool,
-            gate,
+            admission,
             memory,
-            doors: listeners.into_iter().map(door).collect(),
+            listeners: listeners.into_iter().map(polled).collect(),
             turn: 0,
             held: None,
             yielding: Yielding::begin(),
             paused_until: None,
             status,
-            manager: Manager::none(),
-            roll_every: None,
-            roll_at: Instant::now(),
+            manager: ServiceManager::none(),
+            watchdog_interval: None,
+            watchdog_at: Instant::now(),
             reserve,
             lame_until: None,
-            told_failure: Throttle::new(Duration::from_secs(1)),
-        })
+            failure_throttle: Throttle::new(Duration::from_secs(1)),
+        }
     }
 
     /// Serves until `stop` is requested, and as a lame duck.
@@ -127,11 +125,11 @@ impl Acceptor {
         while !stop.is_requested() || self.is_lame_duck(config) {
             let timeout = self.timeout();
             self.wait(&mut events, timeout)?;
-            self.status.look_up();
+            self.status.beat();
             self.reap()?;
             self.guard();
             self.accept();
-            self.call_roll();
+            self.start_watchdog_round();
         }
         Ok(())
     }
@@ -145,7 +143,7 @@ impl Acceptor {
         }
         let now = Instant::now();
         let until = *self.lame_until.get_or_insert_with(|| {
-            self.status.entrance.enter(Phase::LameDuck);
+            self.status.acceptor.enter(Phase::LameDuck);
             self.manager.lame_duck(time, grace);
             let shown = humantime::format_duration(time);
             log::info!("stopping in {shown}: clients are still served, and none should be sent");
@@ -158,7 +156,7 @@ impl Acceptor {
     fn guard(&mut self) {
         let now = Instant::now();
         self.memory.look(&self.pool, now);
-        self.status.entrance.tell_memory(self.memory.is_short());
+        self.status.acceptor.tell_memory(self.memory.is_short());
         if self.waits_for_place() {
             self.memory.make_room(&self.pool, now);
         }
@@ -166,31 +164,31 @@ impl Acceptor {
 
     /// Tells `manager` that all are ready, and from now on what else it wants to
     /// hear; `watched` says whether others look at the server as well.
-    pub(crate) fn report_to(&mut self, manager: &Manager, watched: bool) {
-        manager.ready(self.doors.iter().map(|door| &door.listener));
-        let watched = watched.then_some(ROLL_EVERY);
-        self.roll_every = manager.vouch_every().into_iter().chain(watched).min();
+    pub(crate) fn report_to(&mut self, manager: &ServiceManager, watched: bool) {
+        manager.ready(self.listeners.iter().map(|polled| &polled.listener));
+        let watched = watched.then_some(WATCHDOG_INTERVAL);
+        self.watchdog_interval = manager.watchdog_interval().into_iter().chain(watched).min();
         self.manager = manager.clone();
     }
 
     /// Tells that the workers are well, if each has taken a turn since the last
     /// time, and asks them again. It costs them a wake-up each.
-    fn call_roll(&mut self) {
+    fn start_watchdog_round(&mut self) {
         let now = Instant::now();
-        let Some(every) = self.roll_every.filter(|_| now >= self.roll_at) else {
+        let Some(every) = self.watchdog_interval.filter(|_| now >= self.watchdog_at) else {
             return;
         };
-        self.roll_at = now + every;
-        let silent = self.pool.silent();
-        self.status.entrance.tell_silent(silent);
-        match silent {
-            None => self.manager.well(),
+        self.watchdog_at = now + every;
+        let unresponsive = self.pool.unresponsive();
+        self.status.acceptor.set_unresponsive(unresponsive);
+        match unresponsive {
+            None => self.manager.alive(),
             Some(id) => log::error!(
                 "worker {id} has taken no turn for {every:?}: nobody is told that all is well \
                  until it does"
             ),
         }
-        self.pool.call_roll();
+        self.pool.start_watchdog_round();
     }
 
     /// Replaces the workers that have died.
@@ -206,7 +204,7 @@ impl Acceptor {
     }
 
     fn timeout(&self) -> Option<Duration> {
-        let roll = self.roll_every.map(|_| self.roll_at);
+        let roll = self.watchdog_interval.map(|_| self.watchdog_at);
         let until = roll.into_iter().chain(self.lame_until).min();
         let until = until.map(|at| at.saturating_duration_since(Instant::now()));
         until.into_iter().chain(self.until_accept()).min()
@@ -222,7 +220,7 @@ impl Acceptor {
         if let Some(until) = self.paused_until {
             return Some(until.saturating_duration_since(Instant::now()));
         }
-        let waiting = self.held.is_some() || self.doors.iter().any(|door| door.ready);
+        let waiting = self.held.is_some() || self.listeners.iter().any(|polled| polled.ready);
         if !waiting {
             return look;
         }
@@ -240,8 +238,8 @@ impl Acceptor {
         sys::poll(&mut self.poller, events, timeout).map_err(failed_to("wait for clients"))?;
         for event in events.iter() {
             // The bell's token is beyond every door; its ringing has woken us.
-            if let Some(door) = self.doors.get_mut(event.token().0) {
-                door.ready = true;
+            if let Some(polled) = self.listeners.get_mut(event.token().0) {
+                polled.ready = true;
             }
         }
         Ok(())
@@ -249,18 +247,18 @@ impl Acceptor {
 
     /// Whether no client can be taken now. If so the bell rings once one can.
     fn is_full(&self) -> bool {
-        self.bell
-            .is_full(|| self.gate.is_full(self.pool.live()) || !self.pool.has_room())
+        self.main_waker
+            .is_full(|| self.admission.is_full(self.pool.live()) || !self.pool.has_room())
     }
 
     /// Whether a client waits for a place that the limit on open files denies.
     fn waits_for_place(&self) -> bool {
-        self.gate.is_bound_by_files()
-            && self.gate.is_full(self.pool.live())
+        self.admission.is_bound_by_files()
+            && self.admission.is_full(self.pool.live())
             && self
-                .doors
+                .listeners
                 .iter()
-                .any(|door| sys::has_client(&door.listener.socket))
+                .any(|polled| sys::has_client(&polled.listener.socket))
     }
 
     /// Accepts from every listener in turn, as far as there is room, and wakes
@@ -280,16 +278,16 @@ impl Acceptor {
             self.held = self.pool.dispatch(held).err();
         }
         // Not always from the first on: at the cap the others would never have a turn.
-        self.turn = (self.turn + 1) % self.doors.len().max(1);
-        for step in 0..self.doors.len() {
-            let index = (self.turn + step) % self.doors.len();
+        self.turn = (self.turn + 1) % self.listeners.len().max(1);
+        for step in 0..self.listeners.len() {
+            let index = (self.turn + step) % self.listeners.len();
             for _ in 0..ACCEPTS_PER_TURN {
                 let able = self.held.is_none() && self.paused_until.is_none();
-                if !able || !self.doors[index].ready {
+                if !able || !self.listeners[index].ready {
                     break;
                 }
-                if self.gate.is_full(self.pool.live()) {
-                    self.gate.tell_full(now);
+                if self.admission.is_full(self.pool.live()) {
+                    self.admission.tell_full(now);
                     return;
                 }
                 self.accept_one(index, now);
@@ -298,35 +296,35 @@ impl Acceptor {
     }
 
     fn accept_one(&mut self, index: usize, now: Instant) {
-        let door = &mut self.doors[index];
-        match door.listener.socket.accept() {
+        let polled = &mut self.listeners[index];
+        match polled.listener.socket.accept() {
             Ok((stream, peer)) => {
-                self.status.entrance.accepted.add(1);
+                self.status.acceptor.accepted.add(1);
                 let accepted = Accepted {
                     stream,
                     peer: canonical(peer),
-                    protocol: door.listener.protocol,
+                    protocol: polled.listener.protocol,
                     at: Instant::now(),
-                    announced: door.listener.is_behind_proxy,
-                    place: None,
+                    behind_proxy: polled.listener.is_behind_proxy,
+                    source_guard: None,
                 };
                 self.let_in(accepted, now);
             }
-            Err(error) if error.kind() == ErrorKind::WouldBlock => door.ready = false,
+            Err(error) if error.kind() == ErrorKind::WouldBlock => polled.ready = false,
             Err(error) if concerns_one_client(&error) => {
                 log::debug!("a client left before it was accepted: {}", cause(&error));
             }
             Err(error) => {
-                self.status.entrance.pauses.add(1);
+                self.status.acceptor.pauses.add(1);
                 self.paused_until = Some(now + ACCEPT_PAUSE);
                 if sys::is_out_of_descriptors(&error) {
                     self.memory.make_room(&self.pool, now);
                 }
-                if let Some(suppressed) = self.told_failure.admit(now) {
+                if let Some(suppressed) = self.failure_throttle.admit(now) {
                     log::error!(
                         "could not accept on {}: {}; trying again every {ACCEPT_PAUSE:?} \
                          ({suppressed} failures since the last such line)",
-                        door.listener,
+                        polled.listener,
                         cause(&error),
                     );
                 }
@@ -337,9 +335,9 @@ impl Acceptor {
     /// Hands a client over unless its source has too many. Of whom a load balancer
     /// brings only the worker comes to know the source.
     fn let_in(&mut self, mut accepted: Accepted, now: Instant) {
-        if !accepted.announced {
-            match self.gate.admit(accepted.peer, now) {
-                Admission::Granted(place) => accepted.place = place,
+        if !accepted.behind_proxy {
+            match self.admission.admit(accepted.peer, now) {
+                Admission::Granted(source_guard) => accepted.source_guard = source_guard,
                 // Dropping the stream is what tells it.
                 Admission::Refused => return,
             }
@@ -360,17 +358,17 @@ impl Acceptor {
     /// Takes the last clients, closes the listeners, and stops the pool.
     pub(crate) fn finish(mut self, grace: Duration) -> Report {
         let since = Instant::now();
-        self.status.entrance.enter(Phase::Draining);
+        self.status.acceptor.enter(Phase::Draining);
         self.manager.stopping(grace);
         let unaccepted = self.empty_listen_queues();
-        self.doors.clear();
+        self.listeners.clear();
         log::info!(
             "stopping: {} clients have {} to finish",
             self.pool.live(),
             humantime::format_duration(grace)
         );
         let report = Report {
-            refused: self.status.entrance.refused.get(),
+            refused: self.status.acceptor.refused.get(),
             unaccepted,
             workers: self.pool.stop(Drain {
                 since,
@@ -378,7 +376,7 @@ impl Acceptor {
                 quiet: QUIET.min(grace / 2),
             }),
         };
-        self.status.notices.finish();
+        self.status.evictions.finish();
         for worker in &report.workers {
             log::info!("{worker}");
         }
@@ -397,11 +395,11 @@ impl Acceptor {
     /// resets those that wait in its queue. Returns how many it resets all the same.
     fn empty_listen_queues(&mut self) -> u64 {
         let until = Instant::now() + LAST_ACCEPTS;
-        for door in &mut self.doors {
-            door.ready = true;
+        for polled in &mut self.listeners {
+            polled.ready = true;
         }
-        while (self.held.is_some() || self.doors.iter().any(|door| door.ready))
-            && !self.gate.is_full(self.pool.live())
+        while (self.held.is_some() || self.listeners.iter().any(|polled| polled.ready))
+            && !self.admission.is_full(self.pool.live())
             && self.paused_until.is_none()
             && !self.memory.is_short()
             && Instant::now() < until
@@ -420,12 +418,16 @@ impl Acceptor {
         self.reserve = None;
         let until = Instant::now() + LAST_ACCEPTS;
         let mut count = u64::from(self.held.take().is_some());
-        for door in self.doors.iter().filter(|door| !door.listener.is_shared) {
-            while door.ready && Instant::now() < until {
-                let Ok((stream, _)) = door.listener.socket.accept() else {
+        for polled in self
+            .listeners
+            .iter()
+            .filter(|polled| !polled.listener.is_shared)
+        {
+            while polled.ready && Instant::now() < until {
+                let Ok((stream, _)) = polled.listener.socket.accept() else {
                     break;
                 };
-                count += u64::from(awaits_answer(&stream, door.listener.protocol));
+                count += u64::from(awaits_answer(&stream, polled.listener.protocol));
             }
         }
         if count > 0 {
@@ -433,6 +435,19 @@ impl Acceptor {
         }
         count
     }
+}
+
+/// Has the poller watch the listeners, each by its place as the token.
+///
+/// # Errors
+/// [`Error::Serve`]: the poller takes no further socket.
+pub(super) fn watch(poller: &Poll, listeners: &[Listener]) -> Result<(), Error> {
+    for (index, listener) in listeners.iter().enumerate() {
+        sys::watch(poller.registry(), &listener.socket, Token(index))
+            .map_err(failed_to(&format!("watch {listener}")))?;
+        log::info!("waiting for clients on {listener}");
+    }
+    Ok(())
 }
 
 /// Sets on a fresh stream what it does not inherit from its listener.

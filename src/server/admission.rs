@@ -4,24 +4,25 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::metrics::AcceptorMetrics;
+use super::status::Status;
 use crate::base::throttle::Throttle;
-use crate::server::status::Status;
-use crate::worker::eviction::{Notices, Reason};
-use crate::worker::metrics::Entrance;
-use crate::worker::source::{Place, Sources};
+use crate::worker::eviction::{EvictionLog, Reason};
+
+use crate::worker::source::{SourceGuard, Sources};
 
 /// What is allowed at once.
-pub(crate) struct Gate {
+pub(crate) struct AdmissionControl {
     max_connections: usize,
     /// It is the limit on open files that bounds the connections.
     by_files: bool,
     sources: Option<Arc<Sources>>,
-    entrance: Arc<Entrance>,
-    notices: Arc<Notices>,
-    told_full: Throttle,
+    acceptor: Arc<AcceptorMetrics>,
+    evictions: Arc<EvictionLog>,
+    full_throttle: Throttle,
 }
 
-impl Gate {
+impl AdmissionControl {
     pub(crate) fn new(
         (max_connections, by_files): (usize, bool),
         sources: Option<Arc<Sources>>,
@@ -31,9 +32,9 @@ impl Gate {
             max_connections,
             by_files,
             sources,
-            entrance: Arc::clone(&status.entrance),
-            notices: Arc::clone(&status.notices),
-            told_full: Throttle::new(Duration::from_secs(60)),
+            acceptor: Arc::clone(&status.acceptor),
+            evictions: Arc::clone(&status.evictions),
+            full_throttle: Throttle::new(Duration::from_secs(60)),
         }
     }
 
@@ -53,11 +54,11 @@ impl Gate {
             return Admission::Granted(None);
         };
         match sources.admit(peer.ip()) {
-            Ok(place) => Admission::Granted(Some(place)),
+            Ok(source_guard) => Admission::Granted(Some(source_guard)),
             Err(crowded) => {
-                self.entrance.refused.add(Reason::Source);
+                self.acceptor.refused.add(Reason::Source);
                 let what = format_args!("{crowded}");
-                self.notices.tell(Reason::Source, peer, what, now);
+                self.evictions.log(Reason::Source, peer, what, now);
                 Admission::Refused
             }
         }
@@ -65,9 +66,9 @@ impl Gate {
 
     /// Clients are not accepted because all places are taken.
     pub(crate) fn tell_full(&mut self, now: Instant) {
-        if self.told_full.admit(now).is_some() {
+        if self.full_throttle.admit(now).is_some() {
             log::warn!(
-                "all {} places are taken: further clients wait in the listen queue \
+                "all {} live are taken: further clients wait in the listen queue \
                  (--max-connections, ulimit -n)",
                 self.max_connections
             );
@@ -78,7 +79,7 @@ impl Gate {
 /// What becomes of a client that was accepted.
 pub(crate) enum Admission {
     /// It is served, and holds the place as long as it is there.
-    Granted(Option<Place>),
+    Granted(Option<SourceGuard>),
     /// It is closed at once.
     Refused,
 }

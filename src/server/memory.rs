@@ -28,7 +28,7 @@ const PATIENCE: Duration = Duration::from_secs(5);
 
 /// How often it is looked at while clients may hold something unseen: to read the
 /// kernel's count takes less than 30 µs.
-const TOUCHED_EVERY: Duration = Duration::from_secs(1);
+const UNCHECKED_EVERY: Duration = Duration::from_secs(1);
 
 /// Above this part of a limit, TCP may soon have so much of what is unseen that it
 /// is reached.
@@ -53,11 +53,11 @@ pub(crate) struct Memory {
     kernel_limit: Option<usize>,
     short_since: Option<Instant>,
     look_at: Instant,
-    touched_at: Instant,
+    unchecked_at: Instant,
     places_at: Instant,
     told: Throttle,
     /// It was said that memory is short, and not yet that it no longer is.
-    told_short: bool,
+    logged_short: bool,
 }
 
 impl Memory {
@@ -69,10 +69,10 @@ impl Memory {
             kernel_limit: kernel_limit(),
             short_since: None,
             look_at: now,
-            touched_at: now,
+            unchecked_at: now,
             places_at: now,
             told: Throttle::new(Duration::from_secs(1)),
-            told_short: false,
+            logged_short: false,
         }
     }
 
@@ -85,7 +85,7 @@ impl Memory {
     pub(crate) fn timeout(&self, pool: &Pool) -> Option<Duration> {
         let at = match self.is_short() || pool.held() > 0 {
             true => self.look_at,
-            false if pool.has_touched() => self.touched_at.max(self.look_at),
+            false if pool.has_unchecked() => self.unchecked_at.max(self.look_at),
             false => return None,
         };
         Some(at.saturating_duration_since(Instant::now()))
@@ -97,16 +97,16 @@ impl Memory {
             return;
         }
         let held = pool.held();
-        let unseen = now >= self.touched_at && pool.has_touched();
+        let unseen = now >= self.unchecked_at && pool.has_unchecked();
         if held == 0 && !self.is_short() && !unseen {
             return;
         }
         self.look_at = now + EVERY;
         let used = kernel_used();
         if unseen {
-            self.touched_at = now + TOUCHED_EVERY;
+            self.unchecked_at = now + UNCHECKED_EVERY;
             if self.is_near(used) {
-                pool.look_at_touched();
+                pool.check_unchecked();
             }
         }
         let excess = self.excess(held, used);
@@ -161,11 +161,11 @@ impl Memory {
         self.short_since = short.then_some(now);
         let held = units::bytes(held as f64);
         if !short {
-            if std::mem::take(&mut self.told_short) {
+            if std::mem::take(&mut self.logged_short) {
                 log::info!("memory is no longer short: clients are accepted again");
             }
         } else if let Some(others) = self.told.admit(now) {
-            self.told_short = true;
+            self.logged_short = true;
             log::warn!(
                 "memory is short: clients hold {held} that they have not taken; none is \
                  accepted, and those that took nothing for the longest are reset, after \
@@ -180,7 +180,7 @@ impl Memory {
     pub(crate) fn make_room(&mut self, pool: &Pool, now: Instant) {
         if now >= self.places_at {
             self.places_at = now + PLACES_EVERY;
-            pool.shed_places(PLACES);
+            pool.shed_clients(PLACES);
         }
     }
 

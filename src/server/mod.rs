@@ -2,19 +2,26 @@
 
 pub(crate) mod acceptor;
 mod admission;
+mod config;
 pub mod error;
 mod limits;
-pub mod listener;
+mod listener;
 mod memory;
+pub(crate) mod metrics;
+mod report;
 mod run;
 #[cfg_attr(
     not(any(target_os = "linux", target_os = "android")),
     path = "service_manager/none.rs"
 )]
-pub mod service_manager;
+mod service_manager;
 pub(crate) mod status;
 mod stop;
 
-pub(crate) use run::CENTURY;
-pub use run::{Config, Report, run, run_under};
+pub use config::Config;
+pub use listener::{DEFAULT_BACKLOG, Listener, Options};
+pub use report::Report;
+pub use run::Server;
+pub use service_manager::{ServiceManager, sockets};
+pub use status::Status;
 pub use stop::Stop;

@@ -14,17 +14,17 @@ use sd_notify::NotifyState;
 use socket2::{Domain, Socket, Type};
 
 use super::error::Error;
+use super::listener::Listener;
 use crate::base::error::cause;
 use crate::base::sys;
 use crate::proto::Protocol;
-use crate::server::listener::Listener;
 
 /// How many times within its time the watchdog hears of a server that is well:
 /// one that is late by half of it is not killed yet.
-const VOUCHES: u32 = 4;
+const WATCHDOG_PARTS: u32 = 4;
 
 /// The watchdog is not told more often, whatever time it gives.
-const LEAST_BETWEEN_VOUCHES: Duration = Duration::from_millis(10);
+const LEAST_WATCHDOG_INTERVAL: Duration = Duration::from_millis(10);
 
 /// What a stop takes beyond the grace period at the most: the listen queues are
 /// emptied before, and everything is closed and reported after.
@@ -32,16 +32,16 @@ const STOP_SLACK: Duration = Duration::from_secs(5);
 
 /// Whom the server tells that it is ready, well, or about to stop.
 #[derive(Clone, Debug, Default)]
-pub struct Manager {
-    listens: bool,
+pub struct ServiceManager {
+    has_socket: bool,
     watchdog: Option<Duration>,
 }
 
-impl Manager {
+impl ServiceManager {
     /// Nobody.
     pub const fn none() -> Self {
         Self {
-            listens: false,
+            has_socket: false,
             watchdog: None,
         }
     }
@@ -49,14 +49,17 @@ impl Manager {
     /// The one that the environment of this process names (`NOTIFY_SOCKET`,
     /// `WATCHDOG_USEC`), or nobody.
     pub fn from_environment() -> Self {
-        let listens = env::var_os("NOTIFY_SOCKET").is_some_and(|socket| !socket.is_empty());
-        let watchdog = sd_notify::watchdog_enabled().filter(|time| listens && !time.is_zero());
-        Self { listens, watchdog }
+        let has_socket = env::var_os("NOTIFY_SOCKET").is_some_and(|socket| !socket.is_empty());
+        let watchdog = sd_notify::watchdog_enabled().filter(|time| has_socket && !time.is_zero());
+        Self {
+            has_socket,
+            watchdog,
+        }
     }
 
-    /// How often [`well`](Self::well) is to be said; `None` for never.
-    pub(crate) fn vouch_every(&self) -> Option<Duration> {
-        let every = |time: Duration| (time / VOUCHES).max(LEAST_BETWEEN_VOUCHES);
+    /// How often [`alive`](Self::alive) is to be called; `None` for never.
+    pub(crate) fn watchdog_interval(&self) -> Option<Duration> {
+        let every = |time: Duration| (time / WATCHDOG_PARTS).max(LEAST_WATCHDOG_INTERVAL);
         self.watchdog.map(every)
     }
 
@@ -64,12 +67,12 @@ impl Manager {
     pub(crate) fn ready<'a>(&self, listeners: impl Iterator<Item = &'a Listener>) {
         let listeners: Vec<_> = listeners.map(ToString::to_string).collect();
         let status = format!("serving {}", listeners.join(", "));
-        self.tell(&[NotifyState::Ready, NotifyState::Status(&status)]);
+        self.notify(&[NotifyState::Ready, NotifyState::Status(&status)]);
     }
 
     /// Every worker still takes its turns.
-    pub(crate) fn well(&self) {
-        self.tell(&[NotifyState::Watchdog]);
+    pub(crate) fn alive(&self) {
+        self.notify(&[NotifyState::Watchdog]);
     }
 
     /// The clients have `grace` to finish; it is not to kill the server before.
@@ -91,22 +94,22 @@ impl Manager {
         // The crate's own variant ends at 71 minutes.
         let time = (time + STOP_SLACK).as_micros();
         let extension = format!("EXTEND_TIMEOUT_USEC={time}");
-        self.tell(&[
+        self.notify(&[
             NotifyState::Stopping,
             NotifyState::Custom(&extension),
             NotifyState::Status(status),
         ]);
     }
 
-    fn tell(&self, news: &[NotifyState]) {
-        if !self.listens {
+    fn notify(&self, states: &[NotifyState]) {
+        if !self.has_socket {
             return;
         }
-        if let Err(error) = sd_notify::notify(news) {
+        if let Err(error) = sd_notify::notify(states) {
             let cause = cause(&error);
             log::warn!(
                 "could not tell the service manager \"{}\": {cause}",
-                news[0]
+                states[0]
             );
         }
     }

@@ -3,29 +3,30 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
+use super::metrics::{AcceptorMetrics, Phase};
 use crate::base::sys;
-use crate::worker::eviction::{Counts, Latest, Notices};
-use crate::worker::metrics::{DELAY_CLASSES, Entrance, Phase, Tally};
+use crate::worker::eviction::{Counts, EvictionLog, Latest};
+use crate::worker::metrics::{DELAY_CLASSES, WorkerMetrics};
 
 /// How often the workers are asked whether they take their turns while somebody
 /// looks at the server from outside.
-pub(crate) const ROLL_EVERY: Duration = Duration::from_secs(5);
+pub(crate) const WATCHDOG_INTERVAL: Duration = Duration::from_secs(5);
 
 /// The main thread looks up at least every [`ROLL_EVERY`]; after so long it stands still.
 const STANDS_STILL: Duration = Duration::from_secs(15);
 
 /// Where to look; clones look at the same server.
 #[derive(Clone)]
-pub(crate) struct Status {
+pub struct Status {
     pub(crate) started: Instant,
     /// The same by the clock on the wall, for show.
     pub(crate) started_at: SystemTime,
     /// As in the log: `echo://127.0.0.1:20162`.
     pub(crate) listeners: Arc<[String]>,
     pub(crate) max_connections: usize,
-    pub(crate) entrance: Arc<Entrance>,
-    pub(crate) seats: Arc<[Arc<Tally>]>,
-    pub(crate) notices: Arc<Notices>,
+    pub(crate) acceptor: Arc<AcceptorMetrics>,
+    pub(crate) workers: Arc<[Arc<WorkerMetrics>]>,
+    pub(crate) evictions: Arc<EvictionLog>,
 }
 
 /// What was counted up to one moment. The numbers are read one after another
@@ -95,53 +96,56 @@ impl Snapshot {
 
 impl Status {
     /// The main thread goes round.
-    pub(crate) fn look_up(&self) {
-        self.entrance.look_up(self.started.elapsed());
+    pub(crate) fn beat(&self) {
+        self.acceptor.beat(self.started.elapsed());
     }
 
     pub(crate) fn snapshot(&self) -> Snapshot {
-        let entrance = &self.entrance;
-        let evicted = self.seats.iter().map(|seat| seat.work.evicted.get());
+        let acceptor = &self.acceptor;
+        let evicted = self
+            .workers
+            .iter()
+            .map(|worker| worker.counters.evicted.get());
         let mut first_echo = DelayCounts::default();
-        for seat in self.seats.iter() {
-            let (counts, sum) = seat.work.first_echo.get();
+        for worker in self.workers.iter() {
+            let (counts, sum) = worker.counters.first_echo.get();
             for (all, its) in first_echo.counts.iter_mut().zip(counts) {
                 *all += its;
             }
             first_echo.sum += sum;
         }
         Snapshot {
-            phase: entrance.phase(),
+            phase: acceptor.phase(),
             uptime: self.started.elapsed(),
             listeners: Arc::clone(&self.listeners),
             max_connections: self.max_connections,
-            accepted: entrance.accepted.get(),
-            accept_pauses: entrance.pauses.get(),
-            memory_is_short: entrance.memory_is_short(),
-            turned_away: evicted.fold(entrance.refused.get(), |all, its| all.and(&its)),
+            accepted: acceptor.accepted.get(),
+            accept_pauses: acceptor.pauses.get(),
+            memory_is_short: acceptor.memory_is_short(),
+            turned_away: evicted.fold(acceptor.refused.get(), |all, its| all.and(&its)),
             first_echo,
-            workers: self.seats.iter().enumerate().map(load).collect(),
+            workers: self.workers.iter().enumerate().map(load).collect(),
         }
     }
 
     /// The latest clients that a limit refused or ended, newest first.
     pub(crate) fn latest(&self) -> Vec<Latest> {
-        self.notices.latest()
+        self.evictions.latest()
     }
 
     /// Whether the server's threads take their turns; if not, which one does not.
     pub(crate) fn health(&self) -> Result<(), String> {
-        if self.entrance.phase() == Phase::Draining {
+        if self.acceptor.phase() == Phase::Draining {
             return Ok(());
         }
         let now = self.started.elapsed();
-        let still_for = now.saturating_sub(self.entrance.looked_up_at());
+        let still_for = now.saturating_sub(self.acceptor.last_beat());
         if still_for >= STANDS_STILL {
             return Err(format!(
                 "the main thread has not looked up for {still_for:.0?}"
             ));
         }
-        match self.entrance.silent() {
+        match self.acceptor.unresponsive() {
             Some(id) => Err(format!("worker {id} takes no turns")),
             None => Ok(()),
         }
@@ -149,10 +153,10 @@ impl Status {
 
     /// Whether further clients should be sent here; if not, why.
     pub(crate) fn readiness(&self) -> Result<(), String> {
-        let refusal = match self.entrance.phase() {
+        let refusal = match self.acceptor.phase() {
             Phase::LameDuck => "the server is about to stop",
             Phase::Draining => "the server stops",
-            Phase::Serving if self.entrance.memory_is_short() => "memory is short",
+            Phase::Serving if self.acceptor.memory_is_short() => "memory is short",
             Phase::Serving if self.open() >= self.max_connections => "all places are taken",
             Phase::Serving => return self.health(),
         };
@@ -160,20 +164,20 @@ impl Status {
     }
 
     fn open(&self) -> usize {
-        self.seats.iter().map(|seat| seat.places.taken()).sum()
+        self.workers.iter().map(|worker| worker.live.get()).sum()
     }
 }
 
-fn load((id, seat): (usize, &Arc<Tally>)) -> WorkerLoad {
-    let work = &seat.work;
+fn load((id, worker): (usize, &Arc<WorkerMetrics>)) -> WorkerLoad {
+    let counters = &worker.counters;
     WorkerLoad {
         id,
-        open: seat.places.taken(),
-        connections: work.connections.get(),
-        bytes: work.bytes.get(),
-        echoes: work.echoes.get(),
-        held: seat.held(),
-        replaced: seat.replaced.get(),
-        cpu: sys::cpu_time(work.thread()),
+        open: worker.live.get(),
+        connections: counters.connections.get(),
+        bytes: counters.bytes.get(),
+        echoes: counters.echoes.get(),
+        held: worker.held(),
+        replaced: worker.replaced.get(),
+        cpu: sys::cpu_time(counters.thread()),
     }
 }

@@ -1,7 +1,7 @@
 //! The order to stop, from any thread to the main one.
 
 use crate::worker::sync::{Arc, AtomicBool, OnceLock, Ordering};
-use crate::worker::waker::Bell;
+use crate::worker::waker::MainWaker;
 
 /// Stops a server from another thread. Clones stop the same one.
 #[derive(Clone, Default)]
@@ -10,7 +10,7 @@ pub struct Stop(Arc<State>);
 #[derive(Default)]
 struct State {
     requested: AtomicBool,
-    bell: OnceLock<Arc<Bell>>,
+    main_waker: OnceLock<Arc<MainWaker>>,
 }
 
 impl Stop {
@@ -23,8 +23,8 @@ impl Stop {
     /// whether this was the first request.
     pub fn request(&self) -> bool {
         let first = !self.0.requested.swap(true, Ordering::SeqCst);
-        if let Some(bell) = self.0.bell.get() {
-            bell.ring();
+        if let Some(main_waker) = self.0.main_waker.get() {
+            main_waker.wake();
         }
         first
     }
@@ -33,8 +33,8 @@ impl Stop {
         self.0.requested.load(Ordering::SeqCst)
     }
 
-    /// From now on a request rings; one that came before is seen in the flag.
-    pub(crate) fn attach(&self, bell: &Arc<Bell>) {
-        let _ = self.0.bell.set(Arc::clone(bell));
+    /// From now on a request wakes the main thread; one that came before is seen in the flag.
+    pub(crate) fn attach(&self, main_waker: &Arc<MainWaker>) {
+        let _ = self.0.main_waker.set(Arc::clone(main_waker));
     }
 }

@@ -1,31 +1,38 @@
-//! One worker's mailbox: a bounded channel, and the word that something lies in it.
+//! The hand-over channel to one worker: a bounded queue and the worker's waker.
 //!
 //! A channel does not interrupt a poller, so the main thread pushes and *then*
 //! wakes; a worker that is woken takes all that is there. Either it finds what
 //! was pushed, or the wake-up for it is still to come.
 
-use crate::worker::sync::{Arc, Receiver, Sender, Waker, bounded};
-use crate::worker::waker::Bell;
+use super::sync::{Arc, Receiver, Sender, Waker, bounded};
+use super::waker::MainWaker;
 
-/// A mailbox for `capacity` letters. Returns what its [`Outbox`] is made of, and
-/// the end that takes them out, which rings `bell`.
-pub(crate) fn mailbox<T>(capacity: usize, bell: &Arc<Bell>) -> (Sender<T>, Inbox<T>) {
+/// A channel for `capacity` items. Returns what its [`HandOverSender`] is made of, and
+/// the worker's end, which wakes the main thread where it waits for room.
+pub(crate) fn hand_over_channel<T>(
+    capacity: usize,
+    main_waker: &Arc<MainWaker>,
+) -> (Sender<T>, HandOverReceiver<T>) {
     let (sender, receiver) = bounded(capacity);
-    let bell = Arc::clone(bell);
-    (sender, Inbox { receiver, bell })
+    let main_waker = Arc::clone(main_waker);
+    let receiver = HandOverReceiver {
+        receiver,
+        main_waker,
+    };
+    (sender, receiver)
 }
 
 /// The main thread's end.
-pub(crate) struct Outbox<T> {
+pub(crate) struct HandOverSender<T> {
     /// The worker's number, for the log.
     worker: usize,
     sender: Sender<T>,
     waker: Arc<Waker>,
-    /// Something lies in it that its worker has not been woken for.
+    /// An item was pushed that the worker has not been woken for.
     pushed: bool,
 }
 
-impl<T> Outbox<T> {
+impl<T> HandOverSender<T> {
     pub(crate) const fn new(worker: usize, sender: Sender<T>, waker: Arc<Waker>) -> Self {
         Self {
             worker,
@@ -35,11 +42,11 @@ impl<T> Outbox<T> {
         }
     }
 
-    /// Never blocks: what there is no room for comes back. The worker hears of
-    /// it at [`wake_pushed`](Self::wake_pushed).
-    pub(crate) fn push(&mut self, letter: T) -> Result<(), T> {
+    /// Never blocks: an item without room comes back. The worker is woken at
+    /// [`wake_pushed`](Self::wake_pushed).
+    pub(crate) fn push(&mut self, item: T) -> Result<(), T> {
         self.sender
-            .try_send(letter)
+            .try_send(item)
             .map_err(|refused| refused.into_inner())?;
         self.pushed = true;
         Ok(())
@@ -63,27 +70,27 @@ impl<T> Outbox<T> {
         }
     }
 
-    /// Another worker reads it from now on, and finds what came meanwhile.
-    pub(crate) fn hand_on(&mut self, waker: Arc<Waker>) {
+    /// Another worker reads it from now on, and finds what was pushed meanwhile.
+    pub(crate) fn reconnect(&mut self, waker: Arc<Waker>) {
         self.waker = waker;
         self.wake();
     }
 }
 
 /// A worker's end.
-pub(crate) struct Inbox<T> {
+pub(crate) struct HandOverReceiver<T> {
     receiver: Receiver<T>,
-    bell: Arc<Bell>,
+    main_waker: Arc<MainWaker>,
 }
 
-impl<T> Inbox<T> {
-    /// The next letter. Where there is none left, the main thread hears of the room.
+impl<T> HandOverReceiver<T> {
+    /// The next item. Where there is none left, the main thread is told of the room.
     pub(crate) fn pop(&self) -> Option<T> {
-        let letter = self.receiver.try_recv().ok();
-        if letter.is_none() {
-            self.bell.room_made();
+        let item = self.receiver.try_recv().ok();
+        if item.is_none() {
+            self.main_waker.notify_room();
         }
-        letter
+        item
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -91,11 +98,11 @@ impl<T> Inbox<T> {
     }
 }
 
-impl<T> Clone for Inbox<T> {
+impl<T> Clone for HandOverReceiver<T> {
     fn clone(&self) -> Self {
         Self {
             receiver: self.receiver.clone(),
-            bell: Arc::clone(&self.bell),
+            main_waker: Arc::clone(&self.main_waker),
         }
     }
 }

@@ -14,10 +14,10 @@ use mio::event::Event;
 use mio::net::TcpStream;
 use socket2::SockRef;
 
+use super::pipe::{Pipe, Pipes, is_refusal};
+use super::proxy_header::{Header, HeaderParser};
 use crate::base::sys;
 use crate::proto::{self, Message, Protocol};
-use crate::worker::pipe::{Pipe, Pipes, is_refusal};
-use crate::worker::proxy_header::{Header, Preface};
 
 /// The most that is thrown away, in bytes, of what a peer still sends after
 /// its answer. Beyond it the connection is closed at once: the peer is not
@@ -119,14 +119,14 @@ pub(crate) enum Next {
 }
 
 /// What a connection speaks beside plain echo, and how far it has come in it.
-enum Talk {
+enum ProtocolState {
     Counted(Message),
     Whoami,
     /// Nothing yet: a load balancer says first whose connection it is.
-    Preface(Preface, Protocol),
+    ProxyHeader(HeaderParser, Protocol),
 }
 
-impl Talk {
+impl ProtocolState {
     /// An echo has no state, and most connections are one: so it takes a word.
     fn of(protocol: Protocol) -> Option<Box<Self>> {
         match protocol {
@@ -154,7 +154,7 @@ enum Stage {
 }
 
 /// What the peer has not taken yet.
-enum Owed {
+enum PendingOutput {
     Bytes { bytes: Vec<u8>, sent: usize },
     Pipe(Pipe),
 }
@@ -162,9 +162,9 @@ enum Owed {
 /// One connection; `T` is its non-blocking socket.
 pub(crate) struct Conn<T> {
     transport: T,
-    talk: Option<Box<Talk>>,
+    state: Option<Box<ProtocolState>>,
     stage: Stage,
-    owed: Option<Box<Owed>>,
+    pending: Option<Box<PendingOutput>>,
     /// The socket has refused what is owed and not told of room since.
     blocked: bool,
     /// The socket may hold input that no event will tell of again.
@@ -187,9 +187,9 @@ impl<T: Transport> Conn<T> {
     pub(crate) fn new(transport: T, protocol: Protocol, now: Instant) -> Self {
         Self {
             transport,
-            talk: Talk::of(protocol),
+            state: ProtocolState::of(protocol),
             stage: Stage::Open,
-            owed: None,
+            pending: None,
             blocked: false,
             unread: false,
             fin_seen: false,
@@ -203,35 +203,38 @@ impl<T: Transport> Conn<T> {
     }
 
     /// One whose client is named by the PROXY header that comes first.
-    pub(crate) fn announced(transport: T, protocol: Protocol, now: Instant) -> Self {
+    pub(crate) fn behind_proxy(transport: T, protocol: Protocol, now: Instant) -> Self {
         Self {
-            talk: Some(Box::new(Talk::Preface(Preface::default(), protocol))),
+            state: Some(Box::new(ProtocolState::ProxyHeader(
+                HeaderParser::default(),
+                protocol,
+            ))),
             ..Self::new(transport, protocol, now)
         }
     }
 
     /// Whether its PROXY header has yet to be complete, or to be acted on.
     pub(crate) fn awaits_header(&self) -> bool {
-        matches!(self.talk.as_deref(), Some(Talk::Preface(..)))
+        matches!(self.state.as_deref(), Some(ProtocolState::ProxyHeader(..)))
     }
 
     /// Its PROXY header, between the read that completes it and the greeting.
     pub(crate) fn header(&self) -> Option<Header> {
-        match self.talk.as_deref() {
-            Some(Talk::Preface(preface, _)) => preface.header(),
+        match self.state.as_deref() {
+            Some(ProtocolState::ProxyHeader(parser, _)) => parser.header(),
             _ => None,
         }
     }
 
     /// Begins to serve a client that is known from now on as `peer`, with what came
     /// behind its header.
-    pub(crate) fn greet(&mut self, peer: SocketAddr) {
+    pub(crate) fn start(&mut self, peer: SocketAddr) {
         let rest = self.end_preface();
-        if let Some(Talk::Whoami) = self.talk.as_deref() {
-            self.owe(proto::whoami(peer));
+        if let Some(ProtocolState::Whoami) = self.state.as_deref() {
+            self.keep_pending(proto::whoami(peer));
             self.stage = Stage::Finishing;
         } else if !rest.is_empty() && self.take(&rest) {
-            self.owe(rest);
+            self.keep_pending(rest);
         }
         if self.input_ended {
             self.end_input();
@@ -240,11 +243,11 @@ impl<T: Transport> Conn<T> {
 
     /// Returns what came behind the header, if there was one.
     fn end_preface(&mut self) -> Vec<u8> {
-        let Some(Talk::Preface(preface, protocol)) = self.talk.as_deref_mut() else {
+        let Some(ProtocolState::ProxyHeader(parser, protocol)) = self.state.as_deref_mut() else {
             return Vec::new();
         };
-        let rest = std::mem::take(preface).into_rest();
-        self.talk = Talk::of(*protocol);
+        let rest = std::mem::take(parser).into_rest();
+        self.state = ProtocolState::of(*protocol);
         rest
     }
 
@@ -259,8 +262,8 @@ impl<T: Transport> Conn<T> {
     }
 
     /// Whether the peer has yet to take bytes that only this connection has.
-    pub(crate) const fn owes(&self) -> bool {
-        self.owed.is_some()
+    pub(crate) const fn has_pending(&self) -> bool {
+        self.pending.is_some()
     }
 
     /// When a byte was last received, sent or seen to be taken.
@@ -281,7 +284,7 @@ impl<T: Transport> Conn<T> {
     pub(crate) fn taken(&self) -> io::Result<(u64, bool)> {
         let under_way = self.transport.unacknowledged()?.unwrap_or(0);
         let taken = self.sent.saturating_sub(under_way as u64);
-        Ok((taken, under_way == 0 && self.owed.is_none()))
+        Ok((taken, under_way == 0 && self.pending.is_none()))
     }
 
     /// Reads no further: what it owes goes out, then our end, and nothing else
@@ -311,7 +314,7 @@ impl<T: Transport> Conn<T> {
     /// Whether a message has begun to arrive and is not complete.
     pub(crate) fn is_mid_message(&self) -> bool {
         self.stage == Stage::Open
-            && matches!(self.talk.as_deref(), Some(Talk::Counted(message)) if !message.is_empty())
+            && matches!(self.state.as_deref(), Some(ProtocolState::Counted(message)) if !message.is_empty())
     }
 
     /// Takes the poller's word. Returns whether it is worth a turn.
@@ -320,7 +323,7 @@ impl<T: Transport> Conn<T> {
         self.urgent |= readiness.urgent;
         self.blocked &= !readiness.writable;
         self.unread |= readiness.readable || readiness.read_closed;
-        match self.owed {
+        match self.pending {
             Some(_) => readiness.writable,
             None => self.unread,
         }
@@ -331,7 +334,7 @@ impl<T: Transport> Conn<T> {
     /// # Errors
     /// The socket's own; the connection is dead then.
     pub(crate) fn receive(&mut self, block: &mut [u8], now: Instant) -> io::Result<Received> {
-        if self.owed.is_some() || matches!(self.stage, Stage::Finishing | Stage::Taking) {
+        if self.pending.is_some() || matches!(self.stage, Stage::Finishing | Stage::Taking) {
             return Ok(Received::default());
         }
         self.unread = false;
@@ -365,21 +368,21 @@ impl<T: Transport> Conn<T> {
             *discarded = discarded.saturating_add(arrived);
             return false;
         }
-        match self.talk.as_deref_mut() {
+        match self.state.as_deref_mut() {
             None => true,
-            Some(Talk::Counted(message)) => {
+            Some(ProtocolState::Counted(message)) => {
                 if let Some(answer) = message.push(arrived) {
-                    self.owe(answer);
+                    self.keep_pending(answer);
                     self.stage = Stage::Finishing;
                 }
                 false
             }
-            Some(Talk::Preface(preface, _)) => {
-                preface.push(arrived);
+            Some(ProtocolState::ProxyHeader(parser, _)) => {
+                parser.push(arrived);
                 false
             }
             // Its input is never read but to be thrown away.
-            Some(Talk::Whoami) => false,
+            Some(ProtocolState::Whoami) => false,
         }
     }
 
@@ -387,22 +390,25 @@ impl<T: Transport> Conn<T> {
     fn end_input(&mut self) {
         self.input_ended = true;
         self.unread = false;
-        if let Some(Talk::Preface(preface, _)) = self.talk.as_deref_mut() {
-            preface.finish();
+        if let Some(ProtocolState::ProxyHeader(parser, _)) = self.state.as_deref_mut() {
+            parser.finish();
         }
         // What came behind a header is served first: the greeting comes back here.
         if self.stage == Stage::Open && self.header().is_none() {
             self.stage = Stage::Finishing;
-            if let Some(Talk::Counted(message)) = self.talk.as_deref_mut() {
+            if let Some(ProtocolState::Counted(message)) = self.state.as_deref_mut() {
                 let answer = message.finish();
-                self.owe(answer);
+                self.keep_pending(answer);
             }
         }
     }
 
-    fn owe(&mut self, bytes: Vec<u8>) {
-        debug_assert!(self.owed.is_none(), "nothing is read while bytes are owed");
-        self.owed = Some(Box::new(Owed::Bytes { bytes, sent: 0 }));
+    fn keep_pending(&mut self, bytes: Vec<u8>) {
+        debug_assert!(
+            self.pending.is_none(),
+            "nothing is read while bytes are owed"
+        );
+        self.pending = Some(Box::new(PendingOutput::Bytes { bytes, sent: 0 }));
     }
 
     /// Sends `bytes`, which were just received; keeps what the peer does not take.
@@ -412,7 +418,7 @@ impl<T: Transport> Conn<T> {
     pub(crate) fn send(&mut self, bytes: &[u8], now: Instant) -> io::Result<()> {
         let sent = self.write(bytes, now)?;
         if sent < bytes.len() {
-            self.owe(bytes[sent..].to_vec());
+            self.keep_pending(bytes[sent..].to_vec());
         }
         Ok(())
     }
@@ -426,15 +432,15 @@ impl<T: Transport> Conn<T> {
         if self.blocked {
             return Ok(());
         }
-        let Some(owed) = self.owed.take() else {
+        let Some(pending) = self.pending.take() else {
             return Ok(());
         };
-        match *owed {
-            Owed::Pipe(pipe) => self.pour(pipe, pipes, now),
-            Owed::Bytes { bytes, sent } => {
+        match *pending {
+            PendingOutput::Pipe(pipe) => self.pour(pipe, pipes, now),
+            PendingOutput::Bytes { bytes, sent } => {
                 let sent = sent + self.write(&bytes[sent..], now)?;
                 if sent < bytes.len() {
-                    self.owed = Some(Box::new(Owed::Bytes { bytes, sent }));
+                    self.pending = Some(Box::new(PendingOutput::Bytes { bytes, sent }));
                 }
                 Ok(())
             }
@@ -443,7 +449,7 @@ impl<T: Transport> Conn<T> {
 
     /// Whether its bytes go through a pipe now.
     pub(crate) const fn is_bulk(&self) -> bool {
-        self.bulk && matches!(self.stage, Stage::Open) && self.owed.is_none()
+        self.bulk && matches!(self.stage, Stage::Open) && self.pending.is_none()
     }
 
     /// Moves up to `most` bytes from the peer back to it through pipes.
@@ -460,7 +466,7 @@ impl<T: Transport> Conn<T> {
     ) -> io::Result<Received> {
         let mut received = 0;
         self.unread = true;
-        while received < most && self.owed.is_none() {
+        while received < most && self.pending.is_none() {
             let Some(mut pipe) = pipes.lend() else {
                 self.bulk = false;
                 break;
@@ -517,7 +523,7 @@ impl<T: Transport> Conn<T> {
                 }
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {
                     self.blocked = true;
-                    self.owed = Some(Box::new(Owed::Pipe(pipe)));
+                    self.pending = Some(Box::new(PendingOutput::Pipe(pipe)));
                     return Ok(());
                 }
                 Err(error) if is_refusal(&error) => {
@@ -560,7 +566,7 @@ impl<T: Transport> Conn<T> {
     /// # Errors
     /// The socket's own; the connection is dead then.
     pub(crate) fn next(&mut self, draining: bool) -> io::Result<Next> {
-        if self.owed.is_some() {
+        if self.pending.is_some() {
             return Ok(Next::Wait);
         }
         match self.stage {
@@ -627,7 +633,7 @@ impl<T: Transport> Conn<T> {
         }
         let still_for = now.saturating_duration_since(self.active.max(since));
         let waits = match self.stage {
-            _ if self.owed.is_some() || self.unread => true,
+            _ if self.pending.is_some() || self.unread => true,
             Stage::Open => still_for < quiet,
             Stage::Finishing | Stage::Taking => true,
             Stage::Lingering { .. } => match unacknowledged {
@@ -679,12 +685,12 @@ impl Conn<TcpStream> {
 
     /// The memory that its bytes take, here and in the kernel's buffers.
     pub(crate) fn memory(&self) -> usize {
-        let owed = match self.owed.as_deref() {
-            Some(Owed::Bytes { bytes, .. }) => bytes.capacity(),
-            Some(Owed::Pipe(pipe)) => pipe.held(),
+        let pending = match self.pending.as_deref() {
+            Some(PendingOutput::Bytes { bytes, .. }) => bytes.capacity(),
+            Some(PendingOutput::Pipe(pipe)) => pipe.held(),
             None => 0,
         };
-        owed + sys::socket_memory(&self.transport)
+        pending + sys::socket_memory(&self.transport)
     }
 }
 
@@ -699,4 +705,4 @@ fn retrying<R>(mut call: impl FnMut() -> io::Result<R>) -> io::Result<R> {
 }
 
 #[cfg(test)]
-pub(crate) mod tests;
+mod tests;

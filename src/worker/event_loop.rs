@@ -11,8 +11,6 @@
 //! slice goes to the end of the ready list: its neighbours come first, and it
 //! is not forgotten.
 
-use std::collections::VecDeque;
-use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 use std::ops::Range;
@@ -24,21 +22,19 @@ use crossbeam_channel::Sender;
 use mio::event::Event;
 use mio::net::TcpStream;
 use mio::{Events, Interest, Poll, Token, Waker};
-use slab::Slab;
 
-use super::deadlines::Deadlines;
-use super::stalls::{Stalls, Watch};
-
+use super::client::Client;
+use super::conn::{Conn, Readiness, Received};
+use super::connections::{CloseReason, Connections};
+use super::context::{Context, HandOver};
+use super::eviction::Reason;
+use super::pipe::Pipes;
+use super::proxy_header::Header;
+use super::stalls::Watch;
 use crate::base::address::canonical;
 use crate::base::error::cause;
 use crate::base::sys;
 use crate::base::throttle::Throttle;
-use crate::pool::{Desk, Drain, Handoff, Lease};
-use crate::worker::conn::{Conn, Next, Readiness, Received};
-use crate::worker::eviction::Reason;
-use crate::worker::pipe::Pipes;
-use crate::worker::proxy_header::Header;
-use crate::worker::source::Place;
 
 /// The scratch block, in bytes: what one receive phase may bring. It fits the
 /// second-level cache of current processors.
@@ -76,113 +72,55 @@ const ALIGN: usize = 64;
 /// How many events one wait brings at the most.
 const EVENTS: usize = 1024;
 
-/// How long after its answer a client has to close its side.
-const LINGER_TIME: Duration = Duration::from_secs(5);
-
-/// While stopping, every connection is looked at this often.
-const SETTLE_EVERY: Duration = Duration::from_millis(10);
-
 const WAKE: Token = Token(usize::MAX);
 
 /// The port of the client whose next bytes make its worker panic.
 #[cfg(test)]
 pub(crate) static PANIC_FOR: std::sync::atomic::AtomicU16 = std::sync::atomic::AtomicU16::new(0);
 
-/// Why a connection ended, for the log.
-pub(super) enum Why {
-    Finished,
-    Evicted(Reason),
-    Stopped,
-    Cut,
-    Failed(io::Error),
-}
-
-impl fmt::Display for Why {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Finished => f.write_str("finished"),
-            Self::Evicted(reason) => write!(f, "evicted, {reason}"),
-            Self::Stopped => f.write_str("the server stops"),
-            Self::Cut => f.write_str("cut, the grace period is over"),
-            Self::Failed(error) => f.write_str(&cause(error)),
-        }
-    }
-}
-
-/// A connection and what the worker keeps of it.
-pub(super) struct Client {
-    pub(super) conn: Conn<TcpStream>,
-    pub(super) peer: SocketAddr,
-    pub(super) opened: Instant,
-    /// When its header or message must be complete or, after our end, its own be here.
-    pub(super) until: Option<Instant>,
-    /// When it comes up next; entries of other times do not count.
-    pub(super) deadline: Option<Instant>,
-    pub(super) watch: Watch,
-    pub(super) queued: bool,
-    /// Until then, by the worker's [clock](Worker::clock), it is thought to stream, even
-    /// if it sends little.
-    pub(super) streams_until: u64,
-    /// Given back after the socket is closed, as is the lease.
-    pub(super) place: Option<Place>,
-    pub(super) _lease: Lease,
-}
-
 /// One worker of the pool.
 pub(crate) struct Worker {
-    pub(super) desk: Desk,
-    pub(super) poller: Poll,
-    pub(super) clients: Slab<Client>,
-    /// Connections that have something to do without a further event.
-    pub(super) ready: VecDeque<usize>,
-    pub(super) block: Box<[u8]>,
+    connections: Connections,
+    poller: Poll,
+    block: Box<[u8]>,
     /// Where the block's first cache line begins.
-    pub(super) front: usize,
+    front: usize,
     /// What the receive phase brought: whose, and where in the block.
-    pub(super) batch: Vec<(usize, Range<usize>)>,
-    pub(super) deadlines: Deadlines,
-    pub(super) stalls: Stalls,
-    pub(super) drain: Option<Drain>,
-    pub(super) settle_at: Instant,
-    pub(super) told_failure: Throttle,
-    pub(super) pipes: Pipes,
+    batch: Vec<(usize, Range<usize>)>,
+    failure_throttle: Throttle,
+    pipes: Pipes,
     /// Until then it polls rather than sleeps.
-    pub(super) busy_until: Instant,
-    /// Until then some client is thought to send messages.
-    pub(super) messages_until: Instant,
-    pub(super) started: Instant,
-    pub(super) now: Instant,
+    busy_until: Instant,
+    /// Until then some client is expected to send messages.
+    messages_until: Instant,
+    started: Instant,
 }
 
 impl Worker {
-    pub(crate) fn new(desk: Desk) -> io::Result<(Self, Arc<Waker>)> {
+    /// A worker that has no client yet, and what wakes it.
+    ///
+    /// # Errors
+    /// The system has no poller or no waker for it.
+    pub(crate) fn new(context: Context) -> io::Result<(Self, Arc<Waker>)> {
         let poller = Poll::new()?;
         let waker = Arc::new(Waker::new(poller.registry(), WAKE)?);
         let now = Instant::now();
-        // What the clients of a worker that died before held is gone with them.
-        desk.tally.tell_held(0);
-        desk.tally.tell_touched(false);
-        let pipes = Pipes::new(desk.settings.pipes);
-        let stalls = Stalls::new(&desk.settings.limits, now);
+        // What the clients of a worker that died held is gone with them.
+        context.metrics.publish_held(0);
+        context.metrics.publish_unchecked(false);
+        let pipes = Pipes::new(context.settings.pipes);
         let block = vec![0; BLOCK + ALIGN].into_boxed_slice();
         let worker = Self {
-            desk,
+            connections: Connections::new(context, now),
             poller,
-            clients: Slab::new(),
-            ready: VecDeque::new(),
             front: block.as_ptr().align_offset(ALIGN).min(ALIGN),
             block,
             batch: Vec::new(),
-            deadlines: Deadlines::default(),
-            stalls,
-            drain: None,
-            settle_at: now,
-            told_failure: Throttle::new(Duration::from_secs(1)),
+            failure_throttle: Throttle::new(Duration::from_secs(1)),
             pipes,
             busy_until: now,
             messages_until: now,
             started: now,
-            now,
         };
         Ok((worker, waker))
     }
@@ -200,40 +138,34 @@ impl Worker {
                 let _ = ready.try_send(());
             }
             self.dispatch(&events);
-            let mut turns = self.ready.len();
+            let mut turns = self.connections.ready.len();
             while turns > 0 {
                 turns -= self.receive_phase(turns);
                 self.send_phase();
             }
-            self.expire();
-            self.look();
-            self.settle();
+            self.connections.look();
         }
         Ok(())
     }
 
     fn is_done(&self) -> bool {
-        self.drain.is_some() && self.clients.is_empty() && self.desk.inbox.is_empty()
+        self.connections.drain.is_some()
+            && self.connections.clients.is_empty()
+            && self.connections.context.receiver.is_empty()
     }
 
     fn wait(&mut self, events: &mut Events) -> io::Result<()> {
-        // Either some are looked at or, while stopping, all are.
-        let until = match self.drain {
-            Some(_) => Some(self.settle_at),
-            None => {
-                let deadline = self.deadlines.soonest().into_iter();
-                deadline.chain(self.stalls.soonest()).min()
-            }
-        };
-        let timeout = match until {
-            _ if !self.ready.is_empty() || self.now < self.busy_until => Some(Duration::ZERO),
+        let connections = &self.connections;
+        let is_busy = !connections.ready.is_empty() || connections.now < self.busy_until;
+        let timeout = match connections.soonest() {
+            _ if is_busy => Some(Duration::ZERO),
             Some(at) => Some(at.saturating_duration_since(Instant::now())),
             None => None,
         };
         sys::poll(&mut self.poller, events, timeout)?;
-        self.now = Instant::now();
+        self.connections.now = Instant::now();
         if !events.is_empty() {
-            self.busy_until = self.now + self.desk.settings.busy_poll;
+            self.busy_until = self.connections.now + self.connections.context.settings.busy_poll;
         }
         Ok(())
     }
@@ -249,40 +181,43 @@ impl Worker {
 
     /// Takes what waits in the channel, and the order to stop.
     fn take_new(&mut self) {
-        self.desk.asked.store(false, Ordering::Release);
-        if self.drain.is_none()
-            && let Some(&drain) = self.desk.drain.get()
+        self.connections
+            .context
+            .turn_awaited
+            .store(false, Ordering::Release);
+        if self.connections.drain.is_none()
+            && let Some(&drain) = self.connections.context.drain.get()
         {
-            self.drain = Some(drain);
+            self.connections.drain = Some(drain);
         }
-        while let Some(handoff) = self.desk.inbox.pop() {
-            self.admit(handoff);
+        while let Some(hand_over) = self.connections.context.receiver.pop() {
+            self.admit(hand_over);
         }
-        if self.desk.tally.take_look() {
-            self.look_sooner();
+        if self.connections.context.metrics.take_check_order() {
+            self.connections.stalls.check_now(self.connections.now);
         }
-        let order = self.desk.tally.take_order();
+        let order = self.connections.context.metrics.take_order();
         if order != (0, 0) {
-            self.shed(order);
+            self.connections.shed(order);
         }
-        let bytes = self.desk.tally.take_largest();
+        let bytes = self.connections.context.metrics.take_largest();
         if bytes > 0 {
-            self.shed_largest(bytes);
+            self.connections.shed_largest(bytes);
         }
     }
 
-    fn admit(&mut self, handoff: Handoff) {
-        let Handoff { accepted, lease } = handoff;
+    fn admit(&mut self, hand_over: HandOver) {
+        let HandOver { accepted, guard } = hand_over;
         let (peer, protocol) = (accepted.peer, accepted.protocol);
         log::debug!(
             "client {peer} connected to {protocol}, worker {}",
-            self.desk.id
+            self.connections.context.id
         );
         let mut stream = TcpStream::from_std(accepted.stream);
-        let entry = self.clients.vacant_entry();
+        let entry = self.connections.clients.vacant_entry();
         let registry = self.poller.registry();
         if let Err(error) = registry.register(&mut stream, Token(entry.key()), interest()) {
-            if let Some(suppressed) = self.told_failure.admit(self.now) {
+            if let Some(suppressed) = self.failure_throttle.admit(self.connections.now) {
                 log::error!(
                     "client {peer} closed: could not watch its socket: {} \
                      ({suppressed} failures since the last such line)",
@@ -292,9 +227,9 @@ impl Worker {
             return;
         }
         let key = entry.key();
-        let conn = match accepted.announced {
-            true => Conn::announced(stream, protocol, self.now),
-            false => Conn::new(stream, protocol, self.now),
+        let conn = match accepted.behind_proxy {
+            true => Conn::behind_proxy(stream, protocol, self.connections.now),
+            false => Conn::new(stream, protocol, self.connections.now),
         };
         entry.insert(Client {
             conn,
@@ -302,66 +237,69 @@ impl Worker {
             opened: accepted.at,
             until: None,
             deadline: None,
-            watch: Watch::No,
+            watch: Watch::None,
             queued: false,
             streams_until: 0,
-            place: accepted.place,
-            _lease: lease,
+            source_guard: accepted.source_guard,
+            _guard: guard,
         });
-        match accepted.announced {
-            true => self.allow(key, self.desk.settings.limits.header),
-            false => self.greet(key, peer),
+        match accepted.behind_proxy {
+            true => self
+                .connections
+                .allow(key, self.connections.context.settings.limits.header),
+            false => self.start(key, peer),
         }
     }
 
     /// Serves a client from now on, who is known as `peer`.
-    fn greet(&mut self, key: usize, peer: SocketAddr) {
-        self.desk.tally.work.connections.add(1);
-        let client = &mut self.clients[key];
+    fn start(&mut self, key: usize, peer: SocketAddr) {
+        self.connections.context.metrics.counters.connections.add(1);
+        let client = &mut self.connections.clients[key];
         client.peer = peer;
-        client.conn.greet(peer);
-        if client.conn.owes() {
-            self.enqueue(key);
+        client.conn.start(peer);
+        if client.conn.has_pending() {
+            self.connections.enqueue(key);
         }
-        self.arm(key);
+        self.connections.arm(key);
     }
 
     /// Acts on the PROXY header that a load balancer has sent before its client's bytes.
-    fn heed(&mut self, key: usize, header: Header) {
-        let proxy = self.clients[key].peer;
+    fn apply_header(&mut self, key: usize, header: Header) {
+        let proxy = self.connections.clients[key].peer;
         let (peer, sources) = match header {
-            Header::Client(peer) => (canonical(peer), self.desk.settings.sources.as_ref()),
+            Header::Client(peer) => (
+                canonical(peer),
+                self.connections.context.settings.sources.as_ref(),
+            ),
             // Its address would be the same for all of these.
             Header::Unnamed => (proxy, None),
             Header::Malformed(fault) => {
-                return self.refuse(key, Reason::Header, format_args!("refused: {fault}"));
+                return self.connections.refuse(
+                    key,
+                    Reason::Header,
+                    format_args!("refused: {fault}"),
+                );
             }
         };
         match sources.map(|sources| sources.admit(peer.ip())).transpose() {
-            Ok(place) => self.clients[key].place = place,
+            Ok(source_guard) => self.connections.clients[key].source_guard = source_guard,
             Err(crowded) => {
-                self.clients[key].peer = peer;
-                return self.refuse(key, Reason::Source, format_args!("{crowded}"));
+                self.connections.clients[key].peer = peer;
+                return self
+                    .connections
+                    .refuse(key, Reason::Source, format_args!("{crowded}"));
             }
         }
         log::debug!("client {peer} came through {proxy}");
-        self.clients[key].until = None;
-        self.greet(key, peer);
+        self.connections.clients[key].until = None;
+        self.start(key, peer);
     }
 
     fn note(&mut self, key: usize, event: &Event) {
-        if let Some(client) = self.clients.get_mut(key)
+        if let Some(client) = self.connections.clients.get_mut(key)
             && client.conn.note(Readiness::from(event))
         {
-            self.enqueue(key);
-        }
-    }
-
-    fn enqueue(&mut self, key: usize) {
-        if let Some(client) = self.clients.get_mut(key)
-            && !std::mem::replace(&mut client.queued, true)
-        {
-            self.ready.push_back(key);
+            self.connections.enqueue(key);
         }
     }
 
@@ -372,7 +310,7 @@ impl Worker {
         let mut taken = 0;
         while taken < turns && used + SLICE <= self.block.len() {
             taken += 1;
-            let Some(key) = self.ready.pop_front() else {
+            let Some(key) = self.connections.ready.pop_front() else {
                 break;
             };
             match self.receive(key, used) {
@@ -380,11 +318,11 @@ impl Worker {
                     let range = used..used + if echo { bytes } else { 0 };
                     used = range.end.next_multiple_of(ALIGN);
                     self.batch.push((key, range));
-                    if let Some(header) = self.clients[key].conn.header() {
-                        self.heed(key, header);
+                    if let Some(header) = self.connections.clients[key].conn.header() {
+                        self.apply_header(key, header);
                     }
                 }
-                Err(error) => self.close(key, &Why::Failed(error)),
+                Err(error) => self.connections.close(key, &CloseReason::Failed(error)),
             }
         }
         taken
@@ -393,7 +331,7 @@ impl Worker {
     /// Sends a connection what it is still owed and reads its slice into the
     /// block from `used` on, or through a pipe.
     fn receive(&mut self, key: usize, used: usize) -> io::Result<Received> {
-        let client = &mut self.clients[key];
+        let client = &mut self.connections.clients[key];
         client.queued = false;
         let before = client.conn.sent();
         let received = self.move_bytes(key, used);
@@ -404,20 +342,22 @@ impl Worker {
     /// What time it is in nanoseconds of its own: half of what an `Instant` takes of every
     /// idle client's memory, and enough for centuries.
     fn clock(&self) -> u64 {
-        let time = self.now.saturating_duration_since(self.started);
+        let time = self.connections.now.saturating_duration_since(self.started);
         u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
     }
 
     fn move_bytes(&mut self, key: usize, used: usize) -> io::Result<Received> {
         let clock = self.clock();
-        let client = &mut self.clients[key];
-        client.conn.flush(&mut self.pipes, self.now)?;
+        let client = &mut self.connections.clients[key];
+        client.conn.flush(&mut self.pipes, self.connections.now)?;
         let received = if client.conn.is_bulk() && self.pipes.can_lend() {
-            let most = match self.now < self.messages_until {
+            let most = match self.connections.now < self.messages_until {
                 true => BULK_SLICE_BESIDE,
                 false => BULK_SLICE,
             };
-            client.conn.relay(&mut self.pipes, most, self.now)?
+            client
+                .conn
+                .relay(&mut self.pipes, most, self.connections.now)?
         } else {
             let slice = match clock < client.streams_until {
                 true => client.conn.room().unwrap_or(SLICE),
@@ -425,13 +365,13 @@ impl Worker {
             };
             let slice = slice.clamp(NARROW_SLICE, SLICE);
             let room = &mut self.block[used..used + slice];
-            client.conn.receive(room, self.now)?
+            client.conn.receive(room, self.connections.now)?
         };
         // A stream that is drained as fast as it comes also brings little at times.
         if received.bytes > MESSAGE {
             client.streams_until = clock + HABIT.as_nanos() as u64;
         } else if received.bytes > 0 && client.streams_until <= clock {
-            self.messages_until = self.now + HABIT;
+            self.messages_until = self.connections.now + HABIT;
         }
         #[cfg(test)]
         assert_ne!(
@@ -450,140 +390,42 @@ impl Worker {
     fn send_phase(&mut self) {
         let mut batch = std::mem::take(&mut self.batch);
         for (key, range) in batch.drain(..) {
-            let Some(client) = self.clients.get_mut(key) else {
+            let Some(client) = self.connections.clients.get_mut(key) else {
                 continue;
             };
             let before = client.conn.sent();
             let sent = if range.is_empty() {
-                client.conn.flush(&mut self.pipes, self.now)
+                client.conn.flush(&mut self.pipes, self.connections.now)
             } else {
-                client.conn.send(&self.block[range], self.now)
+                client.conn.send(&self.block[range], self.connections.now)
             };
             self.count(key, before);
-            let client = &mut self.clients[key];
-            let draining = self.drain.is_some();
+            let client = &mut self.connections.clients[key];
+            let draining = self.connections.drain.is_some();
             let next = sent.and_then(|()| client.conn.next(draining));
             let next = match client.wants_watch() {
-                true => self.watch(key).and(next),
+                true => self.connections.watch(key).and(next),
                 false => next,
             };
-            self.act(key, next, &Why::Finished);
+            self.connections.act(key, next, &CloseReason::Finished);
         }
         self.batch = batch;
     }
 
     /// Counts what a connection was sent since it had been sent `before` bytes.
     fn count(&self, key: usize, before: u64) {
-        let client = &self.clients[key];
+        let client = &self.connections.clients[key];
         let sent = client.conn.sent();
         if sent == before {
             return;
         }
-        let work = &self.desk.tally.work;
-        work.bytes.add(sent - before);
-        work.echoes.add(1);
+        let counters = &self.connections.context.metrics.counters;
+        counters.bytes.add(sent - before);
+        counters.echoes.add(1);
         if before == 0 {
             // Not the turn's own time, which was before it waited for its neighbours.
-            work.first_echo.add(client.opened.elapsed());
+            counters.first_echo.add(client.opened.elapsed());
         }
-    }
-
-    pub(super) fn act(&mut self, key: usize, next: io::Result<Next>, why: &Why) {
-        match next {
-            Ok(Next::Again) => self.enqueue(key),
-            Ok(Next::Close) => self.close(key, why),
-            Ok(Next::Linger) => {
-                // For the peer's end there is a time; for its acknowledgement there is
-                // none, and while draining `settle` looks after both.
-                let timed = self.drain.is_none() && self.clients[key].conn.awaits_end();
-                self.clients[key].until = None;
-                if timed {
-                    self.allow(key, LINGER_TIME);
-                }
-                // The end of the peer may be there already.
-                self.enqueue(key);
-            }
-            Ok(Next::Wait) => self.watch_message(key),
-            Err(error) => self.close(key, &Why::Failed(error)),
-        }
-    }
-
-    /// A message that has begun must end within the time for one.
-    fn watch_message(&mut self, key: usize) {
-        let client = &self.clients[key];
-        if client.until.is_none() && client.conn.is_mid_message() {
-            self.allow(key, self.desk.settings.limits.message);
-        }
-    }
-
-    /// Ends a connection that came up against a limit, and tells of it.
-    pub(super) fn evict(&mut self, key: usize, reason: Reason, what: fmt::Arguments<'_>) {
-        self.refuse(key, reason, format_args!("evicted: {what}"));
-    }
-
-    /// The same in other words.
-    pub(super) fn refuse(&mut self, key: usize, reason: Reason, what: fmt::Arguments<'_>) {
-        // One whose time is over has been counted as that, whatever else is the matter.
-        let reason = match self.clients[key].conn.is_cut_short() {
-            true => Reason::Lifetime,
-            false => {
-                self.count_eviction(key, reason, what);
-                reason
-            }
-        };
-        let client = &self.clients[key];
-        if client.has_bytes_to_take() {
-            client.conn.reset_on_close();
-        }
-        self.close(key, &Why::Evicted(reason));
-    }
-
-    pub(super) fn count_eviction(&self, key: usize, reason: Reason, what: fmt::Arguments<'_>) {
-        self.desk.tally.work.evicted.add(reason);
-        let peer = self.clients[key].peer;
-        self.desk.notices.tell(reason, peer, what, self.now);
-    }
-
-    /// While stopping: lets go of the connections that are quiet, and cuts
-    /// those that remain when the grace period is over.
-    fn settle(&mut self) {
-        let Some(drain) = self.drain else { return };
-        let over = self.now >= drain.deadline;
-        if !over && self.now < self.settle_at {
-            return;
-        }
-        self.settle_at = self.now + SETTLE_EVERY;
-        let keys: Vec<usize> = self.clients.iter().map(|(key, _)| key).collect();
-        for key in keys {
-            let next = self.clients[key]
-                .conn
-                .settle(self.now, drain.since, drain.quiet);
-            match next {
-                Ok(Next::Again) if !over => self.enqueue(key),
-                Ok(Next::Wait | Next::Linger) if !over => {}
-                // One that becomes quiet at the last moment has got all it was owed.
-                Ok(Next::Close | Next::Linger) => self.close(key, &Why::Stopped),
-                Ok(_) => {
-                    self.desk.tally.work.cut.add(1);
-                    self.close(key, &Why::Cut);
-                }
-                Err(error) => self.close(key, &Why::Failed(error)),
-            }
-        }
-    }
-
-    pub(super) fn close(&mut self, key: usize, why: &Why) {
-        let client = self.clients.remove(key);
-        if client.queued {
-            // Its key may soon be another's, which must not be queued twice.
-            self.ready.retain(|&queued| queued != key);
-        }
-        log::debug!(
-            "client {} closed: {} bytes echoed in {:.3?}, {why}",
-            client.peer,
-            client.conn.sent(),
-            self.now - client.opened,
-        );
     }
 }
 

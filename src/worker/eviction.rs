@@ -155,7 +155,7 @@ impl SharedCounts {
 /// workers evict, each reason has one line of the log a second. They are locked for
 /// nothing else.
 #[derive(Debug)]
-pub(crate) struct Notices {
+pub(crate) struct EvictionLog {
     throttles: [Mutex<Throttle>; Reason::ALL.len()],
     latest: Mutex<VecDeque<Latest>>,
 }
@@ -168,7 +168,7 @@ pub(crate) struct Latest {
     pub(crate) peer: SocketAddr,
 }
 
-impl Default for Notices {
+impl Default for EvictionLog {
     fn default() -> Self {
         Self {
             throttles: std::array::from_fn(|_| Mutex::new(Throttle::new(TOLD_EVERY))),
@@ -177,7 +177,7 @@ impl Default for Notices {
     }
 }
 
-impl Notices {
+impl EvictionLog {
     /// The latest of them all, newest first.
     pub(crate) fn latest(&self) -> Vec<Latest> {
         let latest = self.latest.lock();
@@ -199,7 +199,7 @@ impl Notices {
     }
 
     /// Logs what was done to `peer`, unless another of this reason was just told.
-    pub(crate) fn tell(
+    pub(crate) fn log(
         &self,
         reason: Reason,
         peer: SocketAddr,
@@ -257,12 +257,16 @@ mod tests {
 
     #[test]
     fn the_latest_are_kept_newest_first_and_no_more_than_so_many() {
-        let notices = Notices::default();
+        let evictions = EvictionLog::default();
         for port in 0..30 {
             let peer = SocketAddr::from(([127, 0, 0, 1], port));
-            notices.tell(Reason::Idle, peer, format_args!("left"), Instant::now());
+            evictions.log(Reason::Idle, peer, format_args!("left"), Instant::now());
         }
-        let ports: Vec<_> = notices.latest().iter().map(|one| one.peer.port()).collect();
+        let ports: Vec<_> = evictions
+            .latest()
+            .iter()
+            .map(|one| one.peer.port())
+            .collect();
         assert_eq!(ports, (30 - KEPT as u16..30).rev().collect::<Vec<_>>());
     }
 

@@ -1,32 +1,33 @@
-//! The places that clients have on one worker, whoever sits there.
+//! The count of one worker's live connections, kept also while a worker is replaced.
 
-use crate::worker::sync::{Arc, AtomicUsize, Ordering};
-use crate::worker::waker::Bell;
+use super::sync::{Arc, AtomicUsize, Ordering};
+use super::waker::MainWaker;
 
-/// How many places are taken; the bell tells of those that are given back.
-pub(crate) struct Places {
-    taken: AtomicUsize,
-    bell: Arc<Bell>,
+/// How many connections are live. A connection that ends may wake the main thread,
+/// which waits for room.
+pub(crate) struct LiveCount {
+    count: AtomicUsize,
+    main_waker: Arc<MainWaker>,
 }
 
-impl Places {
-    pub(crate) const fn new(bell: Arc<Bell>) -> Self {
+impl LiveCount {
+    pub(crate) const fn new(main_waker: Arc<MainWaker>) -> Self {
         Self {
-            taken: AtomicUsize::new(0),
-            bell,
+            count: AtomicUsize::new(0),
+            main_waker,
         }
     }
 
-    pub(crate) fn taken(&self) -> usize {
-        self.taken.load(Ordering::SeqCst)
+    pub(crate) fn get(&self) -> usize {
+        self.count.load(Ordering::SeqCst)
     }
 
-    pub(crate) fn take(&self) {
-        self.taken.fetch_add(1, Ordering::SeqCst);
+    pub(crate) fn add(&self) {
+        self.count.fetch_add(1, Ordering::SeqCst);
     }
 
-    pub(crate) fn give_back(&self) {
-        self.taken.fetch_sub(1, Ordering::SeqCst);
-        self.bell.room_made();
+    pub(crate) fn remove(&self) {
+        self.count.fetch_sub(1, Ordering::SeqCst);
+        self.main_waker.notify_room();
     }
 }

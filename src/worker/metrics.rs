@@ -1,23 +1,23 @@
-//! What the server counts while it runs, for whoever looks at it meanwhile.
+//! The metrics of one worker, and the orders to it that need no channel.
 //!
-//! Each worker writes on its own seat's page and the main thread on its own, so
-//! counting takes no lock and no atomic addition on the way of a byte.
+//! One thread at a time writes each counter, so counting takes no lock and no atomic
+//! addition on the way of a byte. The metrics outlive a worker that is replaced.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
+use super::eviction::SharedCounts;
+use super::live_count::LiveCount;
+use super::waker::MainWaker;
 use crate::base::sys;
-use crate::worker::eviction::SharedCounts;
-use crate::worker::live_count::Places;
-use crate::worker::waker::Bell;
 
 /// A number that one thread at a time adds to while others read it: a load and
 /// a store, which cost less than an atomic addition.
 #[derive(Debug, Default)]
-pub(crate) struct Meter(AtomicU64);
+pub(crate) struct Counter(AtomicU64);
 
-impl Meter {
+impl Counter {
     pub(crate) fn add(&self, more: u64) {
         self.0.store(self.get() + more, Ordering::Relaxed);
     }
@@ -49,12 +49,12 @@ pub(crate) const DELAY_CLASSES: [Duration; 14] = [
 
 /// How many delays were of which class, and their sum.
 #[derive(Debug, Default)]
-pub(crate) struct Delays {
-    classes: [Meter; DELAY_CLASSES.len() + 1],
-    sum_ns: Meter,
+pub(crate) struct DelayHistogram {
+    classes: [Counter; DELAY_CLASSES.len() + 1],
+    sum_ns: Counter,
 }
 
-impl Delays {
+impl DelayHistogram {
     pub(crate) fn add(&self, delay: Duration) {
         let class = DELAY_CLASSES.partition_point(|&end| end < delay);
         self.classes[class].add(1);
@@ -69,27 +69,29 @@ impl Delays {
     }
 }
 
-/// What a worker has done, and those that sat on its seat before it. It begins
-/// at a cache line that only the worker writes to.
+/// What a worker has counted, and those that it replaced. It begins at a cache line
+/// that only the worker writes to.
 #[derive(Debug, Default)]
 #[repr(align(64))]
-pub(crate) struct Work {
-    /// Served ones: whoever is refused is not among them, also behind a load balancer.
-    pub(crate) connections: Meter,
+pub(crate) struct WorkerCounters {
+    /// Connections served. A client that was refused is not among them, also behind a
+    /// load balancer.
+    pub(crate) connections: Counter,
     /// Bytes sent back.
-    pub(crate) bytes: Meter,
+    pub(crate) bytes: Counter,
     /// How often a connection that had its turn was sent something.
-    pub(crate) echoes: Meter,
-    pub(crate) cut: Meter,
+    pub(crate) echoes: Counter,
+    /// Connections cut when the grace period ran out.
+    pub(crate) cut: Counter,
     /// From being accepted to the first bytes sent back, of each connection.
-    pub(crate) first_echo: Delays,
+    pub(crate) first_echo: DelayHistogram,
     pub(crate) evicted: SharedCounts,
     /// The system's number of the worker's thread.
     thread: AtomicU64,
 }
 
-impl Work {
-    /// The calling thread does it from now on.
+impl WorkerCounters {
+    /// The calling thread is the worker's from now on.
     pub(crate) fn begin(&self) {
         self.thread.store(sys::thread_number(), Ordering::Relaxed);
     }
@@ -99,118 +101,41 @@ impl Work {
     }
 }
 
-/// How far a server is in its life.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Phase {
-    /// Clients are accepted.
-    Serving,
-    /// They are, but none should be sent here any more: it is about to stop.
-    LameDuck,
-    /// It accepts nobody and serves those it has to their end.
-    Draining,
-}
-
-impl Phase {
-    pub(crate) const ALL: [Self; 3] = [Self::Serving, Self::LameDuck, Self::Draining];
-
-    pub(crate) const fn name(self) -> &'static str {
-        match self {
-            Self::Serving => "serving",
-            Self::LameDuck => "lame_duck",
-            Self::Draining => "draining",
-        }
-    }
-}
-
-/// The main thread's page.
-#[derive(Debug, Default)]
-pub(crate) struct Entrance {
-    /// Clients accepted, those refused at once among them.
-    pub(crate) accepted: Meter,
-    /// How often accepting had to rest because the system refused it.
-    pub(crate) pauses: Meter,
-    pub(crate) refused: SharedCounts,
-    phase: AtomicUsize,
-    memory_is_short: AtomicBool,
-    /// A worker that takes no turns, plus one.
-    silent: AtomicUsize,
-    /// When the main thread last looked up, in milliseconds after its start.
-    looked_up_ms: AtomicU64,
-}
-
-impl Entrance {
-    pub(crate) fn enter(&self, phase: Phase) {
-        self.phase.store(phase as usize, Ordering::SeqCst);
-    }
-
-    pub(crate) fn phase(&self) -> Phase {
-        Phase::ALL[self.phase.load(Ordering::SeqCst)]
-    }
-
-    pub(crate) fn tell_memory(&self, short: bool) {
-        self.memory_is_short.store(short, Ordering::Relaxed);
-    }
-
-    pub(crate) fn memory_is_short(&self) -> bool {
-        self.memory_is_short.load(Ordering::Relaxed)
-    }
-
-    /// At the last roll this worker had taken no turn, or all had.
-    pub(crate) fn tell_silent(&self, worker: Option<usize>) {
-        let number = worker.map_or(0, |id| id + 1);
-        self.silent.store(number, Ordering::Relaxed);
-    }
-
-    pub(crate) fn silent(&self) -> Option<usize> {
-        self.silent.load(Ordering::Relaxed).checked_sub(1)
-    }
-
-    /// The main thread goes round, so long after its start.
-    pub(crate) fn look_up(&self, at: Duration) {
-        let ms = u64::try_from(at.as_millis()).unwrap_or(u64::MAX);
-        self.looked_up_ms.store(ms, Ordering::Relaxed);
-    }
-
-    pub(crate) fn looked_up_at(&self) -> Duration {
-        Duration::from_millis(self.looked_up_ms.load(Ordering::Relaxed))
-    }
-}
-
-/// One seat's page.
-pub(crate) struct Tally {
-    pub(crate) work: Work,
-    pub(crate) places: Places,
-    /// How many workers on this seat died and were replaced.
-    pub(crate) replaced: Meter,
-    /// Bytes that its clients hold and do not take.
+/// The metrics of one worker, and orders from the main thread.
+pub(crate) struct WorkerMetrics {
+    pub(crate) counters: WorkerCounters,
+    pub(crate) live: LiveCount,
+    /// How many workers with this number died and were replaced.
+    pub(crate) replaced: Counter,
+    /// Bytes that its clients have not accepted.
     held: AtomicUsize,
-    /// Some of its clients were sent bytes, and nobody has looked yet whether they
-    /// took them.
-    touched: AtomicBool,
-    /// It is to look at those now.
-    look: AtomicBool,
-    /// How many of the bytes held it is to shed.
+    /// Some of its clients were sent bytes, and it was not checked yet whether their
+    /// peers accepted them.
+    unchecked: AtomicBool,
+    /// The worker is to check those now.
+    check: AtomicBool,
+    /// How many of the bytes held the worker is to shed.
     shed_bytes: AtomicUsize,
-    /// The same, by those that hold the most.
+    /// The same, of the clients that hold the most.
     shed_largest: AtomicUsize,
-    /// How many clients it is to shed to make room.
-    shed_places: AtomicUsize,
-    bell: Arc<Bell>,
+    /// How many clients the worker is to shed to make room.
+    shed_clients: AtomicUsize,
+    main_waker: Arc<MainWaker>,
 }
 
-impl Tally {
-    pub(crate) fn new(bell: &Arc<Bell>) -> Self {
+impl WorkerMetrics {
+    pub(crate) fn new(main_waker: &Arc<MainWaker>) -> Self {
         Self {
-            work: Work::default(),
-            places: Places::new(Arc::clone(bell)),
-            replaced: Meter::default(),
+            counters: WorkerCounters::default(),
+            live: LiveCount::new(Arc::clone(main_waker)),
+            replaced: Counter::default(),
             held: AtomicUsize::new(0),
-            touched: AtomicBool::new(false),
-            look: AtomicBool::new(false),
+            unchecked: AtomicBool::new(false),
+            check: AtomicBool::new(false),
             shed_bytes: AtomicUsize::new(0),
             shed_largest: AtomicUsize::new(0),
-            shed_places: AtomicUsize::new(0),
-            bell: Arc::clone(bell),
+            shed_clients: AtomicUsize::new(0),
+            main_waker: Arc::clone(main_waker),
         }
     }
 
@@ -218,57 +143,57 @@ impl Tally {
         self.held.load(Ordering::SeqCst)
     }
 
-    /// A worker tells what its clients hold; the first of it rings.
-    pub(crate) fn tell_held(&self, bytes: usize) {
+    /// The worker publishes what its clients hold; the first bytes wake the main thread.
+    pub(crate) fn publish_held(&self, bytes: usize) {
         if self.held.swap(bytes, Ordering::SeqCst) == 0 && bytes > 0 {
-            self.bell.ring();
+            self.main_waker.wake();
         }
     }
 
-    pub(crate) fn has_touched(&self) -> bool {
-        self.touched.load(Ordering::SeqCst)
+    pub(crate) fn has_unchecked(&self) -> bool {
+        self.unchecked.load(Ordering::SeqCst)
     }
 
-    /// A worker tells whether some of its clients may hold more than it has seen;
-    /// the first of them rings.
-    pub(crate) fn tell_touched(&self, some: bool) {
-        if !self.touched.swap(some, Ordering::SeqCst) && some {
-            self.bell.ring();
+    /// The worker publishes whether some of its clients may hold more than it has
+    /// checked; the first such client wakes the main thread.
+    pub(crate) fn publish_unchecked(&self, some: bool) {
+        if !self.unchecked.swap(some, Ordering::SeqCst) && some {
+            self.main_waker.wake();
         }
     }
 
-    /// The worker is to look at those now.
-    pub(crate) fn order_look(&self) {
-        self.look.store(true, Ordering::SeqCst);
+    /// Orders the worker to check those clients now.
+    pub(crate) fn order_check(&self) {
+        self.check.store(true, Ordering::SeqCst);
     }
 
-    /// Whether the worker is to look at those now.
-    pub(crate) fn take_look(&self) -> bool {
-        self.look.load(Ordering::Relaxed) && self.look.swap(false, Ordering::SeqCst)
+    /// Whether the worker is to check those clients now.
+    pub(crate) fn take_check_order(&self) -> bool {
+        self.check.load(Ordering::Relaxed) && self.check.swap(false, Ordering::SeqCst)
     }
 
-    /// The worker is to shed so many bytes.
+    /// Orders the worker to shed this many bytes.
     pub(crate) fn order_bytes(&self, bytes: usize) {
         self.shed_bytes.store(bytes, Ordering::SeqCst);
     }
 
-    /// The same, by those that hold the most.
+    /// The same, of the clients that hold the most.
     pub(crate) fn order_largest(&self, bytes: usize) {
         self.shed_largest.store(bytes, Ordering::SeqCst);
     }
 
-    /// The worker is to shed so many clients.
-    pub(crate) fn order_places(&self, clients: usize) {
-        self.shed_places.store(clients, Ordering::SeqCst);
+    /// Orders the worker to shed up to this many clients.
+    pub(crate) fn order_clients(&self, clients: usize) {
+        self.shed_clients.store(clients, Ordering::SeqCst);
     }
 
     /// What the worker is to shed, bytes and clients, since it last asked.
     pub(crate) fn take_order(&self) -> (usize, usize) {
-        (take(&self.shed_bytes), take(&self.shed_places))
+        (take(&self.shed_bytes), take(&self.shed_clients))
     }
 
-    /// How many bytes the worker is to shed by those that hold the most, since it
-    /// last asked.
+    /// How many bytes the worker is to shed of the clients that hold the most, since
+    /// it last asked.
     pub(crate) fn take_largest(&self) -> usize {
         take(&self.shed_largest)
     }
@@ -287,7 +212,7 @@ mod tests {
 
     #[test]
     fn a_delay_is_of_the_first_class_that_ends_no_sooner() {
-        let delays = Delays::default();
+        let delays = DelayHistogram::default();
         let times = [0, 100_000, 100_001, 250_000, 61_000_000_000];
         for ns in times {
             delays.add(Duration::from_nanos(ns));
@@ -297,13 +222,6 @@ mod tests {
         assert_eq!(counts[DELAY_CLASSES.len()], 1);
         assert_eq!(counts.iter().sum::<u64>(), times.len() as u64);
         assert_eq!(sum, Duration::from_nanos(times.iter().sum()));
-    }
-
-    #[test]
-    fn every_phase_has_its_own_number() {
-        for (number, phase) in Phase::ALL.into_iter().enumerate() {
-            assert_eq!(phase as usize, number);
-        }
     }
 
     #[test]

@@ -1,17 +1,20 @@
 //! One worker's loop, and all that its connections are made of.
 
 pub(crate) mod channel;
-pub(crate) mod conn;
-pub(crate) mod deadlines;
+mod client;
+mod conn;
+mod connections;
+pub(crate) mod context;
+mod deadlines;
 pub(crate) mod event_loop;
 pub mod eviction;
-pub(crate) mod live_count;
+mod live_count;
 pub(crate) mod metrics;
 #[cfg_attr(
     not(any(target_os = "linux", target_os = "android")),
     path = "pipe/none.rs"
 )]
-pub(crate) mod pipe;
+mod pipe;
 pub mod proxy_header;
 pub(crate) mod source;
 mod stalls;

@@ -20,7 +20,7 @@ const BEGINNINGS: [&[u8]; 2] = [b"PROXY ", b"\r\n\r\n\0\r\nQUIT\n"];
 
 /// A header while it arrives, in any number of segments, and what came behind it.
 #[derive(Debug, Default)]
-pub struct Preface {
+pub struct HeaderParser {
     arrived: Vec<u8>,
     header: Option<Header>,
 }
@@ -36,7 +36,7 @@ pub enum Header {
     Malformed(&'static str),
 }
 
-impl Preface {
+impl HeaderParser {
     /// Takes the next segment. Nothing more must come once the header is there.
     pub fn push(&mut self, segment: &[u8]) {
         self.arrived.extend_from_slice(segment);
@@ -165,9 +165,9 @@ mod tests {
     const SIGNATURE: &[u8] = b"\r\n\r\n\0\r\nQUIT\n";
 
     fn header(bytes: &[u8]) -> Option<Header> {
-        let mut preface = Preface::default();
-        preface.push(bytes);
-        preface.header()
+        let mut parser = HeaderParser::default();
+        parser.push(bytes);
+        parser.header()
     }
 
     fn client(text: &str) -> Option<Header> {
@@ -213,10 +213,10 @@ mod tests {
     #[test]
     fn a_header_that_breaks_off_is_none_and_nothing_at_all_no_fault() {
         for (bytes, is_fault) in [(&b""[..], false), (b"PROXY", true), (SIGNATURE, true)] {
-            let mut preface = Preface::default();
-            preface.push(bytes);
-            preface.finish();
-            let fault = matches!(preface.header(), Some(Header::Malformed(_)));
+            let mut parser = HeaderParser::default();
+            parser.push(bytes);
+            parser.finish();
+            let fault = matches!(parser.header(), Some(Header::Malformed(_)));
             assert_eq!(fault, is_fault, "{bytes:?}");
         }
     }
@@ -268,18 +268,18 @@ mod tests {
             }
             let length = bytes.len();
             bytes.extend(&rest);
-            let mut preface = Preface::default();
+            let mut parser = HeaderParser::default();
             let mut taken = 0;
             for segment in bytes.chunks(size) {
-                prop_assert!(preface.header().is_none());
-                preface.push(segment);
+                prop_assert!(parser.header().is_none());
+                parser.push(segment);
                 taken += segment.len();
-                if preface.header().is_some() {
+                if parser.header().is_some() {
                     break;
                 }
             }
-            prop_assert_eq!(preface.header(), Some(Header::Client(source)));
-            prop_assert_eq!(preface.into_rest(), &bytes[length..taken]);
+            prop_assert_eq!(parser.header(), Some(Header::Client(source)));
+            prop_assert_eq!(parser.into_rest(), &bytes[length..taken]);
         }
     }
 }

@@ -12,7 +12,7 @@ const FEW: usize = 64;
 /// A client's place among those of its source; given back when it is dropped,
 /// on whichever thread that is.
 #[derive(Debug)]
-pub(crate) struct Place {
+pub(crate) struct SourceGuard {
     /// The sources' own is one more.
     _held: Arc<()>,
 }
@@ -28,7 +28,7 @@ pub(crate) struct Sources {
 
 #[derive(Debug)]
 struct Table {
-    places: HashMap<IpAddr, Arc<()>>,
+    live: HashMap<IpAddr, Arc<()>>,
     /// At so many sources, those without a client are forgotten.
     purge_at: usize,
 }
@@ -55,23 +55,23 @@ impl Sources {
         Self {
             most,
             table: Mutex::new(Table {
-                places: HashMap::new(),
+                live: HashMap::new(),
                 purge_at: FEW,
             }),
         }
     }
 
     /// A place for a client from `ip`, unless its source has none left.
-    pub(crate) fn admit(&self, ip: IpAddr) -> Result<Place, Crowded> {
+    pub(crate) fn admit(&self, ip: IpAddr) -> Result<SourceGuard, Crowded> {
         // Each of its steps leaves it whole.
         let mut table = self.table.lock().unwrap_or_else(PoisonError::into_inner);
-        if table.places.len() >= table.purge_at {
-            table.places.retain(|_, held| Arc::strong_count(held) > 1);
-            table.purge_at = FEW.max(2 * table.places.len());
+        if table.live.len() >= table.purge_at {
+            table.live.retain(|_, held| Arc::strong_count(held) > 1);
+            table.purge_at = FEW.max(2 * table.live.len());
         }
-        let held = table.places.entry(source(ip)).or_default();
+        let held = table.live.entry(source(ip)).or_default();
         match Arc::strong_count(held) <= self.most {
-            true => Ok(Place {
+            true => Ok(SourceGuard {
                 _held: Arc::clone(held),
             }),
             false => Err(Crowded { most: self.most }),
@@ -127,7 +127,7 @@ mod tests {
         for number in 0..10_000_u128 {
             let address = Ipv6Addr::from_bits((0x2001 << 112) | (number << 64));
             assert!(sources.admit(address.into()).is_ok());
-            assert!(sources.table.lock().unwrap().places.len() <= FEW + 1);
+            assert!(sources.table.lock().unwrap().live.len() <= FEW + 1);
         }
         assert!(sources.admit(ip("127.0.0.1")).is_err());
     }

@@ -1,5 +1,5 @@
-//! What the threads tell each other things with. The checks in `models/` put in
-//! its place what tries every order of their steps.
+//! What the threads synchronize with. The checks in `models/` replace it by stand-ins
+//! that try every order of their steps.
 
 pub(crate) use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 pub(crate) use std::sync::{Arc, OnceLock};

@@ -1,14 +1,14 @@
-//! The bell that the workers ring for the main thread.
+//! The main thread's waker, which the workers and the order to stop share.
 
-use crate::worker::sync::{AtomicBool, Ordering, Waker};
+use super::sync::{AtomicBool, Ordering, Waker};
 
-/// Rings for the main thread: something happened that it must look at.
-pub(crate) struct Bell {
+/// Wakes the main thread: something happened that it must look at.
+pub(crate) struct MainWaker {
     waker: Waker,
     wants_room: AtomicBool,
 }
 
-impl Bell {
+impl MainWaker {
     pub(crate) const fn new(waker: Waker) -> Self {
         Self {
             waker,
@@ -16,7 +16,7 @@ impl Bell {
         }
     }
 
-    pub(crate) fn ring(&self) {
+    pub(crate) fn wake(&self) {
         if let Err(error) = self.waker.wake() {
             log::error!(
                 "could not wake the main thread: {}",
@@ -25,20 +25,20 @@ impl Bell {
         }
     }
 
-    /// Whether there is no room, as `full` tells. If so the bell rings once
-    /// [some was made](Self::room_made).
+    /// Whether there is no room, as `full` tells. If so the main thread is woken once
+    /// [some was made](Self::notify_room).
     pub(crate) fn is_full(&self, full: impl Fn() -> bool) -> bool {
         full() && {
             self.wants_room.store(true, Ordering::SeqCst);
-            // It may have been made just before, when nobody wanted it.
+            // Room may have been made just before, when nothing waited for it.
             full()
         }
     }
 
     /// A connection ended or a channel was emptied.
-    pub(crate) fn room_made(&self) {
+    pub(crate) fn notify_room(&self) {
         if self.wants_room.load(Ordering::SeqCst) && self.wants_room.swap(false, Ordering::SeqCst) {
-            self.ring();
+            self.wake();
         }
     }
 }

@@ -25,8 +25,7 @@ use std::time::{Duration, Instant};
 use echopool::base::open_files::raise_open_files;
 use echopool::proto::Protocol;
 use echopool::server::error::Error;
-use echopool::server::listener::Listener;
-use echopool::server::{Config, Report, Stop, run};
+use echopool::server::{self, Config, Listener, Report, Stop};
 use socket2::{Domain, SockRef, Socket, Type};
 
 /// No step of a test takes so long unless something hangs.
@@ -49,7 +48,7 @@ impl Server {
         let stop = Stop::new();
         let running = std::thread::spawn({
             let stop = stop.clone();
-            move || run(listeners, &stop, &config)
+            move || server::Server::start(listeners, &config)?.run(&stop)
         });
         Self {
             echo,

@@ -3,13 +3,13 @@
 use std::time::Duration;
 
 use super::error::Error;
-use crate::server::listener::Listener;
+use super::listener::Listener;
 
 /// Whom the server tells that it is ready, well, or about to stop: nobody.
 #[derive(Clone, Debug, Default)]
-pub struct Manager(());
+pub struct ServiceManager(());
 
-impl Manager {
+impl ServiceManager {
     /// Nobody.
     pub const fn none() -> Self {
         Self(())
@@ -20,13 +20,13 @@ impl Manager {
         Self::none()
     }
 
-    pub(crate) const fn vouch_every(&self) -> Option<Duration> {
+    pub(crate) const fn watchdog_interval(&self) -> Option<Duration> {
         None
     }
 
     pub(crate) fn ready<'a>(&self, _: impl Iterator<Item = &'a Listener>) {}
 
-    pub(crate) const fn well(&self) {}
+    pub(crate) const fn alive(&self) {}
 
     pub(crate) const fn stopping(&self, _: Duration) {}
 

@@ -5,6 +5,7 @@ use std::net::{self, TcpListener};
 use proptest::prelude::*;
 
 use super::*;
+use crate::base::testing::wait_until;
 use crate::proto::answer;
 
 /// A block this small makes slices, short writes and re-reads frequent.
@@ -279,7 +280,7 @@ impl Rig {
         };
         if let Some(header) = self.conn.header() {
             assert_eq!(header, Header::Client(peer()));
-            self.conn.greet(peer());
+            self.conn.start(peer());
         }
         if received.echo {
             let bytes = &block[..received.bytes];
@@ -306,17 +307,17 @@ impl Rig {
     }
 
     /// How many bytes the peer has not taken.
-    fn owed(&self) -> usize {
-        match self.conn.owed.as_deref() {
+    fn pending(&self) -> usize {
+        match self.conn.pending.as_deref() {
             None => 0,
-            Some(Owed::Bytes { bytes, sent }) => bytes.len() - sent,
-            Some(Owed::Pipe(pipe)) => pipe.held(),
+            Some(PendingOutput::Bytes { bytes, sent }) => bytes.len() - sent,
+            Some(PendingOutput::Pipe(pipe)) => pipe.held(),
         }
     }
 
     /// No more is kept for a peer that does not read than one turn brought.
     fn check_owed(&self, most: usize) {
-        if let Some(Owed::Bytes { bytes, .. }) = self.conn.owed.as_deref() {
+        if let Some(PendingOutput::Bytes { bytes, .. }) = self.conn.pending.as_deref() {
             assert!(bytes.len() <= most, "{} bytes are owed", bytes.len());
         }
     }
@@ -419,11 +420,11 @@ impl Rig {
         if self.closed {
             return;
         }
-        let owed = self.owed();
+        let pending = self.pending();
         if !socket.half_closed {
-            assert_eq!(socket.taken, socket.sent.len() + owed);
+            assert_eq!(socket.taken, socket.sent.len() + pending);
         }
-        match owed {
+        match pending {
             0 => assert!(socket.arrived.is_empty(), "an edge was lost"),
             _ => assert!(socket.blocked && socket.room == 0, "room was not used"),
         }
@@ -443,7 +444,7 @@ proptest! {
         protocol in prop_oneof![Just(Protocol::Echo), Just(Protocol::Counted), Just(Protocol::Whoami)],
     ) {
         let head = b"PROXY TCP4 192.0.2.7 198.51.100.1 40112 7\r\n";
-        let mut rig = Rig::with(|now| Conn::announced(Fake::default(), protocol, now));
+        let mut rig = Rig::with(|now| Conn::behind_proxy(Fake::default(), protocol, now));
         // What ends in a newline may be complete there, which depends on the segments.
         let input = [&input[..], &[0]].concat();
         rig.play(&steps, &[&head[..], &input].concat());
@@ -658,7 +659,10 @@ fn a_stalled_peer_keeps_its_pipe_and_others_get_another_or_copy() {
     let mut rig = Rig::new(Protocol::Echo);
     rig.room(50);
     rig.arrive(&[b'x'; 1000], false);
-    assert!(matches!(rig.conn.owed.as_deref(), Some(Owed::Pipe(_))));
+    assert!(matches!(
+        rig.conn.pending.as_deref(),
+        Some(PendingOutput::Pipe(_))
+    ));
     let second = rig.pipes.lend().expect("two are allowed");
     assert!(second.is_empty());
     assert!(rig.pipes.lend().is_none());
@@ -680,7 +684,10 @@ fn a_peer_without_room_is_tried_once_for_each_word_of_the_poller() {
     let mut rig = Rig::new(Protocol::Echo);
     rig.room(2 * BLOCK);
     rig.arrive(&[b'x'; 100 * BLOCK], false);
-    assert!(matches!(rig.conn.owed.as_deref(), Some(Owed::Pipe(_))));
+    assert!(matches!(
+        rig.conn.pending.as_deref(),
+        Some(PendingOutput::Pipe(_))
+    ));
     assert_eq!(rig.conn.transport.refusals, 1);
 }
 
@@ -719,12 +726,12 @@ fn what_a_peer_has_taken_is_what_it_has_acknowledged() {
     let mut rig = Rig::new(Protocol::Echo);
     rig.room(3);
     rig.arrive(b"hello", false);
-    assert!(rig.conn.owes());
+    assert!(rig.conn.has_pending());
     assert_eq!(rig.conn.taken().unwrap(), (0, false));
     rig.conn.transport.acknowledged = 3;
     assert_eq!(rig.conn.taken().unwrap(), (3, false), "two are owed");
     rig.room(2);
-    assert!(!rig.conn.owes());
+    assert!(!rig.conn.has_pending());
     assert_eq!(rig.conn.taken().unwrap(), (3, false));
     rig.conn.transport.acknowledged = 5;
     assert_eq!(rig.conn.taken().unwrap(), (5, true));
@@ -752,9 +759,9 @@ fn a_finished_connection_gives_what_it_owes_reads_no_further_and_awaits_the_end(
 
 #[test]
 fn a_header_is_awaited_until_its_client_is_greeted() {
-    let mut conn = Conn::announced(Fake::default(), Protocol::Echo, Instant::now());
-    assert!(conn.awaits_header() && !conn.owes());
-    conn.greet(peer());
+    let mut conn = Conn::behind_proxy(Fake::default(), Protocol::Echo, Instant::now());
+    assert!(conn.awaits_header() && !conn.has_pending());
+    conn.start(peer());
     assert!(!conn.awaits_header());
 }
 
@@ -766,7 +773,10 @@ fn a_reset_in_mid_stream_does_not_take_the_pipes_from_others() {
     let mut streaming = Rig::new(Protocol::Echo);
     streaming.room(10_000);
     streaming.arrive(&[b'x'; 1000], false);
-    assert!(matches!(blocked.conn.owed.as_deref(), Some(Owed::Pipe(_))));
+    assert!(matches!(
+        blocked.conn.pending.as_deref(),
+        Some(PendingOutput::Pipe(_))
+    ));
     assert!(streaming.conn.is_bulk());
     for mut rig in [blocked, streaming] {
         rig.step(&Step::Reset, &mut &[][..]);
@@ -880,15 +890,6 @@ fn over_a_socket() -> (net::TcpStream, Conn<TcpStream>) {
     (ours, Conn::new(transport, Protocol::Echo, Instant::now()))
 }
 
-/// Waits for what other threads or the kernel have yet to do.
-pub(crate) fn wait_until(mut condition: impl FnMut() -> bool) {
-    let until = Instant::now() + Duration::from_secs(30);
-    while !condition() {
-        assert!(Instant::now() < until, "it takes too long");
-        std::thread::yield_now();
-    }
-}
-
 #[test]
 fn a_socket_has_input_while_bytes_the_end_or_an_error_wait_in_it() {
     let (mut ours, mut conn) = over_a_socket();
@@ -918,6 +919,6 @@ fn the_memory_of_a_connection_is_what_the_kernel_holds_and_what_is_owed() {
     ours.write_all(&[7; UNREAD]).unwrap();
     wait_until(|| conn.memory() >= idle + UNREAD);
     let held = conn.memory();
-    conn.owe(vec![7; OWED]);
+    conn.keep_pending(vec![7; OWED]);
     assert_eq!(conn.memory(), held + OWED);
 }

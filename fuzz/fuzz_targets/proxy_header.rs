@@ -2,24 +2,24 @@
 //! what a load balancer sends.
 #![no_main]
 
-use echopool::worker::proxy_header::{Header, Preface};
+use echopool::worker::proxy_header::{Header, HeaderParser};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|input: &[u8]| {
     let Some((&length, stream)) = input.split_first() else {
         return;
     };
-    let mut preface = Preface::default();
+    let mut parser = HeaderParser::default();
     let mut arrived = 0;
     for segment in stream.chunks(usize::from(length) + 1) {
-        preface.push(segment);
+        parser.push(segment);
         arrived += segment.len();
-        if preface.header().is_some() {
+        if parser.header().is_some() {
             break;
         }
     }
-    let header = preface.header();
-    let rest = preface.into_rest();
+    let header = parser.header();
+    let rest = parser.into_rest();
     assert!(stream[..arrived].ends_with(&rest));
     if let Some(Header::Client(_) | Header::Unnamed) = header {
         // What comes behind a header never changes it, and no part of it is one.
@@ -30,7 +30,7 @@ fuzz_target!(|input: &[u8]| {
 });
 
 fn read(bytes: &[u8]) -> Option<Header> {
-    let mut preface = Preface::default();
-    preface.push(bytes);
-    preface.header()
+    let mut parser = HeaderParser::default();
+    parser.push(bytes);
+    parser.header()
 }

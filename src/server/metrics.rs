@@ -1,0 +1,96 @@
+//! What the main thread counts while the server runs, for readers of the status.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use crate::worker::eviction::SharedCounts;
+use crate::worker::metrics::Counter;
+
+/// How far a server is in its life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Phase {
+    /// Clients are accepted.
+    Serving,
+    /// They are, but none should be sent here any more: it is about to stop.
+    LameDuck,
+    /// It accepts nobody and serves those it has to their end.
+    Draining,
+}
+
+impl Phase {
+    pub(crate) const ALL: [Self; 3] = [Self::Serving, Self::LameDuck, Self::Draining];
+
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Serving => "serving",
+            Self::LameDuck => "lame_duck",
+            Self::Draining => "draining",
+        }
+    }
+}
+
+/// The main thread's page.
+#[derive(Debug, Default)]
+pub(crate) struct AcceptorMetrics {
+    /// Clients accepted, those refused at once among them.
+    pub(crate) accepted: Counter,
+    /// How often accepting had to rest because the system refused it.
+    pub(crate) pauses: Counter,
+    pub(crate) refused: SharedCounts,
+    phase: AtomicUsize,
+    memory_is_short: AtomicBool,
+    /// A worker that takes no turns, plus one.
+    unresponsive: AtomicUsize,
+    /// When the main thread last looked up, in milliseconds after its start.
+    last_beat_ms: AtomicU64,
+}
+
+impl AcceptorMetrics {
+    pub(crate) fn enter(&self, phase: Phase) {
+        self.phase.store(phase as usize, Ordering::SeqCst);
+    }
+
+    pub(crate) fn phase(&self) -> Phase {
+        Phase::ALL[self.phase.load(Ordering::SeqCst)]
+    }
+
+    pub(crate) fn tell_memory(&self, short: bool) {
+        self.memory_is_short.store(short, Ordering::Relaxed);
+    }
+
+    pub(crate) fn memory_is_short(&self) -> bool {
+        self.memory_is_short.load(Ordering::Relaxed)
+    }
+
+    /// At the last roll this worker had taken no turn, or all had.
+    pub(crate) fn set_unresponsive(&self, worker: Option<usize>) {
+        let number = worker.map_or(0, |id| id + 1);
+        self.unresponsive.store(number, Ordering::Relaxed);
+    }
+
+    pub(crate) fn unresponsive(&self) -> Option<usize> {
+        self.unresponsive.load(Ordering::Relaxed).checked_sub(1)
+    }
+
+    /// The main thread goes round, so long after its start.
+    pub(crate) fn beat(&self, at: Duration) {
+        let ms = u64::try_from(at.as_millis()).unwrap_or(u64::MAX);
+        self.last_beat_ms.store(ms, Ordering::Relaxed);
+    }
+
+    pub(crate) fn last_beat(&self) -> Duration {
+        Duration::from_millis(self.last_beat_ms.load(Ordering::Relaxed))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_phase_has_its_own_number() {
+        for (number, phase) in Phase::ALL.into_iter().enumerate() {
+            assert_eq!(phase as usize, number);
+        }
+    }
+}

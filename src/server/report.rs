@@ -1,0 +1,68 @@
+//! The closing report of a server.
+
+use std::fmt;
+
+use crate::pool::{End, WorkerReport};
+use crate::worker::eviction::Counts;
+
+/// What the server did, reported when it has stopped.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Report {
+    /// One entry a worker, by number.
+    pub workers: Vec<WorkerReport>,
+    /// Clients that the main thread refused because of a limit.
+    pub refused: Counts,
+    /// Clients that waited to be accepted when the server stopped, and had no room.
+    pub unaccepted: u64,
+}
+
+impl Report {
+    /// Connections served in all.
+    pub fn connections(&self) -> u64 {
+        self.workers.iter().map(|worker| worker.connections).sum()
+    }
+
+    /// Bytes sent back in all.
+    pub fn bytes(&self) -> u64 {
+        self.workers.iter().map(|worker| worker.bytes).sum()
+    }
+
+    /// Connections cut when the grace period ran out.
+    pub fn cut(&self) -> u64 {
+        self.workers.iter().map(|worker| worker.cut).sum()
+    }
+
+    /// Clients refused or ended by a limit.
+    pub fn evicted(&self) -> Counts {
+        let each = self.workers.iter().map(|worker| &worker.evicted);
+        each.fold(self.refused, Counts::and)
+    }
+
+    /// Whether every client was served to its end, except those that a limit ended.
+    pub fn all_served(&self) -> bool {
+        self.cut() == 0 && self.unaccepted == 0
+    }
+
+    /// Whether no worker died on the way.
+    pub fn all_well(&self) -> bool {
+        let well = |worker: &WorkerReport| worker.end == End::Ok && worker.replaced == 0;
+        self.workers.iter().all(well)
+    }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "total: {} workers, {} connections, {} bytes echoed{}",
+            self.workers.len(),
+            self.connections(),
+            self.bytes(),
+            self.evicted()
+        )?;
+        match self.unaccepted {
+            0 => Ok(()),
+            count => write!(f, ", {count} turned away at the stop"),
+        }
+    }
+}
