@@ -33,7 +33,7 @@ FUZZ_SECONDS ?= 60
 # Suites that run the server, in this process.
 SERVER_SUITES = --lib --test server --test concurrency --test proto --test bulk --test client
 
-.PHONY: help run-server run-client test test-tools soak models fuzz sanitize mutants lint doc compare install install-units uninstall deb
+.PHONY: help run-server run-client test test-tools soak models fuzz sanitize lab mutants lint doc compare install install-units uninstall deb
 
 help:           ## List these commands
 	@awk -F ':|## ' '/^[a-z-]+:.*## / { printf "make %-14s %s\n", $$1, substr($$0, index($$0, "## ") + 3) }' $(MAKEFILE_LIST)
@@ -74,6 +74,10 @@ sanitize:       ## Run the server's suites under AddressSanitizer, with leaks, a
 	RUSTC_BOOTSTRAP=1 RUSTFLAGS='-Zsanitizer=thread -Cunsafe-allow-abi-mismatch=sanitizer' \
 		TSAN_OPTIONS=suppressions=$(CURDIR)/tests/tsan.supp \
 		$(CARGO) test --locked --target $(SYSTEM) --target-dir target/tsan --lib
+
+lab:            ## Check every broken and healthy path of tests/lab, on networks made for it: make lab LAB=NAME
+	$(if $(filter-out 0,$(shell id -u)),unshare --map-root-user) $(CARGO) test --locked --test lab -- \
+		--include-ignored --nocapture --test-threads 1
 
 mutants:        ## Break the server's files in every small way, and see whether a test fails
 	$(CARGO) mutants --version >/dev/null 2>&1 || $(CARGO) install --locked cargo-mutants

@@ -13,6 +13,7 @@ use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, Stdio};
 
 use common::check::{Checked, check};
+use common::serve::is_listening;
 use common::{reserve, wait_until};
 use rustix::process::{Pid, Signal, kill_process_group};
 
@@ -60,14 +61,6 @@ impl Drop for Rival {
         let _ = kill_process_group(Pid::from_child(&self.child), Signal::KILL);
         let _ = self.child.wait();
     }
-}
-
-/// Whether a socket listens there, without connecting to it.
-fn is_listening(address: SocketAddr) -> bool {
-    let local = format!(":{:04X} ", address.port());
-    let table = fs::read_to_string("/proc/net/tcp").unwrap();
-    let mut rows = table.lines();
-    rows.any(|row| row.contains(&local) && row.contains(" 00000000:0000 0A "))
 }
 
 #[test]

@@ -162,6 +162,15 @@ fn status(pid: u32, field: &str) -> String {
     value.split_whitespace().next().unwrap().to_owned()
 }
 
+/// Whether a socket listens there, without connecting to it, by IPv4 in the
+/// network namespace of this thread.
+pub fn is_listening(address: SocketAddr) -> bool {
+    let local = format!(":{:04X} ", address.port());
+    let table = fs::read_to_string("/proc/thread-self/net/tcp").unwrap();
+    let mut rows = table.lines();
+    rows.any(|row| row.contains(&local) && row.contains(" 00000000:0000 0A "))
+}
+
 /// The memory that a process occupies, in bytes.
 pub fn memory(pid: u32) -> u64 {
     status(pid, "VmRSS").parse::<u64>().unwrap() * 1024

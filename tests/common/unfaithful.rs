@@ -39,7 +39,8 @@ fn echo(mut stream: &TcpStream, mut fault: impl FnMut(u64, &mut Vec<u8>) -> bool
     }
 }
 
-fn keep_urgent(stream: &TcpStream) {
+/// Has urgent data read in its place.
+pub fn keep_urgent(stream: &TcpStream) {
     SockRef::from(stream).set_out_of_band_inline(true).unwrap();
 }
 

@@ -1,0 +1,235 @@
+//! A path that was made: where the client runs, what it connects to, and what has to
+//! live meanwhile.
+
+use std::any::Any;
+use std::net::{IpAddr, SocketAddr};
+
+use crate::common::Program;
+use crate::middlebox::Rules;
+use crate::namespaces::{Namespace, Network, bound, server_ip};
+use crate::proxies::Software;
+use crate::relay::{Relay, Treatment};
+
+/// What listens at an address, as long as `keep` lives.
+pub(crate) struct Server {
+    pub(crate) address: SocketAddr,
+    _keep: Box<dyn Any + Send>,
+}
+
+impl Server {
+    pub(crate) fn new(address: SocketAddr, keep: impl Any + Send) -> Self {
+        Self {
+            address,
+            _keep: Box::new(keep),
+        }
+    }
+}
+
+/// Where it is.
+pub(crate) enum Place {
+    /// All on one host.
+    Host(Namespace),
+    /// With a router between.
+    Network(Network),
+}
+
+/// A path, until dropped. Servers and proxies go before their network.
+pub(crate) struct Made {
+    pub(crate) address: SocketAddr,
+    _servers: Vec<Server>,
+    place: Place,
+}
+
+impl Made {
+    /// Where the client runs.
+    pub(crate) fn client(&self) -> &Namespace {
+        match &self.place {
+            Place::Host(host) => host,
+            Place::Network(network) => &network.client,
+        }
+    }
+
+    /// The network, of a path that has one.
+    ///
+    /// # Panics
+    /// On a path within one host.
+    pub(crate) fn network(&self) -> &Network {
+        match &self.place {
+            Place::Host(_) => panic!("a path within one host has no router"),
+            Place::Network(network) => network,
+        }
+    }
+}
+
+/// The path that another would be with nothing the matter.
+///
+/// # Errors
+/// What this machine can't do.
+pub(crate) fn unbroken(like: &Made, options: &str) -> Result<Made, String> {
+    if matches!(like.place, Place::Host(_)) {
+        return on_the_same_host();
+    }
+    let mut way = Routed::default();
+    if like.address.is_ipv6() {
+        way = way.by_v6();
+    }
+    if options.contains("--whoami") {
+        way = way.whoami();
+    }
+    way.make()
+}
+
+/// A host on which that server runs.
+///
+/// # Errors
+/// What this machine can't do.
+pub(crate) fn host(start: impl FnOnce() -> Server + Send) -> Result<Made, String> {
+    let namespace = Namespace::new().map_err(|error| format!("network namespace: {error}"))?;
+    let server = namespace.run(start);
+    Ok(Made {
+        address: server.address,
+        _servers: vec![server],
+        place: Place::Host(namespace),
+    })
+}
+
+/// A host on which our server runs.
+///
+/// # Errors
+/// What this machine can't do.
+pub(crate) fn on_the_same_host() -> Result<Made, String> {
+    let namespace = Namespace::new().map_err(|error| format!("network namespace: {error}"))?;
+    let echo = echopool(&namespace, "echo", [127, 0, 0, 1].into());
+    Ok(Made {
+        address: echo.address,
+        _servers: vec![echo],
+        place: Place::Host(namespace),
+    })
+}
+
+/// A host on which our server runs, with a proxy before it.
+///
+/// # Errors
+/// What this machine can't do.
+pub(crate) fn proxied(proxy: &Software) -> Result<Made, String> {
+    let namespace = Namespace::new().map_err(|error| format!("network namespace: {error}"))?;
+    let echo = echopool(&namespace, "echo", [127, 0, 0, 1].into());
+    let proxy = proxy.start(&namespace, echo.address)?;
+    Ok(Made {
+        address: proxy.address,
+        _servers: vec![proxy, echo],
+        place: Place::Host(namespace),
+    })
+}
+
+/// Starts our server with one listener.
+fn echopool(place: &Namespace, protocol: &str, ip: IpAddr) -> Server {
+    let mut command = bound(env!("CARGO_BIN_EXE_echopool"));
+    let address = SocketAddr::new(ip, 0).to_string();
+    command.args([
+        "serve",
+        "--workers",
+        "2",
+        &format!("--{protocol}"),
+        &address,
+    ]);
+    let mut program: Program = place.start(command);
+    let address = program.wait_for_listener(protocol);
+    Server::new(address, program)
+}
+
+/// A client and a server with a router between, and what that does.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Routed {
+    is_v6: bool,
+    protocol: Option<&'static str>,
+    relay: Option<Treatment>,
+    rules: Option<Rules>,
+    narrow: Option<u16>,
+    kbit: Option<u32>,
+    ecn: bool,
+    port: Option<u16>,
+}
+
+impl Routed {
+    /// By IPv6.
+    pub(crate) fn by_v6(mut self) -> Self {
+        self.is_v6 = true;
+        self
+    }
+
+    /// With the listener that tells a client its address.
+    pub(crate) fn whoami(mut self) -> Self {
+        self.protocol = Some("whoami");
+        self
+    }
+
+    pub(crate) fn relayed(mut self, treatment: Treatment) -> Self {
+        self.relay = Some(treatment);
+        self
+    }
+
+    pub(crate) fn rules(mut self, rules: Rules) -> Self {
+        self.rules = Some(match self.rules.take() {
+            Some(before) => before.and(rules),
+            None => rules,
+        });
+        self
+    }
+
+    /// With packets of at most so many bytes, of which ICMP tells.
+    pub(crate) fn narrow(mut self, bytes: u16) -> Self {
+        self.narrow = Some(bytes);
+        self
+    }
+
+    /// At so many kbit/s each way.
+    pub(crate) fn shaped(mut self, kbit: u32) -> Self {
+        self.kbit = Some(kbit);
+        self
+    }
+
+    /// With congestion notification asked for by the client.
+    pub(crate) fn ecn(mut self) -> Self {
+        self.ecn = true;
+        self
+    }
+
+    /// To a port on which nobody listens.
+    pub(crate) fn without_listener(mut self) -> Self {
+        self.port = Some(9);
+        self
+    }
+
+    /// # Errors
+    /// What this machine can't do.
+    pub(crate) fn make(&self) -> Result<Made, String> {
+        let network = Network::new(self.relay.map(Relay))?;
+        if let Some(bytes) = self.narrow {
+            network.narrow(bytes);
+        }
+        if let Some(kbit) = self.kbit {
+            network.shape(kbit)?;
+        }
+        if let Some(rules) = &self.rules {
+            rules.apply(&network)?;
+        }
+        if self.ecn {
+            network.client.set(&[("ipv4/tcp_ecn", "1")]);
+        }
+        let server = echopool(
+            &network.server,
+            self.protocol.unwrap_or("echo"),
+            server_ip(self.is_v6),
+        );
+        let mut address = server.address;
+        if let Some(port) = self.port {
+            address.set_port(port);
+        }
+        Ok(Made {
+            address,
+            _servers: vec![server],
+            place: Place::Network(network),
+        })
+    }
+}

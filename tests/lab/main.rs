@@ -1,0 +1,50 @@
+//! The laboratory: broken and healthy paths, and whether `echopool check` tells what is
+//! the matter with each of them.
+//!
+//! It needs root, or `unshare --map-root-user`, and nft; what the machine can't do is
+//! skipped by name. It runs only when asked for: `make lab`.
+#![cfg(target_os = "linux")]
+
+#[path = "../common/mod.rs"]
+mod common;
+
+mod claims;
+mod faulty;
+mod made;
+mod middlebox;
+mod namespaces;
+mod path;
+mod paths;
+mod proxies;
+mod relay;
+mod runner;
+mod sys;
+
+use std::collections::HashSet;
+
+#[test]
+fn every_path_has_a_name_of_its_own_and_a_claim() {
+    let paths = paths::paths();
+    let names: HashSet<_> = paths.iter().map(|path| path.name).collect();
+    assert_eq!(names.len(), paths.len());
+    let unproved = paths.iter().filter(|path| path.claims.is_empty());
+    assert_eq!(unproved.map(|path| path.name).collect::<Vec<_>>(), [""; 0]);
+}
+
+#[test]
+#[ignore = "needs root, nft, haproxy, socat and nginx: make lab"]
+fn every_path_is_as_broken_as_it_says() {
+    runner::prove_all();
+}
+
+#[test]
+#[ignore = "needs root, nft, haproxy, socat and nginx: make lab"]
+fn no_path_is_broken_that_should_not_be() {
+    runner::disprove_all();
+}
+
+#[test]
+#[ignore = "needs root, nft, haproxy, socat and nginx: make lab"]
+fn every_path_is_diagnosed() {
+    runner::check_all();
+}

@@ -1,0 +1,216 @@
+//! What firewalls, tunnels and address translators do to connections, as nft rules of
+//! the router between client and server.
+
+use crate::namespaces::{CLIENT_SIDE, Network, SERVER_SIDE};
+
+/// The packets that a rule is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Direction {
+    ToServer,
+    ToClient,
+    Both,
+}
+
+impl Direction {
+    fn matches(self) -> String {
+        match self {
+            Self::ToServer => format!("iifname {CLIENT_SIDE} "),
+            Self::ToClient => format!("iifname {SERVER_SIDE} "),
+            Self::Both => String::new(),
+        }
+    }
+}
+
+/// How a connection is denied or ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum By {
+    Reset,
+    Silence,
+}
+
+impl By {
+    fn verdict(self) -> &'static str {
+        match self {
+            Self::Reset => "reject with tcp reset",
+            Self::Silence => "drop",
+        }
+    }
+}
+
+/// A first packet of a connection.
+const SYN: &str = "tcp flags & (syn | ack) == syn";
+
+/// Rules of the forward chain, and kernel parameters that they need.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Rules {
+    forward: Vec<String>,
+    others: String,
+    parameters: Vec<(&'static str, String)>,
+}
+
+impl Rules {
+    fn rule(rule: impl Into<String>) -> Self {
+        Self {
+            forward: vec![rule.into()],
+            ..Self::default()
+        }
+    }
+
+    /// Both, these first.
+    pub(crate) fn and(mut self, more: Self) -> Self {
+        self.forward.extend(more.forward);
+        self.others += &more.others;
+        self.parameters.extend(more.parameters);
+        self
+    }
+
+    /// Puts them into the router.
+    ///
+    /// # Errors
+    /// What nft said where there is none, or the kernel lacks one of them.
+    ///
+    /// # Panics
+    /// On rules that no kernel has.
+    pub(crate) fn apply(&self, network: &Network) -> Result<(), String> {
+        // Connection tracking, and its parameters, are there once a rule wants it.
+        let rules = self.forward.join("\n");
+        let text = format!(
+            "table inet middlebox {{ chain forward {{\n\
+             type filter hook forward priority 0;\n{rules}\n}}\n{}\n}}",
+            self.others
+        );
+        let done = network.router.feed(&["nft", "-f", "-"], &text);
+        if let Err(said) = done {
+            assert!(!said.contains("syntax error"), "{said}: {text}");
+            return Err(said);
+        }
+        let parameters = self.parameters.iter();
+        let parameters: Vec<_> = parameters
+            .map(|(name, value)| (*name, value.as_str()))
+            .collect();
+        network.router.set(&parameters);
+        Ok(())
+    }
+}
+
+/// Loses packets above that size, as IP counts it, without a word.
+pub(crate) fn lose_above(bytes: u16, direction: Direction) -> Rules {
+    let of = direction.matches();
+    Rules::rule(format!("{of}meta length > {bytes} counter drop"))
+}
+
+/// Has the ends agree on segments of at most that size.
+pub(crate) fn clamp_mss(bytes: u16) -> Rules {
+    Rules::rule(format!(
+        "tcp flags syn tcp option maxseg size > {bytes} tcp option maxseg size set {bytes}"
+    ))
+}
+
+/// Loses so many packets in 1,000 at random.
+pub(crate) fn lose_at_random(in_1000: u16, direction: Direction) -> Rules {
+    let of = direction.matches();
+    Rules::rule(format!("{of}numgen random mod 1000 < {in_1000} drop"))
+}
+
+/// Which bytes of a connection count for a quota: those of the IP packets.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Counted {
+    FromClient,
+    BothWays,
+}
+
+/// Ends each connection after so many bytes.
+pub(crate) fn quota(bytes: u64, counted: Counted, by: By) -> Rules {
+    let above = match counted {
+        Counted::FromClient => format!("ct original bytes > {bytes}"),
+        Counted::BothWays => format!("ct bytes > {bytes}"),
+    };
+    let mut rules = match by {
+        By::Silence => Rules::rule(format!("{above} drop")),
+        // A reject tells only who sent the packet: the first one beyond the quota that goes
+        // to the client becomes a RST itself, as of a firewall that tells both.
+        By::Reset => Rules::rule(format!(
+            "{}{above} ct mark 0 ct mark set 1 tcp flags set rst | ack accept\n\
+             ct mark 1 reject with tcp reset",
+            Direction::ToClient.matches()
+        )),
+    };
+    rules.parameters = vec![("netfilter/nf_conntrack_acct", "1".into())];
+    rules
+}
+
+/// Lets so many connections be open at once.
+pub(crate) fn limit_connections(number: u32, by: By) -> Rules {
+    let verdict = by.verdict();
+    Rules::rule(format!("{SYN} ct count over {number} {verdict}"))
+}
+
+/// Lets so many connections a second begin; the others' SYNs are lost.
+pub(crate) fn limit_connects(per_s: u32, burst: u32) -> Rules {
+    Rules::rule(format!(
+        "{SYN} limit rate over {per_s}/second burst {burst} packets drop"
+    ))
+}
+
+/// Forgets connections that are silent for so long. Packets of an unknown one are lost, or
+/// answered with a reset.
+pub(crate) fn forget(seconds: u32, by: By) -> Rules {
+    let unknown = match by {
+        By::Silence => "ct state invalid drop",
+        By::Reset => "ct state invalid reject with tcp reset",
+    };
+    let mut rules = Rules::rule(unknown);
+    rules.parameters = vec![
+        (
+            "netfilter/nf_conntrack_tcp_timeout_established",
+            seconds.to_string(),
+        ),
+        // By default it would take a connection up again in the middle.
+        ("netfilter/nf_conntrack_tcp_loose", "0".into()),
+        ("netfilter/nf_conntrack_tcp_be_liberal", "1".into()),
+    ];
+    rules
+}
+
+/// Takes options out of every segment: `sack-perm`, `window`, `timestamp`.
+pub(crate) fn strip(options: &[&str]) -> Rules {
+    let rules = options
+        .iter()
+        .map(|name| format!("reset tcp option {name}"));
+    Rules {
+        forward: rules.collect(),
+        ..Rules::default()
+    }
+}
+
+/// Takes congestion marks, and that they are understood, out of the IP header.
+pub(crate) fn bleach_ecn() -> Rules {
+    Rules::rule("ip ecn set not-ect").and(Rules::rule("ip6 ecn set not-ect"))
+}
+
+/// Loses segments with urgent data.
+pub(crate) fn lose_urgent() -> Rules {
+    Rules::rule("tcp flags & urg == urg drop")
+}
+
+/// Takes the mark off urgent data, which stays in its place.
+pub(crate) fn clear_urgent() -> Rules {
+    Rules::rule("tcp flags & urg == urg tcp flags set psh | ack tcp urgptr set 0")
+}
+
+/// Answers the first packet of each connection in a way of its choice: `drop`, `reject
+/// with icmpx ...`.
+pub(crate) fn answer_connects(verdict: &str) -> Rules {
+    Rules::rule(format!("{SYN} {verdict}"))
+}
+
+/// Has clients seen under the router's own address.
+pub(crate) fn translate() -> Rules {
+    Rules {
+        others: format!(
+            "chain nat {{ type nat hook postrouting priority 100; \
+             oifname {SERVER_SIDE} masquerade; }}"
+        ),
+        ..Rules::default()
+    }
+}

@@ -1,0 +1,59 @@
+//! The system calls of the laboratory that have no safe wrapper.
+#![allow(unsafe_code)]
+
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::mem::MaybeUninit;
+use std::net::TcpStream;
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::OpenOptionsExt;
+
+use rustix::thread::UnshareFlags;
+use socket2::SockRef;
+
+/// Gives this thread, and what it starts from now on, an empty network namespace.
+///
+/// # Errors
+/// Where the caller may not: without root.
+pub(crate) fn leave_network() -> io::Result<()> {
+    // SAFETY: only unsharing the table of descriptors (FILES) can invalidate what other
+    // threads hold, and that is not asked for.
+    unsafe { rustix::thread::unshare_unsafe(UnshareFlags::NEWNET) }?;
+    Ok(())
+}
+
+/// Creates a TUN device in the network namespace of this thread. It carries bare IP
+/// packets, one a read or write, which do not block, and is gone with the file.
+///
+/// # Errors
+/// Where there is no TUN driver, or the name is taken.
+pub(crate) fn open_tun(name: &str) -> io::Result<File> {
+    let mut options = OpenOptions::new();
+    options.read(true).write(true);
+    let file = options
+        .custom_flags(libc::O_NONBLOCK)
+        .open("/dev/net/tun")?;
+    // SAFETY: all fields of an `ifreq` are numbers, for which zero is a value.
+    let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
+    assert!(name.len() < request.ifr_name.len(), "{name} is too long");
+    for (to, from) in request.ifr_name.iter_mut().zip(name.bytes()) {
+        *to = from as libc::c_char;
+    }
+    request.ifr_ifru.ifru_flags = (libc::IFF_TUN | libc::IFF_NO_PI) as libc::c_short;
+    // SAFETY: TUNSETIFF reads and writes one `ifreq`, which lives through the call.
+    let done = unsafe { libc::ioctl(file.as_raw_fd(), libc::TUNSETIFF, &raw mut request) };
+    match done {
+        0 => Ok(file),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
+/// The urgent byte that has come, if one has and nobody has had it yet.
+pub(crate) fn receive_urgent(stream: &TcpStream) -> Option<u8> {
+    let mut byte = [MaybeUninit::uninit()];
+    match SockRef::from(stream).recv_out_of_band(&mut byte) {
+        // SAFETY: one byte was received, and the kernel wrote it there.
+        Ok(1) => Some(unsafe { byte[0].assume_init() }),
+        _ => None,
+    }
+}
