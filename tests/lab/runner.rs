@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread::{self, available_parallelism, scope, sleep};
 use std::time::{Duration, Instant};
 
-use echopool::limits::raise_open_files;
+use echopool::base::open_files::raise_open_files;
 use serde_json::Value;
 
 use crate::claims::prove;
