@@ -8,6 +8,3 @@ pub mod run;
 pub mod scenario;
 pub mod server;
 pub mod system;
-
-#[cfg(test)]
-mod imports;
