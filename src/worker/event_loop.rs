@@ -284,7 +284,7 @@ impl Worker {
                 );
             }
         };
-        match sources.map(|sources| sources.admit(peer.ip())).transpose() {
+        match sources.map(|sources| sources.admit(peer)).transpose() {
             Ok(source_guard) => self.connections.clients[key].source_guard = source_guard,
             Err(refused) => {
                 self.connections.clients[key].peer = peer;
