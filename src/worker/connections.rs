@@ -15,7 +15,7 @@ use super::deadlines::Deadlines;
 use super::eviction::Reason;
 use super::stalls::{Behind, Stalls, Watch};
 use crate::base::error::cause;
-use crate::base::units;
+use crate::base::{sys, units};
 
 /// How many connections one turn checks for their time limits, and how many for what
 /// their peers have accepted. The others wait for the next turn.
@@ -192,6 +192,7 @@ impl Connections {
     }
 
     pub(super) fn expire(&mut self) {
+        let mut unserved = Vec::new();
         for _ in 0..PER_TURN {
             let Some((at, key)) = self.deadlines.pop_due(self.now) else {
                 break;
@@ -200,8 +201,29 @@ impl Connections {
                 && client.deadline == Some(at)
             {
                 client.deadline = None;
-                self.end_overdue(key);
+                match self.awaits_turn(key) {
+                    true => unserved.push(key),
+                    false => self.end_overdue(key),
+                }
             }
+        }
+        // Only now: their deadlines are over, and would come up again in this turn.
+        for key in unserved {
+            self.enqueue(key);
+            self.arm(key);
+        }
+    }
+
+    /// Whether a connection is to be served before its time limit counts, since its
+    /// input waits: the process may have been suspended, or a turn may have been long.
+    /// Each postponement reads some input. So there are few of them: a header and a
+    /// message end, and bytes that are echoed make a connection not idle.
+    fn awaits_turn(&mut self, key: usize) -> bool {
+        let client = &mut self.clients[key];
+        match client.overdue(&self.context.settings.limits, self.now) {
+            Some(Overdue::Until | Overdue::Idle) => client.conn.has_unserved_input(),
+            Some(Overdue::Lifetime) => client.conn.is_bounded() && client.conn.has_unserved_input(),
+            None => false,
         }
     }
 
@@ -243,14 +265,28 @@ impl Connections {
             let what = format_args!("it sent no whole message in {:?}", limits.message);
             return self.evict(key, Reason::Message, what);
         }
-        if client.conn.has_pending() {
-            client.conn.reset_on_close();
-        }
-        self.close(key, &CloseReason::Finished);
+        self.end_linger(key);
     }
 
-    /// Ends a connection whose lifetime is over: the input read so far is still echoed,
-    /// then our FIN is sent. It stays as long as the peer keeps accepting its echo.
+    /// Closes a connection whose peer has not closed its side in time. If it has not taken
+    /// all that it was sent, the checks on those that are behind end it.
+    fn end_linger(&mut self, key: usize) {
+        let client = &mut self.clients[key];
+        client.until = None;
+        let kept = match client.conn.await_ack() {
+            Ok(false) => return self.close(key, &CloseReason::Finished),
+            Ok(true) if client.watch == Watch::Behind => Ok(()),
+            Ok(true) => self.watch_behind(key),
+            Err(error) => Err(error),
+        };
+        if let Err(error) = kept {
+            self.close(key, &CloseReason::Failed(error));
+        }
+    }
+
+    /// Ends a connection whose lifetime is over: the input that has arrived so far is
+    /// still echoed, then our FIN is sent. It stays as long as the peer keeps accepting
+    /// its echo.
     fn end_lifetime(&mut self, key: usize) {
         let time = self.context.settings.limits.lifetime.unwrap_or_default();
         let what = format_args!("evicted: it is connected for {time:?} (--max-lifetime)");
@@ -317,7 +353,7 @@ impl Connections {
     /// Watches from now on whether a connection's peer accepts its bytes.
     pub(super) fn watch(&mut self, key: usize) -> io::Result<()> {
         let client = &mut self.clients[key];
-        if client.conn.has_pending() {
+        if client.conn.has_pending() || client.conn.awaits_ack() {
             return self.watch_behind(key);
         }
         client.watch = Watch::Unchecked;
@@ -396,7 +432,9 @@ impl Connections {
                 None
             }
             Ok((acknowledged, false)) => {
-                if acknowledged > behind.acknowledged {
+                // With nothing in flight, it is the peer that waits for its pending output.
+                let all_sent = sys::COUNTS_UNACKNOWLEDGED && acknowledged == client.conn.sent();
+                if acknowledged > behind.acknowledged || all_sent {
                     behind.since = self.now;
                     behind.acknowledged = acknowledged;
                     client.conn.mark_active(self.now);
@@ -420,7 +458,13 @@ impl Connections {
         let limits = &self.context.settings.limits;
         let stall = limits.stall;
         if client.is_idle(limits, self.now) {
-            self.end_idle(behind.key);
+            match self.clients[behind.key].conn.has_unserved_input() {
+                true => {
+                    self.enqueue(behind.key);
+                    self.stalls.push_behind(behind);
+                }
+                false => self.end_idle(behind.key),
+            }
         } else if let Some(limit) = stall.filter(|&limit| still_for >= limit) {
             let what =
                 format_args!("it took nothing that was sent to it for {limit:?} (--stall-timeout)");

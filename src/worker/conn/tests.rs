@@ -125,6 +125,10 @@ impl Transport for Fake {
         self.fin || !self.arrived.is_empty()
     }
 
+    fn waiting(&self) -> usize {
+        self.arrived.len()
+    }
+
     fn fill(&mut self, pipe: &mut Pipe, most: usize) -> io::Result<usize> {
         assert!(
             pipe.is_empty(),
@@ -526,6 +530,16 @@ fn a_peer_that_never_stops_sending_after_its_answer_is_closed() {
     rig.arrive(&vec![b'x'; 1 << 20], false);
     assert!(!rig.closed, "a mebibyte is discarded");
     rig.arrive(b"y", false);
+    assert!(
+        !rig.closed && rig.conn.awaits_ack(),
+        "its answer is in flight"
+    );
+    rig.arrive(b"z", false);
+    assert_eq!(rig.conn.transport.arrived, b"z", "it is not read");
+    rig.conn.transport.acknowledged = 7;
+    assert_eq!(rig.conn.begin_linger(), Some(Next::Linger));
+    rig.turns();
+    rig.arrive(&vec![b'x'; 1 << 20], false);
     assert!(rig.closed);
 }
 
