@@ -122,6 +122,18 @@ pub(crate) fn socket_memory(_stream: &mio::net::TcpStream) -> usize {
     0
 }
 
+/// The kernel memory of a socket's received bytes, of those that can't be read yet as well.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+pub(crate) fn received_memory(stream: &mio::net::TcpStream) -> usize {
+    memory_info(stream).map_or(0, |info| info[meminfo::RECEIVED] as usize)
+}
+
+/// Unknown elsewhere.
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+pub(crate) fn received_memory(_stream: &mio::net::TcpStream) -> usize {
+    0
+}
+
 /// About how many bytes fit a socket's send buffer now; `None` where the system does not
 /// report it.
 #[cfg(any(target_os = "linux", target_os = "android"))]

@@ -5,9 +5,10 @@
 //! that do not take their bytes anyway, and tell how much those hold; the main
 //! thread adds it up while there is any, and asks the kernel how much TCP has in
 //! all. Above the limit nobody is accepted, and the workers are told how much is
-//! to be shed. Of clients that were sent bytes and not looked at yet nobody knows
-//! what they hold, but it is no more than TCP has in all: while there are such,
-//! the kernel is asked now and then, and where it has much they are looked at.
+//! to be shed. Of clients that were sent bytes and not looked at yet, and of those
+//! that sent bytes behind a gap, nobody knows what they hold, but it is no more
+//! than TCP has in all: while there are clients, the kernel is asked now and then,
+//! and where it has much they are looked at.
 
 use std::time::{Duration, Instant};
 
@@ -85,7 +86,7 @@ impl Memory {
     pub(crate) fn timeout(&self, pool: &Pool) -> Option<Duration> {
         let at = match self.is_short() || pool.held() > 0 {
             true => self.look_at,
-            false if pool.has_unchecked() => self.unchecked_at.max(self.look_at),
+            false if pool.live() > 0 => self.unchecked_at.max(self.look_at),
             false => return None,
         };
         Some(at.saturating_duration_since(Instant::now()))
@@ -97,7 +98,7 @@ impl Memory {
             return;
         }
         let held = pool.held();
-        let unseen = now >= self.unchecked_at && pool.has_unchecked();
+        let unseen = now >= self.unchecked_at && pool.live() > 0;
         if held == 0 && !self.is_short() && !unseen {
             return;
         }
@@ -106,7 +107,7 @@ impl Memory {
         if unseen {
             self.unchecked_at = now + UNCHECKED_EVERY;
             if self.is_near(used) {
-                pool.check_unchecked();
+                pool.check_held();
             }
         }
         let excess = self.excess(held, used);

@@ -775,6 +775,12 @@ impl Conn<TcpStream> {
         sys::send_room(&self.transport)
     }
 
+    /// Whether bytes of its peer lie in the kernel that can't be read: they came behind a
+    /// gap in the stream. The peer of a healthy path fills it within a round trip or two.
+    pub(crate) fn has_gap(&self) -> bool {
+        sys::received_memory(&self.transport) > 0 && !self.transport.has_input()
+    }
+
     /// The memory of its bytes, in pending output and in the kernel's buffers.
     pub(crate) fn memory(&self) -> usize {
         let pending = match self.pending.as_deref() {

@@ -335,7 +335,8 @@ impl Connections {
             }
         };
         let client = &self.clients[key];
-        if client.has_unread_echo() {
+        // The kernel keeps bytes behind a gap until a connection that was not reset ends.
+        if client.has_unread_echo() || matches!(reason, Reason::Shed) {
             client.conn.reset_on_close();
         }
         self.close(key, &CloseReason::Evicted(reason));
@@ -372,6 +373,7 @@ impl Connections {
             acknowledged,
             since: self.now,
             bytes: client.conn.memory(),
+            has_gap: false,
         });
         Ok(())
     }
@@ -382,6 +384,9 @@ impl Connections {
                 break;
             };
             self.check_unchecked(key);
+        }
+        for key in self.stalls.take_gap_keys(PER_TURN, self.clients.capacity()) {
+            self.check_gap(key);
         }
         for _ in 0..PER_TURN {
             let Some(behind) = self.stalls.pop_behind(self.now) else {
@@ -417,11 +422,34 @@ impl Connections {
         }
     }
 
-    /// Checks a connection that is behind. Returns it if it still is.
+    /// Checks a connection of which no event tells that it holds memory: its peer has
+    /// taken all that it was sent, and sent more than can be read.
+    fn check_gap(&mut self, key: usize) {
+        let client = self.clients.get(key);
+        if client.is_some_and(|client| client.watch == Watch::None && client.conn.has_gap())
+            && let Err(error) = self.watch_behind(key)
+        {
+            self.close(key, &CloseReason::Failed(error));
+        }
+    }
+
+    /// Checks a connection that is behind. Returns it if it still is, or has a gap.
     fn refresh(&mut self, mut behind: Behind) -> Option<Behind> {
         let client = self.clients.get_mut(behind.key);
         let client = client.filter(|client| client.opened == behind.opened)?;
         match client.conn.acknowledged() {
+            Ok((_, true)) if !client.conn.awaits_ack() && client.conn.has_gap() => {
+                // A byte that is read was in front of the gap, or filled it.
+                let filled = match behind.has_gap {
+                    true => client.conn.active(),
+                    false => self.now,
+                };
+                behind.since = behind.since.max(filled);
+                behind.has_gap = true;
+                behind.bytes = client.conn.memory();
+                behind.check_at = self.stalls.next_check(self.now);
+                Some(behind)
+            }
             Ok((_, true)) => {
                 client.watch = Watch::None;
                 client.conn.mark_active(self.now);
@@ -434,9 +462,10 @@ impl Connections {
             Ok((acknowledged, false)) => {
                 // With nothing in flight, it is the peer that waits for its pending output.
                 let all_sent = sys::COUNTS_UNACKNOWLEDGED && acknowledged == client.conn.sent();
-                if acknowledged > behind.acknowledged || all_sent {
+                if acknowledged > behind.acknowledged || all_sent || behind.has_gap {
                     behind.since = self.now;
                     behind.acknowledged = acknowledged;
+                    behind.has_gap = false;
                     client.conn.mark_active(self.now);
                 }
                 behind.bytes = client.conn.memory();
@@ -456,7 +485,8 @@ impl Connections {
         let client = &self.clients[behind.key];
         let still_for = self.now.saturating_duration_since(behind.since);
         let limits = &self.context.settings.limits;
-        let stall = limits.stall;
+        // A client with a gap has taken all that it was sent.
+        let stall = limits.stall.filter(|_| !behind.has_gap);
         if client.is_idle(limits, self.now) {
             match self.clients[behind.key].conn.has_unserved_input() {
                 true => {
@@ -471,6 +501,7 @@ impl Connections {
             self.evict(behind.key, Reason::Stalled, what);
         } else if !client.conn.is_open()
             && stall.is_none()
+            && !behind.has_gap
             && client.is_too_old(limits, self.now)
             && still_for >= LAST_STALL
         {
@@ -497,8 +528,11 @@ impl Connections {
                 freed += behind.bytes;
                 ended += 1;
                 let short = if for_memory { "memory" } else { "room" };
-                let what =
-                    format_args!("{short} is short, and it took nothing for {still_for:.1?}");
+                let did = match behind.has_gap {
+                    true => "left a gap in what it sent",
+                    false => "took nothing",
+                };
+                let what = format_args!("{short} is short, and it {did} for {still_for:.1?}");
                 self.evict(behind.key, Reason::Shed, what);
             } else {
                 self.stalls.push_behind(behind);
@@ -520,7 +554,7 @@ impl Connections {
             if freed < bytes {
                 freed += behind.bytes;
                 let has = units::bytes(behind.bytes as f64);
-                let what = format_args!("memory is short, and it has yet to take {has}");
+                let what = format_args!("memory is short, and it holds {has}");
                 self.evict(behind.key, Reason::Shed, what);
             } else {
                 self.stalls.push_behind(behind);
@@ -532,8 +566,8 @@ impl Connections {
     /// Takes all that are behind, checked now, to have some of them shed. Returns also
     /// how many bytes were accepted since the last check.
     fn refresh_all(&mut self) -> (Vec<Behind>, usize) {
-        // Unchecked ones may hold bytes as well.
-        self.stalls.check_now(self.now);
+        // Others may hold bytes as well.
+        self.stalls.check_gaps(self.now);
         let (all, before) = self.stalls.take_behind();
         let all: Vec<Behind> = all.into_iter().filter_map(|b| self.refresh(b)).collect();
         let left: usize = all.iter().map(|behind| behind.bytes).sum();

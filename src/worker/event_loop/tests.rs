@@ -524,21 +524,19 @@ fn an_order_to_shed_is_followed_once() {
 }
 
 #[test]
-fn unchecked_clients_are_published_and_checked_on_order() {
+fn unchecked_clients_are_checked_on_order() {
     let mut rig = Rig::new(limits());
     let (mut ours, key) = rig.admit();
-    rig.worker.connections.check();
-    assert!(!rig.worker.connections.context.metrics.has_unchecked());
     ours.write_all(b"hello").unwrap();
     rig.serve_bytes(key, 5);
     rig.worker.connections.check();
-    assert!(rig.worker.connections.context.metrics.has_unchecked());
+    assert!(rig.worker.connections.clients[key].watch == Watch::Unchecked);
     ours.read_exact(&mut [0; 5]).unwrap();
     wait_until(|| rig.acknowledged(key).1);
     rig.worker.connections.context.metrics.order_check();
     rig.worker.handle_wake_up();
     rig.worker.connections.check();
-    assert!(!rig.worker.connections.context.metrics.has_unchecked());
+    assert!(rig.worker.connections.clients[key].watch == Watch::None);
 }
 
 #[test]
@@ -1166,4 +1164,70 @@ fn a_one_shot_client_that_takes_no_answer_holds_its_place_until_it_is_stalled() 
         assert!(!rig.is_connected(key));
         assert_eq!(rig.evicted(Reason::Stalled), 1);
     }
+}
+
+/// What the segment that is lost begins with.
+#[cfg(target_os = "linux")]
+const LOST: &[u8] = b"lost";
+
+/// Drops the segments that begin with [`LOST`], however often they are sent.
+#[cfg(target_os = "linux")]
+fn lose(socket: &impl std::os::fd::AsFd) {
+    use socket2::SockFilter;
+
+    let code = |code: u32| code as u16;
+    let word = u32::from_be_bytes(LOST.try_into().unwrap());
+    // The TCP header with its time stamps has 32 bytes.
+    let filter = [
+        SockFilter::new(code(libc::BPF_LD | libc::BPF_W | libc::BPF_LEN), 0, 0, 0),
+        SockFilter::new(code(libc::BPF_JMP | libc::BPF_JGE | libc::BPF_K), 0, 3, 36),
+        SockFilter::new(code(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS), 0, 0, 32),
+        SockFilter::new(
+            code(libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K),
+            0,
+            1,
+            word,
+        ),
+        SockFilter::new(code(libc::BPF_RET | libc::BPF_K), 0, 0, 0),
+        SockFilter::new(code(libc::BPF_RET | libc::BPF_K), 0, 0, u32::MAX),
+    ];
+    SockRef::from(socket).attach_filter(&filter).unwrap();
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn bytes_behind_a_gap_are_held_and_shed_although_no_event_tells_of_them() {
+    let mut rig = Rig::new(TimeLimits {
+        stall: Some(SECOND),
+        ..limits()
+    });
+    let (mut ours, key) = rig.admit();
+    let (mut healthy, other) = rig.admit();
+    ours.set_nodelay(true).unwrap();
+    for (client, key) in [(&mut ours, key), (&mut healthy, other)] {
+        client.write_all(b"hello").unwrap();
+        rig.serve_bytes(key, 5);
+        client.read_exact(&mut [0; 5]).unwrap();
+        wait_until(|| rig.acknowledged(key).1);
+    }
+    rig.pass(SECOND);
+    lose(rig.worker.connections.clients[key].conn.transport());
+    ours.write_all(LOST).unwrap();
+    ours.write_all(&[7; LONGEST]).unwrap();
+    wait_until(|| rig.worker.connections.clients[key].conn.has_gap());
+    rig.pass(60 * SECOND);
+    assert_eq!(rig.worker.connections.context.metrics.held(), 0);
+    rig.worker.connections.context.metrics.order_check();
+    rig.worker.handle_wake_up();
+    rig.pass(Duration::ZERO);
+    assert!(rig.worker.connections.context.metrics.held() >= LONGEST);
+    assert!(rig.worker.connections.clients[other].watch == Watch::None);
+    rig.pass(60 * SECOND);
+    rig.pass(SECOND);
+    assert!(rig.is_connected(key), "it is not stalled: it has taken all");
+    rig.worker.connections.shed((1, 0));
+    assert!(!rig.is_connected(key) && rig.is_connected(other));
+    assert_eq!(rig.evicted(Reason::Shed), 1);
+    assert!(is_reset(&ours));
+    assert_eq!(rig.worker.connections.context.metrics.held(), 0);
 }
