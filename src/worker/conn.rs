@@ -588,6 +588,7 @@ impl<T: Transport> Conn<T> {
             match retrying(|| self.transport.empty(&mut pipe)) {
                 Ok(0) => return Err(ErrorKind::WriteZero.into()),
                 Ok(bytes) => {
+                    pipes.mark_proven();
                     self.sent += bytes as u64;
                     self.active = now;
                 }
