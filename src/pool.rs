@@ -180,16 +180,10 @@ impl Pool {
         each.map(|worker| worker.context.metrics.held()).sum()
     }
 
-    /// Whether unchecked clients may hold more than that.
-    pub(crate) fn has_unchecked(&self) -> bool {
-        let mut workers = self.workers.iter();
-        workers.any(|worker| worker.context.metrics.has_unchecked())
-    }
-
-    /// Has the workers check now what their clients hold.
-    pub(crate) fn check_unchecked(&self) {
+    /// Has the workers check now what their clients hold beyond that.
+    pub(crate) fn check_held(&self) {
         for worker in &self.workers {
-            if worker.context.metrics.has_unchecked() {
+            if worker.live() > 0 {
                 worker.context.metrics.order_check();
                 worker.sender.wake();
             }

@@ -8,11 +8,13 @@ use std::net::{Ipv4Addr, Ipv6Addr, Shutdown, SocketAddr, TcpListener, TcpStream}
 use std::thread;
 use std::time::{Duration, Instant};
 
-use common::serve::{log_of, reported};
+use common::serve::{log_of, reported, suspend};
 use common::{
     Program, connect, connect_narrow, expect, expect_end, fill, full_duplex, keyed, pour, reset,
     round_trip, wait_for_reset, wait_until,
 };
+use echopool::base::open_files::raise_open_files;
+use rustix::process::Signal;
 use socket2::SockRef;
 
 /// Starts the program with an echo listener of its own.
@@ -171,6 +173,39 @@ fn an_idle_client_is_ended_in_time_and_one_byte_now_and_then_keeps_another() {
         &log,
         "evicted: nothing came or went for 1s (--idle-timeout)",
     );
+}
+
+/// More clients than one wait for events tells of, and one alone.
+#[test]
+fn clients_that_sent_while_the_server_was_suspended_are_not_idle() {
+    const IDLE: Duration = Duration::from_secs(2);
+    raise_open_files();
+    for count in [1, 1500] {
+        let (program, address) = serve(&["--idle-timeout", "2s", "--workers", "1"]);
+        let mut clients: Vec<_> = (0..count).map(|_| connect(address)).collect();
+        // Until the last is connected, the first may have been idle for too long.
+        let start = Instant::now();
+        for client in &mut clients {
+            if client.write_all(b"x").is_err() || client.read_exact(&mut [0]).is_err() {
+                *client = connect(address);
+                round_trip(client, b"x");
+            }
+        }
+        suspend(&program);
+        let was_busy = start.elapsed() > IDLE / 2;
+        for client in &mut clients {
+            client.write_all(b"y").unwrap();
+        }
+        thread::sleep(IDLE + IDLE / 4);
+        program.signal(Signal::CONT);
+        let mut lost = 0;
+        for client in &mut clients {
+            lost += usize::from(client.read_exact(&mut [0]).is_err());
+        }
+        drop(clients);
+        drop(log_of(program));
+        assert!(lost == 0 || was_busy, "{lost} of {count} were evicted");
+    }
 }
 
 #[test]

@@ -18,6 +18,10 @@ use socket2::{Domain, Socket, Type};
 /// epoll(7), question 9. Other pollers of mio require a `WouldBlock`.
 pub(crate) const SHORT_READ_DRAINS: bool = cfg!(any(target_os = "linux", target_os = "android"));
 
+/// Whether the system counts what a peer has not acknowledged: see [`unacknowledged`].
+pub(crate) const COUNTS_UNACKNOWLEDGED: bool =
+    cfg!(any(target_os = "linux", target_os = "android"));
+
 /// Waits for events. A signal ends the wait without events.
 ///
 /// # Errors
@@ -89,6 +93,19 @@ pub(crate) fn unacknowledged(_stream: &mio::net::TcpStream) -> Option<usize> {
     None
 }
 
+/// How many received bytes can be read now: `FIONREAD`.
+#[cfg(unix)]
+pub(crate) fn waiting(stream: &mio::net::TcpStream) -> usize {
+    let bytes = rustix::io::ioctl_fionread(stream).unwrap_or(0);
+    usize::try_from(bytes).unwrap_or(usize::MAX)
+}
+
+/// Unknown elsewhere.
+#[cfg(not(unix))]
+pub(crate) fn waiting(_stream: &mio::net::TcpStream) -> usize {
+    0
+}
+
 /// The kernel memory of a socket in bytes: for received bytes, bytes to send, and memory
 /// allocated ahead.
 #[cfg(any(target_os = "linux", target_os = "android"))]
@@ -102,6 +119,18 @@ pub(crate) fn socket_memory(stream: &mio::net::TcpStream) -> usize {
 /// Unknown elsewhere.
 #[cfg(not(any(target_os = "linux", target_os = "android")))]
 pub(crate) fn socket_memory(_stream: &mio::net::TcpStream) -> usize {
+    0
+}
+
+/// The kernel memory of a socket's received bytes, of those that can't be read yet as well.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+pub(crate) fn received_memory(stream: &mio::net::TcpStream) -> usize {
+    memory_info(stream).map_or(0, |info| info[meminfo::RECEIVED] as usize)
+}
+
+/// Unknown elsewhere.
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+pub(crate) fn received_memory(_stream: &mio::net::TcpStream) -> usize {
     0
 }
 

@@ -86,7 +86,7 @@ pub(super) struct ServeArgs {
     #[arg(long, value_name = "DURATION", default_value = "60s", value_parser = stall_time)]
     stall_timeout: Duration,
 
-    /// Close a connection after so long, whatever it does: what was read of it is still echoed
+    /// Close a connection after so long, whatever it does: what has arrived is still echoed
     /// [default: off]
     #[arg(long, value_name = "DURATION", value_parser = some_time)]
     max_lifetime: Option<Duration>,

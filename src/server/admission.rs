@@ -53,7 +53,7 @@ impl AdmissionControl {
         let Some(sources) = &self.sources else {
             return Admission::Granted(None);
         };
-        match sources.admit(peer.ip()) {
+        match sources.admit(peer) {
             Ok(source_guard) => Admission::Granted(Some(source_guard)),
             Err(crowded) => {
                 self.acceptor.refused.add(Reason::Source);

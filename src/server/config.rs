@@ -38,7 +38,7 @@ pub struct Config {
     /// How long a client may accept none of its pending echo. It is reset then, at most
     /// a second late.
     pub stall_timeout: Option<Duration>,
-    /// How long a connection may last. What was read of it by then is still echoed.
+    /// How long a connection may last. What has arrived of it by then is still echoed.
     pub max_lifetime: Option<Duration>,
     /// The most bytes of unread echo, in the kernel's buffers and here. Above it no
     /// client is accepted, and the clients that accepted nothing for the longest are

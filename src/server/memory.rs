@@ -8,8 +8,9 @@
 //! asked to shed as many bytes as are too many.
 //!
 //! What a client holds is unknown between the time it was sent bytes and its first
-//! check, but it is no more than TCP uses in all. While there are such clients, the
-//! kernel's count is read once a second, and near a limit they are checked.
+//! check, and also where it sent bytes behind a gap in its stream, but it is no more
+//! than TCP uses in all. While there are clients, the kernel's count is read once a
+//! second, and near a limit they are checked.
 
 use std::time::{Duration, Instant};
 
@@ -87,7 +88,7 @@ impl Memory {
     pub(crate) fn timeout(&self, pool: &Pool) -> Option<Duration> {
         let at = match self.is_short() || pool.held() > 0 {
             true => self.check_at,
-            false if pool.has_unchecked() => self.unchecked_at.max(self.check_at),
+            false if pool.live() > 0 => self.unchecked_at.max(self.check_at),
             false => return None,
         };
         Some(at.saturating_duration_since(Instant::now()))
@@ -99,7 +100,7 @@ impl Memory {
             return;
         }
         let held = pool.held();
-        let unchecked = now >= self.unchecked_at && pool.has_unchecked();
+        let unchecked = now >= self.unchecked_at && pool.live() > 0;
         if held == 0 && !self.is_short() && !unchecked {
             return;
         }
@@ -108,7 +109,7 @@ impl Memory {
         if unchecked {
             self.unchecked_at = now + UNCHECKED_INTERVAL;
             if self.is_near(used) {
-                pool.check_unchecked();
+                pool.check_held();
             }
         }
         let excess = self.excess(held, used);

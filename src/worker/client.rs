@@ -97,7 +97,7 @@ impl Client {
     pub(super) const fn wants_watch(&self) -> bool {
         match self.watch {
             Watch::None => true,
-            Watch::Unchecked => self.conn.has_pending(),
+            Watch::Unchecked => self.conn.has_pending() || self.conn.awaits_ack(),
             Watch::Behind => false,
         }
     }

@@ -40,6 +40,8 @@ pub(crate) trait Transport: Read + Write {
     fn unacknowledged(&self) -> io::Result<Option<usize>>;
     /// Whether a read would find something: bytes, the end, or an error.
     fn has_input(&self) -> bool;
+    /// How many bytes reads would find now; 0 where the system does not say.
+    fn waiting(&self) -> usize;
     /// Moves up to `most` received bytes into a pipe; see [`Pipe::fill`].
     fn fill(&mut self, pipe: &mut Pipe, most: usize) -> io::Result<usize>;
     /// Sends what the pipe holds; see [`Pipe::empty`].
@@ -63,6 +65,10 @@ impl Transport for TcpStream {
     fn has_input(&self) -> bool {
         let probe = self.peek(&mut [0]);
         !probe.is_err_and(|error| error.kind() == ErrorKind::WouldBlock)
+    }
+
+    fn waiting(&self) -> usize {
+        sys::waiting(self)
     }
 
     fn fill(&mut self, pipe: &mut Pipe, most: usize) -> io::Result<usize> {
@@ -126,6 +132,9 @@ enum ProtocolState {
     /// A PROXY header comes first, in which a load balancer names the client. The
     /// protocol that follows is the second field.
     ProxyHeader(HeaderParser, Protocol),
+    /// Echo whose time is over: it reads the bytes that had arrived by then, of which so
+    /// many are left, and no further ones.
+    LastInput(usize),
 }
 
 impl ProtocolState {
@@ -262,7 +271,19 @@ impl<T: Transport> Conn<T> {
 
     /// Whether it reads and answers, and has not begun to close.
     pub(crate) fn is_open(&self) -> bool {
-        self.stage == Stage::Open
+        self.stage == Stage::Open && !self.cut_short
+    }
+
+    /// Whether input waits that its next turn would read. A process that was suspended
+    /// finds time limits over before it hears of the input.
+    pub(crate) fn has_unserved_input(&mut self) -> bool {
+        let reads = matches!(self.stage, Stage::Open | Stage::Lingering { .. });
+        reads && self.pending.is_none() && !self.input_ended && self.has_input()
+    }
+
+    /// Whether its input is a single message or header, which ends by itself.
+    pub(crate) fn is_bounded(&self) -> bool {
+        self.state.is_some()
     }
 
     /// Whether it holds pending output.
@@ -292,18 +313,34 @@ impl<T: Transport> Conn<T> {
         Ok((acknowledged, in_flight == 0 && self.pending.is_none()))
     }
 
-    /// Stops reading. Pending output is sent, then our FIN; input is read again, and
-    /// discarded, once the peer has acknowledged all output.
+    /// Stops reading, but for the bytes that have arrived already. All output is sent,
+    /// then our FIN; input is read again, and discarded, once the peer has acknowledged
+    /// all output.
     pub(crate) fn cut_short(&mut self) {
-        if self.stage == Stage::Open {
+        if self.stage != Stage::Open {
+            return;
+        }
+        self.cut_short = true;
+        let waiting = match self.state {
+            None => self.transport.waiting(),
+            Some(_) => 0,
+        };
+        if waiting > 0 {
+            self.state = Some(Box::new(ProtocolState::LastInput(waiting)));
+            self.unread = true;
+        } else {
             self.stage = Stage::Finishing;
-            self.cut_short = true;
         }
     }
 
     /// Whether the server ended it before the peer's input was complete.
     pub(crate) const fn is_cut_short(&self) -> bool {
         self.cut_short
+    }
+
+    /// Whether the peer's acknowledgement of all output is what it waits for.
+    pub(crate) const fn awaits_ack(&self) -> bool {
+        matches!(self.stage, Stage::AwaitingAck)
     }
 
     /// The peer has acknowledged all output. Returns what to wait for next if the
@@ -344,6 +381,13 @@ impl<T: Transport> Conn<T> {
             return Ok(Received::default());
         }
         self.unread = false;
+        let block = match self.state.as_deref() {
+            Some(&ProtocolState::LastInput(left)) => {
+                let most = left.min(block.len());
+                &mut block[..most]
+            }
+            _ => block,
+        };
         let bytes = match retrying(|| self.transport.read(block)) {
             Ok(0) => {
                 self.end_input();
@@ -352,6 +396,7 @@ impl<T: Transport> Conn<T> {
             Ok(bytes) => bytes,
             Err(error) if error.kind() == ErrorKind::WouldBlock => {
                 self.urgent = false;
+                self.end_last_input();
                 return Ok(Received::default());
             }
             Err(error) => return Err(error),
@@ -364,7 +409,20 @@ impl<T: Transport> Conn<T> {
         if self.fin_seen && !self.unread {
             self.end_input();
         }
+        self.end_last_input();
         Ok(Received { bytes, echo })
+    }
+
+    /// Reads no further if the last input has been read.
+    fn end_last_input(&mut self) {
+        if let Some(&ProtocolState::LastInput(left)) = self.state.as_deref()
+            && (left == 0 || !self.unread)
+        {
+            self.state = None;
+            if self.stage == Stage::Open {
+                self.stage = Stage::Finishing;
+            }
+        }
     }
 
     /// Passes received bytes to the protocol. Returns whether they must be echoed.
@@ -386,6 +444,10 @@ impl<T: Transport> Conn<T> {
             Some(ProtocolState::ProxyHeader(parser, _)) => {
                 parser.push(arrived);
                 false
+            }
+            Some(ProtocolState::LastInput(left)) => {
+                *left -= arrived.len();
+                true
             }
             // Its input is read only to be discarded.
             Some(ProtocolState::Whoami) => false,
@@ -455,8 +517,8 @@ impl<T: Transport> Conn<T> {
     }
 
     /// Whether its bytes go through a pipe at present.
-    pub(crate) const fn is_bulk(&self) -> bool {
-        self.bulk && matches!(self.stage, Stage::Open) && self.pending.is_none()
+    pub(crate) fn is_bulk(&self) -> bool {
+        self.bulk && self.is_open() && self.pending.is_none()
     }
 
     /// Moves up to `most` bytes from the peer back to it through pipes, so that none
@@ -526,6 +588,7 @@ impl<T: Transport> Conn<T> {
             match retrying(|| self.transport.empty(&mut pipe)) {
                 Ok(0) => return Err(ErrorKind::WriteZero.into()),
                 Ok(bytes) => {
+                    pipes.mark_proven();
                     self.sent += bytes as u64;
                     self.active = now;
                 }
@@ -585,7 +648,12 @@ impl<T: Transport> Conn<T> {
             }
             Stage::Finishing => self.half_close(),
             Stage::AwaitingAck => Ok(Next::Wait),
-            Stage::Lingering { discarded } if discarded as usize > DISCARD_LIMIT => Ok(Next::Close),
+            Stage::Lingering { discarded } if discarded as usize > DISCARD_LIMIT => {
+                Ok(match self.await_ack()? {
+                    true => Next::Wait,
+                    false => Next::Close,
+                })
+            }
             Stage::Open | Stage::Lingering { .. } if self.unread => Ok(Next::Again),
             Stage::Open | Stage::Lingering { .. } => Ok(Next::Wait),
         }
@@ -599,6 +667,23 @@ impl<T: Transport> Conn<T> {
             .transport
             .unacknowledged()?
             .is_some_and(|bytes| bytes > 0))
+    }
+
+    /// The peer has had its time to close its side. If it has not acknowledged all output,
+    /// the connection is kept until then, and is not read: without it the output would
+    /// live on in the kernel, and count for nobody. Returns whether it is kept.
+    ///
+    /// # Errors
+    /// The socket has failed; the connection is dead.
+    pub(crate) fn await_ack(&mut self) -> io::Result<bool> {
+        if self.pending.is_some() {
+            return Ok(true);
+        }
+        let waits = self.is_in_flight()?;
+        if waits && matches!(self.stage, Stage::Lingering { .. }) {
+            self.stage = Stage::AwaitingAck;
+        }
+        Ok(waits)
     }
 
     /// Whether the peer has not closed its side yet.
@@ -689,6 +774,12 @@ impl Conn<TcpStream> {
     /// does not say.
     pub(crate) fn room(&self) -> Option<usize> {
         sys::send_room(&self.transport)
+    }
+
+    /// Whether bytes of its peer lie in the kernel that can't be read: they came behind a
+    /// gap in the stream. The peer of a healthy path fills it within a round trip or two.
+    pub(crate) fn has_gap(&self) -> bool {
+        sys::received_memory(&self.transport) > 0 && !self.transport.has_input()
     }
 
     /// The memory of its bytes, in pending output and in the kernel's buffers.

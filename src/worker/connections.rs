@@ -15,7 +15,7 @@ use super::deadlines::Deadlines;
 use super::eviction::Reason;
 use super::stalls::{Behind, Stalls, Watch};
 use crate::base::error::cause;
-use crate::base::units;
+use crate::base::{sys, units};
 
 /// How many connections one turn checks for their time limits, and how many for what
 /// their peers have accepted. The others wait for the next turn.
@@ -192,6 +192,7 @@ impl Connections {
     }
 
     pub(super) fn expire(&mut self) {
+        let mut unserved = Vec::new();
         for _ in 0..PER_TURN {
             let Some((at, key)) = self.deadlines.pop_due(self.now) else {
                 break;
@@ -200,8 +201,29 @@ impl Connections {
                 && client.deadline == Some(at)
             {
                 client.deadline = None;
-                self.end_overdue(key);
+                match self.awaits_turn(key) {
+                    true => unserved.push(key),
+                    false => self.end_overdue(key),
+                }
             }
+        }
+        // Only now: their deadlines are over, and would come up again in this turn.
+        for key in unserved {
+            self.enqueue(key);
+            self.arm(key);
+        }
+    }
+
+    /// Whether a connection is to be served before its time limit counts, since its
+    /// input waits: the process may have been suspended, or a turn may have been long.
+    /// Each postponement reads some input. So there are few of them: a header and a
+    /// message end, and bytes that are echoed make a connection not idle.
+    fn awaits_turn(&mut self, key: usize) -> bool {
+        let client = &mut self.clients[key];
+        match client.overdue(&self.context.settings.limits, self.now) {
+            Some(Overdue::Until | Overdue::Idle) => client.conn.has_unserved_input(),
+            Some(Overdue::Lifetime) => client.conn.is_bounded() && client.conn.has_unserved_input(),
+            None => false,
         }
     }
 
@@ -243,14 +265,28 @@ impl Connections {
             let what = format_args!("it sent no whole message in {:?}", limits.message);
             return self.evict(key, Reason::Message, what);
         }
-        if client.conn.has_pending() {
-            client.conn.reset_on_close();
-        }
-        self.close(key, &CloseReason::Finished);
+        self.end_linger(key);
     }
 
-    /// Ends a connection whose lifetime is over: the input read so far is still echoed,
-    /// then our FIN is sent. It stays as long as the peer keeps accepting its echo.
+    /// Closes a connection whose peer has not closed its side in time. If it has not taken
+    /// all that it was sent, the checks on those that are behind end it.
+    fn end_linger(&mut self, key: usize) {
+        let client = &mut self.clients[key];
+        client.until = None;
+        let kept = match client.conn.await_ack() {
+            Ok(false) => return self.close(key, &CloseReason::Finished),
+            Ok(true) if client.watch == Watch::Behind => Ok(()),
+            Ok(true) => self.watch_behind(key),
+            Err(error) => Err(error),
+        };
+        if let Err(error) = kept {
+            self.close(key, &CloseReason::Failed(error));
+        }
+    }
+
+    /// Ends a connection whose lifetime is over: the input that has arrived so far is
+    /// still echoed, then our FIN is sent. It stays as long as the peer keeps accepting
+    /// its echo.
     fn end_lifetime(&mut self, key: usize) {
         let time = self.context.settings.limits.lifetime.unwrap_or_default();
         let what = format_args!("evicted: it is connected for {time:?} (--max-lifetime)");
@@ -299,7 +335,8 @@ impl Connections {
             }
         };
         let client = &self.clients[key];
-        if client.has_unread_echo() {
+        // The kernel keeps bytes behind a gap until a connection that was not reset ends.
+        if client.has_unread_echo() || matches!(reason, Reason::Shed) {
             client.conn.reset_on_close();
         }
         self.close(key, &CloseReason::Evicted(reason));
@@ -317,7 +354,7 @@ impl Connections {
     /// Watches from now on whether a connection's peer accepts its bytes.
     pub(super) fn watch(&mut self, key: usize) -> io::Result<()> {
         let client = &mut self.clients[key];
-        if client.conn.has_pending() {
+        if client.conn.has_pending() || client.conn.awaits_ack() {
             return self.watch_behind(key);
         }
         client.watch = Watch::Unchecked;
@@ -336,6 +373,7 @@ impl Connections {
             acknowledged,
             since: self.now,
             bytes: client.conn.memory(),
+            has_gap: false,
         });
         Ok(())
     }
@@ -346,6 +384,9 @@ impl Connections {
                 break;
             };
             self.check_unchecked(key);
+        }
+        for key in self.stalls.take_gap_keys(PER_TURN, self.clients.capacity()) {
+            self.check_gap(key);
         }
         for _ in 0..PER_TURN {
             let Some(behind) = self.stalls.pop_behind(self.now) else {
@@ -381,11 +422,34 @@ impl Connections {
         }
     }
 
-    /// Checks a connection that is behind. Returns it if it still is.
+    /// Checks a connection of which no event tells that it holds memory: its peer has
+    /// taken all that it was sent, and sent more than can be read.
+    fn check_gap(&mut self, key: usize) {
+        let client = self.clients.get(key);
+        if client.is_some_and(|client| client.watch == Watch::None && client.conn.has_gap())
+            && let Err(error) = self.watch_behind(key)
+        {
+            self.close(key, &CloseReason::Failed(error));
+        }
+    }
+
+    /// Checks a connection that is behind. Returns it if it still is, or has a gap.
     fn refresh(&mut self, mut behind: Behind) -> Option<Behind> {
         let client = self.clients.get_mut(behind.key);
         let client = client.filter(|client| client.opened == behind.opened)?;
         match client.conn.acknowledged() {
+            Ok((_, true)) if !client.conn.awaits_ack() && client.conn.has_gap() => {
+                // A byte that is read was in front of the gap, or filled it.
+                let filled = match behind.has_gap {
+                    true => client.conn.active(),
+                    false => self.now,
+                };
+                behind.since = behind.since.max(filled);
+                behind.has_gap = true;
+                behind.bytes = client.conn.memory();
+                behind.check_at = self.stalls.next_check(self.now);
+                Some(behind)
+            }
             Ok((_, true)) => {
                 client.watch = Watch::None;
                 client.conn.mark_active(self.now);
@@ -396,9 +460,12 @@ impl Connections {
                 None
             }
             Ok((acknowledged, false)) => {
-                if acknowledged > behind.acknowledged {
+                // With nothing in flight, it is the peer that waits for its pending output.
+                let all_sent = sys::COUNTS_UNACKNOWLEDGED && acknowledged == client.conn.sent();
+                if acknowledged > behind.acknowledged || all_sent || behind.has_gap {
                     behind.since = self.now;
                     behind.acknowledged = acknowledged;
+                    behind.has_gap = false;
                     client.conn.mark_active(self.now);
                 }
                 behind.bytes = client.conn.memory();
@@ -418,15 +485,23 @@ impl Connections {
         let client = &self.clients[behind.key];
         let still_for = self.now.saturating_duration_since(behind.since);
         let limits = &self.context.settings.limits;
-        let stall = limits.stall;
+        // A client with a gap has taken all that it was sent.
+        let stall = limits.stall.filter(|_| !behind.has_gap);
         if client.is_idle(limits, self.now) {
-            self.end_idle(behind.key);
+            match self.clients[behind.key].conn.has_unserved_input() {
+                true => {
+                    self.enqueue(behind.key);
+                    self.stalls.push_behind(behind);
+                }
+                false => self.end_idle(behind.key),
+            }
         } else if let Some(limit) = stall.filter(|&limit| still_for >= limit) {
             let what =
                 format_args!("it took nothing that was sent to it for {limit:?} (--stall-timeout)");
             self.evict(behind.key, Reason::Stalled, what);
         } else if !client.conn.is_open()
             && stall.is_none()
+            && !behind.has_gap
             && client.is_too_old(limits, self.now)
             && still_for >= LAST_STALL
         {
@@ -453,8 +528,11 @@ impl Connections {
                 freed += behind.bytes;
                 ended += 1;
                 let short = if for_memory { "memory" } else { "room" };
-                let what =
-                    format_args!("{short} is short, and it took nothing for {still_for:.1?}");
+                let did = match behind.has_gap {
+                    true => "left a gap in what it sent",
+                    false => "took nothing",
+                };
+                let what = format_args!("{short} is short, and it {did} for {still_for:.1?}");
                 self.evict(behind.key, Reason::Shed, what);
             } else {
                 self.stalls.push_behind(behind);
@@ -476,7 +554,7 @@ impl Connections {
             if freed < bytes {
                 freed += behind.bytes;
                 let has = units::bytes(behind.bytes as f64);
-                let what = format_args!("memory is short, and it has yet to take {has}");
+                let what = format_args!("memory is short, and it holds {has}");
                 self.evict(behind.key, Reason::Shed, what);
             } else {
                 self.stalls.push_behind(behind);
@@ -488,8 +566,8 @@ impl Connections {
     /// Takes all that are behind, checked now, to have some of them shed. Returns also
     /// how many bytes were accepted since the last check.
     fn refresh_all(&mut self) -> (Vec<Behind>, usize) {
-        // Unchecked ones may hold bytes as well.
-        self.stalls.check_now(self.now);
+        // Others may hold bytes as well.
+        self.stalls.check_gaps(self.now);
         let (all, before) = self.stalls.take_behind();
         let all: Vec<Behind> = all.into_iter().filter_map(|b| self.refresh(b)).collect();
         let left: usize = all.iter().map(|behind| behind.bytes).sum();

@@ -108,7 +108,6 @@ impl Worker {
         let now = Instant::now();
         // A worker that died has left its counts behind; its clients are closed.
         context.metrics.publish_held(0);
-        context.metrics.publish_unchecked(false);
         let pipes = Pipes::new(context.settings.pipes);
         let block = vec![0; BLOCK + ALIGN].into_boxed_slice();
         let worker = Self {
@@ -181,7 +180,7 @@ impl Worker {
     }
 
     /// Takes the clients from the channel and follows the orders of the main thread: to
-    /// drain, to check unchecked connections, and to shed.
+    /// drain, to check what connections hold, and to shed.
     fn handle_wake_up(&mut self) {
         self.connections
             .context
@@ -196,7 +195,7 @@ impl Worker {
             self.admit(hand_over);
         }
         if self.connections.context.metrics.take_check_order() {
-            self.connections.stalls.check_now(self.connections.now);
+            self.connections.stalls.check_gaps(self.connections.now);
         }
         let order = self.connections.context.metrics.take_order();
         if order != (0, 0) {
@@ -284,7 +283,7 @@ impl Worker {
                 );
             }
         };
-        match sources.map(|sources| sources.admit(peer.ip())).transpose() {
+        match sources.map(|sources| sources.admit(peer)).transpose() {
             Ok(source_guard) => self.connections.clients[key].source_guard = source_guard,
             Err(refused) => {
                 self.connections.clients[key].peer = peer;

@@ -109,10 +109,7 @@ pub(crate) struct WorkerMetrics {
     pub(crate) replaced: Counter,
     /// Bytes that its clients have not accepted.
     held: AtomicUsize,
-    /// Some of its clients were sent bytes, and it was not checked yet whether their
-    /// peers accepted them.
-    unchecked: AtomicBool,
-    /// The worker is to check those now.
+    /// The worker is to check now what its clients hold.
     check: AtomicBool,
     /// How many of the bytes held the worker is to shed.
     shed_bytes: AtomicUsize,
@@ -130,7 +127,6 @@ impl WorkerMetrics {
             live: LiveCount::new(Arc::clone(main_waker)),
             replaced: Counter::default(),
             held: AtomicUsize::new(0),
-            unchecked: AtomicBool::new(false),
             check: AtomicBool::new(false),
             shed_bytes: AtomicUsize::new(0),
             shed_largest: AtomicUsize::new(0),
@@ -150,24 +146,12 @@ impl WorkerMetrics {
         }
     }
 
-    pub(crate) fn has_unchecked(&self) -> bool {
-        self.unchecked.load(Ordering::SeqCst)
-    }
-
-    /// The worker publishes whether some of its clients may hold more than it has
-    /// checked; the first such client wakes the main thread.
-    pub(crate) fn publish_unchecked(&self, some: bool) {
-        if !self.unchecked.swap(some, Ordering::SeqCst) && some {
-            self.main_waker.wake();
-        }
-    }
-
-    /// Orders the worker to check those clients now.
+    /// Orders the worker to check now what its clients hold.
     pub(crate) fn order_check(&self) {
         self.check.store(true, Ordering::SeqCst);
     }
 
-    /// Whether the worker is to check those clients now.
+    /// Whether the worker is to check now what its clients hold.
     pub(crate) fn take_check_order(&self) -> bool {
         self.check.load(Ordering::Relaxed) && self.check.swap(false, Ordering::SeqCst)
     }

@@ -92,6 +92,8 @@ pub(crate) struct Pipes {
     limit: usize,
     /// No pipe is lent before this time.
     paused_until: Option<Instant>,
+    /// A splice has gone all the way, so the system does not forbid them.
+    proven: bool,
 }
 
 impl Pipes {
@@ -102,6 +104,7 @@ impl Pipes {
             count: Arc::new(()),
             limit,
             paused_until: None,
+            proven: false,
         }
     }
 
@@ -145,14 +148,24 @@ impl Pipes {
         }
     }
 
+    /// Bytes went from socket to socket.
+    pub(crate) const fn mark_proven(&mut self) {
+        self.proven = true;
+    }
+
     /// A splice was refused with `error`. No pipe is lent for a while if memory was
-    /// short, and never again if the system does not splice sockets.
+    /// short, and never again if the system does not splice sockets. Other errors may be
+    /// a sandbox's, which concern all, or those of this one connection, for instance of
+    /// its route or its protocol: if splices have gone well, others are still lent pipes.
     pub(crate) fn give_up(&mut self, error: &io::Error) {
-        if Errno::from_io_error(error) == Some(Errno::NOMEM) {
-            self.pause();
-        } else {
-            self.limit = 0;
-            self.spare = None;
+        match Errno::from_io_error(error) {
+            Some(Errno::NOMEM) => self.pause(),
+            Some(errno) if errno != Errno::NOSYS && self.proven => {}
+            Some(Errno::PERM | Errno::ACCESS | Errno::OPNOTSUPP) => self.pause(),
+            _ => {
+                self.limit = 0;
+                self.spare = None;
+            }
         }
     }
 
@@ -216,6 +229,26 @@ mod tests {
         pipes.give_up(&error(Errno::INVAL));
         end_pause(&mut pipes.paused_until);
         assert!(!pipes.can_lend() && pipes.lend().is_none(), "for good");
+    }
+
+    #[test]
+    fn a_denial_concerns_one_connection_where_splices_have_gone_well_and_else_is_tried_again() {
+        for errno in [Errno::PERM, Errno::ACCESS, Errno::OPNOTSUPP] {
+            let error = io::Error::from_raw_os_error(errno.raw_os_error());
+            assert!(is_refusal(&error));
+            let mut pipes = Pipes::new(1);
+            pipes.give_up(&error);
+            assert!(!pipes.can_lend(), "it may be a sandbox's");
+            pipes.paused_until = pipes.paused_until.map(|until| until - RETRY_AFTER);
+            assert!(pipes.can_lend(), "and may be not");
+            pipes.mark_proven();
+            pipes.give_up(&error);
+            assert!(pipes.can_lend(), "others are spliced");
+            pipes.give_up(&io::Error::from_raw_os_error(Errno::INVAL.raw_os_error()));
+            assert!(pipes.can_lend(), "others are spliced");
+            pipes.give_up(&io::Error::from_raw_os_error(Errno::NOSYS.raw_os_error()));
+            assert!(!pipes.can_lend());
+        }
     }
 
     #[test]

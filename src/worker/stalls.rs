@@ -7,9 +7,11 @@
 //! that was sent something is *unchecked*; it is checked after some seconds, and is
 //! behind if by then its peer has not accepted all. An idle connection is neither, and
 //! a busy one costs a check every few seconds. Where memory may be short, unchecked
-//! connections are checked sooner.
+//! connections are checked sooner, and all others are checked for whether bytes from
+//! their peers lie behind a gap, where they can't be read: no event tells of those.
 
 use std::collections::VecDeque;
+use std::ops::Range;
 use std::time::{Duration, Instant};
 
 use super::context::TimeLimits;
@@ -48,6 +50,9 @@ pub(super) struct Behind {
     pub(super) since: Instant,
     /// The memory of its bytes at the last check.
     pub(super) bytes: usize,
+    /// Its peer had accepted everything at the last check, but bytes that it sent wait
+    /// behind a gap in the stream; `since` is when it was last known to fill gaps.
+    pub(super) has_gap: bool,
 }
 
 /// The connections that are watched, by their keys.
@@ -60,12 +65,13 @@ pub(super) struct Stalls {
     unchecked_at: Instant,
     /// Unchecked ones that are due.
     due: Vec<u32>,
+    /// The next key to be checked for a gap, if all are to be checked.
+    gap_from: Option<usize>,
     /// In the order in which they are checked.
     behind: VecDeque<Behind>,
     /// The memory of all that are behind.
     bytes: usize,
     published_bytes: usize,
-    published_unchecked: bool,
     check_every: Duration,
     check_after: Duration,
 }
@@ -79,10 +85,10 @@ impl Stalls {
             listed: Vec::new(),
             unchecked_at: now,
             due: Vec::new(),
+            gap_from: None,
             behind: VecDeque::new(),
             bytes: 0,
             published_bytes: 0,
-            published_unchecked: false,
             check_every: part.clamp(SOONEST, CHECK_EVERY),
             check_after: part.clamp(SOONEST, CHECK_AFTER),
         }
@@ -92,7 +98,8 @@ impl Stalls {
     pub(super) fn soonest(&self) -> Option<Instant> {
         let behind = self.behind.front().map(|behind| behind.check_at);
         let unchecked = self.has_unchecked().then_some(self.unchecked_at);
-        behind.into_iter().chain(unchecked).min()
+        let gaps = self.gap_from.map(|_| self.unchecked_at);
+        behind.into_iter().chain(unchecked).chain(gaps).min()
     }
 
     /// When a connection that is behind is checked after a check at `now`.
@@ -121,6 +128,24 @@ impl Stalls {
     /// The unchecked connections are due at `now`: memory may be short.
     pub(super) const fn check_now(&mut self, now: Instant) {
         self.unchecked_at = now;
+    }
+
+    /// All other connections are to be checked for a gap as well.
+    pub(super) const fn check_gaps(&mut self, now: Instant) {
+        self.check_now(now);
+        if self.gap_from.is_none() {
+            self.gap_from = Some(0);
+        }
+    }
+
+    /// The next keys to be checked for a gap, at most so many; `end` is above all keys.
+    pub(super) fn take_gap_keys(&mut self, most: usize, end: usize) -> Range<usize> {
+        let Some(from) = self.gap_from else {
+            return 0..0;
+        };
+        let to = end.min(from.saturating_add(most));
+        self.gap_from = (to < end).then_some(to);
+        from..to.max(from)
     }
 
     /// The next of the unchecked connections that are due.
@@ -161,16 +186,11 @@ impl Stalls {
         (all, std::mem::take(&mut self.bytes))
     }
 
-    /// Publishes to the main thread how many bytes the connections hold, and whether
-    /// unchecked ones may hold more.
+    /// Publishes to the main thread how many bytes the connections hold.
     pub(super) fn publish(&mut self, metrics: &WorkerMetrics) {
         let bytes = self.bytes;
         if std::mem::replace(&mut self.published_bytes, bytes) != bytes {
             metrics.publish_held(bytes);
-        }
-        let unchecked = self.has_unchecked();
-        if std::mem::replace(&mut self.published_unchecked, unchecked) != unchecked {
-            metrics.publish_unchecked(unchecked);
         }
     }
 }
@@ -231,6 +251,30 @@ mod tests {
     }
 
     #[test]
+    fn every_key_is_checked_for_a_gap_once_some_at_a_time() {
+        let (mut stalls, now) = stalls();
+        assert_eq!(stalls.take_gap_keys(4, 10), 0..0, "there was no order");
+        stalls.check_gaps(now);
+        assert_eq!(stalls.soonest(), Some(now));
+        assert_eq!(stalls.take_gap_keys(4, 10), 0..4);
+        stalls.check_gaps(now);
+        assert_eq!(
+            stalls.take_gap_keys(4, 10),
+            4..8,
+            "an order does not begin anew"
+        );
+        assert_eq!(stalls.take_gap_keys(4, 10), 8..10);
+        assert_eq!(stalls.soonest(), None);
+        stalls.check_gaps(now);
+        stalls.take_gap_keys(4, 10);
+        assert!(
+            stalls.take_gap_keys(4, 2).is_empty(),
+            "there are fewer by now"
+        );
+        assert_eq!(stalls.soonest(), None);
+    }
+
+    #[test]
     fn connections_that_are_behind_are_due_in_order_and_their_bytes_are_summed() {
         let (mut stalls, now) = stalls();
         let behind = |key, ms, bytes| Behind {
@@ -240,6 +284,7 @@ mod tests {
             acknowledged: 0,
             since: now,
             bytes,
+            has_gap: false,
         };
         stalls.push_behind(behind(1, 500, 1000));
         stalls.push_behind(behind(2, 600, 30));

@@ -43,6 +43,8 @@ struct Fake {
     reset: bool,
     /// How many more splices succeed before they are refused; `None` for all.
     splices: Option<usize>,
+    /// The error of those that are refused; 0 for `EINVAL`.
+    refusal: i32,
 }
 
 impl Fake {
@@ -61,7 +63,10 @@ impl Fake {
     fn splice(&mut self) -> io::Result<()> {
         match &mut self.splices {
             None => Ok(()),
-            Some(0) => Err(io::Error::from_raw_os_error(libc::EINVAL)),
+            Some(0) => Err(io::Error::from_raw_os_error(match self.refusal {
+                0 => libc::EINVAL,
+                errno => errno,
+            })),
             Some(left) => {
                 *left -= 1;
                 Ok(())
@@ -123,6 +128,10 @@ impl Transport for Fake {
 
     fn has_input(&self) -> bool {
         self.fin || !self.arrived.is_empty()
+    }
+
+    fn waiting(&self) -> usize {
+        self.arrived.len()
     }
 
     fn fill(&mut self, pipe: &mut Pipe, most: usize) -> io::Result<usize> {
@@ -526,6 +535,16 @@ fn a_peer_that_never_stops_sending_after_its_answer_is_closed() {
     rig.arrive(&vec![b'x'; 1 << 20], false);
     assert!(!rig.closed, "a mebibyte is discarded");
     rig.arrive(b"y", false);
+    assert!(
+        !rig.closed && rig.conn.awaits_ack(),
+        "its answer is in flight"
+    );
+    rig.arrive(b"z", false);
+    assert_eq!(rig.conn.transport.arrived, b"z", "it is not read");
+    rig.conn.transport.acknowledged = 7;
+    assert_eq!(rig.conn.begin_linger(), Some(Next::Linger));
+    rig.turns();
+    rig.arrive(&vec![b'x'; 1 << 20], false);
     assert!(rig.closed);
 }
 
@@ -661,6 +680,21 @@ fn the_bytes_of_a_peer_go_through_a_pipe_only_while_it_streams() {
     rig.arrive(b"c", false);
     assert!(!rig.conn.bulk);
     assert_eq!(rig.conn.transport.sent.len(), BLOCK - 1 + 1000 + 1);
+}
+
+#[test]
+fn one_stream_that_may_not_be_spliced_is_copied_and_others_go_through_pipes() {
+    for errno in [libc::EACCES, libc::EPERM, libc::EOPNOTSUPP] {
+        for splices in 2..6 {
+            let mut rig = Rig::new(Protocol::Echo);
+            rig.room(10_000);
+            rig.conn.transport.splices = Some(splices);
+            rig.conn.transport.refusal = errno;
+            rig.arrive(&[b'x'; 1000], false);
+            assert!(rig.relayed && rig.conn.transport.sent == [b'x'; 1000]);
+            assert!(rig.pipes.can_lend(), "{errno} after {splices} splices");
+        }
+    }
 }
 
 #[test]

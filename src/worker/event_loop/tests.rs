@@ -388,6 +388,7 @@ fn a_connection_past_its_lifetime_is_half_closed_and_then_closed_without_the_pee
     assert!(!rig.worker.connections.clients[key].conn.is_open());
     assert_eq!(rig.evicted(Reason::Lifetime), 1);
     read_to_end(&ours).expect("an end without a reset");
+    wait_until(|| rig.acknowledged(key).1);
     rig.pass(LINGER_TIME - MS);
     assert!(rig.is_connected(key));
     rig.pass(MS);
@@ -523,21 +524,19 @@ fn an_order_to_shed_is_followed_once() {
 }
 
 #[test]
-fn unchecked_clients_are_published_and_checked_on_order() {
+fn unchecked_clients_are_checked_on_order() {
     let mut rig = Rig::new(limits());
     let (mut ours, key) = rig.admit();
-    rig.worker.connections.check();
-    assert!(!rig.worker.connections.context.metrics.has_unchecked());
     ours.write_all(b"hello").unwrap();
     rig.serve_bytes(key, 5);
     rig.worker.connections.check();
-    assert!(rig.worker.connections.context.metrics.has_unchecked());
+    assert!(rig.worker.connections.clients[key].watch == Watch::Unchecked);
     ours.read_exact(&mut [0; 5]).unwrap();
     wait_until(|| rig.acknowledged(key).1);
     rig.worker.connections.context.metrics.order_check();
     rig.worker.handle_wake_up();
     rig.worker.connections.check();
-    assert!(!rig.worker.connections.context.metrics.has_unchecked());
+    assert!(rig.worker.connections.clients[key].watch == Watch::None);
 }
 
 #[test]
@@ -961,4 +960,274 @@ fn without_a_stall_limit_a_client_that_accepts_nothing_is_kept_until_its_lifetim
     pass_until_ended(&mut rig, key);
     assert_eq!(rig.worker.connections.now - start, 100 * SECOND);
     assert_eq!(rig.evicted(Reason::Lifetime), 1);
+}
+
+impl Rig {
+    /// Serves whoever is on the ready list.
+    fn serve_ready(&mut self) {
+        let turns = self.worker.connections.ready.len();
+        assert_eq!(self.worker.receive_phase(turns), turns);
+        self.worker.send_phase();
+    }
+}
+
+/// A limit, who meets it, what that client sends in time, and what it then is owed.
+type Late = (TimeLimits, Protocol, bool, &'static [u8], &'static [u8]);
+
+/// The worker hears of the bytes only after the time limit: it was suspended.
+#[test]
+fn a_client_whose_input_waits_is_served_before_its_time_limit_counts() {
+    let idle = TimeLimits {
+        idle: Some(SECOND),
+        ..limits()
+    };
+    let lifetime = TimeLimits {
+        lifetime: Some(SECOND),
+        ..limits()
+    };
+    let cases: [Late; 5] = [
+        (idle, Protocol::Echo, false, b"x", b"x"),
+        (limits(), Protocol::Echo, true, b"PROXY UNKNOWN\r\nx", b"x"),
+        (limits(), Protocol::Counted, false, b"hi\0", b"2 : hi\0"),
+        (lifetime, Protocol::Counted, false, b"hi\0", b"2 : hi\0"),
+        (lifetime, Protocol::Echo, false, b"last", b"last"),
+    ];
+    for (limits, protocol, behind_proxy, sent, owed) in cases {
+        let mut rig = Rig::new(limits);
+        let (mut ours, key) = rig.admit_to(protocol, behind_proxy);
+        if protocol == Protocol::Counted && limits.lifetime.is_none() {
+            ours.write_all(b"hi").unwrap();
+            wait_until(|| stream_has(&rig, key) == 2);
+            rig.serve(key);
+            ours.write_all(b"\0").unwrap();
+            wait_until(|| stream_has(&rig, key) == 1);
+        } else {
+            ours.write_all(sent).unwrap();
+            wait_until(|| stream_has(&rig, key) == sent.len());
+        }
+        rig.pass(60 * SECOND);
+        assert!(rig.is_connected(key), "{protocol} {limits:?}");
+        while !rig.worker.connections.ready.is_empty() {
+            rig.serve_ready();
+        }
+        let mut got = vec![0; owed.len()];
+        ours.read_exact(&mut got).unwrap();
+        assert_eq!(got, owed);
+        rig.pass(Duration::ZERO);
+        let evicted = rig
+            .worker
+            .connections
+            .context
+            .metrics
+            .counters
+            .evicted
+            .get();
+        let expected = u64::from(protocol == Protocol::Echo && limits.lifetime.is_some());
+        assert_eq!(evicted.sum(), expected, "{protocol} {limits:?}: {evicted}");
+    }
+}
+
+#[test]
+fn input_that_waits_and_completes_nothing_does_not_extend_a_time_limit() {
+    let mut rig = Rig::new(limits());
+    let (mut ours, key) = rig.admit_to(Protocol::Echo, true);
+    ours.write_all(b"PROXY ").unwrap();
+    wait_until(|| stream_has(&rig, key) == 6);
+    rig.pass(6 * SECOND);
+    assert!(rig.is_connected(key), "its input waits");
+    rig.serve_ready();
+    rig.pass(Duration::ZERO);
+    assert!(!rig.is_connected(key));
+    assert_eq!(rig.evicted(Reason::Header), 1);
+}
+
+#[test]
+fn a_client_whose_end_waits_is_closed_in_order_after_its_time() {
+    let mut rig = Rig::new(TimeLimits {
+        idle: Some(SECOND),
+        ..limits()
+    });
+    let (ours, key) = rig.admit();
+    ours.shutdown(Shutdown::Write).unwrap();
+    let stream = rig.worker.connections.clients[key].conn.transport();
+    wait_until(|| stream.peek(&mut [0]).is_ok());
+    rig.pass(SECOND);
+    assert!(rig.is_connected(key));
+    rig.serve_ready();
+    wait_until(|| {
+        rig.serve_ready();
+        !rig.is_connected(key) || rig.acknowledged(key).1
+    });
+    assert_eq!(rig.evicted(Reason::Idle), 0);
+    read_to_end(&ours).expect("an end without a reset");
+}
+
+#[test]
+fn a_client_whose_lifetime_is_over_gets_all_that_has_arrived_and_nothing_later() {
+    for length in [1, NARROW_SLICE, 3 * LONGEST] {
+        let mut rig = Rig::new(TimeLimits {
+            lifetime: Some(SECOND),
+            ..limits()
+        });
+        let (mut ours, key) = rig.admit();
+        ours.write_all(&vec![7; length]).unwrap();
+        wait_until(|| stream_has(&rig, key) == length);
+        rig.pass(SECOND);
+        ours.write_all(b"later").unwrap();
+        wait_until(|| stream_has(&rig, key) == length + 5);
+        while !rig.worker.connections.ready.is_empty() {
+            rig.serve_ready();
+        }
+        let mut echo = vec![0; length];
+        ours.read_exact(&mut echo).unwrap();
+        let conn = &rig.worker.connections.clients[key].conn;
+        assert_eq!(conn.sent(), length as u64);
+        wait_until(|| rig.acknowledged(key).1);
+        rig.pass(500 * MS);
+        rig.serve_ready();
+        assert!(!rig.worker.connections.clients[key].conn.awaits_ack());
+        read_to_end(&ours).expect("an end without a reset");
+        assert_eq!(rig.evicted(Reason::Lifetime), 1);
+    }
+}
+
+/// The peer has taken all that it was sent, and waits for what the worker still has.
+#[test]
+fn a_client_that_waits_for_its_pending_output_is_not_stalled() {
+    let mut rig = Rig::new(TimeLimits {
+        stall: Some(4 * SECOND),
+        ..limits()
+    });
+    let (mut ours, key) = rig.admit_blocked();
+    ours.set_nonblocking(true).unwrap();
+    let mut block = vec![0; 64 * 1024];
+    wait_until(|| {
+        while let Ok(1..) = ours.read(&mut block) {}
+        rig.acknowledged(key).0 == rig.worker.connections.clients[key].conn.sent()
+    });
+    assert!(rig.worker.connections.clients[key].conn.has_pending());
+    for _ in 0..3 {
+        rig.pass(4 * SECOND);
+        assert!(rig.is_connected(key));
+    }
+    assert_eq!(rig.evicted(Reason::Stalled), 0);
+}
+
+/// Drops all segments that reach a socket, as if their sender's network were gone.
+#[cfg(target_os = "linux")]
+fn deafen(socket: &std::net::TcpStream) {
+    let drop_all = socket2::SockFilter::new((libc::BPF_RET | libc::BPF_K) as u16, 0, 0, 0);
+    SockRef::from(socket).attach_filter(&[drop_all]).unwrap();
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_one_shot_client_that_takes_no_answer_holds_its_place_until_it_is_stalled() {
+    let answers: [fn(&mut Rig) -> Admitted; 3] = [
+        |rig| {
+            let (mut ours, key) = rig.admit_to(Protocol::Counted, false);
+            ours.write_all(b"hi\0").unwrap();
+            wait_until(|| stream_has(rig, key) == 3);
+            deafen(&ours);
+            (ours, key)
+        },
+        |rig| {
+            let (ours, key) = rig.admit_to(Protocol::Whoami, false);
+            deafen(&ours);
+            (ours, key)
+        },
+        // It has closed its side.
+        |rig| {
+            let (ours, key) = rig.admit_to(Protocol::Counted, false);
+            ours.shutdown(Shutdown::Write).unwrap();
+            let stream = rig.worker.connections.clients[key].conn.transport();
+            wait_until(|| stream.peek(&mut [0]).is_ok());
+            deafen(&ours);
+            (ours, key)
+        },
+    ];
+    for admit in answers {
+        let mut rig = Rig::new(TimeLimits {
+            stall: Some(20 * SECOND),
+            ..limits()
+        });
+        let (_ours, key) = admit(&mut rig);
+        rig.serve(key);
+        assert!(rig.worker.connections.clients[key].conn.sent() > 0);
+        for _ in 0..39 {
+            rig.pass(500 * MS);
+            rig.serve_ready();
+            assert!(rig.is_connected(key));
+        }
+        assert_eq!(rig.evicted(Reason::Stalled), 0);
+        rig.pass(10 * SECOND);
+        assert!(!rig.is_connected(key));
+        assert_eq!(rig.evicted(Reason::Stalled), 1);
+    }
+}
+
+/// What the segment that is lost begins with.
+#[cfg(target_os = "linux")]
+const LOST: &[u8] = b"lost";
+
+/// Drops the segments that begin with [`LOST`], however often they are sent.
+#[cfg(target_os = "linux")]
+fn lose(socket: &impl std::os::fd::AsFd) {
+    use socket2::SockFilter;
+
+    let code = |code: u32| code as u16;
+    let word = u32::from_be_bytes(LOST.try_into().unwrap());
+    // The TCP header with its time stamps has 32 bytes.
+    let filter = [
+        SockFilter::new(code(libc::BPF_LD | libc::BPF_W | libc::BPF_LEN), 0, 0, 0),
+        SockFilter::new(code(libc::BPF_JMP | libc::BPF_JGE | libc::BPF_K), 0, 3, 36),
+        SockFilter::new(code(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS), 0, 0, 32),
+        SockFilter::new(
+            code(libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K),
+            0,
+            1,
+            word,
+        ),
+        SockFilter::new(code(libc::BPF_RET | libc::BPF_K), 0, 0, 0),
+        SockFilter::new(code(libc::BPF_RET | libc::BPF_K), 0, 0, u32::MAX),
+    ];
+    SockRef::from(socket).attach_filter(&filter).unwrap();
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn bytes_behind_a_gap_are_held_and_shed_although_no_event_tells_of_them() {
+    let mut rig = Rig::new(TimeLimits {
+        stall: Some(SECOND),
+        ..limits()
+    });
+    let (mut ours, key) = rig.admit();
+    let (mut healthy, other) = rig.admit();
+    ours.set_nodelay(true).unwrap();
+    for (client, key) in [(&mut ours, key), (&mut healthy, other)] {
+        client.write_all(b"hello").unwrap();
+        rig.serve_bytes(key, 5);
+        client.read_exact(&mut [0; 5]).unwrap();
+        wait_until(|| rig.acknowledged(key).1);
+    }
+    rig.pass(SECOND);
+    lose(rig.worker.connections.clients[key].conn.transport());
+    ours.write_all(LOST).unwrap();
+    ours.write_all(&[7; LONGEST]).unwrap();
+    wait_until(|| rig.worker.connections.clients[key].conn.has_gap());
+    rig.pass(60 * SECOND);
+    assert_eq!(rig.worker.connections.context.metrics.held(), 0);
+    rig.worker.connections.context.metrics.order_check();
+    rig.worker.handle_wake_up();
+    rig.pass(Duration::ZERO);
+    assert!(rig.worker.connections.context.metrics.held() >= LONGEST);
+    assert!(rig.worker.connections.clients[other].watch == Watch::None);
+    rig.pass(60 * SECOND);
+    rig.pass(SECOND);
+    assert!(rig.is_connected(key), "it is not stalled: it has taken all");
+    rig.worker.connections.shed((1, 0));
+    assert!(!rig.is_connected(key) && rig.is_connected(other));
+    assert_eq!(rig.evicted(Reason::Shed), 1);
+    assert!(is_reset(&ours));
+    assert_eq!(rig.worker.connections.context.metrics.held(), 0);
 }

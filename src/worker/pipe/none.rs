@@ -47,6 +47,8 @@ impl Pipes {
         match pipe {}
     }
 
+    pub(crate) const fn mark_proven(&mut self) {}
+
     pub(crate) const fn give_up(&mut self, _error: &io::Error) {}
 }
 
