@@ -175,6 +175,21 @@ pub(crate) fn is_in_progress(error: &io::Error) -> bool {
     error.kind() == io::ErrorKind::WouldBlock
 }
 
+/// Lets a socket be bound to an address that the machine does not have yet: ip(7), ipv6(7).
+#[cfg(any(target_os = "linux", target_os = "android"))]
+pub(crate) fn allow_absent_address(socket: &Socket, domain: Domain) -> io::Result<()> {
+    match domain {
+        Domain::IPV6 => socket.set_freebind_v6(true),
+        _ => socket.set_freebind_v4(true),
+    }
+}
+
+/// Elsewhere that can't be asked for, or not without privilege.
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+pub(crate) fn allow_absent_address(_: &Socket, _: Domain) -> io::Result<()> {
+    Err(io::ErrorKind::Unsupported.into())
+}
+
 /// Delays the choice of the port of a bound socket until it connects, so that connections
 /// to different servers can share a port: ip(7).
 #[cfg(any(target_os = "linux", target_os = "android"))]
