@@ -2,13 +2,15 @@
 
 use std::fmt;
 use std::io;
-use std::net::{SocketAddr, TcpListener};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 
 use socket2::SockRef;
 
 use super::error::{Error, failed_to};
 use crate::base::address::Address;
+use crate::base::error::cause;
 use crate::base::listening::{self, Options, set_buffers, warn_of_short_queue};
+use crate::base::sys;
 use crate::proto::Protocol;
 
 /// A bound, listening socket and the protocol that is served on it.
@@ -22,29 +24,41 @@ pub struct Listener {
     /// Every connection begins with a PROXY header, in which a load balancer names the
     /// client.
     pub(crate) is_behind_proxy: bool,
+    /// Every accepted socket has the options of a client from the listener.
+    clients_inherit: bool,
 }
 
 impl Listener {
     /// Adopts a socket that is bound and listens already, and sets the options that
     /// the server relies on: non-blocking, and for its clients no Nagle delay
-    /// and urgent data in line.
+    /// and urgent data in line. One that the kind of socket lacks is done without, as MPTCP
+    /// lacks urgent data.
     ///
     /// # Errors
     /// The system's, when an option can't be set.
     pub fn new(protocol: Protocol, socket: TcpListener) -> io::Result<Self> {
         let address = socket.local_addr()?;
         socket.set_nonblocking(true)?;
-        // On Linux every accepted socket inherits these two.
-        let options = SockRef::from(&socket);
-        options.set_tcp_nodelay(true)?;
-        options.set_out_of_band_inline(true)?;
+        let options_are_set = set_client_options(&SockRef::from(&socket))?;
         Ok(Self {
             protocol,
             socket,
             address,
             is_shared: false,
             is_behind_proxy: false,
+            clients_inherit: options_are_set && INHERITS,
         })
+    }
+
+    /// Sets the options of an accepted client that it did not inherit.
+    pub(crate) fn complete(&self, client: &TcpStream) {
+        if self.clients_inherit {
+            return;
+        }
+        // A client that has left already is found by the first read.
+        if let Err(error) = set_client_options(&SockRef::from(client)) {
+            log::debug!("could not set the options of a client: {}", cause(&error));
+        }
     }
 
     /// The same for a socket that a service manager keeps open beside this process.
@@ -151,6 +165,25 @@ impl fmt::Display for Listener {
     }
 }
 
+/// On Linux an accepted socket inherits the options of its listener.
+const INHERITS: bool = cfg!(any(target_os = "linux", target_os = "android"));
+
+/// Sets what the server wants of every client's socket. Returns whether all of it was set:
+/// what this kind of socket lacks is left out.
+fn set_client_options(socket: &SockRef<'_>) -> io::Result<bool> {
+    let mut are_all_set = true;
+    for result in [
+        socket.set_tcp_nodelay(true),
+        socket.set_out_of_band_inline(true),
+    ] {
+        match result {
+            Err(error) if sys::is_lacking(&error) => are_all_set = false,
+            result => result?,
+        }
+    }
+    Ok(are_all_set)
+}
+
 /// Warns where the kernel, which has its own minimum and maximum, chose another size:
 /// socket(7).
 fn warn_of_other_buffers(socket: &TcpListener, wanted: usize) {
@@ -176,8 +209,6 @@ fn warn_of_other_buffers(socket: &TcpListener, wanted: usize) {
 
 #[cfg(test)]
 mod tests {
-    use std::net::TcpStream;
-
     use super::*;
 
     #[test]
