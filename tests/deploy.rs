@@ -89,6 +89,30 @@ mod systemd {
         assert!(output.status.success(), "{printed}");
     }
 
+    /// The value of a setting in a unit.
+    fn setting(unit: &str, name: &str) -> Option<String> {
+        let text = fs::read_to_string(deploy("systemd").join(unit)).unwrap();
+        let mut lines = text.lines().filter_map(|line| line.split_once('='));
+        lines.find_map(|(key, value)| (key == name).then(|| value.to_owned()))
+    }
+
+    /// By default systemd starts a service five times within ten seconds, 100 ms apart, and
+    /// gives up.
+    #[test]
+    fn the_units_outlast_an_address_that_comes_late() {
+        let service = "echopool.service";
+        assert_eq!(setting(service, "Restart").as_deref(), Some("on-failure"));
+        let limit = setting(service, "StartLimitIntervalSec");
+        assert_eq!(limit.as_deref(), Some("0"), "it is tried for ever");
+        let pause = setting(service, "RestartSec").unwrap();
+        let pause = humantime::parse_duration(&pause).unwrap();
+        let sensible = Duration::from_secs(1)..=Duration::from_secs(10);
+        assert!(sensible.contains(&pause), "{pause:?}");
+        for unit in &UNITS[1..] {
+            assert_eq!(setting(unit, "FreeBind").as_deref(), Some("yes"), "{unit}");
+        }
+    }
+
     /// The names in one set of systemd's system calls, those of its subsets included.
     fn calls_of(set: &str) -> HashSet<String> {
         let mut analyze = Command::new("systemd-analyze");
@@ -464,7 +488,7 @@ mod kubernetes {
         let port = admin["containerPort"].to_string();
         let arguments = container["args"].as_array().unwrap();
         let at = arguments.iter().position(|word| word == "--admin").unwrap();
-        assert_eq!(arguments[at + 1], format!("0.0.0.0:{port}"));
+        assert_eq!(arguments[at + 1], format!("*:{port}"));
         let annotations = &server["spec"]["template"]["metadata"]["annotations"];
         assert_eq!(annotations["prometheus.io/scrape"], "true");
         assert_eq!(annotations["prometheus.io/port"], port);

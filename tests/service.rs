@@ -18,7 +18,7 @@ use common::{
     DEADLINE, Program, connect, connect_narrow, fill, full_duplex, read_to_end, round_trip,
 };
 use rustix::process::Signal;
-use socket2::SockRef;
+use socket2::{Domain, SockRef, Socket, Type};
 
 /// The program, started with one or two sockets as a service manager would:
 /// from descriptor 3 on, with their names in the environment.
@@ -68,6 +68,81 @@ mod sockets {
         let listeners = server.log.iter();
         let listeners = listeners.filter(|line| line.contains("waiting for clients on"));
         assert_eq!(listeners.count(), 2, "{:?}", server.log);
+    }
+
+    /// A listening socket of multipath TCP, RFC 8684, as of `SocketProtocol=mptcp`; `None`
+    /// where the system has none.
+    fn listen_by_mptcp() -> Option<(TcpListener, SocketAddr)> {
+        let socket = mptcp_socket()?;
+        let any: SocketAddr = "127.0.0.1:0".parse().unwrap();
+        socket.bind(&any.into()).unwrap();
+        socket.listen(64).unwrap();
+        let address = socket.local_addr().unwrap().as_socket().unwrap();
+        Some((socket.into(), address))
+    }
+
+    fn mptcp_socket() -> Option<Socket> {
+        let protocol = Some(socket2::Protocol::from(262));
+        let socket = Socket::new(Domain::IPV4, Type::STREAM, protocol).ok()?;
+        socket.set_read_timeout(Some(DEADLINE)).unwrap();
+        socket.set_write_timeout(Some(DEADLINE)).unwrap();
+        Some(socket)
+    }
+
+    fn connect_by_mptcp(address: SocketAddr) -> TcpStream {
+        let socket = mptcp_socket().unwrap();
+        socket.connect(&address.into()).unwrap();
+        socket.into()
+    }
+
+    #[test]
+    fn one_of_multipath_tcp_is_served_as_well_as_one_of_tcp() {
+        let Some((listener, address)) = listen_by_mptcp() else {
+            return;
+        };
+        // Without this the last clients would be cut only after a minute.
+        let arguments = [
+            "--workers",
+            "1",
+            "--grace",
+            "60s",
+            "--socket-buffer",
+            "256KiB",
+        ];
+        let mut server = Program::spawn(under_manager(vec![listener.into()], "echo", &arguments));
+        assert_eq!(server.wait_for_listener("echo"), address);
+        for connect in [connect, connect_by_mptcp] {
+            // To the half-close, with little and with more than any buffer holds.
+            full_duplex(connect(address), 1, 3);
+            full_duplex(connect(address), 2, 20_000_000);
+            let mut late = connect(address);
+            std::io::Write::write_all(&mut late, &common::keyed(3, 0, 100_000)).unwrap();
+            late.shutdown(std::net::Shutdown::Write).unwrap();
+            common::expect(&mut late, 3, 0, 100_000);
+            common::expect_end(&mut late);
+        }
+        // A client of TCP: MPTCP has no urgent data.
+        let mut urgent = connect(address);
+        assert_eq!(SockRef::from(&urgent).send_out_of_band(b"!").unwrap(), 1);
+        round_trip_after(&mut urgent, b"!", b"in line");
+        let mut idle = [connect(address), connect_by_mptcp(address)];
+        idle.iter_mut().for_each(|one| round_trip(one, b"quiet"));
+        let stopped = Instant::now();
+        server.signal(Signal::TERM);
+        idle.iter_mut().for_each(common::expect_end);
+        drop(idle);
+        drop(urgent);
+        assert!(server.wait().success(), "{:?}", server.log);
+        assert!(stopped.elapsed() < Duration::from_secs(50));
+        assert!(server.logged("9 connections"), "{:?}", server.log);
+    }
+
+    /// Sends `bytes` where `before` was sent already, and reads both.
+    fn round_trip_after(stream: &mut TcpStream, before: &[u8], bytes: &[u8]) {
+        std::io::Write::write_all(stream, bytes).unwrap();
+        let mut echo = vec![0; before.len() + bytes.len()];
+        std::io::Read::read_exact(stream, &mut echo).unwrap();
+        assert_eq!(echo, [before, bytes].concat());
     }
 
     #[test]
@@ -178,6 +253,85 @@ mod sockets {
             round_trip(&mut waiting.remove(0), b"patience");
         }
         round_trip(&mut late, b"came between two servers");
+    }
+}
+
+mod the_journal {
+    use std::fs;
+    use std::os::unix::fs::MetadataExt;
+
+    use super::*;
+
+    /// What the server writes to a file that `JOURNAL_STREAM` names as `named` makes it of
+    /// the file's own name, until it has stopped.
+    fn written(arguments: &[&str], named: impl Fn(&str) -> String) -> Vec<String> {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("journal");
+        let file = File::create(&path).unwrap();
+        let identity = file.metadata().unwrap();
+        let identity = format!("{}:{}", identity.dev(), identity.ino());
+        let mut command = Command::new(env!("CARGO_BIN_EXE_echopool"));
+        command
+            .args(arguments)
+            .env("JOURNAL_STREAM", named(&identity))
+            .env_remove("RUST_LOG")
+            .stderr(file);
+        let mut child = command.spawn().unwrap();
+        let read = || fs::read_to_string(&path).unwrap();
+        let mut ended = None;
+        common::wait_until("the server to wait for clients or to end", || {
+            ended = child.try_wait().unwrap();
+            ended.is_some() || read().contains("waiting for clients on")
+        });
+        if ended.is_none() {
+            let pid = rustix::process::Pid::from_child(&child);
+            rustix::process::kill_process(pid, Signal::TERM).unwrap();
+            child.wait().unwrap();
+        }
+        read().lines().map(str::to_owned).collect()
+    }
+
+    const WARNS: [&str; 5] = [
+        "serve",
+        "--echo",
+        "127.0.0.1:0,192.0.2.1:7",
+        "--workers",
+        "1",
+    ];
+
+    #[test]
+    fn gets_the_priority_of_each_line_and_no_time_stamp() {
+        let lines = written(&WARNS, str::to_owned);
+        assert!(
+            lines[0].starts_with("<4>this machine does not have 192.0.2.1"),
+            "{lines:?}"
+        );
+        assert!(lines[1].starts_with("<6>waiting for clients on echo://"));
+        let last = lines.last().unwrap();
+        assert!(last.starts_with("<6>total: 1 workers"), "{lines:?}");
+        let has_level = |line: &String| line.contains("INFO") || line.contains("WARN");
+        assert!(!lines.iter().any(has_level), "{lines:?}");
+    }
+
+    #[test]
+    fn gets_the_priority_of_the_error_that_ends_the_server() {
+        let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = taken.local_addr().unwrap().to_string();
+        let lines = written(&["serve", "--echo", &address], str::to_owned);
+        let words = format!("<3>echopool: could not listen on {address}: ");
+        assert!(lines[0].starts_with(&words), "{lines:?}");
+    }
+
+    /// The variable is inherited: what it names may be another's standard error.
+    #[test]
+    fn is_only_the_file_that_is_named() {
+        for other in ["1:1", "", "journal", "8:"] {
+            let lines = written(&WARNS, |identity| match other {
+                "8:" => format!("8{identity}"),
+                other => other.to_owned(),
+            });
+            assert!(lines[0].contains("Z WARN  this machine"), "{lines:?}");
+        }
     }
 }
 

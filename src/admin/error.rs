@@ -7,17 +7,9 @@ use crate::base::error::{self, cause};
 /// An operation of the admin socket that failed, and why.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// Its address could not be resolved.
+    /// Its address could not be resolved or listened on.
     #[error(transparent)]
     Base(#[from] error::Error),
-    /// Its listening socket could not be made.
-    #[error("could not listen on {address}: {}", cause(source))]
-    Listen {
-        /// The address that was asked for.
-        address: String,
-        /// Why it failed.
-        source: io::Error,
-    },
     /// Its thread could not be started.
     #[error("could not start the admin thread: {}", cause(.0))]
     Start(io::Error),

@@ -20,6 +20,7 @@ use super::connection::{Connection, Next};
 use super::error::Error;
 use crate::base::address::Address;
 use crate::base::error::cause;
+use crate::base::listening::{self, Bound, Options};
 use crate::base::sys::{self, Yielding};
 use crate::base::throttle::Throttle;
 use crate::server::acceptor::{ACCEPT_PAUSE, concerns_one_client};
@@ -51,21 +52,44 @@ pub struct Admin {
 }
 
 impl Admin {
-    /// Binds the first address that `address` stands for; without a host, that of
-    /// loopback.
+    /// Binds the first address that `address` stands for and this machine has; without a
+    /// host, that of loopback. `None`, with a warning, where it has none of them: metrics
+    /// are no reason not to serve.
     ///
     /// # Errors
-    /// [`Error::Base`] for an unknown name, [`Error::Listen`] when the address
-    /// can't be had.
-    pub fn bind(address: &Address) -> Result<Self, Error> {
-        let addresses = address.resolve("127.0.0.1", DEFAULT_PORT)?;
-        let failed = |source| Error::Listen {
-            address: addresses[0].to_string(),
-            source,
+    /// [`Error::Base`] for an unknown name, and when an address can't be had.
+    pub fn bind_if_present(address: &Address) -> Result<Option<Self>, Error> {
+        let options = Options::default();
+        let mut bound = Self::bound(address, &options)?;
+        let early = || {
+            let mut absent = bound.absent.drain(..);
+            absent.find_map(|each| each.bind_early(&options))
         };
-        let listener = TcpListener::bind(&addresses[..]).map_err(failed)?;
-        listener.set_nonblocking(true).map_err(failed)?;
-        let address = listener.local_addr().map_err(failed)?;
+        let first = bound.sockets.drain(..).next().or_else(early);
+        first.map(Self::adopt).transpose()
+    }
+
+    /// The same, but it is an error where the machine has none of them.
+    ///
+    /// # Errors
+    /// [`Error::Base`] for an unknown name, and when no address can be had.
+    pub fn bind(address: &Address) -> Result<Self, Error> {
+        let mut bound = Self::bound(address, &Options::default())?;
+        match (bound.sockets.drain(..).next(), bound.absent.pop()) {
+            (Some(first), _) => Self::adopt(first),
+            (None, Some(absent)) => Err(absent.into_error().into()),
+            (None, None) => unreachable!("a name has an address, or it is not resolved"),
+        }
+    }
+
+    fn bound(address: &Address, options: &Options) -> Result<Bound, Error> {
+        let address = address.or_host("127.0.0.1");
+        Ok(listening::bind_first(&address, DEFAULT_PORT, options)?)
+    }
+
+    fn adopt(listener: TcpListener) -> Result<Self, Error> {
+        listener.set_nonblocking(true).map_err(Error::Start)?;
+        let address = listener.local_addr().map_err(Error::Start)?;
         Ok(Self { listener, address })
     }
 

@@ -7,6 +7,9 @@ use std::str::FromStr;
 
 use crate::base::error::Error;
 
+/// The host that stands for all interfaces.
+const EVERYWHERE: &str = "*";
+
 /// A host, a port, or both. The caller supplies what is missing.
 ///
 /// ```
@@ -41,21 +44,46 @@ impl Address {
         self.port
     }
 
+    /// The same, with `host` where it names none.
+    #[must_use]
+    pub fn or_host(&self, host: &str) -> Self {
+        Self {
+            host: Some(self.host().unwrap_or(host).to_owned()),
+            port: self.port,
+        }
+    }
+
+    /// Whether a server is to listen on all interfaces, in both families: no host, or `*`.
+    pub fn is_everywhere(&self) -> bool {
+        self.host().is_none_or(|host| host == EVERYWHERE)
+    }
+
+    /// Whether the host is an IP address itself, and not a name that stands for some.
+    pub fn is_literal(&self) -> bool {
+        let host = self.host().and_then(|host| host.split('%').next());
+        host.is_some_and(|host| host.parse::<IpAddr>().is_ok())
+    }
+
     /// Resolves the host, or else `default_host`, to all its socket addresses, with the port
-    /// or else `default_port`. None is repeated.
+    /// or else `default_port`. None is repeated, and an IPv4 address that is written as an IPv6
+    /// one, `::ffff:a.b.c.d`, is IPv4.
     ///
     /// # Errors
-    /// [`Error::Resolve`] when the name is unknown or has no address.
+    /// [`Error::Resolve`] when the name is unknown or has no address, or is `*`.
     pub fn resolve(&self, default_host: &str, default_port: u16) -> Result<Vec<SocketAddr>, Error> {
         let host = self.host().unwrap_or(default_host);
         let failed = |source| Error::Resolve {
             host: host.to_owned(),
             source,
         };
-        let mut found: Vec<SocketAddr> = (host, self.port.unwrap_or(default_port))
+        if host == EVERYWHERE {
+            let source = io::Error::other("it means all interfaces, where a server can listen");
+            return Err(failed(source));
+        }
+        let found = (host, self.port.unwrap_or(default_port))
             .to_socket_addrs()
-            .map_err(failed)?
-            .collect();
+            .map_err(failed)?;
+        let mut found: Vec<SocketAddr> = found.map(canonical).collect();
         let mut seen = std::collections::HashSet::new();
         found.retain(|address| seen.insert(*address));
         if found.is_empty() {
@@ -152,6 +180,9 @@ fn v6_literal(text: &str) -> Result<String, BadAddress> {
 }
 
 fn name(text: &str) -> Result<String, BadAddress> {
+    if text == EVERYWHERE {
+        return Ok(text.to_owned());
+    }
     let fits = |c: char| c.is_alphanumeric() || matches!(c, '.' | '-' | '_');
     if text.starts_with('-') || !text.chars().all(fits) {
         return Err(BadAddress::Host);
@@ -189,6 +220,8 @@ mod tests {
             ("localhost", (host("localhost"), None)),
             ("::1", (host("::1"), None)),
             ("[::]", (host("::"), None)),
+            ("*", (host("*"), None)),
+            ("*:7", (host("*"), Some(7))),
         ] {
             assert_eq!(parts(text), Ok(want), "{text}");
         }
@@ -212,6 +245,9 @@ mod tests {
             ("two words", BadAddress::Host),
             ("tcp://host", BadAddress::Port),
             ("-v", BadAddress::Host),
+            ("**:7", BadAddress::Host),
+            ("*.example.org", BadAddress::Host),
+            ("[*]:7", BadAddress::Host),
             ("host\n", BadAddress::Host),
         ] {
             assert_eq!(parts(text), Err(want), "{text:?}");
@@ -220,7 +256,7 @@ mod tests {
 
     #[test]
     fn a_printed_address_parses_to_itself() {
-        for text in ["[::1]:7", "host:7", ":7", "host", "::1"] {
+        for text in ["[::1]:7", "host:7", ":7", "host", "::1", "*:7", "*"] {
             assert_eq!(text.parse::<Address>().unwrap().to_string(), text);
         }
     }
@@ -233,6 +269,59 @@ mod tests {
             if let Ok(address) = text.parse::<Address>() {
                 proptest::prop_assert_eq!(address.to_string().parse(), Ok(address));
             }
+        }
+    }
+
+    #[test]
+    fn all_interfaces_are_no_host_or_a_star_and_nobody_can_connect_there() {
+        for (text, everywhere) in [
+            ("7", true),
+            ("*", true),
+            ("*:7", true),
+            ("0.0.0.0:7", false),
+            ("[::]:7", false),
+            ("host:7", false),
+        ] {
+            let address: Address = text.parse().unwrap();
+            assert_eq!(address.is_everywhere(), everywhere, "{text}");
+        }
+        let star: Address = "*:7".parse().unwrap();
+        let error = star.resolve("localhost", 1).unwrap_err().to_string();
+        assert!(
+            error.starts_with("could not resolve *: it means all"),
+            "{error}"
+        );
+        assert_eq!(star.or_host("host"), star);
+        let port = Address::from_port(7).or_host("host");
+        assert_eq!(port, "host:7".parse().unwrap());
+    }
+
+    #[test]
+    fn an_address_is_told_from_a_name() {
+        for (text, literal) in [
+            ("127.0.0.1:7", true),
+            ("[fe80::1%eth0]:7", true),
+            ("::1", true),
+            ("localhost:7", false),
+            ("*:7", false),
+            ("7", false),
+        ] {
+            let address: Address = text.parse().unwrap();
+            assert_eq!(address.is_literal(), literal, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_mapped_address_resolves_to_ipv4() {
+        for (text, want) in [
+            ("[::ffff:127.0.0.1]:7", "127.0.0.1:7"),
+            ("::ffff:7f00:1", "127.0.0.1:9"),
+            ("[::ffff:0.0.0.0]:7", "0.0.0.0:7"),
+            ("[::1]:7", "[::1]:7"),
+        ] {
+            let address: Address = text.parse().unwrap();
+            let want: Vec<SocketAddr> = vec![want.parse().unwrap()];
+            assert_eq!(address.resolve("", 9).unwrap(), want, "{text}");
         }
     }
 

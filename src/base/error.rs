@@ -17,6 +17,14 @@ pub enum Error {
         /// The resolver's error.
         source: io::Error,
     },
+    /// A listening socket could not be made.
+    #[error("could not listen on {address}: {}", cause(source))]
+    Listen {
+        /// The address that was asked for.
+        address: String,
+        /// Why it failed.
+        source: io::Error,
+    },
     /// A part of the process could not be set up, such as its log or signal handlers.
     #[error("could not {operation}: {}", cause(source))]
     SetUp {

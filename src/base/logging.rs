@@ -1,5 +1,8 @@
 //! The log: env_logger's lines, written to standard error by a separate thread.
 //!
+//! Where standard error is the journal, a line begins with its priority, `<4>` for a warning,
+//! and has no time stamp, since the journal has its own: sd-daemon(3).
+//!
 //! The reader of standard error may stop reading. A worker that wrote to it directly would
 //! block, and with it all its clients. So the lines go through a bounded channel; lines
 //! that do not fit are dropped and counted.
@@ -12,7 +15,9 @@ use std::time::{Duration, SystemTime};
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 use env_logger::{Builder, Target, WriteStyle};
-use log::LevelFilter;
+use log::{Level, LevelFilter};
+
+use super::sys;
 
 /// The most lines that wait to be written.
 const CAPACITY: usize = 4096;
@@ -79,9 +84,10 @@ pub(crate) fn start(level: LevelFilter) -> io::Result<Log> {
         messages: messages.clone(),
         dropped: Arc::clone(&dropped),
     };
+    let reader = Reader::of_standard_error();
     std::thread::Builder::new()
         .name("log".into())
-        .spawn(move || write_lines(&waiting, &dropped, &mut io::stderr()))?;
+        .spawn(move || write_lines(&waiting, &dropped, reader, &mut io::stderr()))?;
     let mut builder = Builder::new();
     match env::var("RUST_LOG") {
         Ok(filters) if !filters.is_empty() => builder.parse_filters(&filters),
@@ -93,14 +99,68 @@ pub(crate) fn start(level: LevelFilter) -> io::Result<Log> {
     builder
         .target(Target::Pipe(Box::new(lines)))
         .write_style(style())
-        .format(|line, record| {
-            let now = humantime::format_rfc3339_millis(SystemTime::now());
+        .format(move |line, record| {
             let level = record.level();
-            let style = line.default_level_style(level);
-            writeln!(line, "{now} {style}{level:5}{style:#} {}", record.args())
+            match reader {
+                Reader::Journal => {
+                    let text = record.args().to_string();
+                    line.write_all(&for_journal(level, &text))
+                }
+                Reader::Other => {
+                    let now = humantime::format_rfc3339_millis(SystemTime::now());
+                    let style = line.default_level_style(level);
+                    writeln!(line, "{now} {style}{level:5}{style:#} {}", record.args())
+                }
+            }
         })
         .init();
     Ok(Log { messages })
+}
+
+/// Who reads standard error.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Reader {
+    /// systemd's journal.
+    Journal,
+    Other,
+}
+
+impl Reader {
+    /// The journal, if `JOURNAL_STREAM` names standard error as the stream to it; the variable
+    /// is inherited by programs whose standard error is something else.
+    fn of_standard_error() -> Self {
+        let named = env::var("JOURNAL_STREAM").ok();
+        match named.is_some_and(|named| Some(named) == sys::standard_error_identity()) {
+            true => Self::Journal,
+            false => Self::Other,
+        }
+    }
+}
+
+/// What begins an error that is printed beside the log: its priority, where standard error
+/// is the journal.
+pub(crate) fn error_prefix() -> &'static str {
+    match Reader::of_standard_error() {
+        Reader::Journal => priority(Level::Error),
+        Reader::Other => "",
+    }
+}
+
+/// In syslog's numbers.
+const fn priority(level: Level) -> &'static str {
+    match level {
+        Level::Error => "<3>",
+        Level::Warn => "<4>",
+        Level::Info => "<6>",
+        Level::Debug | Level::Trace => "<7>",
+    }
+}
+
+/// A line for the journal: each line of the text with the priority in front.
+fn for_journal(level: Level, text: &str) -> Vec<u8> {
+    let priority = priority(level);
+    let lines = text.lines().map(|line| format!("{priority}{line}\n"));
+    lines.collect::<String>().into_bytes()
 }
 
 /// Colours on a terminal, unless <https://no-color.org> asks for none.
@@ -113,7 +173,12 @@ fn style() -> WriteStyle {
     }
 }
 
-fn write_lines(waiting: &Receiver<Message>, dropped: &AtomicU64, output: &mut dyn Write) {
+fn write_lines(
+    waiting: &Receiver<Message>,
+    dropped: &AtomicU64,
+    reader: Reader,
+    output: &mut dyn Write,
+) {
     for message in waiting {
         // If standard error is closed, the error has nowhere to go.
         if let Message::Line(line) = message {
@@ -121,11 +186,15 @@ fn write_lines(waiting: &Receiver<Message>, dropped: &AtomicU64, output: &mut dy
         }
         let count = dropped.swap(0, Ordering::Relaxed);
         if count > 0 {
-            let now = humantime::format_rfc3339_millis(SystemTime::now());
-            let _ = writeln!(
-                output,
-                "{now} WARN  {count} log lines were dropped: standard error was not read"
-            );
+            let text = format!("{count} log lines were dropped: standard error was not read");
+            let line = match reader {
+                Reader::Journal => for_journal(Level::Warn, &text),
+                Reader::Other => {
+                    let now = humantime::format_rfc3339_millis(SystemTime::now());
+                    format!("{now} WARN  {text}\n").into_bytes()
+                }
+            };
+            let _ = output.write_all(&line);
         }
     }
 }
@@ -147,11 +216,31 @@ mod tests {
         }
         drop(lines);
         let mut written = Vec::new();
-        write_lines(&waiting, &dropped, &mut written);
+        write_lines(&waiting, &dropped, Reader::Other, &mut written);
         let written = String::from_utf8(written).unwrap();
         let (first, rest) = written.split_once('\n').unwrap();
         assert_eq!(first, "one");
         assert!(rest.contains("2 log lines were dropped"), "{rest}");
         assert!(rest.ends_with("two\n"), "{rest}");
+    }
+
+    #[test]
+    fn the_journal_gets_the_priority_of_every_line_and_of_lost_lines_too() {
+        for (level, text, want) in [
+            (Level::Error, "no", "<3>no\n"),
+            (Level::Warn, "well", "<4>well\n"),
+            (Level::Info, "two\nlines", "<6>two\n<6>lines\n"),
+            (Level::Debug, "odd", "<7>odd\n"),
+            (Level::Trace, "much", "<7>much\n"),
+        ] {
+            assert_eq!(for_journal(level, text), want.as_bytes());
+        }
+        let (messages, waiting) = bounded(1);
+        messages.send(Message::Line(b"<6>one\n".to_vec())).unwrap();
+        drop(messages);
+        let mut written = Vec::new();
+        write_lines(&waiting, &AtomicU64::new(2), Reader::Journal, &mut written);
+        let want = "<6>one\n<4>2 log lines were dropped: standard error was not read\n";
+        assert_eq!(String::from_utf8(written).unwrap(), want);
     }
 }

@@ -1,9 +1,10 @@
-//! The foundation, independent of echo: addresses, system calls, errors, the log, output
-//! files, signals, units.
+//! The foundation, independent of echo: addresses, listening sockets, system calls,
+//! errors, the log, output files, signals, units.
 
 pub mod address;
 pub mod error;
 pub(crate) mod escape;
+pub(crate) mod listening;
 pub(crate) mod logging;
 pub mod open_files;
 pub mod output;

@@ -204,6 +204,46 @@ pub(crate) fn is_in_progress(error: &io::Error) -> bool {
     error.kind() == io::ErrorKind::WouldBlock
 }
 
+/// Device and inode of standard error, as `JOURNAL_STREAM` names them (systemd.exec(5));
+/// `None` where it is closed or the system has no journal.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+pub(crate) fn standard_error_identity() -> Option<String> {
+    use std::os::unix::fs::MetadataExt;
+
+    let copy = io::stderr().as_fd().try_clone_to_owned().ok()?;
+    let file = std::fs::File::from(copy).metadata().ok()?;
+    Some(format!("{}:{}", file.dev(), file.ino()))
+}
+
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+pub(crate) const fn standard_error_identity() -> Option<String> {
+    None
+}
+
+/// Whether this kind of socket lacks an option or a query, as MPTCP lacks some of TCP's.
+pub(crate) fn is_lacking(error: &io::Error) -> bool {
+    #[cfg(unix)]
+    let is_unknown = error.raw_os_error() == Some(libc::ENOPROTOOPT);
+    #[cfg(not(unix))]
+    let is_unknown = false;
+    is_unknown || error.kind() == io::ErrorKind::Unsupported
+}
+
+/// Lets a socket be bound to an address that the machine does not have yet: ip(7), ipv6(7).
+#[cfg(any(target_os = "linux", target_os = "android"))]
+pub(crate) fn allow_absent_address(socket: &Socket, domain: Domain) -> io::Result<()> {
+    match domain {
+        Domain::IPV6 => socket.set_freebind_v6(true),
+        _ => socket.set_freebind_v4(true),
+    }
+}
+
+/// Elsewhere that can't be asked for, or not without privilege.
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+pub(crate) fn allow_absent_address(_: &Socket, _: Domain) -> io::Result<()> {
+    Err(io::ErrorKind::Unsupported.into())
+}
+
 /// Delays the choice of the port of a bound socket until it connects, so that connections
 /// to different servers can share a port: ip(7).
 #[cfg(any(target_os = "linux", target_os = "android"))]

@@ -16,6 +16,7 @@ use super::ping::PingArgs;
 use super::report::ReportArgs;
 use super::serve::ServeArgs;
 use crate::base::escape::escape;
+use crate::base::logging;
 
 /// TCP echo server on a fixed pool of workers, and the client that proves a path byte for byte
 #[derive(Debug, Parser)]
@@ -58,7 +59,8 @@ pub fn main() -> ExitCode {
             // Not eprintln: it panics where standard error is closed.
             // The text may quote an untrusted file.
             let text = escape(error.to_string().as_bytes());
-            let _ = writeln!(io::stderr(), "echopool: {text}");
+            let prefix = logging::error_prefix();
+            let _ = writeln!(io::stderr(), "{prefix}echopool: {text}");
             if serves {
                 environment::note_failure(&error, self::command());
             }

@@ -31,7 +31,8 @@ use crate::server::{
 /// counted or whoami; where there are some, nothing else is served that was not asked for.
 #[derive(Debug, Args)]
 #[command(after_long_help = "\
-ADDR is HOST:PORT, [V6]:PORT, :PORT, PORT or HOST; without a host, all interfaces.
+ADDR is HOST:PORT, [V6]:PORT, :PORT, PORT or HOST; without a host, or with * for HOST, all \
+interfaces. Addresses that this machine lacks are passed over with a warning while one is left.
 
 Exit codes: 0 all clients were served to their end, 1 an error or a worker that panicked, \
 2 wrong usage, 3 the grace period ran out and connections were cut, 130 a second signal.
@@ -113,7 +114,7 @@ pub(super) struct ServeArgs {
     lame_duck: Option<Duration>,
 
     /// Answer there with metrics, health and a live page over HTTP; without a host, on
-    /// loopback only [default: off; default port: 20163]
+    /// loopback only, and with * for HOST on all interfaces [default: off; default port: 20163]
     #[arg(long, value_name = "ADDR", num_args = 0..=1, default_missing_value = "20163")]
     admin: Option<Address>,
 
@@ -180,7 +181,8 @@ impl ServeArgs {
         };
         raise_open_files();
         let listeners = self.listeners()?;
-        let admin = self.admin.as_ref().map(Admin::bind).transpose()?;
+        let admin = self.admin.as_ref().map(Admin::bind_if_present);
+        let admin = admin.transpose()?.flatten();
         let stop = Stop::new();
         on_signal({
             let stop = stop.clone();
@@ -212,10 +214,10 @@ impl ServeArgs {
     }
 
     fn listeners(&self) -> Result<Vec<Listener>, Error> {
-        let mut listeners = self.handed_over()?;
+        let handed_over = self.handed_over()?;
         let default = [Address::from_port(Protocol::Echo.default_port())];
         let asked = [&self.echo, &self.counted, &self.whoami];
-        let nothing_else = listeners.is_empty() && asked.iter().all(|asked| asked.is_empty());
+        let nothing_else = handed_over.is_empty() && asked.iter().all(|asked| asked.is_empty());
         let echo: &[Address] = match nothing_else {
             true => &default,
             false => &self.echo,
@@ -224,15 +226,16 @@ impl ServeArgs {
             backlog: self.backlog,
             buffer: self.socket_buffer,
         };
-        for (protocol, addresses) in [
+        let asked = [
             (Protocol::Echo, echo),
             (Protocol::Counted, &self.counted),
             (Protocol::Whoami, &self.whoami),
-        ] {
-            for address in addresses {
-                listeners.extend(Listener::bind_with(protocol, address, &options)?);
-            }
-        }
+        ];
+        let asked = asked.into_iter().flat_map(|(protocol, addresses)| {
+            addresses.iter().map(move |address| (protocol, address))
+        });
+        let asked: Vec<_> = asked.collect();
+        let mut listeners = Listener::bind_beside(handed_over, &asked, &options)?;
         if self.proxy_protocol {
             listeners = listeners.into_iter().map(Listener::behind_proxy).collect();
         }

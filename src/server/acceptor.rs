@@ -311,6 +311,7 @@ impl Acceptor {
         match polled.listener.socket.accept() {
             Ok((stream, peer)) => {
                 self.status.acceptor.accepted.add(1);
+                polled.listener.complete(&stream);
                 let accepted = Accepted {
                     stream,
                     peer: canonical(peer),
@@ -463,15 +464,9 @@ pub(super) fn watch(poller: &Poll, listeners: &[Listener]) -> Result<(), Error> 
     Ok(())
 }
 
-/// Sets the options of an accepted socket that it does not inherit from its listener.
+/// No client may block a worker.
 fn prepare(accepted: &Accepted) -> io::Result<()> {
-    accepted.stream.set_nonblocking(true)?;
-    #[cfg(not(any(target_os = "linux", target_os = "android")))]
-    {
-        accepted.stream.set_nodelay(true)?;
-        socket2::SockRef::from(&accepted.stream).set_out_of_band_inline(true)?;
-    }
-    Ok(())
+    accepted.stream.set_nonblocking(true)
 }
 
 /// Whether a client that was not read from still awaits an answer: not if it has gone,

@@ -7,17 +7,9 @@ use crate::base::error::{self, cause};
 /// An operation of the server that failed, what it was done to, and why.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// An address could not be resolved.
+    /// An address could not be resolved or listened on.
     #[error(transparent)]
     Base(#[from] error::Error),
-    /// A listening socket could not be made.
-    #[error("could not listen on {address}: {}", cause(source))]
-    Listen {
-        /// The address that was asked for.
-        address: String,
-        /// Why it failed.
-        source: io::Error,
-    },
     /// The server could not start or could not go on.
     #[error("could not {operation}: {}", cause(source))]
     Serve {

@@ -1,38 +1,17 @@
 //! Listening sockets: one bound address and the protocol served on it.
 
 use std::fmt;
-use std::io::{self, ErrorKind};
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
+use std::io;
+use std::net::{SocketAddr, TcpListener, TcpStream};
 
-use socket2::{Domain, SockRef, Socket, Type};
+use socket2::SockRef;
 
-use super::error::Error;
+use super::error::{Error, failed_to};
 use crate::base::address::Address;
+use crate::base::error::cause;
+use crate::base::listening::{self, Options, set_buffers, warn_of_short_queue};
+use crate::base::sys;
 use crate::proto::Protocol;
-
-/// How many clients may wait in the kernel to be accepted. With the customary
-/// 128 a connect storm overflows the queue, and every client it drops waits a
-/// second for its SYN to be sent again.
-pub const DEFAULT_BACKLOG: u32 = 4096;
-
-/// How listening sockets are made.
-#[derive(Clone, Copy, Debug)]
-pub struct Options {
-    /// Clients that may wait in the kernel to be accepted.
-    pub backlog: u32,
-    /// Size in bytes of a client's send buffer and of its receive buffer; `None` lets the
-    /// kernel choose, which grows them with use.
-    pub buffer: Option<usize>,
-}
-
-impl Default for Options {
-    fn default() -> Self {
-        Self {
-            backlog: DEFAULT_BACKLOG,
-            buffer: None,
-        }
-    }
-}
 
 /// A bound, listening socket and the protocol that is served on it.
 #[derive(Debug)]
@@ -45,29 +24,41 @@ pub struct Listener {
     /// Every connection begins with a PROXY header, in which a load balancer names the
     /// client.
     pub(crate) is_behind_proxy: bool,
+    /// Every accepted socket has the options of a client from the listener.
+    clients_inherit: bool,
 }
 
 impl Listener {
     /// Adopts a socket that is bound and listens already, and sets the options that
     /// the server relies on: non-blocking, and for its clients no Nagle delay
-    /// and urgent data in line.
+    /// and urgent data in line. One that the kind of socket lacks is done without, as MPTCP
+    /// lacks urgent data.
     ///
     /// # Errors
     /// The system's, when an option can't be set.
     pub fn new(protocol: Protocol, socket: TcpListener) -> io::Result<Self> {
         let address = socket.local_addr()?;
         socket.set_nonblocking(true)?;
-        // On Linux every accepted socket inherits these two.
-        let options = SockRef::from(&socket);
-        options.set_tcp_nodelay(true)?;
-        options.set_out_of_band_inline(true)?;
+        let options_are_set = set_client_options(&SockRef::from(&socket))?;
         Ok(Self {
             protocol,
             socket,
             address,
             is_shared: false,
             is_behind_proxy: false,
+            clients_inherit: options_are_set && INHERITS,
         })
+    }
+
+    /// Sets the options of an accepted client that it did not inherit.
+    pub(crate) fn complete(&self, client: &TcpStream) {
+        if self.clients_inherit {
+            return;
+        }
+        // A client that has left already is found by the first read.
+        if let Err(error) = set_client_options(&SockRef::from(client)) {
+            log::debug!("could not set the options of a client: {}", cause(&error));
+        }
     }
 
     /// The same for a socket that a service manager keeps open beside this process.
@@ -89,97 +80,54 @@ impl Listener {
     /// as one remains.
     ///
     /// # Errors
-    /// [`Error::Base`] for an unknown name, [`Error::Listen`] when an address
-    /// can't be had.
+    /// [`Error::Base`] for an unknown name, and when an address can't be had.
     pub fn bind(protocol: Protocol, address: &Address, backlog: u32) -> Result<Vec<Self>, Error> {
         let options = Options {
             backlog,
             ..Options::default()
         };
-        Self::bind_with(protocol, address, &options)
+        Self::bind_beside(Vec::new(), &[(protocol, address)], &options)
     }
 
-    /// The same, with every option.
+    /// Binds every address of `asked` beside the listeners that are there already, in this
+    /// order. Addresses that this machine does not have are passed over with a warning as
+    /// long as there is one listener; where the system can, it listens on them already
+    /// before it has them.
     ///
     /// # Errors
     /// As [`bind`](Self::bind).
-    pub fn bind_with(
-        protocol: Protocol,
-        address: &Address,
+    pub fn bind_beside(
+        there: Vec<Self>,
+        asked: &[(Protocol, &Address)],
         options: &Options,
     ) -> Result<Vec<Self>, Error> {
         warn_of_short_queue(options.backlog);
-        let bound = Self::bind_each(protocol, address, options)?;
-        if let (Some(listener), Some(wanted)) = (bound.first(), options.buffer) {
+        let mut listeners = there;
+        let (before, mut absent) = (listeners.len(), Vec::new());
+        for &(protocol, address) in asked {
+            let bound = listening::bind(address, protocol.default_port(), options)?;
+            for socket in bound.sockets {
+                listeners.push(Self::adopt(protocol, socket)?);
+            }
+            absent.extend(bound.absent.into_iter().map(|each| (protocol, each)));
+        }
+        if listeners.is_empty() && !absent.is_empty() {
+            return Err(absent.swap_remove(0).1.into_error().into());
+        }
+        for (protocol, absent) in absent {
+            if let Some(socket) = absent.bind_early(options) {
+                listeners.push(Self::adopt(protocol, socket)?);
+            }
+        }
+        if let (Some(listener), Some(wanted)) = (listeners.get(before), options.buffer) {
             warn_of_other_buffers(&listener.socket, wanted);
         }
-        Ok(bound)
+        Ok(listeners)
     }
 
-    fn bind_each(
-        protocol: Protocol,
-        address: &Address,
-        options: &Options,
-    ) -> Result<Vec<Self>, Error> {
-        if address.host().is_none() {
-            let port = address.port().unwrap_or(protocol.default_port());
-            return Ok(vec![Self::bind_all_interfaces(protocol, port, options)?]);
-        }
-        let mut bound = Vec::new();
-        let mut absent = None;
-        for address in address.resolve("", protocol.default_port())? {
-            match Self::bind_one(protocol, address, options, true) {
-                Ok(listener) => bound.push(listener),
-                Err(source) if is_absent(&source) => absent = Some(failed(address, source)),
-                Err(source) => return Err(failed(address, source)),
-            }
-        }
-        match absent {
-            Some(error) if bound.is_empty() => Err(error),
-            Some(error) => {
-                log::warn!("{error}");
-                Ok(bound)
-            }
-            None => Ok(bound),
-        }
-    }
-
-    fn bind_all_interfaces(
-        protocol: Protocol,
-        port: u16,
-        options: &Options,
-    ) -> Result<Self, Error> {
-        let v6 = SocketAddr::from((Ipv6Addr::UNSPECIFIED, port));
-        match Self::bind_one(protocol, v6, options, false) {
-            Err(error) if is_absent(&error) => {
-                let v4 = SocketAddr::from((Ipv4Addr::UNSPECIFIED, port));
-                Self::bind_one(protocol, v4, options, true).map_err(|source| failed(v4, source))
-            }
-            result => result.map_err(|source| failed(v6, source)),
-        }
-    }
-
-    fn bind_one(
-        protocol: Protocol,
-        address: SocketAddr,
-        options: &Options,
-        only_v6: bool,
-    ) -> io::Result<Self> {
-        let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
-        // So that a restart can bind while old connections are in TIME_WAIT.
-        // On Windows the option means something else: to steal a bound port.
-        #[cfg(not(windows))]
-        socket.set_reuse_address(true)?;
-        if address.is_ipv6() {
-            socket.set_only_v6(only_v6)?;
-        }
-        socket.bind(&address.into())?;
-        // Before the first client: the size decides the window scale, see tcp(7).
-        if let Some(bytes) = options.buffer {
-            set_buffers(&SockRef::from(&socket), bytes)?;
-        }
-        socket.listen(i32::try_from(options.backlog).unwrap_or(i32::MAX))?;
-        Self::new(protocol, socket.into())
+    fn adopt(protocol: Protocol, socket: TcpListener) -> Result<Self, Error> {
+        let operation = format!("set up a listening socket of {protocol}");
+        Self::new(protocol, socket).map_err(failed_to(&operation))
     }
 
     /// The same, but every connection must begin with a header of the PROXY protocol,
@@ -196,10 +144,10 @@ impl Listener {
     /// The same, with [`Options::buffer`] for the clients that connect from now on.
     ///
     /// # Errors
-    /// [`Error::Listen`] when it can't be set.
+    /// [`Error::Base`] when it can't be set.
     pub(crate) fn with_buffer(self, bytes: usize) -> Result<Self, Error> {
         set_buffers(&SockRef::from(&self.socket), bytes)
-            .map_err(|source| failed(self.address, source))?;
+            .map_err(|source| listening::failed(self.address, source))?;
         warn_of_other_buffers(&self.socket, bytes);
         Ok(self)
     }
@@ -217,20 +165,23 @@ impl fmt::Display for Listener {
     }
 }
 
-/// Sets both buffers; every socket that is accepted from then on inherits them.
-fn set_buffers(socket: &SockRef<'_>, bytes: usize) -> io::Result<()> {
-    socket.set_send_buffer_size(bytes)?;
-    socket.set_recv_buffer_size(bytes)
-}
+/// On Linux an accepted socket inherits the options of its listener.
+const INHERITS: bool = cfg!(any(target_os = "linux", target_os = "android"));
 
-/// Warns where the kernel shortens the listen queue, which it does without an error:
-/// listen(2).
-fn warn_of_short_queue(backlog: u32) {
-    let limit = std::fs::read_to_string("/proc/sys/net/core/somaxconn");
-    let limit = limit.ok().and_then(|text| text.trim().parse::<u32>().ok());
-    if let Some(limit) = limit.filter(|&limit| limit < backlog) {
-        log::warn!("the kernel lets {limit} clients wait, not {backlog} (net.core.somaxconn)");
+/// Sets what the server wants of every client's socket. Returns whether all of it was set:
+/// what this kind of socket lacks is left out.
+fn set_client_options(socket: &SockRef<'_>) -> io::Result<bool> {
+    let mut are_all_set = true;
+    for result in [
+        socket.set_tcp_nodelay(true),
+        socket.set_out_of_band_inline(true),
+    ] {
+        match result {
+            Err(error) if sys::is_lacking(&error) => are_all_set = false,
+            result => result?,
+        }
     }
+    Ok(are_all_set)
 }
 
 /// Warns where the kernel, which has its own minimum and maximum, chose another size:
@@ -256,32 +207,8 @@ fn warn_of_other_buffers(socket: &TcpListener, wanted: usize) {
     }
 }
 
-/// Whether the machine lacks the address or its whole family.
-fn is_absent(error: &io::Error) -> bool {
-    error.kind() == ErrorKind::AddrNotAvailable || is_family_unsupported(error)
-}
-
-#[cfg(unix)]
-fn is_family_unsupported(error: &io::Error) -> bool {
-    error.raw_os_error() == Some(libc::EAFNOSUPPORT)
-}
-
-#[cfg(not(unix))]
-fn is_family_unsupported(error: &io::Error) -> bool {
-    error.kind() == ErrorKind::Unsupported
-}
-
-fn failed(address: SocketAddr, source: io::Error) -> Error {
-    Error::Listen {
-        address: address.to_string(),
-        source,
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use std::net::TcpStream;
-
     use super::*;
 
     #[test]
@@ -291,7 +218,8 @@ mod tests {
             ..Options::default()
         };
         let address = "127.0.0.1:0".parse().unwrap();
-        let bound = Listener::bind_with(Protocol::Echo, &address, &options).unwrap();
+        let bound =
+            Listener::bind_beside(Vec::new(), &[(Protocol::Echo, &address)], &options).unwrap();
         let socket = &bound[0].socket;
         socket.set_nonblocking(false).unwrap();
         let _client = TcpStream::connect(bound[0].address()).unwrap();

@@ -18,8 +18,9 @@ mod service_manager;
 pub(crate) mod status;
 mod stop;
 
+pub use crate::base::listening::{DEFAULT_BACKLOG, Options};
 pub use config::Config;
-pub use listener::{DEFAULT_BACKLOG, Listener, Options};
+pub use listener::Listener;
 pub use report::Report;
 pub use run::Server;
 pub use service_manager::{ServiceManager, sockets};
