@@ -19,13 +19,15 @@ use super::progress::Watch;
 use super::recorder::{Part, PartsChannel};
 use super::results::{self, FORMAT, Results};
 use super::source;
+use super::targets::Targets;
 use super::times::Times;
 use super::validity::{self, Evidence};
 use crate::base::open_files::raise_open_files;
 use crate::probe;
 use crate::probe::addresses::Addresses;
-use crate::probe::connect::{Connected, Connecting, refuse_reached_itself};
+use crate::probe::connect::{Connected, Connecting, NotConnected, refuse_reached_itself};
 use crate::probe::pattern::Pattern;
+use crate::probe::race::ATTEMPT_DELAY;
 
 /// How often progress is reported.
 const REPORT_EVERY: Duration = Duration::from_millis(100);
@@ -87,7 +89,8 @@ fn connected(
     let shared = Shared {
         plan,
         pattern: Pattern::new(plan.seed),
-        address: first.address,
+        targets: targets(addresses, &first, plan, stop),
+        patience: nanoseconds(patience(first.took)),
         clock,
         numbers: AtomicU64::new(0),
         stop,
@@ -102,14 +105,53 @@ fn connect_first(
     plan: &Plan,
     stop: &AtomicBool,
 ) -> Result<Connected, Error> {
+    let connected = connect(addresses, plan, plan.timeout, stop);
+    Ok(connected.map_err(probe::error::Error::from)?)
+}
+
+fn connect(
+    addresses: &[SocketAddr],
+    plan: &Plan,
+    timeout: Duration,
+    stop: &AtomicBool,
+) -> Result<Connected, NotConnected> {
     let connecting = Connecting {
-        timeout: plan.timeout,
+        timeout,
         begin: &mut |address| source::begin(&plan.sources, 0, address),
         accept: &refuse_reached_itself,
         is_stopped: &|| stop.load(Ordering::Relaxed),
     };
-    let connected = connecting.to_first(addresses);
-    Ok(connected.map_err(probe::error::Error::from)?)
+    connecting.to_first(addresses)
+}
+
+/// The addresses of the run: with reconnection all that answer, tried here once, else the one
+/// that was first.
+fn targets(addresses: &Addresses, first: &Connected, plan: &Plan, stop: &AtomicBool) -> Targets {
+    if !plan.reconnect {
+        return Targets::one(first.address);
+    }
+    let known = addresses.known();
+    let others: Vec<_> = known.iter().filter(|at| **at != first.address).collect();
+    let timeout = patience(first.took).min(plan.timeout);
+    let answers = |address: &SocketAddr| connect(&[*address], plan, timeout, stop).is_ok();
+    let answers = &answers;
+    let mut answering = vec![first.address];
+    std::thread::scope(|scope| {
+        let start = |address| {
+            let ask = move || answers(address).then_some(*address);
+            std::thread::Builder::new().spawn_scoped(scope, ask).ok()
+        };
+        let asked: Vec<_> = others.into_iter().filter_map(start).collect();
+        for thread in asked {
+            answering.extend(thread.join().ok().flatten());
+        }
+    });
+    Targets::in_turn(addresses, &answering)
+}
+
+/// How long one of several addresses has to answer, where the first one took so long.
+fn patience(took: Duration) -> Duration {
+    ATTEMPT_DELAY.max(took * 4)
 }
 
 /// Whether threads may poll for a while before they sleep. In a closed loop a
@@ -341,7 +383,8 @@ impl Run<'_, '_> {
                 host: host(),
                 system: system(),
                 cpus: cpus(),
-                address: self.shared.address.to_string(),
+                address: self.shared.targets.first().to_string(),
+                addresses: self.shared.targets.counts(),
                 started_at: humantime::format_rfc3339_millis(self.started_at).to_string(),
                 busy_fraction: most(|ending| ending.busy),
             }],

@@ -111,7 +111,8 @@ pub(super) struct BenchArgs {
     #[arg(long, conflicts_with_all = ["rate", "find_rate", "depth", "size", "count", "arrivals"])]
     stream: bool,
 
-    /// Make lost connections again, and tell of the times without a server
+    /// Make lost connections again, and tell of the times without a server. Every address of
+    /// the name is used in turn, and after a failure the name is resolved again
     #[arg(long)]
     reconnect: bool,
 

@@ -38,7 +38,8 @@ ADDR is HOST:PORT, [V6]:PORT, :PORT, PORT or HOST; without a host, this machine;
 port, 20162.
 
 Of several addresses of a name the first one that answers is used, the families in turn, each \
-tried 250 ms after the one before (RFC 8305).
+tried 250 ms after the one before (RFC 8305). After a failure the name is resolved again, at \
+most once a second.
 
 A message that is not back within the time-out is lost; its echo, should it come all the same, \
 is told as too late and stays lost. A connection on which nothing comes for three time-outs, or \
