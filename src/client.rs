@@ -9,10 +9,10 @@ use std::time::Duration;
 use rustyline::DefaultEditor;
 use rustyline::error::ReadlineError;
 
-use crate::base::address::Address;
+use crate::base::address::{Address, Family};
 use crate::base::error::{self as base, cause};
 use crate::base::escape::{Escaped, escape};
-use crate::probe::connect::{connect_to, connect_to_first};
+use crate::probe::connect::connect_to_first;
 use crate::probe::error::Error as ProbeError;
 use crate::probe::exchange::{
     CLOSE_TIME, Piece, echo_pieces, exchange, extra_byte, first_difference, is_timeout,
@@ -54,7 +54,9 @@ pub struct Client {
     pub protocol: Protocol,
     /// The server. Without a host it is this machine, without a port the protocol's default.
     pub address: Address,
-    /// The limit on connecting, and on how long no byte may move in either direction while
+    /// Connect to addresses of this family alone.
+    pub family: Option<Family>,
+    /// The limit on connecting to each address, and on how long no byte may move in either direction while
     /// an echo is outstanding.
     pub timeout: Duration,
 }
@@ -86,10 +88,10 @@ impl Client {
     /// [`base::Error::Resolve`]; [`ProbeError::Connect`] with every address tried.
     pub fn connect(&self) -> Result<TcpStream, Error> {
         let default_port = self.protocol.default_port();
-        let addresses = self.address.resolve("localhost", default_port)?;
-        let connect = |address| connect_to(address, self.timeout);
-        let (stream, _) = connect_to_first(&addresses, connect)?;
-        Ok(stream)
+        let addresses = self
+            .address
+            .resolve_of(self.family, "localhost", default_port)?;
+        Ok(connect_to_first(&addresses, self.timeout)?.stream)
     }
 
     /// Sends one text and prints the reply.

@@ -755,6 +755,143 @@ mod needs_namespaces {
     }
 }
 
+mod several_addresses {
+    use std::sync::Mutex;
+    use std::sync::atomic::AtomicBool;
+
+    use common::Program;
+    use echopool::bench::plan::{Arrivals, Load, Plan};
+    use echopool::bench::progress::{Progress, Watch};
+    use echopool::bench::results::{AddressCounts, Errors, Results};
+    use echopool::probe::addresses::Addresses;
+
+    use super::*;
+
+    /// Calls the function about ten times a second, with the connections that are open.
+    struct Watching<F>(F);
+
+    impl<F: FnMut(u64, usize)> Watch for Watching<F> {
+        fn progress(&mut self, progress: &Progress<'_>) {
+            (self.0)(progress.totals.echoed, progress.connections);
+        }
+    }
+
+    /// Runs ten connections until `each`, which gets the echoes so far and the connections
+    /// that are open, has said no.
+    fn run(
+        addresses: impl Into<Addresses>,
+        reconnect: bool,
+        mut each: impl FnMut(u64, usize) -> bool,
+    ) -> Results {
+        let plan = Plan {
+            load: Load::Messages,
+            connections: 10,
+            size_bytes: 64..=64,
+            depth: 1,
+            rate_per_s: Some(200.0),
+            arrivals: Arrivals::Uniform,
+            duration: Some(common::DEADLINE),
+            count: None,
+            warmup: Duration::ZERO,
+            threads: 2,
+            reconnect,
+            sources: Vec::new(),
+            timeout: common::DEADLINE,
+            seed: 1,
+        };
+        let stop = Arc::new(AtomicBool::new(false));
+        let watch = &mut Watching(|echoed, open| {
+            if !each(echoed, open) {
+                stop.store(true, Ordering::SeqCst);
+            }
+        });
+        echopool::bench::run(addresses, &plan, &stop, watch).unwrap()
+    }
+
+    #[track_caller]
+    fn counts(results: &Results, address: SocketAddr) -> &AddressCounts {
+        let mut all = results.generators[0].addresses.iter();
+        let found = all.find(|at| at.address == address.to_string());
+        found.unwrap_or_else(|| panic!("no {address}: {:?}", results.generators))
+    }
+
+    fn program() -> (Program, SocketAddr) {
+        let mut server = Program::start(["serve", "--echo", "127.0.0.1:0"]);
+        let address = server.wait_for_listener("echo");
+        (server, address)
+    }
+
+    #[test]
+    fn they_are_used_in_turn_and_one_that_dies_is_left_for_the_other() {
+        let ((mut dying, first), (_other, second)) = (program(), program());
+        let mut killed_at = None;
+        let results = run([first, second], true, |echoed, open| {
+            if killed_at.is_none() && echoed > 10 {
+                dying.signal(Signal::KILL);
+                dying.wait();
+                killed_at = Some(echoed);
+            }
+            killed_at.is_none_or(|before| echoed < before + 100 || open < 10)
+        });
+        let [first, second] = [first, second].map(|at| counts(&results, at));
+        assert_eq!((first.connected, first.lost), (5, 5), "{results:?}");
+        assert_eq!((second.connected, second.lost), (10, 0), "{results:?}");
+        let text = report(&results);
+        let line = format!(" to {}: 5 connections made, ", first.address);
+        assert!(text.contains(&line), "{text}");
+    }
+
+    fn report(results: &Results) -> String {
+        let mut text = Vec::new();
+        echopool::report::text::write(results, &mut text).unwrap();
+        String::from_utf8(text).unwrap()
+    }
+
+    #[test]
+    fn one_that_does_not_answer_at_the_start_is_no_error() {
+        let (_reserved, refusing) = reserve(LOCALHOST, 0).unwrap();
+        let server = Server::with_workers(1);
+        for reconnect in [true, false] {
+            let results = run([refusing, server.echo], reconnect, |echoed, _| echoed < 10);
+            assert_eq!(results.totals.errors, Errors::default());
+            assert_eq!(results.generators[0].address, server.echo.to_string());
+            assert_eq!(results.generators[0].addresses.len(), 1);
+            assert_eq!(counts(&results, server.echo).connected, 10);
+            assert!(!report(&results).contains(" to 127.0.0.1"));
+        }
+    }
+
+    #[test]
+    fn without_reconnection_all_go_to_the_first_that_answers() {
+        let servers = [Server::with_workers(1), Server::with_workers(1)];
+        let addresses = [servers[0].echo, servers[1].echo];
+        let results = run(addresses, false, |echoed, _| echoed < 10);
+        assert_eq!(results.generators[0].addresses.len(), 1);
+        assert_eq!(results.totals.connected, 10);
+    }
+
+    #[test]
+    fn a_name_that_moves_is_followed() {
+        let ((old, first), (_new, second)) = (program(), program());
+        let answer = Arc::new(Mutex::new(first));
+        let addresses = Addresses::resolved_by({
+            let answer = Arc::clone(&answer);
+            move || Ok(vec![*answer.lock().unwrap()])
+        });
+        let mut moved_at = None;
+        let results = run(addresses.unwrap(), true, |echoed, open| {
+            if moved_at.is_none() && echoed > 10 {
+                *answer.lock().unwrap() = second;
+                old.signal(Signal::KILL);
+                moved_at = Some(echoed);
+            }
+            moved_at.is_none_or(|before| echoed < before + 100 || open < 10)
+        });
+        assert_eq!(counts(&results, first).connected, 10, "{results:?}");
+        assert_eq!(counts(&results, second).connected, 10, "{results:?}");
+    }
+}
+
 mod hanging {
     use super::*;
 

@@ -442,6 +442,43 @@ mod addresses {
     }
 }
 
+mod families {
+    use super::*;
+
+    const PROBES: [&[&str]; 4] = [
+        &["client"],
+        &["ping", "-c1"],
+        &["check", "--only=connect"],
+        &["bench", "-q", "-n1", "--warmup=0s"],
+    ];
+
+    #[test]
+    fn each_probe_can_be_told_to_use_one_family() {
+        let mut server = Program::start(["serve", "--echo=127.0.0.1:0"]);
+        let v4 = server.wait_for_listener("echo").to_string();
+        for probe in PROBES {
+            for (option, address, code, stderr) in [
+                ("-4", &*v4, 0, ""),
+                ("--ipv4", &v4, 0, ""),
+                ("-6", &v4, 1, "could not resolve 127.0.0.1: no IPv6 address"),
+                (
+                    "--ipv6",
+                    &v4,
+                    1,
+                    "could not resolve 127.0.0.1: no IPv6 address",
+                ),
+                ("-4", "::1", 1, "could not resolve ::1: no IPv4 address"),
+            ] {
+                let ended = finish([probe, &[option, address]].concat(), "");
+                assert_eq!(ended.code, Some(code), "{probe:?} {option}: {ended:?}");
+                assert!(ended.stderr.contains(stderr), "{probe:?}: {ended:?}");
+            }
+            let both = [probe, &["-4", "-6", &v4]].concat();
+            assert_usage_error(&both, &["--ipv4", "--ipv6"]);
+        }
+    }
+}
+
 mod logging {
     use super::*;
 

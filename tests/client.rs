@@ -1005,7 +1005,7 @@ mod needs_namespaces {
         let mut command = Command::new("unshare");
         let up = format!("set -e; ip link set lo up; {script}");
         command
-            .args(["-rmn", "sh", "-c", &up])
+            .args(["-rmn", "bash", "-c", &up])
             .env_remove("RUST_LOG");
         command.current_dir(env!("CARGO_TARGET_TMPDIR"));
         let output = command
@@ -1050,5 +1050,39 @@ mod needs_namespaces {
             let attempt = format!(" to {ip}:4444: connection refused");
             assert!(refused.contains(&attempt), "{said}");
         }
+    }
+
+    #[test]
+    #[ignore = "needs unshare(1), ip(8) and mount(8)"]
+    fn an_address_that_leads_nowhere_costs_no_probe_a_time_out() {
+        let said = in_a_network(
+            "ip tuntap add dev tun0 mode tun
+             ip link set tun0 up
+             ip addr add 2001:db8::1/64 dev tun0 nodad
+             ip addr add 10.9.9.1/24 dev tun0
+             printf '2001:db8::2 many\n10.9.9.1 many\n' > nowhere-hosts
+             mount --bind nowhere-hosts /etc/hosts
+             : > nowhere-log
+             $P serve --echo 10.9.9.1:4444 2> nowhere-log & server=$!
+             trap 'kill $server' EXIT
+             until grep -q waiting nowhere-log; do sleep 0.01; done
+             $P client --timeout 60s many:4444 hello
+             $P ping --timeout 60 -c 1 many:4444
+             $P check --timeout 60s --only connect,bytes many:4444
+             $P bench --timeout 60s -q -n 1 --warmup 0s many:4444
+             echo whole in $SECONDS s",
+        );
+        for line in [
+            "hello\n",
+            "64 bytes from 10.9.9.1:4444: seq=1 ",
+            "; [2001:db8::2]:4444: no answer in 2",
+            " against 10.9.9.1:4444, ",
+        ] {
+            assert!(said.contains(line), "{line}: {said}");
+        }
+        // Each of them would otherwise have waited for a minute.
+        let (_, seconds) = said.split_once("whole in ").unwrap();
+        let seconds: u32 = seconds.trim_end().trim_end_matches(" s").parse().unwrap();
+        assert!(seconds < 60, "{said}");
     }
 }

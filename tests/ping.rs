@@ -677,3 +677,81 @@ mod interrupted {
         assert_eq!(lines[1], line);
     }
 }
+
+mod names {
+    use std::sync::{Arc, Mutex};
+
+    use echopool::ping::event::Event;
+    use echopool::ping::summary::Summary;
+    use echopool::ping::{Ping, Plan};
+    use echopool::probe::addresses::Addresses;
+
+    use super::*;
+
+    fn plan(addresses: Addresses, count: u64) -> Plan {
+        Plan {
+            addresses,
+            count: Some(count),
+            interval: Duration::from_millis(20),
+            size: SIZE,
+            timeout: DEADLINE,
+            seed: 1,
+        }
+    }
+
+    fn run(plan: Plan, mut each: impl FnMut(&Event)) -> Summary {
+        let run = Ping::new(plan).unwrap().run(&mut |event| {
+            each(event);
+            Ok(())
+        });
+        run.unwrap()
+    }
+
+    #[test]
+    fn a_name_that_moves_is_followed() {
+        let mut old = Program::start(["serve", "--echo", "127.0.0.1:0"]);
+        let first = old.wait_for_listener("echo");
+        let new = Server::with_workers(1);
+        let answer = Arc::new(Mutex::new(first));
+        let addresses = Addresses::resolved_by({
+            let answer = Arc::clone(&answer);
+            move || Ok(vec![*answer.lock().unwrap()])
+        });
+        let mut from_new = 0;
+        let ping = plan(addresses.unwrap(), 1_000);
+        let stop = Ping::new(ping.clone()).unwrap();
+        let stopper = stop.stop();
+        let run = stop.run(&mut |event| {
+            match event {
+                Event::Reply { seq: 2, .. } => {
+                    *answer.lock().unwrap() = new.echo;
+                    old.signal(Signal::KILL);
+                }
+                Event::Reply { address, .. } if *address == new.echo => {
+                    from_new += 1;
+                    if from_new == 3 {
+                        stopper.request();
+                    }
+                }
+                _ => {}
+            }
+            Ok(())
+        });
+        let summary = run.unwrap();
+        assert_eq!(from_new, 3, "{summary:?}");
+    }
+
+    #[test]
+    fn a_resolver_that_hangs_holds_no_message_back() {
+        let (_reserved, refusing) = reserve(LOCALHOST, 0).unwrap();
+        let (answers, next) = channel();
+        answers.send(vec![refusing]).unwrap();
+        let addresses = Addresses::resolved_by(move || Ok(next.recv().unwrap_or_default()));
+        let mut lost = 0;
+        let summary = run(plan(addresses.unwrap(), 5), |event| {
+            lost += u64::from(matches!(event, Event::Lost { .. }));
+        });
+        assert_eq!((summary.sent, summary.lost, lost), (5, 5, 5));
+        drop(answers);
+    }
+}

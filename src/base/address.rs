@@ -71,6 +71,19 @@ impl Address {
     /// # Errors
     /// [`Error::Resolve`] when the name is unknown or has no address, or is `*`.
     pub fn resolve(&self, default_host: &str, default_port: u16) -> Result<Vec<SocketAddr>, Error> {
+        self.resolve_of(None, default_host, default_port)
+    }
+
+    /// As [`resolve`](Self::resolve), with the addresses of one family alone.
+    ///
+    /// # Errors
+    /// [`Error::Resolve`], also when the name has addresses of the other family only.
+    pub fn resolve_of(
+        &self,
+        family: Option<Family>,
+        default_host: &str,
+        default_port: u16,
+    ) -> Result<Vec<SocketAddr>, Error> {
         let host = self.host().unwrap_or(default_host);
         let failed = |source| Error::Resolve {
             host: host.to_owned(),
@@ -89,7 +102,31 @@ impl Address {
         if found.is_empty() {
             return Err(failed(io::Error::other("the name has no address")));
         }
+        if let Some(family) = family {
+            found.retain(|address| address.is_ipv4() == (family == Family::Ipv4));
+            if found.is_empty() {
+                return Err(failed(io::Error::other(format!("no {family} address"))));
+            }
+        }
         Ok(found)
+    }
+}
+
+/// A family of addresses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Family {
+    /// 32 bits.
+    Ipv4,
+    /// 128 bits.
+    Ipv6,
+}
+
+impl fmt::Display for Family {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Ipv4 => "IPv4",
+            Self::Ipv6 => "IPv6",
+        })
     }
 }
 
@@ -322,6 +359,22 @@ mod tests {
             let address: Address = text.parse().unwrap();
             let want: Vec<SocketAddr> = vec![want.parse().unwrap()];
             assert_eq!(address.resolve("", 9).unwrap(), want, "{text}");
+        }
+    }
+
+    #[test]
+    fn one_family_alone_is_resolved_or_told_to_be_missing() {
+        let [v4, v6]: [Address; 2] = ["127.0.0.1", "::1"].map(|text| text.parse().unwrap());
+        for (address, has, lacks) in [
+            (&v4, Family::Ipv4, Family::Ipv6),
+            (&v6, Family::Ipv6, Family::Ipv4),
+        ] {
+            let all = address.resolve("localhost", 7).unwrap();
+            assert_eq!(address.resolve_of(Some(has), "localhost", 7).unwrap(), all);
+            let error = address.resolve_of(Some(lacks), "localhost", 7).unwrap_err();
+            let error = error.to_string();
+            let want = format!("could not resolve {address}: no {lacks} address");
+            assert_eq!(error, want);
         }
     }
 

@@ -27,6 +27,7 @@ mod run;
 mod schedule;
 mod search;
 mod slot;
+mod targets;
 mod timer;
 mod times;
 mod validity;

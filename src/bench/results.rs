@@ -96,12 +96,28 @@ pub struct Generator {
     pub system: String,
     /// Processors that the process may use.
     pub cpus: usize,
-    /// The server's resolved address.
+    /// The server's resolved address; of several, the one that answered first.
     pub address: String,
+    /// The addresses that connections were made to, or tried, with what became of them.
+    #[serde(default)]
+    pub addresses: Vec<AddressCounts>,
     /// When the measured part began: RFC 3339, UTC.
     pub started_at: String,
     /// The fraction of the time that the busiest thread was working, 0 to 1.
     pub busy_fraction: f64,
+}
+
+/// What became of the connections to one address, warm-up included.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AddressCounts {
+    /// The address, with its port.
+    pub address: String,
+    /// Connections made.
+    pub connected: u64,
+    /// Connections that could not be made.
+    pub failed: u64,
+    /// Connections made and lost before the end.
+    pub lost: u64,
 }
 
 /// The counts of the measured part.

@@ -1,6 +1,6 @@
 //! One run: its threads, their common clock and the results.
 
-use std::net::{SocketAddr, TcpStream};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::{Scope, ScopedJoinHandle};
@@ -19,28 +19,33 @@ use super::progress::Watch;
 use super::recorder::{Part, PartsChannel};
 use super::results::{self, FORMAT, Results};
 use super::source;
+use super::targets::Targets;
 use super::times::Times;
 use super::validity::{self, Evidence};
 use crate::base::open_files::raise_open_files;
-use crate::probe::connect::connect_to_first;
+use crate::probe;
+use crate::probe::addresses::Addresses;
+use crate::probe::connect::{Connected, Connecting, NotConnected, refuse_reached_itself};
 use crate::probe::pattern::Pattern;
+use crate::probe::race::ATTEMPT_DELAY;
 
 /// How often progress is reported.
 const REPORT_EVERY: Duration = Duration::from_millis(100);
 
 /// Makes the load of `plan` against the first of `addresses` that accepts a
-/// connection, until the plan's end or until `stop` is set.
+/// connection (RFC 8305), until the plan's end or until `stop` is set.
 ///
 /// # Errors
-/// [`Error::Probe`] if none of the addresses accepts a connection;
+/// [`Error::Probe`] if none of the addresses accepts a connection, or `stop` is set before
+/// one does;
 /// [`Error::SetUp`] if an operation of the generator itself fails.
 pub fn run(
-    addresses: &[SocketAddr],
+    addresses: impl Into<Addresses>,
     plan: &Plan,
     stop: &Arc<AtomicBool>,
     watch: &mut dyn Watch,
 ) -> Result<Results, Error> {
-    connected(addresses, plan, stop, |mut run| {
+    connected(&addresses.into(), plan, stop, |mut run| {
         run.make_load(watch);
         run.finish(watch)
     })
@@ -55,13 +60,13 @@ pub fn run(
 /// # Errors
 /// As [`run()`].
 pub fn run_quiesced(
-    addresses: &[SocketAddr],
+    addresses: impl Into<Addresses>,
     plan: &Plan,
     stop: &Arc<AtomicBool>,
     watch: &mut dyn Watch,
     when_quiescent: &mut dyn FnMut(),
 ) -> Result<Results, Error> {
-    connected(addresses, plan, stop, |mut run| {
+    connected(&addresses.into(), plan, stop, |mut run| {
         run.make_load_quiesced(watch, when_quiescent);
         run.finish(watch)
     })
@@ -69,7 +74,7 @@ pub fn run_quiesced(
 
 /// Connects, and passes the run, which is ready to begin, to `go`.
 fn connected(
-    addresses: &[SocketAddr],
+    addresses: &Addresses,
     plan: &Plan,
     stop: &Arc<AtomicBool>,
     go: impl FnOnce(Run<'_, '_>) -> Result<Results, Error>,
@@ -80,19 +85,73 @@ fn connected(
         ..plan.clone()
     };
     let clock = Clock::start();
-    let (first, took) = connect_to_first(addresses, |address| {
-        source::reach(&plan.sources, address, plan.timeout)
-    })?;
+    let first = connect_first(&addresses.known(), plan, stop)?;
     let shared = Shared {
         plan,
         pattern: Pattern::new(plan.seed),
-        address: first.peer_addr().map_err(failed("connect"))?,
+        targets: targets(addresses, &first, plan, stop),
+        patience: nanoseconds(patience(first.took)),
         clock,
         numbers: AtomicU64::new(0),
         stop,
         may_poll: may_poll(plan),
     };
-    std::thread::scope(|scope| go(Run::connect(scope, &shared, (first, took))?))
+    std::thread::scope(|scope| go(Run::connect(scope, &shared, first)?))
+}
+
+/// Makes the first connection: it shows which of the addresses answers.
+fn connect_first(
+    addresses: &[SocketAddr],
+    plan: &Plan,
+    stop: &AtomicBool,
+) -> Result<Connected, Error> {
+    let connected = connect(addresses, plan, plan.timeout, stop);
+    Ok(connected.map_err(probe::error::Error::from)?)
+}
+
+fn connect(
+    addresses: &[SocketAddr],
+    plan: &Plan,
+    timeout: Duration,
+    stop: &AtomicBool,
+) -> Result<Connected, NotConnected> {
+    let connecting = Connecting {
+        timeout,
+        begin: &mut |address| source::begin(&plan.sources, 0, address),
+        accept: &refuse_reached_itself,
+        is_stopped: &|| stop.load(Ordering::Relaxed),
+    };
+    connecting.to_first(addresses)
+}
+
+/// The addresses of the run: with reconnection all that answer, tried here once, else the one
+/// that was first.
+fn targets(addresses: &Addresses, first: &Connected, plan: &Plan, stop: &AtomicBool) -> Targets {
+    if !plan.reconnect {
+        return Targets::one(first.address);
+    }
+    let known = addresses.known();
+    let others: Vec<_> = known.iter().filter(|at| **at != first.address).collect();
+    let timeout = patience(first.took).min(plan.timeout);
+    let answers = |address: &SocketAddr| connect(&[*address], plan, timeout, stop).is_ok();
+    let answers = &answers;
+    let mut answering = vec![first.address];
+    std::thread::scope(|scope| {
+        let start = |address| {
+            let ask = move || answers(address).then_some(*address);
+            std::thread::Builder::new().spawn_scoped(scope, ask).ok()
+        };
+        let asked: Vec<_> = others.into_iter().filter_map(start).collect();
+        for thread in asked {
+            answering.extend(thread.join().ok().flatten());
+        }
+    });
+    Targets::in_turn(addresses, &answering)
+}
+
+/// How long one of several addresses has to answer, where the first one took so long.
+fn patience(took: Duration) -> Duration {
+    ATTEMPT_DELAY.max(took * 4)
 }
 
 /// Whether threads may poll for a while before they sleep. In a closed loop a
@@ -127,15 +186,16 @@ impl<'scope, 'a: 'scope> Run<'scope, 'a> {
     fn connect<'env>(
         scope: &'scope Scope<'scope, 'env>,
         shared: &'a Shared<'a>,
-        (first, took): (TcpStream, Duration),
+        first: Connected,
     ) -> Result<Self, Error> {
         let plan = shared.plan;
         let (parts, collected) = unbounded();
         let (emptied, spares) = unbounded();
         let channel = PartsChannel { parts, spares };
         let mut generators = generators(shared, channel)?;
-        first.set_nonblocking(true).map_err(failed("connect"))?;
-        generators[0].set_first(mio::net::TcpStream::from_std(first), nanoseconds(took));
+        let Connected { stream, took, .. } = first;
+        stream.set_nonblocking(true).map_err(failed("connect"))?;
+        generators[0].set_first(mio::net::TcpStream::from_std(stream), nanoseconds(took));
         let (ready, all_ready) = bounded(0);
         let mut threads = Vec::new();
         let mut starts = Vec::new();
@@ -323,7 +383,8 @@ impl Run<'_, '_> {
                 host: host(),
                 system: system(),
                 cpus: cpus(),
-                address: self.shared.address.to_string(),
+                address: self.shared.targets.first().to_string(),
+                addresses: self.shared.targets.counts(),
                 started_at: humantime::format_rfc3339_millis(self.started_at).to_string(),
                 busy_fraction: most(|ending| ending.busy),
             }],

@@ -1,7 +1,6 @@
 //! The search for the highest rate at which a condition holds: the rate is doubled
 //! until a trial fails, then bisected.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -12,6 +11,7 @@ use super::plan::Plan;
 use super::progress::Watch;
 use super::results::{Doubt, Results, Trial};
 use super::run::run;
+use crate::probe::addresses::Addresses;
 
 /// The rate is found when the bounds around it differ by at most this factor.
 const PRECISION: f64 = 1.05;
@@ -45,7 +45,7 @@ const FIRST_FRACTION: f64 = 0.5;
 /// # Errors
 /// Those of [`run`].
 pub fn find_rate(
-    addresses: &[SocketAddr],
+    addresses: &Addresses,
     plan: &Plan,
     condition: &Condition,
     stop: &Arc<AtomicBool>,

@@ -1,6 +1,8 @@
 //! A slot: one connection at a time, made again after it has ended.
 
 use std::io::{self, ErrorKind};
+use std::net::SocketAddr;
+use std::sync::Arc;
 
 use mio::net::TcpStream;
 
@@ -8,6 +10,7 @@ use super::fault::Fault;
 use super::flow::Flow;
 use super::outage::Gap;
 use super::recorder::Recorder;
+use super::targets::{Target, Targets};
 use crate::probe::connect::refuse_self;
 use crate::probe::pattern::Pattern;
 
@@ -38,6 +41,10 @@ pub(super) struct Slot {
     pub(super) flow: Flow,
     /// When it began to connect; of a stream, when it last received something.
     pub(super) since: u64,
+    /// The address that it connects to, or is connected to.
+    pub(super) target: Option<Arc<Target>>,
+    /// Its turn among the addresses, until it has an echo.
+    pub(super) turn: u32,
     /// The local port of its connection.
     pub(super) port: u16,
     /// Attempts to connect since the last echo.
@@ -63,6 +70,8 @@ impl Slot {
             stream: None,
             flow: Flow::new(0),
             since: 0,
+            target: None,
+            turn: 0,
             port: 0,
             attempts: 0,
             gap: None,
@@ -72,6 +81,18 @@ impl Slot {
             to_receive: false,
             to_send: false,
         }
+    }
+
+    /// Chooses the address to connect to: the next one in turn, and after a failure the one
+    /// after it.
+    pub(super) fn aim(&mut self, targets: &Targets) -> SocketAddr {
+        if self.attempts == 0 {
+            self.turn = targets.next_turn();
+        }
+        let target = targets.choose(self.turn, self.attempts);
+        let address = target.address;
+        self.target = Some(target);
+        address
     }
 
     /// Takes a socket that is still connecting.

@@ -8,14 +8,12 @@ use std::fmt;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::str::FromStr;
-use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
-use socket2::{Domain, SockAddr, Socket, Type};
+use socket2::{Domain, SockAddr, Socket};
 
 use crate::base::error::cause;
 use crate::base::sys;
-use crate::probe::connect::{connect_to, prepared};
 
 /// One local address, or a range of them: `10.0.0.7`,
 /// `127.0.0.1..127.0.0.200`.
@@ -146,35 +144,18 @@ pub(super) fn begin(
     let Some(from) = choose(sources, number, to)? else {
         return mio::net::TcpStream::connect(to);
     };
-    let socket = bound(from, sys::non_blocking)?;
+    let socket = bound(from)?;
     match socket.connect(&to.into()) {
         Err(error) if !sys::is_in_progress(&error) => Err(error),
         _ => Ok(mio::net::TcpStream::from_std(socket.into())),
     }
 }
 
-/// Makes the first connection, within `timeout`.
-///
-/// # Errors
-/// As [`begin`]; the connection reached its own socket.
-pub(super) fn reach(
-    sources: &[Source],
-    to: SocketAddr,
-    timeout: Duration,
-) -> io::Result<std::net::TcpStream> {
-    let Some(from) = choose(sources, 0, to)? else {
-        return connect_to(to, timeout);
-    };
-    let socket = bound(from, |domain| Socket::new(domain, Type::STREAM, None))?;
-    socket.connect_timeout(&to.into(), timeout)?;
-    prepared(socket.into())
-}
-
-/// A socket, made by `make`, that is bound to `from` and a port chosen at connect.
-fn bound(from: IpAddr, make: impl FnOnce(Domain) -> io::Result<Socket>) -> io::Result<Socket> {
+/// A non-blocking socket that is bound to `from` and a port chosen at connect.
+fn bound(from: IpAddr) -> io::Result<Socket> {
     let from = SockAddr::from(SocketAddr::new(from, 0));
     let domain = Domain::from(i32::from(from.family()));
-    let socket = make(domain)?;
+    let socket = sys::non_blocking(domain)?;
     // Else the port is taken for this address, whatever it connects to.
     sys::choose_port_late(&socket)?;
     socket.bind(&from).map_err(|error| {

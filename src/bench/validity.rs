@@ -228,6 +228,7 @@ mod tests {
                 system: String::new(),
                 cpus: 2,
                 address: String::new(),
+                addresses: Vec::new(),
                 started_at: String::new(),
                 busy_fraction: 0.3,
             }],

@@ -8,6 +8,7 @@ use super::clause::Clause;
 use super::not_passed::NotPassed;
 use super::target::{NO_CONNECTION, Target, UNREACHABLE};
 use crate::base::units::duration;
+use crate::probe::connect::Connected;
 use crate::proto::Protocol;
 
 pub(super) const CONNECT: Clause = Clause {
@@ -28,27 +29,36 @@ pub(super) const SELF_CONNECT: Clause = Clause {
 };
 
 fn connect(target: &Target<'_>) -> Result<String, NotPassed> {
-    let connection = target.open().inspect_err(|_| target.mark_unreachable())?;
-    let (peer, _) = connection.addresses()?;
+    let connected = target.reach().inspect_err(|_| target.mark_unreachable())?;
+    let Connected {
+        stream,
+        address,
+        took,
+        others,
+    } = connected;
+    let connection = target.adopt(stream, took)?;
     let time = duration(connection.connect_time);
     match target.plan().protocol {
         // The server sends first in this protocol.
         Protocol::Whoami => connection.finish_unchecked(),
         _ => connection.finish()?,
     }
-    Ok(format!("connected to {peer} in {time}"))
+    let others = others.iter().map(|(at, why)| format!("; {at}: {why}"));
+    let others = others.collect::<String>();
+    Ok(format!("connected to {address} in {time}{others}"))
 }
 
 fn self_connect(target: &Target<'_>) -> Result<String, NotPassed> {
     // `Target::open` refuses such a connection in every other clause.
-    let connected = target.connect_to_first(|_| Ok(()));
-    let (stream, _) = connected.map_err(|why| match why {
+    let connected = target.connect(&|_| Ok(()));
+    let connected = connected.map_err(|why| match why {
         // The clause before has reported it.
         NotPassed::Failed { .. } if target.is_unreachable() => {
             NotPassed::Skipped(String::from(UNREACHABLE))
         }
         other => other,
     })?;
+    let stream = connected.stream;
     match (stream.local_addr(), stream.peer_addr()) {
         (Ok(local), Ok(peer)) if local != peer => Ok(format!("{local} reached {peer}")),
         (Ok(local), Ok(_)) => {

@@ -1,4 +1,4 @@
-//! Makes connections, one or many at once, until the check is stopped.
+//! Makes many connections at once, until the check is stopped.
 
 use std::io::{self, ErrorKind};
 use std::net::{SocketAddr, TcpStream};
@@ -8,28 +8,14 @@ use std::time::{Duration, Instant};
 use mio::{Events, Interest, Poll, Token};
 
 use super::context::TICK;
-
-/// Connects within `timeout`. The stream is blocking, with `TCP_NODELAY`.
-///
-/// # Errors
-/// The system's; `TimedOut`; `Interrupted` once `stop` is set.
-pub(super) fn connect(
-    address: SocketAddr,
-    timeout: Duration,
-    stop: &AtomicBool,
-) -> io::Result<TcpStream> {
-    let mut connected = None;
-    connect_many(address, 1, timeout, stop, &mut |stream, _| {
-        connected = Some(stream);
-    })?;
-    connected.ok_or_else(|| ErrorKind::NotConnected.into())
-}
+use crate::probe::connect::into_blocking;
 
 /// Starts `number` connections before it waits for any of them. Calls `connected` with
 /// each as soon as it is established, and with how long that took.
 ///
 /// # Errors
-/// Those of [`connect`], of the first connection that fails.
+/// Those of the system, of the first connection that fails; `TimedOut`; `Interrupted` once
+/// `stop` is set.
 pub(super) fn connect_many(
     address: SocketAddr,
     number: usize,
@@ -96,11 +82,4 @@ fn is_connected(stream: &mio::net::TcpStream) -> io::Result<bool> {
         Err(error) => Err(error),
         Ok(_) => Ok(true),
     }
-}
-
-fn into_blocking(stream: mio::net::TcpStream) -> io::Result<TcpStream> {
-    let stream = TcpStream::from(stream);
-    stream.set_nonblocking(false)?;
-    stream.set_nodelay(true)?;
-    Ok(stream)
 }

@@ -10,9 +10,9 @@ use crate::proto::Protocol;
 pub struct Plan {
     /// The protocol that the server is expected to speak.
     pub protocol: Protocol,
-    /// The server's addresses; the first one that answers is used.
+    /// The server's addresses; the first one that answers is used (RFC 8305).
     pub addresses: Vec<SocketAddr>,
-    /// The limit on connecting, and on receiving expected bytes. Of a long transfer,
+    /// The limit on connecting to each address, and on receiving expected bytes. Of a long transfer,
     /// as many bytes must move in this time as the least rate demands.
     pub timeout: Duration,
     /// How long a connection is held idle; `None` skips that clause.

@@ -2,18 +2,20 @@
 
 use std::io::{self, ErrorKind};
 use std::net::{SocketAddr, TcpStream};
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::time::{Duration, Instant};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
 use super::connection::Connection;
-use super::connector::{connect, connect_many};
+use super::connector::connect_many;
 use super::context::Context;
 use super::not_passed::NotPassed;
 use super::plan::Plan;
 use crate::base::error::cause;
 use crate::base::sys;
-use crate::probe::connect::refuse_self;
+use crate::probe::connect::{Connected, Connecting, NotConnected, refuse_reached_itself};
 use crate::probe::error::Error;
+use crate::probe::race::Failed;
 
 /// The usual cause when no connection was ever made.
 pub(super) const NO_CONNECTION: &str =
@@ -26,13 +28,16 @@ const NO_MORE: &str = "the server is gone, or takes no more connections for now:
 /// Why every later clause is skipped once no connection can be made.
 pub(super) const UNREACHABLE: &str = "no connection can be made";
 
+/// Whether an established connection will do.
+type Accept = dyn Fn(&mio::net::TcpStream) -> io::Result<()>;
+
 /// The server under check, at the far end of the path.
 pub(super) struct Target<'a> {
     pub(super) context: Context<'a>,
     /// Connections made so far; the next one's number.
     made: AtomicU64,
-    /// The index of the address that answered last.
-    last_address: AtomicUsize,
+    /// The address that answered last.
+    last_address: Mutex<Option<SocketAddr>>,
     /// No connection can be made: clauses are skipped instead of timing out one by one.
     unreachable: AtomicBool,
 }
@@ -42,7 +47,7 @@ impl<'a> Target<'a> {
         Self {
             context: Context::new(plan, stop),
             made: AtomicU64::new(0),
-            last_address: AtomicUsize::new(0),
+            last_address: Mutex::new(None),
             unreachable: AtomicBool::new(false),
         }
     }
@@ -51,16 +56,18 @@ impl<'a> Target<'a> {
         self.context.plan
     }
 
-    /// Connects to the first address that answers, for a byte stream of its own.
+    /// Connects for a byte stream of its own.
     pub(super) fn open(&self) -> Result<Connection<'_>, NotPassed> {
+        let Connected { stream, took, .. } = self.reach()?;
+        self.adopt(stream, took)
+    }
+
+    /// Connects, and tells which address answered and what the others did.
+    pub(super) fn reach(&self) -> Result<Connected, NotPassed> {
         if self.is_unreachable() {
             return Err(NotPassed::Skipped(String::from(UNREACHABLE)));
         }
-        let (stream, time) = self.connect_to_first(|stream| {
-            let (local, peer) = (stream.local_addr()?, stream.peer_addr()?);
-            refuse_self(local, peer)
-        })?;
-        self.adopt(stream, time)
+        self.connect(&refuse_reached_itself)
     }
 
     /// Gives an established connection a number, and thereby a byte stream of its own.
@@ -80,7 +87,7 @@ impl<'a> Target<'a> {
         number: usize,
         connected: &mut dyn FnMut(TcpStream, Duration),
     ) -> Result<(), NotPassed> {
-        let address = self.plan().addresses[self.last_address.load(Ordering::SeqCst)];
+        let address = self.last_address().unwrap_or(self.plan().addresses[0]);
         let timeout = self.plan().timeout;
         let result = connect_many(address, number, timeout, self.context.stop, connected);
         result.map_err(|error| self.not_connected(vec![(address, error)]))
@@ -95,30 +102,57 @@ impl<'a> Target<'a> {
         self.unreachable.load(Ordering::SeqCst)
     }
 
-    /// Connects to the first address that answers and whose stream `accept` allows.
-    /// Returns the stream and how long it took to connect.
-    pub(super) fn connect_to_first(
-        &self,
-        accept: impl Fn(&TcpStream) -> io::Result<()>,
-    ) -> Result<(TcpStream, Duration), NotPassed> {
-        let mut attempts = Vec::new();
-        let addresses = &self.plan().addresses;
-        let first = self.last_address.load(Ordering::SeqCst);
-        for at in (0..addresses.len()).map(|n| (first + n) % addresses.len()) {
-            let started = Instant::now();
-            let stream = connect(addresses[at], self.plan().timeout, self.context.stop);
-            match stream.and_then(|stream| accept(&stream).map(|()| stream)) {
-                Ok(stream) => {
-                    self.last_address.store(at, Ordering::SeqCst);
-                    return Ok((stream, started.elapsed()));
+    /// Connects to the address that answered last, so that all clauses test one server; else
+    /// to the first of the others that answers and whose stream `accept` allows.
+    pub(super) fn connect(&self, accept: &Accept) -> Result<Connected, NotPassed> {
+        let (last, others): (Vec<_>, Vec<_>) = {
+            let last = self.last_address();
+            let addresses = self.plan().addresses.iter().copied();
+            addresses.partition(|address| Some(*address) == last)
+        };
+        let mut failed = Vec::new();
+        for addresses in [last, others].iter().filter(|some| !some.is_empty()) {
+            match self.connect_to_first(addresses, accept) {
+                Ok(connected) => {
+                    self.set_last_address(connected.address);
+                    return Ok(connected);
                 }
-                Err(error) => attempts.push((addresses[at], error)),
+                Err(NotConnected::Failed(attempts)) => failed.extend(attempts),
+                Err(NotConnected::Stopped) => return Err(NotPassed::Stopped),
             }
         }
-        Err(self.not_connected(attempts))
+        Err(self.not_connected(failed))
     }
 
-    fn not_connected(&self, attempts: Vec<(SocketAddr, io::Error)>) -> NotPassed {
+    fn connect_to_first(
+        &self,
+        addresses: &[SocketAddr],
+        accept: &Accept,
+    ) -> Result<Connected, NotConnected> {
+        let connecting = Connecting {
+            timeout: self.plan().timeout,
+            begin: &mut |address| mio::net::TcpStream::connect(address),
+            accept,
+            is_stopped: &|| self.context.is_stopped(),
+        };
+        connecting.to_first(addresses)
+    }
+
+    fn last_address(&self) -> Option<SocketAddr> {
+        *self
+            .last_address
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn set_last_address(&self, address: SocketAddr) {
+        *self
+            .last_address
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner) = Some(address);
+    }
+
+    fn not_connected(&self, attempts: Vec<Failed>) -> NotPassed {
         if self.context.is_stopped() {
             return NotPassed::Stopped;
         }

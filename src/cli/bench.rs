@@ -10,6 +10,7 @@ use clap::Args;
 
 use super::error::Error;
 use super::exit::{Exit, usage_error};
+use super::family::FamilyArgs;
 use super::json::write_json;
 use super::values::{some_time, up_to};
 use crate::base;
@@ -25,6 +26,7 @@ use crate::bench::plan::{Arrivals, Load, Plan};
 use crate::bench::progress::{Progress, Watch};
 use crate::bench::results::Results;
 use crate::bench::source::Source;
+use crate::probe::addresses::Addresses;
 use crate::proto::Protocol;
 use crate::report::{csv, html, text};
 
@@ -52,6 +54,9 @@ const RATES: RangeInclusive<f64> = 1e-6..=1e8;
 #[command(after_long_help = "\
 ADDR is HOST:PORT, [V6]:PORT, :PORT, PORT or HOST; without a host, this machine; without a \
 port, 20162. Any TCP echo server will do (RFC 862).
+
+Of several addresses of a name the first one that answers is used, the families in turn, each \
+tried 250 ms after the one before (RFC 8305).
 
 An expectation is one of min, mean, stddev, max, p50, p99.9 and so on with a time, rate (messages \
 a second), mb/s, or errors, lost, in_flight and other counts, and a bound: 'p99<1ms', 'errors=0'.
@@ -106,7 +111,8 @@ pub(super) struct BenchArgs {
     #[arg(long, conflicts_with_all = ["rate", "find_rate", "depth", "size", "count", "arrivals"])]
     stream: bool,
 
-    /// Make lost connections again, and tell of the times without a server
+    /// Make lost connections again, and tell of the times without a server. Every address of
+    /// the name is used in turn, and after a failure the name is resolved again
     #[arg(long)]
     reconnect: bool,
 
@@ -147,6 +153,9 @@ pub(super) struct BenchArgs {
     #[arg(short, long)]
     quiet: bool,
 
+    #[command(flatten)]
+    family: FamilyArgs,
+
     /// The server
     #[arg(value_name = "ADDR")]
     address: Address,
@@ -156,7 +165,9 @@ impl BenchArgs {
     pub(super) fn run(&self) -> Result<Exit, Error> {
         self.check();
         let port = Protocol::Echo.default_port();
-        let addresses = self.address.resolve("localhost", port)?;
+        let (address, family) = (self.address.clone(), self.family.family());
+        let addresses =
+            Addresses::resolved_by(move || address.resolve_of(family, "localhost", port))?;
         let stop = Arc::new(AtomicBool::new(false));
         on_signal({
             let stop = Arc::clone(&stop);

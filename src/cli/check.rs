@@ -11,6 +11,7 @@ use clap::builder::PossibleValuesParser;
 
 use super::error::Error;
 use super::exit::{Exit, usage_error};
+use super::family::FamilyArgs;
 use super::json::write_json;
 use super::values::{some_time, up_to};
 use crate::base;
@@ -35,6 +36,9 @@ const MOST: u64 = 10_000;
 #[command(after_long_help = "\
 ADDR is HOST:PORT, [V6]:PORT, :PORT, PORT or HOST; without a host, this machine; without a \
 port, 20162, 4000 with --counted, or 4001 with --whoami. Any TCP echo server will do (RFC 862).
+
+Of several addresses of a name the first one that answers is used, the families in turn, each \
+tried 250 ms after the one before (RFC 8305).
 
 With --json there is one object at the end: format (\"echopool-check/1\"), addresses, protocol, \
 passed, failed, skipped, interrupted, elapsed_ns, and clauses, each with name, verdict (\"pass\", \
@@ -83,6 +87,9 @@ pub(super) struct CheckArgs {
     #[arg(long)]
     json: bool,
 
+    #[command(flatten)]
+    family: FamilyArgs,
+
     /// The server
     #[arg(value_name = "ADDR", required_unless_present = "list")]
     address: Option<Address>,
@@ -98,7 +105,11 @@ impl CheckArgs {
         let protocol = self.protocol();
         let plan = Plan {
             protocol,
-            addresses: address.resolve("localhost", protocol.default_port())?,
+            addresses: address.resolve_of(
+                self.family.family(),
+                "localhost",
+                protocol.default_port(),
+            )?,
             timeout: self.timeout,
             idle: self.idle,
             connections: self.connections,

@@ -7,6 +7,7 @@ use clap::Args;
 
 use super::error::Error;
 use super::exit::Exit;
+use super::family::FamilyArgs;
 use super::values::some_time;
 use crate::base::address::Address;
 use crate::client::Client;
@@ -22,6 +23,9 @@ use crate::proto::Protocol;
 ADDR is HOST:PORT, [V6]:PORT, :PORT, PORT or HOST; without a host, this machine; without a \
 port, 20162, 4000 with --counted, or 4001 with --whoami.
 
+Of several addresses of a name the first one that answers is used, the families in turn, each \
+tried 250 ms after the one before (RFC 8305).
+
 Exit codes: 0 all that was sent came back unchanged and nothing else, 1 it did not, \
 2 wrong usage, 130 Ctrl-C in the dialogue.")]
 pub(super) struct ClientArgs {
@@ -36,6 +40,9 @@ pub(super) struct ClientArgs {
     /// How long a connection may take, and how long nothing may move while an echo is awaited
     #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = some_time)]
     timeout: Duration,
+
+    #[command(flatten)]
+    family: FamilyArgs,
 
     /// The server
     #[arg(value_name = "ADDR")]
@@ -55,6 +62,7 @@ impl ClientArgs {
                 _ => Protocol::Echo,
             },
             address: self.address,
+            family: self.family.family(),
             timeout: self.timeout,
         };
         let words: Vec<_> = self

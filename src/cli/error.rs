@@ -16,6 +16,17 @@ pub(super) enum Error {
 }
 
 impl Error {
+    /// Whether it was told to stop before it had a connection.
+    pub(super) const fn is_interrupted(&self) -> bool {
+        use crate::probe::error::Error as Probe;
+
+        matches!(
+            self,
+            Self::Client(client::Error::Probe(Probe::Interrupted))
+                | Self::Bench(bench::error::Error::Probe(Probe::Interrupted))
+        )
+    }
+
     /// The error of [`base`] in it, if there is one.
     pub(super) const fn base(&self) -> Option<&base::error::Error> {
         use crate::probe::error::Error as Probe;

@@ -40,6 +40,9 @@ impl From<&Error> for Exit {
         if let Error::Client(client::Error::Terminal(ReadlineError::Interrupted)) = error {
             return Self::Interrupted;
         }
+        if error.is_interrupted() {
+            return Self::Interrupted;
+        }
         match error.base() {
             // The reader of the output has closed it, which is no failure.
             Some(base::error::Error::Output(error)) if error.kind() == ErrorKind::BrokenPipe => {

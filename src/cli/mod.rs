@@ -7,6 +7,7 @@ mod completions;
 mod environment;
 mod error;
 mod exit;
+mod family;
 mod json;
 mod manual;
 mod ping;

@@ -9,6 +9,7 @@ use serde::Serialize;
 
 use super::error::Error;
 use super::exit::Exit;
+use super::family::FamilyArgs;
 use super::values::up_to;
 use crate::base;
 use crate::base::address::Address;
@@ -16,6 +17,7 @@ use crate::base::signals::on_signal;
 use crate::ping::event::Event;
 use crate::ping::summary::Summary;
 use crate::ping::{Ping, Plan};
+use crate::probe::addresses::Addresses;
 use crate::proto::Protocol;
 
 /// The largest message, in bytes. One echo is held in memory.
@@ -34,6 +36,10 @@ const LONGEST: Duration = Duration::from_secs(100_000_000);
 #[command(after_long_help = "\
 ADDR is HOST:PORT, [V6]:PORT, :PORT, PORT or HOST; without a host, this machine; without a \
 port, 20162.
+
+Of several addresses of a name the first one that answers is used, the families in turn, each \
+tried 250 ms after the one before (RFC 8305). After a failure the name is resolved again, at \
+most once a second.
 
 A message that is not back within the time-out is lost; its echo, should it come all the same, \
 is told as too late and stays lost. A connection on which nothing comes for three time-outs, or \
@@ -82,6 +88,9 @@ pub(super) struct PingArgs {
     #[arg(long)]
     json: bool,
 
+    #[command(flatten)]
+    family: FamilyArgs,
+
     /// The server
     #[arg(value_name = "ADDR")]
     address: Address,
@@ -97,8 +106,11 @@ impl PingArgs {
 
     fn ping(&self) -> Result<Summary, Error> {
         let port = Protocol::Echo.default_port();
-        let addresses = self.address.resolve("localhost", port)?;
-        let found: Vec<_> = addresses.iter().map(ToString::to_string).collect();
+        let (address, family) = (self.address.clone(), self.family.family());
+        let addresses =
+            Addresses::resolved_by(move || address.resolve_of(family, "localhost", port))?;
+        let found = addresses.known();
+        let found: Vec<_> = found.iter().map(ToString::to_string).collect();
         let name = found.join(" or ");
         let ping = Ping::new(Plan {
             addresses,

@@ -11,7 +11,7 @@
 //! twice. The next message makes a new connection. An echo that is out of step with what
 //! was sent also ends the connection; changed bytes alone do not.
 
-use std::io::{self, ErrorKind};
+use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -27,9 +27,11 @@ use super::event::Event;
 use super::summary::Summary;
 use crate::base::error::{self as base, cause};
 use crate::base::sys;
-use crate::probe::connect::refuse_self;
+use crate::probe::addresses::Addresses;
+use crate::probe::connect::refuse_reached_itself;
 use crate::probe::error::Error as ProbeError;
 use crate::probe::pattern::{Damage, Pattern};
+use crate::probe::race::{Race, Winner};
 
 const SOCKET: Token = Token(0);
 const STOP: Token = Token(1);
@@ -44,8 +46,9 @@ const LONGEST_WAIT: Duration = Duration::from_secs(3600);
 /// The parameters of a ping.
 #[derive(Clone, Debug)]
 pub struct Plan {
-    /// The server's addresses; the first one that answers is used.
-    pub addresses: Vec<SocketAddr>,
+    /// The server's addresses. Each connection goes to the first one that answers (RFC 8305);
+    /// after a failure they are resolved again.
+    pub addresses: Addresses,
     /// How many messages are sent; `None`: until it is stopped.
     pub count: Option<u64>,
     /// The time from one message to the next; zero: a message is sent when the one before is
@@ -87,23 +90,7 @@ enum State {
 struct Attempt {
     /// The number of the message that waits for it.
     seq: u64,
-    address: SocketAddr,
-    stream: TcpStream,
-    started: Instant,
-    /// The addresses tried before this one, and why they failed.
-    failed: Vec<(SocketAddr, io::Error)>,
-}
-
-impl Attempt {
-    /// Whether it has succeeded or failed; `None` while it is in progress.
-    fn outcome(&self) -> Option<io::Result<()>> {
-        if let Ok(Some(error)) = self.stream.take_error() {
-            return Some(Err(error));
-        }
-        let peer = self.stream.peer_addr().ok()?;
-        let local = self.stream.local_addr();
-        Some(local.and_then(|local| refuse_self(local, peer)))
-    }
+    race: Race,
 }
 
 /// A ping: all of its messages and its summary.
@@ -198,7 +185,7 @@ impl Ping {
     fn wait(&self) -> Duration {
         let time_out = match &self.state {
             State::Disconnected => None,
-            State::Connecting(attempt) => Some(attempt.started + self.plan.timeout),
+            State::Connecting(attempt) => attempt.race.deadline(),
             State::Connected(connection) => connection.deadline(self.plan.timeout),
         };
         let next = self.next_send().into_iter().chain(time_out).min();
@@ -244,14 +231,7 @@ impl Run<'_> {
     fn handle_socket(&mut self) -> Result<(), Error> {
         match std::mem::replace(&mut self.ping.state, State::Disconnected) {
             State::Disconnected => Ok(()),
-            State::Connecting(attempt) => match attempt.outcome() {
-                None => {
-                    self.ping.state = State::Connecting(attempt);
-                    Ok(())
-                }
-                Some(Ok(())) => self.connected(attempt),
-                Some(Err(error)) => self.not_connected(attempt, error),
-            },
+            State::Connecting(attempt) => self.go_on_connecting(attempt),
             State::Connected(connection) => self.exchange(connection),
         }
     }
@@ -260,9 +240,6 @@ impl Run<'_> {
     fn handle_timers(&mut self, now: Instant) -> Result<(), Error> {
         let timeout = self.ping.plan.timeout;
         match std::mem::replace(&mut self.ping.state, State::Disconnected) {
-            State::Connecting(attempt) if now >= attempt.started + timeout => {
-                self.not_connected(attempt, ErrorKind::TimedOut.into())?;
-            }
             State::Connected(mut connection) => {
                 self.expire(&mut connection, now)?;
                 if connection.is_silent(now, timeout) {
@@ -299,7 +276,7 @@ impl Run<'_> {
         self.ping.due = (self.ping.due + self.ping.plan.interval).max(now);
         match std::mem::replace(&mut self.ping.state, State::Disconnected) {
             State::Connected(connection) => self.send_on(connection, seq),
-            _ => self.connect(seq, Vec::new()),
+            _ => self.connect(seq),
         }
     }
 
@@ -313,61 +290,48 @@ impl Run<'_> {
         }
     }
 
-    /// Connects to the next address after those that `failed`.
-    fn connect(&mut self, seq: u64, mut failed: Vec<(SocketAddr, io::Error)>) -> Result<(), Error> {
-        while let Some(&address) = self.ping.plan.addresses.get(failed.len()) {
-            let started = Instant::now();
-            match start_connect(address, self.ping.poll.registry()) {
-                Ok(stream) => {
-                    self.ping.state = State::Connecting(Attempt {
-                        seq,
-                        address,
-                        stream,
-                        started,
-                        failed,
-                    });
-                    return Ok(());
-                }
-                Err(error) => failed.push((address, error)),
-            }
-        }
-        self.pause();
-        self.lost(seq, ProbeError::Connect(failed).to_string())
+    /// Connects to the addresses that are known by now.
+    fn connect(&mut self, seq: u64) -> Result<(), Error> {
+        let Plan {
+            addresses, timeout, ..
+        } = &self.ping.plan;
+        let race = Race::new(&addresses.known(), *timeout);
+        self.go_on_connecting(Attempt { seq, race })
     }
 
-    fn connected(&mut self, attempt: Attempt) -> Result<(), Error> {
-        // Otherwise Nagle's algorithm may hold a message until the one before is acknowledged.
-        if let Err(error) = attempt.stream.set_nodelay(true) {
-            return self.not_connected(attempt, error);
+    fn go_on_connecting(&mut self, mut attempt: Attempt) -> Result<(), Error> {
+        let registry = self.ping.poll.registry();
+        let begin = &mut |address| start_connect(address, registry);
+        match attempt.race.advance(Instant::now(), begin, &prepare) {
+            None => {
+                self.ping.state = State::Connecting(attempt);
+                Ok(())
+            }
+            Some(Ok(winner)) => self.connected(attempt.seq, winner),
+            Some(Err(failed)) => {
+                self.pause();
+                self.lost(attempt.seq, ProbeError::Connect(failed).to_string())
+            }
         }
-        let time_ns = nanoseconds(attempt.started.elapsed());
-        let Attempt {
-            seq,
-            address,
-            stream,
-            ..
-        } = attempt;
+    }
+
+    fn connected(&mut self, seq: u64, winner: Winner) -> Result<(), Error> {
+        let address = winner.address;
         let stream_of = (self.ping.pattern, self.ping.connections);
         let again = self.ping.connections > 0;
         self.ping.connections += 1;
         self.report(Event::Connected {
             address,
-            time_ns,
+            time_ns: nanoseconds(winner.took),
             again,
         })?;
         let connection = Box::new(Connection::new(
-            stream,
+            winner.stream,
             address,
             stream_of,
             self.ping.plan.size,
         ));
         self.send_on(connection, seq)
-    }
-
-    fn not_connected(&mut self, attempt: Attempt, error: io::Error) -> Result<(), Error> {
-        let mut failed = attempt.failed;
-        failed.push((attempt.address, error));
-        self.connect(attempt.seq, failed)
     }
 
     fn disconnect(&mut self, connection: Box<Connection>, reason: String) -> Result<(), Error> {
@@ -380,8 +344,10 @@ impl Run<'_> {
         Ok(())
     }
 
-    /// Delays the next message after a failure.
+    /// Delays the next message after a failure, and asks for the addresses again: the name
+    /// may have moved.
     fn pause(&mut self) {
+        self.ping.plan.addresses.resolve_again();
         self.ping.due = self.ping.due.max(Instant::now() + PAUSE);
     }
 
@@ -485,6 +451,13 @@ fn start_connect(address: SocketAddr, registry: &Registry) -> io::Result<TcpStre
     Ok(stream)
 }
 
+/// Refuses a connection to itself, and has Nagle's algorithm hold no message until the one
+/// before is acknowledged.
+fn prepare(stream: &TcpStream) -> io::Result<()> {
+    refuse_reached_itself(stream)?;
+    stream.set_nodelay(true)
+}
+
 fn nanoseconds(time: Duration) -> u64 {
     u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
 }
@@ -495,30 +468,4 @@ fn no_reply(timeout: Duration) -> String {
 
 fn duration_text(time: Duration) -> String {
     humantime::format_duration(time).to_string()
-}
-
-#[cfg(test)]
-mod tests {
-    use socket2::{Domain, Socket, Type};
-
-    use super::*;
-
-    #[test]
-    fn a_connection_to_itself_is_refused() {
-        let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
-        let any_port = SocketAddr::from(([127, 0, 0, 1], 0));
-        socket.bind(&any_port.into()).unwrap();
-        let address = socket.local_addr().unwrap();
-        socket.connect(&address).unwrap();
-        socket.set_nonblocking(true).unwrap();
-        let attempt = Attempt {
-            seq: 1,
-            address: address.as_socket().unwrap(),
-            stream: TcpStream::from_std(socket.into()),
-            started: Instant::now(),
-            failed: Vec::new(),
-        };
-        let error = attempt.outcome().unwrap().unwrap_err();
-        assert!(error.to_string().contains("reached itself"), "{error}");
-    }
 }

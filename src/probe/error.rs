@@ -17,6 +17,9 @@ pub enum Error {
         /// Every address tried, with its error.
         Vec<(SocketAddr, io::Error)>,
     ),
+    /// It was told to stop before a connection was made.
+    #[error("interrupted before a connection was made")]
+    Interrupted,
     /// Bytes could not be sent to the server.
     #[error("could not send to {address}: {}", cause(source))]
     Send {

@@ -1,5 +1,6 @@
 //! What the formats have in common: the parts of a run as texts and tables.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::table::Table;
@@ -78,6 +79,33 @@ pub(super) fn generator(generator: &Generator) -> String {
         generator.started_at,
         generator.busy_fraction * 100.0,
     )
+}
+
+/// The addresses that connections were made to, with what became of those; nothing where
+/// there is but one.
+pub(super) fn by_address(results: &Results) -> Vec<(String, String)> {
+    let mut all: BTreeMap<&str, [u64; 3]> = BTreeMap::new();
+    let counts = results.generators.iter().flat_map(|each| &each.addresses);
+    for each in counts {
+        let sums = all.entry(&each.address).or_default();
+        for (sum, more) in sums
+            .iter_mut()
+            .zip([each.connected, each.failed, each.lost])
+        {
+            *sum = sum.saturating_add(more);
+        }
+    }
+    if all.len() < 2 {
+        return Vec::new();
+    }
+    let text = |[connected, failed, lost]: [u64; 3]| {
+        let connected = units::count(connected, "connection", "connections");
+        let [failed, lost] = [failed, lost].map(units::whole);
+        format!("{connected} made, {failed} failed, {lost} lost")
+    };
+    all.into_iter()
+        .map(|(address, counts)| (address.to_owned(), text(counts)))
+        .collect()
 }
 
 /// All settings, with their names.

@@ -7,7 +7,8 @@ use maud::{DOCTYPE, Markup, PreEscaped, html};
 
 use super::compare::{differing_settings, numbers};
 use super::describe::{
-    doubt, errors, generator, latencies, load, outage, pace, search, settings, totals, verdict,
+    by_address, doubt, errors, generator, latencies, load, outage, pace, search, settings, totals,
+    verdict,
 };
 use super::plots;
 use super::run::Run;
@@ -34,6 +35,7 @@ pub fn write(results: &Results, to: &mut dyn Write) -> io::Result<()> {
                 (plots::histogram(results))
             }
         }
+        (address_list(results))
         section { h2 { "Over time" } div.charts { (plots::timeline(results)) } }
         (errors_and_outages(results))
         @if !results.search.is_empty() {
@@ -152,6 +154,18 @@ fn expectations(results: &Results) -> Markup {
                         strong { (verdict(each)) } " " code { (each.text) } ": " (each.seen)
                     }
                 }
+            }
+        }
+    }
+}
+
+fn address_list(results: &Results) -> Markup {
+    let addresses = by_address(results);
+    html! {
+        @if !addresses.is_empty() {
+            section {
+                h2 { "By address" }
+                ul { @for (address, counts) in addresses { li { (address) ": " (counts) } } }
             }
         }
     }

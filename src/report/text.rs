@@ -3,7 +3,7 @@
 use std::io::{self, Write};
 
 use super::describe::{
-    doubt, errors, generator, latencies, load, outage, pace, search, totals, verdict,
+    by_address, doubt, errors, generator, latencies, load, outage, pace, search, totals, verdict,
 };
 use crate::base::units;
 use crate::bench::results::Results;
@@ -20,6 +20,9 @@ pub fn write(results: &Results, to: &mut dyn Write) -> io::Result<()> {
     writeln!(to, "{}\n", pace(&results.plan))?;
     for (name, value) in totals(results) {
         writeln!(to, " {name:<20}  {value}")?;
+    }
+    for (address, counts) in by_address(results) {
+        writeln!(to, " to {address}: {counts}")?;
     }
     if let Some(table) = latencies(results) {
         writeln!(to, "\n{}", table.text())?;

@@ -40,6 +40,7 @@ pub fn closed(host: &str) -> Results {
             system: String::from("Linux 6.18"),
             cpus: 2,
             address: String::from("127.0.0.1:20162"),
+            addresses: Vec::new(),
             started_at: String::from("2026-11-22T06:00:00Z"),
             busy_fraction: 0.42,
         }],

@@ -114,11 +114,15 @@ impl Connector {
             let now = state.shared.clock.now();
             let shared = state.shared;
             match self.first.take() {
-                None => self.connect(registry, state, key, now, |number| {
-                    source::begin(&shared.plan.sources, number, shared.address)
-                }),
+                None => {
+                    let address = state.slots[key].aim(&shared.targets);
+                    self.connect(registry, state, key, now, |number| {
+                        source::begin(&shared.plan.sources, number, address)
+                    });
+                }
                 Some((stream, took)) => {
                     let since = now.saturating_sub(took);
+                    state.slots[key].target = Some(shared.targets.choose(0, 0));
                     self.connect(registry, state, key, since, |_| Ok(stream));
                 }
             }
@@ -165,6 +169,10 @@ impl Connector {
                 let slot = &mut state.slots[key];
                 slot.stage = Stage::Open;
                 slot.writable = true;
+                if let Some(target) = &slot.target {
+                    target.connected.fetch_add(1, Ordering::Relaxed);
+                    state.shared.targets.answered(target);
+                }
                 if !state.is_warming_up() {
                     let took = state.now.saturating_sub(state.slots[key].since);
                     let counts = state.recorder.measured();
@@ -185,6 +193,11 @@ impl Connector {
         let slot = &mut state.slots[key];
         slot.stream = None;
         let number = slot.flow.connection();
+        let address = slot.target.as_ref().map(|target| {
+            target.failed.fetch_add(1, Ordering::Relaxed);
+            target.address
+        });
+        state.shared.targets.resolve_again();
         let refused = error.kind() == ErrorKind::ConnectionRefused;
         if refused && state.shared.plan.reconnect {
             state.gap(key).refused += 1;
@@ -196,12 +209,10 @@ impl Connector {
             true => counts.totals.errors.refused += 1,
             false => counts.totals.errors.not_connected += 1,
         }
-        let address = state.shared.address;
         state.recorder.add_example(|| {
-            format!(
-                "connection {number}: could not connect to {address}: {}",
-                cause(error)
-            )
+            let address = address.map_or_else(String::new, |address| format!(" to {address}"));
+            let cause = cause(error);
+            format!("connection {number}: could not connect{address}: {cause}")
         });
         self.retry_or_give_up(state, key);
     }
@@ -227,6 +238,10 @@ impl Connector {
         let timed_out = matches!(loss, Loss::TimedOut);
         let (bytes, counted) = slot.flow.lose(timed_out, state.now, &mut state.recorder);
         slot.stream = None;
+        if let Some(target) = &slot.target {
+            target.lost.fetch_add(1, Ordering::Relaxed);
+        }
+        state.shared.targets.resolve_again();
         self.open -= 1;
         state.recorder.measured().totals.lost_bytes += counted;
         if state.shared.plan.reconnect {
@@ -250,12 +265,14 @@ impl Connector {
         self.usable -= 1;
     }
 
-    /// Connects again: at once where the last connection had an echo, else
-    /// after a pause that grows. Its length is random, so that not all slots
-    /// connect at once.
+    /// Connects again: at once where the last connection had an echo, or another
+    /// address is left to try; else after a pause that grows. Its length is random, so
+    /// that not all slots connect at once.
     fn pause(&mut self, state: &mut State<'_>, key: usize) {
-        let pause = match state.slots[key].attempts.checked_sub(1) {
+        let (attempts, addresses) = (state.slots[key].attempts, state.shared.targets.count());
+        let pause = match (attempts / addresses).checked_sub(1) {
             None => 0,
+            Some(_) if attempts % addresses != 0 => 0,
             Some(failed) => FIRST_PAUSE
                 .saturating_mul(1 << failed.min(10))
                 .min(LONGEST_PAUSE),

@@ -286,6 +286,10 @@ impl<'a> Generator<'a> {
             }
             _ => return,
         };
+        let timeout = match slot.stage {
+            Stage::Connecting => state.connect_timeout(key),
+            _ => timeout,
+        };
         if now >= since.saturating_add(timeout) {
             match slot.stage {
                 Stage::Connecting => {

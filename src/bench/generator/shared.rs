@@ -1,6 +1,5 @@
 //! What the threads of a run share with the thread that starts them.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64};
 
@@ -8,6 +7,7 @@ use crossbeam_channel::Sender;
 
 use crate::bench::clock::Clock;
 use crate::bench::plan::Plan;
+use crate::bench::targets::Targets;
 use crate::bench::times::Times;
 use crate::probe::pattern::Pattern;
 
@@ -16,7 +16,11 @@ use crate::probe::pattern::Pattern;
 pub(crate) struct Shared<'a> {
     pub(crate) plan: &'a Plan,
     pub(crate) pattern: Pattern,
-    pub(crate) address: SocketAddr,
+    /// The addresses that connections go to.
+    pub(crate) targets: Targets,
+    /// How long one of several addresses has to answer before the next one is tried, in the
+    /// unit of the clock.
+    pub(crate) patience: u64,
     pub(crate) clock: Clock,
     /// The number of the next connection.
     pub(crate) numbers: AtomicU64,

@@ -106,6 +106,19 @@ impl State<'_> {
         nanoseconds(self.shared.plan.timeout)
     }
 
+    /// How long the slot's connection may take to be made. Where the server has several
+    /// addresses, it is given up early for the next one, and has twice the time when its
+    /// turn comes again.
+    pub(super) fn connect_timeout(&self, key: usize) -> u64 {
+        let addresses = self.shared.targets.count();
+        if addresses == 1 {
+            return self.timeout();
+        }
+        let rounds = self.slots[key].attempts.saturating_sub(1) / addresses;
+        let patience = self.shared.patience.saturating_mul(1 << rounds.min(20));
+        patience.min(self.timeout())
+    }
+
     pub(super) fn want_to_receive(&mut self, key: usize) {
         if !std::mem::replace(&mut self.slots[key].to_receive, true) {
             self.readers.push_back(key);

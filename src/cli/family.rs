@@ -1,0 +1,28 @@
+//! The options `-4` and `-6`, which all probes share.
+
+use clap::Args;
+
+use crate::base::address::Family;
+
+/// The family of addresses that a probe connects to.
+#[derive(Clone, Copy, Debug, Args)]
+pub(super) struct FamilyArgs {
+    /// Connect to IPv4 addresses alone
+    #[arg(short = '4', long, conflicts_with = "ipv6")]
+    ipv4: bool,
+
+    /// Connect to IPv6 addresses alone
+    #[arg(short = '6', long)]
+    ipv6: bool,
+}
+
+impl FamilyArgs {
+    /// The family; `None` for both.
+    pub(super) const fn family(self) -> Option<Family> {
+        match (self.ipv4, self.ipv6) {
+            (true, _) => Some(Family::Ipv4),
+            (_, true) => Some(Family::Ipv6),
+            _ => None,
+        }
+    }
+}
