@@ -1,7 +1,7 @@
 //! `echopool ping`.
 
 use std::hash::{BuildHasher, RandomState};
-use std::io::{self, Write};
+use std::io;
 use std::time::{Duration, Instant};
 
 use clap::Args;
@@ -12,6 +12,7 @@ use super::exit::Exit;
 use super::values::up_to;
 use crate::base;
 use crate::base::address::Address;
+use crate::base::output::{Output, write_standard};
 use crate::base::signals::on_signal;
 use crate::ping::event::Event;
 use crate::ping::summary::Summary;
@@ -96,6 +97,7 @@ impl PingArgs {
     }
 
     fn ping(&self) -> Result<Summary, Error> {
+        Output::Standard.check()?;
         let port = Protocol::Echo.default_port();
         let addresses = self.address.resolve("localhost", port)?;
         let found: Vec<_> = addresses.iter().map(ToString::to_string).collect();
@@ -154,9 +156,7 @@ fn print(line: &str) -> Result<(), Error> {
 }
 
 fn write_line(line: &str) -> io::Result<()> {
-    let mut stdout = io::stdout().lock();
-    writeln!(stdout, "{line}")?;
-    stdout.flush()
+    write_standard(format!("{line}\n").as_bytes())
 }
 
 /// A number of seconds, as in ping(8), or a duration with its unit.
