@@ -12,6 +12,8 @@ use rustyline::error::ReadlineError;
 use crate::base::address::{Address, Family};
 use crate::base::error::{self as base, cause};
 use crate::base::escape::{Escaped, escape};
+use crate::base::output::{Output, write_standard};
+use crate::base::sys;
 use crate::probe::connect::connect_to_first;
 use crate::probe::error::Error as ProbeError;
 use crate::probe::exchange::{
@@ -72,6 +74,7 @@ impl Client {
     /// with its offset. [`base::Error::Output`] with `BrokenPipe` when the reader of
     /// standard output has closed it.
     pub fn run(&self, text: Option<&[u8]>) -> Result<(), Error> {
+        Output::Standard.check()?;
         match text {
             _ if self.protocol == Protocol::Whoami => {
                 print_line(self.query_address()?.to_string().as_bytes())
@@ -156,9 +159,9 @@ impl Client {
         if self.protocol == Protocol::Counted {
             return self.pipe_counted();
         }
+        let mut stdout = sys::standard_output().map_err(base::Error::Output)?;
         let stream = self.connect()?;
         let pieces = echo_pieces(io::stdin());
-        let mut stdout = io::stdout();
         if !stdout.is_terminal() {
             exchange(stream, pieces, &mut stdout, self.timeout)?;
             return Ok(());
@@ -299,9 +302,5 @@ fn print_line(reply: &[u8]) -> Result<(), Error> {
 }
 
 fn write_out(bytes: &[u8]) -> Result<(), Error> {
-    let mut stdout = io::stdout().lock();
-    stdout
-        .write_all(bytes)
-        .and_then(|()| stdout.flush())
-        .map_err(|error| base::Error::Output(error).into())
+    write_standard(bytes).map_err(|error| base::Error::Output(error).into())
 }

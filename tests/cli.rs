@@ -672,3 +672,157 @@ mod environment {
         }
     }
 }
+
+mod standard_output {
+    use std::fs::{File, OpenOptions};
+    use std::path::Path;
+
+    use super::*;
+    use common::{Ended, Server};
+
+    /// Every way to ask for something that goes to standard output.
+    fn all(server: SocketAddr, results: &Path) -> Vec<String> {
+        let results = results.display();
+        let bench = format!("bench {server} --quiet --warmup 0s --count 1");
+        vec![
+            format!("client {server} hello"),
+            format!("client {server}"),
+            format!("ping {server} --count 1"),
+            format!("ping {server} --count 1 --quiet"),
+            format!("ping {server} --count 1 --json"),
+            format!("check {server} --only bytes"),
+            format!("check {server} --only bytes --json"),
+            String::from("check --list"),
+            bench.clone(),
+            format!("{bench} --json -"),
+            format!("{bench} --csv -"),
+            format!("{bench} --html -"),
+            format!("report {results}"),
+            format!("report {results} {results}"),
+            format!("report --merge {results}"),
+            format!("report {results} --html -"),
+            String::from("man"),
+            String::from("completions bash"),
+            String::from("help"),
+            String::from("bench --help"),
+            String::from("--version"),
+        ]
+    }
+
+    /// Runs all with what the shell makes of standard output.
+    fn each(redirect: &str, check: impl Fn(&str, &Ended)) {
+        let server = Server::with_workers(1);
+        let folder = tempfile::tempdir().unwrap();
+        let results = folder.path().join("results.json");
+        let run = common::results::closed("a");
+        serde_json::to_writer(File::create(&results).unwrap(), &run).unwrap();
+        for arguments in all(server.echo, &results) {
+            let program = env!("CARGO_BIN_EXE_echopool");
+            let mut command = Command::new("sh");
+            command.arg("-c");
+            command.arg(format!(
+                "echo hello | exec {program} {arguments} {redirect}"
+            ));
+            command.env_remove("RUST_LOG").stdout(Stdio::piped());
+            check(&arguments, &common::end(Program::spawn(command)));
+        }
+        server.stop();
+    }
+
+    #[test]
+    fn one_that_can_not_be_written_is_a_failure_of_every_command() {
+        for (redirect, cause) in [
+            (">&-", "it is closed"),
+            ("<&- >&-", "it is closed"),
+            ("1</dev/null", "it is open for reading only"),
+            #[cfg(target_os = "linux")]
+            (">/dev/full", "no space left on device"),
+        ] {
+            let said = format!("could not write standard output: {cause}");
+            each(redirect, |arguments, ended| {
+                assert_eq!(ended.code, Some(1), "{arguments} {redirect}: {ended:?}");
+                assert!(ended.stderr.contains(&said), "{arguments}: {ended:?}");
+            });
+        }
+    }
+
+    #[test]
+    fn one_that_is_thrown_away_is_none() {
+        each(">/dev/null", |arguments, ended| {
+            assert_eq!(ended.code, Some(0), "{arguments}: {ended:?}");
+        });
+        each("1<>/dev/null", |arguments, ended| {
+            assert_eq!(ended.code, Some(0), "{arguments}: {ended:?}");
+        });
+    }
+
+    #[test]
+    fn a_reader_that_left_early_is_none() {
+        let server = Server::with_workers(1);
+        let folder = tempfile::tempdir().unwrap();
+        let results = folder.path().join("results.json");
+        let run = common::results::closed("a");
+        serde_json::to_writer(File::create(&results).unwrap(), &run).unwrap();
+        for arguments in all(server.echo, &results) {
+            let (reader, writer) = std::io::pipe().unwrap();
+            drop(reader);
+            let mut command = Command::new(env!("CARGO_BIN_EXE_echopool"));
+            command.args(arguments.split_whitespace());
+            command.stdin(Stdio::null()).stdout(writer);
+            let mut program = Program::spawn(command);
+            let status = program.wait();
+            assert_eq!(status.code(), Some(0), "{arguments}: {:?}", program.log);
+        }
+        server.stop();
+    }
+
+    #[test]
+    fn a_run_whose_text_can_not_be_written_still_writes_its_files() {
+        let server = Server::with_workers(1);
+        let folder = tempfile::tempdir().unwrap();
+        let json = folder.path().join("a.json");
+        let mut command = Command::new(env!("CARGO_BIN_EXE_echopool"));
+        command.args(["bench", &server.echo.to_string(), "--quiet", "--count", "1"]);
+        command.args(["--warmup", "0s", "--json"]).arg(&json);
+        command.stdout(OpenOptions::new().write(true).open("/dev/full").unwrap());
+        let mut program = Program::spawn(command);
+        assert_eq!(program.wait().code(), Some(1), "{:?}", program.log);
+        assert!(echopool::report::read::read(json.to_str().unwrap()).is_ok());
+        server.stop();
+    }
+}
+
+mod output_files {
+    use super::*;
+
+    #[test]
+    fn a_path_that_can_not_be_written_is_refused_before_any_load() {
+        // Whoever connects would be seen.
+        let listener = TcpListener::bind((LOCALHOST, 0)).unwrap();
+        listener.set_nonblocking(true).unwrap();
+        let server = listener.local_addr().unwrap().to_string();
+        let folder = tempfile::tempdir().unwrap();
+        let inside = |name: &str| folder.path().join(name).display().to_string();
+        let link = folder.path().join("link");
+        std::os::unix::fs::symlink(inside("none/a"), &link).unwrap();
+        for (path, cause) in [
+            (inside("none/a.json"), "no such file or directory"),
+            (inside(""), "is a directory"),
+            (inside(&"a".repeat(300)), "file name too long"),
+            (link.display().to_string(), "no such file or directory"),
+            (String::from("/proc/none"), "no such file or directory"),
+        ] {
+            for option in ["--json", "--csv", "--html"] {
+                let ended = finish(["bench", &server, option, &path], "");
+                assert_eq!(ended.code, Some(1), "{option} {path}: {ended:?}");
+                let said = format!("could not write {path}: ");
+                assert!(ended.stderr.contains(&said), "{ended:?}");
+                assert!(ended.stderr.contains(cause), "{ended:?}");
+                assert!(listener.accept().is_err(), "{option} {path}: load was made");
+            }
+            let ended = finish(["report", "no-such-file", "--html", &path], "");
+            assert!(ended.stderr.contains("could not write "), "{ended:?}");
+        }
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
+}

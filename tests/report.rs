@@ -979,3 +979,63 @@ mod in_chromium {
         }
     }
 }
+
+/// Files that can't be replaced, in namespaces and for another user.
+#[cfg(target_os = "linux")]
+mod overwritten {
+    use std::os::unix::fs::PermissionsExt;
+    use std::process::{Command, Stdio};
+
+    use super::*;
+    use common::Program;
+
+    /// Merges a run into the file `out` of a folder after `before`, a line of shell that may
+    /// use `$dir`. Returns the end of the program.
+    fn merge(folder: &Path, before: &str, by: &str) -> Ended {
+        let source = save(folder, "source.json", &closed("a"));
+        let program = env!("CARGO_BIN_EXE_echopool");
+        let out = folder.join("folder/out");
+        let script = format!(
+            "{before}\n{by} {program} report --merge {source} -o {}; code=$?; cat {}; exit $code",
+            out.display(),
+            out.display(),
+        );
+        let mut command = Command::new("unshare");
+        command.args(["--mount", "sh", "-c", &script]);
+        command.env("dir", folder).stdout(Stdio::piped());
+        common::end(Program::spawn(command))
+    }
+
+    fn folders() -> tempfile::TempDir {
+        let folder = tempfile::tempdir().unwrap();
+        let open = std::fs::Permissions::from_mode(0o755);
+        std::fs::set_permissions(folder.path(), open).unwrap();
+        std::fs::create_dir(folder.path().join("folder")).unwrap();
+        std::fs::write(folder.path().join("folder/out"), "x".repeat(100_000)).unwrap();
+        folder
+    }
+
+    #[test]
+    #[ignore = "needs unshare(1), mount(8), setpriv(1) and root"]
+    fn a_mount_point_and_another_users_folder() {
+        let bind = "touch $dir/other; mount --bind $dir/other $dir/folder/out";
+        let remount = format!(
+            "{bind}; mount --bind $dir/folder $dir/folder; mount -o remount,bind,ro $dir/folder; mount --bind $dir/other $dir/folder/out"
+        );
+        let nobody = "setpriv --reuid 65534 --regid 65534 --clear-groups";
+        for (before, by) in [
+            (bind, ""),
+            (&*remount, ""),
+            ("chmod 666 $dir/folder/out; chmod 755 $dir/folder", nobody),
+            ("chmod 666 $dir/folder/out; chmod 1777 $dir/folder", nobody),
+        ] {
+            let folder = folders();
+            let ended = merge(folder.path(), before, by);
+            assert_eq!(ended.code, Some(0), "{before}: {ended:?}");
+            let merged = read::parse(&ended.stdout).unwrap();
+            assert_eq!(merged.generators, closed("a").generators, "{before}");
+            let left = std::fs::read_dir(folder.path().join("folder")).unwrap();
+            assert_eq!(left.count(), 1, "{before}: a temporary file is left");
+        }
+    }
+}

@@ -1,8 +1,9 @@
-//! The output of a command: standard output, or a file that is replaced atomically.
+//! The output of a command: standard output, or a file that is replaced atomically where
+//! that is possible.
 
 use std::convert::Infallible;
 use std::fmt;
-use std::fs::Permissions;
+use std::fs::{File, OpenOptions, Permissions};
 use std::io::{self, BufWriter, ErrorKind, Write};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
@@ -10,6 +11,7 @@ use std::str::FromStr;
 use tempfile::NamedTempFile;
 
 use crate::base::error::Error;
+use crate::base::sys;
 
 /// A path, or `-` for standard output.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -22,7 +24,8 @@ pub enum Output {
 
 impl Output {
     /// Writes what `content` writes. A file is written under a temporary name in the same
-    /// folder and then renamed, so that a failure leaves the old content.
+    /// folder and then renamed, so that a failure leaves the old content. Where it can't be
+    /// replaced, as a mount point or in a folder that is not writable, it is overwritten.
     ///
     /// # Errors
     /// [`Error::Output`] and [`Error::File`]: it could not be written.
@@ -31,54 +34,169 @@ impl Output {
         content: impl FnOnce(&mut dyn Write) -> io::Result<()>,
     ) -> Result<(), Error> {
         match self {
-            Self::Standard => {
-                let mut to = BufWriter::new(io::stdout().lock());
-                match content(&mut to).and_then(|()| to.flush()) {
-                    // The reader has closed it, which is no failure.
-                    Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
-                    result => result.map_err(Error::Output),
-                }
+            Self::Standard => match to_standard(content) {
+                // The reader has closed it, which is no failure.
+                Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
+                result => result.map_err(Error::Output),
+            },
+            Self::Path(path) => to_path(path, content).map_err(|error| failed(path, error)),
+        }
+    }
+
+    /// Checks that it can be written, without changing it: to be called before work whose
+    /// result would be lost otherwise.
+    ///
+    /// # Errors
+    /// [`Error::Output`] and [`Error::File`], as [`write`](Self::write) would return them.
+    pub fn check(&self) -> Result<(), Error> {
+        match self {
+            Self::Standard => sys::standard_output().map(drop).map_err(Error::Output),
+            Self::Path(path) => check_path(path).map_err(|error| failed(path, error)),
+        }
+    }
+}
+
+fn failed(path: &Path, source: io::Error) -> Error {
+    Error::File {
+        file: path.display().to_string(),
+        source,
+    }
+}
+
+/// Writes bytes to standard output, without a buffer.
+///
+/// # Errors
+/// The system's; also where standard output is closed, which std's own writer hides.
+pub(crate) fn write_standard(bytes: &[u8]) -> io::Result<()> {
+    sys::standard_output()?.write_all(bytes)
+}
+
+fn to_standard(content: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> io::Result<()> {
+    let mut to = BufWriter::new(sys::standard_output()?);
+    content(&mut to)?;
+    to.flush()
+}
+
+/// What a path leads to.
+enum Target {
+    /// A regular file, by the path that symbolic links lead to.
+    File(PathBuf, Permissions),
+    /// A device or a pipe: it can't be replaced.
+    Device(PathBuf),
+    /// Nothing: a new file is made.
+    New(PathBuf),
+    /// A symbolic link to nothing: a new file is made where it leads.
+    DanglingLink,
+}
+
+impl Target {
+    fn of(path: &Path) -> io::Result<Self> {
+        match path.canonicalize() {
+            Ok(path) => {
+                let metadata = path.metadata()?;
+                Ok(match metadata.is_file() {
+                    true => Self::File(path, metadata.permissions()),
+                    false => Self::Device(path),
+                })
             }
-            Self::Path(path) => to_path(path, content).map_err(|source| Error::File {
-                file: path.display().to_string(),
-                source,
-            }),
+            Err(error) if error.kind() == ErrorKind::NotFound => match path.symlink_metadata() {
+                Ok(_) => Ok(Self::DanglingLink),
+                Err(error) if error.kind() == ErrorKind::NotFound => Ok(Self::New(path.to_owned())),
+                Err(error) => Err(error),
+            },
+            Err(error) => Err(error),
         }
     }
 }
 
 fn to_path(path: &Path, content: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> io::Result<()> {
-    let (path, permissions) = match path.canonicalize() {
-        // The target of a symbolic link is replaced, not the link.
-        Ok(path) => {
-            let metadata = path.metadata()?;
-            if !metadata.is_file() {
-                return to_device(&path, content);
-            }
-            (path, Some(metadata.permissions()))
-        }
-        Err(_) => (path.to_owned(), None),
+    let target = match Target::of(path)? {
+        Target::Device(path) => return to_device(&path, content),
+        target => target,
     };
-    let mut file = temporary_beside(&path)?;
-    let mut to = BufWriter::new(&mut file);
-    content(&mut to)?;
-    to.flush()?;
-    drop(to);
+    // Complete before anything is touched, since a file may have to be overwritten.
+    let mut bytes = Vec::new();
+    content(&mut bytes)?;
+    match target {
+        Target::File(path, permissions) => match replace(&path, Some(permissions), &bytes) {
+            Err(error) if is_irreplaceable(&error) => {
+                // The reason why it can't be overwritten either tells more.
+                overwrite(OpenOptions::new().truncate(true), &path, &bytes)
+            }
+            result => result,
+        },
+        Target::New(path) => replace(&path, None, &bytes),
+        Target::Device(_) | Target::DanglingLink => {
+            overwrite(OpenOptions::new().create(true).truncate(true), path, &bytes)
+        }
+    }
+}
+
+/// Writes a new file and gives it the path's name.
+fn replace(path: &Path, permissions: Option<Permissions>, bytes: &[u8]) -> io::Result<()> {
+    let mut file = temporary_beside(path)?;
+    file.write_all(bytes).map_err(plain)?;
     if let Some(permissions) = permissions {
         file.as_file().set_permissions(permissions)?;
     }
-    file.persist(&path)?;
+    file.persist(path)?;
     Ok(())
 }
 
-/// Writes a device or a pipe directly: it can't be replaced.
+/// Whether a file can't be replaced for this reason, so that it may be overwritten: its
+/// folder is not writable, it is another user's in a sticky folder, or a mount point.
+fn is_irreplaceable(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        ErrorKind::PermissionDenied
+            | ErrorKind::ReadOnlyFilesystem
+            | ErrorKind::ResourceBusy
+            | ErrorKind::CrossesDevices
+    )
+}
+
+fn overwrite(options: &mut OpenOptions, path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let mut file = options.write(true).open(path)?;
+    file.write_all(bytes)
+}
+
+/// Writes a device or a pipe directly.
 fn to_device(
     path: &Path,
     content: impl FnOnce(&mut dyn Write) -> io::Result<()>,
 ) -> io::Result<()> {
-    let mut to = BufWriter::new(std::fs::OpenOptions::new().write(true).open(path)?);
+    let mut to = BufWriter::new(OpenOptions::new().write(true).open(path)?);
     content(&mut to)?;
     to.flush()
+}
+
+fn check_path(path: &Path) -> io::Result<()> {
+    match Target::of(path)? {
+        Target::File(path, _) => match open_to_write(&path) {
+            Ok(_) => Ok(()),
+            // A file that is not writable can be replaced, if its folder is writable.
+            Err(error) => temporary_beside(&path).map(drop).map_err(|_| error),
+        },
+        Target::New(path) => temporary_beside(&path).map(drop),
+        Target::Device(path) if path.is_dir() => open_to_write(&path).map(drop),
+        // Opening a pipe would wait for its reader, and end what the reader reads.
+        Target::Device(path) => sys::check_writable(&path),
+        Target::DanglingLink => {
+            let leads_to = path.parent().unwrap_or(path).join(path.read_link()?);
+            temporary_beside(&leads_to).map(drop)
+        }
+    }
+}
+
+fn open_to_write(path: &Path) -> io::Result<File> {
+    OpenOptions::new().write(true).open(path)
+}
+
+/// The error of the system alone: the text of `tempfile` would name the temporary file.
+fn plain(error: io::Error) -> io::Error {
+    error
+        .raw_os_error()
+        .map_or(error, io::Error::from_raw_os_error)
 }
 
 /// A temporary file in the same folder, which is deleted unless it is renamed.
@@ -92,12 +210,7 @@ fn temporary_beside(path: &Path) -> io::Result<NamedTempFile> {
     if let Some(permissions) = default_permissions() {
         builder.permissions(permissions);
     }
-    builder.tempfile_in(folder).map_err(|error| {
-        // The text of the error would name the temporary file.
-        error
-            .raw_os_error()
-            .map_or(error, io::Error::from_raw_os_error)
-    })
+    builder.tempfile_in(folder).map_err(plain)
 }
 
 /// The permissions of a new file, before the umask applies.
@@ -205,5 +318,86 @@ mod tests {
         assert_eq!(mode(&plain), mode(&ours));
         write(Path::new("/dev/null"), "gone").unwrap();
         assert!(!Path::new("/dev/null").metadata().unwrap().is_file());
+    }
+
+    /// Whether tests run as root, whom no permission keeps out.
+    #[cfg(unix)]
+    fn is_root() -> bool {
+        rustix::process::geteuid().is_root()
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_writable_file_in_a_folder_that_is_not_is_overwritten() {
+        use std::os::unix::fs::PermissionsExt;
+
+        if is_root() {
+            return;
+        }
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a");
+        let only_read = || Permissions::from_mode(0o555);
+        std::fs::write(&path, "what is older is longer").unwrap();
+        std::fs::set_permissions(folder.path(), only_read()).unwrap();
+        let output = Output::Path(path.clone());
+        output.check().unwrap();
+        write(&path, "new").unwrap();
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), "new");
+        let half = output.write(|to| {
+            to.write_all(b"half")?;
+            Err(io::Error::from(ErrorKind::StorageFull))
+        });
+        half.unwrap_err();
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), "new");
+        let other = Output::Path(folder.path().join("b"));
+        let refused = other.check().unwrap_err().to_string();
+        assert!(refused.ends_with(": permission denied"), "{refused}");
+        assert_eq!(names(folder.path()), ["a"]);
+        std::fs::set_permissions(&path, only_read()).unwrap();
+        output.check().unwrap_err();
+        std::fs::set_permissions(folder.path(), Permissions::from_mode(0o755)).unwrap();
+        // A file that is not writable is replaced where its folder is.
+        output.check().unwrap();
+        write(&path, "newest").unwrap();
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), "newest");
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_link_to_nothing_makes_the_file_that_it_names() {
+        let folder = tempfile::tempdir().unwrap();
+        let (link, path) = (folder.path().join("link"), folder.path().join("a"));
+        std::os::unix::fs::symlink("a", &link).unwrap();
+        Output::Path(link.clone()).check().unwrap();
+        assert_eq!(names(folder.path()), ["link"], "a check makes nothing");
+        write(&link, "new").unwrap();
+        assert!(link.is_symlink());
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), "new");
+    }
+
+    #[test]
+    fn a_check_changes_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a");
+        let output = Output::Path(path.clone());
+        output.check().unwrap();
+        assert!(names(folder.path()).is_empty());
+        write(&path, "old").unwrap();
+        output.check().unwrap();
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), "old");
+        assert_eq!(names(folder.path()), ["a"]);
+    }
+
+    #[test]
+    fn only_what_can_not_be_replaced_is_overwritten() {
+        for (kind, overwritten) in [
+            (ErrorKind::PermissionDenied, true),
+            (ErrorKind::ResourceBusy, true),
+            (ErrorKind::ReadOnlyFilesystem, true),
+            (ErrorKind::StorageFull, false),
+            (ErrorKind::QuotaExceeded, false),
+        ] {
+            assert_eq!(is_irreplaceable(&kind.into()), overwritten, "{kind}");
+        }
     }
 }

@@ -300,6 +300,68 @@ pub(crate) fn cpu_time(_thread: u64) -> Option<Duration> {
     None
 }
 
+/// Whether standard output was closed when the program was started. Rust's runtime opens
+/// /dev/null in place of a closed one before `main`, and what is written there succeeds.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+static OUTPUT_WAS_CLOSED: std::sync::atomic::AtomicBool = std::sync::atomic::AtomicBool::new(false);
+
+// SAFETY: the loader calls each function that this section names once, before the runtime
+// and `main`; this one makes one system call and sets a static that needs no set-up.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+#[used]
+#[unsafe(link_section = ".init_array")]
+static LOOK_AT_OUTPUT: extern "C" fn() = look_at_output;
+
+#[cfg(any(target_os = "linux", target_os = "android"))]
+extern "C" fn look_at_output() {
+    // SAFETY: it reads the flags of a descriptor, and touches no memory.
+    let closed = unsafe { libc::fcntl(libc::STDOUT_FILENO, libc::F_GETFD) } == -1;
+    OUTPUT_WAS_CLOSED.store(closed, std::sync::atomic::Ordering::Relaxed);
+}
+
+#[cfg(any(target_os = "linux", target_os = "android"))]
+fn output_was_closed() -> bool {
+    OUTPUT_WAS_CLOSED.load(std::sync::atomic::Ordering::Relaxed)
+}
+
+/// Unknown elsewhere.
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+const fn output_was_closed() -> bool {
+    false
+}
+
+/// Standard output, without a buffer. Unlike std's it does not hide that it is closed, or
+/// open for reading only.
+#[cfg(unix)]
+pub(crate) fn standard_output() -> io::Result<std::fs::File> {
+    use rustix::fs::{OFlags, fcntl_getfl};
+
+    if output_was_closed() {
+        return Err(io::Error::other("it is closed"));
+    }
+    let descriptor = io::stdout().as_fd().try_clone_to_owned()?;
+    if fcntl_getfl(&descriptor)? & OFlags::ACCMODE == OFlags::RDONLY {
+        return Err(io::Error::other("it is open for reading only"));
+    }
+    Ok(descriptor.into())
+}
+
+#[cfg(not(unix))]
+pub(crate) fn standard_output() -> io::Result<io::Stdout> {
+    Ok(io::stdout())
+}
+
+/// Checks that this process may write to a path, without opening it.
+#[cfg(unix)]
+pub(crate) fn check_writable(path: &std::path::Path) -> io::Result<()> {
+    Ok(rustix::fs::access(path, rustix::fs::Access::WRITE_OK)?)
+}
+
+#[cfg(not(unix))]
+pub(crate) const fn check_writable(_: &std::path::Path) -> io::Result<()> {
+    Ok(())
+}
+
 /// Whether SIGHUP is ignored, as under nohup(1).
 #[cfg(unix)]
 pub(crate) fn hangup_is_ignored() -> bool {

@@ -164,6 +164,7 @@ pub(super) struct BenchArgs {
 impl BenchArgs {
     pub(super) fn run(&self) -> Result<Exit, Error> {
         self.check();
+        self.check_outputs()?;
         let port = Protocol::Echo.default_port();
         let (address, family) = (self.address.clone(), self.family.family());
         let addresses =
@@ -230,20 +231,35 @@ impl BenchArgs {
         }
     }
 
+    /// Whether the results go to standard output as text.
+    fn shows_text(&self) -> bool {
+        self.outputs().all(|to| *to != Output::Standard)
+    }
+
+    /// Checks that every output can be written, before any load is made.
+    fn check_outputs(&self) -> Result<(), base::error::Error> {
+        if self.shows_text() {
+            Output::Standard.check()?;
+        }
+        self.outputs().try_for_each(Output::check)
+    }
+
+    /// Writes all outputs, also where one of them fails. Returns the first error.
     fn report(&self, results: &Results) -> Result<(), base::error::Error> {
-        if self.outputs().all(|to| *to != Output::Standard) {
-            Output::Standard.write(|to| text::write(results, to))?;
+        let mut written = Ok(());
+        if self.shows_text() {
+            written = written.and(Output::Standard.write(|to| text::write(results, to)));
         }
         if let Some(output) = &self.json {
-            output.write(|to| write_json(results, to))?;
+            written = written.and(output.write(|to| write_json(results, to)));
         }
         if let Some(output) = &self.csv {
-            output.write(|to| csv::write(results, to))?;
+            written = written.and(output.write(|to| csv::write(results, to)));
         }
         if let Some(output) = &self.html {
-            output.write(|to| html::write(results, to))?;
+            written = written.and(output.write(|to| html::write(results, to)));
         }
-        Ok(())
+        written
     }
 }
 

@@ -17,7 +17,7 @@ use super::values::{some_time, up_to};
 use crate::base;
 use crate::base::address::Address;
 use crate::base::open_files::raise_open_files;
-use crate::base::output::Output;
+use crate::base::output::{Output, write_standard};
 use crate::base::signals::on_signal;
 use crate::check::report::{Report, Verdict};
 use crate::check::{self, Clause, Plan, clauses};
@@ -102,6 +102,7 @@ impl CheckArgs {
             list(&clauses)?;
             return Ok(Exit::Success);
         };
+        Output::Standard.check()?;
         let protocol = self.protocol();
         let plan = Plan {
             protocol,
@@ -144,19 +145,19 @@ impl CheckArgs {
         stop: &AtomicBool,
         failed: &mut bool,
     ) -> io::Result<Report> {
-        let mut stdout = io::stdout();
         let report = check::run(plan, clauses, stop, &mut |outcome| {
             *failed |= outcome.verdict == Verdict::Fail;
             match self.json {
                 true => Ok(()),
-                false => writeln!(stdout, "{outcome}").and_then(|()| stdout.flush()),
+                false => write_standard(format!("{outcome}\n").as_bytes()),
             }
         })?;
+        let mut end = Vec::new();
         match self.json {
-            true => write_json(&report, &mut stdout)?,
-            false => writeln!(stdout, "{report}")?,
+            true => write_json(&report, &mut end)?,
+            false => writeln!(end, "{report}")?,
         }
-        stdout.flush()?;
+        write_standard(&end)?;
         Ok(report)
     }
 

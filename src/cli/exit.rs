@@ -58,6 +58,11 @@ pub(super) fn usage_error(text: &str) -> ! {
     clap::Error::raw(UsageError::ArgumentConflict, text).exit()
 }
 
+/// Ends the program as after a failure. The message has been printed.
+pub(super) fn with_failure() -> ! {
+    std::process::exit(1)
+}
+
 /// Ends the program with clap's exit code: 2 for wrong usage, 0 for help and version. The
 /// message has been printed.
 pub(super) fn with_code_of(error: &clap::Error) -> ! {

@@ -1,7 +1,7 @@
 //! `echopool ping`.
 
 use std::hash::{BuildHasher, RandomState};
-use std::io::{self, Write};
+use std::io;
 use std::time::{Duration, Instant};
 
 use clap::Args;
@@ -13,6 +13,7 @@ use super::family::FamilyArgs;
 use super::values::up_to;
 use crate::base;
 use crate::base::address::Address;
+use crate::base::output::{Output, write_standard};
 use crate::base::signals::on_signal;
 use crate::ping::event::Event;
 use crate::ping::summary::Summary;
@@ -105,6 +106,7 @@ impl PingArgs {
     }
 
     fn ping(&self) -> Result<Summary, Error> {
+        Output::Standard.check()?;
         let port = Protocol::Echo.default_port();
         let (address, family) = (self.address.clone(), self.family.family());
         let addresses =
@@ -166,9 +168,7 @@ fn print(line: &str) -> Result<(), Error> {
 }
 
 fn write_line(line: &str) -> io::Result<()> {
-    let mut stdout = io::stdout().lock();
-    writeln!(stdout, "{line}")?;
-    stdout.flush()
+    write_standard(format!("{line}\n").as_bytes())
 }
 
 /// A number of seconds, as in ping(8), or a duration with its unit.

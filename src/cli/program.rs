@@ -1,6 +1,6 @@
 //! The program: parses the command line, runs a command, prints its error.
 
-use std::io::{self, Write};
+use std::io::{self, IsTerminal, Write};
 use std::process::ExitCode;
 
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
@@ -15,8 +15,10 @@ use super::manual::ManualArgs;
 use super::ping::PingArgs;
 use super::report::ReportArgs;
 use super::serve::ServeArgs;
+use crate::base;
 use crate::base::escape::escape;
 use crate::base::logging;
+use crate::base::output::Output;
 
 /// TCP echo server on a fixed pool of workers, and the client that proves a path byte for byte
 #[derive(Debug, Parser)]
@@ -81,11 +83,24 @@ fn parse() -> Cli {
     let parsed = command().try_get_matches();
     let parsed = parsed.and_then(|matches| Cli::from_arg_matches(&matches));
     parsed.unwrap_or_else(|error| {
-        let _ = error.print();
         if error.use_stderr() {
+            let _ = error.print();
             environment::note_misuse(&error, command());
+        } else if let Err(failure) = show(&error) {
+            let _ = writeln!(io::stderr(), "echopool: {failure}");
+            exit::with_failure()
         }
         exit::with_code_of(&error)
+    })
+}
+
+/// Writes a text that was asked for, such as help, to standard output. Unlike clap's own
+/// printing it fails where that is closed.
+fn show(text: &clap::Error) -> Result<(), base::error::Error> {
+    let styled = io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none();
+    Output::Standard.write(|to| match styled {
+        true => write!(to, "{}", text.render().ansi()),
+        false => write!(to, "{}", text.render()),
     })
 }
 

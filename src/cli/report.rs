@@ -49,6 +49,7 @@ pub(super) struct ReportArgs {
 impl ReportArgs {
     pub(super) fn run(&self) -> Result<Exit, Error> {
         self.check();
+        self.check_outputs()?;
         let mut runs = names(&self.files)
             .into_iter()
             .zip(&self.files)
@@ -81,6 +82,14 @@ impl ReportArgs {
         if merged == Some(&Output::Standard) && self.html == Some(Output::Standard) {
             usage_error("--merge and --html can't both write to standard output; give -o FILE\n");
         }
+    }
+
+    /// Checks that every output can be written, before one of them is.
+    fn check_outputs(&self) -> Result<(), base::error::Error> {
+        let text = (!self.takes_standard_output()).then_some(&Output::Standard);
+        let merged = self.merge.then(|| self.merged_output());
+        let outputs = [text, merged, self.html.as_ref()];
+        outputs.into_iter().flatten().try_for_each(Output::check)
     }
 
     fn merged_output(&self) -> &Output {
