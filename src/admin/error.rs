@@ -2,7 +2,7 @@
 
 use std::io;
 
-use crate::base::error::{self, cause};
+use crate::base::error::{self, cause, listen_cause};
 
 /// An operation of the admin socket that failed, and why.
 #[derive(Debug, thiserror::Error)]
@@ -11,7 +11,7 @@ pub enum Error {
     #[error(transparent)]
     Base(#[from] error::Error),
     /// Its listening socket could not be made.
-    #[error("could not listen on {address}: {}", cause(source))]
+    #[error("could not listen on {address}: {}", listen_cause(address, source))]
     Listen {
         /// The address that was asked for.
         address: String,
