@@ -100,7 +100,10 @@ mod usage {
             ("--max-connections", "0"),
             ("--max-connections", "all"),
             ("--grace", "nonsense"),
-            ("--grace", "5"),
+            ("--grace", "1h30"),
+            ("--max-lifetime", "0"),
+            ("--memory-limit", "0"),
+            ("--socket-buffer", "3G"),
             ("--grace", "-1s"),
             ("--grace", ""),
         ] {
@@ -108,7 +111,7 @@ mod usage {
             let argument = format!("{option}={bad}");
             assert_usage_error(&["serve", "--echo=:0", &argument], &[&quoted, option]);
         }
-        for bad in ["0s", "0ms", "nonsense", "10", "-1s", ""] {
+        for bad in ["0s", "0", "nonsense", "-1s", ""] {
             let argument = format!("--timeout={bad}");
             let words = [&*format!("'{bad}'"), "--timeout"];
             assert_usage_error(&["client", &argument, "127.0.0.1:1"], &words);
@@ -132,6 +135,137 @@ mod usage {
             assert_eq!(ended.code, Some(2), "{ended:?}");
             assert!(!ended.stderr.contains("--stall-timeout"), "{ended:?}");
         }
+    }
+
+    /// The error, without clap's words around it.
+    fn error_of(arguments: &[&str]) -> String {
+        let ended = finish(arguments, "");
+        assert_eq!(ended.code, Some(2), "{arguments:?}: {ended:?}");
+        ended.stderr
+    }
+
+    #[test]
+    fn a_bad_value_is_told_with_what_would_do_in_every_command() {
+        const COUNT: &str = "it must be a whole number, such as 1000, 50k or 2M";
+        const LEFT_OUT: &str = "leave the option out to set no limit";
+        const TIME: &str = "it must be a time, such as 250ms, 1.5s, 2m or 1h 30m; seconds without";
+        const SIZE: &str = "it must be a number of bytes, such as 65536, 64k or 16MiB";
+        const RATE: &str = "it must be a number of messages a second, such as 1000, 50k or 0.5/s";
+        for (line, words) in [
+            ("bench --rate 10kps HOST", RATE),
+            ("bench -c 5kk HOST", COUNT),
+            ("bench -c 0 HOST", "it must be from 1 to 16,777,216"),
+            ("bench -n 0 HOST", "it must be 1 or more"),
+            ("bench --threads x HOST", COUNT),
+            ("bench --seed x HOST", COUNT),
+            (
+                "bench --size 1..0 HOST",
+                "it must be from 1 to 4,294,967,296 bytes",
+            ),
+            (
+                "bench --size 9..8 HOST",
+                "the smaller size of a range comes first: 8..9",
+            ),
+            ("bench --size many HOST", SIZE),
+            ("bench --warmup soon HOST", TIME),
+            ("bench --duration 0 HOST", "it must be longer than 0s"),
+            ("ping -i abc HOST", TIME),
+            ("ping -W 0 HOST", "it must be longer than 0s"),
+            (
+                "ping -s 65MiB HOST",
+                "it must be from 1 to 67,108,864 bytes",
+            ),
+            ("ping -c 1.5 HOST", COUNT),
+            ("check --connections all HOST", COUNT),
+            ("check --timeout long HOST", TIME),
+            ("check --idle 0 HOST", LEFT_OUT),
+            ("client --timeout 1x HOST", TIME),
+            ("serve --max-connections 0", LEFT_OUT),
+            ("serve --max-per-source 0", LEFT_OUT),
+            ("serve --idle-timeout 0s", LEFT_OUT),
+            ("serve --backlog x", COUNT),
+            ("serve --memory-limit lots", SIZE),
+            ("serve --stall-timeout never", TIME),
+            (
+                "serve --stall-timeout 0.1",
+                "at least 250ms, since healthy clients",
+            ),
+        ] {
+            let error = error_of(&line.split(' ').collect::<Vec<_>>());
+            assert!(error.contains(words), "{line}: no '{words}' in {error}");
+        }
+    }
+
+    #[test]
+    fn a_value_is_read_the_same_way_in_every_command() {
+        for line in [
+            "bench -c 1k --depth 1.5k -n 2M --threads 1 -s 1k..2KiB -r 0.5k/s -d 5 --warmup 0.5",
+            "ping -c 5k -i 0.2s -s 64k -W 1m",
+            "ping -i 0.2 -W 2",
+            "check --connections 1k --timeout 1.5 --idle 300",
+            "client --timeout 10",
+            "serve --workers 2 --backlog 1k --max-connections 5k --max-per-source 2 --grace 5 \
+             --idle-timeout 1.5 --socket-buffer 64k --memory-limit 1.5GiB --lame-duck 2",
+        ] {
+            // Only the option that nobody has is wrong.
+            let arguments: Vec<_> = line.split_whitespace().chain(["--dance"]).collect();
+            let error = error_of(&arguments);
+            assert!(
+                error.contains("unexpected argument '--dance'"),
+                "{line}: {error}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_port_that_is_no_option_comes_with_where_it_belongs() {
+        for (line, tip) in [
+            (
+                "client -p 20162 HOST",
+                "the port is part of the address: HOST:20162",
+            ),
+            (
+                "client HOST -p 7",
+                "the port is part of the address: HOST:7",
+            ),
+            (
+                "client --port=7 HOST",
+                "the port is part of the address: HOST:7",
+            ),
+            ("ping HOST 7", "the port is part of the address: HOST:7"),
+            (
+                "check HOST 20162",
+                "the port is part of the address: HOST:20162",
+            ),
+            (
+                "bench --port HOST",
+                "the port is part of the address: HOST:PORT",
+            ),
+            (
+                "serve --port 7",
+                "the port is the value of --echo, --counted or --whoami: --echo 7",
+            ),
+            (
+                "serve -p 7",
+                "the port is the value of --echo, --counted or --whoami: --echo 7",
+            ),
+            (
+                "serve 7",
+                "the port is the value of --echo, --counted or --whoami: --echo 7",
+            ),
+            (
+                "serve --host 10.0.0.7",
+                "the address is the value of --echo, --counted",
+            ),
+        ] {
+            let error = error_of(&line.split(' ').collect::<Vec<_>>());
+            assert!(error.contains(&format!("tip: {tip}")), "{line}: {error}");
+            assert_eq!(error.matches("tip: ").count(), 1, "{line}: {error}");
+        }
+        // Only client has words that may begin with a dash.
+        assert!(error_of(&["client", "HOST", "-x"]).contains("'-- -x'"));
+        assert!(!error_of(&["ping", "HOST", "-x"]).contains("tip: "));
+        assert!(error_of(&["serve", "--wrokers", "2"]).contains("'--workers'"));
     }
 
     #[test]
@@ -253,11 +387,11 @@ mod help {
             let words = [
                 "-c, --count <COUNT>",
                 "[default: until Ctrl-C]",
-                "-i, --interval <SECONDS>",
+                "-i, --interval <DURATION>",
                 "[default: 1]",
                 "-s, --size <SIZE>",
                 "[default: 64]",
-                "-W, --timeout <SECONDS>",
+                "-W, --timeout <DURATION>",
                 "-q, --quiet",
                 "--json",
             ];
@@ -577,6 +711,73 @@ mod environment {
         assert!(server.logged("total: 2 workers"), "{:?}", server.log);
     }
 
+    #[test]
+    fn an_empty_variable_is_not_set_and_blanks_may_follow_a_comma() {
+        let variables = [
+            ("ECHOPOOL_ECHO", "127.0.0.1:0, localhost:0"),
+            ("ECHOPOOL_COUNTED", " "),
+            ("ECHOPOOL_MAX_LIFETIME", ""),
+            ("ECHOPOOL_PROXY_PROTOCOL", ""),
+            ("ECHOPOOL_ADMIN", ""),
+            ("ECHOPOOL_WORKERS", " 2 "),
+            ("RUST_LOG", ""),
+        ];
+        let mut server = serve(&variables, &[]);
+        let first = server.wait_for_listener("echo");
+        assert_ne!(first, server.wait_for_listener("echo"));
+        // A server that waits for a PROXY header would not echo.
+        round_trip(&mut connect(first), b"hello");
+        server.signal(Signal::TERM);
+        assert!(server.wait().success());
+        assert!(server.logged("total: 2 workers"), "{:?}", server.log);
+        for words in ["counted://", "WARN"] {
+            assert!(!server.logged(words), "{words}: {:?}", server.log);
+        }
+    }
+
+    #[test]
+    fn a_variable_of_no_option_is_warned_of_with_the_nearest() {
+        let variables = [
+            ("ECHOPOOL_ECHO", "127.0.0.1:0"),
+            ("ECHOPOOL_MAXCONNECTIONS", "5"),
+            ("ECHOPOOL_GRCAE", "1s"),
+            ("echopool_workers", "1"),
+            ("ECHOPOOL_PORT", "7"),
+            ("ECHOPOOL_COLOUR_OF_THE_SKY", "blue"),
+            // What Kubernetes sets for services named echopool and echopool-echo.
+            ("ECHOPOOL_SERVICE_HOST", "10.0.0.7"),
+            ("ECHOPOOL_SERVICE_PORT_ECHO", "20162"),
+            ("ECHOPOOL_PORT_20162_TCP_ADDR", "10.0.0.7"),
+            ("ECHOPOOL_ECHO_PORT", "tcp://10.0.0.7:20162"),
+            ("ECHOPOOL_GRAZE", ""),
+            ("OTHER_GRACE", "1s"),
+        ];
+        let mut server = serve(&variables, &["--workers", "1"]);
+        server.wait_for_listener("echo");
+        server.signal(Signal::TERM);
+        assert!(server.wait().success());
+        let warnings = server
+            .log
+            .iter()
+            .filter_map(|line| line.split_once("WARN  "));
+        let warnings: Vec<_> = warnings.map(|(_, text)| text).collect();
+        let ignored = "is ignored: no option has this variable";
+        assert_eq!(
+            warnings,
+            [
+                format!("ECHOPOOL_COLOUR_OF_THE_SKY {ignored}; 'echopool serve --help' lists them"),
+                format!("ECHOPOOL_GRCAE {ignored}; did you mean ECHOPOOL_GRACE?"),
+                format!(
+                    "ECHOPOOL_MAXCONNECTIONS {ignored}; did you mean ECHOPOOL_MAX_CONNECTIONS?"
+                ),
+                format!(
+                    "ECHOPOOL_PORT {ignored}; the port is part of the address: ECHOPOOL_ECHO=PORT"
+                ),
+                format!("echopool_workers {ignored}; did you mean ECHOPOOL_WORKERS?"),
+            ]
+        );
+    }
+
     /// The notes on variables behind the error of a server that does not start.
     fn notes(
         variables: &[(&str, impl AsRef<OsStr>)],
@@ -601,7 +802,7 @@ mod environment {
         for (name, bad, option) in [
             ("GRACE", "soon", "--grace <DURATION>"),
             ("MAX_PER_SOURCE", "x", "--max-per-source <N>"),
-            ("WORKERS", "", "--workers <N>"),
+            ("WORKERS", "none", "--workers <N>"),
             ("PROXY_PROTOCOL", "maybe", "--proxy-protocol"),
             ("COUNTED", "127.0.0.1:0,a:b", "--counted [<ADDR>]"),
         ] {

@@ -6,8 +6,10 @@
 
 mod common;
 
+use std::fs::Permissions;
 use std::io::{Read, Write};
 use std::net::SocketAddr;
+use std::os::unix::fs::PermissionsExt;
 use std::process::{ChildStdout, Command, Stdio};
 
 use common::Program;
@@ -80,6 +82,33 @@ fn make_run_server_and_make_run_client_hold_the_dialogue() {
     server.signal(Signal::TERM);
     server.wait_for("total: ");
     server.wait();
+}
+
+/// As a user without privileges. The program lies where that user may get at it.
+#[test]
+#[ignore = "needs setpriv and root"]
+fn a_port_that_needs_a_privilege_is_refused_with_what_would_do() {
+    let folder = tempfile::tempdir().unwrap();
+    let program = folder.path().join("echopool");
+    std::fs::copy(env!("CARGO_BIN_EXE_echopool"), &program).unwrap();
+    std::fs::set_permissions(folder.path(), Permissions::from_mode(0o755)).unwrap();
+    for arguments in [
+        &["--echo", "127.0.0.1:7"][..],
+        &["--echo=:0", "--admin=127.0.0.1:80"],
+    ] {
+        let ended = Command::new("setpriv")
+            .args(["--reuid=65534", "--regid=65534", "--clear-groups"])
+            .arg(&program)
+            .arg("serve")
+            .args(arguments)
+            .output()
+            .unwrap();
+        let error = String::from_utf8(ended.stderr).unwrap();
+        assert_eq!(ended.status.code(), Some(1), "{error}");
+        let words = "permission denied; a port below 1024 needs root or CAP_NET_BIND_SERVICE: \
+                     choose a higher one, or have a service manager hand the socket over";
+        assert!(error.contains(words), "{error}");
+    }
 }
 
 #[test]

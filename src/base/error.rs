@@ -1,6 +1,7 @@
 //! The errors of the foundation, and the wording of the system's errors.
 
 use std::io;
+use std::net::SocketAddr;
 
 /// An operation that failed, its operand, and the cause.
 ///
@@ -18,7 +19,7 @@ pub enum Error {
         source: io::Error,
     },
     /// A listening socket could not be made.
-    #[error("could not listen on {address}: {}", cause(source))]
+    #[error("could not listen on {address}: {}", listen_cause(address, source))]
     Listen {
         /// The address that was asked for.
         address: String,
@@ -63,9 +64,41 @@ pub fn cause(error: &io::Error) -> String {
     }
 }
 
+/// The cause of a failure to listen on `address`, a socket address, with what to do where
+/// the port is one of those that need a privilege.
+fn listen_cause(address: &str, error: &io::Error) -> String {
+    let port = address.parse().map(|address: SocketAddr| address.port());
+    match (error.kind(), port) {
+        (io::ErrorKind::PermissionDenied, Ok(1..1024)) => format!(
+            "{}; a port below 1024 needs root or CAP_NET_BIND_SERVICE: choose a higher one, or \
+             have a service manager hand the socket over",
+            cause(error)
+        ),
+        _ => cause(error),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_refused_port_that_needs_a_privilege_comes_with_what_to_do() {
+        let refused = io::Error::from(io::ErrorKind::PermissionDenied);
+        for (address, has_advice) in [
+            ("0.0.0.0:7", true),
+            ("[::]:1023", true),
+            ("127.0.0.1:1024", false),
+            ("127.0.0.1:0", false),
+        ] {
+            let text = listen_cause(address, &refused);
+            assert!(text.starts_with("permission denied"), "{text}");
+            let words = "; a port below 1024 needs root or CAP_NET_BIND_SERVICE: choose a higher";
+            assert_eq!(text.contains(words), has_advice, "{address}: {text}");
+        }
+        let taken = io::Error::from(io::ErrorKind::AddrInUse);
+        assert!(!listen_cause("0.0.0.0:7", &taken).contains("1024"));
+    }
 
     #[cfg(unix)]
     #[test]

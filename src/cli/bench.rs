@@ -12,12 +12,11 @@ use super::error::Error;
 use super::exit::{Exit, usage_error};
 use super::family::FamilyArgs;
 use super::json::write_json;
-use super::values::{some_time, up_to};
+use super::values::{count, rate, sizes, some_time, time};
 use crate::base;
 use crate::base::address::Address;
 use crate::base::output::Output;
 use crate::base::signals::on_signal;
-use crate::base::units;
 use crate::bench;
 use crate::bench::expect::Condition;
 use crate::bench::lines::Lines;
@@ -33,16 +32,8 @@ use crate::report::{csv, html, text};
 /// The duration of a run without `--duration` and `--count`.
 const DURATION: Duration = Duration::from_secs(10);
 
-/// The longest message, in bytes: 4 GiB.
-const SIZE_MAX: u64 = 1 << 32;
-
 /// The most connections, and messages in flight on one.
 const MOST: u64 = 1 << 24;
-
-/// The rates that are accepted, in messages a second: from one message in eleven days to
-/// more than any machine sends. Beyond them the time between two messages overflows, or
-/// counting the messages that could not be sent takes longer than the run.
-const RATES: RangeInclusive<f64> = 1e-6..=1e8;
 
 /// Measure how long echoes take, and how many there are a second
 ///
@@ -66,7 +57,8 @@ bytes came back wrong; 2 wrong usage; 3 an expectation failed; 130 a second Ctrl
 one ends the run, which still reports.")]
 pub(super) struct BenchArgs {
     /// Connections open at once
-    #[arg(short, long, value_name = "N", default_value_t = 1, value_parser = up_to(MOST))]
+    #[arg(short, long, value_name = "N", default_value_t = 1,
+          value_parser = count::<usize>(1..=MOST))]
     connections: usize,
 
     /// Bytes a message, or a range from which each size is as likely: 64, 16KiB, 1..1024
@@ -74,7 +66,8 @@ pub(super) struct BenchArgs {
     size: RangeInclusive<usize>,
 
     /// Messages in flight on a connection at the most
-    #[arg(long, value_name = "N", default_value_t = 1, value_parser = up_to(MOST))]
+    #[arg(long, value_name = "N", default_value_t = 1,
+          value_parser = count::<usize>(1..=MOST))]
     depth: usize,
 
     /// Messages a second of all connections together: 1000, 50k, 0.5/s
@@ -91,16 +84,16 @@ pub(super) struct BenchArgs {
     duration: Option<Duration>,
 
     /// How many messages are measured
-    #[arg(short = 'n', long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(short = 'n', long, value_name = "N", value_parser = count::<u64>(1..=u64::MAX))]
     count: Option<u64>,
 
     /// How long load is made before it is measured
-    #[arg(long, value_name = "DURATION", default_value = "1s",
-          value_parser = humantime::parse_duration)]
+    #[arg(long, value_name = "DURATION", default_value = "1s", value_parser = time)]
     warmup: Duration,
 
     /// Threads that make the load, a processor each
-    #[arg(long, value_name = "N", default_value_t = 1, value_parser = up_to(1024))]
+    #[arg(long, value_name = "N", default_value_t = 1,
+          value_parser = count::<usize>(1..=1024))]
     threads: usize,
 
     /// A new connection for each message; connect, first byte and echo are timed apart
@@ -126,7 +119,7 @@ pub(super) struct BenchArgs {
     timeout: Duration,
 
     /// What bytes, sizes and arrivals are drawn from [default: another each time]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = count::<u64>(0..=u64::MAX))]
     seed: Option<u64>,
 
     /// Exit with 3 unless this holds, for instance 'p99<1ms'; any number of times
@@ -289,62 +282,4 @@ fn verdict(results: &Results) -> Exit {
         code = Exit::Failure;
     }
     code
-}
-
-/// A message size in bytes, or two with `..` between them.
-fn sizes(text: &str) -> Result<RangeInclusive<usize>, String> {
-    let one = |text: &str| match parse_size::parse_size(text) {
-        Ok(size @ 1..=SIZE_MAX) => usize::try_from(size).map_err(|error| error.to_string()),
-        Ok(_) => Err(format!("a message has 1 to {SIZE_MAX} bytes")),
-        Err(error) => Err(error.to_string()),
-    };
-    let (least, most) = match text.split_once("..") {
-        Some((least, most)) => (one(least)?, one(most)?),
-        None => (one(text)?, one(text)?),
-    };
-    match least <= most {
-        true => Ok(least..=most),
-        false => Err(format!("{least} is more than {most}")),
-    }
-}
-
-/// A rate in messages a second, with or without `/s` at its end.
-fn rate(text: &str) -> Result<f64, String> {
-    let number = text.strip_suffix("/s").unwrap_or(text).trim_end();
-    let (digits, factor) = units::split_factor(number);
-    match digits.parse::<f64>().map(|number| number * factor) {
-        Ok(rate) if RATES.contains(&rate) => Ok(rate),
-        Ok(_) => Err(String::from("it must be from 0.000001 to 100M a second")),
-        Err(error) => Err(error.to_string()),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_size_has_a_unit_or_two_ends() {
-        assert_eq!(sizes("64"), Ok(64..=64));
-        assert_eq!(sizes("16KiB"), Ok(16384..=16384));
-        assert_eq!(sizes("2k"), Ok(2000..=2000));
-        assert_eq!(sizes("1..1024"), Ok(1..=1024));
-        for bad in ["", "0", "5..4", "..", "x", "-1"] {
-            assert!(sizes(bad).is_err(), "{bad}");
-        }
-    }
-
-    #[test]
-    fn a_rate_may_have_a_unit_and_a_fraction() {
-        assert_eq!(rate("50000"), Ok(50_000.0));
-        assert_eq!(rate("50k/s"), Ok(50_000.0));
-        assert_eq!(rate("1.5M"), Ok(1_500_000.0));
-        assert_eq!(rate("0.5/s"), Ok(0.5));
-        assert_eq!(rate("100M"), Ok(1e8));
-        for bad in [
-            "", "0", "-1", "inf", "nan", "k", "x", "1e300", "1e-300", "101M",
-        ] {
-            assert!(rate(bad).is_err(), "{bad}");
-        }
-    }
 }

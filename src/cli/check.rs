@@ -7,13 +7,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use clap::Args;
-use clap::builder::PossibleValuesParser;
 
 use super::error::Error;
 use super::exit::{Exit, usage_error};
 use super::family::FamilyArgs;
 use super::json::write_json;
-use super::values::{some_time, up_to};
+use super::values::{OneOf, count, some_time, time_limit};
 use crate::base;
 use crate::base::address::Address;
 use crate::base::open_files::raise_open_files;
@@ -62,21 +61,21 @@ pub(super) struct CheckArgs {
     timeout: Duration,
 
     /// Hold a connection silent for so long, and see whether it lives [default: do not]
-    #[arg(long, value_name = "DURATION", value_parser = some_time)]
+    #[arg(long, value_name = "DURATION", value_parser = time_limit)]
     idle: Option<Duration>,
 
     /// Connections open at once; choose more than the server has workers
-    #[arg(long, value_name = "N", default_value_t = 200, value_parser = up_to(MOST))]
+    #[arg(long, value_name = "N", default_value_t = 200, value_parser = count::<usize>(1..=MOST))]
     connections: usize,
 
     /// Only these clauses; several with commas between them, any number of times
     #[arg(long, value_name = "CLAUSE", value_delimiter = ',', hide_possible_values = true,
-          value_parser = PossibleValuesParser::new(names()))]
+          value_parser = OneOf(names()))]
     only: Vec<String>,
 
     /// All but these clauses
     #[arg(long, value_name = "CLAUSE", value_delimiter = ',', hide_possible_values = true,
-          value_parser = PossibleValuesParser::new(names()))]
+          value_parser = OneOf(names()))]
     skip: Vec<String>,
 
     /// Tell what each clause proves, and connect to nobody

@@ -11,6 +11,12 @@ use crate::base;
 use crate::base::address::Address;
 use crate::base::escape::escape;
 
+/// The beginning of every variable's name.
+const PREFIX: &str = "ECHOPOOL_";
+
+/// A name that needs more edits than this to become another is not a mistyped one.
+const FARTHEST: usize = 6;
+
 /// A variable that is set.
 struct Variable {
     name: String,
@@ -26,10 +32,65 @@ struct Variable {
 pub(super) fn with_variable(option: Arg) -> Arg {
     match option.get_long() {
         Some(long) if !["help", "verbose", "quiet"].contains(&long) => {
-            let name = long.to_uppercase().replace('-', "_");
-            option.env(format!("ECHOPOOL_{name}"))
+            let name = PREFIX.to_owned() + &long.to_uppercase().replace('-', "_");
+            match is_empty(&name) {
+                // clap takes an empty variable for a value.
+                true => option,
+                false => option.env(name),
+            }
         }
         _ => option,
+    }
+}
+
+/// An empty variable, or one of blanks, counts as not set.
+fn is_empty(name: &str) -> bool {
+    std::env::var(name).is_ok_and(|value| value.trim().is_empty())
+}
+
+/// A warning for each variable that belongs to no option, with the nearest one that does.
+pub(super) fn unknown(mut command: clap::Command) -> Vec<String> {
+    command.build();
+    let options = command
+        .get_subcommands()
+        .flat_map(clap::Command::get_arguments);
+    let known: Vec<String> = options
+        .filter_map(|option| option.get_env()?.to_str().map(str::to_owned))
+        .collect();
+    let set = std::env::vars_os().map(|(name, value)| {
+        let text = |text: OsString| text.to_string_lossy().into_owned();
+        (text(name), text(value))
+    });
+    let mut warnings: Vec<String> = set
+        .filter(|(name, value)| is_meant_for_us(name, value) && !known.contains(name))
+        .map(|(name, _)| warning(&name, &known))
+        .collect();
+    warnings.sort();
+    warnings
+}
+
+/// Whether a user may have set this variable for the server. Kubernetes and Docker describe
+/// a service named `echopool` by variables with the same beginning.
+fn is_meant_for_us(name: &str, value: &str) -> bool {
+    let describes_service = name.contains("_SERVICE_HOST")
+        || name.contains("_SERVICE_PORT")
+        || name.contains("_PORT_")
+        || value.contains("://");
+    name.to_uppercase().starts_with(PREFIX) && !value.trim().is_empty() && !describes_service
+}
+
+fn warning(name: &str, known: &[String]) -> String {
+    let nearest = |known: &&String| strsim::damerau_levenshtein(&name.to_uppercase(), known);
+    let shown = escape(name.as_bytes());
+    let ignored = format!("{shown} is ignored: no option has this variable");
+    match known.iter().min_by_key(nearest) {
+        _ if name == "ECHOPOOL_PORT" => {
+            format!("{ignored}; the port is part of the address: ECHOPOOL_ECHO=PORT")
+        }
+        Some(option) if nearest(&option) <= FARTHEST => {
+            format!("{ignored}; did you mean {option}?")
+        }
+        _ => format!("{ignored}; 'echopool serve --help' lists them"),
     }
 }
 

@@ -1,5 +1,6 @@
 //! The command line: its commands, their options, and their exit codes.
 
+mod advice;
 mod bench;
 mod check;
 mod client;

@@ -10,7 +10,7 @@ use serde::Serialize;
 use super::error::Error;
 use super::exit::Exit;
 use super::family::FamilyArgs;
-use super::values::up_to;
+use super::values::{bytes, count, some_time, time};
 use crate::base;
 use crate::base::address::Address;
 use crate::base::output::{Output, write_standard};
@@ -22,10 +22,7 @@ use crate::probe::addresses::Addresses;
 use crate::proto::Protocol;
 
 /// The largest message, in bytes. One echo is held in memory.
-const MOST_BYTES: u64 = 64 << 20;
-
-/// The longest interval or time-out: three years, so that no sum of times overflows.
-const LONGEST: Duration = Duration::from_secs(100_000_000);
+const MOST_BYTES: usize = 64 << 20;
 
 /// Send a message now and then and tell how long each echo takes
 ///
@@ -64,21 +61,21 @@ Exit codes: 0 all came back in time and unchanged and nothing else came, 1 other
 2 wrong usage, 130 a second signal.")]
 pub(super) struct PingArgs {
     /// Messages to send [default: until Ctrl-C]
-    #[arg(short, long, value_name = "COUNT", value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(short, long, value_name = "COUNT", value_parser = count::<u64>(1..=u64::MAX))]
     count: Option<u64>,
 
     /// From one message to the next, fractions allowed; 0: as fast as the replies come
-    #[arg(short, long, value_name = "SECONDS", default_value = "1", value_parser = seconds)]
+    #[arg(short, long, value_name = "DURATION", default_value = "1", value_parser = time)]
     interval: Duration,
 
     /// Bytes a message
     #[arg(short, long, value_name = "SIZE", default_value_t = 64,
-          value_parser = up_to(MOST_BYTES))]
+          value_parser = bytes(MOST_BYTES))]
     size: usize,
 
     /// How long an echo is awaited, and how long a connection may take
-    #[arg(short = 'W', long, value_name = "SECONDS", default_value = "1",
-          value_parser = some_seconds)]
+    #[arg(short = 'W', long, value_name = "DURATION", default_value = "1",
+          value_parser = some_time)]
     timeout: Duration,
 
     /// Only the first line and the summary
@@ -169,24 +166,4 @@ fn print(line: &str) -> Result<(), Error> {
 
 fn write_line(line: &str) -> io::Result<()> {
     write_standard(format!("{line}\n").as_bytes())
-}
-
-/// A number of seconds, as in ping(8), or a duration with its unit.
-fn seconds(text: &str) -> Result<Duration, String> {
-    let time = match text.parse() {
-        Ok(seconds) => Duration::try_from_secs_f64(seconds).map_err(|error| error.to_string())?,
-        Err(_) => humantime::parse_duration(text).map_err(|error| error.to_string())?,
-    };
-    match time <= LONGEST {
-        true => Ok(time),
-        false => Err(format!("it must not be longer than {}", LONGEST.as_secs())),
-    }
-}
-
-/// The same, but not zero.
-fn some_seconds(text: &str) -> Result<Duration, String> {
-    match seconds(text)? {
-        Duration::ZERO => Err(String::from("it must be longer than nothing")),
-        time => Ok(time),
-    }
 }

@@ -5,6 +5,7 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
+use super::advice;
 use super::bench::BenchArgs;
 use super::check::CheckArgs;
 use super::client::ClientArgs;
@@ -46,7 +47,7 @@ pub fn main() -> ExitCode {
     let command = parse().command;
     let serves = matches!(command, Command::Serve(_));
     let result = match command {
-        Command::Serve(serve) => serve.run(),
+        Command::Serve(serve) => serve.run(&environment::unknown(self::command())),
         Command::Client(client) => client.run(),
         Command::Bench(bench) => bench.run(),
         Command::Report(report) => report.run(),
@@ -82,7 +83,10 @@ fn command() -> clap::Command {
 fn parse() -> Cli {
     let parsed = command().try_get_matches();
     let parsed = parsed.and_then(|matches| Cli::from_arg_matches(&matches));
-    parsed.unwrap_or_else(|error| {
+    parsed.unwrap_or_else(|mut error| {
+        let arguments: Vec<_> = std::env::args_os().skip(1).collect();
+        let arguments = arguments.iter().map(|text| text.to_string_lossy());
+        advice::improve(&mut error, &arguments.map(String::from).collect::<Vec<_>>());
         if error.use_stderr() {
             let _ = error.print();
             environment::note_misuse(&error, command());

@@ -2,13 +2,13 @@
 
 use std::time::Duration;
 
-use clap::builder::{BoolishValueParser, RangedU64ValueParser};
+use clap::builder::BoolishValueParser;
 use clap::{ArgAction, Args};
-use log::LevelFilter;
+use log::{LevelFilter, warn};
 
 use super::error::Error;
 use super::exit::Exit;
-use super::values::{bytes, some_time, up_to};
+use super::values::{address, bytes, count, limit, time, time_limit};
 use crate::admin::{self, Admin};
 use crate::base;
 use crate::base::address::Address;
@@ -42,17 +42,17 @@ variables named above; ECHOPOOL_ECHO and its like take several ADDR with commas 
 pub(super) struct ServeArgs {
     /// Serve echo, RFC 862, there [default port: 20162]
     #[arg(long, value_name = "ADDR", num_args = 0..=1, default_missing_value = "20162",
-          value_delimiter = ',')]
+          value_delimiter = ',', value_parser = address)]
     echo: Vec<Address>,
 
     /// Serve the counted one-shot protocol there [default port: 4000]
     #[arg(long, value_name = "ADDR", num_args = 0..=1, default_missing_value = "4000",
-          value_delimiter = ',')]
+          value_delimiter = ',', value_parser = address)]
     counted: Vec<Address>,
 
     /// Tell clients there the address that the server sees them under [default port: 4001]
     #[arg(long, value_name = "ADDR", num_args = 0..=1, default_missing_value = "4001",
-          value_delimiter = ',')]
+          value_delimiter = ',', value_parser = address)]
     whoami: Vec<Address>,
 
     /// Every connection begins with a header of the PROXY protocol, version 1 or 2, in which a
@@ -61,25 +61,25 @@ pub(super) struct ServeArgs {
     proxy_protocol: bool,
 
     /// Worker threads [default: one a CPU]
-    #[arg(long, value_name = "N", value_parser = up_to(MAX_WORKERS as u64))]
+    #[arg(long, value_name = "N", value_parser = count::<usize>(1..=MAX_WORKERS as u64))]
     workers: Option<usize>,
 
     /// Clients that may wait in the kernel to be accepted
     #[arg(long, value_name = "N", default_value_t = DEFAULT_BACKLOG,
-          value_parser = RangedU64ValueParser::<u32>::new().range(1..=i32::MAX as u64))]
+          value_parser = count::<u32>(1..=i32::MAX as u64))]
     backlog: u32,
 
     /// Clients served at once; further ones wait [default: what the limit on open files allows]
-    #[arg(long, value_name = "N", value_parser = up_to(u64::MAX))]
+    #[arg(long, value_name = "N", value_parser = limit)]
     max_connections: Option<usize>,
 
     /// Clients served at once from one source, an IPv4 address or the /64 of an IPv6 one; further
     /// ones are closed at once [default: no limit]
-    #[arg(long, value_name = "N", value_parser = up_to(u64::MAX))]
+    #[arg(long, value_name = "N", value_parser = limit)]
     max_per_source: Option<usize>,
 
     /// Close a connection that was idle for so long: no byte came, and none was taken [default: off]
-    #[arg(long, value_name = "DURATION", value_parser = some_time)]
+    #[arg(long, value_name = "DURATION", value_parser = time_limit)]
     idle_timeout: Option<Duration>,
 
     /// Reset a client that took nothing of what it is owed for so long: 250ms or more, or 0s for
@@ -89,38 +89,38 @@ pub(super) struct ServeArgs {
 
     /// Close a connection after so long, whatever it does: what has arrived is still echoed
     /// [default: off]
-    #[arg(long, value_name = "DURATION", value_parser = some_time)]
+    #[arg(long, value_name = "DURATION", value_parser = time_limit)]
     max_lifetime: Option<Duration>,
 
     /// Bytes of a client that may wait in the kernel's buffers, each way: bounds what one that
     /// does not read costs [default: the kernel's own choice, some megabytes]
-    #[arg(long, value_name = "BYTES", value_parser = up_to_i32)]
+    #[arg(long, value_name = "BYTES", value_parser = bytes(i32::MAX as usize))]
     socket_buffer: Option<usize>,
 
     /// Above this many bytes that clients have not taken, accept nobody and reset those who took
     /// nothing for the longest, after 5 s those who hold the most; beside it, the kernel's own
     /// limits count [default: those alone]
-    #[arg(long, value_name = "BYTES", value_parser = bytes)]
+    #[arg(long, value_name = "BYTES", value_parser = bytes(usize::MAX))]
     memory_limit: Option<usize>,
 
     /// How long clients have to finish when the server stops
-    #[arg(long, value_name = "DURATION", default_value = "5s",
-          value_parser = humantime::parse_duration)]
+    #[arg(long, value_name = "DURATION", default_value = "5s", value_parser = time)]
     grace: Duration,
 
     /// When told to stop, serve on for so long before, but say that it is not ready (/readyz of
     /// --admin), so that load balancers choose another server [default: off]
-    #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
+    #[arg(long, value_name = "DURATION", value_parser = time)]
     lame_duck: Option<Duration>,
 
     /// Answer there with metrics, health and a live page over HTTP; without a host, on
     /// loopback only, and with * for HOST on all interfaces [default: off; default port: 20163]
-    #[arg(long, value_name = "ADDR", num_args = 0..=1, default_missing_value = "20163")]
+    #[arg(long, value_name = "ADDR", num_args = 0..=1, default_missing_value = "20163",
+          value_parser = address)]
     admin: Option<Address>,
 
     /// Poll that long after activity before sleeping: quicker replies to a client that sends
     /// now and then, at the cost of a CPU a worker [default: off]
-    #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
+    #[arg(long, value_name = "DURATION", value_parser = time)]
     busy_poll: Option<Duration>,
 
     /// Log clients that come and go; twice, every read
@@ -138,31 +138,25 @@ const LEAST_STALL: Duration = Duration::from_millis(250);
 
 /// Reads the time of `--stall-timeout`, of which zero means never.
 fn stall_time(text: &str) -> Result<Duration, String> {
-    match humantime::parse_duration(text) {
-        Ok(time) if !time.is_zero() && time < LEAST_STALL => Err(format!(
+    match time(text)? {
+        time if !time.is_zero() && time < LEAST_STALL => Err(format!(
             "it must be at least {LEAST_STALL:?}, since healthy clients acknowledge what they \
-             take up to 200ms late, or 0s for never"
+             receive up to 200ms late, or 0s for never"
         )),
-        Ok(time) => Ok(time),
-        Err(error) => Err(error.to_string()),
+        time => Ok(time),
     }
 }
 
-/// Reads a size that fits the system's calls.
-fn up_to_i32(text: &str) -> Result<usize, String> {
-    let most = i32::MAX as usize;
-    let size = bytes(text)?;
-    (size <= most)
-        .then_some(size)
-        .ok_or_else(|| format!("it must be at most {most}"))
-}
-
 impl ServeArgs {
-    pub(super) fn run(&self) -> Result<Exit, Error> {
+    /// Serves until told to stop. Logs the warnings once there is a log.
+    pub(super) fn run(&self, warnings: &[String]) -> Result<Exit, Error> {
         let _log = logging::start(self.level()).map_err(|source| base::error::Error::SetUp {
             operation: "start the log",
             source,
         })?;
+        for warning in warnings {
+            warn!("{warning}");
+        }
         let default = Config::default();
         let config = Config {
             workers: self.workers.unwrap_or(default.workers),

@@ -1,0 +1,61 @@
+//! Advice in the errors of clap, for mistakes that other programs' options lead to.
+
+use clap::builder::StyledStr;
+use clap::error::{ContextKind, ContextValue, ErrorKind};
+
+/// What other servers call the address to listen on.
+const LISTEN_OPTIONS: [&str; 5] = ["--address", "--bind", "--host", "--listen", "--addr"];
+
+/// Replaces the tip of an error by one that helps, and drops one that misleads.
+pub(super) fn improve(error: &mut clap::Error, arguments: &[String]) {
+    let Some(ContextValue::String(unknown)) = error.get(ContextKind::InvalidArg) else {
+        return;
+    };
+    if error.kind() != ErrorKind::UnknownArgument {
+        return;
+    }
+    let command = arguments.iter().find(|argument| !argument.starts_with('-'));
+    let command = command.map_or("", |command| command);
+    match tip(command, unknown, arguments) {
+        Some(tip) => {
+            error.remove(ContextKind::SuggestedArg);
+            let tip = StyledStr::from(tip);
+            error.insert(ContextKind::Suggested, ContextValue::StyledStrs(vec![tip]));
+        }
+        // clap's tip to put `--` before a value helps only where any text is a value.
+        None if command != "client" => {
+            error.remove(ContextKind::Suggested);
+        }
+        None => {}
+    }
+}
+
+/// What to write instead of an unknown argument.
+fn tip(command: &str, unknown: &str, arguments: &[String]) -> Option<String> {
+    let is_port = |text: &&str| text.parse::<u16>().is_ok();
+    let port = match unknown {
+        "-p" | "--port" => value(arguments, unknown).filter(is_port).unwrap_or("PORT"),
+        _ if is_port(&unknown) => unknown,
+        _ if command == "serve" && LISTEN_OPTIONS.contains(&unknown) => {
+            return Some(String::from(
+                "the address is the value of --echo, --counted or --whoami: --echo HOST:PORT",
+            ));
+        }
+        _ => return None,
+    };
+    Some(match command {
+        "serve" => format!("the port is the value of --echo, --counted or --whoami: --echo {port}"),
+        _ => format!("the port is part of the address: HOST:{port}"),
+    })
+}
+
+/// The value of an option: what is behind its `=`, or the next argument.
+fn value<'a>(arguments: &'a [String], option: &str) -> Option<&'a str> {
+    arguments
+        .iter()
+        .enumerate()
+        .find_map(|(at, argument)| match argument.strip_prefix(option)? {
+            "" => arguments.get(at + 1).map(String::as_str),
+            rest => rest.strip_prefix('='),
+        })
+}
