@@ -887,7 +887,10 @@ mod several_addresses {
             }
             moved_at.is_none_or(|before| echoed < before + 100 || open < 10)
         });
-        assert_eq!(counts(&results, first).connected, 10, "{results:?}");
+        // One more may have been made to the first before its listener was gone.
+        let first = counts(&results, first);
+        assert_eq!(first.connected, first.lost, "{results:?}");
+        assert!(first.connected >= 10, "{results:?}");
         assert_eq!(counts(&results, second).connected, 10, "{results:?}");
     }
 }

@@ -261,7 +261,7 @@ mod command_line {
             assert_usage_error(&arguments, &["--connections", bad]);
         }
         for option in ["--timeout", "--idle"] {
-            for bad in ["0s", "5", "soon"] {
+            for bad in ["0s", "5x", "soon"] {
                 let arguments = format!("check :1 {option}={bad}");
                 assert_usage_error(&arguments, &[option, bad]);
             }
