@@ -1,6 +1,6 @@
 //! The admin socket: metrics, health and a live page, on a thread of its own.
 //!
-//! It only reads counters that the server's threads keep anyway, so HTTP clients,
+//! It only reads what the server's threads count and list anyway, so HTTP clients,
 //! however slow or many, delay no echo.
 
 use std::io::{self, ErrorKind};

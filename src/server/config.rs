@@ -50,7 +50,7 @@ pub struct Config {
     /// be woken, and costs a worker that is not busy anyway a CPU for that long.
     pub busy_poll: Duration,
     /// Descriptors that the rest of the process needs while the server runs, for
-    /// instance [`crate::admin::DESCRIPTORS`]. The limit on open files keeps them free.
+    /// instance those of an admin socket. The limit on open files keeps them free.
     pub reserved_descriptors: usize,
     /// The service manager that is notified when the server is ready, alive or about
     /// to stop.
