@@ -91,6 +91,11 @@ pub(super) struct ServeArgs {
     #[arg(long, value_name = "DURATION", value_parser = some_time)]
     max_lifetime: Option<Duration>,
 
+    /// Probe a client that is silent for so long; one that is gone is ended after five probes
+    /// in as many sixths of the time. In whole seconds, or 0s for never
+    #[arg(long, value_name = "DURATION", default_value = "60s", value_parser = keepalive_time)]
+    keepalive: Duration,
+
     /// Bytes of a client that may wait in the kernel's buffers, each way: bounds what one that
     /// does not read costs [default: the kernel's own choice, some megabytes]
     #[arg(long, value_name = "BYTES", value_parser = up_to_i32)]
@@ -141,6 +146,20 @@ fn stall_time(text: &str) -> Result<Duration, String> {
         Ok(time) if !time.is_zero() && time < LEAST_STALL => Err(format!(
             "it must be at least {LEAST_STALL:?}, since healthy clients acknowledge what they \
              take up to 200ms late, or 0s for never"
+        )),
+        Ok(time) => Ok(time),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
+/// The longest time that the system takes, in seconds.
+const LONGEST_KEEPALIVE: u64 = 32_767;
+
+/// A time after which a silent client is probed, or none.
+fn keepalive_time(text: &str) -> Result<Duration, String> {
+    match humantime::parse_duration(text) {
+        Ok(time) if time.subsec_nanos() > 0 || time.as_secs() > LONGEST_KEEPALIVE => Err(format!(
+            "it must be whole seconds, at most {LONGEST_KEEPALIVE}s, or 0s for never"
         )),
         Ok(time) => Ok(time),
         Err(error) => Err(error.to_string()),
@@ -200,14 +219,19 @@ impl ServeArgs {
 
     /// What a service manager has bound is its own choice, how clients are treated is not.
     fn handed_over(&self) -> Result<Vec<Listener>, Error> {
-        let listeners = server::sockets()?;
+        let listeners = server::sockets()?.into_iter();
+        let keepalive = self.keepalive();
+        let listeners = listeners.map(|listener| listener.with_keepalive(keepalive));
         match self.socket_buffer {
             Some(bytes) => listeners
-                .into_iter()
                 .map(|listener| Ok(listener.with_buffer(bytes)?))
                 .collect(),
-            None => Ok(listeners),
+            None => Ok(listeners.collect()),
         }
+    }
+
+    fn keepalive(&self) -> Option<Duration> {
+        Some(self.keepalive).filter(|time| !time.is_zero())
     }
 
     fn listeners(&self) -> Result<Vec<Listener>, Error> {
@@ -222,6 +246,7 @@ impl ServeArgs {
         let options = Options {
             backlog: self.backlog,
             buffer: self.socket_buffer,
+            keepalive: self.keepalive(),
         };
         for (protocol, addresses) in [
             (Protocol::Echo, echo),

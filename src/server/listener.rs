@@ -3,17 +3,29 @@
 use std::fmt;
 use std::io::{self, ErrorKind};
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
+use std::time::Duration;
 
-use socket2::{Domain, SockRef, Socket, Type};
+use socket2::{Domain, SockRef, Socket, TcpKeepalive, Type};
 
 use super::error::Error;
 use crate::base::address::Address;
+use crate::base::error::cause;
 use crate::proto::Protocol;
 
 /// How many clients may wait in the kernel to be accepted. With the customary
 /// 128 a connect storm overflows the queue, and every client it drops waits a
 /// second for its SYN to be sent again.
 pub const DEFAULT_BACKLOG: u32 = 4096;
+
+/// How long a connection is silent before its peer is probed, where nothing else is said.
+/// A peer that is gone is ended 110 s after its last segment.
+pub const DEFAULT_KEEPALIVE: Duration = Duration::from_secs(60);
+
+/// So many probes that nobody answers end a connection.
+const PROBES: u32 = 5;
+
+/// The time between two probes is this part of the time before the first.
+const PROBE_PART: u32 = 6;
 
 /// How listening sockets are made.
 #[derive(Clone, Copy, Debug)]
@@ -23,6 +35,8 @@ pub struct Options {
     /// Bytes of a client that wait in the kernel, each way; `None` leaves it to the
     /// kernel, which grows a buffer with the use that is made of it.
     pub buffer: Option<usize>,
+    /// How long a connection is silent before its peer is probed; `None` for never.
+    pub keepalive: Option<Duration>,
 }
 
 impl Default for Options {
@@ -30,6 +44,7 @@ impl Default for Options {
         Self {
             backlog: DEFAULT_BACKLOG,
             buffer: None,
+            keepalive: Some(DEFAULT_KEEPALIVE),
         }
     }
 }
@@ -49,7 +64,7 @@ pub struct Listener {
 impl Listener {
     /// Takes a socket that is bound and listens already, and sets on it what
     /// the server relies on: non-blocking, and for its clients no Nagle delay
-    /// and urgent data in line.
+    /// and urgent data in line. A client that is silent for [`DEFAULT_KEEPALIVE`] is probed.
     ///
     /// # Errors
     /// The system's, when an option can't be set.
@@ -60,6 +75,7 @@ impl Listener {
         let options = SockRef::from(&socket);
         options.set_tcp_nodelay(true)?;
         options.set_out_of_band_inline(true)?;
+        set_keepalive(&options, Some(DEFAULT_KEEPALIVE));
         Ok(Self {
             protocol,
             socket,
@@ -178,7 +194,14 @@ impl Listener {
             set_buffers(&SockRef::from(&socket), bytes)?;
         }
         socket.listen(i32::try_from(options.backlog).unwrap_or(i32::MAX))?;
-        Self::new(protocol, socket.into())
+        Ok(Self::new(protocol, socket.into())?.with_keepalive(options.keepalive))
+    }
+
+    /// The same, with [`Options::keepalive`] for the clients that connect from now on.
+    #[must_use]
+    pub fn with_keepalive(self, time: Option<Duration>) -> Self {
+        set_keepalive(&SockRef::from(&self.socket), time);
+        self
     }
 
     /// The same, but every connection must begin with a header of the PROXY protocol,
@@ -220,6 +243,26 @@ impl fmt::Display for Listener {
 fn set_buffers(socket: &SockRef<'_>, bytes: usize) -> io::Result<()> {
     socket.set_send_buffer_size(bytes)?;
     socket.set_recv_buffer_size(bytes)
+}
+
+/// Every socket that is accepted from then on inherits it on Linux. A socket that can't be
+/// probed is served without.
+fn set_keepalive(socket: &SockRef<'_>, time: Option<Duration>) {
+    let set = match time {
+        None => socket.set_keepalive(false),
+        Some(time) => {
+            // The system counts whole seconds, up to 32,767.
+            let time = time.clamp(Duration::from_secs(1), Duration::from_secs(32_767));
+            let every = (time / PROBE_PART).max(Duration::from_secs(1));
+            let times = TcpKeepalive::new().with_time(time).with_interval(every);
+            #[cfg(not(windows))]
+            let times = times.with_retries(PROBES);
+            socket.set_tcp_keepalive(&times)
+        }
+    };
+    if let Err(error) = set {
+        log::debug!("silent clients are not probed: {}", cause(&error));
+    }
 }
 
 /// The kernel cuts a longer queue silently: listen(2).
@@ -280,6 +323,49 @@ mod tests {
     use std::net::TcpStream;
 
     use super::*;
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn accepted_sockets_inherit_the_probes_of_their_listener() {
+        let seconds = Duration::from_secs;
+        let cases = [
+            (Some(DEFAULT_KEEPALIVE), Some((seconds(60), seconds(10)))),
+            (Some(seconds(2)), Some((seconds(2), seconds(1)))),
+            (
+                Some(Duration::from_millis(1)),
+                Some((seconds(1), seconds(1))),
+            ),
+            (
+                Some(seconds(1 << 40)),
+                Some((seconds(32_767), seconds(5461))),
+            ),
+            (None, None),
+        ];
+        for (keepalive, expected) in cases {
+            let options = Options {
+                keepalive,
+                ..Options::default()
+            };
+            let address = "127.0.0.1:0".parse().unwrap();
+            let bound = Listener::bind_with(Protocol::Echo, &address, &options).unwrap();
+            bound[0].socket.set_nonblocking(false).unwrap();
+            let _client = TcpStream::connect(bound[0].address()).unwrap();
+            let (accepted, _) = bound[0].socket.accept().unwrap();
+            let accepted = SockRef::from(&accepted);
+            assert_eq!(accepted.keepalive().unwrap(), expected.is_some());
+            if let Some((time, every)) = expected {
+                assert_eq!(accepted.tcp_keepalive_time().unwrap(), time);
+                assert_eq!(accepted.tcp_keepalive_interval().unwrap(), every);
+                assert_eq!(accepted.tcp_keepalive_retries().unwrap(), PROBES);
+            }
+        }
+    }
+
+    #[test]
+    fn a_silent_client_that_is_gone_is_ended_within_two_minutes() {
+        let all = DEFAULT_KEEPALIVE + PROBES * (DEFAULT_KEEPALIVE / PROBE_PART);
+        assert!(all <= Duration::from_secs(120), "{all:?}");
+    }
 
     #[test]
     fn accepted_sockets_inherit_the_buffers_of_their_listener() {

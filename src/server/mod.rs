@@ -19,7 +19,7 @@ pub(crate) mod status;
 mod stop;
 
 pub use config::Config;
-pub use listener::{DEFAULT_BACKLOG, Listener, Options};
+pub use listener::{DEFAULT_BACKLOG, DEFAULT_KEEPALIVE, Listener, Options};
 pub use report::Report;
 pub use run::Server;
 pub use service_manager::{ServiceManager, sockets};

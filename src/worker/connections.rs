@@ -59,6 +59,18 @@ impl fmt::Display for CloseReason {
     }
 }
 
+/// Whether an error means that nothing answered any more: what the system sent again and
+/// again, or the probes of a silent connection. Where a router said why, the system
+/// reports that in the end.
+fn has_vanished(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::TimedOut
+            | io::ErrorKind::HostUnreachable
+            | io::ErrorKind::NetworkUnreachable
+    )
+}
+
 /// All connections of a worker.
 pub(super) struct Connections {
     pub(super) context: Context,
@@ -150,6 +162,12 @@ impl Connections {
 
     /// Closes a connection and forgets its client.
     pub(super) fn close(&mut self, key: usize, why: &CloseReason) {
+        if let CloseReason::Failed(error) = why
+            && has_vanished(error)
+        {
+            let what = format_args!("evicted: its host or its network is gone (--keepalive)");
+            self.count_eviction(key, Reason::Vanished, what);
+        }
         let client = self.clients.remove(key);
         if client.queued {
             // Its key may soon be reused for another, which must not be queued twice.
