@@ -20,6 +20,22 @@ use crate::pool::Pool;
 /// same machine fill some 100 MB in this time.
 const EVERY: Duration = Duration::from_millis(100);
 
+/// The same while a limit is near, and the clients hold this part of it or more.
+const NEAR_EVERY: Duration = Duration::from_millis(10);
+const MUCH: usize = 4;
+
+/// How often, at the least, the workers have it looked at while they echo as many bytes
+/// as the limit has.
+const LOOKS: usize = 16;
+
+/// A worker does not have it looked at after fewer bytes: a look takes as long as some of
+/// a stream's slices.
+const LEAST_LOOK: usize = 256 * 1024;
+
+/// When the clients hold the limit so many times, those who have just taken some are shed
+/// as well. Those who took nothing for the longest still come first.
+const FAR_OVER: usize = 2;
+
 /// What is held must fall to so much of the limit before clients are accepted again.
 const LOW: (usize, usize) = (7, 8);
 
@@ -94,30 +110,60 @@ impl Memory {
 
     /// Looks, if it is time, and tells the workers what to shed.
     pub(crate) fn look(&mut self, pool: &Pool, now: Instant) {
-        if now < self.look_at {
+        let much = pool.take_echoed_much();
+        if !(pool.take_checked() || much || now >= self.look_at) {
             return;
         }
         let held = pool.held();
-        let unseen = now >= self.unchecked_at && pool.live() > 0;
+        let unseen = (much || now >= self.unchecked_at) && pool.live() > 0;
         if held == 0 && !self.is_short() && !unseen {
             return;
         }
-        self.look_at = now + EVERY;
         let used = kernel_used();
-        if unseen {
+        let near = self.is_near(used);
+        if unseen && near {
+            pool.check_held();
+        }
+        let fast = near && self.is_much(held);
+        self.look_at = now + if fast { NEAR_EVERY } else { EVERY };
+        if fast {
+            self.unchecked_at = self.look_at;
+        } else if unseen {
             self.unchecked_at = now + UNCHECKED_EVERY;
-            if self.is_near(used) {
-                pool.check_held();
-            }
         }
         let excess = self.excess(held, used);
         self.tell(excess > 0, held, now);
         if excess > 0 {
-            match self.is_patient(now) || !self.is_our_doing(held, used) {
-                true => pool.shed(excess, held),
-                false => pool.shed_largest(excess, held),
-            }
+            self.order(pool, excess, (held, used), now);
         }
+    }
+
+    /// Has `excess` shed of what is held.
+    fn order(
+        &self,
+        pool: &Pool,
+        excess: usize,
+        (held, used): (usize, Option<usize>),
+        now: Instant,
+    ) {
+        if !self.is_patient(now) && self.is_our_doing(held, used) {
+            pool.shed_largest(excess, held);
+        } else if self.is_far_over(held) {
+            pool.shed_soon(excess, held);
+        } else {
+            pool.shed(excess, held);
+        }
+    }
+
+    /// Whether the limit is exceeded by so much that nobody can be spared.
+    fn is_far_over(&self, held: usize) -> bool {
+        self.limit.is_some_and(|limit| held / FAR_OVER > limit)
+    }
+
+    /// Whether a limit may soon be reached by what the clients hold.
+    fn is_much(&self, held: usize) -> bool {
+        let least = self.limit.into_iter().chain(self.kernel_limit).min();
+        least.is_some_and(|limit| held > limit / MUCH)
     }
 
     /// Whether TCP has so much in all that a limit may be reached.
@@ -191,6 +237,15 @@ impl Memory {
     }
 }
 
+/// After how many bytes echoed each of `workers` has the memory looked at, with `limit`
+/// beside the kernel's.
+pub(super) fn look_after(limit: Option<usize>, workers: usize) -> usize {
+    let least = limit.into_iter().chain(kernel_limit()).min();
+    least.map_or(usize::MAX, |limit| {
+        (limit / LOOKS / workers.max(1)).max(LEAST_LOOK)
+    })
+}
+
 /// TCP's memory in bytes, of the whole system.
 fn kernel_used() -> Option<usize> {
     let text = std::fs::read_to_string("/proc/net/sockstat").ok()?;
@@ -259,6 +314,22 @@ mod tests {
         memory.short_since = Some(Instant::now());
         assert_eq!(memory.excess(7500, None), 500);
         assert_eq!(memory.excess(7000, None), 0);
+    }
+
+    #[test]
+    fn a_limit_is_looked_at_after_a_part_of_it_and_not_after_every_slice() {
+        assert_eq!(look_after(Some(64 << 20), 2), 2 << 20);
+        assert_eq!(look_after(Some(64 << 20), 4), 1 << 20);
+        assert_eq!(look_after(Some(1), 1), LEAST_LOOK);
+    }
+
+    #[test]
+    fn nobody_is_spared_where_the_own_limit_is_exceeded_twice() {
+        let memory = memory(8000, 8000);
+        assert!(!memory.is_far_over(16_001));
+        assert!(memory.is_far_over(16_002));
+        assert!(!Memory::new(None).is_far_over(usize::MAX));
+        assert!(!memory.is_much(2000) && memory.is_much(2001));
     }
 
     #[test]
