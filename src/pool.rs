@@ -190,10 +190,31 @@ impl Pool {
         }
     }
 
+    /// Whether workers have echoed so much since the last call that clients may hold much
+    /// more than is known.
+    pub(crate) fn take_echoed_much(&self) -> bool {
+        self.take_from_each(WorkerMetrics::take_echoed_much)
+    }
+
+    /// Whether workers have checked what their clients hold since the last call.
+    pub(crate) fn take_checked(&self) -> bool {
+        self.take_from_each(WorkerMetrics::take_checked)
+    }
+
+    fn take_from_each(&self, take: fn(&WorkerMetrics) -> bool) -> bool {
+        let each = self.workers.iter();
+        each.fold(false, |any, worker| take(&worker.context.metrics) | any)
+    }
+
     /// Has `excess` of the `held` bytes shed, of each worker in proportion, from clients
     /// that accept nothing.
     pub(crate) fn shed(&self, excess: usize, held: usize) {
         self.order_shares(excess, held, WorkerMetrics::order_bytes);
+    }
+
+    /// The same at once, also from clients that have just accepted some.
+    pub(crate) fn shed_soon(&self, excess: usize, held: usize) {
+        self.order_shares(excess, held, WorkerMetrics::order_soon);
     }
 
     /// The same from clients that hold the most, whether they accept some or not.
@@ -413,6 +434,7 @@ mod tests {
                 lifetime: None,
             },
             busy_poll: Duration::ZERO,
+            check_after: usize::MAX,
             pipes: 1,
             sources: None,
         };

@@ -8,14 +8,14 @@ use std::net::{Ipv4Addr, Ipv6Addr, Shutdown, SocketAddr, TcpListener, TcpStream}
 use std::thread;
 use std::time::{Duration, Instant};
 
-use common::serve::{log_of, reported, suspend};
+use common::serve::{descriptors, log_of, reported, suspend};
 use common::{
     Program, connect, connect_narrow, expect, expect_end, fill, full_duplex, keyed, pour, reset,
     round_trip, wait_for_reset, wait_until,
 };
 use echopool::base::open_files::raise_open_files;
 use rustix::process::Signal;
-use socket2::SockRef;
+use socket2::{SockFilter, SockRef};
 
 /// Starts the program with an echo listener of its own.
 fn serve(arguments: &[&str]) -> (Program, SocketAddr) {
@@ -206,6 +206,43 @@ fn clients_that_sent_while_the_server_was_suspended_are_not_idle() {
         drop(log_of(program));
         assert!(lost == 0 || was_busy, "{lost} of {count} were evicted");
     }
+}
+
+/// Drops all segments that reach a socket, as if its network were gone.
+#[cfg(target_os = "linux")]
+fn deafen(socket: &TcpStream) {
+    let drop_all = SockFilter::new((libc::BPF_RET | libc::BPF_K) as u16, 0, 0, 0);
+    SockRef::from(socket).attach_filter(&[drop_all]).unwrap();
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn silent_clients_whose_network_is_gone_are_ended_and_counted_and_others_are_not() {
+    let (program, address) = serve(&["--keepalive", "1s", "--workers", "2"]);
+    let mut silent: Vec<_> = (0..50).map(|_| connect(address)).collect();
+    silent
+        .iter_mut()
+        .for_each(|client| round_trip(client, b"hello"));
+    // Whether its own host has acknowledged all, the server's is not asked.
+    thread::sleep(Duration::from_millis(300));
+    let mut healthy = silent.pop().unwrap();
+    silent.iter().for_each(deafen);
+    let ended = |program: &Program| descriptors(program.child.id());
+    let before = ended(&program);
+    wait_until("those that are gone to be closed", || {
+        ended(&program) <= before - silent.len()
+    });
+    round_trip(&mut healthy, b"silent, but there");
+    let log = log_of(program);
+    let total = reported(&log, "total: 2 workers, 50 connections");
+    assert!(
+        total.ends_with(", 49 refused or evicted: 49 vanished"),
+        "{total}"
+    );
+    reported(
+        &log,
+        "evicted: its host or its network is gone (--keepalive)",
+    );
 }
 
 #[test]

@@ -92,6 +92,11 @@ pub(super) struct ServeArgs {
     #[arg(long, value_name = "DURATION", value_parser = time_limit)]
     max_lifetime: Option<Duration>,
 
+    /// Probe a client that is silent for so long; one that is gone is ended after five probes
+    /// in as many sixths of the time. In whole seconds, or 0s for never
+    #[arg(long, value_name = "DURATION", default_value = "60s", value_parser = keepalive_time)]
+    keepalive: Duration,
+
     /// Bytes of a client that may wait in the kernel's buffers, each way: bounds what one that
     /// does not read costs [default: the kernel's own choice, some megabytes]
     #[arg(long, value_name = "BYTES", value_parser = bytes(i32::MAX as usize))]
@@ -142,6 +147,19 @@ fn stall_time(text: &str) -> Result<Duration, String> {
         time if !time.is_zero() && time < LEAST_STALL => Err(format!(
             "it must be at least {LEAST_STALL:?}, since healthy clients acknowledge what they \
              receive up to 200ms late, or 0s for never"
+        )),
+        time => Ok(time),
+    }
+}
+
+/// The longest time that the system takes, in seconds.
+const LONGEST_KEEPALIVE: u64 = 32_767;
+
+/// Reads the time of `--keepalive`, of which zero means never.
+fn keepalive_time(text: &str) -> Result<Duration, String> {
+    match time(text)? {
+        time if time.subsec_nanos() > 0 || time.as_secs() > LONGEST_KEEPALIVE => Err(format!(
+            "it must be whole seconds, at most {LONGEST_KEEPALIVE}s, or 0s for never"
         )),
         time => Ok(time),
     }
@@ -229,7 +247,12 @@ impl ServeArgs {
             addresses.iter().map(move |address| (protocol, address))
         });
         let asked: Vec<_> = asked.collect();
-        let mut listeners = Listener::bind_beside(handed_over, &asked, &options)?;
+        let listeners = Listener::bind_beside(handed_over, &asked, &options)?;
+        let keepalive = Some(self.keepalive).filter(|time| !time.is_zero());
+        let listeners = listeners.into_iter();
+        let mut listeners: Vec<_> = listeners
+            .map(|listener| listener.with_keepalive(keepalive))
+            .collect();
         if self.proxy_protocol {
             listeners = listeners.into_iter().map(Listener::behind_proxy).collect();
         }

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::limits;
 use super::service_manager::ServiceManager;
+use super::{limits, memory};
 use crate::worker::context::{Settings, TimeLimits};
 use crate::worker::source::Sources;
 
@@ -96,6 +96,7 @@ impl Config {
                 lifetime: self.max_lifetime.map(|time| time.min(CENTURY)),
             },
             busy_poll: self.busy_poll.min(CENTURY),
+            check_after: memory::check_after(self.memory_limit, self.workers),
             pipes: limits::pipes(open_files, self.workers),
             sources: self.max_per_source.map(|most| Arc::new(Sources::new(most))),
         }

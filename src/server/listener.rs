@@ -3,8 +3,9 @@
 use std::fmt;
 use std::io;
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::time::Duration;
 
-use socket2::SockRef;
+use socket2::{SockRef, TcpKeepalive};
 
 use super::error::{Error, failed_to};
 use crate::base::address::Address;
@@ -12,6 +13,16 @@ use crate::base::error::cause;
 use crate::base::listening::{self, Options, set_buffers, warn_of_short_queue};
 use crate::base::sys;
 use crate::proto::Protocol;
+
+/// How long a connection is silent before its peer is probed, where no other time is set.
+/// A peer that is gone is ended 110 s after its last segment.
+pub const DEFAULT_KEEPALIVE: Duration = Duration::from_secs(60);
+
+/// This many probes without an answer end a connection.
+const PROBES: u32 = 5;
+
+/// The time between two probes is this part of the time before the first.
+const PROBE_PART: u32 = 6;
 
 /// A bound, listening socket and the protocol that is served on it.
 #[derive(Debug)]
@@ -32,7 +43,8 @@ impl Listener {
     /// Adopts a socket that is bound and listens already, and sets the options that
     /// the server relies on: non-blocking, and for its clients no Nagle delay
     /// and urgent data in line. One that the kind of socket lacks is done without, as MPTCP
-    /// lacks urgent data.
+    /// lacks urgent data. A client that is silent for [`DEFAULT_KEEPALIVE`]
+    /// is probed.
     ///
     /// # Errors
     /// The system's, when an option can't be set.
@@ -40,6 +52,7 @@ impl Listener {
         let address = socket.local_addr()?;
         socket.set_nonblocking(true)?;
         let options_are_set = set_client_options(&SockRef::from(&socket))?;
+        set_keepalive(&SockRef::from(&socket), Some(DEFAULT_KEEPALIVE));
         Ok(Self {
             protocol,
             socket,
@@ -130,6 +143,14 @@ impl Listener {
         Self::new(protocol, socket).map_err(failed_to(&operation))
     }
 
+    /// The same, with another time before a silent client is probed, for clients that connect
+    /// from now on; `None` for never.
+    #[must_use]
+    pub fn with_keepalive(self, time: Option<Duration>) -> Self {
+        set_keepalive(&SockRef::from(&self.socket), time);
+        self
+    }
+
     /// The same, but every connection must begin with a header of the PROXY protocol,
     /// version 1 or 2, which names its client. Only for a listener that no other host
     /// than the load balancer reaches: any other could claim any address.
@@ -167,6 +188,26 @@ impl fmt::Display for Listener {
 
 /// On Linux an accepted socket inherits the options of its listener.
 const INHERITS: bool = cfg!(any(target_os = "linux", target_os = "android"));
+
+/// Every socket that is accepted from then on inherits it on Linux. A socket that can't be
+/// probed is served without.
+fn set_keepalive(socket: &SockRef<'_>, time: Option<Duration>) {
+    let set = match time {
+        None => socket.set_keepalive(false),
+        Some(time) => {
+            // The system counts whole seconds, up to 32,767.
+            let time = time.clamp(Duration::from_secs(1), Duration::from_secs(32_767));
+            let every = (time / PROBE_PART).max(Duration::from_secs(1));
+            let times = TcpKeepalive::new().with_time(time).with_interval(every);
+            #[cfg(not(windows))]
+            let times = times.with_retries(PROBES);
+            socket.set_tcp_keepalive(&times)
+        }
+    };
+    if let Err(error) = set {
+        log::debug!("silent clients are not probed: {}", cause(&error));
+    }
+}
 
 /// Sets what the server wants of every client's socket. Returns whether all of it was set:
 /// what this kind of socket lacks is left out.
@@ -210,6 +251,49 @@ fn warn_of_other_buffers(socket: &TcpListener, wanted: usize) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn accepted_sockets_inherit_the_probes_of_their_listener() {
+        let seconds = Duration::from_secs;
+        let cases = [
+            (Some(DEFAULT_KEEPALIVE), Some((seconds(60), seconds(10)))),
+            (Some(seconds(2)), Some((seconds(2), seconds(1)))),
+            (
+                Some(Duration::from_millis(1)),
+                Some((seconds(1), seconds(1))),
+            ),
+            (
+                Some(seconds(1 << 40)),
+                Some((seconds(32_767), seconds(5461))),
+            ),
+            (None, None),
+        ];
+        for (keepalive, expected) in cases {
+            let address = "127.0.0.1:0".parse().unwrap();
+            let bound = Listener::bind(Protocol::Echo, &address, 128).unwrap();
+            let bound: Vec<_> = bound
+                .into_iter()
+                .map(|listener| listener.with_keepalive(keepalive))
+                .collect();
+            bound[0].socket.set_nonblocking(false).unwrap();
+            let _client = TcpStream::connect(bound[0].address()).unwrap();
+            let (accepted, _) = bound[0].socket.accept().unwrap();
+            let accepted = SockRef::from(&accepted);
+            assert_eq!(accepted.keepalive().unwrap(), expected.is_some());
+            if let Some((time, every)) = expected {
+                assert_eq!(accepted.tcp_keepalive_time().unwrap(), time);
+                assert_eq!(accepted.tcp_keepalive_interval().unwrap(), every);
+                assert_eq!(accepted.tcp_keepalive_retries().unwrap(), PROBES);
+            }
+        }
+    }
+
+    #[test]
+    fn a_silent_client_that_is_gone_is_ended_within_two_minutes() {
+        let all = DEFAULT_KEEPALIVE + PROBES * (DEFAULT_KEEPALIVE / PROBE_PART);
+        assert!(all <= Duration::from_secs(120), "{all:?}");
+    }
 
     #[test]
     fn accepted_sockets_inherit_the_buffers_of_their_listener() {

@@ -22,6 +22,22 @@ use crate::pool::Pool;
 /// that never read fill some 100 MB in this time.
 const CHECK_INTERVAL: Duration = Duration::from_millis(100);
 
+/// The same while a limit is near, and the clients hold this part of it or more.
+const NEAR_INTERVAL: Duration = Duration::from_millis(10);
+const MUCH: usize = 4;
+
+/// How many checks there are, at the least, while the workers echo as many bytes as the
+/// limit has.
+const CHECKS: usize = 16;
+
+/// A worker asks for no check after fewer bytes: a check takes as long as some of a
+/// stream's slices.
+const LEAST_BYTES: usize = 256 * 1024;
+
+/// When the clients hold the limit this many times, those that have just accepted some
+/// echo are shed as well. Those that accepted nothing for the longest still come first.
+const FAR_OVER: usize = 2;
+
 /// Unread echo must fall to this part of the limit, as numerator and denominator, before
 /// clients are accepted again.
 const LOW_WATER: (usize, usize) = (7, 8);
@@ -96,30 +112,60 @@ impl Memory {
 
     /// Checks memory, if a check is due, and asks the workers to shed what is too much.
     pub(crate) fn check(&mut self, pool: &Pool, now: Instant) {
-        if now < self.check_at {
+        let much = pool.take_echoed_much();
+        if !(pool.take_checked() || much || now >= self.check_at) {
             return;
         }
         let held = pool.held();
-        let unchecked = now >= self.unchecked_at && pool.live() > 0;
+        let unchecked = (much || now >= self.unchecked_at) && pool.live() > 0;
         if held == 0 && !self.is_short() && !unchecked {
             return;
         }
-        self.check_at = now + CHECK_INTERVAL;
         let used = kernel_used();
-        if unchecked {
+        let near = self.is_near(used);
+        if unchecked && near {
+            pool.check_held();
+        }
+        let fast = near && self.is_much(held);
+        self.check_at = now + if fast { NEAR_INTERVAL } else { CHECK_INTERVAL };
+        if fast {
+            self.unchecked_at = self.check_at;
+        } else if unchecked {
             self.unchecked_at = now + UNCHECKED_INTERVAL;
-            if self.is_near(used) {
-                pool.check_held();
-            }
         }
         let excess = self.excess(held, used);
         self.log_change(excess > 0, held, now);
         if excess > 0 {
-            match self.spares_readers(now) || !self.is_our_doing(held, used) {
-                true => pool.shed(excess, held),
-                false => pool.shed_largest(excess, held),
-            }
+            self.order(pool, excess, (held, used), now);
         }
+    }
+
+    /// Asks the workers to shed `excess` of what is held.
+    fn order(
+        &self,
+        pool: &Pool,
+        excess: usize,
+        (held, used): (usize, Option<usize>),
+        now: Instant,
+    ) {
+        if !self.spares_readers(now) && self.is_our_doing(held, used) {
+            pool.shed_largest(excess, held);
+        } else if self.is_far_over(held) {
+            pool.shed_soon(excess, held);
+        } else {
+            pool.shed(excess, held);
+        }
+    }
+
+    /// Whether the limit is exceeded so far that no client is spared.
+    fn is_far_over(&self, held: usize) -> bool {
+        self.limit.is_some_and(|limit| held / FAR_OVER > limit)
+    }
+
+    /// Whether a limit may soon be reached by what the clients hold.
+    fn is_much(&self, held: usize) -> bool {
+        let least = self.limit.into_iter().chain(self.kernel_limit).min();
+        least.is_some_and(|limit| held > limit / MUCH)
     }
 
     /// Whether TCP uses so much in all that a limit may be reached soon.
@@ -196,6 +242,15 @@ impl Memory {
     }
 }
 
+/// After how many bytes echoed each of `workers` asks for a check, with `limit` beside
+/// the kernel's.
+pub(super) fn check_after(limit: Option<usize>, workers: usize) -> usize {
+    let least = limit.into_iter().chain(kernel_limit()).min();
+    least.map_or(usize::MAX, |limit| {
+        (limit / CHECKS / workers.max(1)).max(LEAST_BYTES)
+    })
+}
+
 /// The memory that TCP uses on the whole system, in bytes.
 fn kernel_used() -> Option<usize> {
     let text = std::fs::read_to_string("/proc/net/sockstat").ok()?;
@@ -264,6 +319,22 @@ mod tests {
         memory.short_since = Some(Instant::now());
         assert_eq!(memory.excess(7500, None), 500);
         assert_eq!(memory.excess(7000, None), 0);
+    }
+
+    #[test]
+    fn memory_is_checked_after_a_part_of_it_and_not_after_every_slice() {
+        assert_eq!(check_after(Some(64 << 20), 2), 2 << 20);
+        assert_eq!(check_after(Some(64 << 20), 4), 1 << 20);
+        assert_eq!(check_after(Some(1), 1), LEAST_BYTES);
+    }
+
+    #[test]
+    fn no_client_is_spared_where_the_own_limit_is_exceeded_twice() {
+        let memory = memory(8000, 8000);
+        assert!(!memory.is_far_over(16_001));
+        assert!(memory.is_far_over(16_002));
+        assert!(!Memory::new(None).is_far_over(usize::MAX));
+        assert!(!memory.is_much(2000) && memory.is_much(2001));
     }
 
     #[test]

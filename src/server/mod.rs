@@ -20,7 +20,7 @@ mod stop;
 
 pub use crate::base::listening::{DEFAULT_BACKLOG, Options};
 pub use config::Config;
-pub use listener::Listener;
+pub use listener::{DEFAULT_KEEPALIVE, Listener};
 pub use report::Report;
 pub use run::Server;
 pub use service_manager::{ServiceManager, sockets};

@@ -82,6 +82,8 @@ pub(crate) struct Settings {
     pub(crate) limits: TimeLimits,
     /// How long it polls after activity before it sleeps.
     pub(crate) busy_poll: Duration,
+    /// After so many bytes echoed it has the main thread look at what clients hold.
+    pub(crate) check_after: usize,
     /// How many pipes it may have.
     pub(crate) pipes: usize,
     /// The limit on clients a source, for clients that a PROXY header names.

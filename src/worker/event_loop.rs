@@ -89,6 +89,8 @@ pub(crate) struct Worker {
     /// bytes to be echoed are.
     batch: Vec<(usize, Range<usize>)>,
     failure_throttle: Throttle,
+    /// How many bytes it has echoed since the main thread was last told of much.
+    echoed: u64,
     pipes: Pipes,
     /// Before this time the worker polls without sleeping.
     busy_until: Instant,
@@ -117,6 +119,7 @@ impl Worker {
             block,
             batch: Vec::new(),
             failure_throttle: Throttle::new(Duration::from_secs(1)),
+            echoed: 0,
             pipes,
             busy_until: now,
             messages_until: now,
@@ -142,10 +145,25 @@ impl Worker {
             while turns > 0 {
                 turns -= self.receive_phase(turns);
                 self.send_phase();
+                // The others have their turns after what the main thread may order now.
+                if self.tells_of_much() {
+                    break;
+                }
             }
             self.connections.run_checks();
         }
         Ok(())
+    }
+
+    /// Tells the main thread after every so many bytes: what is echoed may stay in memory.
+    /// Returns whether it did.
+    fn tells_of_much(&mut self) -> bool {
+        let is_much = self.echoed >= self.connections.context.settings.check_after as u64;
+        if is_much {
+            self.echoed = 0;
+            self.connections.context.metrics.tell_echoed_much();
+        }
+        is_much
     }
 
     fn is_done(&self) -> bool {
@@ -195,11 +213,15 @@ impl Worker {
             self.admit(hand_over);
         }
         if self.connections.context.metrics.take_check_order() {
-            self.connections.stalls.check_gaps(self.connections.now);
+            self.connections.check_held();
         }
         let order = self.connections.context.metrics.take_order();
         if order != (0, 0) {
             self.connections.shed(order);
+        }
+        let bytes = self.connections.context.metrics.take_soon();
+        if bytes > 0 {
+            self.connections.shed_soon(bytes);
         }
         let bytes = self.connections.context.metrics.take_largest();
         if bytes > 0 {
@@ -415,12 +437,13 @@ impl Worker {
     }
 
     /// Counts the bytes sent to a connection beyond the first `before`.
-    fn count(&self, key: usize, before: u64) {
+    fn count(&mut self, key: usize, before: u64) {
         let client = &self.connections.clients[key];
         let sent = client.conn.sent();
         if sent == before {
             return;
         }
+        self.echoed += sent - before;
         let counters = &self.connections.context.metrics.counters;
         counters.bytes.add(sent - before);
         counters.echoes.add(1);

@@ -35,11 +35,13 @@ pub enum Reason {
     Lifetime,
     /// It did not accept its echo while memory or descriptors were short.
     Shed,
+    /// Its host or its network is gone: nothing answered, keep-alive probes included.
+    Vanished,
 }
 
 impl Reason {
     /// All reasons, in the order of their numbers.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Source,
         Self::Header,
         Self::Message,
@@ -47,6 +49,7 @@ impl Reason {
         Self::Stalled,
         Self::Lifetime,
         Self::Shed,
+        Self::Vanished,
     ];
 
     const fn name(self) -> &'static str {
@@ -58,6 +61,7 @@ impl Reason {
             Self::Stalled => "stalled",
             Self::Lifetime => "over --max-lifetime",
             Self::Shed => "shed",
+            Self::Vanished => "vanished",
         }
     }
 
@@ -71,6 +75,7 @@ impl Reason {
             Self::Stalled => "stalled",
             Self::Lifetime => "lifetime",
             Self::Shed => "shed",
+            Self::Vanished => "vanished",
         }
     }
 
@@ -83,7 +88,7 @@ impl Reason {
     const fn level(self) -> Level {
         match self {
             Self::Source | Self::Header | Self::Stalled | Self::Shed => Level::Warn,
-            Self::Message | Self::Idle | Self::Lifetime => Level::Info,
+            Self::Message | Self::Idle | Self::Lifetime | Self::Vanished => Level::Info,
         }
     }
 }

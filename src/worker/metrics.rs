@@ -111,8 +111,14 @@ pub(crate) struct WorkerMetrics {
     held: AtomicUsize,
     /// The worker is to check now what its clients hold.
     check: AtomicBool,
+    /// The worker has followed that order, and published what it found.
+    checked: AtomicBool,
+    /// The worker has echoed so much that its clients may hold much more.
+    echoed_much: AtomicBool,
     /// How many of the bytes held the worker is to shed.
     shed_bytes: AtomicUsize,
+    /// The same at once, of clients that have just accepted some as well.
+    shed_soon: AtomicUsize,
     /// The same, of the clients that hold the most.
     shed_largest: AtomicUsize,
     /// How many clients the worker is to shed to make room.
@@ -128,7 +134,10 @@ impl WorkerMetrics {
             replaced: Counter::default(),
             held: AtomicUsize::new(0),
             check: AtomicBool::new(false),
+            checked: AtomicBool::new(false),
+            echoed_much: AtomicBool::new(false),
             shed_bytes: AtomicUsize::new(0),
+            shed_soon: AtomicUsize::new(0),
             shed_largest: AtomicUsize::new(0),
             shed_clients: AtomicUsize::new(0),
             main_waker: Arc::clone(main_waker),
@@ -153,7 +162,30 @@ impl WorkerMetrics {
 
     /// Whether the worker is to check now what its clients hold.
     pub(crate) fn take_check_order(&self) -> bool {
-        self.check.load(Ordering::Relaxed) && self.check.swap(false, Ordering::SeqCst)
+        take_flag(&self.check)
+    }
+
+    /// The worker tells the main thread that it has checked what its clients hold.
+    pub(crate) fn tell_checked(&self) {
+        self.checked.store(true, Ordering::SeqCst);
+        self.main_waker.wake();
+    }
+
+    /// Whether it has told so since this was last asked.
+    pub(crate) fn take_checked(&self) -> bool {
+        take_flag(&self.checked)
+    }
+
+    /// The worker tells the main thread that its clients may hold much more by now.
+    pub(crate) fn tell_echoed_much(&self) {
+        if !self.echoed_much.swap(true, Ordering::SeqCst) {
+            self.main_waker.wake();
+        }
+    }
+
+    /// Whether it has told so since this was last asked.
+    pub(crate) fn take_echoed_much(&self) -> bool {
+        take_flag(&self.echoed_much)
     }
 
     /// Orders the worker to shed this many bytes.
@@ -166,6 +198,12 @@ impl WorkerMetrics {
         self.shed_largest.store(bytes, Ordering::SeqCst);
     }
 
+    /// Orders the worker to shed this many bytes at once, also of clients that have just
+    /// accepted some.
+    pub(crate) fn order_soon(&self, bytes: usize) {
+        self.shed_soon.store(bytes, Ordering::SeqCst);
+    }
+
     /// Orders the worker to shed up to this many clients.
     pub(crate) fn order_clients(&self, clients: usize) {
         self.shed_clients.store(clients, Ordering::SeqCst);
@@ -176,11 +214,20 @@ impl WorkerMetrics {
         (take(&self.shed_bytes), take(&self.shed_clients))
     }
 
+    /// How many bytes the worker is to shed at once, since it last asked.
+    pub(crate) fn take_soon(&self) -> usize {
+        take(&self.shed_soon)
+    }
+
     /// How many bytes the worker is to shed of the clients that hold the most, since
     /// it last asked.
     pub(crate) fn take_largest(&self) -> usize {
         take(&self.shed_largest)
     }
+}
+
+fn take_flag(flag: &AtomicBool) -> bool {
+    flag.load(Ordering::Relaxed) && flag.swap(false, Ordering::SeqCst)
 }
 
 fn take(order: &AtomicUsize) -> usize {

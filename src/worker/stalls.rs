@@ -94,6 +94,11 @@ impl Stalls {
         }
     }
 
+    /// Whether all that was ordered to be checked has been.
+    pub(super) const fn is_checked(&self) -> bool {
+        self.gap_from.is_none() && self.due.is_empty()
+    }
+
     /// When the next connection is to be checked.
     pub(super) fn soonest(&self) -> Option<Instant> {
         let behind = self.behind.front().map(|behind| behind.check_at);

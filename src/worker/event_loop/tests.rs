@@ -37,6 +37,7 @@ impl Rig {
         let settings = Settings {
             limits,
             busy_poll: Duration::ZERO,
+            check_after: usize::MAX,
             pipes: 1,
             sources: None,
         };
@@ -1230,4 +1231,62 @@ fn bytes_behind_a_gap_are_held_and_shed_although_no_event_tells_of_them() {
     assert_eq!(rig.evicted(Reason::Shed), 1);
     assert!(is_reset(&ours));
     assert_eq!(rig.worker.connections.context.metrics.held(), 0);
+}
+
+#[test]
+fn the_main_thread_is_told_of_much_that_was_echoed_after_so_many_bytes() {
+    let mut rig = Rig::new(limits());
+    rig.worker.connections.context.settings.check_after = 10;
+    let (mut ours, key) = rig.admit();
+    ours.write_all(&[7; 9]).unwrap();
+    rig.serve_bytes(key, 9);
+    assert!(!rig.worker.tells_of_much());
+    ours.write_all(&[7; 1]).unwrap();
+    rig.serve_bytes(key, 1);
+    assert!(rig.worker.tells_of_much());
+    let metrics = &rig.worker.connections.context.metrics;
+    assert!(metrics.take_echoed_much() && !metrics.take_echoed_much());
+    assert!(!rig.worker.tells_of_much(), "it counts anew");
+}
+
+#[test]
+fn what_clients_hold_is_checked_on_order_before_its_time_and_told() {
+    let mut rig = Rig::new(limits());
+    let (mut ours, key) = rig.admit_blocked();
+    rig.pass(Duration::ZERO);
+    let before = rig.worker.connections.context.metrics.held();
+    ours.set_nonblocking(true).unwrap();
+    wait_until(|| {
+        let _ = ours.write(&[7; 64 * 1024]);
+        rig.worker.connections.clients[key].conn.memory() > before + LONGEST
+    });
+    rig.pass(Duration::ZERO);
+    let metrics = std::sync::Arc::clone(&rig.worker.connections.context.metrics);
+    assert_eq!(metrics.held(), before, "it is not due");
+    assert!(!metrics.take_checked());
+    let due = rig.worker.connections.stalls.soonest();
+    metrics.order_check();
+    rig.worker.handle_wake_up();
+    rig.pass(Duration::ZERO);
+    assert!(metrics.held() > before + LONGEST && metrics.take_checked());
+    assert_eq!(
+        rig.worker.connections.stalls.soonest(),
+        due,
+        "it is due as before"
+    );
+}
+
+#[test]
+fn far_over_the_limit_nobody_is_spared_and_those_that_took_nothing_for_the_longest_come_first() {
+    let mut rig = Rig::new(limits());
+    let (_first, first) = rig.admit_blocked();
+    rig.skip(100 * MS);
+    let (_second, second) = rig.admit_blocked();
+    rig.skip(MS);
+    rig.worker.connections.shed((1, 0));
+    assert_eq!(rig.evicted(Reason::Shed), 0, "the time is too short");
+    rig.worker.connections.context.metrics.order_soon(1);
+    rig.worker.handle_wake_up();
+    assert!(!rig.is_connected(first) && rig.is_connected(second));
+    assert_eq!(rig.evicted(Reason::Shed), 1);
 }
