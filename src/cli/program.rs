@@ -16,6 +16,7 @@ use super::ping::PingArgs;
 use super::report::ReportArgs;
 use super::serve::ServeArgs;
 use crate::base::escape::escape;
+use crate::base::signals::end_on_signal;
 
 /// TCP echo server on a fixed pool of workers, and the client that proves a path byte for byte
 #[derive(Debug, Parser)]
@@ -40,6 +41,7 @@ enum Command {
 
 /// Parses the command line, runs the command and prints its error. Returns the exit code.
 pub fn main() -> ExitCode {
+    end_on_signal();
     let command = parse().command;
     let serves = matches!(command, Command::Serve(_));
     let result = match command {
