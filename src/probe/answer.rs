@@ -9,7 +9,6 @@ use super::error::Error;
 use super::exchange::{CLOSE_TIME, extra_byte, first_difference, is_timeout, missing, peer_name};
 use super::service::looks_like;
 use crate::base::error::cause;
-use crate::base::escape::escape;
 
 /// The most bytes of an answer that are shown.
 const SHOWN: usize = 128;
@@ -184,10 +183,10 @@ impl Asked {
     }
 }
 
-/// Bytes in quotes, without the NUL of a counted answer, cut if they are many.
+/// Bytes in quotes and in one line, without the NUL of a counted answer, cut if they are many.
 fn shown(bytes: &[u8]) -> String {
     let bytes = bytes.strip_suffix(&[0]).unwrap_or(bytes);
-    format!("\"{}\"", escape(&bytes[..bytes.len().min(SHOWN)]))
+    format!("\"{}\"", bytes[..bytes.len().min(SHOWN)].escape_ascii())
 }
 
 /// What it looks like, to be appended to a message.

@@ -43,7 +43,7 @@ pub fn plan(server: &Running, load: Load, clients: usize, size: usize, times: Ti
 pub fn run(server: &Running, plan: &Plan, mut at_rest: impl FnMut()) -> io::Result<Results> {
     let stop = Arc::new(AtomicBool::new(false));
     let addresses = [server.address().into()];
-    let results = run_quiesced(&addresses, plan, &stop, &mut NoProgress, &mut at_rest);
+    let results = run_quiesced(addresses, plan, &stop, &mut NoProgress, &mut at_rest);
     let results = results.map_err(io::Error::other)?;
     let totals = &results.totals;
     if let Some(example) = results.examples.first() {
