@@ -14,11 +14,12 @@ use crate::base::error::{self as base, cause};
 use crate::base::escape::{Escaped, escape};
 use crate::base::output::{Output, write_standard};
 use crate::base::sys;
-use crate::probe::connect::connect_to_first;
+use crate::probe::answer::Asked;
+use crate::probe::connect::{Connected, connect_to_first};
 use crate::probe::error::Error as ProbeError;
 use crate::probe::exchange::{
-    CLOSE_TIME, Piece, echo_pieces, exchange, extra_byte, first_difference, is_timeout,
-    nothing_moved, peer_name,
+    CLOSE_TIME, HalfClose, echo_pieces, exchange, extra_byte, first_difference, is_timeout,
+    no_data, peer_name,
 };
 use crate::proto::{self, COUNTED_MAX, Protocol};
 
@@ -30,7 +31,11 @@ const PROMPT: &str = "message to send :: ";
 const PART: usize = 16 * 1024;
 
 /// The longest reply of the whoami protocol that is read, in bytes; an address is shorter.
-const ANSWER_MOST: u64 = 128;
+const ANSWER_MOST: usize = 128;
+
+/// How long an answer of the whoami protocol is awaited at the least before our half-close
+/// shows whether the server waits for us.
+const PATIENCE: Duration = Duration::from_secs(1);
 
 /// Why the client failed.
 #[derive(Debug, thiserror::Error)]
@@ -58,8 +63,9 @@ pub struct Client {
     pub address: Address,
     /// Connect to addresses of this family alone.
     pub family: Option<Family>,
-    /// The limit on connecting to each address, and on how long no byte may move in either direction while
-    /// an echo is outstanding.
+    /// The limit on connecting to each address, on a whole answer of the counted and whoami
+    /// protocols, and on how long no byte may move in either direction while an echo is
+    /// outstanding.
     pub timeout: Duration,
 }
 
@@ -90,11 +96,15 @@ impl Client {
     /// # Errors
     /// [`base::Error::Resolve`]; [`ProbeError::Connect`] with every address tried.
     pub fn connect(&self) -> Result<TcpStream, Error> {
+        Ok(self.connect_to_first()?.stream)
+    }
+
+    fn connect_to_first(&self) -> Result<Connected, Error> {
         let default_port = self.protocol.default_port();
         let addresses = self
             .address
             .resolve_of(self.family, "localhost", default_port)?;
-        Ok(connect_to_first(&addresses, self.timeout)?.stream)
+        Ok(connect_to_first(&addresses, self.timeout)?)
     }
 
     /// Sends one text and prints the reply.
@@ -104,41 +114,27 @@ impl Client {
         }
         let mut reply = Vec::new();
         let pieces = echo_pieces(Cursor::new(text.to_vec()));
-        exchange(self.connect()?, pieces, &mut reply, self.timeout)?;
+        let stream = self.connect()?;
+        exchange(stream, pieces, &mut reply, self.timeout, HalfClose::Echoed)?;
         print_line(&reply)
     }
 
     /// Receives this client's address as the server sees it.
     fn query_address(&self) -> Result<SocketAddr, Error> {
-        let stream = self.connect()?;
-        let address = peer_name(&stream);
-        let mut answer = Vec::new();
-        let read = stream.set_read_timeout(Some(self.timeout));
-        let read = read.and_then(|()| stream.take(ANSWER_MOST).read_to_end(&mut answer));
-        if let Err(error) = read {
-            let source = match is_timeout(&error) {
-                true => io::Error::other(nothing_moved(self.timeout)),
-                false => error,
-            };
-            return Err(ProbeError::Receive { address, source }.into());
+        let Connected { stream, took, .. } = self.connect_to_first()?;
+        let mut asked = Asked::new(stream, self.timeout);
+        let answer = asked.receive(ANSWER_MOST, PATIENCE.max(took * 4))?;
+        match proto::seen(answer) {
+            Some(seen) => Ok(seen),
+            None => Err(asked.unexpected("this client's address as a line").into()),
         }
-        let seen = proto::seen(&answer).ok_or_else(|| ProbeError::Echo {
-            address,
-            fault: format!("no address, but \"{}\"", escape(&answer)),
-        })?;
-        Ok(seen)
     }
 
     /// Exchanges one message of the counted protocol. Returns the answer with its NUL.
     fn exchange_counted(&self, text: &[u8]) -> Result<Vec<u8>, Error> {
-        let piece = Piece {
-            send: proto::request(text)?.into(),
-            expect: proto::answer(text).into(),
-        };
-        let mut answer = Vec::new();
-        let pieces = std::iter::once(Ok(piece));
-        exchange(self.connect()?, pieces, &mut answer, self.timeout)?;
-        Ok(answer)
+        let request = proto::request(text)?;
+        let asked = Asked::new(self.connect()?, self.timeout);
+        Ok(asked.exchange(&request, &proto::answer(text))?)
     }
 
     /// Sends standard input as one counted message; its NUL is optional.
@@ -163,11 +159,11 @@ impl Client {
         let stream = self.connect()?;
         let pieces = echo_pieces(io::stdin());
         if !stdout.is_terminal() {
-            exchange(stream, pieces, &mut stdout, self.timeout)?;
+            exchange(stream, pieces, &mut stdout, self.timeout, HalfClose::Sent)?;
             return Ok(());
         }
         let mut escaped = Escaped::new(stdout);
-        exchange(stream, pieces, &mut escaped, self.timeout)?;
+        exchange(stream, pieces, &mut escaped, self.timeout, HalfClose::Sent)?;
         Ok(escaped.finish().map_err(base::Error::Output)?)
     }
 
@@ -271,7 +267,7 @@ impl Dialogue {
     fn missing(&self, error: &io::Error) -> ProbeError {
         let why = match error.kind() {
             ErrorKind::UnexpectedEof => String::from("the connection was closed"),
-            _ if is_timeout(error) => nothing_moved(self.timeout),
+            _ if is_timeout(error) => no_data(self.timeout),
             _ => cause(error),
         };
         let after = self.received;

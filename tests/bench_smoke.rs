@@ -55,7 +55,7 @@ fn load(plan: &Plan) -> Results {
     let server = Server::with_workers(1);
     let stop = Arc::new(AtomicBool::new(false));
     let mut watcher = Watcher::default();
-    let results = run(&[server.echo], plan, &stop, &mut watcher).unwrap();
+    let results = run([server.echo], plan, &stop, &mut watcher).unwrap();
     server.stop();
     let totals = &results.totals;
     assert_eq!(totals.errors, Errors::default(), "{:?}", results.examples);
@@ -169,7 +169,7 @@ fn what_a_server_does_between_two_rests_is_what_is_counted() {
         };
         let mut seen = Vec::new();
         let results = run_quiesced(
-            &[server.address],
+            [server.address],
             &plan,
             &Arc::new(AtomicBool::new(false)),
             &mut Watcher::default(),
@@ -216,7 +216,7 @@ fn a_rest_waits_for_what_comes_late() {
     let mut rests = 0;
     let mut at_rest = || rests += 1;
     let watch = &mut Watcher::default();
-    let results = run_quiesced(&[server.address], &plan, &stop, watch, &mut at_rest).unwrap();
+    let results = run_quiesced([server.address], &plan, &stop, watch, &mut at_rest).unwrap();
     assert_eq!((results.totals.echoed, rests), (2, 2));
 }
 

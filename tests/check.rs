@@ -176,7 +176,7 @@ mod command_line {
         assert_eq!((ended.code, &*ended.stderr), (Some(1), ""));
         let said = text(ended.stdout);
         let line = said.lines().next().unwrap();
-        let seen = "FAIL  bytes             nothing moved for 100ms after 0 of 16,384 bytes";
+        let seen = "FAIL  bytes             no data for 100ms after 0 of 16,384 bytes";
         assert!(line.starts_with(seen), "{said}");
         assert!(
             line.contains("; usually something takes the stream for text"),

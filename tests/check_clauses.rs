@@ -78,13 +78,13 @@ mod echo {
 
     #[test]
     fn bytes_fails_where_line_ends_are_changed() {
-        let words = "was 0x0d and came back as 0x0a";
+        let words = ": expected 0x0d, received 0x0a";
         assert_echo_fails(&unfaithful::textual(), "bytes", words);
     }
 
     #[test]
     fn tiny_segments_fails_where_one_is_lost() {
-        let words = "nothing moved for 1s after 4,095 of 4,096 bytes";
+        let words = "no data for 1s after 4,095 of 4,096 bytes";
         assert_echo_fails(&unfaithful::losing(4096), "tiny-segments", words);
     }
 
@@ -92,7 +92,7 @@ mod echo {
     fn message_mss_fails_where_no_full_packet_comes_through() {
         // The message of 1,460 bytes ends there.
         let server = unfaithful::stalling(535, 21_135);
-        let words = "a message of 1,460 bytes: nothing moved for 1s after";
+        let words = "a message of 1,460 bytes: no data for 1s after";
         assert_echo_fails(&server, "message-mss", words);
     }
 
@@ -119,7 +119,7 @@ mod echo {
     #[test]
     fn full_duplex_fails_where_the_stream_stalls() {
         let server = unfaithful::stalling_at(18 << 20);
-        assert_echo_fails(&server, "full-duplex", "nothing moved for 1s after");
+        assert_echo_fails(&server, "full-duplex", "no data for 1s after");
     }
 
     #[test]
@@ -130,7 +130,7 @@ mod echo {
 
     #[test]
     fn half_close_late_fails_where_no_end_comes() {
-        let words = "no end after 1,024 bytes: nothing moved for 1s";
+        let words = "no end after 1,024 bytes: no data for 1s";
         assert_echo_fails(&unfaithful::endless(1024), "half-close-late", words);
     }
 
@@ -150,7 +150,7 @@ mod echo {
 
     #[test]
     fn slow_writer_fails_where_few_bytes_are_held_back() {
-        let words = "nothing moved for 1s after 0 of 3 bytes";
+        let words = "no data for 1s after 0 of 3 bytes";
         assert_echo_fails(&unfaithful::hoarding(10), "slow-writer", words);
     }
 
@@ -185,7 +185,7 @@ mod echo {
     #[test]
     fn connections_fails_where_a_worker_serves_one_to_its_end() {
         let server = unfaithful::pool(6, 128, Duration::ZERO, unfaithful::echo_all);
-        let words = "nothing moved for 1s after 0 of 1,024 bytes";
+        let words = "no data for 1s after 0 of 1,024 bytes";
         assert_fails(server, "connections", words, "");
     }
 
@@ -245,7 +245,7 @@ mod counted {
             }
             Some(answer)
         });
-        let words = "the byte at offset 1 was 0x31 and came back as 0x32";
+        let words = "byte 1: expected 0x31, received 0x32";
         assert_counted_fails(&server, "answer", words);
     }
 
@@ -261,7 +261,7 @@ mod counted {
             let text = String::from_utf8_lossy(&answer);
             Some(text.into_owned().into_bytes())
         });
-        let words = "the byte at offset 133 was 0x80 and came back as 0xef";
+        let words = "byte 133: expected 0x80, received 0xef";
         assert_counted_fails(&server, "bytes", words);
     }
 
@@ -271,7 +271,7 @@ mod counted {
             b"in many segments\0" => Some(b"1 : i\0".to_vec()),
             _ => Some(answer),
         });
-        let words = "the byte at offset 1 was 0x36 and came back as 0x20";
+        let words = "byte 1: expected 0x36, received 0x20";
         assert_counted_fails(&server, "segments", words);
     }
 
@@ -331,7 +331,7 @@ mod counted {
     #[test]
     fn connections_fails_where_a_worker_serves_one_to_its_end() {
         let server = unfaithful::pool(6, 128, Duration::ZERO, unfaithful::counted_all);
-        let words = "nothing moved for 1s after 0 of ";
+        let words = "no data for 1s after 0 of ";
         assert_fails(server, "connections", words, "--counted");
     }
 

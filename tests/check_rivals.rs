@@ -93,7 +93,7 @@ fn assert_stalls(rival: &Rival) {
         let checked = rival.check("--only full-duplex,slow-reader");
         let failed = checked.names("fail");
         let mut seen = failed.iter().map(|name| checked.seen(name));
-        seen.any(|seen| seen.starts_with("nothing moved for 2s after "))
+        seen.any(|seen| seen.starts_with("no data for 2s after "))
     };
     assert!((0..10).any(stalls), "it never stalled");
 }

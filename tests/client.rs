@@ -16,6 +16,7 @@ use std::time::Duration;
 use common::{DEADLINE, Ended, Program, Server, finish, keyed, reserve};
 use rexpect::process::WaitStatus;
 use rexpect::session::{PtySession, spawn_command};
+use rustix::process::{Pid, Signal};
 use socket2::{SockRef, Socket};
 
 const LOCALHOST: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
@@ -290,7 +291,7 @@ mod dialogue {
         session.send_line("hello").unwrap();
         let (rest, code) = end(&mut session);
         assert_eq!(code, 1, "{rest}");
-        assert!(rest.contains("nothing moved for 300ms"), "{rest}");
+        assert!(rest.contains("no data for 300ms"), "{rest}");
     }
 
     #[test]
@@ -306,7 +307,7 @@ mod dialogue {
         session.send_line("world").unwrap();
         let (rest, code) = end(&mut session);
         assert_eq!(code, 1, "{rest}");
-        let fault = "the byte at offset 7 was 0x72 and came back as 0x1b";
+        let fault = "byte 7: expected 0x72, received 0x1b";
         assert!(rest.contains(fault), "{rest}");
     }
 
@@ -411,22 +412,16 @@ mod one_shot {
     fn a_wrong_missing_or_extra_byte_is_an_error() {
         let answer = |reply: &'static [u8]| {
             peer(move |mut stream| {
-                while receive(&stream).is_some() {}
+                receive(&stream).unwrap();
                 stream.write_all(reply).unwrap();
             })
         };
         for (reply, words) in [
-            (
-                &b"heLlo"[..],
-                "the byte at offset 2 was 0x6c and came back as 0x4c",
-            ),
+            (&b"heLlo"[..], "byte 2: expected 0x6c, received 0x4c"),
             (b"hell", "the connection was closed, the byte at offset 4 "),
             (b"", "the connection was closed, the byte at offset 0 "),
             (b"hello?", "an extra byte 0x3f came at offset 5"),
-            (
-                HOSTILE,
-                "the byte at offset 0 was 0x68 and came back as 0x1b",
-            ),
+            (HOSTILE, "byte 0: expected 0x68, received 0x1b"),
         ] {
             let server = answer(reply);
             let ended = client(&[], server, &["hello"], "");
@@ -435,11 +430,7 @@ mod one_shot {
         }
         let server = answer(b"4 : hello\0");
         let ended = client(&["--counted"], server, &["hello"], "");
-        assert_fault(
-            &ended,
-            server,
-            "the byte at offset 0 was 0x35 and came back as 0x34",
-        );
+        assert_fault(&ended, server, "byte 0: expected 0x35, received 0x34");
     }
 
     #[test]
@@ -657,7 +648,7 @@ mod pipe {
         let (output, code) = shown(hostile, b"hello\n");
         assert_eq!(code, 1, "{output}");
         assert!(
-            output.contains("offset 0 was 0x68 and came back as 0x1b"),
+            output.contains("byte 0: expected 0x68, received 0x1b"),
             "{output}"
         );
         assert!(!output.contains(['\x1b', '\x07', '\u{9b}']), "{output:?}");
@@ -695,7 +686,7 @@ mod faults {
             let differs = sent.iter().zip(&came).position(|(sent, came)| sent != came);
             let words = match differs {
                 Some(offset) => format!(
-                    "the byte at offset {offset} was {:#04x} and came back as {:#04x}",
+                    "byte {offset}: expected {:#04x}, received {:#04x}",
                     sent[offset], came[offset]
                 ),
                 None if came.len() < LENGTH => {
@@ -743,7 +734,7 @@ mod faults {
         });
         assert_ne!(sent[100_000], sent[100_008]);
         let ended = client(&[], server, &[], &*sent);
-        assert_fault(&ended, server, "the byte at offset 100000 was ");
+        assert_fault(&ended, server, "byte 100000: expected ");
     }
 
     #[test]
@@ -836,11 +827,7 @@ mod faults {
             // It does not read either.
             let server = peer(move |_stream| is_done.recv().unwrap_or_default());
             let ended = client(&[SHORT], server, &[], keyed(8, 0, length));
-            assert_fault(
-                &ended,
-                server,
-                "nothing moved for 300ms, the byte at offset 0 ",
-            );
+            assert_fault(&ended, server, "no data for 300ms, the byte at offset 0 ");
             drop(done);
         }
     }
@@ -858,11 +845,7 @@ mod faults {
             }
         });
         let ended = client(&[SHORT], server, &[], vec![b'x'; TOTAL]);
-        assert_fault(
-            &ended,
-            server,
-            "nothing moved for 300ms, the byte at offset 0 ",
-        );
+        assert_fault(&ended, server, "no data for 300ms, the byte at offset 0 ");
         // What has not come back yet is kept for the comparison.
         let taken = taken.load(Ordering::SeqCst);
         assert!(
@@ -879,7 +862,7 @@ mod faults {
             sleep(DEADLINE);
         });
         let ended = client(&[SHORT], server, &[], keyed(9, 0, 1000));
-        let words = "nothing moved for 300ms, the byte at offset 700 and 299 more";
+        let words = "no data for 300ms, the byte at offset 700 and 299 more";
         assert_fault(&ended, server, words);
     }
 
@@ -996,6 +979,191 @@ mod errors {
     }
 }
 
+mod other_services {
+    use super::*;
+
+    /// Sends a text, waits for the client's end, and keeps the connection open until then.
+    fn greets(text: &'static [u8]) -> SocketAddr {
+        peer(move |mut stream| {
+            stream.write_all(text).unwrap();
+            while receive(&stream).is_some() {}
+        })
+    }
+
+    #[test]
+    fn a_counted_client_says_what_it_expected_and_what_that_looks_like() {
+        let echoing = peer(|stream| echo(&stream));
+        let fault = "byte 0: expected 0x35, received 0x68; expected \"5 : hello\", \
+                     received \"hello\": it looks like an echo server";
+        assert_fault(
+            &client(&["--counted"], echoing, &["hello"], ""),
+            echoing,
+            fault,
+        );
+        for (text, shown, name) in [
+            (&b"SSH-2.0-x\r\n"[..], r"SSH-2.0-x\r\n", "an SSH server"),
+            (
+                b"HTTP/1.1 400 Bad Request\r\n",
+                r"HTTP/1.1 400 Bad Request\r\n",
+                "an HTTP server",
+            ),
+            (b"127.0.0.1:99\n", r"127.0.0.1:99\n", "a --whoami port"),
+        ] {
+            let server = greets(text);
+            let fault = format!("received \"{shown}\": it looks like {name}");
+            assert_fault(
+                &client(&["--counted"], server, &["hello"], ""),
+                server,
+                &fault,
+            );
+        }
+    }
+
+    #[test]
+    fn a_whoami_client_knows_an_echo_server_long_before_the_time_out() {
+        let echoing = peer(|stream| echo(&stream));
+        let ended = client(&["--whoami", "--timeout=1h"], echoing, &[], "");
+        let fault = "expected this client's address as a line, received nothing: an echo server";
+        assert_fault(&ended, echoing, fault);
+    }
+
+    #[test]
+    fn a_whoami_client_says_what_came_instead_of_an_address() {
+        let server = peer(|mut stream| stream.write_all(b"220 mail ready\r\n").unwrap());
+        let fault = "expected this client's address as a line, received \"220 mail ready\\r\\n\": \
+                     it looks like an SMTP or FTP server";
+        assert_fault(&client(&["--whoami"], server, &[], ""), server, fault);
+    }
+}
+
+mod one_deadline {
+    use super::*;
+
+    /// Sends a byte of the text every 20 ms: never silent for the time-out.
+    fn dripping(text: &'static [u8]) -> SocketAddr {
+        peer(move |mut stream| {
+            for byte in text {
+                if stream.write_all(&[*byte]).is_err() {
+                    return;
+                }
+                sleep(Duration::from_millis(20));
+            }
+        })
+    }
+
+    #[test]
+    fn a_whoami_answer_must_be_whole_by_then() {
+        let server = dripping(&[b'1'; 120]);
+        let ended = client(&["--whoami", SHORT], server, &[], "");
+        assert_eq!(ended.code, Some(1), "{ended:?}");
+        let begin =
+            format!("could not receive from {server}: no whole answer within 300ms, only \"1");
+        assert!(ended.stderr.contains(&begin), "{ended:?}");
+    }
+
+    #[test]
+    fn a_counted_answer_must_be_whole_by_then() {
+        const TEXT: &str = "a text of which the answer is too long to come in time, byte by byte";
+        const ANSWER: &[u8] =
+            b"68 : a text of which the answer is too long to come in time, byte by byte\0";
+        assert_eq!(TEXT.len(), 68);
+        let server = dripping(ANSWER);
+        let ended = client(&["--counted", SHORT], server, &[TEXT], "");
+        assert_fault(
+            &ended,
+            server,
+            "no whole answer within 300ms, the byte at offset ",
+        );
+    }
+}
+
+mod tunnel {
+    use super::*;
+
+    /// An echo behind a tunnel that takes a half-close for the end: what it has not passed on
+    /// by then is lost.
+    fn cut_at_half_close() -> SocketAddr {
+        peer(|mut stream| {
+            let mut pending = Vec::new();
+            let brief = Some(Duration::from_millis(200));
+            stream.set_read_timeout(brief).unwrap();
+            let mut block = [0; 1024];
+            loop {
+                match stream.read(&mut block) {
+                    Ok(0) => return,
+                    Ok(length) => pending.extend_from_slice(&block[..length]),
+                    Err(_) if stream.write_all(&pending).is_err() => return,
+                    Err(_) => pending.clear(),
+                }
+            }
+        })
+    }
+
+    #[test]
+    fn a_text_is_read_back_before_the_half_close() {
+        let ended = client(&[], cut_at_half_close(), &["hello"], "");
+        assert_clean(&ended, b"hello\n");
+    }
+
+    #[test]
+    fn a_counted_text_needs_no_half_close() {
+        let server = peer(|mut stream| {
+            let request = receive(&stream).unwrap();
+            assert_eq!(request, b"hello\0");
+            let brief = Some(Duration::from_millis(200));
+            stream.set_read_timeout(brief).unwrap();
+            if receive_or_nothing(&stream) {
+                stream.write_all(b"5 : hello\0").unwrap();
+            }
+        });
+        let ended = client(&["--counted"], server, &["hello"], "");
+        assert_clean(&ended, b"5 : hello\n");
+    }
+
+    /// Whether nothing comes, not even an end.
+    fn receive_or_nothing(mut stream: &TcpStream) -> bool {
+        stream.read(&mut [0]).is_err()
+    }
+
+    #[test]
+    fn a_pipe_that_is_cut_at_its_half_close_says_so() {
+        let server = cut_at_half_close();
+        let ended = client(&[], server, &[], "hello");
+        assert_fault(
+            &ended,
+            server,
+            "; the path may take our half-close for the end",
+        );
+    }
+}
+
+#[test]
+fn signals_that_were_ignored_at_the_start_stay_ignored() {
+    let address = peer(|stream| echo(&stream));
+    let mut command = Command::new("sh");
+    let script = "trap '' INT TERM HUP; exec \"$0\" client \"$1\"";
+    command.args(["-c", script, env!("CARGO_BIN_EXE_echopool")]);
+    command.arg(address.to_string());
+    command.stdin(Stdio::piped()).stdout(Stdio::piped());
+    let mut program = Program::spawn(command);
+    let mut stdin = program.child.stdin.take().unwrap();
+    let mut stdout = program.child.stdout.take().unwrap();
+    let mut say = |text: &[u8]| {
+        stdin.write_all(text).unwrap();
+        let mut reply = vec![0; text.len()];
+        stdout.read_exact(&mut reply).unwrap();
+        assert_eq!(reply, text);
+    };
+    // Its echo shows that the program runs.
+    say(b"before");
+    for signal in [Signal::INT, Signal::TERM, Signal::HUP] {
+        program.signal(signal);
+    }
+    say(b"after");
+    drop(stdin);
+    assert!(program.wait().success(), "{:#?}", program.log);
+}
+
 // `cargo test -- --ignored` on a Linux that lets its users make namespaces.
 mod needs_namespaces {
     use super::*;
@@ -1084,5 +1252,55 @@ mod needs_namespaces {
         let (_, seconds) = said.split_once("whole in ").unwrap();
         let seconds: u32 = seconds.trim_end().trim_end_matches(" s").parse().unwrap();
         assert!(seconds < 60, "{said}");
+    }
+
+    /// The process that unshare(1) has started.
+    fn only_child(program: &Program) -> Option<Pid> {
+        let id = program.child.id();
+        let children = std::fs::read_to_string(format!("/proc/{id}/task/{id}/children"));
+        Pid::from_raw(children.ok()?.trim().parse().ok()?)
+    }
+
+    /// Connections to that port that wait for an answer.
+    fn connecting_to(address: SocketAddr) -> usize {
+        let remote = format!(":{:04X} 02 ", address.port());
+        let sockets = std::fs::read_to_string("/proc/net/tcp").unwrap();
+        sockets
+            .lines()
+            .filter(|line| line.contains(&remote))
+            .count()
+    }
+
+    #[test]
+    #[ignore = "needs unshare(1)"]
+    fn a_signal_ends_the_first_process_of_a_container_while_it_connects() {
+        let (socket, address) = reserve(LOCALHOST, 0).unwrap();
+        socket.listen(0).unwrap();
+        let brief = Duration::from_millis(300);
+        let queued = || TcpStream::connect_timeout(&address, brief).ok();
+        let _queued: Vec<_> = std::iter::from_fn(queued).collect();
+        for (command, signal, codes) in [
+            ("client --timeout 1h", Signal::TERM, [143, 143]),
+            ("client --timeout 1h", Signal::INT, [130, 130]),
+            ("client --timeout 1h", Signal::HUP, [129, 129]),
+            ("client --whoami --timeout 1h", Signal::TERM, [143, 143]),
+            ("check --timeout 1h", Signal::TERM, [130, 130]),
+            ("bench --timeout 1h", Signal::INT, [130, 130]),
+            // It tells what there was, and that nothing came back.
+            ("ping -W 3600", Signal::TERM, [0, 1]),
+        ] {
+            let before = connecting_to(address);
+            let mut unshare = Command::new("unshare");
+            unshare.args(["-rpf", env!("CARGO_BIN_EXE_echopool")]);
+            unshare.args(command.split(' ')).arg(address.to_string());
+            unshare.stdin(Stdio::null()).stdout(Stdio::null());
+            let mut program = Program::spawn(unshare);
+            common::wait_until("it to connect", || connecting_to(address) > before);
+            let child = only_child(&program).expect("a child");
+            rustix::process::kill_process(child, signal).unwrap();
+            let code = program.wait().code();
+            let is_right = code.is_some_and(|code| codes.contains(&code));
+            assert!(is_right, "{command} {signal:?}: {code:?}");
+        }
     }
 }

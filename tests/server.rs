@@ -39,12 +39,19 @@ fn each_signal_stops_the_server_and_the_exit_code_is_0() {
 }
 
 #[test]
-fn a_hangup_that_was_ignored_at_the_start_stays_ignored() {
-    let (program, address) = serve_after("trap '' HUP", &[]);
-    program.signal(Signal::HUP);
-    round_trip(&mut connect(address), b"still there");
-    // Had the hangup counted, this would be the second signal.
-    stop_cleanly(program);
+fn a_signal_that_was_ignored_at_the_start_stays_ignored() {
+    for (name, ignored, other) in [
+        ("HUP", Signal::HUP, Signal::TERM),
+        ("INT", Signal::INT, Signal::TERM),
+        ("TERM", Signal::TERM, Signal::INT),
+    ] {
+        let (mut program, address) = serve_after(&format!("trap '' {name}"), &[]);
+        program.signal(ignored);
+        round_trip(&mut connect(address), b"still there");
+        // Had the first one counted, this would be the second signal.
+        let (code, _) = stop(&mut program, other);
+        assert_eq!(code, Some(0), "{name}: {:#?}", program.log);
+    }
 }
 
 #[test]

@@ -103,7 +103,7 @@ mod client {
         let server = answering(|_| String::from("\x1b[2Jhello\n")).to_string();
         let ended = finish(["client", "--whoami", &server], "");
         assert_eq!(ended.code, Some(1), "{ended:?}");
-        let words = "no address, but \"\\x1b[2Jhello";
+        let words = "expected this client's address as a line, received \"\\x1b[2Jhello\\n\"";
         assert!(ended.stderr.contains(words), "{ended:?}");
     }
 

@@ -362,23 +362,51 @@ pub(crate) const fn check_writable(_: &std::path::Path) -> io::Result<()> {
     Ok(())
 }
 
-/// Whether SIGHUP is ignored, as under nohup(1).
+/// The signals that ask a program to stop.
 #[cfg(unix)]
-pub(crate) fn hangup_is_ignored() -> bool {
+pub(crate) const STOP_SIGNALS: [libc::c_int; 3] = [libc::SIGINT, libc::SIGTERM, libc::SIGHUP];
+
+/// Whether a signal is ignored, as SIGHUP is under nohup(1).
+#[cfg(unix)]
+pub(crate) fn is_ignored(signal: libc::c_int) -> bool {
     let mut action = std::mem::MaybeUninit::<libc::sigaction>::uninit();
     // SAFETY: without a new action sigaction only writes the present one to the
     // address given, which is read only after the call has succeeded.
     unsafe {
-        libc::sigaction(libc::SIGHUP, std::ptr::null(), action.as_mut_ptr()) == 0
+        libc::sigaction(signal, std::ptr::null(), action.as_mut_ptr()) == 0
             && action.assume_init().sa_sigaction == libc::SIG_IGN
     }
 }
 
-/// Ignores SIGHUP from now on.
+/// Ignores a signal from now on.
 #[cfg(unix)]
-pub(crate) fn ignore_hangup() {
+pub(crate) fn ignore(signal: libc::c_int) {
     // SAFETY: SIG_IGN runs no code of this program.
-    unsafe { libc::signal(libc::SIGHUP, libc::SIG_IGN) };
+    unsafe { libc::signal(signal, libc::SIG_IGN) };
+}
+
+/// Ends the process when the signal comes, also if it is process 1 of its namespace.
+#[cfg(unix)]
+pub(crate) fn end_on(signal: libc::c_int) {
+    extern "C" fn end(signal: libc::c_int) {
+        // SAFETY: both calls may be made in a signal handler, signal-safety(7). The action is
+        // the default one again, by SA_RESETHAND: raise ends the process by the signal, as
+        // its parent expects. It returns in process 1, whose exit code shells would show so.
+        unsafe {
+            libc::raise(signal);
+            libc::_exit(128 + signal);
+        }
+    }
+
+    let handler: extern "C" fn(libc::c_int) = end;
+    // SAFETY: a zeroed action is valid: no flag, an empty mask. The handler is a function of
+    // the signature that an action without SA_SIGINFO has.
+    unsafe {
+        let mut action: libc::sigaction = std::mem::zeroed();
+        action.sa_sigaction = handler as libc::sighandler_t;
+        action.sa_flags = libc::SA_RESETHAND | libc::SA_NODEFER;
+        libc::sigaction(signal, &raw const action, std::ptr::null_mut());
+    }
 }
 
 /// Registers a listener with the poller. It stays a non-blocking std socket.

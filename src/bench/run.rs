@@ -121,7 +121,7 @@ fn connect(
         accept: &refuse_reached_itself,
         is_stopped: &|| stop.load(Ordering::Relaxed),
     };
-    connecting.to_first(addresses)
+    connecting.first_of(addresses)
 }
 
 /// The addresses of the run: with reconnection all that answer, tried here once, else the one

@@ -13,7 +13,7 @@ use super::context::{Context, TICK};
 use super::not_passed::NotPassed;
 use crate::base::error::cause;
 use crate::base::units::{count, duration, whole};
-use crate::probe::exchange::{first_difference, is_timeout, nothing_moved};
+use crate::probe::exchange::{first_difference, is_timeout, no_data};
 use crate::probe::pattern::WINDOW;
 use crate::proto::Protocol;
 
@@ -278,7 +278,7 @@ impl<'a> Connection<'a> {
             ))),
             Err(TransferError::Eof) => Ok(()),
             Err(TransferError::Slow(_)) => {
-                let still = nothing_moved(self.context.plan.timeout);
+                let still = no_data(self.context.plan.timeout);
                 Err(NotPassed::failed(format!("no end after {after}: {still}")))
             }
             Err(other) => Err(self.failure(other)),
@@ -455,7 +455,7 @@ impl<'a> Connection<'a> {
             TransferError::Mismatch(fault) => return NotPassed::failed(fault),
             error if self.is_reset(&error) => String::from("reset"),
             TransferError::Eof => String::from("the end came"),
-            TransferError::Slow(0) => nothing_moved(self.context.plan.timeout),
+            TransferError::Slow(0) => no_data(self.context.plan.timeout),
             TransferError::Slow(bytes) => {
                 let bytes = count(bytes, "byte", "bytes");
                 let time = humantime::format_duration(self.context.plan.timeout);

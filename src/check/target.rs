@@ -135,7 +135,7 @@ impl<'a> Target<'a> {
             accept,
             is_stopped: &|| self.context.is_stopped(),
         };
-        connecting.to_first(addresses)
+        connecting.first_of(addresses)
     }
 
     fn last_address(&self) -> Option<SocketAddr> {

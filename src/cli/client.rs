@@ -37,7 +37,8 @@ pub(super) struct ClientArgs {
     #[arg(long, conflicts_with_all = ["counted", "text"])]
     whoami: bool,
 
-    /// How long a connection may take, and how long nothing may move while an echo is awaited
+    /// How long a connection may take, how long nothing may move while an echo is awaited, and
+    /// how long a whole answer of --counted or --whoami may take
     #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = some_time)]
     timeout: Duration,
 

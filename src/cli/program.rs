@@ -20,6 +20,7 @@ use crate::base;
 use crate::base::escape::escape;
 use crate::base::logging;
 use crate::base::output::Output;
+use crate::base::signals::end_on_signal;
 
 /// TCP echo server on a fixed pool of workers, and the client that proves a path byte for byte
 #[derive(Debug, Parser)]
@@ -44,6 +45,7 @@ enum Command {
 
 /// Parses the command line, runs the command and prints its error. Returns the exit code.
 pub fn main() -> ExitCode {
+    end_on_signal();
     let command = parse().command;
     let serves = matches!(command, Command::Serve(_));
     let result = match command {

@@ -60,7 +60,7 @@ impl Connecting<'_> {
     ///
     /// # Errors
     /// Every address tried, with its error.
-    pub(crate) fn to_first(self, addresses: &[SocketAddr]) -> Result<Connected, NotConnected> {
+    pub(crate) fn first_of(self, addresses: &[SocketAddr]) -> Result<Connected, NotConnected> {
         let all_failed = |error| NotConnected::Failed(vec![(addresses[0], error)]);
         let mut poll = Poll::new().map_err(all_failed)?;
         let mut events = Events::with_capacity(8);
@@ -110,7 +110,7 @@ pub(crate) fn connect_to_first(
         accept: &refuse_reached_itself,
         is_stopped: &|| false,
     };
-    Ok(connecting.to_first(addresses)?)
+    Ok(connecting.first_of(addresses)?)
 }
 
 /// A socket of mio as a blocking one, with `TCP_NODELAY`.
@@ -187,7 +187,7 @@ mod tests {
             accept: &|_| Ok(()),
             is_stopped: &|| true,
         };
-        let end = connecting.to_first(&[listener.local_addr().unwrap()]);
+        let end = connecting.first_of(&[listener.local_addr().unwrap()]);
         assert!(matches!(end, Err(NotConnected::Stopped)));
     }
 }

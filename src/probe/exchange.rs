@@ -26,19 +26,18 @@ const WINDOW: usize = 256;
 /// arrive in this time, and a peer that never closes does not block the client.
 pub(crate) const CLOSE_TIME: Duration = Duration::from_secs(1);
 
-/// Bytes to send, and the bytes that must come back for them.
-pub(crate) struct Piece {
-    pub(crate) send: Arc<[u8]>,
-    pub(crate) expect: Arc<[u8]>,
+/// When the sending side is closed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum HalfClose {
+    /// As soon as everything is sent: the stream ends as it does in a pipe.
+    Sent,
+    /// Once the whole echo is back: some tunnels take a half-close for the end of both
+    /// directions, and what is on its way is lost.
+    Echoed,
 }
 
-impl Piece {
-    fn echo(bytes: &[u8]) -> Self {
-        let send: Arc<[u8]> = bytes.into();
-        let expect = Arc::clone(&send);
-        Self { send, expect }
-    }
-}
+/// Bytes to send, which must come back.
+pub(crate) type Piece = Arc<[u8]>;
 
 /// Splits a source into pieces that are expected back unchanged.
 pub(crate) fn echo_pieces(mut source: impl Read) -> impl Iterator<Item = io::Result<Piece>> {
@@ -47,7 +46,7 @@ pub(crate) fn echo_pieces(mut source: impl Read) -> impl Iterator<Item = io::Res
         loop {
             match source.read(&mut chunk) {
                 Ok(0) => return None,
-                Ok(n) => return Some(Ok(Piece::echo(&chunk[..n]))),
+                Ok(n) => return Some(Ok(chunk[..n].into())),
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(error) => return Some(Err(error)),
             }
@@ -68,7 +67,7 @@ struct Progress {
     failed: AtomicBool,
 }
 
-/// Sends every piece, half-closes, and writes the echo to `sink`. `timeout` limits how long
+/// Sends every piece, half-closes at `half_close`, and writes the echo to `sink`. `timeout` limits how long
 /// no byte may move in either direction while an echo is outstanding. Returns the number
 /// of bytes that came back.
 ///
@@ -81,6 +80,7 @@ pub(crate) fn exchange<P>(
     pieces: P,
     sink: &mut dyn Write,
     timeout: Duration,
+    half_close: HalfClose,
 ) -> Result<u64, Error>
 where
     P: Iterator<Item = io::Result<Piece>> + Send + 'static,
@@ -97,7 +97,7 @@ where
     let (window, expected) = bounded(WINDOW);
     let sender = std::thread::spawn({
         let progress = Arc::clone(&progress);
-        move || send(&sending, pieces, &window, &progress)
+        move || send(&sending, pieces, &window, &progress, half_close)
     });
     let mut receiver = EchoReceiver {
         stream,
@@ -106,6 +106,7 @@ where
         current: (Arc::default(), 0),
         received: 0,
         timeout,
+        half_close,
     };
     match receiver.receive(sink) {
         Ok(()) => Ok(receiver.received),
@@ -132,6 +133,7 @@ fn send(
     pieces: impl Iterator<Item = io::Result<Piece>>,
     window: &Sender<Arc<[u8]>>,
     progress: &Progress,
+    half_close: HalfClose,
 ) -> Result<(), SendError> {
     for piece in pieces {
         let piece = piece.map_err(|error| {
@@ -143,11 +145,11 @@ fn send(
         // Counted before it is sent, so that no correct echo is ever unexpected.
         progress
             .expected
-            .fetch_add(piece.expect.len() as u64, Ordering::SeqCst);
-        if window.send(piece.expect).is_err() {
+            .fetch_add(piece.len() as u64, Ordering::SeqCst);
+        if window.send(Arc::clone(&piece)).is_err() {
             return Ok(());
         }
-        let mut rest = &piece.send[..];
+        let mut rest = &piece[..];
         while !rest.is_empty() {
             match stream.write(rest) {
                 Ok(n) => {
@@ -160,7 +162,10 @@ fn send(
         }
     }
     progress.complete.store(true, Ordering::SeqCst);
-    stream.shutdown(Shutdown::Write).map_err(SendError::Socket)
+    match half_close {
+        HalfClose::Sent => stream.shutdown(Shutdown::Write).map_err(SendError::Socket),
+        HalfClose::Echoed => Ok(()),
+    }
 }
 
 /// Why the receiver stopped early.
@@ -178,6 +183,7 @@ struct EchoReceiver {
     current: (Arc<[u8]>, usize),
     received: u64,
     timeout: Duration,
+    half_close: HalfClose,
 }
 
 impl EchoReceiver {
@@ -188,19 +194,21 @@ impl EchoReceiver {
         loop {
             match self.stream.read(&mut block) {
                 Ok(0) if self.is_complete_at_end() => return Ok(()),
-                Ok(0) => return Err(self.missing("the connection was closed")),
+                Ok(0) => return Err(self.closed()),
                 Ok(n) => {
                     // Wrong bytes are written too: the output shows what came back.
                     sink.write_all(&block[..n]).map_err(ReceiveError::Output)?;
                     sink.flush().map_err(ReceiveError::Output)?;
                     self.compare(&block[..n])?;
                     moved_at = Instant::now();
+                    self.half_close_if_complete();
                 }
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(error) if is_timeout(&error) => {
                     let sent = self.progress.sent.load(Ordering::SeqCst);
                     let still = moved_at.elapsed();
                     if self.is_complete() {
+                        self.half_close_if_complete();
                         if still >= CLOSE_TIME.min(self.timeout) {
                             return Ok(());
                         }
@@ -208,7 +216,7 @@ impl EchoReceiver {
                         sent_before = sent;
                         moved_at = Instant::now();
                     } else if still >= self.timeout {
-                        return Err(self.missing(&nothing_moved(self.timeout)));
+                        return Err(self.missing(&no_data(self.timeout)));
                     }
                 }
                 Err(_) if self.is_complete_at_end() => return Ok(()),
@@ -239,6 +247,15 @@ impl EchoReceiver {
     fn outstanding(&self) -> u64 {
         let expected = self.progress.expected.load(Ordering::SeqCst);
         expected.saturating_sub(self.received)
+    }
+
+    /// Closes the sending side once the whole echo is back, if that is what it waits for.
+    fn half_close_if_complete(&mut self) {
+        if self.half_close == HalfClose::Echoed && self.is_complete() {
+            // If it fails, the connection has ended, and the echo was complete.
+            let _ = self.stream.shutdown(Shutdown::Write);
+            self.half_close = HalfClose::Sent;
+        }
     }
 
     /// Whether everything was sent and received.
@@ -283,14 +300,32 @@ impl EchoReceiver {
 
     /// The fault: the echo ended early.
     fn missing(&self, why: &str) -> ReceiveError {
-        let at = self.received;
-        ReceiveError::Fault(match self.outstanding() {
-            0 => format!("{why} after {at} bytes, before all was sent"),
-            outstanding => format!(
-                "{why}, the byte at offset {at} and {} more are missing",
-                outstanding - 1
-            ),
-        })
+        ReceiveError::Fault(missing(why, self.received, self.outstanding()))
+    }
+
+    /// The fault: the peer closed its side before the echo was complete.
+    fn closed(&self) -> ReceiveError {
+        let half_closed = self.half_close == HalfClose::Sent
+            && self.progress.complete.load(Ordering::SeqCst)
+            && self.outstanding() > 0;
+        match (self.missing("the connection was closed"), half_closed) {
+            (ReceiveError::Fault(fault), true) => ReceiveError::Fault(format!(
+                "{fault}; the path may take our half-close for the end"
+            )),
+            (error, _) => error,
+        }
+    }
+}
+
+/// The text for an echo that ended early: after `received` bytes, where `outstanding` more
+/// were expected.
+pub(crate) fn missing(why: &str, received: u64, outstanding: u64) -> String {
+    match outstanding {
+        0 => format!("{why} after {received} bytes, before all was sent"),
+        outstanding => format!(
+            "{why}, the byte at offset {received} and {} more are missing",
+            outstanding - 1
+        ),
     }
 }
 
@@ -300,8 +335,8 @@ pub(crate) fn extra_byte(byte: u8, offset: u64) -> String {
 }
 
 /// The text for an expired time-out.
-pub(crate) fn nothing_moved(timeout: Duration) -> String {
-    format!("nothing moved for {}", humantime::format_duration(timeout))
+pub(crate) fn no_data(timeout: Duration) -> String {
+    format!("no data for {}", humantime::format_duration(timeout))
 }
 
 /// The text for the first byte that differs, if any; `base` is the offset at which both
@@ -312,7 +347,7 @@ pub(crate) fn first_difference(sent: &[u8], came: &[u8], base: u64) -> Option<St
         .zip(came)
         .position(|(sent, came)| sent != came)?;
     Some(format!(
-        "the byte at offset {} was {:#04x} and came back as {:#04x}",
+        "byte {}: expected {:#04x}, received {:#04x}",
         base + at as u64,
         sent[at],
         came[at]

@@ -2,9 +2,11 @@
 //! stream, the latency histogram.
 
 pub mod addresses;
+pub(crate) mod answer;
 pub(crate) mod connect;
 pub mod error;
 pub(crate) mod exchange;
 pub mod latency;
 pub mod pattern;
 pub(crate) mod race;
+pub(crate) mod service;

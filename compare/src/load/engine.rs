@@ -3,6 +3,7 @@
 //! Its threads inherit the CPUs of the thread that starts it.
 
 use std::io;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
@@ -42,8 +43,8 @@ pub fn plan(server: &Running, load: Load, clients: usize, size: usize, times: Ti
 /// A connection failed, a byte was wrong, or nothing came back.
 pub fn run(server: &Running, plan: &Plan, mut at_rest: impl FnMut()) -> io::Result<Results> {
     let stop = Arc::new(AtomicBool::new(false));
-    let addresses = [server.address().into()];
-    let results = run_quiesced(&addresses, plan, &stop, &mut NoProgress, &mut at_rest);
+    let addresses = [SocketAddr::from(server.address())];
+    let results = run_quiesced(addresses, plan, &stop, &mut NoProgress, &mut at_rest);
     let results = results.map_err(io::Error::other)?;
     let totals = &results.totals;
     if let Some(example) = results.examples.first() {
