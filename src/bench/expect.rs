@@ -35,6 +35,32 @@ impl Condition {
 }
 
 impl Condition {
+    /// How far the measured value is from what would hold; `None` if it holds, or was not
+    /// measured.
+    pub(crate) fn shortfall(&self, results: &Results) -> Option<f64> {
+        let value = self.metric.of(results).ok()?;
+        let distance = (value - self.bound).abs();
+        (!self.operator.holds(value, self.bound)).then_some(distance)
+    }
+
+    /// The fastest round trip, if even that is slower than the condition allows.
+    pub(crate) fn fastest_is_too_slow(&self, results: &Results) -> Option<u64> {
+        let is_from_below = match self.metric {
+            Metric::Time(statistic) => statistic != Statistic::Stddev,
+            _ => false,
+        };
+        let is_upper = matches!(
+            self.operator,
+            Operator::Less | Operator::AtMost | Operator::Equal
+        );
+        let fastest = results.round_trips().min()?;
+        let holds = match self.operator {
+            Operator::Less => whole(fastest) < self.bound,
+            _ => whole(fastest) <= self.bound,
+        };
+        (is_from_below && is_upper && !holds).then_some(fastest)
+    }
+
     /// How many messages are needed to decide the condition.
     pub(crate) fn needed(&self) -> u64 {
         match self.metric {
