@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use common::faulty::{Faulty, Timed, crumbling, echo, narrow, swallow};
 use common::load::{Machine, Run, assert_accounts, bench, clean, end, start};
-use common::{Ended, Server, finish, reserve, wait_until};
+use common::{Ended, Program, Server, finish, reserve, wait_until};
 use echopool::bench::results::Doubt;
 use rustix::process::Signal;
 
@@ -588,7 +588,8 @@ mod signals {
             let machine = Machine::watch();
             let begun = Instant::now();
             let (run, took) = end_early(server.address, started, options);
-            assert_eq!(run.code, Some(0), "{options}: {run:?}");
+            assert_eq!(run.code, Some(130), "{options}: {run:?}");
+            assert!(run.results.interrupted, "{options}");
             let most = Duration::from_millis(1500) + machine.delay();
             assert!(took < most, "{options}: {took:?}");
             let measured = Duration::from_nanos(run.results.elapsed_ns);
@@ -613,10 +614,78 @@ mod signals {
         wait_until("the first message", started);
         program.signal(Signal::INT);
         let signalled = Instant::now();
-        let results = end(program).results;
+        let Run { results, code, .. } = end(program);
         assert!(signalled.elapsed() < Duration::from_secs(3));
+        assert_eq!((code, results.interrupted), (Some(130), true));
         assert_eq!((results.totals.sent, results.totals.echoed), (0, 0));
         assert!(results.rate_per_s.abs() < f64::EPSILON, "{results:?}");
+    }
+
+    #[test]
+    fn any_signal_marks_the_run_in_every_output() {
+        for signal in [Signal::INT, Signal::TERM, Signal::HUP] {
+            let (server, count) = counting();
+            let folder = tempfile::tempdir().unwrap();
+            let file = |name: &str| folder.path().join(name);
+            let mut command = Command::new(env!("CARGO_BIN_EXE_echopool"));
+            command.args(["bench", &server.address.to_string(), "--quiet"]);
+            command.args([
+                "--warmup",
+                "0s",
+                "--duration",
+                "60s",
+                "--expect",
+                "errors=0",
+            ]);
+            for output in ["json", "csv", "html"] {
+                command.arg(format!("--{output}")).arg(file(output));
+            }
+            let program = Program::spawn({
+                command.stdout(std::process::Stdio::piped());
+                command
+            });
+            wait_until("the first message", || count.load(Ordering::SeqCst) > 0);
+            program.signal(signal);
+            let ended = common::end(program);
+            assert_eq!(ended.code, Some(130), "{signal:?}: {ended:?}");
+            let text = String::from_utf8(ended.stdout).unwrap();
+            assert!(
+                text.contains("\nINTERRUPTED: the run was stopped after "),
+                "{text}"
+            );
+            let read = |name: &str| std::fs::read_to_string(file(name)).unwrap();
+            assert!(read("json").contains("\"interrupted\": true"));
+            assert!(read("html").contains("<strong>INTERRUPTED: "));
+            let csv = read("csv");
+            let cells: Vec<Vec<_>> = csv.lines().map(|line| line.split(',').collect()).collect();
+            let at = cells[0].iter().position(|name| *name == "interrupted");
+            assert_eq!(cells[1][at.unwrap()], "true");
+            // What is shown of its file later says so, too.
+            let ended = finish(["report", file("json").to_str().unwrap()], "");
+            let text = String::from_utf8(ended.stdout).unwrap();
+            assert!(text.contains("\nINTERRUPTED: "), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_search_that_is_cut_short_is_marked() {
+        let (server, count) = counting();
+        let started = || count.load(Ordering::SeqCst) > 0;
+        let (run, _) = end_early(server.address, started, "--find-rate p50<10s");
+        assert_eq!(run.code, Some(130), "{run:?}");
+        assert!(run.results.interrupted && run.results.search_end.is_none());
+    }
+
+    #[test]
+    fn a_run_that_came_to_its_end_is_not_marked() {
+        let (server, _) = counting();
+        for options in [
+            "--count 10",
+            "--duration 200ms",
+            "--rate 100 --duration 200ms",
+        ] {
+            assert!(!clean(server.address, options).interrupted, "{options}");
+        }
     }
 
     #[test]
@@ -1070,4 +1139,236 @@ fn one_echo_is_enough_for_any_server() {
     // Not even one of ours.
     let server = Faulty::serve(|stream, _| echo(&stream));
     assert_eq!(clean(server.address, "--count 1").totals.echoed, 1);
+}
+
+mod trusted {
+    use echopool::server::Config;
+
+    use super::*;
+
+    /// The doubt about missing connections, in words.
+    fn missing(run: &Run) -> &str {
+        let mut suspicions = run.results.suspicions.iter();
+        let found = suspicions.find(|at| at.kind == Doubt::ConnectionsMissing);
+        &found.unwrap_or_else(|| panic!("{run:?}")).seen
+    }
+
+    #[test]
+    fn connections_that_a_full_server_does_not_serve_are_told() {
+        let server = Server::start(Config {
+            max_connections: Some(10),
+            ..Config::default()
+        });
+        for options in [
+            "--connections 50 --duration 1s",
+            "--connections 50 --duration 1s --warmup 200ms --rate 2000",
+            "--connections 50 --duration 1s --stream",
+            "--connections 50 --duration 1s --threads 2",
+            "--connections 50 --duration 1s --reconnect",
+        ] {
+            let run = bench(server.echo, options);
+            let seen = missing(&run);
+            assert!(
+                seen.starts_with("40 of 50 connections had no echo; "),
+                "{options}: {seen}"
+            );
+        }
+        server.stop();
+    }
+
+    #[test]
+    fn connections_that_were_refused_or_closed_are_told_with_how_many_there_were() {
+        for options in [
+            "--duration 500ms",
+            "--duration 500ms --rate 1000",
+            "--duration 500ms --stream",
+        ] {
+            let server = Faulty::serve(|stream, connection| match connection {
+                0..10 => echo(&stream),
+                _ => drop(stream),
+            });
+            let run = bench(server.address, &format!("--connections 100 {options}"));
+            let seen = missing(&run);
+            let words = "90 of 100 connections had no echo; 1";
+            assert!(seen.starts_with(words), "{options}: {seen}");
+            let (mean, least) = run.results.connections_open().unwrap();
+            assert!((9.9..30.0).contains(&mean), "{options}: {mean}");
+            assert!((9.9..30.0).contains(&least), "{options}: {least}");
+        }
+    }
+
+    #[test]
+    fn a_connection_that_ends_in_the_midst_is_missing_from_then_on() {
+        // Half of them end after their first echoes.
+        let server = Faulty::serve(|stream, connection| match connection % 2 {
+            0 => echo(&stream),
+            _ => {
+                common::faulty::echo_some(&stream, 640);
+            }
+        });
+        let run = bench(server.address, "--connections 20 --duration 500ms");
+        let seen = missing(&run);
+        assert!(!seen.contains("no echo"), "{seen}");
+        assert!(seen.contains(" of 20 were open on average, "), "{seen}");
+    }
+
+    #[test]
+    fn connections_that_had_nothing_to_do_are_not_missed() {
+        let server = Server::with_workers(1);
+        for options in [
+            "--connections 50 --count 7",
+            "--connections 50 --rate 20 --duration 500ms",
+            "--connections 50 --duration 500ms",
+            "--connections 5 --stream --duration 500ms",
+            "--connections 20 --churn --duration 500ms",
+        ] {
+            let results = clean(server.echo, options);
+            let kinds: Vec<_> = results.suspicions.iter().map(|at| at.kind).collect();
+            assert!(
+                !kinds.contains(&Doubt::ConnectionsMissing),
+                "{options}: {results:?}"
+            );
+        }
+        server.stop();
+    }
+
+    #[test]
+    fn no_message_that_came_back_whole_is_a_failure() {
+        for options in [
+            "--duration 300ms",
+            "--count 20",
+            "--churn --count 20",
+            "--rate 100 --count 20",
+        ] {
+            // Half of each message comes back.
+            let server = Faulty::serve(|stream, _| {
+                common::faulty::echo_some(&stream, 32);
+            });
+            let run = bench(
+                server.address,
+                &format!("--reconnect --connections 2 {options}"),
+            );
+            assert_eq!(run.results.totals.echoed, 0, "{run:?}");
+            assert!(run.results.totals.echoed_bytes > 0, "{run:?}");
+            assert_eq!(run.code, Some(1), "{options}: {run:?}");
+            assert!(
+                run.stderr.contains("messages came back whole"),
+                "{}",
+                run.stderr
+            );
+        }
+    }
+
+    #[test]
+    fn a_hopeless_schedule_counts_what_was_sent_and_echoed() {
+        // A message of one connection takes a millisecond.
+        let slow = || {
+            Faulty::serve(|stream, _| {
+                let mut stream = stream;
+                let mut message = [0; 64];
+                while stream.read_exact(&mut message).is_ok() {
+                    std::thread::sleep(Duration::from_millis(1));
+                    if std::io::Write::write_all(&mut stream, &message).is_err() {
+                        return;
+                    }
+                }
+            })
+        };
+        for options in ["", "--churn", "--threads 2 --connections 2", "--depth 4"] {
+            let server = slow();
+            let all = format!("--rate 50k --warmup 400ms --duration 400ms {options}");
+            let run = bench(server.address, &all);
+            let totals = &run.results.totals;
+            assert!(totals.echoed > 0, "{options}: {run:?}");
+            let in_all = totals.echoed + totals.in_flight + totals.lost;
+            assert_eq!(totals.sent, in_all, "{options}: {totals:?}");
+            assert_eq!(run.results.service.count(), totals.sent, "{options}");
+            let response = run.results.response.as_ref().unwrap();
+            assert_eq!(response.count(), totals.sent + totals.unsent, "{options}");
+            assert_eq!(totals.sent_bytes, totals.sent * 64, "{options}");
+            assert_eq!(totals.echoed_bytes, totals.echoed * 64, "{options}");
+            let mut doubts = run.results.suspicions.iter();
+            let missed = doubts.find(|at| at.kind == Doubt::ScheduleMissed).unwrap();
+            assert!(
+                missed.seen.contains("could not be sent before the end"),
+                "{missed:?}"
+            );
+            assert_eq!(run.code, Some(0), "{options}: {run:?}");
+            let expected = bench(server.address, &format!("{all} --expect p50<1ms"));
+            assert_eq!(expected.code, Some(3), "{options}: {expected:?}");
+        }
+    }
+
+    #[test]
+    fn a_count_behind_a_hopeless_warm_up_is_exact() {
+        let server = Server::with_workers(1);
+        for options in [
+            "",
+            "--depth 3 --connections 2",
+            "--threads 2 --connections 2",
+        ] {
+            let all = format!("--rate 1M --warmup 200ms --count 300 {options}");
+            let totals = bench(server.echo, &all).results.totals;
+            assert_eq!(
+                (totals.sent, totals.echoed),
+                (300, 300),
+                "{options}: {totals:?}"
+            );
+            assert_eq!(totals.sent_bytes, 300 * 64, "{options}");
+        }
+        server.stop();
+    }
+
+    #[test]
+    fn a_rate_that_can_not_hold_ends_the_search_soon() {
+        let server = Server::with_workers(1);
+        let run = bench(server.echo, "--find-rate p99<1ns --duration 200ms");
+        assert_eq!(run.code, Some(3), "{run:?}");
+        let search = &run.results.search;
+        assert!(search.len() <= 8, "{search:?}");
+        let end = run.results.search_end.unwrap();
+        assert!(end.starts_with("no rate holds: "), "{end}");
+        assert!(
+            search
+                .iter()
+                .all(|trial| trial.condition_held == Some(false))
+        );
+        server.stop();
+    }
+
+    /// As a reader has a number that keeps all of them as doubles.
+    fn as_double(json: &[u8], pointer: &str) -> u64 {
+        let value: serde_json::Value = serde_json::from_slice(json).unwrap();
+        value.pointer(pointer).unwrap().as_f64().unwrap() as u64
+    }
+
+    #[test]
+    fn seeds_and_times_are_exact_in_a_reader_with_doubles() {
+        let server = Server::with_workers(1);
+        for options in [
+            "",
+            "--seed 9007199254740991",
+            "--timeout 300days --warmup 1ms",
+        ] {
+            let ended = plain(
+                server.echo,
+                &format!("--count 2 --quiet --json - {options}"),
+            );
+            assert_eq!(ended.code, Some(0), "{ended:?}");
+            let text = String::from_utf8(ended.stdout.clone()).unwrap();
+            for pointer in ["/plan/seed", "/plan/timeout_ns", "/plan/warmup_ns"] {
+                let seen = as_double(&ended.stdout, pointer);
+                assert!(
+                    text.contains(&format!(": {seen}")),
+                    "{pointer} {seen}: {text}"
+                );
+            }
+        }
+        for refused in ["--seed 9007199254740992", "--count 9007199254740992"] {
+            let ended = plain(server.echo, refused);
+            assert_eq!(ended.code, Some(2), "{ended:?}");
+            assert!(ended.stderr.contains("9007199254740991"), "{ended:?}");
+        }
+        server.stop();
+    }
 }

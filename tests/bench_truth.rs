@@ -558,7 +558,7 @@ mod outages {
             assert_eq!(errors.refused, outage.refused);
             assert_eq!(errors.changed + errors.unknown + errors.foreign, 0);
             assert_accounts(&run.results);
-            assert_eq!(run.code, Some(0), "{run:?}");
+            assert_eq!(run.code, Some(130), "{run:?}");
         });
     }
 

@@ -1027,3 +1027,42 @@ mod output_files {
         assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
     }
 }
+
+mod json {
+    use super::*;
+
+    #[test]
+    fn a_name_that_is_unknown_is_told_in_json_by_every_command_that_has_it() {
+        // No name ends in .invalid, RFC 6761.
+        for (arguments, key) in [
+            (
+                &["check", "host.invalid", "--json"][..],
+                ("format", "echopool-check/1"),
+            ),
+            (
+                &["check", "--counted", "host.invalid", "--json"],
+                ("format", "echopool-check/1"),
+            ),
+            (&["ping", "host.invalid", "--json"], ("event", "failed")),
+            (
+                &["ping", "host.invalid", "--json", "--quiet"],
+                ("event", "failed"),
+            ),
+            (
+                &["bench", "host.invalid", "--json", "-"],
+                ("format", "echopool-bench/1"),
+            ),
+        ] {
+            let ended = finish(arguments, "");
+            assert_eq!(ended.code, Some(1), "{arguments:?}: {ended:?}");
+            let value: serde_json::Value = serde_json::from_slice(&ended.stdout).unwrap();
+            assert_eq!(value[key.0], key.1, "{arguments:?}");
+            let error = value["error"].as_str().unwrap();
+            assert!(
+                error.starts_with("could not resolve host.invalid"),
+                "{error}"
+            );
+            assert!(ended.stderr.contains(error), "{ended:?}");
+        }
+    }
+}

@@ -61,6 +61,8 @@ fn everything_measured_can_be_expected() {
         ("rate>0.06M", false, "52,341/s"),
         ("mb/s>=3.35", true, "3.35 MB/s"),
         ("MB/s>100", false, "3.35 MB/s"),
+        ("Mbit/s>26.7", true, "26.80 Mbit/s"),
+        ("mbit/s>26.9", false, "26.80 Mbit/s"),
     ] {
         assert_check(&results, text, held, seen);
     }
@@ -121,8 +123,38 @@ fn what_is_not_a_condition_is_refused_with_what_would_be() {
         ("rate>1e9", "'1e9' is not messages a second"),
         ("rate>-1", "'-1' is not messages a second"),
         ("mb/s>inf", "'inf' is not a number of megabytes"),
+        ("Mbit/s>fast", "'fast' is not a number of megabits"),
+        (
+            "Mb/s>1",
+            "write MB/s for megabytes a second, or Mbit/s for megabits",
+        ),
+        ("mB/s>1", "'mB/s' is ambiguous"),
+        ("p99<1M", "'1M' is not a time"),
+        ("p99<1h 2M", "'1h 2M' is not a time"),
     ] {
         let error = text.parse::<Condition>().unwrap_err().to_string();
         assert!(error.contains(words), "{text}: {error}");
     }
+}
+
+#[test]
+fn what_a_stream_does_not_have_does_not_hold() {
+    let results = common::results::streamed();
+    let reason = "a stream has no messages";
+    for text in [
+        "rate<5",
+        "rate>=0",
+        "p50<1s",
+        "max<1s",
+        "echoed=0",
+        "sent=0",
+        "in_flight=0",
+        "unsent=0",
+        "lost=0",
+    ] {
+        assert_check(&results, text, false, reason);
+    }
+    assert_check(&results, "errors=0", true, "0");
+    assert_check(&results, "lost_bytes=0", true, "0");
+    assert_check(&results, "MB/s>2000", true, "2500.00 MB/s");
 }

@@ -251,6 +251,38 @@ mod compared {
     }
 
     #[test]
+    fn what_a_stream_does_not_have_is_not_shown_as_nothing() {
+        let runs = [run("messages", closed("a")), run("stream", streamed())];
+        let text = written(|to| compare::write(&runs, to));
+        for name in ["rate", "echoed", "in flight at the end", "lost"] {
+            let starts = |line: &&str| line.trim_start().starts_with(&format!("{name}  "));
+            let row = text
+                .lines()
+                .find(starts)
+                .unwrap_or_else(|| panic!("no {name}: {text}"));
+            assert!(row.trim_end().ends_with('–'), "{row}");
+        }
+        assert!(!text.contains("0.00/s"), "{text}");
+        let csv = written(|to| csv::write(&streamed(), to));
+        let cells: Vec<Vec<_>> = csv.lines().map(|line| line.split(',').collect()).collect();
+        for name in [
+            "rate_per_s",
+            "sent",
+            "echoed",
+            "in_flight",
+            "unsent",
+            "lost",
+        ] {
+            let at = cells[0].iter().position(|each| *each == name).unwrap();
+            assert_eq!(cells[1][at], "", "{name}");
+        }
+        let at = cells[0]
+            .iter()
+            .position(|each| *each == "throughput_bytes_per_s");
+        assert_eq!(cells[1][at.unwrap()], "2500000000");
+    }
+
+    #[test]
     fn kinds_of_latency_are_not_mixed_up() {
         let runs = [run("closed", closed("a")), run("open", eventful("b"))];
         let text = written(|to| compare::write(&runs, to));
@@ -265,8 +297,143 @@ mod compared {
     }
 }
 
+mod foreign {
+    use super::*;
+
+    /// A run whose every text tries to be a command to the terminal, and a line of its own.
+    fn hostile() -> Results {
+        let text = || String::from("\u{1b}]0;owned\u{7}\u{9b}2J\u{202e}\r\nPASS all: well\t");
+        let mut results = eventful("a");
+        let generator = &mut results.generators[0];
+        for field in [
+            &mut generator.version,
+            &mut generator.host,
+            &mut generator.system,
+            &mut generator.address,
+            &mut generator.started_at,
+        ] {
+            *field = text();
+        }
+        results.examples = vec![text()];
+        results.suspicions[0].seen = text();
+        results.suspicions[0].advice = text();
+        results.expectations[0].text = text();
+        results.expectations[0].seen = text();
+        results.search = searched().search;
+        results.search_end = Some(text());
+        results
+    }
+
+    #[track_caller]
+    fn assert_tame(text: &str) {
+        let acted_on = |c: char| c.is_control() && c != '\n' || c == '\u{202e}';
+        assert!(!text.contains(acted_on), "{text:?}");
+        let forged = |line: &str| line.starts_with("PASS all");
+        assert!(!text.lines().any(forged), "{text}");
+        assert_has(
+            text,
+            &["\\x1b]0;owned\\x07\\u{9b}2J\\u{202e}\\x0d\\nPASS all"],
+        );
+    }
+
+    #[test]
+    fn texts_of_a_file_are_escaped_wherever_they_are_shown() {
+        assert_tame(&written(|to| text::write(&hostile(), to)));
+        assert_tame(&written(|to| html::write(&hostile(), to)));
+        let name = "\u{1b}[2J";
+        let runs = || [run("plain", closed("b")), run(name, hostile())];
+        assert_tame(&written(|to| compare::write(&runs(), to)));
+        assert_tame(&written(|to| html::write_comparison(&runs(), to)));
+    }
+
+    #[test]
+    fn a_file_is_escaped_on_a_pipe_and_its_json_keeps_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = save(folder.path(), "a.json", &hostile());
+        let other = save(folder.path(), "b.json", &closed("b"));
+        assert_tame(&assert_success(&report(&[&file])));
+        assert_tame(&assert_success(&report(&[&file, &other])));
+        let mut single = hostile();
+        single.search.clear();
+        let file = save(folder.path(), "c.json", &single);
+        let merged = assert_success(&report(&["--merge", &file]));
+        let merged = read::parse(merged.as_bytes()).unwrap();
+        assert_eq!(merged.generators, single.generators);
+    }
+}
+
 mod merged {
     use super::*;
+
+    fn not_together(results: &Results) -> Option<&str> {
+        let mut suspicions = results.suspicions.iter();
+        let found = suspicions.find(|each| each.kind == Doubt::NotTogether);
+        Some(&found?.seen)
+    }
+
+    fn began(host: &str, at: &str) -> Results {
+        let mut results = closed(host);
+        results.generators[0].started_at = format!("2026-11-22T{at}Z");
+        results
+    }
+
+    #[test]
+    fn runs_that_were_not_made_together_are_doubted_with_their_times() {
+        let a = began("a", "06:00:00");
+        for (at, common) in [
+            ("07:00:00", Some("0 ns")),
+            ("06:00:10", Some("0 ns")),
+            ("06:00:05", Some("5.00 s")),
+            ("05:59:58", Some("8.00 s")),
+            ("06:00:00.900", None),
+            ("06:00:00", None),
+        ] {
+            let b = began("b", at);
+            let merged = merge_of(&[&a, &b]).unwrap();
+            let seen = not_together(&merged);
+            assert_eq!(seen.is_some(), common.is_some(), "{at}: {seen:?}");
+            if let (Some(seen), Some(common)) = (seen, common) {
+                assert_has(
+                    seen,
+                    &[
+                        &format!("{common} were common to all runs"),
+                        "a measured from 2026-11-22T06:00:00Z for 10.0 s",
+                        &format!("b measured from 2026-11-22T{at}Z for 10.0 s"),
+                    ],
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn runs_that_were_merged_before_are_judged_each() {
+        let runs = [
+            began("a", "06:00:00"),
+            began("b", "06:00:00"),
+            began("c", "06:00:30"),
+        ];
+        let all = merge_of(&[&runs[0], &runs[1], &runs[2]]).unwrap();
+        let two = merge_of(&[&runs[0], &runs[2]]).unwrap();
+        let steps = merge_of(&[&two, &runs[1]]).unwrap();
+        assert_eq!(json(&steps), json(&all));
+        assert_eq!(all.suspicions.len(), 1, "{:?}", all.suspicions);
+        // A file of an older version does not tell how long each run was.
+        let mut old = began("d", "06:00:00");
+        old.generators[0].elapsed_ns = None;
+        let merged = merge_of(&[&old, &runs[2]]).unwrap();
+        assert!(not_together(&merged).is_some());
+        assert_eq!(merged.generators[0].elapsed_ns, Some(10_000 * MS));
+        let twice = merge_of(&[&merged, &old]).unwrap_err().to_string();
+        assert!(twice.contains("would count twice"), "{twice}");
+    }
+
+    #[test]
+    fn an_interrupted_part_makes_the_whole_interrupted() {
+        let mut part = closed("b");
+        part.interrupted = true;
+        assert!(merge_of(&[&closed("a"), &part]).unwrap().interrupted);
+        assert!(!merge_of(&[&closed("a"), &closed("b")]).unwrap().interrupted);
+    }
 
     fn merge_of(runs: &[&Results]) -> Result<Results, echopool::report::error::MergeError> {
         let named =
@@ -546,9 +713,9 @@ mod by_the_program {
         let shown = session.exp_eof().unwrap();
         assert!(!shown.contains(['\u{1b}', '\u{7}']), "{shown:?}");
         assert!(shown.contains("gone"), "{shown:?}");
-        // Into a pipe it goes as it is.
+        // What goes into a pipe may reach a terminal later.
         let piped = assert_success(&report(&[&file]));
-        assert!(piped.contains("\u{1b}[2Jgone"), "{piped:?}");
+        assert!(piped.contains("\\x1b[2Jgone"), "{piped:?}");
     }
 
     #[test]
@@ -705,6 +872,40 @@ mod schema {
     }
 
     #[test]
+    fn a_failure_in_place_of_results_fits_and_is_told_when_it_is_read() {
+        // No name ends in .invalid, RFC 6761.
+        let (_reserved, nobody) = common::reserve([127, 0, 0, 1].into(), 0).unwrap();
+        let nobody = nobody.to_string();
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.json");
+        let path = path.to_str().unwrap();
+        for (server, said) in [
+            ("host.invalid", "could not resolve host.invalid"),
+            (&*nobody, "connection refused"),
+        ] {
+            for options in [&["--quiet"][..], &["--find-rate", "p50<1s"]] {
+                let all = [&["bench", server, "--json", path], options].concat();
+                let ended = finish(&all, "");
+                assert_eq!(ended.code, Some(1), "{ended:?}");
+                assert_has(&ended.stderr, &[said]);
+                let text = std::fs::read_to_string(path).unwrap();
+                let failure: Value = serde_json::from_str(&text).unwrap();
+                assert_eq!(faults(&failure), [""; 0]);
+                assert_has(failure["error"].as_str().unwrap(), &[said]);
+                let ended = report(&[path]);
+                assert_eq!(ended.code, Some(1), "{ended:?}");
+                assert_has(
+                    &ended.stderr,
+                    &["it holds no results, since the run failed: ", said],
+                );
+            }
+            let on_standard = finish(["bench", server, "--json", "-"], "").stdout;
+            let failure: Value = serde_json::from_slice(&on_standard).unwrap();
+            assert_eq!(faults(&failure), [""; 0]);
+        }
+    }
+
+    #[test]
     fn what_is_not_in_the_schema_does_not_fit() {
         let good = serde_json::to_value(eventful("a")).unwrap();
         for place in [
@@ -731,7 +932,6 @@ mod schema {
         let schema = schema();
         let definitions = schema["$defs"].as_object().unwrap().iter();
         let objects = definitions.map(|(name, object)| (name.as_str(), object));
-        let objects = objects.chain([("The whole", &schema)]);
         let keys = objects.flat_map(|(name, object)| {
             let keys = object["properties"].as_object().unwrap().keys();
             keys.map(move |key| format!("{name} {key}"))
@@ -996,7 +1196,7 @@ mod overwritten {
         let program = env!("CARGO_BIN_EXE_echopool");
         let out = folder.join("folder/out");
         let script = format!(
-            "{before}\n{by} {program} report --merge {source} -o {}; code=$?; cat {}; exit $code",
+            "{before}\n{by} {program} report --merge {source} -o {} >/dev/null; code=$?; cat {}; exit $code",
             out.display(),
             out.display(),
         );

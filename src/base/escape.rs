@@ -61,6 +61,11 @@ pub(crate) fn escape(arrived: &[u8]) -> String {
     shown
 }
 
+/// The same in one line: newlines and tabs are escaped as well.
+pub(crate) fn escape_line(arrived: &[u8]) -> String {
+    escape(arrived).replace('\n', "\\n").replace('\t', "\\t")
+}
+
 fn bytes(raw: &[u8]) -> String {
     raw.iter().fold(String::new(), |mut shown, byte| {
         let _ = write!(shown, "\\x{byte:02x}");
@@ -133,6 +138,11 @@ mod tests {
         ] {
             assert_eq!(escape(raw), shown);
         }
+    }
+
+    #[test]
+    fn a_line_has_no_line_ends() {
+        assert_eq!(escape_line(b"a\nb\t\r\x1b[m"), "a\\nb\\t\\x0d\\x1b[m");
     }
 
     #[test]

@@ -17,6 +17,10 @@ use crate::probe::latency::Latency;
 struct Second {
     interval: Interval,
     latency: Latency,
+    /// The time of all threads, in nanoseconds.
+    time: u64,
+    /// The same times the connections that were open: their average is the quotient.
+    connection_time: u128,
 }
 
 /// The parts received so far, added up.
@@ -66,6 +70,9 @@ impl Collector {
         second.interval.echoed += part.echoed;
         second.interval.echoed_bytes += part.echoed_bytes;
         second.interval.errors += part.counts.totals.errors.total();
+        let length = part.until.saturating_sub(part.from);
+        second.time += length;
+        second.connection_time += u128::from(length) * part.connections as u128;
     }
 
     /// A thread has ended: no second waits for it any more.
@@ -105,8 +112,16 @@ impl Collector {
             p50_ns: second.latency.percentile(50.0),
             p99_ns: second.latency.percentile(99.0),
             max_ns: second.latency.max(),
+            connections: self.connections(second),
             ..second.interval.clone()
         }
+    }
+
+    /// The connections of all threads that were open in a second, on average.
+    #[expect(clippy::cast_precision_loss, reason = "connections are below 2^53")]
+    fn connections(&self, second: &Second) -> Option<f64> {
+        let of_thread = second.connection_time as f64 / second.time as f64;
+        (second.time > 0).then_some(of_thread * self.threads.len() as f64)
     }
 
     /// The run ended at `ended`: the seconds that are left are complete.

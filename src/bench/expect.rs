@@ -5,6 +5,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use crate::base::units;
+use crate::bench::plan::Load;
 use crate::bench::results::{Expectation, Results};
 use crate::probe::latency::{Latency, needed};
 
@@ -34,6 +35,32 @@ impl Condition {
 }
 
 impl Condition {
+    /// How far the measured value is from what would hold; `None` if it holds, or was not
+    /// measured.
+    pub(crate) fn shortfall(&self, results: &Results) -> Option<f64> {
+        let value = self.metric.of(results).ok()?;
+        let distance = (value - self.bound).abs();
+        (!self.operator.holds(value, self.bound)).then_some(distance)
+    }
+
+    /// The fastest round trip, if even that is slower than the condition allows.
+    pub(crate) fn fastest_is_too_slow(&self, results: &Results) -> Option<u64> {
+        let is_from_below = match self.metric {
+            Metric::Time(statistic) => statistic != Statistic::Stddev,
+            _ => false,
+        };
+        let is_upper = matches!(
+            self.operator,
+            Operator::Less | Operator::AtMost | Operator::Equal
+        );
+        let fastest = results.round_trips().min()?;
+        let holds = match self.operator {
+            Operator::Less => whole(fastest) < self.bound,
+            _ => whole(fastest) <= self.bound,
+        };
+        (is_from_below && is_upper && !holds).then_some(fastest)
+    }
+
     /// How many messages are needed to decide the condition.
     pub(crate) fn needed(&self) -> u64 {
         match self.metric {
@@ -54,6 +81,7 @@ enum Metric {
     Time(Statistic),
     Rate,
     Megabytes,
+    Megabits,
     Count(Counted),
 }
 
@@ -70,7 +98,27 @@ enum Statistic {
 #[derive(Clone, Copy)]
 struct Counted {
     name: &'static str,
+    /// It counts messages, of which a stream has none.
+    is_of_messages: bool,
     of: fn(&Results) -> u64,
+}
+
+impl Counted {
+    const fn messages(name: &'static str, of: fn(&Results) -> u64) -> Self {
+        Self {
+            name,
+            is_of_messages: true,
+            of,
+        }
+    }
+
+    const fn any(name: &'static str, of: fn(&Results) -> u64) -> Self {
+        Self {
+            name,
+            is_of_messages: false,
+            of,
+        }
+    }
 }
 
 impl PartialEq for Counted {
@@ -86,56 +134,35 @@ impl fmt::Debug for Counted {
 }
 
 const COUNTED: [Counted; 10] = [
-    Counted {
-        name: "errors",
-        of: |results| results.totals.errors.total(),
-    },
-    Counted {
-        name: "lost",
-        of: |results| results.totals.lost,
-    },
-    Counted {
-        name: "lost_bytes",
-        of: |results| results.totals.lost_bytes,
-    },
-    Counted {
-        name: "in_flight",
-        of: |results| results.totals.in_flight,
-    },
-    Counted {
-        name: "unsent",
-        of: |results| results.totals.unsent,
-    },
-    Counted {
-        name: "sent",
-        of: |results| results.totals.sent,
-    },
-    Counted {
-        name: "echoed",
-        of: |results| results.totals.echoed,
-    },
-    Counted {
-        name: "connected",
-        of: |results| results.totals.connected,
-    },
-    Counted {
-        name: "outages",
-        of: |results| results.outages.len() as u64,
-    },
-    Counted {
-        name: "suspicions",
-        of: |results| results.suspicions.len() as u64,
-    },
+    Counted::any("errors", |results| results.totals.errors.total()),
+    Counted::messages("lost", |results| results.totals.lost),
+    Counted::any("lost_bytes", |results| results.totals.lost_bytes),
+    Counted::messages("in_flight", |results| results.totals.in_flight),
+    Counted::messages("unsent", |results| results.totals.unsent),
+    Counted::messages("sent", |results| results.totals.sent),
+    Counted::messages("echoed", |results| results.totals.echoed),
+    Counted::any("connected", |results| results.totals.connected),
+    Counted::any("outages", |results| results.outages.len() as u64),
+    Counted::any("suspicions", |results| results.suspicions.len() as u64),
 ];
 
 impl Metric {
     /// The measured value, or why there is none.
     #[expect(clippy::cast_precision_loss, reason = "counts are below 2^53")]
     fn of(self, results: &Results) -> Result<f64, String> {
+        let needs_messages = match self {
+            Self::Time(_) | Self::Rate => true,
+            Self::Megabytes | Self::Megabits => false,
+            Self::Count(counted) => counted.is_of_messages,
+        };
+        if needs_messages && results.plan.load == Load::Stream {
+            return Err(String::from("a stream has no messages"));
+        }
         match self {
             Self::Time(statistic) => statistic.of(results.round_trips()),
             Self::Rate => Ok(results.rate_per_s),
             Self::Megabytes => Ok(results.throughput_bytes_per_s / 1e6),
+            Self::Megabits => Ok(results.throughput_bytes_per_s * 8.0 / 1e6),
             Self::Count(counted) => Ok((counted.of)(results) as f64),
         }
     }
@@ -145,6 +172,7 @@ impl Metric {
             Self::Time(_) => units::time(value),
             Self::Rate => units::rate(value),
             Self::Megabytes => format!("{value:.2} MB/s"),
+            Self::Megabits => format!("{value:.2} Mbit/s"),
             Self::Count(_) => units::grouped(value),
         }
     }
@@ -156,12 +184,13 @@ impl Metric {
             wanted,
         };
         match self {
-            Self::Time(_) => humantime::parse_duration(text)
+            Self::Time(_) => time(text)
                 .map(nanoseconds)
-                .map_err(|_| bad("a time with its unit, such as 1ms, 250us or 1.5s")),
+                .ok_or_else(|| bad("a time with its unit, such as 1ms, 250us or 1.5s")),
             Self::Rate => number(text.strip_suffix("/s").unwrap_or(text))
                 .ok_or_else(|| bad("messages a second, such as 50000 or 50k")),
             Self::Megabytes => number(text).ok_or_else(|| bad("a number of megabytes a second")),
+            Self::Megabits => number(text).ok_or_else(|| bad("a number of megabits a second")),
             Self::Count(_) => number(text)
                 .filter(|number| number.fract() == 0.0)
                 .ok_or_else(|| bad("a whole number")),
@@ -193,6 +222,10 @@ impl FromStr for Metric {
     type Err = BadCondition;
 
     fn from_str(text: &str) -> Result<Self, BadCondition> {
+        // Mb/s is read as megabits by some, as megabytes by others.
+        if text.eq_ignore_ascii_case("mb/s") && !["MB/s", "mb/s"].contains(&text) {
+            return Err(BadCondition::Ambiguous(text.to_owned()));
+        }
         let name = text.to_lowercase().replace('-', "_");
         let unknown = || BadCondition::Metric(text.to_owned());
         Ok(match &*name {
@@ -202,6 +235,7 @@ impl FromStr for Metric {
             "max" => Self::Time(Statistic::Max),
             "rate" => Self::Rate,
             "mb/s" => Self::Megabytes,
+            "mbit/s" => Self::Megabits,
             _ => match COUNTED.into_iter().find(|counted| counted.name == name) {
                 Some(counted) => Self::Count(counted),
                 None => Self::Time(Statistic::Percentile(
@@ -259,10 +293,16 @@ pub enum BadCondition {
     /// The text before the operator names no metric.
     #[error(
         "'{0}' is not measured; there are p50, p99, p99.9 (any percentile below 100), min, mean, \
-         stddev, max, rate, mb/s, {counts}",
+         stddev, max, rate, MB/s, Mbit/s, {counts}",
         counts = COUNTED.map(|counted| counted.name).join(", ")
     )]
     Metric(
+        /// The text.
+        String,
+    ),
+    /// Its unit has two meanings.
+    #[error("'{0}' is ambiguous: write MB/s for megabytes a second, or Mbit/s for megabits")]
+    Ambiguous(
         /// The text.
         String,
     ),
@@ -295,6 +335,13 @@ impl FromStr for Condition {
             bound: metric.bound(bound.trim())?,
         })
     }
+}
+
+/// A time. A month is refused: its unit, `M`, differs from that of a minute by case alone.
+fn time(text: &str) -> Option<Duration> {
+    let has_month = text.contains('M');
+    let time = humantime::parse_duration(text).ok()?;
+    (!has_month).then_some(time)
 }
 
 /// A number that is not negative, where `k` stands for a thousand and `M` for a million.

@@ -41,6 +41,8 @@ pub(super) struct Flow {
     counted_from: u64,
     /// The offset behind the last byte that was changed.
     changed_until: u64,
+    /// Something came back while load was measured, also on a connection before this one.
+    has_echo: bool,
     unexplained: Option<Box<Unexplained>>,
 }
 
@@ -55,6 +57,7 @@ impl Flow {
             start: 0,
             counted_from: u64::MAX,
             changed_until: 0,
+            has_echo: false,
             unexplained: None,
         }
     }
@@ -79,6 +82,11 @@ impl Flow {
         self.messages.len()
     }
 
+    /// Whether something came back while load was measured.
+    pub(super) const fn has_echo(&self) -> bool {
+        self.has_echo
+    }
+
     /// The message that has been in flight for the longest time.
     pub(super) fn oldest(&self) -> Option<&Message> {
         self.messages.front().filter(|_| self.in_flight > 0)
@@ -100,7 +108,7 @@ impl Flow {
     /// Queues a message of `size` bytes.
     pub(super) fn push(&mut self, size: u64, due: u64, recorder: &mut Recorder) {
         let start = self.end();
-        if recorder.counts(due) {
+        if recorder.will_count(due) {
             self.counted_from = self.counted_from.min(start);
         }
         recorder.queued();
@@ -114,6 +122,44 @@ impl Flow {
     /// All bytes sent from now on count, also those of a message that does not count.
     pub(super) fn count_from_here(&mut self) {
         self.counted_from = self.counted_from.min(self.sent);
+    }
+
+    /// Messages that wait to be sent count from now on, up to `budget` of them; with
+    /// `droppable`, the others are dropped. Returns how many count.
+    pub(super) fn count_queued(
+        &mut self,
+        budget: u64,
+        droppable: bool,
+        recorder: &mut Recorder,
+    ) -> u64 {
+        let queued = &self.messages.make_contiguous()[self.in_flight..];
+        let early = queued
+            .iter()
+            .filter(|message| !recorder.counts(message.due));
+        let early = early.count();
+        if early == 0 {
+            return 0;
+        }
+        self.counted_from = self.counted_from.min(self.in_flight_end());
+        let kept = early.min(usize::try_from(budget).unwrap_or(usize::MAX));
+        if droppable && kept < early {
+            self.drop_queued(self.in_flight + kept, self.in_flight + early, recorder);
+        }
+        kept as u64
+    }
+
+    /// Drops queued messages, from number `from` to before `to`. Those behind them move up.
+    fn drop_queued(&mut self, from: usize, to: usize, recorder: &mut Recorder) {
+        let start = match from.checked_sub(1) {
+            Some(before) => self.messages[before].end,
+            None => self.start,
+        };
+        let bytes = self.messages[to - 1].end - start;
+        self.messages.drain(from..to);
+        for message in self.messages.range_mut(from..) {
+            message.end -= bytes;
+        }
+        recorder.dropped(to - from);
     }
 
     /// The offset at which the last message ends.
@@ -263,6 +309,7 @@ impl Flow {
         self.received += bytes as u64;
         let counted = self.counted(right, self.received);
         recorder.verified((bytes - wrong) as u64, counted, at);
+        self.has_echo |= bytes > wrong && recorder.is_in_time(at);
         while let Some(message) = self.messages.front()
             && message.end <= self.received
         {
@@ -322,7 +369,7 @@ impl Flow {
         let mut start = 0;
         for message in &mut messages {
             message.end -= base;
-            if recorder.counts(message.due) {
+            if recorder.will_count(message.due) {
                 counted_from = counted_from.min(start);
             }
             start = message.end;
@@ -330,6 +377,7 @@ impl Flow {
         *self = Self {
             messages,
             counted_from,
+            has_echo: self.has_echo,
             ..Self::new(number)
         };
     }
@@ -483,6 +531,29 @@ mod tests {
             _ => assert!((at..at + 200).contains(&position), "{position}, not {at}"),
         }
         damage
+    }
+
+    #[test]
+    fn queued_messages_of_the_warm_up_count_up_to_the_budget_and_the_others_are_dropped() {
+        let mut recorder = new_recorder();
+        recorder.begin(0, 100);
+        let mut flow = Flow::new(3);
+        // The last one was due when load was measured already.
+        for (size, due) in [(10, 1), (20, 2), (30, 3), (40, 4), (50, 100)] {
+            flow.push(size, due, &mut recorder);
+        }
+        flow.wrote(10, 50, &mut recorder);
+        recorder.begin_measuring(50);
+        assert_eq!(flow.count_queued(2, true, &mut recorder), 2);
+        assert_eq!((flow.len(), recorder.outstanding()), (4, 4));
+        assert_eq!(flow.sendable(9), 20 + 30 + 50);
+        flow.wrote(100, 101, &mut recorder);
+        let echo = bytes(0, 110);
+        assert_eq!(receive_all(&mut flow, &echo, &mut recorder), (vec![], true));
+        let totals = &recorder.measured().totals;
+        assert_eq!((totals.sent, totals.echoed), (3, 3));
+        assert_eq!((totals.sent_bytes, totals.echoed_bytes), (100, 100));
+        assert_eq!(recorder.outstanding(), 0);
     }
 
     #[test]

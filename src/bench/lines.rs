@@ -97,6 +97,7 @@ mod tests {
             p50_ns: Some(31_200),
             p99_ns: Some(120_000),
             max_ns: Some(2_060_000),
+            connections: Some(50.0),
         };
         assert_eq!(
             written(&[None, Some(second), None]),

@@ -42,9 +42,14 @@ pub struct Plan {
     /// How long a connection may take to be made, and a message to come back.
     #[serde(rename = "timeout_ns", with = "nanoseconds")]
     pub timeout: Duration,
-    /// The seed of the bytes, the sizes and the arrivals.
+    /// The seed of the bytes, the sizes and the arrivals, up to [`EXACT`] so that every
+    /// reader of JSON has it exactly.
     pub seed: u64,
 }
+
+/// The largest number up to which every reader of JSON is exact: many keep numbers as
+/// doubles, which have 53 bits.
+pub const EXACT: u64 = (1 << 53) - 1;
 
 /// The kind of load: what each connection does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -75,7 +80,23 @@ mod nanoseconds {
     use serde::{Deserialize, Deserializer, Serializer};
 
     pub(super) fn serialize<S: Serializer>(time: &Duration, to: S) -> Result<S::Ok, S::Error> {
-        to.serialize_u64(u64::try_from(time.as_nanos()).unwrap_or(u64::MAX))
+        let nanoseconds = u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
+        to.serialize_u64(exact(nanoseconds))
+    }
+
+    /// The number, or beyond 104 days one that is a double, too: no reader rounds it.
+    #[expect(
+        clippy::cast_precision_loss,
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "the loss is what is wanted, and none is negative"
+    )]
+    const fn exact(nanoseconds: u64) -> u64 {
+        match nanoseconds {
+            // The double above is 2^64.
+            0xffff_ffff_ffff_fc00.. => 0xffff_ffff_ffff_f800,
+            _ => nanoseconds as f64 as u64,
+        }
     }
 
     pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Duration, D::Error> {

@@ -63,6 +63,9 @@ pub(super) struct Recorder {
     part: Box<Part>,
     /// Messages that are due from this time on count.
     measured_from: u64,
+    /// Open loop: messages that are sent from this time on count too, whenever they were
+    /// due. Unknown until load is measured.
+    sent_from: u64,
     /// Whether there are due times, which response times count from.
     open_loop: bool,
     /// Whether bytes are counted and messages are not.
@@ -95,6 +98,7 @@ impl Recorder {
         Self {
             part,
             measured_from: u64::MAX,
+            sent_from: u64::MAX,
             open_loop,
             stream,
             outstanding: 0,
@@ -108,6 +112,7 @@ impl Recorder {
     /// Load is made from `start` on, and counts from `measured_from` on.
     pub(super) fn begin(&mut self, start: u64, measured_from: u64) {
         self.measured_from = measured_from;
+        self.sent_from = u64::MAX;
         self.ended = u64::MAX;
         self.part.from = start;
         self.part.until = next_boundary(start, measured_from);
@@ -139,13 +144,32 @@ impl Recorder {
         }
     }
 
-    /// Whether a message that was due at `due` counts.
+    /// Load is measured from now on. In an open loop what is queued counts as well: far above
+    /// what the connections carry, messages of the warm-up fill the whole run.
+    pub(super) const fn begin_measuring(&mut self, now: u64) {
+        if self.open_loop {
+            // What was sent just before has the same time.
+            self.sent_from = now + 1;
+        }
+    }
+
+    /// Whether a message that was due at `due` belongs to the measured part.
     pub(super) const fn counts(&self, due: u64) -> bool {
         due >= self.measured_from
     }
 
+    /// Whether a message that was due at `due` and is sent from now on counts.
+    pub(super) const fn will_count(&self, due: u64) -> bool {
+        self.counts(due) || self.sent_from != u64::MAX
+    }
+
+    /// Whether a message that was sent counts.
+    const fn counts_message(&self, message: &Message) -> bool {
+        self.counts(message.due) || message.sent >= self.sent_from
+    }
+
     /// Whether that time is in the measured part of the run.
-    const fn is_in_time(&self, now: u64) -> bool {
+    pub(super) const fn is_in_time(&self, now: u64) -> bool {
         self.measured_from <= now && now <= self.ended
     }
 
@@ -166,7 +190,7 @@ impl Recorder {
 
     /// A message was due at `due`, and the generator queues it `now`.
     pub(super) fn record_lateness(&mut self, due: u64, now: u64) {
-        if self.counts(due) {
+        if self.will_count(due) {
             record_time(&mut self.part.counts.lateness, now.saturating_sub(due));
         }
     }
@@ -176,9 +200,14 @@ impl Recorder {
         self.outstanding += 1;
     }
 
+    /// Messages that were queued are dropped: they belong to the warm-up.
+    pub(super) const fn dropped(&mut self, messages: usize) {
+        self.outstanding -= messages;
+    }
+
     /// The first byte of a message was sent.
     pub(super) fn first_byte_sent(&mut self, message: &Message) {
-        if self.counts(message.due) && !self.stream {
+        if self.counts_message(message) && !self.stream {
             self.part.counts.totals.sent += 1;
         }
     }
@@ -205,7 +234,7 @@ impl Recorder {
         }
         self.part.echoed += 1;
         self.part.counts.in_time += u64::from(self.is_in_time(now));
-        if self.counts(message.due) {
+        if self.counts_message(message) {
             self.part.counts.totals.echoed += 1;
             self.record_latencies(message, now);
         } else {
@@ -242,7 +271,7 @@ impl Recorder {
     /// The same for a message that was in flight; it counts as sent, too.
     fn count_as_sent(&mut self, message: &Message, now: u64) -> bool {
         let counts = !self.stream && self.counts_unanswered(message.due, now);
-        if counts && !self.counts(message.due) {
+        if counts && !self.counts_message(message) {
             self.part.counts.totals.sent += 1;
         }
         counts

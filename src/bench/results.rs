@@ -7,7 +7,7 @@ use std::ops::AddAssign;
 
 use serde::{Deserialize, Serialize};
 
-use crate::bench::plan::Plan;
+use crate::bench::plan::{Load, Plan};
 use crate::probe::latency::Latency;
 
 /// The name and version of the JSON format. The version grows when a reader of the
@@ -23,6 +23,9 @@ pub struct Results {
     pub generators: Vec<Generator>,
     /// The plan of the run.
     pub plan: Plan,
+    /// Whether it was stopped before its end, so that it is a part of what was planned.
+    #[serde(default)]
+    pub interrupted: bool,
     /// How long load was measured; of several runs, that of the longest.
     pub elapsed_ns: u64,
     /// Messages a second that came back complete and unchanged while load was
@@ -59,6 +62,9 @@ pub struct Results {
     pub expectations: Vec<Expectation>,
     /// The trials of a search, in its order.
     pub search: Vec<Trial>,
+    /// Why the search ended; `None` without one, or where it was interrupted.
+    #[serde(default)]
+    pub search_end: Option<String>,
 }
 
 impl Results {
@@ -66,6 +72,27 @@ impl Results {
     /// open loop, the service time of a closed loop.
     pub fn round_trips(&self) -> &Latency {
         self.response.as_ref().unwrap_or(&self.service)
+    }
+
+    /// Whether no message came back whole, or of a stream no byte.
+    pub const fn is_barren(&self) -> bool {
+        match self.plan.load {
+            Load::Messages | Load::Churn => self.totals.echoed == 0,
+            Load::Stream => self.totals.echoed_bytes == 0,
+        }
+    }
+
+    /// The connections that were open while load was measured: on average, and in the
+    /// second with the fewest. `None` where that is unknown.
+    #[expect(clippy::cast_precision_loss, reason = "times are below 2^53 ns")]
+    pub fn connections_open(&self) -> Option<(f64, f64)> {
+        let measured = self.timeline.iter().filter(|second| second.start_ns >= 0);
+        let known = measured.map(|second| Some((second.connections?, second.length_ns as f64)));
+        let known: Vec<(f64, f64)> = known.collect::<Option<_>>()?;
+        let time: f64 = known.iter().map(|(_, time)| time).sum();
+        let total: f64 = known.iter().map(|(open, time)| open * time).sum();
+        let least = known.iter().map(|(open, _)| *open).reduce(f64::min)?;
+        (time > 0.0).then(|| (total / time, least))
     }
 
     /// The latencies that have at least one sample, with their names.
@@ -103,6 +130,9 @@ pub struct Generator {
     pub addresses: Vec<AddressCounts>,
     /// When the measured part began: RFC 3339, UTC.
     pub started_at: String,
+    /// How long it measured; unknown in files of older versions.
+    #[serde(default)]
+    pub elapsed_ns: Option<u64>,
     /// The fraction of the time that the busiest thread was working, 0 to 1.
     pub busy_fraction: f64,
 }
@@ -266,6 +296,9 @@ pub struct Interval {
     pub p99_ns: Option<u64>,
     /// The maximum.
     pub max_ns: Option<u64>,
+    /// The connections that were open in it, on average; unknown in files of older versions.
+    #[serde(default)]
+    pub connections: Option<f64>,
 }
 
 /// A time in which some connections had no server.
@@ -312,6 +345,10 @@ pub enum Doubt {
     DescriptorsRanOut,
     /// Many round trips took 40 ms: Nagle's algorithm waits for a delayed ACK.
     DelayedAck,
+    /// Some connections were not open, or had no echo.
+    ConnectionsMissing,
+    /// Merged runs did not make their load at the same time.
+    NotTogether,
 }
 
 /// A condition on the run, and whether it held.
@@ -338,6 +375,12 @@ pub struct Trial {
     pub p99_ns: Option<u64>,
     /// The maximum.
     pub max_ns: Option<u64>,
-    /// Whether the condition held and the schedule was kept.
+    /// Whether the condition held; unknown in files of older versions.
+    #[serde(default)]
+    pub condition_held: Option<bool>,
+    /// Whether the generator kept its schedule; unknown in files of older versions.
+    #[serde(default)]
+    pub schedule_kept: Option<bool>,
+    /// Whether both did.
     pub held: bool,
 }

@@ -386,9 +386,11 @@ impl Run<'_, '_> {
                 address: self.shared.targets.first().to_string(),
                 addresses: self.shared.targets.counts(),
                 started_at: humantime::format_rfc3339_millis(self.started_at).to_string(),
+                elapsed_ns: Some(elapsed_ns),
                 busy_fraction: most(|ending| ending.busy),
             }],
             plan: plan.clone(),
+            interrupted: endings.iter().any(|ending| ending.interrupted),
             elapsed_ns,
             rate_per_s: per_second(counts.in_time, elapsed_ns),
             throughput_bytes_per_s: per_second(counts.in_time_bytes, elapsed_ns),
@@ -405,13 +407,14 @@ impl Run<'_, '_> {
             suspicions: Vec::new(),
             expectations: Vec::new(),
             search: Vec::new(),
+            search_end: None,
         };
         results.suspicions = validity::suspicions(&Evidence {
             results: &results,
             starved_fraction: most(|ending| ending.starved),
             without_port: counts.without_port,
             without_descriptor: counts.without_descriptor,
-            interrupted: self.shared.stop.load(Ordering::Relaxed),
+            without_echo: endings.iter().map(|ending| ending.without_echo).sum(),
         });
         results
     }

@@ -1,5 +1,5 @@
 //! The search for the highest rate at which a condition holds: the rate is doubled
-//! until a trial fails, then bisected.
+//! until a trial fails, or halved until one holds, then bisected.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -9,8 +9,9 @@ use super::error::Error;
 use super::expect::Condition;
 use super::plan::Plan;
 use super::progress::Watch;
-use super::results::{Doubt, Results, Trial};
+use super::results::{Doubt, Results, Suspicion, Trial};
 use super::run::run;
+use crate::base::units;
 use crate::probe::addresses::Addresses;
 
 /// The rate is found when the bounds around it differ by at most this factor.
@@ -18,6 +19,13 @@ const PRECISION: f64 = 1.05;
 
 /// The search gives up below this rate, in messages a second.
 const LOWEST: f64 = 1.0;
+
+/// The search gives up after so many rates in a row, each half of the one before, that did
+/// not bring the measured value nearer to what would hold.
+const STUCK: u32 = 2;
+
+/// Nearer means: at most this part of the distance before is left.
+const NEARER: f64 = 0.95;
 
 /// How long a trial is if the plan does not say.
 const TRIAL_TIME: Duration = Duration::from_secs(2);
@@ -59,10 +67,10 @@ pub fn find_rate(
         ..plan.clone()
     };
     let mut last = run(addresses, &probe, stop, watch)?;
-    let mut bounds = Bounds::starting_at(last.rate_per_s * FIRST_FRACTION);
+    let first = last.rate_per_s * FIRST_FRACTION;
+    let mut search = Search::new(condition, first, floor(plan, condition));
     let mut best = None;
-    let mut trials = Vec::new();
-    while let Some(rate) = bounds.next()
+    while let Some(rate) = search.next()
         && !stop.load(Ordering::Relaxed)
     {
         let attempt = Plan {
@@ -71,22 +79,28 @@ pub fn find_rate(
             ..probe.clone()
         };
         let results = run(addresses, &attempt, stop, watch)?;
-        if stop.load(Ordering::Relaxed) {
+        if results.interrupted {
             // It was cut short, so its results mean nothing.
             break;
         }
-        let trial = assess(rate, &results, condition);
-        bounds.update(rate, trial.held);
-        if trial.held {
-            best = Some(results);
-        } else {
-            last = results;
+        match search.add(rate, &results) {
+            true => best = Some(results),
+            false => last = results,
         }
-        trials.push(trial);
     }
     let mut results = best.unwrap_or(last);
-    results.search = trials;
+    results.interrupted |= search.end.is_none();
+    results.search_end = search.end;
+    results.search = search.trials;
     Ok(results)
+}
+
+/// The lowest rate at which the longest trial has the messages that the condition needs.
+#[expect(clippy::cast_precision_loss, reason = "few messages are needed")]
+fn floor(plan: &Plan, condition: &Condition) -> f64 {
+    let longest = plan.duration.unwrap_or(TRIAL_TIME) * MAX_STRETCH;
+    let needed = condition.needed() as f64 * MARGIN;
+    (needed / longest.as_secs_f64()).max(LOWEST)
 }
 
 /// The length of a trial: that of the plan, or longer if the condition's percentile
@@ -99,12 +113,85 @@ fn trial_time(plan: &Plan, condition: &Condition, rate: f64) -> Duration {
     Duration::try_from_secs_f64(needed).map_or(most, |needed| needed.clamp(time, most))
 }
 
+/// A search that goes on: its trials, and what they tell.
+struct Search<'a> {
+    condition: &'a Condition,
+    bounds: Bounds,
+    trials: Vec<Trial>,
+    /// Why it has ended.
+    end: Option<String>,
+    /// How far the last failing trial was from what would hold.
+    shortfall: Option<f64>,
+    /// Failing trials in a row that were no nearer than the one before.
+    stuck: u32,
+    /// The fastest round trip of the last trial, if even that was too slow.
+    too_slow: Option<u64>,
+}
+
+impl<'a> Search<'a> {
+    fn new(condition: &'a Condition, first: f64, floor: f64) -> Self {
+        Self {
+            condition,
+            bounds: Bounds::starting_at(first, floor),
+            trials: Vec::new(),
+            end: None,
+            shortfall: None,
+            stuck: 0,
+            too_slow: None,
+        }
+    }
+
+    /// The next rate to try, unless the search has ended.
+    fn next(&self) -> Option<f64> {
+        match self.end {
+            None => self.bounds.next(),
+            Some(_) => None,
+        }
+    }
+
+    /// Adds the trial of a rate, from the results of its run. Returns whether it held.
+    fn add(&mut self, rate: f64, results: &Results) -> bool {
+        let trial = assess(rate, results, self.condition);
+        let held = trial.held;
+        self.bounds.update(rate, held);
+        self.trials.push(trial);
+        self.end = self.hopeless(results).or_else(|| self.bounds.end());
+        held
+    }
+
+    /// Why no rate will hold, if that can be told: trying ever lower ones takes minutes.
+    #[expect(clippy::cast_precision_loss, reason = "times are below 2^53 ns")]
+    fn hopeless(&mut self, results: &Results) -> Option<String> {
+        let trial = self.trials.last()?;
+        if self.bounds.held.is_some() || trial.schedule_kept == Some(false) {
+            return None;
+        }
+        // Where messages queue up, even the fastest is faster at half the rate.
+        let fastest = self.condition.fastest_is_too_slow(results);
+        let before = std::mem::replace(&mut self.too_slow, fastest);
+        if let (Some(before), Some(fastest)) = (before, fastest)
+            && fastest as f64 > before as f64 * NEARER
+        {
+            let fastest = units::time(fastest as f64);
+            return Some(format!("no rate holds: the fastest message took {fastest}"));
+        }
+        let shortfall = self.condition.shortfall(results);
+        let nearer = self
+            .shortfall
+            .zip(shortfall)
+            .is_none_or(|(before, now)| now <= before * NEARER);
+        self.stuck = if nearer { 0 } else { self.stuck + 1 };
+        self.shortfall = shortfall;
+        (self.stuck >= STUCK)
+            .then(|| String::from("no rate holds: half the rate brought it no nearer, twice"))
+    }
+}
+
 /// The trial of a rate, from the results of its run.
 fn assess(rate: f64, results: &Results, condition: &Condition) -> Trial {
-    let kept = !results
-        .suspicions
-        .iter()
-        .any(|suspicion| suspicion.kind == Doubt::ScheduleMissed);
+    let missed = |suspicion: &Suspicion| suspicion.kind == Doubt::ScheduleMissed;
+    let schedule_kept = !results.suspicions.iter().any(missed);
+    let condition_held = condition.check(results).held;
     let latency = results.round_trips();
     Trial {
         rate_per_s: rate,
@@ -112,7 +199,9 @@ fn assess(rate: f64, results: &Results, condition: &Condition) -> Trial {
         p50_ns: latency.percentile(50.0),
         p99_ns: latency.percentile(99.0),
         max_ns: latency.max(),
-        held: kept && condition.check(results).held,
+        condition_held: Some(condition_held),
+        schedule_kept: Some(schedule_kept),
+        held: schedule_kept && condition_held,
     }
 }
 
@@ -120,6 +209,8 @@ fn assess(rate: f64, results: &Results, condition: &Condition) -> Trial {
 #[derive(Clone, Copy, Debug)]
 struct Bounds {
     first: f64,
+    /// No lower rate is tried.
+    floor: f64,
     /// The highest rate that held.
     held: Option<f64>,
     /// The lowest rate that failed.
@@ -127,9 +218,10 @@ struct Bounds {
 }
 
 impl Bounds {
-    const fn starting_at(rate: f64) -> Self {
+    const fn starting_at(rate: f64, floor: f64) -> Self {
         Self {
-            first: rate.max(LOWEST),
+            first: rate.max(floor),
+            floor,
             held: None,
             failed: None,
         }
@@ -140,10 +232,27 @@ impl Bounds {
         match (self.held, self.failed) {
             (None, None) => Some(self.first),
             (Some(held), None) => Some(held * 2.0),
-            (None, Some(failed)) => Some(failed / 2.0).filter(|&rate| rate >= LOWEST),
+            (None, Some(failed)) => Some(failed / 2.0).filter(|&rate| rate >= self.floor),
             (Some(held), Some(failed)) if failed <= held * PRECISION => None,
             (Some(held), Some(failed)) => Some(f64::midpoint(held, failed)),
         }
+    }
+
+    /// Why there is no next rate, if there is none.
+    fn end(&self) -> Option<String> {
+        let text = match (self.next(), self.held, self.failed) {
+            (Some(_), ..) => return None,
+            (None, Some(_), Some(failed)) => format!(
+                "the rate is found to within {:.0} %: {} failed",
+                (PRECISION - 1.0) * 100.0,
+                units::rate(failed)
+            ),
+            _ => format!(
+                "no rate holds: below {} a trial has too few messages to tell",
+                units::rate(self.floor)
+            ),
+        };
+        Some(text)
     }
 
     const fn update(&mut self, rate: f64, held: bool) {
@@ -157,10 +266,11 @@ impl Bounds {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::bench::validity::tests::{healthy, latency};
 
     /// The number of trials for a server that holds up to `limit`, and the rate found.
     fn search(first: f64, limit: f64) -> (usize, Option<f64>) {
-        let mut bounds = Bounds::starting_at(first);
+        let mut bounds = Bounds::starting_at(first, LOWEST);
         let mut trials = 0;
         while let Some(rate) = bounds.next() {
             trials += 1;
@@ -185,5 +295,99 @@ mod tests {
     #[test]
     fn a_server_that_holds_no_rate_ends_the_search() {
         assert_eq!(search(1000.0, 0.1), (10, None));
+        let mut bounds = Bounds::starting_at(1000.0, 30.0);
+        while let Some(rate) = bounds.next() {
+            assert!(rate >= 30.0, "{rate}");
+            assert_eq!(bounds.end(), None);
+            bounds.update(rate, false);
+        }
+        let end = bounds.end().unwrap();
+        assert!(end.contains("below 30.00/s a trial has too few"), "{end}");
+    }
+
+    #[test]
+    fn a_trial_below_the_floor_could_not_have_the_messages_that_it_needs() {
+        let plan = |duration| Plan {
+            duration,
+            ..healthy(Some(1.0)).plan
+        };
+        let of = |text: &str, duration| floor(&plan(duration), &text.parse().unwrap());
+        // 1,000 messages and a fifth more, in twenty times two seconds.
+        assert!((of("p99<1ms", None) - 30.0).abs() < 1e-9);
+        assert!((of("p99.9<1ms", None) - 300.0).abs() < 1e-9);
+        assert!((of("p99<1ms", Some(Duration::from_secs(1))) - 60.0).abs() < 1e-9);
+        assert!((of("max<1ms", None) - LOWEST).abs() < 1e-9);
+    }
+
+    /// Searches where each trial has these round trips: the number of trials and the end.
+    fn searched(condition: &str, trial: impl Fn(f64) -> Results) -> (Vec<Trial>, String) {
+        let condition = condition.parse().unwrap();
+        let mut search = Search::new(&condition, 16_000.0, 1.0);
+        while let Some(rate) = search.next() {
+            search.add(rate, &trial(rate));
+        }
+        (search.trials, search.end.unwrap())
+    }
+
+    fn with_times(times: impl IntoIterator<Item = u64>) -> Results {
+        let mut results = healthy(Some(1000.0));
+        results.response = Some(latency(times));
+        results
+    }
+
+    #[test]
+    fn a_search_ends_once_the_fastest_message_is_too_slow() {
+        let slow = |_| with_times((0..10_000).map(|n| 16_000 + n));
+        for condition in ["p99<10us", "p50<=10us", "max<16us", "mean<1us", "min<16us"] {
+            let (trials, end) = searched(condition, slow);
+            assert_eq!(trials.len(), 2, "{condition}");
+            assert_eq!(end, "no rate holds: the fastest message took 16.0 us");
+            let seen = |trial: &Trial| (trial.condition_held, trial.schedule_kept, trial.held);
+            assert_eq!(seen(&trials[0]), (Some(false), Some(true), false));
+        }
+    }
+
+    #[test]
+    fn a_search_ends_once_lower_rates_bring_it_no_nearer() {
+        // A hundredth takes 2 ms, whatever the rate.
+        let stalls =
+            |_| with_times((0..10_000).map(|n| if n % 50 == 0 { 2_000_000 } else { 5_000 }));
+        let (trials, end) = searched("p99<1ms", stalls);
+        assert_eq!(trials.len(), 3);
+        assert!(end.contains("brought it no nearer"), "{end}");
+        // Half the rate halves the time: the search goes on.
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "a time"
+        )]
+        let queues = |rate: f64| with_times([(rate * 1000.0) as u64; 10_000]);
+        let (trials, end) = searched("p99<150us", queues);
+        assert!(trials.iter().any(|trial| trial.held), "{trials:?}");
+        assert!(end.contains("found to within 5 %"), "{end}");
+    }
+
+    #[test]
+    fn a_schedule_that_was_missed_is_told_from_a_condition_that_failed() {
+        let missed = |_| {
+            let mut results = with_times([1_000; 10_000]);
+            results.suspicions = vec![Suspicion {
+                kind: Doubt::ScheduleMissed,
+                seen: String::new(),
+                advice: String::new(),
+            }];
+            results
+        };
+        let (trials, end) = searched("p99<1ms", missed);
+        assert!(
+            trials.len() > 10,
+            "the schedule may be kept at a lower rate"
+        );
+        assert!(end.contains("too few messages"), "{end}");
+        let first = &trials[0];
+        assert_eq!(
+            (first.condition_held, first.schedule_kept),
+            (Some(true), Some(false))
+        );
     }
 }

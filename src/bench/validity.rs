@@ -1,7 +1,7 @@
 //! Whether the results of a run are valid: checks for causes that would make them
 //! those of the generator or the path instead of the server.
 
-use super::plan::Arrivals;
+use super::plan::{Arrivals, Load};
 use super::results::{Doubt, Results, Suspicion};
 use crate::base::units;
 use crate::probe::latency::Latency;
@@ -28,6 +28,9 @@ const KEPT: f64 = 0.99;
 /// above this fraction of them.
 const LATE: f64 = 0.5;
 
+/// A generator that works for less of its time than this is late since it was woken late.
+const BUSY: f64 = 0.5;
+
 /// A lateness up to this, in nanoseconds, is normal for a thread that sleeps.
 const LATENESS_ALLOWED: u64 = 250_000;
 
@@ -47,8 +50,8 @@ pub(super) struct Evidence<'a> {
     pub(super) without_port: u64,
     /// Attempts to connect for which there was no descriptor.
     pub(super) without_descriptor: u64,
-    /// Whether the run was stopped before its end.
-    pub(super) interrupted: bool,
+    /// Connections on which nothing came back while load was measured.
+    pub(super) without_echo: u64,
 }
 
 /// All reasons for which the results may be invalid.
@@ -59,6 +62,7 @@ pub(super) fn suspicions(evidence: &Evidence<'_>) -> Vec<Suspicion> {
         ports(evidence),
         descriptors(evidence),
         delayed_ack(evidence),
+        connections_missing(evidence),
     ]
     .into_iter()
     .flatten()
@@ -74,23 +78,20 @@ fn suspicion(kind: Doubt, seen: String, advice: &str) -> Suspicion {
 }
 
 fn saturated(evidence: &Evidence<'_>) -> Option<Suspicion> {
-    let busy = evidence.results.generators.iter();
-    let busy = busy
-        .map(|generator| generator.busy_fraction)
-        .fold(0.0, f64::max);
+    let busy = busy(evidence.results);
     let starved = evidence.starved_fraction;
     let limit = match evidence.results.plan.rate_per_s {
-        None => ": the rate is the generator's limit, and the server may have more",
+        None => ": the rate is the generator's limit, the server may carry more",
         Some(_) => ": its own work is part of the latencies",
     };
     let seen = if busy >= SATURATED && evidence.results.elapsed_ns >= SATURATED_LEAST {
         format!(
-            "a thread of the generator worked {:.1} % of the time{limit}",
+            "a generator thread worked {:.1} % of the time{limit}",
             busy * 100.0
         )
     } else if starved >= STARVED && evidence.results.elapsed_ns >= STARVED_LEAST {
         format!(
-            "a thread of the generator had work and no processor for {:.1} % of the time",
+            "a generator thread waited for a CPU {:.1} % of the time",
             starved * 100.0
         )
     } else {
@@ -99,8 +100,8 @@ fn saturated(evidence: &Evidence<'_>) -> Option<Suspicion> {
     Some(suspicion(
         Doubt::GeneratorSaturated,
         seen,
-        "give the generator processors of its own and more --threads, spread it over more \
-         machines, or ask for less",
+        "give the generator CPUs of its own and more --threads, spread it over more machines, \
+         or ask for less",
     ))
 }
 
@@ -117,31 +118,102 @@ fn schedule_missed(evidence: &Evidence<'_>) -> Option<Suspicion> {
         Arrivals::Uniform => 1.0,
         Arrivals::Poisson => 4.0 * planned.sqrt() + 1.0,
     };
-    let lateness = quantile(results.lateness.as_ref()?, 0.99);
-    let response = quantile(results.response.as_ref()?, 0.99);
-    let counted_out = results.plan.count.is_some() || evidence.interrupted;
-    let seen = if began < KEPT {
-        format!(
-            "{} of {due} messages were due and could not be sent before the end",
-            totals.unsent
-        )
+    const LESS: &str = "lower --rate, or allow more with --connections, --depth or --threads";
+    let counted_out = results.plan.count.is_some() || results.interrupted;
+    let (seen, advice) = if began < KEPT {
+        let seen = format!(
+            "{} of {} messages were due and could not be sent before the end",
+            units::whole(totals.unsent),
+            units::whole(due)
+        );
+        (seen, LESS)
     } else if !counted_out && due as f64 + chance < planned * KEPT {
         let part = due as f64 * 100.0 / planned;
-        format!("only {part:.1} % of the rate that was asked for was offered")
-    } else if lateness > LATENESS_ALLOWED && lateness as f64 > response as f64 * LATE {
-        format!(
-            "the generator was late by {} and more for 1 % of the messages, where the response \
-             times of 1 % were {} and more",
-            units::time(lateness as f64),
-            units::time(response as f64)
-        )
+        let seen = format!("only {part:.1} % of the rate that was asked for was offered");
+        (seen, LESS)
     } else {
-        return None;
+        late(results)?
     };
+    Some(suspicion(Doubt::ScheduleMissed, seen, advice))
+}
+
+/// The generator's own lateness, if it is much of the response times: what was seen and
+/// what to do. A percentile that too few messages support is not looked at.
+#[expect(clippy::cast_precision_loss, reason = "times below 2^53")]
+fn late(results: &Results) -> Option<(String, &'static str)> {
+    let supported = [99.0, 90.0].into_iter().find_map(|percentile| {
+        let lateness = results.lateness.as_ref()?.percentile(percentile)?;
+        let response = results.response.as_ref()?.percentile(percentile)?;
+        Some((percentile, lateness, response))
+    });
+    let (percentile, lateness, response) = supported?;
+    if lateness <= LATENESS_ALLOWED || lateness as f64 <= response as f64 * LATE {
+        return None;
+    }
+    let seen = format!(
+        "{} % of the messages started at least {} late; response p{percentile} is {}",
+        100.0 - percentile,
+        units::time(lateness as f64),
+        units::time(response as f64)
+    );
+    let busy = busy(results);
+    Some(match busy < BUSY {
+        true => (
+            format!(
+                "{seen}. The generator was woken late: it worked {:.0} % of the time",
+                busy * 100.0
+            ),
+            "other programs or a power-saving CPU held it up: end them, give the generator CPUs \
+             of its own, or set the CPU's governor to performance",
+        ),
+        false => (
+            format!(
+                "{seen}. The generator worked {:.0} % of the time",
+                busy * 100.0
+            ),
+            "lower --rate, or give it more --threads, with a CPU each",
+        ),
+    })
+}
+
+/// The fraction of its time that the busiest thread worked.
+fn busy(results: &Results) -> f64 {
+    let generators = results.generators.iter();
+    let busy = generators.map(|generator| generator.busy_fraction);
+    busy.fold(0.0, f64::max)
+}
+
+/// Connections that were asked for and not open, or never had an echo: the figures are
+/// those of the others alone. With `reconnect` the times without a server are told apart.
+#[expect(clippy::cast_precision_loss, reason = "connections are below 2^53")]
+fn connections_missing(evidence: &Evidence<'_>) -> Option<Suspicion> {
+    let (results, without) = (evidence.results, evidence.without_echo);
+    let plan = &results.plan;
+    if plan.load == Load::Churn {
+        return None;
+    }
+    let asked = plan.connections as f64;
+    let open = results.connections_open();
+    let too_few = !plan.reconnect && open.is_some_and(|(mean, _)| mean < asked * KEPT);
+    if without == 0 && !too_few {
+        return None;
+    }
+    let asked = units::whole(plan.connections as u64);
+    let silent = match without {
+        0 => String::new(),
+        _ => format!(
+            "{} of {asked} connections had no echo; ",
+            units::whole(without)
+        ),
+    };
+    let open = open.map_or_else(String::new, |(mean, least)| {
+        format!("{mean:.1} of {asked} were open on average, {least:.0} at the least")
+    });
     Some(suspicion(
-        Doubt::ScheduleMissed,
-        seen,
-        "lower --rate, or allow more with --connections, --depth or --threads",
+        Doubt::ConnectionsMissing,
+        format!("{silent}{open}"),
+        "the figures are those of the connections that were served: raise the server's limits, \
+         or ask for fewer --connections",
     ))
 }
 
@@ -201,15 +273,15 @@ fn quantile(latency: &Latency, quantile: f64) -> u64 {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use std::ops::RangeInclusive;
     use std::time::Duration;
 
     use super::*;
-    use crate::bench::plan::{Arrivals, Load, Plan};
-    use crate::bench::results::{FORMAT, Generator, Totals};
+    use crate::bench::plan::Plan;
+    use crate::bench::results::{FORMAT, Generator, Interval, Totals};
 
-    fn latency(values: impl IntoIterator<Item = u64>) -> Latency {
+    pub(in crate::bench) fn latency(values: impl IntoIterator<Item = u64>) -> Latency {
         let mut latency = Latency::new();
         for value in values {
             latency.histogram.record(value).unwrap();
@@ -218,7 +290,7 @@ mod tests {
     }
 
     /// Ten seconds of a thousand round trips each, of 50 us, as they should be.
-    fn healthy(rate: Option<f64>) -> Results {
+    pub(in crate::bench) fn healthy(rate: Option<f64>) -> Results {
         let round_trips = || latency((0..10_000).map(|n| 50_000 + n));
         Results {
             format: String::from(FORMAT),
@@ -230,6 +302,7 @@ mod tests {
                 address: String::new(),
                 addresses: Vec::new(),
                 started_at: String::new(),
+                elapsed_ns: None,
                 busy_fraction: 0.3,
             }],
             plan: Plan {
@@ -248,6 +321,7 @@ mod tests {
                 timeout: Duration::from_secs(10),
                 seed: 1,
             },
+            interrupted: false,
             elapsed_ns: 10_000_000_000,
             rate_per_s: 1000.0,
             throughput_bytes_per_s: 64_000.0,
@@ -268,6 +342,7 @@ mod tests {
             suspicions: Vec::new(),
             expectations: Vec::new(),
             search: Vec::new(),
+            search_end: None,
         }
     }
 
@@ -277,7 +352,7 @@ mod tests {
             starved_fraction: 0.01,
             without_port: 0,
             without_descriptor: 0,
-            interrupted: false,
+            without_echo: 0,
         }
     }
 
@@ -325,11 +400,8 @@ mod tests {
         results.plan.count = Some(9_000);
         assert_eq!(doubts(&results), []);
         results.plan.count = None;
-        let interrupted = Evidence {
-            interrupted: true,
-            ..evidence(&results)
-        };
-        assert_eq!(suspicions(&interrupted), []);
+        results.interrupted = true;
+        assert_eq!(doubts(&results), []);
     }
 
     #[test]
@@ -355,6 +427,74 @@ mod tests {
         assert_eq!(doubts(&results), [Doubt::ScheduleMissed]);
         // A server that stalls is not the generator's lateness.
         results.response = Some(latency(late(300).map(|late| late * 100)));
+        assert_eq!(doubts(&results), []);
+    }
+
+    #[test]
+    fn lateness_has_the_cause_that_it_has_and_enough_messages() {
+        let mut results = healthy(Some(1000.0));
+        let late = |count| latency((0..count).map(|_| 3_000_000));
+        (results.lateness, results.response) = (Some(late(10_000)), Some(late(10_000)));
+        for (busy, seen, advice) in [
+            (
+                0.02,
+                "woken late: it worked 2 % of the time",
+                "power-saving CPU",
+            ),
+            (
+                0.49,
+                "woken late: it worked 49 % of the time",
+                "power-saving CPU",
+            ),
+            (0.5, "The generator worked 50 % of the time", "lower --rate"),
+            (0.9, "The generator worked 90 % of the time", "--threads"),
+        ] {
+            results.generators[0].busy_fraction = busy;
+            let suspicion = suspicions(&evidence(&results)).remove(0);
+            assert!(suspicion.seen.contains(seen), "{suspicion:?}");
+            assert!(suspicion.advice.contains(advice), "{suspicion:?}");
+            let first =
+                "1 % of the messages started at least 3.00 ms late; response p99 is 3.00 ms";
+            assert!(suspicion.seen.starts_with(first), "{suspicion:?}");
+        }
+        results.generators[0].busy_fraction = 0.02;
+        (results.lateness, results.response) = (Some(late(500)), Some(late(500)));
+        let seen = suspicions(&evidence(&results)).remove(0).seen;
+        assert!(seen.starts_with("10 % of the messages started"), "{seen}");
+        (results.lateness, results.response) = (Some(late(10)), Some(late(10)));
+        assert_eq!(doubts(&results), [], "ten messages tell no percentile");
+    }
+
+    #[test]
+    fn connections_that_were_not_open_or_had_no_echo_are_doubted_with_their_numbers() {
+        let mut results = healthy(None);
+        results.plan.connections = 200;
+        let second = |number: i64, connections| Interval {
+            start_ns: number * 1_000_000_000,
+            length_ns: 1_000_000_000,
+            connections: Some(connections),
+            ..Interval::default()
+        };
+        results.timeline = vec![second(-1, 0.0), second(0, 200.0), second(1, 199.0)];
+        assert_eq!(doubts(&results), [], "one that ended late");
+        let silent = Evidence {
+            without_echo: 190,
+            ..evidence(&results)
+        };
+        let suspicion = suspicions(&silent).remove(0);
+        assert_eq!(suspicion.kind, Doubt::ConnectionsMissing);
+        assert_eq!(
+            suspicion.seen,
+            "190 of 200 connections had no echo; 199.5 of 200 were open on average, 199 at the \
+             least"
+        );
+        results.timeline[2].connections = Some(10.0);
+        let seen = suspicions(&evidence(&results)).remove(0).seen;
+        assert_eq!(seen, "105.0 of 200 were open on average, 10 at the least");
+        results.plan.reconnect = true;
+        assert_eq!(doubts(&results), [], "outages are told apart");
+        results.plan.reconnect = false;
+        results.plan.load = Load::Churn;
         assert_eq!(doubts(&results), []);
     }
 

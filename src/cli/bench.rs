@@ -11,7 +11,7 @@ use clap::Args;
 use super::error::Error;
 use super::exit::{Exit, usage_error};
 use super::family::FamilyArgs;
-use super::json::write_json;
+use super::json::{Failure, write_json};
 use super::values::{count, rate, sizes, some_time, time};
 use crate::base;
 use crate::base::address::Address;
@@ -21,9 +21,9 @@ use crate::bench;
 use crate::bench::expect::Condition;
 use crate::bench::lines::Lines;
 use crate::bench::live::Live;
-use crate::bench::plan::{Arrivals, Load, Plan};
+use crate::bench::plan::{Arrivals, EXACT, Load, Plan};
 use crate::bench::progress::{Progress, Watch};
-use crate::bench::results::Results;
+use crate::bench::results::{FORMAT, Results};
 use crate::bench::source::Source;
 use crate::probe::addresses::Addresses;
 use crate::proto::Protocol;
@@ -50,11 +50,12 @@ Of several addresses of a name the first one that answers is used, the families 
 tried 250 ms after the one before (RFC 8305).
 
 An expectation is one of min, mean, stddev, max, p50, p99.9 and so on with a time, rate (messages \
-a second), mb/s, or errors, lost, in_flight and other counts, and a bound: 'p99<1ms', 'errors=0'.
+a second), MB/s, Mbit/s, or errors, lost, in_flight and other counts, and a bound: 'p99<1ms', 'errors=0'.
 
-Exit codes: 0 it ran, and what was expected held; 1 it could not run, nothing came back, or \
-bytes came back wrong; 2 wrong usage; 3 an expectation failed; 130 a second Ctrl-C. The first \
-one ends the run, which still reports.")]
+Exit codes: 0 it ran to its end, and what was expected held; 1 it could not run, no message came \
+back whole, bytes came back wrong, or an output could not be written; 2 wrong usage; 3 an \
+expectation failed; 130 it was interrupted. The first Ctrl-C ends the run, which still reports, \
+marked as interrupted; a second one ends it at once.")]
 pub(super) struct BenchArgs {
     /// Connections open at once
     #[arg(short, long, value_name = "N", default_value_t = 1,
@@ -84,7 +85,7 @@ pub(super) struct BenchArgs {
     duration: Option<Duration>,
 
     /// How many messages are measured
-    #[arg(short = 'n', long, value_name = "N", value_parser = count::<u64>(1..=u64::MAX))]
+    #[arg(short = 'n', long, value_name = "N", value_parser = count::<u64>(1..=EXACT))]
     count: Option<u64>,
 
     /// How long load is made before it is measured
@@ -118,8 +119,8 @@ pub(super) struct BenchArgs {
     #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = some_time)]
     timeout: Duration,
 
-    /// What bytes, sizes and arrivals are drawn from [default: another each time]
-    #[arg(long, value_name = "N", value_parser = count::<u64>(0..=u64::MAX))]
+    /// What bytes, sizes and arrivals are drawn from, up to 2^53 - 1 [default: another each time]
+    #[arg(long, value_name = "N", value_parser = count::<u64>(0..=EXACT))]
     seed: Option<u64>,
 
     /// Exit with 3 unless this holds, for instance 'p99<1ms'; any number of times
@@ -157,6 +158,19 @@ pub(super) struct BenchArgs {
 impl BenchArgs {
     pub(super) fn run(&self) -> Result<Exit, Error> {
         self.check();
+        let results = self.measure();
+        if let (Err(error), Some(output)) = (&results, &self.json) {
+            // If that fails, the first error is the one to tell.
+            let failure = Failure::new(FORMAT, error);
+            let _ = output.write(|to| write_json(&failure, to));
+        }
+        let results = results?;
+        self.report(&results)?;
+        Ok(verdict(&results))
+    }
+
+    /// Makes the load and judges the results.
+    fn measure(&self) -> Result<Results, Error> {
         self.check_outputs()?;
         let port = Protocol::Echo.default_port();
         let (address, family) = (self.address.clone(), self.family.family());
@@ -177,8 +191,7 @@ impl BenchArgs {
         let conditions = self.find_rate.iter().chain(&self.expect);
         let expectations = conditions.map(|each| each.check(&results)).collect();
         results.expectations = expectations;
-        self.report(&results)?;
-        Ok(verdict(&results))
+        Ok(results)
     }
 
     /// Ends the program as for wrong usage where two outputs go to standard output.
@@ -212,7 +225,7 @@ impl BenchArgs {
             reconnect: self.reconnect,
             sources: self.source.clone(),
             timeout: self.timeout,
-            seed: self.seed.unwrap_or_else(|| fastrand::u64(..)),
+            seed: self.seed.unwrap_or_else(|| fastrand::u64(..=EXACT)),
         }
     }
 
@@ -277,9 +290,25 @@ fn verdict(results: &Results) -> Exit {
         );
         code = Exit::Unmet;
     }
-    let totals = &results.totals;
-    if totals.echoed_bytes == 0 || totals.errors.damage() > 0 {
-        code = Exit::Failure;
+    if results.totals.errors.damage() > 0 {
+        return Exit::Failure;
+    }
+    if results.interrupted {
+        return Exit::Interrupted;
+    }
+    if results.is_barren() {
+        let _ = writeln!(io::stderr(), "echopool: {}", barren(results));
+        return Exit::Failure;
     }
     code
+}
+
+/// Why a run without an echo has failed.
+fn barren(results: &Results) -> String {
+    let totals = &results.totals;
+    match (results.plan.load, totals.sent) {
+        (Load::Stream, _) => String::from("no byte came back"),
+        (_, 0) => String::from("no message was sent while load was measured"),
+        (_, sent) => format!("none of {sent} messages came back whole and unchanged"),
+    }
 }

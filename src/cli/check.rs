@@ -11,14 +11,14 @@ use clap::Args;
 use super::error::Error;
 use super::exit::{Exit, usage_error};
 use super::family::FamilyArgs;
-use super::json::write_json;
+use super::json::{Failure, write_json};
 use super::values::{OneOf, count, some_time, time_limit};
 use crate::base;
 use crate::base::address::Address;
 use crate::base::open_files::raise_open_files;
 use crate::base::output::{Output, write_standard};
 use crate::base::signals::on_signal;
-use crate::check::report::{Report, Verdict};
+use crate::check::report::{FORMAT, Report, Verdict};
 use crate::check::{self, Clause, Plan, clauses};
 use crate::proto::Protocol;
 
@@ -41,7 +41,8 @@ tried 250 ms after the one before (RFC 8305).
 
 With --json there is one object at the end: format (\"echopool-check/1\"), addresses, protocol, \
 passed, failed, skipped, interrupted, elapsed_ns, and clauses, each with name, verdict (\"pass\", \
-\"fail\" or \"skip\"), seen, usually (null unless it failed), rfc and elapsed_ns.
+\"fail\" or \"skip\"), seen, usually (null unless it failed), rfc and elapsed_ns. Where no clause \
+could be tested, as for a name that is unknown, it has format and error alone.
 
 Exit codes: 0 no clause failed, 1 a clause failed, or all were skipped, 2 wrong usage, 130 \
 interrupted before every clause had its turn, and none had failed. The first Ctrl-C ends it with \
@@ -102,6 +103,17 @@ impl CheckArgs {
             return Ok(Exit::Success);
         };
         Output::Standard.check()?;
+        let ended = self.check_path(address, &clauses);
+        if let (Err(error), true) = (&ended, self.json) {
+            // If that fails, the first error is the one to tell.
+            let failure = Failure::new(FORMAT, error);
+            let _ = Output::Standard.write(|to| write_json(&failure, to));
+        }
+        ended
+    }
+
+    /// Checks the path to a server.
+    fn check_path(&self, address: &Address, clauses: &[&'static Clause]) -> Result<Exit, Error> {
         let protocol = self.protocol();
         let plan = Plan {
             protocol,
@@ -123,7 +135,7 @@ impl CheckArgs {
             move || !stop.swap(true, Ordering::SeqCst)
         })?;
         let mut failed = false;
-        match self.check(&plan, &clauses, &stop, &mut failed) {
+        match self.check(&plan, clauses, &stop, &mut failed) {
             Ok(report) => Ok(verdict(&report)),
             // The reader of the output has closed it. Nothing is wrong with the check, but a
             // failure it has found so far counts.

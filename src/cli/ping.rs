@@ -56,6 +56,7 @@ the start; keys with _ns are nanoseconds:
   summary       sent, received, lost, late (of the lost), corrupted, under_way (when \
 interrupted), elapsed_ns, min_ns, avg_ns, p50_ns (null with fewer than 2 replies), p99_ns (null \
 with fewer than 100), max_ns, stddev_ns
+  failed        error (no message could be sent, as for a name that is unknown)
 
 Exit codes: 0 all came back in time and unchanged and nothing else came, 1 otherwise, \
 2 wrong usage, 130 a second signal.")]
@@ -96,7 +97,17 @@ pub(super) struct PingArgs {
 
 impl PingArgs {
     pub(super) fn run(self) -> Result<Exit, Error> {
-        Ok(match self.ping()?.all_well() {
+        let summary = self.ping();
+        if let (Err(error), true) = (&summary, self.json) {
+            let failed = Failed {
+                at_ns: 0,
+                event: "failed",
+                error: error.to_string(),
+            };
+            // If that fails, the first error is the one to tell.
+            let _ = serde_json::to_string(&failed).map(|line| print(&line));
+        }
+        Ok(match summary?.all_well() {
             true => Exit::Success,
             false => Exit::Failure,
         })
@@ -157,6 +168,14 @@ struct Stamped<'a> {
     at_ns: u128,
     #[serde(flatten)]
     event: &'a Event,
+}
+
+/// The line in place of all others where no message could be sent.
+#[derive(Serialize)]
+struct Failed {
+    at_ns: u128,
+    event: &'static str,
+    error: String,
 }
 
 /// Writes a line that is no event.

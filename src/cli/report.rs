@@ -1,6 +1,6 @@
 //! `echopool report`.
 
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, Write};
 use std::path::Path;
 
 use clap::Args;
@@ -9,7 +9,6 @@ use super::error::Error;
 use super::exit::{Exit, usage_error};
 use super::json::write_json;
 use crate::base;
-use crate::base::escape::Escaped;
 use crate::base::output::Output;
 use crate::bench::results::Results;
 use crate::report::{self, Run, compare, html, merge, read, text};
@@ -112,19 +111,12 @@ impl ReportArgs {
     }
 }
 
-/// Writes one run as text, or several side by side. The files are not trusted, so control
-/// characters in them are escaped on a terminal.
+/// Writes one run as text, or several side by side.
 fn show(runs: &[Run], to: &mut dyn Write) -> io::Result<()> {
-    let write = |to: &mut dyn Write| match runs {
+    match runs {
         [run] => text::write(&run.results, to),
         _ => compare::write(runs, to),
-    };
-    if !io::stdout().is_terminal() {
-        return write(to);
     }
-    let mut escaped = Escaped::new(to);
-    write(&mut escaped)?;
-    escaped.finish()
 }
 
 /// Names of the files: their stems if these differ, else their paths.

@@ -2,10 +2,12 @@
 
 use std::io::{self, Write};
 
-use super::describe::{NONE, doubt, settings};
+use super::describe::{NONE, doubt, interruption, settings};
+use super::foreign::escaped_runs;
 use super::run::Run;
 use super::table::Table;
 use crate::base::units;
+use crate::bench::plan::Load;
 use crate::bench::results::Results;
 use crate::probe::latency::Latency;
 
@@ -15,12 +17,16 @@ use crate::probe::latency::Latency;
 /// # Errors
 /// Those of the writer.
 pub fn write(runs: &[Run], to: &mut dyn Write) -> io::Result<()> {
+    let runs = &escaped_runs(runs)[..];
     writeln!(to, "{}", numbers(runs).text())?;
     if let Some(settings) = differing_settings(runs) {
         writeln!(to, "\nThe runs were not asked for the same:")?;
         writeln!(to, "{}", settings.text())?;
     }
     for run in runs {
+        if let Some(interruption) = interruption(&run.results) {
+            writeln!(to, "\nINTERRUPTED: {}: {interruption}", run.name)?;
+        }
         for suspicion in &run.results.suspicions {
             let (doubt, seen) = (doubt(suspicion.kind), &suspicion.seen);
             writeln!(to, "\nSUSPECT: {}: {doubt}: {seen}", run.name)?;
@@ -83,7 +89,9 @@ pub(super) fn numbers(runs: &[Run]) -> Table {
 #[expect(clippy::cast_precision_loss, reason = "counts are below 2^53")]
 fn measures() -> Vec<Measure> {
     let mut measures = vec![
-        Measure::new("rate", units::rate, |results| Some(results.rate_per_s)),
+        Measure::new("rate", units::rate, |results| {
+            has_messages(results).then_some(results.rate_per_s)
+        }),
         Measure::new("throughput", units::throughput, |results| {
             Some(results.throughput_bytes_per_s)
         }),
@@ -110,21 +118,31 @@ fn measures() -> Vec<Measure> {
         ));
     }
     measures.extend([
-        count("echoed", |results| results.totals.echoed),
-        count("in flight at the end", |results| results.totals.in_flight),
-        count("lost", |results| results.totals.lost),
-        count("errors", |results| results.totals.errors.total()),
+        count("echoed", |results| {
+            has_messages(results).then_some(results.totals.echoed)
+        }),
+        count("in flight at the end", |results| {
+            has_messages(results).then_some(results.totals.in_flight)
+        }),
+        count("lost", |results| {
+            has_messages(results).then_some(results.totals.lost)
+        }),
+        count("lost bytes", |results| Some(results.totals.lost_bytes)),
+        count("errors", |results| Some(results.totals.errors.total())),
     ]);
     measures
 }
 
 #[expect(clippy::cast_precision_loss, reason = "counts are below 2^53")]
-fn count(name: &str, of: fn(&Results) -> u64) -> Measure {
-    Measure::new(
-        name,
-        units::grouped,
-        move |results| Some(of(results) as f64),
-    )
+fn count(name: &str, of: fn(&Results) -> Option<u64>) -> Measure {
+    Measure::new(name, units::grouped, move |results| {
+        Some(of(results)? as f64)
+    })
+}
+
+/// Whether messages were counted: a stream has none.
+fn has_messages(results: &Results) -> bool {
+    results.plan.load != Load::Stream
 }
 
 fn latency<'a>(results: &'a Results, name: &str) -> Option<&'a Latency> {

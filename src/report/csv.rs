@@ -6,8 +6,8 @@
 use std::io::{self, Write};
 
 use super::describe::{kind, sources};
-use crate::bench::plan::{Arrivals, Plan};
-use crate::bench::results::{Results, Totals};
+use crate::bench::plan::{Arrivals, Load, Plan};
+use crate::bench::results::Results;
 use crate::probe::latency::{Latency, PERCENTILES};
 
 /// Writes the header and one row.
@@ -45,7 +45,7 @@ fn columns(results: &Results) -> Vec<Column> {
         column("host", each(|generator| &generator.host)),
         column("address", each(|generator| &generator.address)),
         column("version", each(|generator| &generator.version)),
-        column("rate_per_s", results.rate_per_s),
+        optional("rate_per_s", of_messages(results, results.rate_per_s)),
         column("throughput_bytes_per_s", results.throughput_bytes_per_s),
         column("elapsed_ns", results.elapsed_ns),
     ];
@@ -55,10 +55,11 @@ fn columns(results: &Results) -> Vec<Column> {
     columns.extend(times("connect", Some(&results.connect)));
     columns.extend(times("first_byte", results.first_byte.as_ref()));
     columns.extend(times("exchange", results.exchange.as_ref()));
-    columns.extend(counts(&results.totals));
+    columns.extend(counts(results));
     columns.extend([
         column("outages", results.outages.len()),
         column("suspicions", results.suspicions.len()),
+        column("interrupted", results.interrupted),
         column(
             "expectations_failed",
             results
@@ -94,13 +95,20 @@ fn times(name: &str, latency: Option<&Latency>) -> Vec<Column> {
     columns
 }
 
-fn counts(totals: &Totals) -> Vec<Column> {
+/// What was counted by message; a stream has none.
+fn of_messages<T>(results: &Results, value: T) -> Option<T> {
+    (results.plan.load != Load::Stream).then_some(value)
+}
+
+fn counts(results: &Results) -> Vec<Column> {
+    let totals = &results.totals;
+    let messages = |name: &str, value: u64| optional(name, of_messages(results, value));
     let mut columns = vec![
-        column("sent", totals.sent),
-        column("echoed", totals.echoed),
-        column("in_flight", totals.in_flight),
-        column("unsent", totals.unsent),
-        column("lost", totals.lost),
+        messages("sent", totals.sent),
+        messages("echoed", totals.echoed),
+        messages("in_flight", totals.in_flight),
+        messages("unsent", totals.unsent),
+        messages("lost", totals.lost),
         column("sent_bytes", totals.sent_bytes),
         column("echoed_bytes", totals.echoed_bytes),
         column("lost_bytes", totals.lost_bytes),

@@ -178,6 +178,7 @@ pub(super) fn totals(results: &Results) -> Vec<(&'static str, String)> {
         }
     };
     rows.push(("connected", units::count(totals.connected, "time", "times")));
+    rows.extend(connections_open(results).map(|text| ("connections open", text)));
     let rare = [
         ("in flight at the end", totals.in_flight),
         ("due and not sent", totals.unsent),
@@ -188,6 +189,25 @@ pub(super) fn totals(results: &Results) -> Vec<(&'static str, String)> {
     let seen = rare.into_iter().filter(|(_, number)| *number > 0);
     rows.extend(seen.map(|(name, number)| (name, units::whole(number))));
     rows
+}
+
+/// How many connections were open, where they were fewer than asked for.
+#[expect(clippy::cast_precision_loss, reason = "connections are below 2^53")]
+fn connections_open(results: &Results) -> Option<String> {
+    let (mean, least) = results.connections_open()?;
+    let asked = results.plan.connections;
+    let fewer = results.plan.load != Load::Churn && mean < asked as f64 - 0.05;
+    fewer.then(|| format!("{mean:.1} of {asked} on average, {least:.0} at the least"))
+}
+
+/// That a run was stopped before its end, if it was.
+pub(super) fn interruption(results: &Results) -> Option<String> {
+    let after = nanoseconds(results.elapsed_ns);
+    let what = match results.search.is_empty() {
+        true => format!("the run was stopped after {after}, before its end"),
+        false => String::from("the search was stopped before its end"),
+    };
+    results.interrupted.then_some(what)
 }
 
 /// The kinds of errors that occurred, with their names.
@@ -249,13 +269,25 @@ pub(super) fn search(trials: &[Trial]) -> Table {
             time(trial.p50_ns),
             time(trial.p99_ns),
             time(trial.max_ns),
-            String::from(if trial.held { "yes" } else { "no" }),
+            held(trial),
         ]
     };
     Table {
         header: header.map(String::from).into(),
         rows: trials.iter().map(row).collect(),
     }
+}
+
+/// Whether a trial held, or which of the two did not.
+fn held(trial: &Trial) -> String {
+    let text = match (trial.held, trial.condition_held, trial.schedule_kept) {
+        (true, ..) => "yes",
+        (_, Some(false), Some(false)) => "no: neither condition nor schedule",
+        (_, Some(false), _) => "no: condition",
+        (_, _, Some(false)) => "no: schedule",
+        _ => "no",
+    };
+    text.to_owned()
 }
 
 /// One outage in words.
@@ -284,6 +316,8 @@ pub(super) const fn doubt(doubt: Doubt) -> &'static str {
         Doubt::PortsRanOut => "local ports ran out",
         Doubt::DescriptorsRanOut => "descriptors ran out",
         Doubt::DelayedAck => "Nagle's algorithm met delayed ACKs",
+        Doubt::ConnectionsMissing => "connections were missing",
+        Doubt::NotTogether => "the runs were not made at the same time",
     }
 }
 

@@ -56,6 +56,12 @@ pub enum ReadError {
         /// Its format.
         String,
     ),
+    /// It is of a run that failed before it had results.
+    #[error("it holds no results, since the run failed: {0}")]
+    Failed(
+        /// The run's error.
+        String,
+    ),
     /// It names the format but does not have its shape.
     #[error("it is damaged: {0}; copy it again or run again")]
     Shape(serde_json::Error),

@@ -7,9 +7,10 @@ use maud::{DOCTYPE, Markup, PreEscaped, html};
 
 use super::compare::{differing_settings, numbers};
 use super::describe::{
-    by_address, doubt, errors, generator, latencies, load, outage, pace, search, settings, totals,
-    verdict,
+    by_address, doubt, errors, generator, interruption, latencies, load, outage, pace, search,
+    settings, totals, verdict,
 };
+use super::foreign::{escaped, escaped_runs};
 use super::plots;
 use super::run::Run;
 use crate::base::units;
@@ -22,6 +23,7 @@ const STYLE: &str = include_str!("style.css");
 /// # Errors
 /// Those of the writer.
 pub fn write(results: &Results, to: &mut dyn Write) -> io::Result<()> {
+    let results = &escaped(results);
     let body = html! {
         (head(results))
         (suspicions(None, results))
@@ -43,6 +45,7 @@ pub fn write(results: &Results, to: &mut dyn Write) -> io::Result<()> {
                 h2 { "Search for the highest rate" }
                 div.charts { (plots::search(&results.search)) }
                 (search(&results.search).html())
+                @if let Some(end) = &results.search_end { p { "The search ended: " (end) } }
             }
         }
         section {
@@ -59,6 +62,7 @@ pub fn write(results: &Results, to: &mut dyn Write) -> io::Result<()> {
 /// # Errors
 /// Those of the writer.
 pub fn write_comparison(runs: &[Run], to: &mut dyn Write) -> io::Result<()> {
+    let runs = &escaped_runs(runs)[..];
     let body = html! {
         header {
             h1 { "Round trips compared" }
@@ -142,7 +146,14 @@ fn suspicions(run: Option<&str>, results: &Results) -> Markup {
             }
         }
     };
-    html! { @for suspicion in &results.suspicions { (line(suspicion)) } }
+    html! {
+        @if let Some(interruption) = interruption(results) {
+            p.suspect role="alert" {
+                strong { "INTERRUPTED: " @if let Some(run) = run { (run) ": " } (interruption) }
+            }
+        }
+        @for suspicion in &results.suspicions { (line(suspicion)) }
+    }
 }
 
 fn expectations(results: &Results) -> Markup {

@@ -2,15 +2,22 @@
 //! of single seconds, which are dropped.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use super::describe::settings;
 use super::error::MergeError;
 use super::run::Run;
+use crate::base::units;
 use crate::bench::expect::Condition;
 use crate::bench::plan::Plan;
-use crate::bench::results::{Expectation, FORMAT, Generator, Interval, Results, Suspicion, Totals};
+use crate::bench::results::{
+    Doubt, Expectation, FORMAT, Generator, Interval, Results, Suspicion, Totals,
+};
 use crate::bench::source::Source;
 use crate::probe::latency::Latency;
+
+/// Runs were made together if they have at least this part of the shortest in common.
+const TOGETHER: f64 = 0.9;
 
 /// Settings that may differ between the parts of one load.
 const OF_EACH: [&str; 7] = [
@@ -76,7 +83,10 @@ fn check_plans(first: &Run, other: &Run) -> Result<(), MergeError> {
 fn check_twice(before: &[Run], run: &Run) -> Result<(), MergeError> {
     let shares = |other: &&Run| {
         let mut generators = other.results.generators.iter();
-        generators.any(|generator| run.results.generators.contains(generator))
+        generators.any(|generator| {
+            let mut own = run.results.generators.iter();
+            own.any(|own| is_same(own, generator))
+        })
     };
     match before.iter().find(shares) {
         None => Ok(()),
@@ -84,6 +94,15 @@ fn check_twice(before: &[Run], run: &Run) -> Result<(), MergeError> {
             first: first.name.clone(),
             other: run.name.clone(),
         }),
+    }
+}
+
+/// Whether two entries are of the same run. Merging adds how long it measured.
+fn is_same(one: &Generator, other: &Generator) -> bool {
+    let elapsed_ns = one.elapsed_ns;
+    *one == Generator {
+        elapsed_ns,
+        ..other.clone()
     }
 }
 
@@ -106,8 +125,9 @@ fn add(parts: &[&Results]) -> Results {
     let sum = |of: fn(&Results) -> f64| parts.iter().map(|part| of(part)).sum();
     let mut merged = Results {
         format: FORMAT.to_owned(),
-        generators: join(parts, |part| &part.generators),
+        generators: generators(parts),
         plan: plan(parts),
+        interrupted: parts.iter().any(|part| part.interrupted),
         elapsed_ns: parts.iter().map(|part| part.elapsed_ns).max().unwrap_or(0),
         rate_per_s: sum(|part| part.rate_per_s),
         throughput_bytes_per_s: sum(|part| part.throughput_bytes_per_s),
@@ -124,6 +144,7 @@ fn add(parts: &[&Results]) -> Results {
         suspicions: join(parts, |part| &part.suspicions),
         expectations: Vec::new(),
         search: Vec::new(),
+        search_end: None,
     };
     merged
         .generators
@@ -137,9 +158,65 @@ fn add(parts: &[&Results]) -> Results {
         )
     });
     merged.examples.sort();
+    // Judged again over all runs.
+    merged
+        .suspicions
+        .retain(|each| each.kind != Doubt::NotTogether);
+    merged.suspicions.extend(not_together(&merged.generators));
     sort_suspicions(&mut merged.suspicions);
     merged.expectations = expectations(parts, &merged);
     merged
+}
+
+/// The generators of all runs, with how long each measured.
+fn generators(parts: &[&Results]) -> Vec<Generator> {
+    let mut all = Vec::new();
+    for part in parts {
+        all.extend(part.generators.iter().map(|generator| Generator {
+            elapsed_ns: generator.elapsed_ns.or(Some(part.elapsed_ns)),
+            ..generator.clone()
+        }));
+    }
+    all
+}
+
+/// That runs were not made at the same time, so that their rates were never reached
+/// together: the one that ended first and the one that began last had too little in common.
+fn not_together(generators: &[Generator]) -> Option<Suspicion> {
+    let times = generators.iter().filter_map(|generator| {
+        let start = humantime::parse_rfc3339(&generator.started_at).ok()?;
+        let length = Duration::from_nanos(generator.elapsed_ns?);
+        Some((start, start.checked_add(length)?, length, generator))
+    });
+    let times: Vec<_> = times.collect();
+    let shortest = times.iter().map(|(_, _, length, _)| *length).min()?;
+    let (_, end, _, first) = times.iter().min_by_key(|(_, end, _, _)| *end)?;
+    let (start, _, _, last) = times.iter().max_by_key(|(start, _, _, _)| *start)?;
+    let common = end.duration_since(*start).unwrap_or_default();
+    if common >= shortest.mul_f64(TOGETHER) {
+        return None;
+    }
+    let run = |generator: &Generator| {
+        let length = Duration::from_nanos(generator.elapsed_ns.unwrap_or(0));
+        let length = units::duration(length);
+        let Generator {
+            host, started_at, ..
+        } = generator;
+        format!("{host} measured from {started_at} for {length}")
+    };
+    Some(Suspicion {
+        kind: Doubt::NotTogether,
+        seen: format!(
+            "{} were common to all runs: {}, {}",
+            units::duration(common),
+            run(first),
+            run(last)
+        ),
+        advice: String::from(
+            "their rates were added, but never reached at once: start the runs together, or \
+             compare them without --merge",
+        ),
+    })
 }
 
 fn join<T: Clone>(parts: &[&Results], of: fn(&Results) -> &Vec<T>) -> Vec<T> {
@@ -231,6 +308,10 @@ fn add_interval(merged: &mut Interval, other: &Interval) {
         p50_ns: None,
         p99_ns: None,
         max_ns: merged.max_ns.max(other.max_ns),
+        connections: merged
+            .connections
+            .zip(other.connections)
+            .map(|(one, other)| one + other),
     };
 }
 

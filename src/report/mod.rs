@@ -6,6 +6,7 @@ pub mod compare;
 pub mod csv;
 mod describe;
 pub mod error;
+mod foreign;
 pub mod html;
 pub mod merge;
 mod plots;

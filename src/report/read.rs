@@ -46,9 +46,10 @@ pub fn parse(text: &[u8]) -> Result<Results, ReadError> {
     if text.trim_ascii().is_empty() {
         return Err(ReadError::Empty);
     }
-    let format = format(text)?;
-    match &*format {
-        FORMAT => serde_json::from_slice(text).map_err(ReadError::Shape),
+    let Head { format, error } = head(text)?;
+    match (&*format, error) {
+        (FORMAT, Some(error)) => Err(ReadError::Failed(error)),
+        (FORMAT, None) => serde_json::from_slice(text).map_err(ReadError::Shape),
         _ if family(&format) == family(FORMAT) => Err(ReadError::Version(format)),
         _ => Err(ReadError::Foreign),
     }
@@ -59,16 +60,27 @@ fn family(format: &str) -> Option<&str> {
     Some(format.rsplit_once('/')?.0)
 }
 
-fn format(text: &[u8]) -> Result<String, ReadError> {
-    #[derive(Deserialize)]
-    struct Head {
-        format: String,
-    }
+/// What tells of which kind a file is.
+#[derive(Deserialize)]
+struct Head {
+    format: String,
+    /// In place of results.
+    error: Option<String>,
+}
 
+/// Whether an error is at the very end of a text: a number that is cut off after its sign is
+/// a wrong one.
+fn is_at_end(error: &serde_json::Error, text: &[u8]) -> bool {
+    let lines = text.split(|byte| *byte == b'\n');
+    let (line, column) = lines.fold((0, 0), |(line, _), last| (line + 1, last.len()));
+    error.is_syntax() && error.line() == line && error.column() >= column && text[0] == b'{'
+}
+
+fn head(text: &[u8]) -> Result<Head, ReadError> {
     let head: Result<Head, _> = serde_json::from_slice(text);
     match head {
-        Ok(head) => Ok(head.format),
-        Err(error) if error.is_eof() => Err(ReadError::CutOff {
+        Ok(head) => Ok(head),
+        Err(error) if error.is_eof() || is_at_end(&error, text) => Err(ReadError::CutOff {
             line: error.line(),
             column: error.column(),
         }),

@@ -3,8 +3,10 @@
 use std::io::{self, Write};
 
 use super::describe::{
-    by_address, doubt, errors, generator, latencies, load, outage, pace, search, totals, verdict,
+    by_address, doubt, errors, generator, interruption, latencies, load, outage, pace, search,
+    totals, verdict,
 };
+use super::foreign::escaped;
 use crate::base::units;
 use crate::bench::results::Results;
 
@@ -13,11 +15,15 @@ use crate::bench::results::Results;
 /// # Errors
 /// Those of the writer.
 pub fn write(results: &Results, to: &mut dyn Write) -> io::Result<()> {
+    let results = &escaped(results);
     for each in &results.generators {
         writeln!(to, "{}", generator(each))?;
     }
     writeln!(to, "{}, seed {}", load(&results.plan), results.plan.seed)?;
     writeln!(to, "{}\n", pace(&results.plan))?;
+    if let Some(interruption) = interruption(results) {
+        writeln!(to, "INTERRUPTED: {interruption}\n")?;
+    }
     for (name, value) in totals(results) {
         writeln!(to, " {name:<20}  {value}")?;
     }
@@ -30,6 +36,9 @@ pub fn write(results: &Results, to: &mut dyn Write) -> io::Result<()> {
     write_errors(results, to)?;
     if !results.search.is_empty() {
         writeln!(to, "\n{}", search(&results.search).text())?;
+        if let Some(end) = &results.search_end {
+            writeln!(to, "The search ended: {end}")?;
+        }
     }
     write_checks(results, to)
 }

@@ -42,6 +42,7 @@ pub fn closed(host: &str) -> Results {
             address: String::from("127.0.0.1:20162"),
             addresses: Vec::new(),
             started_at: String::from("2026-11-22T06:00:00Z"),
+            elapsed_ns: Some(10_000 * MS),
             busy_fraction: 0.42,
         }],
         plan: Plan {
@@ -60,6 +61,7 @@ pub fn closed(host: &str) -> Results {
             timeout: Duration::from_secs(10),
             seed: 7,
         },
+        interrupted: false,
         elapsed_ns: 10_000 * MS,
         rate_per_s: 1_000.0,
         throughput_bytes_per_s: 64_000.0,
@@ -84,6 +86,7 @@ pub fn closed(host: &str) -> Results {
         suspicions: Vec::new(),
         expectations: Vec::new(),
         search: Vec::new(),
+        search_end: None,
     }
 }
 
@@ -98,6 +101,7 @@ fn second(number: i64) -> Interval {
         p50_ns: Some(70 * US + wave * 2 * US),
         p99_ns: Some(119 * US + wave * 30 * US),
         max_ns: Some(5 * MS + wave * MS),
+        connections: Some(50.0),
     }
 }
 
@@ -177,6 +181,8 @@ pub fn searched() -> Results {
         p50_ns: Some(50 * US),
         p99_ns: Some(p99),
         max_ns: Some(p99 * 10),
+        condition_held: Some(held),
+        schedule_kept: Some(true),
         held,
     };
     let mut results = eventful("searcher");

@@ -333,7 +333,7 @@ impl Connector {
         };
         let size = state.message_size();
         let slot = &mut state.slots[key];
-        slot.counts = state.recorder.counts(due);
+        slot.counts = state.recorder.will_count(due);
         slot.flow.push(size, due, &mut state.recorder);
         self.enqueue(state, key);
     }

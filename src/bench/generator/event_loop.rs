@@ -55,6 +55,8 @@ pub(crate) struct Generator<'a> {
     waiter: Waiter,
     tick_at: u64,
     out_of_connections: bool,
+    interrupted: bool,
+    without_echo: u64,
 }
 
 impl<'a> Generator<'a> {
@@ -82,6 +84,8 @@ impl<'a> Generator<'a> {
             state: State::new(shared, thread, connections, recorder),
             tick_at: 0,
             out_of_connections: false,
+            interrupted: false,
+            without_echo: 0,
         })
     }
 
@@ -266,6 +270,7 @@ impl<'a> Generator<'a> {
     fn tick(&mut self) {
         self.tick_at = self.state.now + TICK;
         if self.state.running && !self.state.finishing && self.state.is_stopped() {
+            self.interrupted = true;
             self.finish();
         }
         for key in 0..self.state.slots.len() {
@@ -326,11 +331,32 @@ impl<'a> Generator<'a> {
     fn begin_measuring(&mut self) {
         self.state.measuring = true;
         self.waiter.time.begin_measuring();
+        self.workload.begin_measuring(&mut self.state);
         if self.state.is(Load::Stream) {
             for slot in &mut self.state.slots {
                 slot.flow.count_from_here();
             }
         }
+    }
+
+    /// Connections on which nothing came back while load was measured, though it was awaited
+    /// for half of that time or more. A stream sends from its start on. In a churn each message has a connection of its own,
+    /// and its errors are counted.
+    fn count_without_echo(&self) -> u64 {
+        let state = &self.state;
+        if !state.measuring || state.is(Load::Churn) {
+            return 0;
+        }
+        let half = state.times.measured_from.midpoint(state.times.end);
+        let without = state.slots.iter().filter(|slot| {
+            let awaited = match slot.stage {
+                Stage::Open if state.is(Load::Stream) => true,
+                Stage::Open => slot.flow.oldest().is_some_and(|first| first.sent <= half),
+                _ => true,
+            };
+            awaited && !slot.flow.has_echo()
+        });
+        without.count() as u64
     }
 
     /// Whether there is nothing left to send and no echo to wait for.
@@ -341,9 +367,10 @@ impl<'a> Generator<'a> {
 
     /// Sends nothing new from now on.
     fn finish(&mut self) {
-        let state = &mut self.state;
         self.out_of_connections = self.connector.usable() == 0;
-        state.times.end = state.times.end.min(state.now);
+        self.state.times.end = self.state.times.end.min(self.state.now);
+        self.without_echo = self.count_without_echo();
+        let state = &mut self.state;
         state.finishing = true;
         self.workload.drop_overdue(state);
         state.recorder.set_end(state.times.end);
@@ -410,6 +437,8 @@ impl<'a> Generator<'a> {
                 false => 0.0,
             },
             out_of_connections: self.out_of_connections,
+            interrupted: self.interrupted,
+            without_echo: self.without_echo,
         }
     }
 }

@@ -49,4 +49,8 @@ pub(crate) struct ThreadSummary {
     pub(crate) starved: f64,
     /// It ended because there was no connection left.
     pub(crate) out_of_connections: bool,
+    /// It was stopped before its end.
+    pub(crate) interrupted: bool,
+    /// Connections on which nothing came back while load was measured.
+    pub(crate) without_echo: u64,
 }

@@ -44,6 +44,26 @@ impl Workload {
         self.schedule = schedule;
     }
 
+    /// Open loop: messages of the warm-up that were not sent yet count from now on, as far as
+    /// the budget goes.
+    pub(super) fn begin_measuring(&mut self, state: &mut State<'_>) {
+        if self.schedule.is_none() {
+            return;
+        }
+        state.recorder.begin_measuring(state.now);
+        // An exchange of a churn has begun when it has its slot.
+        let is_churn = state.shared.plan.load == Load::Churn;
+        for slot in &mut state.slots {
+            let flow = &mut slot.flow;
+            let counted = flow.count_queued(self.budget, !is_churn, &mut state.recorder);
+            slot.counts |= counted > 0;
+            self.budget -= counted;
+        }
+        let room = usize::try_from(self.budget).unwrap_or(usize::MAX);
+        self.overdue.truncate(room);
+        self.budget -= self.overdue.len() as u64;
+    }
+
     /// Whether every message of the count was queued.
     pub(super) fn is_spent(&self) -> bool {
         self.budget == 0 && self.overdue.is_empty()
@@ -127,7 +147,7 @@ impl Workload {
     /// Whether a message that is due at `due` may be sent; if it counts, it uses up
     /// one of the budget.
     const fn spend(&mut self, state: &State<'_>, due: u64) -> bool {
-        if state.recorder.counts(due) {
+        if state.recorder.will_count(due) {
             if self.budget == 0 {
                 return false;
             }
