@@ -7,6 +7,7 @@ mod completions;
 mod environment;
 mod error;
 mod exit;
+mod health;
 mod json;
 mod manual;
 mod ping;
