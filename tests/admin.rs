@@ -222,21 +222,91 @@ mod the_metrics {
         assert_eq!(counted, reasons.collect());
     }
 
-    /// With the parser of Prometheus' own Python client, which is strict.
+    /// The metrics as `accept` wants them.
+    fn accepted(admin: SocketAddr, accept: &str) -> common::http::Answer {
+        let request = format!("GET /metrics HTTP/1.0\r\nAccept: {accept}\r\n\r\n");
+        ask(admin, request.as_bytes()).unwrap()
+    }
+
+    const OLDER: &str = "text/plain;version=0.0.4";
+
+    #[test]
+    fn have_the_format_that_the_client_accepts() {
+        let (_program, _, admin) = administered(&["--workers", "2"]);
+        for (accept, kind) in [
+            ("*/*", "application/openmetrics-text; version=1.0.0"),
+            (
+                "application/openmetrics-text;version=1.0.0,text/plain;q=0.5",
+                "application/open",
+            ),
+            ("application/json", "application/openmetrics-text"),
+            (OLDER, "text/plain; version=0.0.4; charset=utf-8\r\n"),
+            ("text/plain", "text/plain; version=0.0.4"),
+            (
+                "application/openmetrics-text;q=0.2, text/plain;q=0.3",
+                "text/plain; version=0.0.4",
+            ),
+        ] {
+            let answer = accepted(admin, accept);
+            let header = format!("Content-Type: {kind}");
+            assert!(answer.head.contains(&header), "{accept}: {}", answer.head);
+            let is_open_metrics = kind.starts_with("application/");
+            assert_eq!(
+                answer.body.ends_with("\n# EOF\n"),
+                is_open_metrics,
+                "{accept}"
+            );
+        }
+        let body = accepted(admin, OLDER).body;
+        let same = |text: &str| -> BTreeSet<_> {
+            let samples = text.lines().filter(|line| !line.starts_with('#'));
+            let names = samples.map(|line| line.rsplit_once(' ').unwrap().0.to_owned());
+            names.collect()
+        };
+        assert_eq!(same(&body), same(&get(admin, "/metrics").body));
+        for line in [
+            "# TYPE echopool_connections_accepted_total counter",
+            "# TYPE echopool_build_info gauge",
+            "# TYPE echopool_first_echo_seconds histogram",
+            "# HELP echopool_echoed_bytes_total Bytes sent back.",
+        ] {
+            assert!(body.lines().any(|one| one == line), "no {line} in {body}");
+        }
+        assert!(!body.contains("# UNIT"), "{body}");
+    }
+
+    /// With the parser of Prometheus' own Python client.
     #[test]
     #[ignore = "needs prometheus_client of Python"]
-    fn are_accepted_by_a_strict_parser() {
-        const READ: &str = "import json, sys
-from prometheus_client.openmetrics.parser import text_string_to_metric_families as families
-read = {}
-for family in families(sys.stdin.read()):
-    read[f'{family.name} {family.type}'] = len(family.samples)
-json.dump(read, sys.stdout)";
+    fn are_accepted_by_a_parser_of_the_older_format() {
         let (_program, echo, admin) = administered(&["--workers", "3"]);
         round_trip(&mut connect(echo), b"hello");
-        let text = get(admin, "/metrics").body;
+        let text = accepted(admin, OLDER).body;
+        let read = read_by("prometheus_client.parser", &text);
+        // It leaves the suffix of a counter out of the family's name.
+        let kinds = families(&get(admin, "/metrics").body)
+            .into_iter()
+            .map(|family| family.replace("echopool_build info", "echopool_build_info gauge"));
+        assert_eq!(
+            read.keys().cloned().collect::<BTreeSet<_>>(),
+            kinds.collect()
+        );
+        assert_eq!(read["echopool_worker_cpu_seconds counter"], 3);
+        assert_eq!(read["echopool_first_echo_seconds histogram"], 15 + 2);
+    }
+
+    /// How many samples a parser finds in each family, as `name type`.
+    fn read_by(parser: &str, text: &str) -> std::collections::BTreeMap<String, u64> {
+        let script = format!(
+            "import json, sys
+from {parser} import text_string_to_metric_families as families
+read = {{}}
+for family in families(sys.stdin.read()):
+    read[f'{{family.name}} {{family.type}}'] = len(family.samples)
+json.dump(read, sys.stdout)"
+        );
         let mut python = std::process::Command::new("python3");
-        python.args(["-c", READ]);
+        python.args(["-c", &script]);
         python
             .stdin(std::process::Stdio::piped())
             .stdout(std::process::Stdio::piped());
@@ -246,8 +316,17 @@ json.dump(read, sys.stdout)";
         drop(input);
         let ended = common::end(python);
         assert_eq!(ended.code, Some(0), "{}{text}", ended.stderr);
-        let read: std::collections::BTreeMap<String, u64> =
-            serde_json::from_slice(&ended.stdout).unwrap();
+        serde_json::from_slice(&ended.stdout).unwrap()
+    }
+
+    /// With the parser of Prometheus' own Python client, which is strict.
+    #[test]
+    #[ignore = "needs prometheus_client of Python"]
+    fn are_accepted_by_a_strict_parser() {
+        let (_program, echo, admin) = administered(&["--workers", "3"]);
+        round_trip(&mut connect(echo), b"hello");
+        let text = get(admin, "/metrics").body;
+        let read = read_by("prometheus_client.openmetrics.parser", &text);
         assert_eq!(
             read.keys().cloned().collect::<BTreeSet<_>>(),
             families(&text)
@@ -599,6 +678,66 @@ mod requests {
         let time = opened.elapsed();
         assert!(time >= Duration::from_millis(4_900), "{time:?}");
         assert!(time < Duration::from_secs(20), "{time:?}");
+    }
+}
+
+mod the_health_command {
+    use super::*;
+
+    #[test]
+    fn fails_where_nobody_answers_or_somebody_else_and_says_why() {
+        let (_program, echo, _) = administered(&[]);
+        let (_reserved, nobody) = common::reserve(echo.ip(), 0).unwrap();
+        for (address, words) in [
+            (nobody, "for its health: connection refused"),
+            (echo, "what answers there is no admin socket of echopool"),
+        ] {
+            let address = address.to_string();
+            let ended = finish(["health", "--timeout", "300ms", &address], "");
+            assert_eq!(
+                (ended.code, &*ended.stdout),
+                (Some(1), &b""[..]),
+                "{ended:?}"
+            );
+            let start = format!("echopool: could not ask {address} for its health: ");
+            assert!(ended.stderr.starts_with(&start), "{ended:?}");
+            let is_late = ended.stderr.contains("timed out");
+            assert!(ended.stderr.contains(words) || is_late, "{ended:?}");
+        }
+    }
+
+    #[test]
+    fn gives_a_server_up_that_does_not_answer_in_time() {
+        let (program, _, admin) = administered(&[]);
+        let admin = admin.to_string();
+        assert_eq!(finish(["health", &admin], "").code, Some(0));
+        common::serve::suspend(&program);
+        let ended = finish(["health", "--timeout", "300ms", &admin], "");
+        assert_eq!(ended.code, Some(1), "{ended:?}");
+        assert!(ended.stderr.contains("timed out"), "{ended:?}");
+    }
+
+    #[test]
+    fn asks_where_the_servers_variable_says() {
+        let (_program, _, admin) = administered(&[]);
+        let said = |value: &str| {
+            let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_echopool"));
+            command.arg("health").env("ECHOPOOL_ADMIN", value);
+            command.stdout(std::process::Stdio::piped());
+            common::end(Program::spawn(command))
+        };
+        assert_eq!(said(&admin.to_string()).code, Some(0));
+        let bad = said("a:b");
+        assert_eq!(bad.code, Some(2), "{bad:?}");
+        assert!(
+            bad.stderr
+                .contains("the environment has ECHOPOOL_ADMIN=a:b"),
+            "{bad:?}"
+        );
+        // Empty is not set: somebody may have the port.
+        let unset = said("");
+        let asked = unset.code == Some(0) || unset.stderr.contains(":20163");
+        assert!(asked, "{unset:?}");
     }
 }
 

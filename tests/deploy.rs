@@ -665,6 +665,119 @@ mod kubernetes {
 mod container {
     use super::*;
 
+    fn root() -> &'static Path {
+        Path::new(env!("CARGO_MANIFEST_DIR"))
+    }
+
+    /// What follows an instruction of the Containerfile.
+    fn instruction(name: &str) -> String {
+        let text = fs::read_to_string(root().join("Containerfile")).unwrap();
+        let mut lines = text.lines();
+        let found = lines.find_map(|line| line.strip_prefix(name));
+        found
+            .unwrap_or_else(|| panic!("no {name}"))
+            .trim()
+            .to_owned()
+    }
+
+    /// What the image is built from, by the list that its builders read: all but the files and
+    /// folders named there is left out.
+    fn context() -> Vec<PathBuf> {
+        let list = fs::read_to_string(root().join(".dockerignore")).unwrap();
+        let mut patterns = list.lines().filter(|line| !line.starts_with('#'));
+        assert_eq!(patterns.next(), Some("*"));
+        let named = |line: &str| root().join(line.strip_prefix('!').unwrap());
+        let mut left: Vec<_> = patterns.map(named).collect();
+        let mut files = Vec::new();
+        while let Some(path) = left.pop() {
+            match path.is_dir() {
+                true => left.extend(fs::read_dir(path).unwrap().map(|one| one.unwrap().path())),
+                false => files.push(path),
+            }
+        }
+        files
+    }
+
+    /// Docker and BuildKit read the one, Podman and Buildah the other.
+    #[test]
+    fn every_builder_is_given_the_same_files() {
+        let [docker, podman] =
+            [".dockerignore", ".containerignore"].map(|name| fs::read(root().join(name)).unwrap());
+        assert_eq!(docker, podman);
+    }
+
+    #[test]
+    fn the_context_is_kilobytes_and_cargo_finds_the_workspace_in_it() {
+        let copy = tempfile::tempdir().unwrap();
+        let mut size = 0;
+        for file in context() {
+            let to = copy.path().join(file.strip_prefix(root()).unwrap());
+            fs::create_dir_all(to.parent().unwrap()).unwrap();
+            size += fs::copy(file, to).unwrap();
+        }
+        assert!(size < 2_000_000, "{size} bytes");
+        let mut cargo = Command::new(env!("CARGO"));
+        cargo.args(["metadata", "--offline", "--no-deps", "--format-version=1"]);
+        let metadata = said(cargo.current_dir(copy.path()));
+        for member in ["echopool", "compare", "models"] {
+            assert!(
+                metadata.contains(&format!("\"name\":\"{member}\"")),
+                "{member}"
+            );
+        }
+    }
+
+    /// The health check of the image, asked of a server with this admin socket.
+    fn health_check(admin: &str) -> common::Ended {
+        let check = instruction("HEALTHCHECK CMD ");
+        let words: Vec<String> = serde_json::from_str(&check).unwrap();
+        assert_eq!(words[0], "/usr/bin/echopool");
+        let mut check = Command::new(PROGRAM);
+        check.args(&words[1..]).env("ECHOPOOL_ADMIN", admin);
+        check.stdout(Stdio::piped());
+        common::end(Program::spawn(check))
+    }
+
+    #[test]
+    fn a_server_is_healthy_whatever_it_serves_and_however_full_it_is() {
+        let variable = instruction("ENV ECHOPOOL_ADMIN=");
+        assert_eq!(variable, "127.0.0.1:20163");
+        for options in [
+            &["--echo", "127.0.0.1:0"][..],
+            &["--counted", "127.0.0.1:0"],
+            &["--echo", "127.0.0.1:0", "--proxy-protocol"],
+            &["--echo", "127.0.0.1:0", "--max-connections", "1"],
+        ] {
+            let mut command = Command::new(PROGRAM);
+            command.arg("serve").args(options);
+            command
+                .env("ECHOPOOL_ADMIN", "127.0.0.1:0")
+                .env_remove("RUST_LOG");
+            let mut server = Program::spawn(command);
+            let address = server.wait_for_listener(&options[0][2..]);
+            let admin = admin_of(&mut server);
+            // Takes the only place, where there is one.
+            let client = connect(address);
+            wait_until("it to be served", || {
+                let taken = get(admin, "/metrics").body;
+                taken.contains("echopool_connections_open 1")
+            });
+            for address in [
+                admin.to_string(),
+                format!("*:{}", admin.port()),
+                admin.port().to_string(),
+            ] {
+                let ended = health_check(&address);
+                assert_eq!(
+                    (ended.code, &*ended.stdout),
+                    (Some(0), &b"ok\n"[..]),
+                    "{ended:?}"
+                );
+            }
+            drop(client);
+        }
+    }
+
     #[test]
     #[ignore = "needs hadolint"]
     fn the_containerfile_has_no_mistakes() {

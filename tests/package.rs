@@ -55,6 +55,59 @@ fn commands() -> Vec<String> {
     names.filter(|name| name != "help").collect()
 }
 
+mod the_sample_of_options {
+    use super::*;
+
+    /// What the lines of the sample set when they are taken in.
+    fn variables() -> Vec<(String, String)> {
+        let sample = include_str!("../deploy/debian/echopool.default");
+        let lines = sample.lines().filter_map(|line| line.strip_prefix('#'));
+        let settings = lines.filter(|line| !line.starts_with(' '));
+        let pairs = settings.map(|line| line.split_once('=').unwrap());
+        pairs
+            .map(|(name, value)| (name.to_owned(), value.to_owned()))
+            .collect()
+    }
+
+    /// The service has no privilege, so that ports below 1024 are the socket units'.
+    #[test]
+    fn names_no_port_that_needs_privilege() {
+        let mut ports = 0;
+        for (name, value) in variables() {
+            if !["ECHO", "COUNTED", "WHOAMI", "ADMIN"]
+                .contains(&name.trim_start_matches("ECHOPOOL_"))
+            {
+                continue;
+            }
+            for address in value.split(',') {
+                let address: echopool::base::address::Address = address.parse().unwrap();
+                assert!(address.port().unwrap() > 1023, "{name}={value}");
+                ports += 1;
+            }
+        }
+        assert!(ports >= 4, "the sample names the ports");
+    }
+
+    #[test]
+    fn is_understood_by_the_server() {
+        // All of it at once, but for the addresses, which others may have.
+        let mut command = Command::new(env!("CARGO_BIN_EXE_echopool"));
+        command.arg("serve");
+        for (name, value) in variables() {
+            let is_address = ["ECHO", "COUNTED", "ADMIN"]
+                .iter()
+                .any(|one| name.ends_with(one));
+            match is_address {
+                true => command.env(name, "127.0.0.1:0"),
+                false => command.env(name, value),
+            };
+        }
+        let mut server = Program::spawn(command);
+        let address = server.wait_for_listener("echo");
+        round_trip(&mut connect(address), b"hello");
+    }
+}
+
 mod manual {
     use super::*;
 
@@ -243,6 +296,7 @@ mod cargo_package {
         let top = [
             ".cargo_vcs_info.json",
             ".containerignore",
+            ".dockerignore",
             "Containerfile",
             "CHANGELOG.md",
             "Cargo.lock",

@@ -5,6 +5,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use prometheus_client::registry::Registry;
 
+use super::accept::Format;
 use super::http::{self, Code, Request};
 use super::{metrics, page};
 use crate::server::status::Status;
@@ -38,7 +39,10 @@ impl Answers {
         let head_only = request.head_only;
         let ok = |kind, body: &str| http::answer(Code::Ok, kind, body, head_only);
         Ok(match &*request.path {
-            "/metrics" => ok(metrics::KIND, &metrics::text(&self.registry)?),
+            "/metrics" => {
+                let format = Format::preferred(&request.accept);
+                ok(format.kind(), &metrics::text(&self.registry, format)?)
+            }
             "/healthz" => verdict(self.status.health(), head_only),
             "/readyz" => verdict(self.status.readiness(), head_only),
             "/status.json" => ok("application/json", &page::json(&self.status)?),

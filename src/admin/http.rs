@@ -21,6 +21,8 @@ pub(super) struct Request {
     pub(super) path: String,
     /// Only the head of the answer is wanted.
     pub(super) head_only: bool,
+    /// The values of the Accept headers, with commas between; empty where there is none.
+    pub(super) accept: String,
 }
 
 /// The status code of an answer.
@@ -94,7 +96,19 @@ fn interpret(request: &httparse::Request<'_, '_>) -> Head {
     Head::Complete(Request {
         path: path(target).to_owned(),
         head_only,
+        accept: values(request.headers, "accept"),
     })
+}
+
+/// The values of all headers of one name, with commas between: RFC 9110, section 5.3.
+fn values(headers: &[httparse::Header<'_>], name: &str) -> String {
+    let named = headers
+        .iter()
+        .filter(|header| header.name.eq_ignore_ascii_case(name));
+    let values: Vec<_> = named
+        .map(|header| String::from_utf8_lossy(header.value))
+        .collect();
+    values.join(",")
 }
 
 /// The path of a target, which may be a whole URL (section 3.2.2).
@@ -158,6 +172,7 @@ mod tests {
         Head::Complete(Request {
             path: path.to_owned(),
             head_only,
+            accept: String::new(),
         })
     }
 
@@ -202,6 +217,15 @@ mod tests {
         ] {
             assert_eq!(read(text.as_bytes()), want, "{text}");
         }
+    }
+
+    #[test]
+    fn every_accept_header_counts() {
+        let text = b"GET /a HTTP/1.0\r\nAccept: b/c;q=1\r\nX: y\r\naccept: d/e, f/g\r\n\r\n";
+        let Head::Complete(request) = read(text) else {
+            panic!("it is a request");
+        };
+        assert_eq!(request.accept, "b/c;q=1,d/e, f/g");
     }
 
     proptest! {

@@ -1,5 +1,6 @@
-//! The server's metrics, as OpenMetrics text.
+//! The server's metrics, as OpenMetrics and as Prometheus' older text.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::time::UNIX_EPOCH;
 
@@ -9,13 +10,11 @@ use prometheus_client::encoding::{DescriptorEncoder, MetricEncoder, NoLabelSet};
 use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::{Registry, Unit};
 
+use super::accept::Format;
 use crate::server::metrics::Phase;
 use crate::server::status::{Snapshot, Status, WorkerLoad};
 use crate::worker::eviction::Reason;
 use crate::worker::metrics::DELAY_CLASSES;
-
-/// The content type of [`text`].
-pub(super) const KIND: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
 /// A registry that reads `status` anew each time it is encoded.
 pub(super) fn registry(status: Status) -> Registry {
@@ -25,10 +24,44 @@ pub(super) fn registry(status: Status) -> Registry {
 }
 
 /// All registered metrics, with their present values.
-pub(super) fn text(registry: &Registry) -> Result<String, fmt::Error> {
+pub(super) fn text(registry: &Registry, format: Format) -> Result<String, fmt::Error> {
     let mut text = String::new();
     encode(&mut text, registry)?;
-    Ok(text)
+    Ok(match format {
+        Format::OpenMetrics => text,
+        Format::Text => as_prometheus(&text),
+    })
+}
+
+/// OpenMetrics in Prometheus' older text format, in which a family has the name of its samples
+/// and there are neither units, nor infos, nor an end.
+fn as_prometheus(open_metrics: &str) -> String {
+    let types = open_metrics
+        .lines()
+        .filter_map(|line| line.strip_prefix("# TYPE "));
+    let types: BTreeMap<_, _> = types.filter_map(|line| line.split_once(' ')).collect();
+    let mut text = String::new();
+    for line in open_metrics.lines() {
+        let mut words = line.splitn(4, ' ');
+        match (words.next(), words.next(), words.next(), words.next()) {
+            (Some("#"), Some(word @ ("HELP" | "TYPE")), Some(name), Some(rest)) => {
+                let (suffix, kind) = match types.get(name) {
+                    Some(&"counter") => ("_total", "counter"),
+                    Some(&"info") => ("_info", "gauge"),
+                    Some(&kind) => ("", kind),
+                    None => ("", "untyped"),
+                };
+                let rest = if word == "TYPE" { kind } else { rest };
+                text.push_str(&format!("# {word} {name}{suffix} {rest}\n"));
+            }
+            (Some("#"), ..) => {}
+            _ => {
+                text.push_str(line);
+                text.push('\n');
+            }
+        }
+    }
+    text
 }
 
 struct Metrics(Status);

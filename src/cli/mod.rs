@@ -9,6 +9,7 @@ mod environment;
 mod error;
 mod exit;
 mod family;
+mod health;
 mod json;
 mod manual;
 mod ping;

@@ -12,6 +12,7 @@ use super::client::ClientArgs;
 use super::completions::CompletionsArgs;
 use super::environment;
 use super::exit::{self, Exit};
+use super::health::HealthArgs;
 use super::manual::ManualArgs;
 use super::ping::PingArgs;
 use super::report::ReportArgs;
@@ -41,6 +42,7 @@ enum Command {
     Manual(ManualArgs),
     Completions(CompletionsArgs),
     Check(CheckArgs),
+    Health(HealthArgs),
 }
 
 /// Parses the command line, runs the command and prints its error. Returns the exit code.
@@ -55,6 +57,7 @@ pub fn main() -> ExitCode {
         Command::Report(report) => report.run(),
         Command::Ping(ping) => ping.run(),
         Command::Check(check) => check.run(),
+        Command::Health(health) => health.run(),
         Command::Manual(manual) => manual.run(self::command()),
         Command::Completions(completions) => completions.run(self::command()),
     };
