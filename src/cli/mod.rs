@@ -10,6 +10,7 @@ mod error;
 mod exit;
 mod json;
 mod manual;
+mod page;
 mod ping;
 mod program;
 mod report;

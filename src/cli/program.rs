@@ -18,7 +18,7 @@ use super::report::ReportArgs;
 use super::serve::ServeArgs;
 use crate::base::escape::escape;
 
-/// TCP echo server on a fixed pool of workers, and the client that proves a path byte for byte
+/// TCP echo server on a fixed pool of workers, and probes that verify every byte
 #[derive(Debug, Parser)]
 #[command(version, max_term_width = 100)]
 pub(super) struct Cli {
@@ -30,13 +30,13 @@ pub(super) struct Cli {
 enum Command {
     Serve(ServeArgs),
     Client(ClientArgs),
+    Ping(PingArgs),
+    Check(CheckArgs),
     Bench(Box<BenchArgs>),
     Report(ReportArgs),
-    Ping(PingArgs),
+    Completions(CompletionsArgs),
     #[command(name = "man")]
     Manual(ManualArgs),
-    Completions(CompletionsArgs),
-    Check(CheckArgs),
 }
 
 /// Parses the command line, runs the command and prints its error. Returns the exit code.
