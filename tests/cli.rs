@@ -321,6 +321,11 @@ mod help {
                 " check ",
             ];
             assert_tells(&[option], &words);
+            // The probes stand next to each other.
+            let text = ask(&[option]);
+            let at = |name: &str| text.find(&format!(" {name} ")).unwrap();
+            let places = ["serve", "client", "ping", "check", "bench", "report"].map(at);
+            assert!(places.is_sorted(), "{text}");
         }
     }
 
@@ -333,13 +338,13 @@ mod help {
                 "--counted [<ADDR>]",
                 "[default port: 4000]",
                 "--workers <N>",
-                "[default: one a CPU]",
+                "[default: one per CPU]",
                 "--backlog <N>",
                 "[default: 4096]",
                 "--max-connections <N>",
                 "[default: what the limit on open files allows]",
                 "--stall-timeout <DURATION>",
-                "250ms or more, or 0s for never",
+                "at least 250ms, or 0s for never",
                 "--grace <DURATION>",
                 "[default: 5s]",
                 "-v, --verbose",
@@ -351,10 +356,10 @@ mod help {
             ADDRESS,
             "RUST_LOG",
             "Exit codes: 0 ",
-            ", 1 ",
-            ", 2 ",
-            ", 3 ",
-            ", 130 ",
+            " 1 an error",
+            " 2 wrong usage",
+            " 3 the grace period",
+            " 130 a second signal",
         ];
         assert_tells(&["serve", "--help"], &words);
     }
@@ -375,8 +380,8 @@ mod help {
             ADDRESS,
             "20162, 4000 with --counted, or 4001 with --whoami",
             "Exit codes: 0 ",
-            ", 1 ",
-            ", 2 ",
+            " 1 it did not",
+            " 2 wrong usage",
         ];
         assert_tells(&["client", "--help"], &words);
     }
@@ -397,7 +402,14 @@ mod help {
             ];
             assert_tells(&["ping", option], &words);
         }
-        let words = [ADDRESS, "20162", "Exit codes: 0 ", ", 1 ", ", 2 ", ", 130 "];
+        let words = [
+            ADDRESS,
+            "20162",
+            "Exit codes: 0 ",
+            " 1 otherwise",
+            " 2 wrong usage",
+            " 130 a second signal",
+        ];
         assert_tells(&["ping", "--help"], &words);
     }
 }

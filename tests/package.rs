@@ -123,14 +123,64 @@ mod manual {
         assert_eq!(files(folder.path()), pages);
         let page = fs::read_to_string(folder.path().join("echopool-serve.1")).unwrap();
         for words in [
-            ".TH echopool-serve 1",
+            ".TH ECHOPOOL\\-SERVE 1",
             ".SH SYNOPSIS",
             "\\-\\-max\\-connections",
             "ECHOPOOL_MAX_CONNECTIONS",
-            "Exit codes: 0 ",
+            "[\\fB\\-\\-max\\-connections\\fR \\fIN\\fR]",
+            ".SH EXIT STATUS\n.TP\n\\fB0\\fR\n",
+            ".SH EXAMPLES\n.TP\n\\fBechopool serve\\fR\n",
+            ".SH SEE ALSO\n\\fBechopool\\fR(1),\n",
         ] {
             assert!(page.contains(words), "no {words} in {page}");
         }
+    }
+
+    #[test]
+    #[ignore = "needs mandoc"]
+    fn mandoc_has_nothing_to_say_of_the_pages_and_no_table_is_torn() {
+        let folder = tempfile::tempdir().unwrap();
+        finish(["man", folder.path().to_str().unwrap()], "");
+        for file in files(folder.path()) {
+            let page = folder.path().join(&file);
+            let mut lint = Command::new("mandoc");
+            let lint = lint
+                .args(["-T", "lint", "-W", "style"])
+                .arg(&page)
+                .output()
+                .unwrap();
+            let words = String::from_utf8_lossy(&lint.stdout).into_owned();
+            assert!(lint.status.success() && words.is_empty(), "{file}: {words}");
+            let mut show = Command::new("mandoc");
+            let text = said(show.args(["-T", "ascii", "-O", "width=80"]).arg(&page));
+            let widest = text.lines().map(|line| plain(line).chars().count()).max();
+            assert!(widest.is_some_and(|width| width <= 80), "{file}: {text}");
+            for title in ["SYNOPSIS", "OPTIONS", "SEE ALSO"] {
+                assert!(page_has(&text, title), "{file}: no {title}");
+            }
+            if file != "echopool.1" {
+                assert!(
+                    page_has(&text, "EXIT STATUS") && page_has(&text, "EXAMPLES"),
+                    "{file}"
+                );
+            }
+        }
+    }
+
+    /// A line as it is seen: bold letters are struck twice.
+    fn plain(line: &str) -> String {
+        let mut letters = String::new();
+        for letter in line.chars() {
+            match letter {
+                '\u{8}' => drop(letters.pop()),
+                letter => letters.push(letter),
+            }
+        }
+        letters
+    }
+
+    fn page_has(text: &str, title: &str) -> bool {
+        text.lines().any(|line| plain(line) == title)
     }
 
     #[test]
@@ -138,7 +188,7 @@ mod manual {
         let ended = finish(["man"], "");
         assert_eq!((ended.code, &*ended.stderr), (Some(0), ""));
         let page = String::from_utf8(ended.stdout).unwrap();
-        for words in [".TH echopool 1", "echopool\\-serve(1)"] {
+        for words in [".TH ECHOPOOL 1", "\\fBechopool\\-serve\\fR(1)"] {
             assert!(page.contains(words), "no {words} in {page}");
         }
     }
@@ -184,6 +234,83 @@ mod completions {
         let mut bash = Command::new("bash");
         bash.args(["-c", script, "bash", env!("CARGO_BIN_EXE_echopool")]);
         assert_eq!(said(&mut bash).trim(), "--max-connections");
+    }
+
+    /// What bash offers for the last of these words.
+    fn offered(words: &str) -> Vec<String> {
+        let script = r#"
+            source <("$1" completions bash)
+            complete() { :; }
+            eval "COMP_WORDS=($2)"; COMP_CWORD=$((${#COMP_WORDS[@]} - 1))
+            _echopool_with_values echopool "${COMP_WORDS[COMP_CWORD]}" "${COMP_WORDS[COMP_CWORD-1]}"
+            echo "${COMPREPLY[@]}""#;
+        let folder = tempfile::tempdir().unwrap();
+        fs::write(folder.path().join("hosts"), "192.0.2.7 lb.example\n").unwrap();
+        fs::write(folder.path().join("run.json"), "").unwrap();
+        let mut bash = Command::new("bash");
+        bash.args(["-c", script, "bash", env!("CARGO_BIN_EXE_echopool"), words]);
+        bash.env("HOSTFILE", folder.path().join("hosts"))
+            .current_dir(folder.path());
+        said(&mut bash)
+            .split_whitespace()
+            .map(str::to_owned)
+            .collect()
+    }
+
+    #[test]
+    fn bash_offers_clauses_of_a_list_hosts_and_files() {
+        for (words, want) in [
+            ("echopool check --only byt", &["bytes"][..]),
+            ("echopool check --only bytes,urg", &["bytes,urgent"]),
+            (
+                "echopool check --skip bytes,reset,slow-w",
+                &["bytes,reset,slow-writer"],
+            ),
+            ("echopool check --only = bytes,urg", &["bytes,urgent"]),
+            ("echopool ping lb.e", &["lb.example"]),
+            ("echopool bench -q lb.e", &["lb.example"]),
+            ("echopool report ru", &["run.json"]),
+            ("echopool report --mer", &["--merge"]),
+            ("echopool serve --max-c", &["--max-connections"]),
+        ] {
+            assert_eq!(offered(words), want, "{words}");
+        }
+        let all = offered("echopool check --only bytes,");
+        assert!(
+            all.len() > 20 && all.contains(&String::from("bytes,urgent")),
+            "{all:?}"
+        );
+    }
+
+    #[test]
+    fn zsh_and_fish_get_lists_hosts_and_files() {
+        for (shell, words) in [
+            (
+                "zsh",
+                &[
+                    ":CLAUSE:_sequence compadd - connect ",
+                    ":_hosts'",
+                    ":FILE:_files'",
+                    "_files -/",
+                ][..],
+            ),
+            (
+                "fish",
+                &[
+                    "-l only",
+                    "(__fish_append , connect ",
+                    "(__fish_print_hostnames)",
+                ],
+            ),
+        ] {
+            let script = String::from_utf8(finish(["completions", shell], "").stdout).unwrap();
+            for word in words {
+                assert!(script.contains(word), "{shell}: no {word}");
+            }
+            let lists = ["_sequence compadd", "(__fish_append ,"];
+            let count: usize = lists.iter().map(|list| script.matches(list).count()).sum();
+            assert_eq!(count, 2, "{shell}: for --only and --skip");
+        }
     }
 
     #[test]

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use clap::Args;
+use clap::{Args, ValueHint};
 
 use super::error::Error;
 use super::exit::{Exit, usage_error};
@@ -35,12 +35,12 @@ const DURATION: Duration = Duration::from_secs(10);
 /// The most connections, and messages in flight on one.
 const MOST: u64 = 1 << 24;
 
-/// Measure how long echoes take, and how many there are a second
+/// Measure echo latency and throughput under load
 ///
-/// Without --rate each message waits for the reply to one before it (a closed
-/// loop): a server that stalls stalls the load too, and the percentiles hide
-/// it. With --rate messages are due whatever the server does (an open loop),
-/// and response times count from when they were due. Every byte is verified.
+/// Without --rate each message waits for the reply to the one before it (a closed loop): a
+/// server that stalls also stops the load, and the percentiles hide the stall. With --rate
+/// messages are due on a schedule, whatever the server does (an open loop), and response
+/// times count from when they were due. Every byte is verified.
 #[derive(Debug, Args)]
 #[command(after_long_help = "\
 ADDR is HOST:PORT, [V6]:PORT, :PORT, PORT or HOST; without a host, this machine; without a \
@@ -49,30 +49,43 @@ port, 20162. Any TCP echo server will do (RFC 862).
 Of several addresses of a name the first one that answers is used, the families in turn, each \
 tried 250 ms after the one before (RFC 8305).
 
-An expectation is one of min, mean, stddev, max, p50, p99.9 and so on with a time, rate (messages \
-a second), MB/s, Mbit/s, or errors, lost, in_flight and other counts, and a bound: 'p99<1ms', 'errors=0'.
+A condition is a metric, one of < <= > >= = and a bound: 'p99<1ms', 'errors=0', 'rate>50k'. \
+Metrics are min, mean, stddev, max, any percentile (p50, p99.9), rate (messages per second), \
+MB/s, Mbit/s, and the counts errors, lost, in_flight and others.
 
-Exit codes: 0 it ran to its end, and what was expected held; 1 it could not run, no message came \
-back whole, bytes came back wrong, or an output could not be written; 2 wrong usage; 3 an \
-expectation failed; 130 it was interrupted. The first Ctrl-C ends the run, which still reports, \
-marked as interrupted; a second one ends it at once.")]
+Examples:
+  echopool bench 10.0.0.7                     one connection, 10 s
+  echopool bench -c 50 -r 20k HOST            20,000 messages a second
+  echopool bench -c 50 --expect 'p99<1ms' HOST
+                                              exit with 3 if it does not hold
+  echopool bench -c 50 --find-rate 'p99<1ms' HOST
+                                              the highest rate that holds it
+
+Exit codes:
+  0    it ran to its end, and every condition held
+  1    it could not run, no message came back whole, bytes came back wrong, or an
+       output could not be written
+  2    wrong usage
+  3    a condition did not hold
+  130  it was interrupted; the first Ctrl-C ends the run, which still reports,
+       marked as interrupted")]
 pub(super) struct BenchArgs {
     /// Connections open at once
     #[arg(short, long, value_name = "N", default_value_t = 1,
           value_parser = count::<usize>(1..=MOST))]
     connections: usize,
 
-    /// Bytes a message, or a range from which each size is as likely: 64, 16KiB, 1..1024
+    /// Bytes per message, or a range of equally likely sizes: 64, 16KiB, 1..1024
     #[arg(short, long, value_name = "BYTES|A..B", default_value = "64", value_parser = sizes)]
     size: RangeInclusive<usize>,
 
-    /// Messages in flight on a connection at the most
+    /// Most messages in flight on a connection
     #[arg(long, value_name = "N", default_value_t = 1,
           value_parser = count::<usize>(1..=MOST))]
     depth: usize,
 
-    /// Messages a second of all connections together: 1000, 50k, 0.5/s
-    /// [default: as fast as the replies come]
+    /// Messages per second of all connections together: 1000, 50k, 0.5/s [default: as fast as
+    /// replies come]
     #[arg(short, long, value_name = "N", value_parser = rate, group = "pace")]
     rate: Option<f64>,
 
@@ -80,46 +93,46 @@ pub(super) struct BenchArgs {
     #[arg(long, value_enum, default_value_t = Arrivals::Uniform, requires = "pace")]
     arrivals: Arrivals,
 
-    /// How long load is measured [default: 10s without --count; 2s a rate with --find-rate]
+    /// How long to measure [default: 10s without --count; 2s per rate with --find-rate]
     #[arg(short, long, value_name = "DURATION", value_parser = some_time)]
     duration: Option<Duration>,
 
-    /// How many messages are measured
+    /// How many messages to measure
     #[arg(short = 'n', long, value_name = "N", value_parser = count::<u64>(1..=EXACT))]
     count: Option<u64>,
 
-    /// How long load is made before it is measured
+    /// How long to make load before measuring
     #[arg(long, value_name = "DURATION", default_value = "1s", value_parser = time)]
     warmup: Duration,
 
-    /// Threads that make the load, a processor each
+    /// Threads that make the load; each can use a whole CPU
     #[arg(long, value_name = "N", default_value_t = 1,
           value_parser = count::<usize>(1..=1024))]
     threads: usize,
 
-    /// A new connection for each message; connect, first byte and echo are timed apart
+    /// Open a new connection for each message, and time connect, first byte and echo separately
     #[arg(long, conflicts_with_all = ["stream", "depth"])]
     churn: bool,
 
-    /// Send and receive as fast as the path takes it, and tell MB/s
+    /// Send and receive as fast as the path allows, and report MB/s
     #[arg(long, conflicts_with_all = ["rate", "find_rate", "depth", "size", "count", "arrivals"])]
     stream: bool,
 
-    /// Make lost connections again, and tell of the times without a server. Every address of
-    /// the name is used in turn, and after a failure the name is resolved again
+    /// Reconnect when a connection is lost, and report the times without a server. Every address
+    /// of the name is used in turn, and after a failure the name is resolved again
     #[arg(long)]
     reconnect: bool,
 
-    /// A local address to connect from, or a range, each address in its turn: 10.0.0.7,
+    /// Local address to connect from, or a range to use in turn: 10.0.0.7,
     /// 127.0.0.1..127.0.0.200; any number of times. Each has ports of its own
     #[arg(long, value_name = "ADDR|A..B")]
     source: Vec<Source>,
 
-    /// How long a connection may take to be made, and a message to come back
+    /// Time limit for connecting, and for a message to come back
     #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = some_time)]
     timeout: Duration,
 
-    /// What bytes, sizes and arrivals are drawn from, up to 2^53 - 1 [default: another each time]
+    /// Seed of bytes, sizes and arrivals, up to 2^53 - 1 [default: random]
     #[arg(long, value_name = "N", value_parser = count::<u64>(0..=EXACT))]
     seed: Option<u64>,
 
@@ -127,20 +140,20 @@ pub(super) struct BenchArgs {
     #[arg(long, value_name = "CONDITION")]
     expect: Vec<Condition>,
 
-    /// Look for the highest rate at which this holds, and report the run at it
+    /// Search for the highest rate at which this holds, and report the run at that rate
     #[arg(long, value_name = "CONDITION", conflicts_with_all = ["rate", "count"], group = "pace")]
     find_rate: Option<Condition>,
 
     /// Write the results as JSON; - is standard output
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     json: Option<Output>,
 
-    /// Write the results as a row of CSV, with the names of the columns above
-    #[arg(long, value_name = "FILE")]
+    /// Write the results as CSV: a header and one row
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     csv: Option<Output>,
 
     /// Write a page with charts
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     html: Option<Output>,
 
     /// Show no progress
@@ -151,7 +164,7 @@ pub(super) struct BenchArgs {
     family: FamilyArgs,
 
     /// The server
-    #[arg(value_name = "ADDR")]
+    #[arg(value_name = "ADDR", value_hint = ValueHint::Hostname)]
     address: Address,
 }
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use clap::Args;
+use clap::{Args, ValueHint};
 
 use super::error::Error;
 use super::exit::{Exit, usage_error};
@@ -25,12 +25,12 @@ use crate::proto::Protocol;
 /// The most connections open at once. The clause connect-storm has four times as many.
 const MOST: u64 = 10_000;
 
-/// Tell in seconds whether a path carries TCP faithfully
+/// Test whether a path carries TCP faithfully
 ///
-/// The path is a server, or a load balancer, a proxy, a tunnel or a firewall before
-/// one. There is a line for each clause: pass, FAIL or skip, what was seen, and
-/// what a failure usually means. Every byte that comes back is verified. --list
-/// tells what each clause proves.
+/// The path is a server, with any load balancer, proxy, tunnel or firewall before it. Each
+/// clause is one promise of TCP. Its line says pass, FAIL or skip, what was seen, and what
+/// a failure usually means. Every byte that comes back is verified. --list describes the
+/// clauses.
 #[derive(Debug, Args)]
 #[command(after_long_help = "\
 ADDR is HOST:PORT, [V6]:PORT, :PORT, PORT or HOST; without a host, this machine; without a \
@@ -39,29 +39,40 @@ port, 20162, 4000 with --counted, or 4001 with --whoami. Any TCP echo server wil
 Of several addresses of a name the first one that answers is used, the families in turn, each \
 tried 250 ms after the one before (RFC 8305).
 
-With --json there is one object at the end: format (\"echopool-check/1\"), addresses, protocol, \
-passed, failed, skipped, interrupted, elapsed_ns, and clauses, each with name, verdict (\"pass\", \
-\"fail\" or \"skip\"), seen, usually (null unless it failed), rfc and elapsed_ns. Where no clause \
+With --json one object is written at the end: format (\"echopool-check/1\"), addresses, \
+protocol, passed, failed, skipped, interrupted, elapsed_ns, and clauses, each with name, verdict \
+(\"pass\", \"fail\" or \"skip\"), seen, usually (null unless it failed), rfc and elapsed_ns. Where no clause \
 could be tested, as for a name that is unknown, it has format and error alone.
 
-Exit codes: 0 no clause failed, 1 a clause failed, or all were skipped, 2 wrong usage, 130 \
-interrupted before every clause had its turn, and none had failed. The first Ctrl-C ends it with \
-what was seen so far, a second one at once.")]
+Examples:
+  echopool check lb.example:7                every clause
+  echopool check --idle 5m lb.example:7      also a silent connection, for 5 minutes
+  echopool check --only bytes,urgent HOST    two clauses
+  echopool check --list                      what each clause proves
+
+Exit codes:
+  0    no clause failed
+  1    a clause failed, or all were skipped
+  2    wrong usage
+  130  interrupted before the last clause, and none had failed
+
+The first Ctrl-C ends the check with what was seen so far, a second one at once.")]
 pub(super) struct CheckArgs {
     /// Check the counted one-shot protocol
     #[arg(long)]
     counted: bool,
 
-    /// Check whether the server sees the address that connections come from: its --whoami port
+    /// Check whether the server sees the address that connections come from, on its --whoami port
     #[arg(long, conflicts_with = "counted")]
     whoami: bool,
 
-    /// How long a connection may take to be made, and what is awaited to come; if that is much,
-    /// 64 kbit/s must come
+    /// Time limit for connecting, and for what is awaited; a long transfer may take as long as 64
+    /// kbit/s needs
     #[arg(long, value_name = "DURATION", default_value = "5s", value_parser = some_time)]
     timeout: Duration,
 
-    /// Hold a connection silent for so long, and see whether it lives [default: do not]
+    /// Keep a connection silent for this long, then test whether it is alive [default: skip this
+    /// clause]
     #[arg(long, value_name = "DURATION", value_parser = time_limit)]
     idle: Option<Duration>,
 
@@ -69,21 +80,21 @@ pub(super) struct CheckArgs {
     #[arg(long, value_name = "N", default_value_t = 200, value_parser = count::<usize>(1..=MOST))]
     connections: usize,
 
-    /// Only these clauses; several with commas between them, any number of times
+    /// Test only these clauses; a list with commas, any number of times
     #[arg(long, value_name = "CLAUSE", value_delimiter = ',', hide_possible_values = true,
           value_parser = OneOf(names()))]
     only: Vec<String>,
 
-    /// All but these clauses
+    /// Test all but these clauses
     #[arg(long, value_name = "CLAUSE", value_delimiter = ',', hide_possible_values = true,
           value_parser = OneOf(names()))]
     skip: Vec<String>,
 
-    /// Tell what each clause proves, and connect to nobody
+    /// Describe the clauses and exit
     #[arg(long, conflicts_with = "json")]
     list: bool,
 
-    /// One JSON object at the end, instead of lines
+    /// Write one JSON object at the end instead of lines
     #[arg(long)]
     json: bool,
 
@@ -91,7 +102,8 @@ pub(super) struct CheckArgs {
     family: FamilyArgs,
 
     /// The server
-    #[arg(value_name = "ADDR", required_unless_present = "list")]
+    #[arg(value_name = "ADDR", required_unless_present = "list",
+          value_hint = ValueHint::Hostname)]
     address: Option<Address>,
 }
 

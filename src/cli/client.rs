@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 use std::time::Duration;
 
-use clap::Args;
+use clap::{Args, ValueHint};
 
 use super::error::Error;
 use super::exit::Exit;
@@ -13,11 +13,10 @@ use crate::base::address::Address;
 use crate::client::Client;
 use crate::proto::Protocol;
 
-/// Talk to an echo server and compare what comes back
+/// Send text or data to an echo server and verify what comes back
 ///
-/// On a terminal it holds a dialogue until Ctrl-D. With TEXT it sends that and
-/// prints the echo. Otherwise all of standard input goes out and what comes
-/// back goes to standard output.
+/// On a terminal it is a dialogue until Ctrl-D. With TEXT it sends that and prints the
+/// echo. Otherwise it sends standard input and writes the echo to standard output.
 #[derive(Debug, Args)]
 #[command(after_long_help = "\
 ADDR is HOST:PORT, [V6]:PORT, :PORT, PORT or HOST; without a host, this machine; without a \
@@ -26,19 +25,28 @@ port, 20162, 4000 with --counted, or 4001 with --whoami.
 Of several addresses of a name the first one that answers is used, the families in turn, each \
 tried 250 ms after the one before (RFC 8305).
 
-Exit codes: 0 all that was sent came back unchanged and nothing else, 1 it did not, \
-2 wrong usage, 130 Ctrl-C in the dialogue.")]
+Examples:
+  echopool client 10.0.0.7               a dialogue with port 20162
+  echopool client 10.0.0.7:7 hello       one text
+  echopool client :7 < file | cmp file   a file, through port 7 of this machine
+  echopool client --whoami 10.0.0.7      the address that the server sees
+
+Exit codes:
+  0    everything sent came back unchanged, and nothing else
+  1    it did not, or another error
+  2    wrong usage
+  130  Ctrl-C in the dialogue")]
 pub(super) struct ClientArgs {
     /// Speak the counted one-shot protocol
     #[arg(long)]
     counted: bool,
 
-    /// Ask which address the server sees this client under: its --whoami port
+    /// Ask which address the server sees this client under, on its --whoami port
     #[arg(long, conflicts_with_all = ["counted", "text"])]
     whoami: bool,
 
-    /// How long a connection may take, how long nothing may move while an echo is awaited, and
-    /// how long a whole answer of --counted or --whoami may take
+    /// Time limit for connecting, for a pause while an echo is awaited, and for a whole answer
+    /// of --counted or --whoami
     #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = some_time)]
     timeout: Duration,
 
@@ -46,10 +54,10 @@ pub(super) struct ClientArgs {
     family: FamilyArgs,
 
     /// The server
-    #[arg(value_name = "ADDR")]
+    #[arg(value_name = "ADDR", value_hint = ValueHint::Hostname)]
     address: Address,
 
-    /// What to send; several are joined by spaces
+    /// Text to send; several words are joined by spaces
     #[arg(value_name = "TEXT")]
     text: Vec<OsString>,
 }

@@ -12,6 +12,7 @@ mod family;
 mod health;
 mod json;
 mod manual;
+mod page;
 mod ping;
 mod program;
 mod report;

@@ -4,7 +4,7 @@ use std::hash::{BuildHasher, RandomState};
 use std::io;
 use std::time::{Duration, Instant};
 
-use clap::Args;
+use clap::{Args, ValueHint};
 use serde::Serialize;
 
 use super::error::Error;
@@ -24,12 +24,11 @@ use crate::proto::Protocol;
 /// The largest message, in bytes. One echo is held in memory.
 const MOST_BYTES: usize = 64 << 20;
 
-/// Send a message now and then and tell how long each echo takes
+/// Send a message at intervals and show each round-trip time
 ///
-/// Like ping(8), over one TCP connection that is made again when it is lost. Each
-/// byte that comes back is compared with what was sent. The time is from just
-/// before a message is sent until its last byte is back. Ctrl-C ends it with the
-/// summary.
+/// Like ping(8), over one TCP connection, which is made again when it is lost. Every byte
+/// that comes back is compared with what was sent. A round trip lasts from just before a
+/// message is sent until its last byte is back. Ctrl-C ends it with the summary.
 #[derive(Debug, Args)]
 #[command(after_long_help = "\
 ADDR is HOST:PORT, [V6]:PORT, :PORT, PORT or HOST; without a host, this machine; without a \
@@ -39,13 +38,15 @@ Of several addresses of a name the first one that answers is used, the families 
 tried 250 ms after the one before (RFC 8305). After a failure the name is resolved again, at \
 most once a second.
 
-A message that is not back within the time-out is lost; its echo, should it come all the same, \
-is told as too late and stays lost. A connection on which nothing comes for three time-outs, or \
-whose bytes are out of step, is given up. The next message makes a new connection; one that \
-could not be sent counts as sent and lost, and none is sent twice.
+A message that is not back within the time-out is lost. If its echo comes later, that is \
+reported as late; the message stays lost. A connection on which nothing comes for three \
+time-outs, or on which bytes are missing or wrong, is closed, and the next message makes a new \
+one. A message that could not be sent counts as sent and lost. No message is sent twice.
 
-With --json each line is an object. Its key \"event\" says what happened, \"at_ns\" when, from \
-the start; keys with _ns are nanoseconds:
+With --json each line is an object. The key \"event\" says what happened, \"at_ns\" when, \
+counted from the start. Keys that end in _ns are nanoseconds.
+
+Events:
   connected     address, time_ns, again (whether there was a connection before)
   disconnected  address, reason
   reply         address, seq, size_bytes, time_ns
@@ -53,37 +54,46 @@ the start; keys with _ns are nanoseconds:
   late          address, seq, size_bytes, time_ns (a lost one came back too late)
   corrupted     address, seq, offset_bytes (in the message), damage
   unasked       address, size_bytes, damage (bytes that nothing was sent for)
-  summary       sent, received, lost, late (of the lost), corrupted, under_way (when \
-interrupted), elapsed_ns, min_ns, avg_ns, p50_ns (null with fewer than 2 replies), p99_ns (null \
-with fewer than 100), max_ns, stddev_ns
+  summary       sent, received, lost, late (of the lost), corrupted, under_way
+                (when interrupted), elapsed_ns, min_ns, avg_ns, p50_ns (null with
+                fewer than 2 replies), p99_ns (null with fewer than 100), max_ns,
+                stddev_ns
   failed        error (no message could be sent, as for a name that is unknown)
 
-Exit codes: 0 all came back in time and unchanged and nothing else came, 1 otherwise, \
-2 wrong usage, 130 a second signal.")]
+Examples:
+  echopool ping 10.0.0.7                one message a second, until Ctrl-C
+  echopool ping -c 100 -i 0.1 HOST:7    a hundred messages, ten a second
+  echopool ping --json HOST | jq .      a line of JSON per event
+
+Exit codes:
+  0    every message came back in time and unchanged, and nothing else came
+  1    otherwise
+  2    wrong usage
+  130  a second signal")]
 pub(super) struct PingArgs {
     /// Messages to send [default: until Ctrl-C]
     #[arg(short, long, value_name = "COUNT", value_parser = count::<u64>(1..=u64::MAX))]
     count: Option<u64>,
 
-    /// From one message to the next, fractions allowed; 0: as fast as the replies come
+    /// Time from one message to the next; 0 sends the next as soon as a reply is back
     #[arg(short, long, value_name = "DURATION", default_value = "1", value_parser = time)]
     interval: Duration,
 
-    /// Bytes a message
+    /// Bytes per message
     #[arg(short, long, value_name = "SIZE", default_value_t = 64,
           value_parser = bytes(MOST_BYTES))]
     size: usize,
 
-    /// How long an echo is awaited, and how long a connection may take
+    /// Time limit for an echo, and for connecting
     #[arg(short = 'W', long, value_name = "DURATION", default_value = "1",
           value_parser = some_time)]
     timeout: Duration,
 
-    /// Only the first line and the summary
+    /// Print only the first line and the summary
     #[arg(short, long)]
     quiet: bool,
 
-    /// A line of JSON an event
+    /// Print a line of JSON per event
     #[arg(long)]
     json: bool,
 
@@ -91,7 +101,7 @@ pub(super) struct PingArgs {
     family: FamilyArgs,
 
     /// The server
-    #[arg(value_name = "ADDR")]
+    #[arg(value_name = "ADDR", value_hint = ValueHint::Hostname)]
     address: Address,
 }
 

@@ -23,7 +23,7 @@ use crate::base::logging;
 use crate::base::output::Output;
 use crate::base::signals::end_on_signal;
 
-/// TCP echo server on a fixed pool of workers, and the client that proves a path byte for byte
+/// TCP echo server on a fixed pool of workers, and probes that verify every byte
 #[derive(Debug, Parser)]
 #[command(version, max_term_width = 100)]
 pub(super) struct Cli {
@@ -35,13 +35,13 @@ pub(super) struct Cli {
 enum Command {
     Serve(ServeArgs),
     Client(ClientArgs),
+    Ping(PingArgs),
+    Check(CheckArgs),
     Bench(Box<BenchArgs>),
     Report(ReportArgs),
-    Ping(PingArgs),
+    Completions(CompletionsArgs),
     #[command(name = "man")]
     Manual(ManualArgs),
-    Completions(CompletionsArgs),
-    Check(CheckArgs),
     Health(HealthArgs),
 }
 

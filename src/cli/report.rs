@@ -3,7 +3,7 @@
 use std::io::{self, Write};
 use std::path::Path;
 
-use clap::Args;
+use clap::{Args, ValueHint};
 
 use super::error::Error;
 use super::exit::{Exit, usage_error};
@@ -13,35 +13,42 @@ use crate::base::output::Output;
 use crate::bench::results::Results;
 use crate::report::{self, Run, compare, html, merge, read, text};
 
-/// Show, compare or merge what runs of `echopool bench` saw
+/// Show, compare or merge results of echopool bench
 ///
-/// One file is shown as text, several side by side with their ratios to the
-/// first. With --merge they become one run, as if one machine had made all of
-/// the load.
+/// One file is shown as text, several side by side with their ratios to the first. With
+/// --merge they become one run, as if one machine had made all of the load.
 #[derive(Debug, Args)]
 #[command(after_long_help = "\
 FILE is what 'echopool bench --json FILE' or 'echopool report --merge' wrote; - is standard input.
 
 Only runs that made their load together, at the same time, are parts of one: --merge adds their \
-rates up, and the counts of their histograms, which is exact. It refuses runs of another load, \
-message size, depth, pace, duration or with and without --reconnect.
+rates, and the counts of their histograms, which is exact. It refuses runs that differ in load, \
+message size, depth, pace, duration or --reconnect.
 
-Exit codes: 0 all was read and written, 1 it was not, 2 wrong usage.")]
+Examples:
+  echopool report run.json                         one run as text
+  echopool report before.json after.json           two runs side by side
+  echopool report --merge -o all.json host-*.json  one run made by several hosts
+
+Exit codes:
+  0    all was read and written
+  1    it was not
+  2    wrong usage")]
 pub(super) struct ReportArgs {
-    /// Results of a run, in JSON
-    #[arg(value_name = "FILE", required = true)]
+    /// Results of a run, as JSON
+    #[arg(value_name = "FILE", value_hint = ValueHint::FilePath, required = true)]
     files: Vec<String>,
 
-    /// Write a page with charts there, too
-    #[arg(long, value_name = "FILE")]
+    /// Also write a page with charts
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     html: Option<Output>,
 
     /// Add the runs up and write the JSON of the whole
     #[arg(long)]
     merge: bool,
 
-    /// Write the merged JSON there [default: standard output]
-    #[arg(short, long, value_name = "FILE", requires = "merge")]
+    /// Where to write the merged JSON [default: standard output]
+    #[arg(short, long, value_name = "FILE", value_hint = ValueHint::FilePath, requires = "merge")]
     output: Option<Output>,
 }
 

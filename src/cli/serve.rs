@@ -21,90 +21,104 @@ use crate::server::{
     self, Config, DEFAULT_BACKLOG, Listener, Options, Server, ServiceManager, Stop,
 };
 
-/// Echo every byte of every client
+/// Serve TCP echo to any number of clients
 ///
-/// Without --echo, --counted and --whoami, serves echo on port 20162 of all interfaces.
-/// SIGINT, SIGTERM or SIGHUP stop it: clients have --grace to finish; a second
-/// signal exits at once.
+/// Without --echo, --counted and --whoami it serves echo on port 20162 of all interfaces.
+/// SIGINT, SIGTERM or SIGHUP stops it: clients have --grace to finish, and a second signal
+/// ends it at once. Signals of one kind that come within a moment of each other are one to
+/// the kernel.
 ///
-/// Sockets that a service manager hands over are served by their names, echo,
-/// counted or whoami; where there are some, nothing else is served that was not asked for.
+/// Sockets that a service manager hands over are served by their names: echo, counted or
+/// whoami. Nothing else is served then, unless an option asks for it.
 #[derive(Debug, Args)]
 #[command(after_long_help = "\
 ADDR is HOST:PORT, [V6]:PORT, :PORT, PORT or HOST; without a host, or with * for HOST, all \
 interfaces. Addresses that this machine lacks are passed over with a warning while one is left.
 
-Exit codes: 0 all clients were served to their end, 1 an error or a worker that panicked, \
-2 wrong usage, 3 the grace period ran out and connections were cut, 130 a second signal.
+Examples:
+  echopool serve                      echo on port 20162
+  echopool serve --echo 7 --counted   port 7, and the counted protocol on 4000
+  echopool serve --echo '[::1]:0' -v  any free port; log clients that come and go
 
-RUST_LOG (for instance RUST_LOG=trace) wins over -v and -q. The command line wins over the \
-variables named above; ECHOPOOL_ECHO and its like take several ADDR with commas between.")]
+Environment:
+  RUST_LOG             log filter, for instance trace; overrides -v and -q
+  ECHOPOOL_...         the options, as named above; the command line overrides them;
+                       ECHOPOOL_ECHO, _COUNTED and _WHOAMI take lists with commas
+
+Exit codes:
+  0    every client was served to its end
+  1    an error, or a worker panicked
+  2    wrong usage
+  3    the grace period ran out and connections were cut
+  130  a second signal")]
 pub(super) struct ServeArgs {
-    /// Serve echo, RFC 862, there [default port: 20162]
+    /// Serve RFC 862 echo on this address [default port: 20162]
     #[arg(long, value_name = "ADDR", num_args = 0..=1, default_missing_value = "20162",
           value_delimiter = ',', value_parser = address)]
     echo: Vec<Address>,
 
-    /// Serve the counted one-shot protocol there [default port: 4000]
+    /// Serve the counted one-shot protocol on this address [default port: 4000]
     #[arg(long, value_name = "ADDR", num_args = 0..=1, default_missing_value = "4000",
           value_delimiter = ',', value_parser = address)]
     counted: Vec<Address>,
 
-    /// Tell clients there the address that the server sees them under [default port: 4001]
+    /// On this address, tell each client the address that the server sees it under [default port:
+    /// 4001]
     #[arg(long, value_name = "ADDR", num_args = 0..=1, default_missing_value = "4001",
           value_delimiter = ',', value_parser = address)]
     whoami: Vec<Address>,
 
-    /// Every connection begins with a header of the PROXY protocol, version 1 or 2, in which a
-    /// load balancer names the client: for listeners that only it can reach
+    /// Expect a PROXY protocol header, version 1 or 2, at the start of every connection: for
+    /// listeners that only a load balancer can reach
     #[arg(long, value_parser = BoolishValueParser::new())]
     proxy_protocol: bool,
 
-    /// Worker threads [default: one a CPU]
+    /// Worker threads [default: one per CPU]
     #[arg(long, value_name = "N", value_parser = count::<usize>(1..=MAX_WORKERS as u64))]
     workers: Option<usize>,
 
-    /// Clients that may wait in the kernel to be accepted
+    /// Connections that may wait in the kernel to be accepted
     #[arg(long, value_name = "N", default_value_t = DEFAULT_BACKLOG,
           value_parser = count::<u32>(1..=i32::MAX as u64))]
     backlog: u32,
 
-    /// Clients served at once; further ones wait [default: what the limit on open files allows]
+    /// Clients served at once; more wait in the backlog [default: what the limit on open files
+    /// allows]
     #[arg(long, value_name = "N", value_parser = limit)]
     max_connections: Option<usize>,
 
-    /// Clients served at once from one source, an IPv4 address or the /64 of an IPv6 one; further
-    /// ones are closed at once [default: no limit]
+    /// Clients served at once from one source, an IPv4 address or an IPv6 /64; more are closed at
+    /// once [default: no limit]
     #[arg(long, value_name = "N", value_parser = limit)]
     max_per_source: Option<usize>,
 
-    /// Close a connection that was idle for so long: no byte came, and none was taken [default: off]
+    /// Close a connection after this long without a byte in either direction [default: off]
     #[arg(long, value_name = "DURATION", value_parser = time_limit)]
     idle_timeout: Option<Duration>,
 
-    /// Reset a client that took nothing of what it is owed for so long: 250ms or more, or 0s for
-    /// never
+    /// Reset a client that has accepted none of its pending echo for this long: at least 250ms,
+    /// or 0s for never
     #[arg(long, value_name = "DURATION", default_value = "60s", value_parser = stall_time)]
     stall_timeout: Duration,
 
-    /// Close a connection after so long, whatever it does: what has arrived is still echoed
+    /// Close a connection after this long, however busy; what has arrived is still echoed
     /// [default: off]
     #[arg(long, value_name = "DURATION", value_parser = time_limit)]
     max_lifetime: Option<Duration>,
 
-    /// Probe a client that is silent for so long; one that is gone is ended after five probes
-    /// in as many sixths of the time. In whole seconds, or 0s for never
+    /// Probe a client after this long without a byte; one that is gone is ended after five
+    /// probes, each a sixth of this time apart. In whole seconds, or 0s for never
     #[arg(long, value_name = "DURATION", default_value = "60s", value_parser = keepalive_time)]
     keepalive: Duration,
 
-    /// Bytes of a client that may wait in the kernel's buffers, each way: bounds what one that
-    /// does not read costs [default: the kernel's own choice, some megabytes]
+    /// Size of each client's send and receive buffer in the kernel: bounds what a client that
+    /// does not read costs [default: the kernel's choice, up to some megabytes]
     #[arg(long, value_name = "BYTES", value_parser = bytes(i32::MAX as usize))]
     socket_buffer: Option<usize>,
 
-    /// Above this many bytes that clients have not taken, accept nobody and reset those who took
-    /// nothing for the longest, after 5 s those who hold the most; beside it, the kernel's own
-    /// limits count [default: those alone]
+    /// Limit on unread echo: above it no client is accepted, and those that have read nothing for
+    /// the longest are reset, after 5 s those with the most unread echo. The kernel's own limits
+    /// apply as well [default: only those]
     #[arg(long, value_name = "BYTES", value_parser = bytes(usize::MAX))]
     memory_limit: Option<usize>,
 
@@ -112,19 +126,19 @@ pub(super) struct ServeArgs {
     #[arg(long, value_name = "DURATION", default_value = "5s", value_parser = time)]
     grace: Duration,
 
-    /// When told to stop, serve on for so long before, but say that it is not ready (/readyz of
-    /// --admin), so that load balancers choose another server [default: off]
+    /// When told to stop, serve for this long first and report not ready (/readyz of --admin), so
+    /// that load balancers choose another server [default: off]
     #[arg(long, value_name = "DURATION", value_parser = time)]
     lame_duck: Option<Duration>,
 
-    /// Answer there with metrics, health and a live page over HTTP; without a host, on
+    /// Serve metrics, health and a live page over HTTP on this address; without a host, on
     /// loopback only, and with * for HOST on all interfaces [default: off; default port: 20163]
     #[arg(long, value_name = "ADDR", num_args = 0..=1, default_missing_value = "20163",
           value_parser = address)]
     admin: Option<Address>,
 
-    /// Poll that long after activity before sleeping: quicker replies to a client that sends
-    /// now and then, at the cost of a CPU a worker [default: off]
+    /// Poll for this long after activity before sleeping: quicker replies to a client that sends
+    /// now and then, for a busy CPU per worker [default: off]
     #[arg(long, value_name = "DURATION", value_parser = time)]
     busy_poll: Option<Duration>,
 
