@@ -1,6 +1,6 @@
 //! `echopool bench`.
 
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, Write};
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -17,10 +17,11 @@ use crate::base;
 use crate::base::address::Address;
 use crate::base::output::Output;
 use crate::base::signals::on_signal;
+use crate::base::units;
 use crate::bench;
 use crate::bench::expect::Condition;
 use crate::bench::lines::Lines;
-use crate::bench::live::Live;
+use crate::bench::live::{Live, can_be_drawn};
 use crate::bench::plan::{Arrivals, EXACT, Load, Plan};
 use crate::bench::progress::{Progress, Watch};
 use crate::bench::results::{FORMAT, Results};
@@ -243,11 +244,38 @@ impl BenchArgs {
     }
 
     fn watch(&self) -> Box<dyn Watch> {
-        match (self.quiet, io::stderr().is_terminal()) {
+        match (self.quiet, can_be_drawn()) {
             (true, _) => Box::new(NoProgress),
-            (false, true) => Box::new(Live::new(self.address.to_string())),
+            (false, true) => Box::new(Live::new(self.title(), self.stream)),
             (false, false) => Box::new(Lines::new(io::stderr())),
         }
+    }
+
+    /// The server and the load, in a line.
+    fn title(&self) -> String {
+        let host = self.address.host().unwrap_or("localhost");
+        let port = self.address.port().unwrap_or(Protocol::Echo.default_port());
+        let host = match host.contains(':') {
+            true => format!("[{host}]"),
+            false => host.to_owned(),
+        };
+        let connections = units::count(self.connections as u64, "connection", "connections");
+        let (least, most) = (self.size.start(), self.size.end());
+        let size = match least == most {
+            true => format!("{least} bytes"),
+            false => format!("{least} to {most} bytes"),
+        };
+        let load = match (self.stream, self.churn) {
+            (true, _) => String::from("stream"),
+            (_, true) => format!("{size} each, then a new one"),
+            _ => size,
+        };
+        let pace = match (self.rate, &self.find_rate) {
+            (Some(rate), _) => format!(", {}", units::rate(rate)),
+            (_, Some(condition)) => format!(", highest rate with {condition}"),
+            _ => String::new(),
+        };
+        format!("{host}:{port}  {connections}, {load}{pace}")
     }
 
     /// Whether the results go to standard output as text.

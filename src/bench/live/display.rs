@@ -1,7 +1,7 @@
 //! Draws the view on a terminal after each report of progress, and erases it at the end.
 
 use std::collections::VecDeque;
-use std::io::{self, Write};
+use std::io::{self, IsTerminal, Write};
 
 use ratatui::buffer::Buffer;
 use ratatui::crossterm::terminal;
@@ -19,26 +19,51 @@ pub struct Live<W: Write = io::Stderr> {
     out: W,
     /// The first line of the view.
     title: String,
-    /// The rates of the last seconds.
+    /// Whether bytes are charted, not messages.
+    is_stream: bool,
+    /// The rates of the last seconds, in messages or bytes.
     pub(super) rates: VecDeque<u64>,
     /// Lines of the view that are on the terminal.
     pub(super) shown: u16,
+    /// The terminal's columns and rows when it was drawn last.
+    size: (u16, u16),
+}
+
+/// The narrowest terminal, in columns, that the view is drawn on.
+const NARROWEST: u16 = 20;
+
+/// The lowest terminal, in rows, that the view is drawn on.
+const LOWEST: u16 = 4;
+
+/// Whether standard error is a terminal that the view can be drawn on: one whose size is
+/// known and enough, and that moves its cursor.
+pub fn can_be_drawn() -> bool {
+    let moves_cursor =
+        std::env::var_os("TERM").is_some_and(|term| !term.is_empty() && term != "dumb");
+    io::stderr().is_terminal() && moves_cursor && terminal::size().is_ok_and(fits)
+}
+
+const fn fits((columns, rows): (u16, u16)) -> bool {
+    columns >= NARROWEST && rows >= LOWEST
 }
 
 impl Live {
-    /// A view with this title, usually the server's address.
-    pub fn new(title: String) -> Self {
-        Self::on(io::stderr(), title)
+    /// A view with this title, usually the server's address and the load. It charts bytes of a
+    /// stream, else messages.
+    pub fn new(title: String, is_stream: bool) -> Self {
+        Self::on(io::stderr(), title, is_stream)
     }
 }
 
 impl<W: Write> Live<W> {
-    pub(super) const fn on(out: W, title: String) -> Self {
+    pub(super) const fn on(out: W, title: String, is_stream: bool) -> Self {
         Self {
             out,
             title,
+            is_stream,
             rates: VecDeque::new(),
             shown: 0,
+            size: (0, 0),
         }
     }
 
@@ -51,21 +76,32 @@ impl<W: Write> Live<W> {
             self.rates.pop_front();
         }
         let seconds = second.length_ns.max(1) as f64 / 1e9;
-        let rate = second.echoed as f64 / seconds;
+        let amount = match self.is_stream {
+            true => second.echoed_bytes,
+            false => second.echoed,
+        };
+        let rate = amount as f64 / seconds;
         self.rates.push_back(rate.round() as u64);
     }
 
     /// Draws the view in place of the previous one, on a terminal of this size.
-    pub(super) fn draw(
-        &mut self,
-        progress: &Progress<'_>,
-        (columns, rows): (u16, u16),
-    ) -> io::Result<()> {
+    pub(super) fn draw(&mut self, progress: &Progress<'_>, size: (u16, u16)) -> io::Result<()> {
+        let (columns, rows) = size;
+        if !fits(size) {
+            return Ok(());
+        }
+        if self.shown > 0 && size != self.size {
+            // The terminal may have broken the lines that it shows in any way.
+            self.out.write_all(&paint::clear()?)?;
+            self.shown = 0;
+        }
+        self.size = size;
         // A character in the last column may wrap, and the cursor is in the last row.
         let width = columns.saturating_sub(1).min(WIDEST);
         let mut buffer = Buffer::empty(Rect::new(0, 0, width, HEIGHT));
         let view = View {
             title: &self.title,
+            is_stream: self.is_stream,
             rates: self.rates.make_contiguous(),
             progress,
         };

@@ -15,4 +15,4 @@ mod view;
 #[cfg(test)]
 mod tests;
 
-pub use display::Live;
+pub use display::{Live, can_be_drawn};

@@ -4,7 +4,7 @@ use std::io::{self, Write};
 
 use ratatui::backend::IntoCrossterm;
 use ratatui::buffer::{Buffer, Cell};
-use ratatui::crossterm::cursor::MoveToPreviousLine;
+use ratatui::crossterm::cursor::{MoveTo, MoveToPreviousLine};
 use ratatui::crossterm::queue;
 use ratatui::crossterm::style::{Attribute, Print, ResetColor, SetAttribute, SetForegroundColor};
 use ratatui::crossterm::terminal::{Clear, ClearType};
@@ -33,6 +33,13 @@ pub(super) fn erase(shown: u16) -> io::Result<Vec<u8>> {
     if shown > 0 {
         queue!(out, Clear(ClearType::FromCursorDown))?;
     }
+    Ok(out)
+}
+
+/// The bytes that clear the terminal.
+pub(super) fn clear() -> io::Result<Vec<u8>> {
+    let mut out = Vec::new();
+    queue!(out, Clear(ClearType::All), MoveTo(0, 0))?;
     Ok(out)
 }
 

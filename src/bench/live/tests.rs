@@ -70,6 +70,7 @@ impl Figures {
 fn drawn(progress: &Progress<'_>, rates: &[u64], width: u16) -> Vec<String> {
     let view = View {
         title: "127.0.0.1:20162",
+        is_stream: false,
         rates,
         progress,
     };
@@ -91,11 +92,11 @@ fn a_run_is_shown_with_all_its_numbers() {
     assert_eq!(lines[1], format!("3.0 s, 7.0 s left {bar}"));
     assert_eq!(
         lines[3],
-        "rate     52,000/s  3.33 MB/s  50 connections  1,234,567 echoed  2 errors"
+        "rate     52,000/s  3.33 MB/s  2 errors  50 connections  1,234,567 echoed"
     );
     assert_eq!(
         lines[4],
-        "latency  p50 500 us  p90 900 us  p99 990 us  max 1.00 ms"
+        "latency  max 1.00 ms  p50 500 us  p90 900 us  p99 990 us"
     );
     assert_eq!(lines[5], "rate of each second, up to 4,000/s");
     assert_eq!(lines[6..9], ["  █", " ▄█", "▆██"]);
@@ -126,7 +127,7 @@ fn a_run_without_a_reply_yet_is_shown_too() {
         lines[1].starts_with("warming up, 10.0 s left ─"),
         "{lines:#?}"
     );
-    assert!(lines[3].contains("0.00/s") && lines[3].ends_with("0 errors"));
+    assert!(lines[3].contains("0.00/s") && lines[3].contains("  0 errors  "));
     assert_eq!(lines[4], "latency");
     let lines = drawn(&figures.progress(4, None), &[], 80);
     assert_eq!(lines[1], "4.0 s");
@@ -175,7 +176,7 @@ fn each_view_replaces_the_previous_one_and_the_last_is_erased() {
         let before = rows(&screen);
         let cursor = screen.screen().cursor_position();
         let mut out = Vec::new();
-        let mut live = Live::on(&mut out, String::from("the server"));
+        let mut live = Live::on(&mut out, String::from("the server"), false);
         for elapsed in 1..=3 {
             live.draw(&figures.progress(elapsed, Some(7)), size)
                 .unwrap();
@@ -206,7 +207,7 @@ fn each_view_replaces_the_previous_one_and_the_last_is_erased() {
 fn colours_end_with_what_they_are_for() {
     let figures = Figures::some();
     let mut out = Vec::new();
-    Live::on(&mut out, String::from("the server"))
+    Live::on(&mut out, String::from("the server"), false)
         .draw(&figures.progress(1, Some(7)), (80, 40))
         .unwrap();
     let mut screen = screen(40, 80);
@@ -224,7 +225,7 @@ fn colours_end_with_what_they_are_for() {
 fn no_answer_is_requested_from_the_terminal() {
     let figures = Figures::some();
     let mut out = Vec::new();
-    Live::on(&mut out, String::from("the server"))
+    Live::on(&mut out, String::from("the server"), false)
         .draw(&figures.progress(1, Some(7)), (80, 40))
         .unwrap();
     let text = String::from_utf8(out).unwrap();
@@ -237,7 +238,7 @@ fn no_answer_is_requested_from_the_terminal() {
 #[test]
 fn a_completed_second_is_kept_as_a_rate() {
     let figures = Figures::some();
-    let mut live = Live::on(Vec::new(), String::new());
+    let mut live = Live::on(Vec::new(), String::new(), false);
     live.add_rate(&figures.progress(1, None));
     assert!(live.rates.is_empty());
     let over = Progress {
@@ -251,4 +252,83 @@ fn a_completed_second_is_kept_as_a_rate() {
         (live.rates.len(), live.rates[0]),
         (usize::from(WIDEST), 52_000)
     );
+}
+
+#[test]
+fn sixty_columns_have_the_errors_and_the_longest_time() {
+    let figures = Figures::some();
+    let lines = drawn(&figures.progress(3, Some(7)), &[1000], 60);
+    assert!(lines[3].contains("2 errors"), "{lines:#?}");
+    assert!(
+        lines[4].contains("max 1.00 ms") && lines[4].contains("p99 990 us"),
+        "{lines:#?}"
+    );
+}
+
+#[test]
+fn the_bytes_of_a_stream_are_charted() {
+    let figures = Figures::some();
+    let mut out = Vec::new();
+    let mut live = Live::on(&mut out, String::from("the server"), true);
+    let over = Progress {
+        finished: Some(&figures.second),
+        ..figures.progress(1, None)
+    };
+    live.add_rate(&over);
+    assert_eq!(live.rates, [3_328_000]);
+    live.draw(&over, (80, 40)).unwrap();
+    live.shown = 0;
+    drop(live);
+    let mut screen = screen(40, 80);
+    screen.process(&out);
+    let rows = rows(&screen);
+    let has = |words: &str| rows.iter().any(|row| row == words);
+    assert!(
+        has("rate     3.33 MB/s  2 errors  50 connections"),
+        "{rows:#?}"
+    );
+    assert!(
+        has("throughput of each second, up to 3.33 MB/s"),
+        "{rows:#?}"
+    );
+    assert!(
+        !rows.iter().any(|row| row.contains("round trips")),
+        "{rows:#?}"
+    );
+}
+
+#[test]
+fn a_change_of_size_leaves_no_scraps() {
+    let figures = Figures::some();
+    for (before, after) in [
+        ((80, 24), (60, 24)),
+        ((60, 24), (110, 40)),
+        ((80, 24), (80, 10)),
+    ] {
+        let mut out = Vec::new();
+        let mut live = Live::on(&mut out, String::from("the server"), false);
+        live.draw(&figures.progress(1, Some(7)), before).unwrap();
+        live.draw(&figures.progress(2, Some(7)), after).unwrap();
+        live.shown = 0;
+        drop(live);
+        // What the terminal made of the first view is not known: here it is as it was.
+        let mut screen = screen(after.1, after.0);
+        screen.process(&out);
+        let rows = rows(&screen);
+        assert_eq!(rows[0], "the server", "{rows:#?}");
+        assert!(rows[1].starts_with("2.0 s, 7.0 s left"), "{rows:#?}");
+        assert!(!rows.iter().any(|row| row.contains("1.0 s, ")), "{rows:#?}");
+    }
+}
+
+#[test]
+fn nothing_is_drawn_on_a_terminal_without_room() {
+    let figures = Figures::some();
+    for size in [(0, 0), (1, 24), (19, 24), (80, 3), (0, 24)] {
+        let mut out = Vec::new();
+        let mut live = Live::on(&mut out, String::from("the server"), false);
+        live.draw(&figures.progress(1, None), size).unwrap();
+        drop(live);
+        assert!(out.is_empty(), "{size:?}: {out:?}");
+    }
 }

@@ -20,7 +20,9 @@ pub(super) const WIDEST: u16 = 110;
 /// The view of a run at one moment.
 pub(super) struct View<'a> {
     pub(super) title: &'a str,
-    /// The rates of the last seconds.
+    /// Whether bytes are charted: a stream has no round trips.
+    pub(super) is_stream: bool,
+    /// The rates of the last seconds, in messages or bytes.
     pub(super) rates: &'a [u64],
     pub(super) progress: &'a Progress<'a>,
 }
@@ -43,13 +45,18 @@ impl Widget for &View<'_> {
         Line::from(self.title).bold().render(title, buffer);
         self.clock(clock, buffer);
         Paragraph::new(vec![self.rate()]).render(rate, buffer);
-        self.latency().render(latency, buffer);
+        if !self.is_stream {
+            self.latency().render(latency, buffer);
+        }
         self.rates_title().dim().render(rates_title, buffer);
         let first = self.rates.len().saturating_sub(rates.width.into());
         Sparkline::default()
             .data(&self.rates[first..])
             .style(Color::Cyan)
             .render(rates, buffer);
+        if self.is_stream {
+            return;
+        }
         let shape = Spread::new(self.progress.latency, spread.width);
         Line::from("round trips by their time, both logarithmic")
             .dim()
@@ -94,45 +101,54 @@ impl View<'_> {
         let seconds = recent.length_ns.max(1) as f64 / 1e9;
         let errors = totals.errors.total();
         let shown_errors = Span::from(units::count(errors, "error", "errors"));
-        Line::from(vec![
-            Span::from("rate     "),
-            Span::from(units::rate(recent.echoed as f64 / seconds)).bold(),
-            Span::from("  "),
-            Span::from(units::throughput(recent.echoed_bytes as f64 / seconds)),
-            Span::from("  "),
-            Span::from(units::count(
-                self.progress.connections as u64,
-                "connection",
-                "connections",
-            )),
-            Span::from("  "),
-            Span::from(format!("{} echoed", units::whole(totals.echoed))),
-            Span::from("  "),
-            match errors {
-                0 => shown_errors,
-                _ => shown_errors.red().bold(),
-            },
-        ])
+        let rate = Span::from(units::rate(recent.echoed as f64 / seconds)).bold();
+        let throughput = Span::from(units::throughput(recent.echoed_bytes as f64 / seconds));
+        let connections = self.progress.connections as u64;
+        let connections = Span::from(units::count(connections, "connection", "connections"));
+        let errors = match errors {
+            0 => shown_errors,
+            _ => shown_errors.red().bold(),
+        };
+        // A narrow terminal cuts off what is last.
+        let parts = match self.is_stream {
+            true => vec![throughput.bold(), errors, connections],
+            false => {
+                let echoed = Span::from(format!("{} echoed", units::whole(totals.echoed)));
+                vec![rate, throughput, errors, connections, echoed]
+            }
+        };
+        let mut line = Line::from("rate   ");
+        for part in parts {
+            line.push_span("  ");
+            line.push_span(part);
+        }
+        line
     }
 
     /// The percentiles of the run so far for which there are enough samples.
     fn latency(&self) -> Line<'static> {
         let latency = self.progress.latency;
         let mut spans = vec![Span::from("latency")];
-        for (percentile, time) in latency.percentiles() {
-            spans.push(Span::from(format!("  p{percentile} ")).dim());
+        let mut push = |name: String, time: u64| {
+            spans.push(Span::from(format!("  {name} ")).dim());
             spans.push(Span::from(units::time(time as f64)));
-        }
+        };
+        // A narrow terminal cuts off the percentiles.
         if let Some(longest) = latency.max() {
-            spans.push(Span::from("  max ").dim());
-            spans.push(Span::from(units::time(longest as f64)));
+            push(String::from("max"), longest);
+        }
+        for (percentile, time) in latency.percentiles() {
+            push(format!("p{percentile}"), time);
         }
         Line::from(spans)
     }
 
     fn rates_title(&self) -> Line<'static> {
         let most = self.rates.iter().max().copied().unwrap_or(0);
-        let most = units::rate(most as f64);
-        Line::from(format!("rate of each second, up to {most}"))
+        let (what, most) = match self.is_stream {
+            true => ("throughput", units::throughput(most as f64)),
+            false => ("rate", units::rate(most as f64)),
+        };
+        Line::from(format!("{what} of each second, up to {most}"))
     }
 }
