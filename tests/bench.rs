@@ -903,10 +903,13 @@ mod several_addresses {
             killed_at.is_none_or(|before| echoed < before + 100 || open < 10)
         });
         let [first, second] = [first, second].map(|at| counts(&results, at));
-        assert_eq!((first.connected, first.lost), (5, 5), "{results:?}");
+        // One more may have been made before its listener was gone.
+        assert!((5..=6).contains(&first.connected), "{results:?}");
+        assert_eq!(first.lost, first.connected, "{results:?}");
         assert_eq!((second.connected, second.lost), (10, 0), "{results:?}");
         let text = report(&results);
-        let line = format!(" to {}: 5 connections made, ", first.address);
+        let made = first.connected;
+        let line = format!(" to {}: {made} connections made, ", first.address);
         assert!(text.contains(&line), "{text}");
     }
 
@@ -1367,7 +1370,7 @@ mod trusted {
         for refused in ["--seed 9007199254740992", "--count 9007199254740992"] {
             let ended = plain(server.echo, refused);
             assert_eq!(ended.code, Some(2), "{ended:?}");
-            assert!(ended.stderr.contains("9007199254740991"), "{ended:?}");
+            assert!(ended.stderr.contains("9,007,199,254,740,991"), "{ended:?}");
         }
         server.stop();
     }

@@ -305,7 +305,7 @@ mod command_line {
                 "--timeout <DURATION>",
                 "[default: 5s]",
                 "--idle <DURATION>",
-                "[default: do not]",
+                "[default: skip this",
                 "--connections <N>",
                 "[default: 200]",
                 "--only <CLAUSE>",

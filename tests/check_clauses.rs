@@ -99,14 +99,14 @@ mod echo {
     #[test]
     fn message_64k_fails_where_more_does_not_fit() {
         let server = unfaithful::stalling(65_535, 65_536 + 65_535);
-        let words = "a message of 65,536 bytes: nothing moved";
+        let words = "a message of 65,536 bytes: no data for 1s";
         assert_echo_fails(&server, "message-64k", words);
     }
 
     #[test]
     fn message_16m_fails_where_so_much_stalls() {
         let server = unfaithful::stalling_at(10 << 20);
-        let words = "a message of 16,777,215 bytes: nothing moved";
+        let words = "a message of 16,777,215 bytes: no data for 1s";
         assert_echo_fails(&server, "message-16m", words);
     }
 

@@ -155,7 +155,7 @@ mod usage {
             ("bench --rate 10kps HOST", RATE),
             ("bench -c 5kk HOST", COUNT),
             ("bench -c 0 HOST", "it must be from 1 to 16,777,216"),
-            ("bench -n 0 HOST", "it must be 1 or more"),
+            ("bench -n 0 HOST", "it must be from 1 to 9,007"),
             ("bench --threads x HOST", COUNT),
             ("bench --seed x HOST", COUNT),
             (

@@ -15,6 +15,8 @@ mod manual;
 mod page;
 mod ping;
 mod program;
+#[cfg(doctest)]
+mod readme;
 mod report;
 mod serve;
 mod values;
