@@ -27,7 +27,14 @@ const ADMIN: &str = "ECHOPOOL_ADMIN";
 ADDR is what serve --admin was given: HOST:PORT, [V6]:PORT, :PORT, PORT or HOST; without a host, \
 or with * for HOST, this machine.
 
-Exit codes: 0 it is healthy, 1 it is not, or does not answer, 2 wrong usage.")]
+Examples:
+  echopool health             the server whose --admin has port 20163
+  echopool health :9000       another port of this machine
+
+Exit codes:
+  0    the server is healthy
+  1    it is not, or does not answer
+  2    wrong usage")]
 pub(super) struct HealthArgs {
     /// How long the answer may take in all
     #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = some_time)]
