@@ -528,7 +528,10 @@ mod health_is {
         assert_eq!(health(admin), [ok(), ok()]);
         let mut client = connect(echo);
         round_trip(&mut client, b"the only place");
-        assert_eq!(health(admin), [ok(), unavailable("all places are taken")]);
+        assert_eq!(
+            health(admin),
+            [ok(), unavailable("all connections are in use")]
+        );
         drop(client);
         wait_until("the place to be free", || health(admin) == [ok(), ok()]);
     }
@@ -594,7 +597,7 @@ mod health_is {
         round_trip(&mut connect(echo), b"new, and served");
         assert_eq!(metrics(admin)["echopool_state{state=\"lame_duck\"}"], 1.0);
         // A client's pending echo keeps the drain going.
-        let draining = [ok(), unavailable("the server stops")];
+        let draining = [ok(), unavailable("the server is stopping")];
         wait_until("the drain", || health(admin) == draining);
         let samples = metrics(admin);
         assert_eq!(samples["echopool_state{state=\"draining\"}"], 1.0);

@@ -188,7 +188,7 @@ mod load {
     }
 
     #[test]
-    fn a_seed_of_its_own_is_told() {
+    fn a_seed_of_its_own_is_reported() {
         let server = Server::with_workers(1);
         let seeds = [(); 2].map(|()| clean(server.echo, "--count 1").plan.seed);
         assert_ne!(seeds[0], seeds[1]);
@@ -241,7 +241,7 @@ mod report {
     use super::*;
 
     #[test]
-    fn the_settings_and_the_machine_are_told() {
+    fn the_settings_and_the_machine_are_reported() {
         let server = Server::with_workers(1);
         let options = "--connections 3 --size 5..9 --depth 2 --count 100 --timeout 7s";
         let results = clean(server.echo, options);
@@ -1063,7 +1063,7 @@ mod hanging {
     }
 
     #[test]
-    fn a_churn_that_finds_nobody_tells_of_an_outage() {
+    fn a_churn_that_finds_no_server_reports_an_outage() {
         let (server, count) = counting();
         let options = "--churn --rate 100 --reconnect --duration 2s";
         let program = start(server.address, options);
@@ -1158,7 +1158,7 @@ mod trusted {
     }
 
     #[test]
-    fn connections_that_a_full_server_does_not_serve_are_told() {
+    fn connections_that_a_full_server_does_not_serve_are_reported() {
         let server = Server::start(Config {
             max_connections: Some(10),
             ..Config::default()
@@ -1181,7 +1181,7 @@ mod trusted {
     }
 
     #[test]
-    fn connections_that_were_refused_or_closed_are_told_with_how_many_there_were() {
+    fn connections_that_were_refused_or_closed_are_counted_in_the_report() {
         for options in [
             "--duration 500ms",
             "--duration 500ms --rate 1000",

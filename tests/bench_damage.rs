@@ -288,7 +288,7 @@ fn a_server_that_closes_each_connection_at_once_is_closed() {
 }
 
 #[test]
-fn a_server_that_talks_first_is_no_echo() {
+fn a_server_that_sends_first_is_no_echo() {
     let server = Faulty::serve(|mut stream, _| {
         let hello = b"220 mail.example.org ESMTP, at your service\r\n";
         std::io::Write::write_all(&mut stream, hello).unwrap();

@@ -358,7 +358,7 @@ mod command_line {
     }
 
     #[test]
-    fn a_failure_is_told_by_the_exit_code_even_when_nobody_reads_on() {
+    fn a_failure_sets_the_exit_code_even_when_the_reader_has_left() {
         // Who reads sees one line, and leaves while the next clause waits for it.
         let (gone, left) = sync_channel(0);
         let left = Mutex::new(left);

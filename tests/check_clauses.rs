@@ -374,7 +374,7 @@ mod damage {
     }
 
     #[test]
-    fn changed_lost_doubled_and_reordered_bytes_are_told_apart() {
+    fn changed_lost_doubled_and_reordered_bytes_are_distinguished() {
         let clause = "half-close-late";
         assert_told(
             clause,
@@ -412,7 +412,7 @@ mod damage {
     }
 
     #[test]
-    fn bytes_of_another_connection_are_told_to_be_so() {
+    fn bytes_of_another_connection_are_reported_as_such() {
         let previous = Mutex::new(Vec::new());
         let server = unfaithful::echo_but(move |_, bytes| {
             let mut previous = previous.lock().unwrap();

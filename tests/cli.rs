@@ -145,7 +145,7 @@ mod usage {
     }
 
     #[test]
-    fn a_bad_value_is_told_with_what_would_do_in_every_command() {
+    fn a_bad_value_is_reported_with_what_would_do_in_every_command() {
         const COUNT: &str = "it must be a whole number, such as 1000, 50k or 2M";
         const LEFT_OUT: &str = "leave the option out to set no limit";
         const TIME: &str = "it must be a time, such as 250ms, 1.5s, 2m or 1h 30m; seconds without";
@@ -550,7 +550,7 @@ mod addresses {
     }
 
     #[test]
-    fn the_same_port_twice_is_told_by_name() {
+    fn the_same_port_twice_is_named() {
         // Whoever has them, one of the two can't be had.
         for (option, port) in [("--echo", 20162), ("--counted", 4000)] {
             let ended = finish(["serve", option, option], "");
@@ -599,7 +599,7 @@ mod families {
     ];
 
     #[test]
-    fn each_probe_can_be_told_to_use_one_family() {
+    fn each_probe_can_use_one_family_alone() {
         let mut server = Program::start(["serve", "--echo=127.0.0.1:0"]);
         let v4 = server.wait_for_listener("echo").to_string();
         for probe in PROBES {
@@ -1044,7 +1044,7 @@ mod json {
     use super::*;
 
     #[test]
-    fn a_name_that_is_unknown_is_told_in_json_by_every_command_that_has_it() {
+    fn a_name_that_is_unknown_is_reported_in_json_by_every_command_that_has_it() {
         // No name ends in .invalid, RFC 6761.
         for (arguments, key) in [
             (

@@ -311,8 +311,8 @@ mod systemd {
         let admin = admin_of(&mut server);
         let said = || ["/healthz", "/readyz"].map(|path| get(admin, path).body);
         for (name, words) in [
-            ("worker-1", "worker 1 takes no turns"),
-            ("echopool", "the main thread has not looked up for "),
+            ("worker-1", "worker 1 does not respond"),
+            ("echopool", "the main thread has not responded for "),
         ] {
             let strace = held_up(&server, name);
             wait_until("it to be seen", || {
@@ -367,7 +367,7 @@ mod systemd {
         server.wait_for_listener("echo");
 
         let strace = held_up(&server, "worker-1");
-        server.wait_for("worker 1 has taken no turn for 250ms");
+        server.wait_for("worker 1 has not responded for 250ms");
         // Notifications from before.
         ear.set_nonblocking(true).unwrap();
         while ear.recv(&mut [0; 256]).is_ok() {}

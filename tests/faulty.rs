@@ -28,7 +28,7 @@ fn round_trips(stream: &mut TcpStream, count: usize) -> Vec<Duration> {
 }
 
 #[test]
-fn a_known_delay_is_kept_and_told_by_the_servers_own_clock() {
+fn a_known_delay_is_kept_and_measured_by_the_servers_own_clock() {
     measured(|machine| {
         let delay = Duration::from_millis(2);
         let server = Timed::start(SIZE, move |_, received| Some(received + delay));
@@ -94,7 +94,7 @@ fn nagles_algorithm_meets_a_delayed_acknowledgement() {
 }
 
 #[test]
-fn damage_is_done_at_the_place_that_is_told() {
+fn damage_is_done_at_the_given_offset() {
     let sent = keyed(1, 0, 1000);
     let came = |server: &Meddling, length: usize| {
         let mut stream = connect(server.server.address);

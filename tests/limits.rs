@@ -169,10 +169,7 @@ fn an_idle_client_is_ended_in_time_and_one_byte_now_and_then_keeps_another() {
     let log = log_of(program);
     let total = reported(&log, "total: 1 workers, 3 connections");
     assert!(total.ends_with(", 3 refused or evicted: 3 idle"), "{total}");
-    reported(
-        &log,
-        "evicted: nothing came or went for 1s (--idle-timeout)",
-    );
+    reported(&log, "evicted: no data for 1s (--idle-timeout)");
 }
 
 /// More clients than one wait for events tells of, and one alone.
@@ -267,7 +264,7 @@ fn a_client_that_accepts_none_of_its_pending_echo_is_reset() {
     );
     reported(
         &log,
-        "evicted: it took nothing that was sent to it for 500ms (--stall-timeout)",
+        "evicted: it accepted none of its pending echo for 500ms (--stall-timeout)",
     );
 }
 
@@ -423,7 +420,7 @@ fn a_buffer_size_that_the_kernel_changes_is_logged() {
     let (program, address) = serve(&["--socket-buffer", "2147483647"]);
     round_trip(&mut connect(address), b"hello");
     let log = log_of(program);
-    reported(&log, "the kernel gives a client ");
+    reported(&log, "the kernel limits the buffers of a client ");
     let (program, _) = serve(&["--socket-buffer", "64KiB"]);
     let log = log_of(program);
     assert!(!log.iter().any(|line| line.contains(" WARN ")), "{log:#?}");

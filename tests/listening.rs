@@ -209,7 +209,7 @@ mod an_absent_address {
         }
         server.wait_for("metrics and health on http://[fd00::1]:20163");
         for address in ["fd00::1", "10.9.8.7"] {
-            let warning = format!("this machine does not have {address}: clients of ");
+            let warning = format!("this machine does not have the address {address} yet: ");
             assert!(server.logged(&warning), "{:?}", server.log);
         }
         let come = "ip address delete fd00::1/64 dev v0; ip address add fd00::1/64 dev v0 nodad

@@ -381,7 +381,7 @@ mod loss {
     }
 
     #[test]
-    fn a_late_reply_is_told_as_late_and_not_taken_for_the_next() {
+    fn a_late_reply_is_reported_as_late_and_not_taken_for_the_next() {
         let server = peer(|_, mut stream| {
             // The first one's echo waits until the second has come, whose turn
             // comes only when the first is lost.
@@ -534,7 +534,7 @@ mod damage {
     use super::*;
 
     #[test]
-    fn a_flipped_byte_is_told_with_its_offset_and_the_ping_goes_on() {
+    fn a_flipped_byte_is_reported_with_its_offset_and_the_ping_goes_on() {
         for offset in [0, 17, SIZE - 1] {
             let server = peer(move |_, mut stream| {
                 for number in 1.. {
@@ -587,7 +587,7 @@ mod damage {
     }
 
     #[test]
-    fn bytes_that_nothing_was_sent_for_are_told() {
+    fn bytes_that_nothing_was_sent_for_are_reported() {
         let server = peer(|_, mut stream| {
             while let Some(bytes) = message(&stream) {
                 let _ = stream.write_all(&[bytes, bytes].concat());

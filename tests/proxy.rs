@@ -221,7 +221,7 @@ fn a_header_that_does_not_come_is_awaited_for_five_seconds() {
     let log = server.stop();
     let want = "2 refused or evicted: 2 without a PROXY header";
     assert!(total(&log).ends_with(want), "{log:#?}");
-    let words = "evicted: it sent no whole PROXY header in 5s";
+    let words = "evicted: it sent no complete PROXY header in 5s";
     assert!(log.iter().any(|line| line.contains(words)), "{log:#?}");
 }
 

@@ -142,7 +142,7 @@ mod in_text {
     }
 
     #[test]
-    fn every_kind_of_run_is_told() {
+    fn every_kind_of_run_is_described() {
         assert_has(
             &of(&churned()),
             &["first byte", "exchange", "then a new one"],
@@ -872,7 +872,7 @@ mod schema {
     }
 
     #[test]
-    fn a_failure_in_place_of_results_fits_and_is_told_when_it_is_read() {
+    fn a_failure_in_place_of_results_fits_and_is_reported_when_it_is_read() {
         // No name ends in .invalid, RFC 6761.
         let (_reserved, nobody) = common::reserve([127, 0, 0, 1].into(), 0).unwrap();
         let nobody = nobody.to_string();
@@ -985,7 +985,7 @@ mod drawn {
     }
 
     #[test]
-    fn a_page_tells_all_that_the_text_tells() {
+    fn a_page_has_all_that_the_text_has() {
         let page = page(&eventful("a"));
         assert_has(
             &page,

@@ -384,7 +384,7 @@ fn as_many_clients_as_allowed_are_served_and_the_next_when_one_leaves() {
     for (key, client) in waiting.iter_mut().enumerate() {
         client.write_all(&keyed(key as u64, 0, 100)).unwrap();
     }
-    program.wait_for("places are taken");
+    program.wait_for("connections are in use");
     assert!(is_silent(&mut waiting[0], Duration::from_millis(300)));
     for client in &mut waiting {
         assert!(is_silent(client, Duration::from_millis(1)));
@@ -757,8 +757,8 @@ fn clients_that_wait_at_the_connection_limit_are_counted_at_the_stop() {
     let (code, _) = stop(&mut program, Signal::TERM);
     assert_eq!(code, Some(3), "{:#?}", program.log);
     for words in [
-        "3 clients waited to be accepted and are turned away",
-        "1 connections, 1 bytes echoed, 3 turned away at the stop",
+        "3 clients waited in the listen queue and are refused",
+        "1 connections, 1 bytes echoed, 3 refused at the stop",
     ] {
         assert!(program.logged(words), "{:#?}", program.log);
     }

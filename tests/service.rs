@@ -175,7 +175,7 @@ mod sockets {
         let taken = fill(&mut client, 1);
         assert!(taken < 512 * 1024, "{taken} bytes are on their way");
         assert!(
-            !server.logged("the kernel gives a client"),
+            !server.logged("the kernel limits the buffers of a client"),
             "{:?}",
             server.log
         );
@@ -183,7 +183,7 @@ mod sockets {
         let arguments = ["--socket-buffer", "2147483647"];
         let sockets = vec![copy(&listener)];
         let mut server = Program::spawn(under_manager(sockets, "echo", &arguments));
-        server.wait_for("the kernel gives a client");
+        server.wait_for("the kernel limits the buffers of a client");
     }
 
     /// Standard error of a program that must refuse `socket` at its start.
@@ -303,7 +303,7 @@ mod the_journal {
     fn gets_the_priority_of_each_line_and_no_time_stamp() {
         let lines = written(&WARNS, str::to_owned);
         assert!(
-            lines[0].starts_with("<4>this machine does not have 192.0.2.1"),
+            lines[0].starts_with("<4>this machine does not have the address 192.0.2.1"),
             "{lines:?}"
         );
         assert!(lines[1].starts_with("<6>waiting for clients on echo://"));
@@ -459,7 +459,7 @@ mod notifications {
         let manager = Manager::new();
         std::fs::remove_file(manager.folder.path().join("notify")).unwrap();
         let mut server = manager.start(&ANYWHERE, None);
-        server.wait_for("could not tell the service manager \"READY=1\": no such file");
+        server.wait_for("could not notify the service manager \"READY=1\": no such file");
         server.signal(Signal::TERM);
         assert!(server.wait().success());
     }

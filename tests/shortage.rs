@@ -36,7 +36,10 @@ fn where_memory_is_short_the_most_stalled_are_shed_and_others_served_on() {
     let log = log_of(program);
     let total = reported(&log, "total: 2 workers");
     assert!(total.ends_with(" shed"), "{total}");
-    reported(&log, "evicted: memory is short, and it took nothing for");
+    reported(
+        &log,
+        "evicted: memory is short, and it accepted no echo for",
+    );
 }
 
 #[test]
@@ -173,7 +176,7 @@ fn assert_room_is_made(program: Program, address: SocketAddr) {
     wait_until("one of them to be reset", || greedy.iter().any(is_reset));
     drop(greedy);
     let log = log_of(program);
-    reported(&log, "evicted: room is short, and it took nothing for");
+    reported(&log, "evicted: room is short, and it accepted no echo for");
 }
 
 #[test]

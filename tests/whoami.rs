@@ -35,7 +35,7 @@ mod server {
     use super::*;
 
     #[test]
-    fn every_client_is_told_its_own_address_and_then_the_end() {
+    fn every_client_is_sent_its_own_address_and_then_the_end() {
         let (_program, address) = serve("127.0.0.1:0", &["--workers", "1"]);
         // The first asks last: nobody waits for anybody.
         let mut clients: Vec<_> = (0..50).map(|_| connect(address)).collect();
@@ -137,7 +137,7 @@ mod check_of_the_address {
     }
 
     #[test]
-    fn an_address_or_a_port_that_is_not_ours_is_told() {
+    fn an_address_or_a_port_that_is_not_ours_is_reported() {
         let moved = |stream: &TcpStream| {
             let mut seen = stream.peer_addr().unwrap();
             seen.set_ip(Ipv4Addr::new(192, 0, 2, 7).into());
@@ -158,7 +158,7 @@ mod check_of_the_address {
     }
 
     #[test]
-    fn what_is_no_address_or_more_than_one_is_told() {
+    fn what_is_no_address_or_more_than_one_is_reported() {
         for (answer, words) in [
             ("no address\n", "the server told no address in 11 bytes"),
             ("", "the end came after"),

@@ -114,8 +114,8 @@ mod tests {
         for (answer, want) in [
             ("HTTP/1.1 200 OK\r\nA: b\r\n\r\nok\n", ""),
             (
-                "HTTP/1.1 503 no\r\n\r\nworker 1 takes no turns\n",
-                "worker 1 takes no turns",
+                "HTTP/1.1 503 no\r\n\r\nworker 1 does not respond\n",
+                "worker 1 does not respond",
             ),
             ("HTTP/1.1 200 OK\r\n\r\nhello\n", "no admin socket"),
             ("HTTP/1.1 404 Not Found\r\n\r\nok\n", "no admin socket"),

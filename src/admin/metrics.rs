@@ -120,7 +120,7 @@ impl Writer<'_> {
         let help = "When the server started, as Unix time.";
         let family = ("start_time", Some(&Unit::Seconds), help);
         self.gauge(family, since.unwrap_or_default().as_secs_f64())?;
-        let help = "How far the server is in its life: 1 for the state it is in.";
+        let help = "The state of the server: 1 for the current one.";
         let mut family = self
             .0
             .encode_descriptor("state", help, None, MetricType::Gauge)?;
@@ -138,21 +138,21 @@ impl Writer<'_> {
         let help = "The most connections at once.";
         let family = ("connections_limit", None, help);
         self.whole(family, snapshot.max_connections)?;
-        let help = "Connections accepted, those that were refused at once among them.";
+        let help = "Connections accepted, including those refused at once.";
         self.counter(("connections_accepted", None, help), snapshot.accepted)?;
-        let help = "Connections that were never served, by the limit they met.";
+        let help = "Connections refused unserved, by limit.";
         self.turned_away(("connections_refused", None, help), snapshot, true)?;
-        let help = "Connections that were ended, by the limit they met.";
+        let help = "Connections evicted, by limit.";
         self.turned_away(("connections_evicted", None, help), snapshot, false)?;
         let help = "Bytes sent back.";
         let family = ("echoed", Some(&Unit::Bytes), help);
         self.counter(family, snapshot.bytes())?;
-        let help = "Turns in which a connection was sent something: of a client that waits for \
-                    each reply, its round trips.";
+        let help = "Times that a worker sent a connection echo: the round trips of a client that \
+                    waits for each reply.";
         self.counter(("echo_turns", None, help), snapshot.echoes())?;
-        let help = "How often accepting rested because the system refused it.";
+        let help = "Times that accepting paused because the system refused it.";
         self.counter(("accept_pauses", None, help), snapshot.accept_pauses)?;
-        let help = "1 while nobody is accepted because clients hold too many bytes.";
+        let help = "1 while no client is accepted because memory is short.";
         let family = ("memory_short", None, help);
         self.whole(family, usize::from(snapshot.memory_is_short))
     }
@@ -193,29 +193,29 @@ impl Writer<'_> {
 
     fn workers(&mut self, workers: &[WorkerLoad]) -> fmt::Result {
         let bytes = Some(&Unit::Bytes);
-        let help = "Connections open now, or on their way to this worker.";
+        let help = "Connections open now or handed to this worker.";
         let family = ("worker_connections_open", None, help);
         self.each(family, workers, |worker| Value::Now(worker.open))?;
-        let help = "Connections that this worker served, or serves.";
+        let help = "Connections that this worker has served or serves.";
         let family = ("worker_connections", None, help);
         self.each(family, workers, |worker| Value::Sum(worker.connections))?;
         let help = "Bytes that this worker sent back.";
         let family = ("worker_echoed", bytes, help);
         self.each(family, workers, |worker| Value::Sum(worker.bytes))?;
-        let help = "Turns in which this worker sent a connection something.";
+        let help = "Times that this worker sent a connection echo.";
         let family = ("worker_echo_turns", None, help);
         self.each(family, workers, |worker| Value::Sum(worker.echoes))?;
-        let help = "Processor time of this worker's thread; begins anew when it is replaced.";
+        let help = "CPU time of this worker's thread; starts again at 0 when it is replaced.";
         let family = ("worker_cpu", Some(&Unit::Seconds), help);
         self.each(family, workers, |worker| {
             worker
                 .cpu
                 .map_or(Value::Unknown, |time| Value::Time(time.as_secs_f64()))
         })?;
-        let help = "Memory of what this worker's clients do not take.";
+        let help = "Memory of the echo that this worker's clients have not accepted.";
         let family = ("worker_held", bytes, help);
         self.each(family, workers, |worker| Value::Now(worker.held))?;
-        let help = "Workers that died in this one's place and were replaced.";
+        let help = "Times that this worker died and was replaced.";
         let family = ("worker_replaced", None, help);
         self.each(family, workers, |worker| Value::Sum(worker.replaced))
     }

@@ -148,7 +148,7 @@ impl Drop for AdminThread {
         }
         let ended = self.thread.take().map(JoinHandle::join);
         if ended.is_some_and(|ended| ended.is_err()) {
-            log::error!("the admin thread panicked; nobody else was harmed");
+            log::error!("the admin thread panicked; echo clients are not affected");
         }
     }
 }
@@ -177,7 +177,9 @@ impl AdminLoop {
             let timeout = self.timeout(Instant::now());
             if let Err(error) = sys::poll(&mut self.poller, &mut events, timeout) {
                 let cause = cause(&error);
-                log::error!("could not wait for HTTP clients: {cause}; none is answered any more");
+                log::error!(
+                    "could not wait for HTTP clients: {cause}; metrics and health are no longer served"
+                );
                 return;
             }
             events.iter().for_each(|event| self.handle(event));

@@ -334,7 +334,7 @@ mod tests {
     }
 
     #[test]
-    fn an_address_is_told_from_a_name() {
+    fn an_address_is_distinguished_from_a_name() {
         for (text, literal) in [
             ("127.0.0.1:7", true),
             ("[fe80::1%eth0]:7", true),
@@ -363,7 +363,7 @@ mod tests {
     }
 
     #[test]
-    fn one_family_alone_is_resolved_or_told_to_be_missing() {
+    fn one_family_alone_is_resolved_or_reported_missing() {
         let [v4, v6]: [Address; 2] = ["127.0.0.1", "::1"].map(|text| text.parse().unwrap());
         for (address, has, lacks) in [
             (&v4, Family::Ipv4, Family::Ipv6),

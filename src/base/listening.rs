@@ -88,7 +88,7 @@ impl Absent {
         let address = self.address;
         match early {
             Some(_) => log::warn!(
-                "this machine does not have {}: clients of {address} are served once it does",
+                "this machine does not have the address {} yet: {address} is served once it does",
                 address.ip()
             ),
             None => log::warn!("{}; the other addresses are served", self.into_error()),
@@ -213,7 +213,9 @@ pub(crate) fn warn_of_short_queue(backlog: u32) {
     let limit = std::fs::read_to_string("/proc/sys/net/core/somaxconn");
     let limit = limit.ok().and_then(|text| text.trim().parse::<u32>().ok());
     if let Some(limit) = limit.filter(|&limit| limit < backlog) {
-        log::warn!("the kernel lets {limit} clients wait, not {backlog} (net.core.somaxconn)");
+        log::warn!(
+            "the kernel limits the listen queue to {limit} clients, not {backlog} (net.core.somaxconn)"
+        );
     }
 }
 

@@ -492,7 +492,7 @@ mod tests {
         }
 
         #[test]
-        fn damage_is_told_with_its_place_however_the_bytes_are_cut(
+        fn damage_is_reported_with_its_offset_however_the_bytes_are_cut(
             at in 0..2000_usize,
             count in 1..100_usize,
             cut in 0..3000_usize,

@@ -368,7 +368,7 @@ mod tests {
     }
 
     #[test]
-    fn a_schedule_that_was_missed_is_told_from_a_condition_that_failed() {
+    fn a_missed_schedule_is_distinguished_from_a_failed_condition() {
         let missed = |_| {
             let mut results = with_times([1_000; 10_000]);
             results.suspicions = vec![Suspicion {

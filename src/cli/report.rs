@@ -142,7 +142,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_short_name_is_used_where_it_tells_files_apart() {
+    fn a_short_name_is_used_where_it_distinguishes_files() {
         let names =
             |files: &[&str]| names(&files.iter().map(|f| (*f).to_owned()).collect::<Vec<_>>());
         assert_eq!(names(&["runs/a.json", "b.json", "-"]), ["a", "b", "-"]);

@@ -62,7 +62,7 @@ pub(super) struct ServeArgs {
           value_delimiter = ',', value_parser = address)]
     counted: Vec<Address>,
 
-    /// On this address, tell each client the address that the server sees it under [default port:
+    /// On this address, send each client the address that the server sees it under [default port:
     /// 4001]
     #[arg(long, value_name = "ADDR", num_args = 0..=1, default_missing_value = "4001",
           value_delimiter = ',', value_parser = address)]
@@ -126,7 +126,7 @@ pub(super) struct ServeArgs {
     #[arg(long, value_name = "DURATION", default_value = "5s", value_parser = time)]
     grace: Duration,
 
-    /// When told to stop, serve for this long first and report not ready (/readyz of --admin), so
+    /// When asked to stop, serve for this long first and report not ready (/readyz of --admin), so
     /// that load balancers choose another server [default: off]
     #[arg(long, value_name = "DURATION", value_parser = time)]
     lame_duck: Option<Duration>,
@@ -180,7 +180,7 @@ fn keepalive_time(text: &str) -> Result<Duration, String> {
 }
 
 impl ServeArgs {
-    /// Serves until told to stop. Logs the warnings once there is a log.
+    /// Serves until asked to stop. Logs the warnings once there is a log.
     pub(super) fn run(&self, warnings: &[String]) -> Result<Exit, Error> {
         let _log = logging::start(self.level()).map_err(|source| base::error::Error::SetUp {
             operation: "start the log",

@@ -299,7 +299,7 @@ mod tests {
     }
 
     #[test]
-    fn each_address_has_the_whole_time_out_and_every_failure_is_told() {
+    fn each_address_has_the_whole_time_out_and_every_failure_is_reported() {
         let (_reserved, refusing) = refusing();
         let silent = Swallowing::start();
         let timeout = Duration::from_secs(7);

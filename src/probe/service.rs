@@ -52,7 +52,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_service_is_told_by_its_first_bytes() {
+    fn a_service_is_recognised_by_its_first_bytes() {
         for (received, want) in [
             (&b"HTTP/1.1 400 Bad Request\r\n"[..], Some("an HTTP server")),
             (b"SSH-2.0-OpenSSH_9.2p1\r\n", Some("an SSH server")),

@@ -150,7 +150,7 @@ impl Acceptor {
             self.status.acceptor.enter(Phase::LameDuck);
             self.manager.lame_duck(time, grace);
             let shown = humantime::format_duration(time);
-            log::info!("stopping in {shown}: clients are still served, and none should be sent");
+            log::info!("stopping in {shown}: clients are still served; send no new ones");
             now + time
         });
         now < until
@@ -192,7 +192,7 @@ impl Acceptor {
         match unresponsive {
             None => self.manager.alive(),
             Some(id) => log::error!(
-                "worker {id} has taken no turn for {every:?}: the server reports itself \
+                "worker {id} has not responded for {every:?}: the server reports itself \
                  unhealthy until it does"
             ),
         }
@@ -445,7 +445,7 @@ impl Acceptor {
             }
         }
         if count > 0 {
-            log::warn!("{count} clients waited to be accepted and are turned away");
+            log::warn!("{count} clients waited in the listen queue and are refused");
         }
         count
     }

@@ -68,7 +68,7 @@ impl AdmissionControl {
     pub(crate) fn log_full(&mut self, now: Instant) {
         if self.full_throttle.admit(now).is_some() {
             log::warn!(
-                "all {} places are taken: further clients wait in the listen queue \
+                "all {} connections are in use: further clients wait in the listen queue \
                  (--max-connections, ulimit -n)",
                 self.max_connections
             );

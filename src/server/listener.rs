@@ -205,7 +205,7 @@ fn set_keepalive(socket: &SockRef<'_>, time: Option<Duration>) {
         }
     };
     if let Err(error) = set {
-        log::debug!("silent clients are not probed: {}", cause(&error));
+        log::debug!("could not enable TCP keep-alive: {}", cause(&error));
     }
 }
 
@@ -242,8 +242,8 @@ fn warn_of_other_buffers(socket: &TcpListener, wanted: usize) {
     let (send, receive) = (send / REPORTED_FACTOR, receive / REPORTED_FACTOR);
     if send != wanted || receive != wanted {
         log::warn!(
-            "the kernel gives a client {send} bytes to send and {receive} to receive, not {wanted} \
-             (net.core.wmem_max, net.core.rmem_max)"
+            "the kernel limits the buffers of a client to {send} bytes for sending and {receive} \
+             for receiving, not {wanted} (net.core.wmem_max, net.core.rmem_max)"
         );
     }
 }

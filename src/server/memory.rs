@@ -219,9 +219,9 @@ impl Memory {
         } else if let Some(others) = self.log_throttle.admit(now) {
             self.logged_short = true;
             log::warn!(
-                "memory is short: clients hold {held} that they have not taken; none is \
-                 accepted, and those that took nothing for the longest are reset, after \
-                 {PATIENCE:?} those that hold the most (--memory-limit, net.ipv4.tcp_mem); \
+                "memory is short: clients have not accepted {held} of echo; no client is \
+                 accepted, those that accepted nothing for the longest are reset, and after \
+                 {PATIENCE:?} those with the most (--memory-limit, net.ipv4.tcp_mem); \
                  {others} times since the last such line"
             );
         }

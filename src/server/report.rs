@@ -62,7 +62,7 @@ impl fmt::Display for Report {
         )?;
         match self.unaccepted {
             0 => Ok(()),
-            count => write!(f, ", {count} turned away at the stop"),
+            count => write!(f, ", {count} refused at the stop"),
         }
     }
 }

@@ -108,7 +108,7 @@ impl ServiceManager {
         if let Err(error) = sd_notify::notify(states) {
             let cause = cause(&error);
             log::warn!(
-                "could not tell the service manager \"{}\": {cause}",
+                "could not notify the service manager \"{}\": {cause}",
                 states[0]
             );
         }

@@ -142,11 +142,11 @@ impl Status {
         let silent_for = now.saturating_sub(self.acceptor.last_beat());
         if silent_for >= UNRESPONSIVE_AFTER {
             return Err(format!(
-                "the main thread has not looked up for {silent_for:.0?}"
+                "the main thread has not responded for {silent_for:.0?}"
             ));
         }
         match self.acceptor.unresponsive() {
-            Some(id) => Err(format!("worker {id} takes no turns")),
+            Some(id) => Err(format!("worker {id} does not respond")),
             None => Ok(()),
         }
     }
@@ -155,9 +155,9 @@ impl Status {
     pub(crate) fn readiness(&self) -> Result<(), String> {
         let refusal = match self.acceptor.phase() {
             Phase::LameDuck => "the server is about to stop",
-            Phase::Draining => "the server stops",
+            Phase::Draining => "the server is stopping",
             Phase::Serving if self.acceptor.memory_is_short() => "memory is short",
-            Phase::Serving if self.open() >= self.max_connections => "all places are taken",
+            Phase::Serving if self.open() >= self.max_connections => "all connections are in use",
             Phase::Serving => return self.health(),
         };
         Err(refusal.to_owned())

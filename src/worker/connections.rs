@@ -55,7 +55,7 @@ impl fmt::Display for CloseReason {
         match self {
             Self::Finished => f.write_str("finished"),
             Self::Evicted(reason) => write!(f, "evicted, {reason}"),
-            Self::Stopped => f.write_str("the server stops"),
+            Self::Stopped => f.write_str("the server is stopping"),
             Self::Cut => f.write_str("cut, the grace period is over"),
             Self::Failed(error) => f.write_str(&cause(error)),
         }
@@ -285,11 +285,11 @@ impl Connections {
         let limits = self.context.settings.limits;
         let client = &self.clients[key];
         if client.conn.is_open() && client.conn.awaits_header() {
-            let what = format_args!("it sent no whole PROXY header in {:?}", limits.header);
+            let what = format_args!("it sent no complete PROXY header in {:?}", limits.header);
             return self.evict(key, Reason::Header, what);
         }
         if client.conn.is_mid_message() {
-            let what = format_args!("it sent no whole message in {:?}", limits.message);
+            let what = format_args!("it sent no complete message in {:?}", limits.message);
             return self.evict(key, Reason::Message, what);
         }
         self.end_linger(key);
@@ -316,7 +316,7 @@ impl Connections {
     /// its echo.
     fn end_lifetime(&mut self, key: usize) {
         let time = self.context.settings.limits.lifetime.unwrap_or_default();
-        let what = format_args!("evicted: it is connected for {time:?} (--max-lifetime)");
+        let what = format_args!("evicted: it was connected for {time:?} (--max-lifetime)");
         self.count_eviction(key, Reason::Lifetime, what);
         let client = &mut self.clients[key];
         client.until = None;
@@ -335,14 +335,14 @@ impl Connections {
     fn end_past_lifetime(&mut self, key: usize, still_for: Duration) {
         let time = self.context.settings.limits.lifetime.unwrap_or_default();
         let what = format_args!(
-            "it is connected for {time:?} (--max-lifetime), and took nothing for {still_for:.1?}"
+            "it was connected for {time:?} (--max-lifetime), and accepted no echo for {still_for:.1?}"
         );
         self.evict(key, Reason::Lifetime, what);
     }
 
     fn end_idle(&mut self, key: usize) {
         let time = self.context.settings.limits.idle.unwrap_or_default();
-        let what = format_args!("nothing came or went for {time:?} (--idle-timeout)");
+        let what = format_args!("no data for {time:?} (--idle-timeout)");
         self.evict(key, Reason::Idle, what);
     }
 
@@ -544,8 +544,9 @@ impl Connections {
                 false => self.end_idle(behind.key),
             }
         } else if let Some(limit) = stall.filter(|&limit| still_for >= limit) {
-            let what =
-                format_args!("it took nothing that was sent to it for {limit:?} (--stall-timeout)");
+            let what = format_args!(
+                "it accepted none of its pending echo for {limit:?} (--stall-timeout)"
+            );
             self.evict(behind.key, Reason::Stalled, what);
         } else if !client.conn.is_open()
             && stall.is_none()
@@ -594,7 +595,7 @@ impl Connections {
                 let short = if for_memory { "memory" } else { "room" };
                 let did = match behind.has_gap {
                     true => "left a gap in what it sent",
-                    false => "took nothing",
+                    false => "accepted no echo",
                 };
                 let what = format_args!("{short} is short, and it {did} for {still_for:.1?}");
                 self.evict(behind.key, Reason::Shed, what);

@@ -146,7 +146,7 @@ impl Worker {
                 turns -= self.receive_phase(turns);
                 self.send_phase();
                 // The others have their turns after what the main thread may order now.
-                if self.tells_of_much() {
+                if self.notifies_of_echo() {
                     break;
                 }
             }
@@ -157,7 +157,7 @@ impl Worker {
 
     /// Tells the main thread after every so many bytes: what is echoed may stay in memory.
     /// Returns whether it did.
-    fn tells_of_much(&mut self) -> bool {
+    fn notifies_of_echo(&mut self) -> bool {
         let is_much = self.echoed >= self.connections.context.settings.check_after as u64;
         if is_much {
             self.echoed = 0;

@@ -55,7 +55,7 @@ impl HeaderParser {
     /// nothing at all has no fault, since it may be a check that the port is open.
     pub fn finish(&mut self) {
         if self.header.is_none() && !self.arrived.is_empty() {
-            self.header = Some(Header::Malformed("its PROXY header breaks off"));
+            self.header = Some(Header::Malformed("its PROXY header is cut off"));
         }
     }
 
@@ -75,7 +75,7 @@ impl HeaderParser {
 fn parse(arrived: &[u8]) -> Result<(Header, usize), Option<&'static str>> {
     let may_begin = |beginning: &&[u8]| arrived.iter().zip(*beginning).all(|(a, b)| a == b);
     if !BEGINNINGS.iter().any(may_begin) {
-        return Err(Some("it sent something else in place of a PROXY header"));
+        return Err(Some("it sent other data in place of a PROXY header"));
     }
     let length = match arrived.first() {
         Some(b'P') => length_of_line(arrived)?,
@@ -104,7 +104,7 @@ fn read(whole: &[u8]) -> Result<Header, &'static str> {
         Some(address) if address.protocol == Transport::Stream => {
             Ok(Header::Client(address.source))
         }
-        Some(_) => Err("its PROXY header is that of a datagram"),
+        Some(_) => Err("its PROXY header is for a datagram"),
     }
 }
 

@@ -553,7 +553,7 @@ mod tests {
     }
 
     #[test]
-    fn a_row_of_the_table_tells_what_was_expected_and_said() {
+    fn a_row_of_the_table_has_what_was_expected_and_said() {
         let paths = [path("idle-2s-reset")];
         let row = Row {
             path: 0,

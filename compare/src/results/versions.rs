@@ -75,7 +75,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_newest_locked_version_is_told() {
+    fn the_newest_locked_version_is_given() {
         let lock = "[[package]]\nname = \"mio\"\nversion = \"0.8.1\"\n\n\
                     [[package]]\nname = \"mio\"\nversion = \"1.2.4\"\n";
         assert_eq!(locked(lock, "mio").as_deref(), Some("1.2.4"));

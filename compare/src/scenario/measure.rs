@@ -414,7 +414,7 @@ mod tests {
     }
 
     #[test]
-    fn a_sparse_pinger_sends_no_more_often_than_it_is_told() {
+    fn a_sparse_pinger_sends_no_more_often_than_it_should() {
         let address = serve(|mut stream| echo_up_to(&mut stream, usize::MAX));
         let mut load = MixedLoad::connect(address, 1, SMALL, Duration::from_secs(10)).unwrap();
         load = load.sparse(SPARSE);

@@ -1197,7 +1197,7 @@ fn lose(socket: &impl std::os::fd::AsFd) {
 
 #[cfg(target_os = "linux")]
 #[test]
-fn bytes_behind_a_gap_are_held_and_shed_although_no_event_tells_of_them() {
+fn bytes_behind_a_gap_are_held_and_shed_although_no_event_shows_them() {
     let mut rig = Rig::new(TimeLimits {
         stall: Some(SECOND),
         ..limits()
@@ -1234,23 +1234,23 @@ fn bytes_behind_a_gap_are_held_and_shed_although_no_event_tells_of_them() {
 }
 
 #[test]
-fn the_main_thread_is_told_of_much_that_was_echoed_after_so_many_bytes() {
+fn the_main_thread_is_notified_after_so_many_echoed_bytes() {
     let mut rig = Rig::new(limits());
     rig.worker.connections.context.settings.check_after = 10;
     let (mut ours, key) = rig.admit();
     ours.write_all(&[7; 9]).unwrap();
     rig.serve_bytes(key, 9);
-    assert!(!rig.worker.tells_of_much());
+    assert!(!rig.worker.notifies_of_echo());
     ours.write_all(&[7; 1]).unwrap();
     rig.serve_bytes(key, 1);
-    assert!(rig.worker.tells_of_much());
+    assert!(rig.worker.notifies_of_echo());
     let metrics = &rig.worker.connections.context.metrics;
     assert!(metrics.take_echoed_much() && !metrics.take_echoed_much());
-    assert!(!rig.worker.tells_of_much(), "it counts anew");
+    assert!(!rig.worker.notifies_of_echo(), "it counts anew");
 }
 
 #[test]
-fn what_clients_hold_is_checked_on_order_before_its_time_and_told() {
+fn what_clients_hold_is_checked_on_order_before_its_time_and_published() {
     let mut rig = Rig::new(limits());
     let (mut ours, key) = rig.admit_blocked();
     rig.pass(Duration::ZERO);
