@@ -213,6 +213,11 @@ pub(super) fn interruption(results: &Results) -> Option<String> {
 /// The kinds of errors that occurred, with their names.
 pub(super) fn errors(results: &Results) -> Vec<(&'static str, u64)> {
     let kinds = results.totals.errors.kinds().into_iter();
+    let kinds = kinds.map(|(name, number)| match name {
+        // As a word alone it reads as if the cause were unknown.
+        "unknown" => ("never sent", number),
+        _ => (name, number),
+    });
     kinds.filter(|(_, number)| *number > 0).collect()
 }
 
