@@ -1006,6 +1006,7 @@ mod in_chromium {
 
     use common::browser::Browser;
     use common::load;
+    use serde_json::json;
 
     use super::*;
 
@@ -1044,6 +1045,8 @@ mod in_chromium {
         let (mut program, echo, admin) = administered(&[&arguments[..], &lame].concat());
         let load = load::start(echo, "--connections 50 --rate 6k --size 4k --duration 600s");
         let mut browser = Browser::start(1240, 940);
+        let zone = json!({"timezoneId": "Asia/Tokyo"});
+        browser.call("Emulation.setTimezoneOverride", zone);
         browser.go(&format!("http://{admin}/"));
         wait_for(&mut browser, "open", |text| text == "50");
         let _idle: Vec<_> = (0..7).map(|_| connect(echo)).collect();
@@ -1068,7 +1071,12 @@ mod in_chromium {
             let drawn = browser.evaluate(points);
             drawn.as_str().unwrap().split(' ').count() >= seconds
         });
-        pictures(&mut browser);
+        for width in [400, 1240] {
+            browser.resize(width, 940);
+            assert_eq!(browser.hidden(), json!([]), "at {width} pixels");
+            pictures(&mut browser, width);
+        }
+        tells_times_in_utc(&mut browser);
         assert_eq!(browser.complaints(), [""; 0]);
 
         program.signal(Signal::TERM);
@@ -1079,7 +1087,7 @@ mod in_chromium {
         drop(load);
         program.wait();
         wait_for(&mut browser, "notice", |text| {
-            text.contains("can't be reached since")
+            text.contains("can't be reached since") && text.contains(" UTC")
         });
         let home = format!("http://{admin}/");
         let mut requests = browser.requests();
@@ -1088,14 +1096,33 @@ mod in_chromium {
         forbids_what_is_elsewhere(&mut browser);
     }
 
-    fn pictures(browser: &mut Browser) {
+    /// The browser's own zone is another one.
+    fn tells_times_in_utc(browser: &mut Browser) {
+        assert_eq!(browser.evaluate("new Date(0).getHours()"), 9);
+        let shown = "document.querySelector('#latest td').textContent.slice(0, 2)";
+        let hour = browser.evaluate(shown);
+        // The hour may have changed meanwhile.
+        let now = "[0, 1].map((ago) => new Date(Date.now() - ago * 60000).getUTCHours())";
+        let hours = browser.evaluate(now);
+        let hour: u64 = hour.as_str().unwrap().parse().unwrap();
+        assert!(
+            hours.as_array().unwrap().contains(&json!(hour)),
+            "{hour}, {hours}"
+        );
+        let head = text(browser, "load") + &text(browser, "latest-head");
+        for words in ["echoes/s", "unread echo", "time (UTC)"] {
+            assert!(head.contains(words), "no {words} in {head}");
+        }
+    }
+
+    fn pictures(browser: &mut Browser, width: u32) {
         let folder = tempfile::tempdir().unwrap();
         let kept = std::env::var_os("ECHOPOOL_SCREENSHOTS").map(PathBuf::from);
         let folder = kept.unwrap_or_else(|| folder.path().to_owned());
         let [light, dark] = ["light", "dark"].map(|scheme| {
             browser.prefer(scheme);
             let picture = browser.picture();
-            std::fs::write(folder.join(format!("admin-{scheme}.png")), &picture).unwrap();
+            std::fs::write(folder.join(format!("admin-{width}-{scheme}.png")), &picture).unwrap();
             picture
         });
         assert!(light.len() > 20_000 && light != dark);

@@ -1,20 +1,22 @@
-//! The server behind a real load balancer: HAProxy, with the PROXY protocol and without.
+//! The server behind real load balancers, with the PROXY protocol and without: HAProxy, and
+//! nginx's `stream`.
 //!
-//! It needs haproxy, so it runs only when asked for: `make test-tools`.
+//! It needs haproxy and nginx, so it runs only when asked for: `make test-tools`.
 #![cfg(target_os = "linux")]
 
 mod common;
 
 use std::fs;
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
+use std::path::Path;
 use std::process::{Command, Stdio};
 
 use common::check::check;
-use common::http::admin_of;
+use common::http::{admin_of, metrics};
 use common::{Program, connect, full_duplex, reserve, wait_until};
 use rustix::process::Signal;
 
-/// HAProxy before some servers.
+/// A load balancer before some servers.
 struct Balancer {
     _program: Program,
     _folder: tempfile::TempDir,
@@ -28,27 +30,93 @@ impl Balancer {
     }
 
     fn start(servers: &str) -> Self {
+        Self::of("haproxy", &["-db", "-f"], |address, _| {
+            format!(
+                "defaults\n mode tcp\n timeout connect 10s\n timeout client 60s\n \
+                 timeout server 60s\n timeout check 10s\n\
+                 listen it\n bind {address}\n{servers}"
+            )
+        })
+    }
+
+    /// nginx as Debian has it, its `stream` with these lines beside the usual ones.
+    fn nginx(server: SocketAddr, lines: &str) -> Self {
+        Self::of("nginx", &["-e", "stderr", "-c"], |address, folder| {
+            let pid = folder.join("pid");
+            format!(
+                "load_module /usr/lib/nginx/modules/ngx_stream_module.so;\n\
+                 daemon off;\nmaster_process off;\npid {};\n\
+                 events {{ worker_connections 4096; }}\n\
+                 stream {{ server {{ listen {address}; proxy_pass {server}; {lines} }} }}\n",
+                pid.display()
+            )
+        })
+    }
+
+    fn of(
+        name: &str,
+        options: &[&str],
+        configuration: impl FnOnce(SocketAddr, &Path) -> String,
+    ) -> Self {
         let (reserved, address) = reserve(Ipv4Addr::LOCALHOST.into(), 0).unwrap();
         let folder = tempfile::tempdir().unwrap();
-        let file = folder.path().join("haproxy.cfg");
-        let configuration = format!(
-            "defaults\n mode tcp\n timeout connect 10s\n timeout client 60s\n timeout server 60s\n\
-             timeout check 10s\n\
-             listen it\n bind {address}\n{servers}"
-        );
-        fs::write(&file, configuration).unwrap();
-        let mut command = Command::new("haproxy");
-        command.arg("-db").arg("-f").arg(&file);
+        let file = folder.path().join("configuration");
+        fs::write(&file, configuration(address, folder.path())).unwrap();
+        let mut command = Command::new(name);
+        command.args(options).arg(&file);
         command.stdout(Stdio::null());
         drop(reserved);
         let program = Program::spawn(command);
-        wait_until("haproxy to listen", || TcpStream::connect(address).is_ok());
+        wait_until(name, || TcpStream::connect(address).is_ok());
         Self {
             _program: program,
             _folder: folder,
             address,
         }
     }
+}
+
+#[test]
+#[ignore = "needs nginx"]
+fn nginx_cuts_the_echo_behind_a_half_close_unless_it_passes_that_on() {
+    let mut server = Program::start(["serve", "--echo", "127.0.0.1:0"]);
+    let echo = server.wait_for_listener("echo");
+    let balancer = Balancer::nginx(echo, "");
+    let checked = check(balancer.address, "--skip connect-storm");
+    checked.assert_failed(&["half-close-early", "urgent"]);
+    let balancer = Balancer::nginx(echo, "proxy_half_close on;");
+    check(balancer.address, "--skip urgent").assert_passed(&["source-address", "idle"]);
+}
+
+#[test]
+#[ignore = "needs nginx"]
+fn nginx_names_its_clients_where_it_is_told_to() {
+    let any = "127.0.0.1:0";
+    let mut server = Program::start(["serve", "--echo", any, "--whoami", any, "--proxy-protocol"]);
+    let echo = server.wait_for_listener("echo");
+    let whoami = server.wait_for_listener("whoami");
+    let balancer = Balancer::nginx(whoami, "proxy_protocol on;");
+    check(balancer.address, "--whoami").assert_passed(&[]);
+    let balancer = Balancer::nginx(echo, "proxy_protocol on; proxy_half_close on;");
+    check(balancer.address, "--skip urgent").assert_passed(&["source-address", "idle"]);
+}
+
+#[test]
+#[ignore = "needs haproxy"]
+fn what_haproxy_keeps_of_reset_clients_ends_as_stalled() {
+    let any = "127.0.0.1:0";
+    let options = ["--stall-timeout", "1s", "--admin", any];
+    let mut server = Program::start([&["serve", "--echo", any], &options[..]].concat());
+    let echo = server.wait_for_listener("echo");
+    let admin = admin_of(&mut server);
+    let balancer = Balancer::before(echo, "");
+    check(balancer.address, "--only reset").assert_passed(&[]);
+    wait_until("all sessions to end", || {
+        metrics(admin)["echopool_connections_open"] == 0.0
+    });
+    server.signal(Signal::TERM);
+    assert_eq!(server.wait().code(), Some(0), "{:#?}", server.log);
+    assert!(server.logged(" stalled"), "{:#?}", server.log);
 }
 
 #[test]

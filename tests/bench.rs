@@ -1376,3 +1376,116 @@ mod trusted {
         server.stop();
     }
 }
+
+/// What takes long before or between the seconds of a run says what it is and how far.
+mod steps {
+    use echopool::bench::results::Results;
+    use rexpect::session::{PtySession, spawn_command};
+
+    use super::*;
+
+    /// A listener that completes one connection and whose queue is full then.
+    fn full() -> (socket2::Socket, SocketAddr) {
+        let (socket, address) = reserve(IpAddr::V4(Ipv4Addr::LOCALHOST), 0).unwrap();
+        socket.listen(0).unwrap();
+        (socket, address)
+    }
+
+    /// The program on a terminal, whose every byte can be waited for.
+    fn on_terminal(arguments: &str) -> PtySession {
+        let mut command = Command::new("sh");
+        let script = "stty rows 24 cols 80; exec \"$0\" \"$@\"";
+        command.args(["-c", script, env!("CARGO_BIN_EXE_echopool")]);
+        command
+            .args(arguments.split_whitespace())
+            .env("TERM", "xterm");
+        let deadline = common::DEADLINE.as_millis().try_into().unwrap();
+        spawn_command(command, Some(deadline)).unwrap()
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn connecting_has_a_line_a_second_with_how_many_are_made() {
+        let (_socket, address) = full();
+        let ended = plain(address, "-c 3 --timeout 2500ms -d 100ms --warmup 0");
+        let lines = ended.stderr.lines();
+        let lines: Vec<_> = lines
+            .filter(|line| line.starts_with("connecting: "))
+            .collect();
+        assert_eq!(lines[0], "connecting: 1 of 3 connections", "{ended:?}");
+        let quiet = plain(address, "-c 3 --timeout 1500ms -d 100ms --warmup 0 -q");
+        assert!(!quiet.stderr.contains("connecting"), "{quiet:?}");
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn a_server_without_an_answer_is_named_while_it_is_awaited() {
+        let (_socket, address) = full();
+        let _queued = std::net::TcpStream::connect(address).unwrap();
+        let ended = plain(address, "--timeout 2500ms");
+        assert_eq!(ended.code, Some(1));
+        let first = ended.stderr.lines().next().unwrap();
+        let begin = format!("connecting: no answer from {address} for 1.");
+        assert!(first.starts_with(&begin), "{ended:?}");
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn on_a_terminal_the_line_is_redrawn_and_erased() {
+        let (_socket, address) = full();
+        let mut session = on_terminal(&format!("bench {address} -c 3 --timeout 2s -d 1s"));
+        for _ in 0..2 {
+            let line = "\rconnecting: 1 of 3 connections\x1b[K";
+            session.exp_string(line).unwrap();
+        }
+        session.exp_string("\r\x1b[K").unwrap();
+        // The view, and then the report.
+        session.exp_string("warming up").unwrap();
+        session.exp_string("connections").unwrap();
+        session.exp_eof().unwrap();
+    }
+
+    #[test]
+    fn each_step_of_a_search_names_its_rate_and_what_is_known() {
+        let server = Server::with_workers(1);
+        let ended = plain(
+            server.echo,
+            "--find-rate p50<10s -d 100ms --warmup 0 --json -",
+        );
+        let steps = ended
+            .stderr
+            .lines()
+            .filter(|line| line.starts_with("step "));
+        let steps: Vec<_> = steps.collect();
+        assert_eq!(
+            steps[0],
+            "step 1: as fast as replies come, for a first rate"
+        );
+        let results: Results = serde_json::from_slice(&ended.stdout).unwrap();
+        assert_eq!(steps.len(), results.search.len() + 1, "{steps:#?}");
+        assert!(steps[1].starts_with("step 2: "), "{steps:#?}");
+        assert!(
+            steps[1].ends_with("; no rate was tried so far"),
+            "{steps:#?}"
+        );
+        let bisects = |step: &&&str| step.contains(" held, ") && step.contains(" to go");
+        assert!(steps.iter().any(|step| bisects(&step)), "{steps:#?}");
+        server.stop();
+    }
+
+    #[test]
+    fn on_a_terminal_the_view_shows_the_step() {
+        let server = Server::with_workers(1);
+        let options = "--find-rate p50<10s -d 300ms --warmup 0";
+        let mut session = on_terminal(&format!("bench {} {options}", server.echo));
+        session
+            .exp_string("step 1: as fast as replies come")
+            .unwrap();
+        session.exp_string("step 2: ").unwrap();
+        session.exp_string("; no rate was tried so far").unwrap();
+        session.exp_string("step 3: ").unwrap();
+        session.send_control('c').unwrap();
+        session.exp_eof().unwrap();
+        server.stop();
+    }
+}

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use common::faulty::{Faulty, Meddling, echo_some, swallow, swapping};
 use common::load::{Run, bench, names_offset};
-use common::reset;
+use common::{finish, reset};
 use echopool::bench::results::Errors;
 
 const DAMAGED: Option<i32> = Some(1);
@@ -299,4 +299,40 @@ fn a_server_that_sends_first_is_no_echo() {
     assert!(errors.unknown >= 1, "{run:?}");
     assert!(names_offset(&run.results, 0), "{run:?}");
     assert_eq!(run.code, DAMAGED);
+}
+
+#[test]
+fn a_service_that_is_no_echo_server_is_told_by_its_first_bytes() {
+    for (speech, name) in [
+        (&b"HTTP/1.1 400 Bad Request\r\n\r\n"[..], "an HTTP server"),
+        (b"SSH-2.0-OpenSSH_9.2p1\r\n", "an SSH server"),
+        (b"127.0.0.1:40000\n", "a --whoami port"),
+        (b"5 : hello\0", "a --counted port"),
+    ] {
+        for ends in [false, true] {
+            let server = Faulty::serve(move |mut stream, _| {
+                let mut message = [0; 64];
+                stream.read_exact(&mut message).unwrap();
+                std::io::Write::write_all(&mut stream, speech).unwrap();
+                if !ends {
+                    let _ = stream.read(&mut message);
+                }
+            });
+            let ended = finish(
+                ["bench", &server.address.to_string(), "-n1", "--warmup=0"],
+                "",
+            );
+            assert_eq!(ended.code, DAMAGED, "{ended:?}");
+            let text = String::from_utf8(ended.stdout).unwrap();
+            let example = text.lines().find(|line| line.contains("for instance"));
+            let example = example.unwrap_or_else(|| panic!("{text}"));
+            for words in [", byte ", ": expected 0x", ", received 0x"] {
+                assert!(example.contains(words), "{example}");
+            }
+            let end = format!("; this looks like {name}");
+            assert!(example.ends_with(&end), "{example}");
+            assert!(text.contains(" never sent            1\n"), "{text}");
+            assert!(!text.contains("unknown"), "{text}");
+        }
+    }
 }

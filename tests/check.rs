@@ -149,7 +149,7 @@ mod command_line {
         let server = Server::with_workers(1);
         let address = server.echo.to_string();
         let only = "connect,bytes,idle,urgent";
-        let ended = finish(["check", &address, "--only", only], "");
+        let ended = finish(["check", &address, "--quiet", "--only", only], "");
         assert_eq!((ended.code, &*ended.stderr), (Some(0), ""));
         let said = text(ended.stdout);
         let lines: Vec<_> = said.lines().collect();
@@ -171,7 +171,7 @@ mod command_line {
     #[test]
     fn a_failure_says_what_was_seen_and_what_it_usually_means_on_one_line() {
         let server = Faulty::serve(|stream, _| swallow(&stream));
-        let arguments = format!("check {} --only bytes --timeout 100ms", server.address);
+        let arguments = format!("check {} -q --only bytes --timeout 100ms", server.address);
         let ended = finish(arguments.split_whitespace(), "");
         assert_eq!((ended.code, &*ended.stderr), (Some(1), ""));
         let said = text(ended.stdout);
@@ -383,7 +383,10 @@ mod command_line {
     fn where_all_was_skipped_nothing_was_proved_and_that_is_no_success() {
         let server = Server::with_workers(1);
         let address = server.echo.to_string();
-        let ended = finish(["check", &address, "--only", "idle,source-address"], "");
+        let ended = finish(
+            ["check", &address, "-q", "--only", "idle,source-address"],
+            "",
+        );
         assert_eq!((ended.code, &*ended.stderr), (Some(1), ""));
         let said = text(ended.stdout);
         assert!(
@@ -439,4 +442,59 @@ fn the_manual_has_a_row_for_each_clause() {
     let written = tables.lines().filter(|line| line.starts_with("| `"));
     let strange: Vec<_> = written.filter(|row| !rows.contains(*row)).collect();
     assert!(strange.is_empty(), "{strange:#?}");
+}
+
+/// What takes long says what it is and how far.
+mod steps {
+    use rexpect::session::spawn_command;
+
+    use super::*;
+
+    fn plain(server: SocketAddr, options: &str) -> common::Ended {
+        finish(format!("check {server} {options}").split_whitespace(), "")
+    }
+
+    #[test]
+    fn a_long_clause_has_a_line_a_second_with_how_far_it_is() {
+        let server = Server::with_workers(1);
+        let ended = plain(server.echo, "--only connect,idle --idle 2500ms");
+        assert_eq!(ended.code, Some(0), "{ended:?}");
+        let lines: Vec<_> = ended.stderr.lines().collect();
+        assert!(lines[0].starts_with("idle (clause 2 of 2): "), "{ended:?}");
+        assert!(lines[0].ends_with("s of 2s 500ms"), "{ended:?}");
+        for options in [
+            "-q --only idle --idle 1500ms",
+            "--json --only idle --idle 1500ms",
+        ] {
+            assert_eq!(plain(server.echo, options).stderr, "", "{options}");
+        }
+        server.stop();
+    }
+
+    #[test]
+    fn a_clause_that_hangs_is_named_while_it_does() {
+        let server = Faulty::serve(|stream, _| swallow(&stream));
+        let ended = plain(server.address, "--only bytes --timeout 1500ms");
+        let first = ended.stderr.lines().next();
+        assert_eq!(first, Some("bytes (clause 1 of 1): 1s"), "{ended:?}");
+    }
+
+    #[test]
+    fn on_a_terminal_the_line_is_redrawn_and_erased_before_the_outcome() {
+        let server = Server::with_workers(1);
+        let mut command = Command::new(env!("CARGO_BIN_EXE_echopool"));
+        let options = format!("check {} --only idle --idle 2500ms", server.echo);
+        command
+            .args(options.split_whitespace())
+            .env("TERM", "xterm");
+        let deadline = common::DEADLINE.as_millis().try_into().unwrap();
+        let mut session = spawn_command(command, Some(deadline)).unwrap();
+        for _ in 0..2 {
+            let line = r"\ridle \(clause 1 of 1\): [12]s of 2s 500ms\x1b\[K";
+            session.exp_regex(line).unwrap();
+        }
+        session.exp_string("\r\x1b[Kpass  idle ").unwrap();
+        session.exp_eof().unwrap();
+        server.stop();
+    }
 }

@@ -274,6 +274,28 @@ mod output {
     }
 
     #[test]
+    fn a_failed_message_counts_also_when_the_reader_has_left() {
+        for options in [&["-i0.01", SHORT][..], &["-i0.01", SHORT, "--json"]] {
+            let server = peer(|_, stream| while message(&stream).is_some() {});
+            let (mut program, stdout) = start(options, server);
+            let mut first = String::new();
+            BufReader::new(stdout).read_line(&mut first).unwrap();
+            assert_eq!(program.wait().code(), Some(1), "{options:?}");
+            assert!(program.log.is_empty(), "{:?}", program.log);
+        }
+        // At the end alone, where nothing is written before.
+        let server = peer(|_, mut stream| {
+            while let Some(bytes) = message(&stream) {
+                stream.write_all(&bytes.map(|byte| !byte)).unwrap();
+            }
+        });
+        let (mut program, stdout) = start(&["-q", "-c2", "-i0.01"], server);
+        let mut first = String::new();
+        BufReader::new(stdout).read_line(&mut first).unwrap();
+        assert_eq!(program.wait().code(), Some(1));
+    }
+
+    #[test]
     fn wrong_usage_ends_with_2_and_names_the_option() {
         for (options, word) in [
             (&["-c0"][..], "--count"),
@@ -547,9 +569,9 @@ mod damage {
             });
             let (code, lines) = ping(&["-c3", "-i0"], server);
             assert_eq!(code, 1);
-            let line =
-                format!("seq=2 corrupted by {server}: bytes were changed at offset {offset}");
-            assert_eq!(lines[2], line);
+            let begin = format!("seq=2 corrupted by {server}: byte {offset}: expected 0x");
+            assert!(lines[2].starts_with(&begin), "{lines:#?}");
+            assert!(lines[2].ends_with("; bytes were changed"), "{lines:#?}");
             assert!(lines[3].contains("seq=3 time="), "{lines:#?}");
             let counts = "3 sent, 2 received, 0 lost, 1 corrupted in ";
             assert!(lines[6].starts_with(counts), "{lines:#?}");
@@ -570,11 +592,10 @@ mod damage {
         assert_eq!(code, 1);
         let told = [
             "connected",
-            "lost 1",
             "corrupted 1",
             "disconnected",
-            "lost 2",
             "connected",
+            "reply 2",
             "reply 3",
             "summary",
         ];
@@ -582,8 +603,110 @@ mod damage {
         let corrupted = only(&events, "corrupted");
         assert_eq!(corrupted["damage"], "3 bytes are missing");
         assert_eq!(corrupted["offset_bytes"], 20);
+        assert!(corrupted["looks_like"].is_null(), "{corrupted}");
         let disconnected = only(&events, "disconnected");
         assert_eq!(disconnected["reason"], "its bytes are out of step");
+    }
+
+    /// The services that send other bytes than an echo, and what they look like.
+    const SERVICES: [(&[u8], &str); 5] = [
+        (b"SSH-2.0-OpenSSH_9.2p1 Debian-2\r\n", "an SSH server"),
+        (b"220 mail.example ESMTP\r\n", "an SMTP or FTP server"),
+        (b"127.0.0.1:40000\n", "a --whoami port"),
+        (b"HTTP/1.1 400 Bad Request\r\n\r\n", "an HTTP server"),
+        (b"5 : hello\0", "a --counted port"),
+    ];
+
+    #[test]
+    fn a_service_that_is_no_echo_server_is_told_by_its_first_bytes() {
+        for (speech, name) in SERVICES {
+            for ends in [false, true] {
+                let server = peer(move |_, mut stream| {
+                    message(&stream);
+                    stream.write_all(speech).unwrap();
+                    if !ends {
+                        // It goes on to wait for what it can read.
+                        message(&stream);
+                    }
+                });
+                let started = Instant::now();
+                // Not once the message is overdue: the run would not end in this test's time.
+                let (code, lines) = ping(&["-c1", "-W3600"], server);
+                assert_eq!(code, 1, "{lines:#?}");
+                assert!(started.elapsed() < DEADLINE, "{lines:#?}");
+                let begin = format!("seq=1 corrupted by {server}: byte ");
+                assert!(lines[1].starts_with(&begin), "{lines:#?}");
+                let end = format!("; this looks like {name}");
+                assert!(lines[1].ends_with(&end), "{lines:#?}");
+                let counts = "1 sent, 0 received, 0 lost, 1 corrupted in ";
+                assert!(lines.last().unwrap().starts_with(counts), "{lines:#?}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_first_wrong_byte_is_told_with_the_one_that_was_sent() {
+        let (sender, sent) = channel();
+        let server = peer(move |_, mut stream| {
+            let bytes = message(&stream).unwrap();
+            sender.send(bytes).unwrap();
+            stream.write_all(&bytes[..3]).unwrap();
+            stream.write_all(&[!bytes[3]; 61]).unwrap();
+            message(&stream);
+        });
+        let (code, events) = events(&["-c1", "-W3600"], server);
+        assert_eq!(code, 1);
+        let sent = sent.recv_timeout(DEADLINE).unwrap();
+        let corrupted = only(&events, "corrupted");
+        for (key, value) in [
+            ("offset_bytes", 3),
+            ("expected", u64::from(sent[3])),
+            ("received", u64::from(!sent[3])),
+        ] {
+            assert_eq!(corrupted[key], value, "{corrupted}");
+        }
+    }
+
+    #[test]
+    fn a_few_wrong_bytes_are_told_when_no_more_come() {
+        // The server stays silent, or closes.
+        for (ends, options) in [(false, ["-c1", SHORT]), (true, ["-c1", "-W3600"])] {
+            let server = peer(move |_, mut stream| {
+                let bytes = message(&stream).unwrap();
+                stream.write_all(&[!bytes[0], !bytes[1]]).unwrap();
+                if !ends {
+                    message(&stream);
+                }
+            });
+            let (code, events) = events(&options, server);
+            assert_eq!(code, 1);
+            let told = ["connected", "corrupted 1", "disconnected", "summary"];
+            assert_eq!(story(&events), told);
+            let corrupted = only(&events, "corrupted");
+            assert_eq!(corrupted["damage"], "bytes came that were never sent");
+            assert_counts(
+                &events,
+                [("sent", 1), ("received", 0), ("lost", 0), ("corrupted", 1)],
+            );
+        }
+    }
+
+    #[test]
+    fn a_changed_byte_is_told_before_the_rest_of_its_message_comes() {
+        let server = peer(|_, mut stream| {
+            let mut bytes = message(&stream).unwrap();
+            bytes[1] ^= 1;
+            stream.write_all(&bytes[..40]).unwrap();
+            // The next message is sent once this one is told.
+            let next = message(&stream).unwrap();
+            stream.write_all(&bytes[40..]).unwrap();
+            stream.write_all(&next).unwrap();
+            message(&stream);
+        });
+        let (code, events) = events(&["-c2", "-i0", "-W3600"], server);
+        assert_eq!(code, 1);
+        let told = ["connected", "corrupted 1", "reply 2", "summary"];
+        assert_eq!(story(&events), told);
     }
 
     #[test]

@@ -1039,10 +1039,10 @@ mod drawn {
             .collect();
         let page = written(|to| html::write_comparison(&runs, to));
         for n in 0..10 {
-            // In both charts, as a line and its key.
+            // In both charts, as a line in each of two sizes and its key.
             let dashed = if n < 8 { "" } else { " dashed" };
             let class = format!("<path class=\"line c{}{dashed}\"", n % 8);
-            assert_eq!(page.matches(&class).count(), 4, "{class}");
+            assert_eq!(page.matches(&class).count(), 6, "{class}");
             assert_has(&page, &[&format!("run-{n} (service)")]);
         }
     }
@@ -1056,7 +1056,7 @@ mod in_chromium {
 
     /// Measures what is drawn, since a page without scripts can't tell.
     const PROBE: &str =
-        "<script>for (const path of document.querySelectorAll('figure > svg > path')) {
+        "<script>for (const path of document.querySelectorAll('figure > svg.broad > path')) {
         const box = path.getBoundingClientRect();
         path.setAttribute('data-drawn', box.width + box.height > 1);
     }</script>";
@@ -1150,6 +1150,58 @@ mod in_chromium {
             let dom = show(&probed).dom;
             assert!(dom.matches("data-drawn=\"true\"").count() > 10, "{name}");
             assert_eq!(dom.matches("data-drawn=\"false\"").count(), 0, "{name}");
+        }
+    }
+
+    /// The size in pixels of the smallest label that is shown, and the labels that are cut.
+    const LABELS: &str = "(() => {
+        const shown = [...document.querySelectorAll('figure > svg text')]
+            .filter((label) => label.getClientRects().length > 0);
+        const scale = (label) => label.ownerSVGElement.getScreenCTM().a;
+        const size = (label) => parseFloat(getComputedStyle(label).fontSize) * scale(label);
+        const is_cut = (label) => {
+            const [inner, outer] = [label, label.ownerSVGElement].map((part) => part.getBoundingClientRect());
+            return inner.left < outer.left - 1 || inner.right > outer.right + 1;
+        };
+        return {
+            least: Math.min(...shown.map(size)),
+            cut: shown.filter(is_cut).map((label) => label.textContent),
+        };
+    })()";
+
+    /// Leaves the pictures in the folder that `ECHOPOOL_SCREENSHOTS` names, to be looked at.
+    #[test]
+    #[ignore = "needs chromium"]
+    fn a_page_is_readable_on_a_phone_a_screen_and_paper() {
+        let folder = tempfile::tempdir().unwrap();
+        let kept = std::env::var_os("ECHOPOOL_SCREENSHOTS").map(PathBuf::from);
+        let file = folder.path().join("page.html");
+        let mut browser = common::browser::Browser::start(1200, 1600);
+        for (name, page) in pages() {
+            std::fs::write(&file, &page).unwrap();
+            browser.go(&format!("file://{}", file.display()));
+            common::wait_until("the page", || {
+                browser.evaluate("document.readyState") == "complete"
+            });
+            // A sheet of A4 is 718 pixels wide between its margins.
+            for (width, medium) in [(400, ""), (718, "print"), (1200, "")] {
+                browser.resize(width, 1600);
+                for scheme in ["light", "dark"] {
+                    browser.prefer(scheme);
+                    if let Some(folder) = &kept {
+                        let file = folder.join(format!("{name}-{width}-{scheme}.png"));
+                        std::fs::write(file, browser.picture()).unwrap();
+                    }
+                }
+                let media = serde_json::json!({"media": medium});
+                browser.call("Emulation.setEmulatedMedia", media);
+                let labels = browser.evaluate(LABELS);
+                let place = format!("{name} at {width} pixels: {labels}");
+                assert!(labels["least"].as_f64().unwrap() >= 9.0, "{place}");
+                assert_eq!(labels["cut"], serde_json::json!([]), "{place}");
+                assert_eq!(browser.hidden(), serde_json::json!([]), "{place}");
+            }
+            assert_has(&page, &[" UTC"]);
         }
     }
 

@@ -9,6 +9,7 @@ pub(crate) mod logging;
 pub mod open_files;
 pub mod output;
 pub mod signals;
+pub(crate) mod step;
 pub(crate) mod sys;
 #[cfg(test)]
 pub(crate) mod testing;

@@ -1,10 +1,16 @@
 //! Explains why bytes differ from those that were sent.
 
+use std::fmt;
+
 use crate::probe::pattern::{Damage, Pattern, WINDOW};
+use crate::probe::service::looks_like;
 
 /// Up to this many bytes from the first wrong one on are explained together, as
 /// one fault. The explanation waits until they have arrived.
 pub(super) const SAMPLE: usize = 64;
+
+/// Up to this many bytes may be right by chance before a service is told by its first ones.
+const BY_CHANCE: u64 = 8;
 
 /// A place at which the stream was damaged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -13,6 +19,27 @@ pub(super) struct Fault {
     pub(super) position: u64,
     /// The kind of damage.
     pub(super) damage: Damage,
+    /// The byte that was sent there, if one was.
+    expected: Option<u8>,
+    /// The byte that came.
+    received: u8,
+    /// Which service the bytes look like.
+    service: Option<&'static str>,
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { position, .. } = self;
+        match self.expected {
+            Some(expected) => write!(f, "byte {position}: expected {expected:#04x}, ")?,
+            None => write!(f, "byte {position}: expected none, ")?,
+        }
+        write!(f, "received {:#04x}; ", self.received)?;
+        match self.service {
+            Some(service) => write!(f, "this looks like {service}"),
+            None => write!(f, "{}", self.damage),
+        }
+    }
 }
 
 /// Where bytes differ from those that were sent.
@@ -48,6 +75,35 @@ impl Difference {
             _ if no_more || sample.len() == SAMPLE => Some(damage),
             _ => None,
         }
+    }
+
+    /// The fault at which `bytes` came, which has been explained.
+    pub(super) fn fault(&self, pattern: &Pattern, bytes: &[u8], damage: Damage) -> Fault {
+        let mut expected = [0];
+        pattern.fill(self.connection, self.position, &mut expected);
+        Fault {
+            position: self.position,
+            damage,
+            expected: (self.unechoed > 0).then_some(expected[0]),
+            received: bytes.first().copied().unwrap_or_default(),
+            service: match damage {
+                Damage::Unknown => self.service(pattern, bytes),
+                _ => None,
+            },
+        }
+    }
+
+    /// The service that `bytes` look like. It speaks from the connection's first byte on, and
+    /// what is right before this offset is so by chance.
+    fn service(&self, pattern: &Pattern, bytes: &[u8]) -> Option<&'static str> {
+        let right = match self.position {
+            right @ ..=BY_CHANCE => right as usize,
+            _ => 0,
+        };
+        let mut speech = vec![0; right];
+        pattern.fill(self.connection, 0, &mut speech);
+        speech.extend_from_slice(&bytes[..bytes.len().min(SAMPLE)]);
+        looks_like(b"", &speech)
     }
 
     /// Explains too few bytes to find their origin. As no more are awaited, their

@@ -272,8 +272,7 @@ impl Flow {
                 }));
                 return true;
             };
-            let position = self.received;
-            report(recorder, Fault { position, damage });
+            report(recorder, difference.fault(pattern, bytes, damage));
             if damage != Damage::Changed {
                 return false;
             }

@@ -3,28 +3,38 @@
 use std::fmt::Write as _;
 use std::io::Write;
 
+use crate::base::step::StepLine;
 use crate::base::units;
-use crate::bench::progress::{Progress, Watch};
+use crate::bench::progress::{CONNECTING, Progress, Watch};
 use crate::bench::results::Interval;
 
 /// Writes a line for each second of a run.
 #[derive(Debug)]
-pub struct Lines<W> {
-    out: W,
+pub struct Lines<W: Write> {
+    out: StepLine<W>,
 }
 
 impl<W: Write> Lines<W> {
     /// Writes to `out`, for instance standard error.
     pub const fn new(out: W) -> Self {
-        Self { out }
+        Self {
+            out: StepLine::new(out, false),
+        }
     }
 }
 
 impl<W: Write> Watch for Lines<W> {
+    fn search_step(&mut self, step: &str) {
+        self.out.line(step);
+    }
+
+    fn connecting(&mut self, how_far: &str) {
+        self.out.show(CONNECTING, how_far);
+    }
+
     fn progress(&mut self, progress: &Progress<'_>) {
         if let Some(second) = progress.finished {
-            // A failed write does not end the run.
-            let _ = writeln!(self.out, "{}", line(second, progress.connections));
+            self.out.line(&line(second, progress.connections));
         }
     }
 }
@@ -83,6 +93,7 @@ mod tests {
                 finished: second.as_ref(),
             });
         }
+        drop(lines);
         String::from_utf8(out).unwrap()
     }
 

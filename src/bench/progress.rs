@@ -26,8 +26,19 @@ pub struct Progress<'a> {
     pub finished: Option<&'a Interval>,
 }
 
+/// The name of the step before a run.
+pub(super) const CONNECTING: &str = "connecting";
+
 /// Observes a run.
 pub trait Watch {
+    /// Is called at the begin of each step of a search with its number, its rate and what is
+    /// known so far.
+    fn search_step(&mut self, _step: &str) {}
+
+    /// Is called about ten times a second while connections are made before the run, with
+    /// how far that is.
+    fn connecting(&mut self, _how_far: &str) {}
+
     /// Is called about ten times a second, on the thread that started the run.
     fn progress(&mut self, progress: &Progress<'_>);
 }

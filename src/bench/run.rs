@@ -1,12 +1,13 @@
 //! One run: its threads, their common clock and the results.
 
+use std::cell::RefCell;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::{Scope, ScopedJoinHandle};
 use std::time::{Duration, Instant, SystemTime};
 
-use crossbeam_channel::{Receiver, Sender, bounded, never, select, unbounded};
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded, never, select, unbounded};
 
 use super::clock::{Clock, SECOND, nanoseconds};
 use super::collector::Collector;
@@ -17,12 +18,13 @@ use super::outage;
 use super::plan::{Load, Plan};
 use super::progress::Watch;
 use super::recorder::{Part, PartsChannel};
-use super::results::{self, FORMAT, Results};
+use super::results::{self, AddressCounts, FORMAT, Results};
 use super::source;
 use super::targets::Targets;
 use super::times::Times;
 use super::validity::{self, Evidence};
 use crate::base::open_files::raise_open_files;
+use crate::base::units;
 use crate::probe;
 use crate::probe::addresses::Addresses;
 use crate::probe::connect::{Connected, Connecting, NotConnected, refuse_reached_itself};
@@ -45,7 +47,7 @@ pub fn run(
     stop: &Arc<AtomicBool>,
     watch: &mut dyn Watch,
 ) -> Result<Results, Error> {
-    connected(&addresses.into(), plan, stop, |mut run| {
+    connected(&addresses.into(), plan, stop, watch, |mut run, watch| {
         run.make_load(watch);
         run.finish(watch)
     })
@@ -66,7 +68,7 @@ pub fn run_quiesced(
     watch: &mut dyn Watch,
     when_quiescent: &mut dyn FnMut(),
 ) -> Result<Results, Error> {
-    connected(&addresses.into(), plan, stop, |mut run| {
+    connected(&addresses.into(), plan, stop, watch, |mut run, watch| {
         run.make_load_quiesced(watch, when_quiescent);
         run.finish(watch)
     })
@@ -77,7 +79,8 @@ fn connected(
     addresses: &Addresses,
     plan: &Plan,
     stop: &Arc<AtomicBool>,
-    go: impl FnOnce(Run<'_, '_>) -> Result<Results, Error>,
+    watch: &mut dyn Watch,
+    go: impl FnOnce(Run<'_, '_>, &mut dyn Watch) -> Result<Results, Error>,
 ) -> Result<Results, Error> {
     raise_open_files();
     let plan = &Plan {
@@ -85,7 +88,7 @@ fn connected(
         ..plan.clone()
     };
     let clock = Clock::start();
-    let first = connect_first(&addresses.known(), plan, stop)?;
+    let first = connect_first(&addresses.known(), plan, stop, watch)?;
     let shared = Shared {
         plan,
         pattern: Pattern::new(plan.seed),
@@ -96,7 +99,7 @@ fn connected(
         stop,
         may_poll: may_poll(plan),
     };
-    std::thread::scope(|scope| go(Run::connect(scope, &shared, first)?))
+    std::thread::scope(|scope| go(Run::connect(scope, &shared, first, watch)?, watch))
 }
 
 /// Makes the first connection: it shows which of the addresses answers.
@@ -104,8 +107,19 @@ fn connect_first(
     addresses: &[SocketAddr],
     plan: &Plan,
     stop: &AtomicBool,
+    watch: &mut dyn Watch,
 ) -> Result<Connected, Error> {
-    let connected = connect(addresses, plan, plan.timeout, stop);
+    let begun = Instant::now();
+    let names: Vec<_> = addresses.iter().map(ToString::to_string).collect();
+    let names = names.join(", ");
+    let watch = RefCell::new(watch);
+    let is_stopped = || {
+        let waited = units::duration(begun.elapsed());
+        let how_far = format!("no answer from {names} for {waited}");
+        watch.borrow_mut().connecting(&how_far);
+        stop.load(Ordering::Relaxed)
+    };
+    let connected = connect(addresses, plan, plan.timeout, &is_stopped);
     Ok(connected.map_err(probe::error::Error::from)?)
 }
 
@@ -113,13 +127,13 @@ fn connect(
     addresses: &[SocketAddr],
     plan: &Plan,
     timeout: Duration,
-    stop: &AtomicBool,
+    is_stopped: &dyn Fn() -> bool,
 ) -> Result<Connected, NotConnected> {
     let connecting = Connecting {
         timeout,
         begin: &mut |address| source::begin(&plan.sources, 0, address),
         accept: &refuse_reached_itself,
-        is_stopped: &|| stop.load(Ordering::Relaxed),
+        is_stopped,
     };
     connecting.first_of(addresses)
 }
@@ -133,7 +147,8 @@ fn targets(addresses: &Addresses, first: &Connected, plan: &Plan, stop: &AtomicB
     let known = addresses.known();
     let others: Vec<_> = known.iter().filter(|at| **at != first.address).collect();
     let timeout = patience(first.took).min(plan.timeout);
-    let answers = |address: &SocketAddr| connect(&[*address], plan, timeout, stop).is_ok();
+    let is_stopped = || stop.load(Ordering::Relaxed);
+    let answers = |address: &SocketAddr| connect(&[*address], plan, timeout, &is_stopped).is_ok();
     let answers = &answers;
     let mut answering = vec![first.address];
     std::thread::scope(|scope| {
@@ -187,6 +202,7 @@ impl<'scope, 'a: 'scope> Run<'scope, 'a> {
         scope: &'scope Scope<'scope, 'env>,
         shared: &'a Shared<'a>,
         first: Connected,
+        watch: &mut dyn Watch,
     ) -> Result<Self, Error> {
         let plan = shared.plan;
         let (parts, collected) = unbounded();
@@ -209,7 +225,7 @@ impl<'scope, 'a: 'scope> Run<'scope, 'a> {
             starts.push(start);
         }
         drop(ready);
-        wait_for_all(&all_ready);
+        wait_until_connected(&all_ready, shared, watch);
         let times = times(plan, shared.clock.now());
         Ok(Self {
             shared,
@@ -436,6 +452,22 @@ fn generators<'a>(
         generator.map_err(failed("make a poller"))
     };
     (0..plan.threads).map(generator).collect()
+}
+
+/// Returns when every thread has connected, or has failed.
+fn wait_until_connected(all_ready: &Receiver<()>, shared: &Shared<'_>, watch: &mut dyn Watch) {
+    while all_ready.recv_timeout(REPORT_EVERY) == Err(RecvTimeoutError::Timeout) {
+        let counts = shared.targets.counts();
+        let sum = |of: fn(&AddressCounts) -> u64| counts.iter().map(of).sum();
+        let (made, failed) = (sum(|at| at.connected), sum(|at| at.failed));
+        let all = shared.plan.connections as u64;
+        let connections = units::count(all, "connection", "connections");
+        let failed = match failed {
+            0 => String::new(),
+            failed => format!(", {} attempts failed", units::whole(failed)),
+        };
+        watch.connecting(&format!("{} of {connections}{failed}", units::whole(made)));
+    }
 }
 
 /// Returns when every thread has dropped its sender, or has failed and so dropped it.

@@ -66,6 +66,7 @@ pub fn find_rate(
         warmup: plan.warmup.min(TRIAL_WARMUP),
         ..plan.clone()
     };
+    watch.search_step("step 1: as fast as replies come, for a first rate");
     let mut last = run(addresses, &probe, stop, watch)?;
     let first = last.rate_per_s * FIRST_FRACTION;
     let mut search = Search::new(condition, first, floor(plan, condition));
@@ -78,6 +79,7 @@ pub fn find_rate(
             duration: Some(trial_time(plan, condition, rate)),
             ..probe.clone()
         };
+        watch.search_step(&search.step(&attempt));
         let results = run(addresses, &attempt, stop, watch)?;
         if results.interrupted {
             // It was cut short, so its results mean nothing.
@@ -147,6 +149,15 @@ impl<'a> Search<'a> {
             None => self.bounds.next(),
             Some(_) => None,
         }
+    }
+
+    /// The next step: its number, its rate and what is known so far.
+    fn step(&self, attempt: &Plan) -> String {
+        let number = self.trials.len() + 2;
+        let rate = attempt.rate_per_s.map_or_else(String::new, units::rate);
+        let time = units::duration(attempt.duration.unwrap_or(TRIAL_TIME));
+        let known = self.bounds.known();
+        format!("step {number}: {rate} for {time}; {known}")
     }
 
     /// Adds the trial of a rate, from the results of its run. Returns whether it held.
@@ -255,6 +266,37 @@ impl Bounds {
         Some(text)
     }
 
+    /// What is known, in words.
+    fn known(&self) -> String {
+        let rate = units::rate;
+        match (self.held, self.failed) {
+            (None, None) => String::from("no rate was tried so far"),
+            (Some(held), None) => format!("{} held, no rate failed so far", rate(held)),
+            (None, Some(failed)) => format!("no rate held so far, {} failed", rate(failed)),
+            (Some(held), Some(failed)) => format!(
+                "{} held, {} failed, at most {} to go",
+                rate(held),
+                rate(failed),
+                units::count(self.steps_left(), "step", "steps")
+            ),
+        }
+    }
+
+    /// The most steps that are left between two bounds: each halves their distance, and the
+    /// lower one may stay.
+    fn steps_left(&self) -> u64 {
+        let (Some(held), Some(failed)) = (self.held, self.failed) else {
+            return 0;
+        };
+        let mut distance = failed - held;
+        let mut steps = 0;
+        while distance > held * (PRECISION - 1.0) {
+            distance /= 2.0;
+            steps += 1;
+        }
+        steps
+    }
+
     const fn update(&mut self, rate: f64, held: bool) {
         match held {
             true => self.held = Some(rate),
@@ -290,6 +332,30 @@ mod tests {
             );
             assert!(trials <= 20, "{first}: {trials} trials");
         }
+    }
+
+    #[test]
+    fn each_step_tells_what_is_known_and_how_many_are_left() {
+        let mut bounds = Bounds::starting_at(8000.0, LOWEST);
+        assert_eq!(bounds.known(), "no rate was tried so far");
+        bounds.update(8000.0, true);
+        assert_eq!(bounds.known(), "8,000/s held, no rate failed so far");
+        bounds.update(16_000.0, false);
+        assert_eq!(
+            bounds.known(),
+            "8,000/s held, 16,000/s failed, at most 5 steps to go"
+        );
+        // Where the lower bound stays, there are as many.
+        let mut steps = 0;
+        while let Some(rate) = bounds.next() {
+            bounds.update(rate, false);
+            steps += 1;
+        }
+        assert_eq!(steps, 5);
+        assert_eq!(bounds.steps_left(), 0);
+        let mut none = Bounds::starting_at(8000.0, LOWEST);
+        none.update(8000.0, false);
+        assert_eq!(none.known(), "no rate held so far, 8,000/s failed");
     }
 
     #[test]

@@ -150,11 +150,8 @@ impl Slot {
 }
 
 fn report_fault(recorder: &mut Recorder, number: u64, port: u16, fault: Fault) {
-    let Fault { position, damage } = fault;
-    recorder.damaged(damage);
-    recorder.add_example(|| {
-        format!("connection {number} (local port {port}), offset {position}: {damage}")
-    });
+    recorder.damaged(fault.damage);
+    recorder.add_example(|| format!("connection {number} (local port {port}), {fault}"));
 }
 
 #[cfg(test)]

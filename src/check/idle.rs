@@ -1,7 +1,10 @@
 //! A connection that is idle for a long time.
 
+use std::time::Duration;
+
 use super::clause::Clause;
 use super::not_passed::NotPassed;
+use super::plan::Plan;
 use super::protocol::round_trip;
 use super::target::Target;
 use crate::proto::Protocol;
@@ -14,6 +17,11 @@ pub(super) const IDLE: Clause = Clause {
     rfc: "RFC 5382 section 5, RFC 1122 section 4.2.3.6",
     run: idle,
 };
+
+/// How long a clause is to last, if the plan says.
+pub(super) fn lasts(clause: &Clause, plan: &Plan) -> Option<Duration> {
+    plan.idle.filter(|_| clause.name == IDLE.name)
+}
 
 fn idle(target: &Target<'_>) -> Result<String, NotPassed> {
     let Some(time) = target.plan().idle else {

@@ -30,4 +30,4 @@ mod urgent;
 pub use clause::Clause;
 pub use clauses::clauses;
 pub use plan::Plan;
-pub use run::run;
+pub use run::{Doing, run};

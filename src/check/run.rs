@@ -10,15 +10,38 @@
 
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Instant;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{RecvTimeoutError, bounded};
 
 use super::clause::Clause;
+use super::idle;
 use super::not_passed::NotPassed;
 use super::plan::Plan;
 use super::report::{Outcome, Report, Verdict, nanoseconds};
 use super::target::Target;
 
-/// Tests the clauses in order and calls `report` with each outcome as it is known. Once
+/// How often the clause under test is told.
+const TELL_EVERY: Duration = Duration::from_millis(100);
+
+/// The clause under test.
+#[derive(Clone, Copy, Debug)]
+pub struct Doing {
+    /// Its name.
+    pub name: &'static str,
+    /// Its place among the clauses, from 1.
+    pub number: usize,
+    /// How many clauses there are.
+    pub of: usize,
+    /// How long it has lasted.
+    pub elapsed: Duration,
+    /// How long it lasts, if that is known.
+    pub lasts: Option<Duration>,
+}
+
+/// Tests the clauses in order and calls `report` with each outcome as it is known, and
+/// `watch` about ten times a second with the clause under test, from another thread. Once
 /// `stop` is set, returns the outcomes so far; the clause under test has none.
 ///
 /// # Errors
@@ -27,13 +50,21 @@ pub fn run(
     plan: &Plan,
     clauses: &[&'static Clause],
     stop: &AtomicBool,
+    watch: &mut (dyn FnMut(Doing) + Send),
     report: &mut dyn FnMut(&Outcome) -> io::Result<()>,
 ) -> io::Result<Report> {
     let started = Instant::now();
     let target = Target::new(plan, stop);
     let mut outcomes = Vec::with_capacity(clauses.len());
-    for clause in clauses {
-        let Some(outcome) = test(clause, &target) else {
+    for (at, clause) in clauses.iter().enumerate() {
+        let doing = Doing {
+            name: clause.name,
+            number: at + 1,
+            of: clauses.len(),
+            elapsed: Duration::ZERO,
+            lasts: idle::lasts(clause, plan),
+        };
+        let Some(outcome) = watched(doing, watch, || test(clause, &target)) else {
             break;
         };
         report(&outcome)?;
@@ -41,6 +72,25 @@ pub fn run(
     }
     let interrupted = stop.load(Ordering::SeqCst) && outcomes.len() < clauses.len();
     Ok(Report::new(plan, outcomes, started.elapsed(), interrupted))
+}
+
+/// Calls `test`, and `watch` as long as that lasts.
+fn watched<T>(doing: Doing, watch: &mut (dyn FnMut(Doing) + Send), test: impl FnOnce() -> T) -> T {
+    let (ended, end) = bounded::<()>(0);
+    let begun = Instant::now();
+    let tell = move || {
+        while end.recv_timeout(TELL_EVERY) == Err(RecvTimeoutError::Timeout) {
+            let elapsed = begun.elapsed();
+            watch(Doing { elapsed, ..doing });
+        }
+    };
+    thread::scope(|scope| {
+        // Where the system starts no thread, nothing is told.
+        let _told = thread::Builder::new().spawn_scoped(scope, tell);
+        let tested = test();
+        drop(ended);
+        tested
+    })
 }
 
 /// Tests one clause; `None` if the check was stopped before its end.

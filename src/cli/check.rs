@@ -2,8 +2,8 @@
 
 use std::hash::{BuildHasher, RandomState};
 use std::io::{self, ErrorKind, Write};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use clap::{Args, ValueHint};
@@ -18,8 +18,9 @@ use crate::base::address::Address;
 use crate::base::open_files::raise_open_files;
 use crate::base::output::{Output, write_standard};
 use crate::base::signals::on_signal;
+use crate::base::step::{StepLine, is_terminal};
 use crate::check::report::{FORMAT, Report, Verdict};
-use crate::check::{self, Clause, Plan, clauses};
+use crate::check::{self, Clause, Doing, Plan, clauses};
 use crate::proto::Protocol;
 
 /// The most connections open at once. The clause connect-storm has four times as many.
@@ -98,6 +99,11 @@ pub(super) struct CheckArgs {
     #[arg(long)]
     json: bool,
 
+    /// Show no progress; otherwise a clause that takes longer than a second is named on standard
+    /// error
+    #[arg(short, long)]
+    quiet: bool,
+
     #[command(flatten)]
     family: FamilyArgs,
 
@@ -168,7 +174,17 @@ impl CheckArgs {
         stop: &AtomicBool,
         failed: &mut bool,
     ) -> io::Result<Report> {
-        let report = check::run(plan, clauses, stop, &mut |outcome| {
+        // Both write it, one from another thread.
+        let line = Mutex::new(StepLine::on_standard_error());
+        let line = || line.lock().unwrap_or_else(PoisonError::into_inner);
+        let shows = !self.quiet && (!self.json || is_terminal());
+        let watch = &mut |doing: Doing| {
+            if shows {
+                line().show(&step(doing), &how_far(doing));
+            }
+        };
+        let report = check::run(plan, clauses, stop, watch, &mut |outcome| {
+            line().end();
             *failed |= outcome.verdict == Verdict::Fail;
             match self.json {
                 true => Ok(()),
@@ -245,6 +261,24 @@ fn list(clauses: &[&Clause]) -> Result<(), base::error::Error> {
         }
         Ok(())
     })
+}
+
+/// The name of the clause under test, with its place among all.
+fn step(doing: Doing) -> String {
+    let Doing {
+        name, number, of, ..
+    } = doing;
+    format!("{name} (clause {number} of {of})")
+}
+
+/// How far the clause under test is.
+fn how_far(doing: Doing) -> String {
+    let elapsed = Duration::from_secs(doing.elapsed.as_secs());
+    let elapsed = humantime::format_duration(elapsed).to_string();
+    match doing.lasts {
+        Some(lasts) => format!("{elapsed} of {}", humantime::format_duration(lasts)),
+        None => elapsed,
+    }
 }
 
 /// The exit code of a check.

@@ -52,8 +52,10 @@ Events:
   reply         address, seq, size_bytes, time_ns
   lost          seq, reason
   late          address, seq, size_bytes, time_ns (a lost one came back too late)
-  corrupted     address, seq, offset_bytes (in the message), damage
-  unasked       address, size_bytes, damage (bytes that nothing was sent for)
+  corrupted     address, seq, offset_bytes (in the message), expected, received
+                (the byte there), damage, looks_like (a service, or null)
+  unasked       address, size_bytes, damage, looks_like (bytes that nothing was
+                sent for)
   summary       sent, received, lost, late (of the lost), corrupted, under_way
                 (when interrupted), elapsed_ns, min_ns, avg_ns, p50_ns (null with
                 fewer than 2 replies), p99_ns (null with fewer than 100), max_ns,
@@ -107,7 +109,8 @@ pub(super) struct PingArgs {
 
 impl PingArgs {
     pub(super) fn run(self) -> Result<Exit, Error> {
-        let summary = self.ping();
+        let mut failed = false;
+        let summary = self.ping(&mut failed);
         if let (Err(error), true) = (&summary, self.json) {
             let failed = Failed {
                 at_ns: 0,
@@ -117,13 +120,18 @@ impl PingArgs {
             // If that fails, the first error is the one to tell.
             let _ = serde_json::to_string(&failed).map(|line| print(&line));
         }
-        Ok(match summary?.all_well() {
-            true => Exit::Success,
-            false => Exit::Failure,
-        })
+        match summary {
+            // Its reader may have left, but a message that has failed so far counts.
+            Err(error) if Exit::from(&error) == Exit::Success && failed => Ok(Exit::Failure),
+            Err(error) => Err(error),
+            Ok(summary) if summary.all_well() => Ok(Exit::Success),
+            Ok(_) => Ok(Exit::Failure),
+        }
     }
 
-    fn ping(&self) -> Result<Summary, Error> {
+    /// Sends the messages. Sets `failed` once one has failed, also where the event then can't
+    /// be written.
+    fn ping(&self, failed: &mut bool) -> Result<Summary, Error> {
         Output::Standard.check()?;
         let port = Protocol::Echo.default_port();
         let (address, family) = (self.address.clone(), self.family.family());
@@ -147,12 +155,16 @@ impl PingArgs {
         if !self.json {
             print(&format!("PING {name}: {} bytes a message", self.size))?;
         }
-        let summary = ping.run(&mut |event| match event {
-            _ if self.quiet => Ok(()),
-            // The replies show that the first connection was made.
-            Event::Connected { again: false, .. } if !self.json => Ok(()),
-            event => self.write(event, started),
+        let summary = ping.run(&mut |event| {
+            *failed |= event.is_failure();
+            match event {
+                _ if self.quiet => Ok(()),
+                // The replies show that the first connection was made.
+                Event::Connected { again: false, .. } if !self.json => Ok(()),
+                event => self.write(event, started),
+            }
         })?;
+        *failed |= !summary.all_well();
         if !self.json {
             print(&format!("\n--- {name} echo statistics ---"))?;
         }

@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use mio::net::TcpStream;
 
 use crate::probe::pattern::{Damage, Pattern, WINDOW};
+use crate::probe::service::looks_like;
 
 /// How much of a message is generated and sent at once, in bytes.
 const CHUNK: usize = 64 * 1024;
@@ -21,6 +22,9 @@ const CHUNK: usize = 64 * 1024;
 /// retransmits for a quarter of an hour.
 pub(super) const SILENT_TIMEOUTS: u32 = 3;
 
+/// This many bytes from the first wrong one on are enough to explain it, whatever follows.
+const SAMPLE: usize = 64;
+
 /// A message in flight.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct InFlight {
@@ -28,26 +32,40 @@ pub(super) struct InFlight {
     sent_at: Instant,
     /// It was reported lost. If its echo still arrives, it is late.
     pub(super) lost: bool,
+    /// It was reported corrupted. The rest of its echo is not looked at.
+    corrupted: bool,
+}
+
+impl InFlight {
+    const fn is_awaited(&self) -> bool {
+        !self.lost && !self.corrupted
+    }
 }
 
 /// What was received.
 #[derive(Debug)]
 pub(super) enum Received {
-    /// As many bytes as the oldest message in flight has.
-    Echo {
-        message: InFlight,
-        time: Duration,
-        fault: Option<Fault>,
-    },
+    /// The whole echo of the oldest message in flight, unchanged.
+    Echo { message: InFlight, time: Duration },
+    /// Bytes that differ from the oldest message in flight; its echo may not be complete.
+    Corrupted { seq: u64, fault: Fault },
     /// Bytes while no message was in flight.
-    Unsolicited { bytes: usize, damage: Damage },
+    Unsolicited {
+        bytes: usize,
+        damage: Damage,
+        service: Option<&'static str>,
+    },
 }
 
 /// The first difference between an echo and its message.
 #[derive(Debug)]
 pub(super) struct Fault {
     pub(super) offset: usize,
+    pub(super) expected: u8,
+    pub(super) received: u8,
     pub(super) damage: Damage,
+    /// Which service the bytes look like.
+    pub(super) service: Option<&'static str>,
 }
 
 /// A connection, with the messages in flight on it.
@@ -70,6 +88,8 @@ pub(super) struct Connection {
     /// The oldest message's echo, of which `echo_length` bytes have arrived.
     echo: Vec<u8>,
     echo_length: usize,
+    /// How many of them equal the message, from the first on.
+    equal: usize,
     /// Since when messages are in flight and nothing has arrived.
     silent_since: Instant,
 }
@@ -94,6 +114,7 @@ impl Connection {
             echoed: 0,
             echo: vec![0; size],
             echo_length: 0,
+            equal: 0,
             silent_since: Instant::now(),
         }
     }
@@ -109,6 +130,7 @@ impl Connection {
             seq,
             sent_at,
             lost: false,
+            corrupted: false,
         });
         self.flush()
     }
@@ -129,7 +151,7 @@ impl Connection {
         Ok(())
     }
 
-    /// Receives the next echo; `None` when the socket would block.
+    /// Receives until there is something to report; `None` when the socket would block.
     ///
     /// # Errors
     /// The connection failed, or the peer closed it.
@@ -141,11 +163,8 @@ impl Connection {
                     let now = Instant::now();
                     self.echo_length += n;
                     self.silent_since = now;
-                    if self.in_flight.is_empty() {
-                        return Ok(Some(self.unsolicited()));
-                    }
-                    if self.echo_length == self.echo.len() {
-                        return Ok(self.complete(now));
+                    if let Some(received) = self.received(now) {
+                        return Ok(Some(received));
                     }
                 }
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(None),
@@ -155,49 +174,123 @@ impl Connection {
         }
     }
 
-    /// The oldest message's echo is complete.
-    fn complete(&mut self, now: Instant) -> Option<Received> {
-        let message = self.in_flight.pop_front()?;
-        let fault = self.fault();
-        self.echo_length = 0;
-        self.echoed += self.echo.len() as u64;
-        Some(Received::Echo {
-            message,
-            time: now.saturating_duration_since(message.sent_at),
-            fault,
-        })
+    /// More bytes have arrived.
+    fn received(&mut self, now: Instant) -> Option<Received> {
+        let Some(oldest) = self.in_flight.front().copied() else {
+            return Some(self.unsolicited());
+        };
+        let is_complete = self.echo_length == self.echo.len();
+        let fault = match oldest.corrupted {
+            true => None,
+            false => self.fault(is_complete),
+        };
+        if fault.is_some() {
+            self.mark_corrupted();
+        }
+        if is_complete {
+            self.in_flight.pop_front();
+            self.echoed += self.echo.len() as u64;
+            (self.echo_length, self.equal) = (0, 0);
+        }
+        let InFlight { seq, sent_at, .. } = oldest;
+        match fault {
+            Some(fault) => Some(Received::Corrupted { seq, fault }),
+            None if oldest.corrupted || !is_complete => None,
+            None => Some(Received::Echo {
+                message: oldest,
+                time: now.saturating_duration_since(sent_at),
+            }),
+        }
     }
 
-    fn fault(&self) -> Option<Fault> {
-        let (number, start) = (self.number, self.echoed);
-        let offset = self.pattern.first_difference(number, start, &self.echo)?;
+    fn mark_corrupted(&mut self) {
+        if let Some(oldest) = self.in_flight.front_mut() {
+            oldest.corrupted = true;
+        }
+    }
+
+    /// Explains wrong bytes that waited for more, as no more are awaited.
+    pub(super) fn resolve(&mut self) -> Option<Received> {
+        let oldest = self.in_flight.front().copied();
+        let InFlight { seq, .. } = oldest.filter(|message| !message.corrupted)?;
+        let fault = self.fault(true)?;
+        self.mark_corrupted();
+        Some(Received::Corrupted { seq, fault })
+    }
+
+    /// As [`resolve`](Self::resolve), where the message is overdue.
+    pub(super) fn resolve_overdue(&mut self, now: Instant, timeout: Duration) -> Option<Received> {
+        let oldest = self.in_flight.front()?;
+        match now.saturating_duration_since(oldest.sent_at) >= timeout {
+            true => self.resolve(),
+            false => None,
+        }
+    }
+
+    /// The first wrong byte of what has arrived, once it can be explained; with `no_more`, no
+    /// further bytes are awaited.
+    fn fault(&mut self, no_more: bool) -> Option<Fault> {
+        let received = &self.echo[..self.echo_length];
+        let new = &received[self.equal..];
+        let start = self.echoed + self.equal as u64;
+        let Some(right) = self.pattern.first_difference(self.number, start, new) else {
+            self.equal = self.echo_length;
+            return None;
+        };
+        self.equal += right;
+        let offset = self.equal;
         // Near the end, bytes before the difference complete the window that is needed to
         // identify where the echo belongs.
         let from = offset.min(self.echo.len().saturating_sub(WINDOW));
-        let unexpected = &self.echo[from..];
+        let sample = &received[from..received.len().min(from + SAMPLE)];
         let damage = self
             .pattern
-            .explain(number, start + from as u64, unexpected);
-        Some(Fault { offset, damage })
+            .explain(self.number, self.echoed + from as u64, sample);
+        let service = match damage {
+            Damage::Unknown => looks_like(b"", received),
+            _ => None,
+        };
+        let is_clear = match damage {
+            Damage::Unknown => service.is_some() || sample.len() == SAMPLE,
+            // A few bytes may be right by chance.
+            _ => sample.len() >= WINDOW,
+        };
+        let mut expected = [0];
+        let position = self.echoed + offset as u64;
+        self.pattern.fill(self.number, position, &mut expected);
+        (is_clear || no_more).then_some(Fault {
+            offset,
+            expected: expected[0],
+            received: received[offset],
+            damage,
+            service,
+        })
     }
 
     fn unsolicited(&mut self) -> Received {
         let bytes = std::mem::take(&mut self.echo_length);
         let unexpected = &self.echo[..bytes];
         let damage = self.pattern.explain(self.number, self.echoed, unexpected);
-        Received::Unsolicited { bytes, damage }
+        Received::Unsolicited {
+            bytes,
+            damage,
+            service: match damage {
+                Damage::Unknown => looks_like(b"", unexpected),
+                _ => None,
+            },
+        }
     }
 
-    /// The messages in flight that are not reported lost.
+    /// The messages in flight that are not reported lost or corrupted.
     pub(super) fn awaited(&self) -> impl Iterator<Item = &InFlight> {
-        self.in_flight.iter().filter(|message| !message.lost)
+        self.in_flight.iter().filter(|message| message.is_awaited())
     }
 
     /// Marks the messages that were sent `timeout` ago or earlier as lost. Returns their
     /// numbers.
     pub(super) fn expire(&mut self, now: Instant, timeout: Duration) -> Vec<u64> {
         let overdue = self.in_flight.iter_mut().filter(|message| {
-            !message.lost && now.saturating_duration_since(message.sent_at) >= timeout
+            message.is_awaited() && now.saturating_duration_since(message.sent_at) >= timeout
         });
         let lost = overdue.map(|message| {
             message.lost = true;

@@ -66,8 +66,14 @@ pub enum Event {
         seq: u64,
         /// The offset of the first wrong byte in the message.
         offset_bytes: usize,
+        /// The byte that was sent there.
+        expected: u8,
+        /// The byte that was received there.
+        received: u8,
         /// A description of the damage.
         damage: String,
+        /// The service that the bytes look like, if it is known.
+        looks_like: Option<&'static str>,
     },
     /// Bytes arrived while no message was in flight.
     Unasked {
@@ -77,9 +83,21 @@ pub enum Event {
         size_bytes: usize,
         /// A description of the bytes.
         damage: String,
+        /// The service that they look like, if it is known.
+        looks_like: Option<&'static str>,
     },
     /// The last event: all counts.
     Summary(Summary),
+}
+
+impl Event {
+    /// Whether a message has failed, or bytes came that nothing was sent for.
+    pub const fn is_failure(&self) -> bool {
+        matches!(
+            self,
+            Self::Lost { .. } | Self::Late { .. } | Self::Corrupted { .. } | Self::Unasked { .. }
+        )
+    }
 }
 
 impl fmt::Display for Event {
@@ -126,20 +144,35 @@ impl fmt::Display for Event {
                 address,
                 seq,
                 offset_bytes,
+                expected,
+                received,
                 damage,
+                looks_like,
             } => write!(
                 f,
-                "seq={seq} corrupted by {address}: {damage} at offset {offset_bytes}"
+                "seq={seq} corrupted by {address}: byte {offset_bytes}: expected {expected:#04x}, \
+                 received {received:#04x}; {}",
+                explanation(damage, *looks_like)
             ),
             Self::Unasked {
                 address,
                 size_bytes,
                 damage,
+                looks_like,
             } => write!(
                 f,
-                "{size_bytes} bytes from {address} that nothing was sent for: {damage}"
+                "{size_bytes} bytes from {address} that nothing was sent for: {}",
+                explanation(damage, *looks_like)
             ),
             Self::Summary(summary) => summary.fmt(f),
         }
     }
+}
+
+/// What the bytes are, in a message.
+fn explanation(damage: &str, looks_like: Option<&str>) -> String {
+    looks_like.map_or_else(
+        || damage.to_owned(),
+        |service| format!("this looks like {service}"),
+    )
 }

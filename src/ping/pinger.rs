@@ -5,7 +5,8 @@
 //!
 //! **A message that is not back within the time-out** is lost, and the connection stays:
 //! TCP delivers in order, so a late echo arrives before the later ones, and is reported as
-//! late. A connection that receives nothing for three time-outs is given up.
+//! late. Bytes are compared as they come: a message is corrupted as soon as its first wrong
+//! bytes can be explained, or at its time-out. A connection that receives nothing for three time-outs is given up.
 //!
 //! **When a connection is lost** the messages in flight on it are lost too; none is sent
 //! twice. The next message makes a new connection. An echo that is out of step with what
@@ -241,6 +242,11 @@ impl Run<'_> {
         let timeout = self.ping.plan.timeout;
         match std::mem::replace(&mut self.ping.state, State::Disconnected) {
             State::Connected(mut connection) => {
+                if let Some(received) = connection.resolve_overdue(now, timeout) {
+                    self.handle_received(connection.address, received)?;
+                    self.out_of_step(connection)?;
+                    return self.send_due(now);
+                }
                 self.expire(&mut connection, now)?;
                 if connection.is_silent(now, timeout) {
                     let silence = timeout * SILENT_TIMEOUTS;
@@ -254,6 +260,11 @@ impl Run<'_> {
             }
             state => self.ping.state = state,
         }
+        self.send_due(now)
+    }
+
+    /// Sends the next message if it is due.
+    fn send_due(&mut self, now: Instant) -> Result<(), Error> {
         match self.ping.next_send() {
             Some(due) if due <= now => self.send(now),
             _ => Ok(()),
@@ -286,7 +297,7 @@ impl Run<'_> {
                 self.ping.state = State::Connected(connection);
                 Ok(())
             }
-            Err(error) => self.disconnect(connection, cause(&error)),
+            failed => self.receive(connection, failed),
         }
     }
 
@@ -354,55 +365,71 @@ impl Run<'_> {
     /// Sends and receives until the socket would block.
     fn exchange(&mut self, mut connection: Box<Connection>) -> Result<(), Error> {
         // What was received before the send failed is handled first.
-        let flushed = connection.flush();
-        loop {
+        let sent = connection.flush();
+        self.receive(connection, sent)
+    }
+
+    /// Receives until the socket would block. The connection is lost if that or sending fails.
+    fn receive(
+        &mut self,
+        mut connection: Box<Connection>,
+        sent: io::Result<()>,
+    ) -> Result<(), Error> {
+        let address = connection.address;
+        let failed = loop {
             match connection.receive() {
                 Ok(Some(received)) => {
-                    if !self.handle_received(connection.address, received)? {
-                        return self
-                            .disconnect(connection, String::from("its bytes are out of step"));
+                    if !self.handle_received(address, received)? {
+                        return self.out_of_step(connection);
                     }
                 }
-                Ok(None) => break,
-                Err(error) => return self.disconnect(connection, cause(&error)),
+                Ok(None) => break sent.err(),
+                Err(error) => break Some(error),
             }
+        };
+        let Some(error) = failed else {
+            self.ping.state = State::Connected(connection);
+            return Ok(());
+        };
+        if let Some(received) = connection.resolve() {
+            self.handle_received(address, received)?;
         }
-        if let Err(error) = flushed {
-            return self.disconnect(connection, cause(&error));
-        }
-        self.ping.state = State::Connected(connection);
-        Ok(())
+        self.disconnect(connection, cause(&error))
+    }
+
+    fn out_of_step(&mut self, connection: Box<Connection>) -> Result<(), Error> {
+        self.disconnect(connection, String::from("its bytes are out of step"))
     }
 
     /// Reports what was received. Returns whether the connection is still in step.
     fn handle_received(&mut self, address: SocketAddr, received: Received) -> Result<bool, Error> {
         match received {
-            Received::Echo {
-                message,
-                time,
-                fault: None,
-            } => {
+            Received::Echo { message, time } => {
                 self.echoed(address, message, time)?;
                 Ok(true)
             }
-            Received::Echo {
-                message,
-                fault: Some(fault),
-                ..
-            } => {
+            Received::Corrupted { seq, fault } => {
                 self.report(Event::Corrupted {
                     address,
-                    seq: message.seq,
+                    seq,
                     offset_bytes: fault.offset,
+                    expected: fault.expected,
+                    received: fault.received,
                     damage: fault.damage.to_string(),
+                    looks_like: fault.service,
                 })?;
                 Ok(fault.damage == Damage::Changed)
             }
-            Received::Unsolicited { bytes, damage } => {
+            Received::Unsolicited {
+                bytes,
+                damage,
+                service,
+            } => {
                 self.report(Event::Unasked {
                     address,
                     size_bytes: bytes,
                     damage: damage.to_string(),
+                    looks_like: service,
                 })?;
                 Ok(false)
             }

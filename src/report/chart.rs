@@ -4,15 +4,42 @@ use std::fmt::Write;
 
 use maud::{Markup, html};
 
-/// The drawing's own units; the page scales it.
-const WIDTH: f64 = 640.0;
-const HEIGHT: f64 = 320.0;
+/// A size of a drawing in its own units, and the plot area between the axes. The page scales
+/// it, labels too, so it shows the one that its width fits.
+struct Size {
+    /// Its class on the page.
+    class: &'static str,
+    width: f64,
+    height: f64,
+    left: f64,
+    right: f64,
+    top: f64,
+    bottom: f64,
+}
 
-/// The plot area between the axes.
-const LEFT: f64 = 84.0;
-const RIGHT: f64 = 616.0;
-const TOP: f64 = 12.0;
-const BOTTOM: f64 = 268.0;
+const BROAD: Size = Size {
+    class: "broad",
+    width: 640.0,
+    height: 320.0,
+    left: 84.0,
+    right: 616.0,
+    top: 12.0,
+    bottom: 268.0,
+};
+
+const NARROW: Size = Size {
+    class: "narrow",
+    width: 360.0,
+    height: 300.0,
+    left: 84.0,
+    right: 340.0,
+    top: 12.0,
+    bottom: 248.0,
+};
+
+/// The width of a label's character, and the least space between two labels.
+const CHARACTER: f64 = 6.8;
+const SPACE: f64 = 6.0;
 
 /// The number of colours; further series use them again, dashed.
 const COLOURS: usize = 8;
@@ -104,13 +131,34 @@ impl Axis {
         place.clamp(0.0, 1.0)
     }
 
-    fn x(&self, value: f64) -> f64 {
-        self.place(value).mul_add(RIGHT - LEFT, LEFT)
+    fn x(&self, size: &Size, value: f64) -> f64 {
+        self.place(value).mul_add(size.right - size.left, size.left)
     }
 
-    fn y(&self, value: f64) -> f64 {
-        self.place(value).mul_add(TOP - BOTTOM, BOTTOM)
+    fn y(&self, size: &Size, value: f64) -> f64 {
+        self.place(value)
+            .mul_add(size.top - size.bottom, size.bottom)
     }
+
+    /// The labels of a horizontal axis with their places, without those for which there is no
+    /// room.
+    fn labels(&self, size: &Size) -> Vec<(f64, &str)> {
+        let mut free_from = 0.0;
+        let ticks = self.ticks.iter().filter_map(|(value, text)| {
+            let (at, half) = (self.x(size, *value), half_width(text));
+            let fits = at - half >= free_from && at + half <= size.width;
+            if fits {
+                free_from = at + half + SPACE;
+            }
+            fits.then_some((at, text.as_str()))
+        });
+        ticks.collect()
+    }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "labels are short")]
+fn half_width(label: &str) -> f64 {
+    label.chars().count() as f64 * CHARACTER / 2.0
 }
 
 /// Whole numbers from `first` to `last`.
@@ -182,7 +230,8 @@ impl Series {
         format!("{shape} c{}{dashed}", self.colour % COLOURS)
     }
 
-    fn path(&self, x: &Axis, y: &Axis) -> String {
+    fn path(&self, size: &Size, x: &Axis, y: &Axis) -> String {
+        let bottom = size.bottom;
         let mut path = String::new();
         let mut last: Option<f64> = None;
         for point in &self.points {
@@ -190,17 +239,17 @@ impl Series {
                 last = None;
                 continue;
             };
-            let (at, value) = (x.x(*at), y.y(*value));
+            let (at, value) = (x.x(size, *at), y.y(size, *value));
             // A single point is a line without length, visible by its round ends.
             let _ = match (last, self.shape) {
                 (Some(_), _) => write!(path, "L{at:.1} {value:.1}"),
                 (None, Shape::Line) => write!(path, "M{at:.1} {value:.1}h0"),
-                (None, _) => write!(path, "M{at:.1} {BOTTOM}V{value:.1}"),
+                (None, _) => write!(path, "M{at:.1} {bottom}V{value:.1}"),
             };
             last = Some(at);
         }
         if self.shape != Shape::Line {
-            let _ = write!(path, "V{BOTTOM}Z");
+            let _ = write!(path, "V{bottom}Z");
         }
         path
     }
@@ -214,10 +263,15 @@ pub(super) fn draw(title: &str, x: &Axis, y: &Axis, series: &[Series]) -> Markup
                 h3 { (title) }
                 (legend(series))
             }
-            svg viewBox={ "0 0 " (WIDTH) " " (HEIGHT) } role="img" aria-label=(title) {
-                (axes(x, y))
-                @for each in series {
-                    path class=(each.class()) d=(each.path(x, y)) { title { (each.name) } }
+            @for size in [&BROAD, &NARROW] {
+                svg class=(size.class) viewBox={ "0 0 " (size.width) " " (size.height) }
+                    role="img" aria-label=(title) {
+                    (axes(size, x, y))
+                    @for each in series {
+                        path class=(each.class()) d=(each.path(size, x, y)) {
+                            title { (each.name) }
+                        }
+                    }
                 }
             }
         }
@@ -252,23 +306,31 @@ fn legend(series: &[Series]) -> Markup {
 }
 
 /// The axes, the grid and the labels.
-fn axes(x: &Axis, y: &Axis) -> Markup {
+fn axes(size: &Size, x: &Axis, y: &Axis) -> Markup {
+    let &Size {
+        left,
+        right,
+        top,
+        bottom,
+        ..
+    } = size;
     html! {
-        @for (value, text) in &x.ticks {
-            @let at = format!("{:.1}", x.x(*value));
-            path.grid d={ "M" (at) " " (TOP) "V" (BOTTOM) } {}
-            text x=(at) y=(BOTTOM + 18.0) text-anchor="middle" { (text) }
+        @for (value, _) in &x.ticks {
+            path.grid d={ "M" (format!("{:.1}", x.x(size, *value))) " " (top) "V" (bottom) } {}
+        }
+        @for (at, text) in x.labels(size) {
+            text x=(format!("{at:.1}")) y=(bottom + 18.0) text-anchor="middle" { (text) }
         }
         @for (value, text) in &y.ticks {
-            @let at = format!("{:.1}", y.y(*value));
-            path.grid d={ "M" (LEFT) " " (at) "H" (RIGHT) } {}
-            text x=(LEFT - 8.0) y=(at) dy="0.35em" text-anchor="end" { (text) }
+            @let at = format!("{:.1}", y.y(size, *value));
+            path.grid d={ "M" (left) " " (at) "H" (right) } {}
+            text x=(left - 8.0) y=(at) dy="0.35em" text-anchor="end" { (text) }
         }
-        path.axis d={ "M" (LEFT) " " (TOP) "V" (BOTTOM) "H" (RIGHT) } {}
-        text.label x=(f64::midpoint(LEFT, RIGHT)) y=(BOTTOM + 42.0) text-anchor="middle" {
+        path.axis d={ "M" (left) " " (top) "V" (bottom) "H" (right) } {}
+        text.label x=(f64::midpoint(left, right)) y=(bottom + 42.0) text-anchor="middle" {
             (x.label)
         }
-        text.label transform={ "translate(14 " (f64::midpoint(TOP, BOTTOM)) ") rotate(-90)" }
+        text.label transform={ "translate(14 " (f64::midpoint(top, bottom)) ") rotate(-90)" }
             text-anchor="middle" { (y.label) }
     }
 }
@@ -313,7 +375,7 @@ mod tests {
         assert!((linear.place(25.0) - 0.25).abs() < 1e-12);
         let log = Axis::log("", (1.0, 10_000.0), show);
         assert!((log.place(10.0) - 0.25).abs() < 1e-12);
-        assert!((log.y(100.0) - f64::midpoint(TOP, BOTTOM)).abs() < 1e-9);
+        assert!((log.y(&BROAD, 100.0) - f64::midpoint(BROAD.top, BROAD.bottom)).abs() < 1e-9);
         assert!(
             (log.place(1e9) - 1.0).abs() < 1e-12,
             "beyond the end is at the end"
@@ -324,7 +386,26 @@ mod tests {
     fn a_gap_interrupts_a_line() {
         let axis = Axis::linear("", (0.0, 1.0), show);
         let points = [Some((0.0, 0.0)), Some((1.0, 1.0)), None, Some((1.0, 0.0))];
-        let path = Series::line("", 0, points).path(&axis, &axis);
+        let path = Series::line("", 0, points).path(&BROAD, &axis, &axis);
         assert_eq!(path, "M84.0 268.0h0L616.0 12.0M616.0 268.0h0");
+    }
+
+    #[test]
+    fn labels_that_would_overlap_or_be_cut_are_left_out() {
+        let axis = Axis::linear("", (0.0, 6.0), |value| format!("{value:.6} s"));
+        assert_eq!(axis.ticks.len(), 7);
+        for size in [&BROAD, &NARROW] {
+            let labels = axis.labels(size);
+            assert!((2..7).contains(&labels.len()), "{}: {labels:?}", size.class);
+            for pair in labels.windows(2) {
+                let [(left, one), (right, other)] = [pair[0], pair[1]];
+                assert!(
+                    left + half_width(one) < right - half_width(other),
+                    "{labels:?}"
+                );
+            }
+            let (last, text) = labels[labels.len() - 1];
+            assert!(last + half_width(text) <= size.width, "{labels:?}");
+        }
     }
 }

@@ -76,9 +76,17 @@ pub(super) fn generator(generator: &Generator) -> String {
         generator.system,
         units::count(generator.cpus as u64, "CPU", "CPUs"),
         generator.address,
-        generator.started_at,
+        utc(&generator.started_at),
         generator.busy_fraction * 100.0,
     )
+}
+
+/// A time as the results have it, `2026-11-22T06:00:00Z`, for people.
+pub(super) fn utc(time: &str) -> String {
+    match time.strip_suffix('Z') {
+        Some(time) => format!("{} UTC", time.replacen('T', " ", 1)),
+        None => time.to_owned(),
+    }
 }
 
 /// The addresses that connections were made to, with what became of those; nothing where
@@ -213,6 +221,11 @@ pub(super) fn interruption(results: &Results) -> Option<String> {
 /// The kinds of errors that occurred, with their names.
 pub(super) fn errors(results: &Results) -> Vec<(&'static str, u64)> {
     let kinds = results.totals.errors.kinds().into_iter();
+    let kinds = kinds.map(|(name, number)| match name {
+        // As a word alone it reads as if the cause were unknown.
+        "unknown" => ("never sent", number),
+        _ => (name, number),
+    });
     kinds.filter(|(_, number)| *number > 0).collect()
 }
 

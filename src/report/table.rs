@@ -32,7 +32,7 @@ impl Table {
                             tr {
                                 @for (column, cell) in row.iter().enumerate() {
                                     @if column == 0 { th scope="row" { (cell) } }
-                                    @else { td { (cell) } }
+                                    @else { td data-label=[self.header.get(column)] { (cell) } }
                                 }
                             }
                         }

@@ -73,10 +73,24 @@ impl Browser {
         for domain in ["Page", "Network", "Log", "Runtime"] {
             self.call(&format!("{domain}.enable"), json!({}));
         }
+        self.resize(width, height);
+        self.call("Emulation.setScrollbarsHidden", json!({"hidden": true}));
+    }
+
+    /// Gives the page another width and height.
+    pub fn resize(&mut self, width: u32, height: u32) {
         let size =
             json!({"width": width, "height": height, "deviceScaleFactor": 1, "mobile": false});
         self.call("Emulation.setDeviceMetricsOverride", size);
-        self.call("Emulation.setScrollbarsHidden", json!({"hidden": true}));
+    }
+
+    /// What reaches beyond the page's width, or is reached by scrolling sideways alone.
+    pub fn hidden(&mut self) -> Value {
+        self.evaluate(
+            "[document.documentElement, ...document.querySelectorAll('.wide')]
+                .filter((part) => part.scrollWidth > part.clientWidth)
+                .map((part) => `${part.scrollWidth} > ${part.clientWidth}: ${part.textContent}`)",
+        )
     }
 
     /// Sends a command and waits for its result.

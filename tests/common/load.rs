@@ -110,11 +110,14 @@ pub fn doubts(results: &Results, doubt: Doubt) -> bool {
 
 /// Whether an example names that offset, as a number of its own.
 pub fn names_offset(results: &Results, offset: u64) -> bool {
-    let numbers = |text: &String| {
-        let mut numbers = text.split(|c: char| !c.is_ascii_digit());
-        numbers.any(|number| number.parse() == Ok(offset))
+    let named = ["byte", "offset"].map(|word| format!(" {word} {offset}"));
+    let ends = |rest: &str| !rest.starts_with(|c: char| c.is_ascii_digit());
+    let names = |text: &String, words: &String| {
+        let mut found = text.match_indices(words);
+        found.any(|(at, _)| ends(&text[at + words.len()..]))
     };
-    results.examples.iter().any(numbers)
+    let mut examples = results.examples.iter();
+    examples.any(|text| named.iter().any(|words| names(text, words)))
 }
 
 /// Measurements would disturb one another. Hold this for as long as one is made.

@@ -1,7 +1,8 @@
 //! Draws the view on a terminal after each report of progress, and erases it at the end.
 
 use std::collections::VecDeque;
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, Write};
+use std::time::{Duration, Instant};
 
 use ratatui::buffer::Buffer;
 use ratatui::crossterm::terminal;
@@ -10,15 +11,20 @@ use ratatui::widgets::Widget;
 
 use super::paint;
 use super::view::{HEIGHT, View, WIDEST};
-use crate::bench::progress::{Progress, Watch};
+use crate::base::step::{StepLine, is_terminal};
+use crate::bench::progress::{CONNECTING, Progress, Watch};
 
 /// Shows a run on standard error, which is a terminal, below its present content.
 /// The view is erased when this is dropped.
 #[derive(Debug)]
 pub struct Live<W: Write = io::Stderr> {
-    out: W,
+    out: StepLine<W>,
     /// The first line of the view.
     title: String,
+    /// The step of a search.
+    step: String,
+    /// When the view was drawn last.
+    drawn_at: Option<Instant>,
     /// Whether bytes are charted, not messages.
     is_stream: bool,
     /// The rates of the last seconds, in messages or bytes.
@@ -35,12 +41,13 @@ const NARROWEST: u16 = 20;
 /// The lowest terminal, in rows, that the view is drawn on.
 const LOWEST: u16 = 4;
 
+/// The view stays for this long while the connections of the next step of a search are made.
+const STAYS: Duration = Duration::from_millis(500);
+
 /// Whether standard error is a terminal that the view can be drawn on: one whose size is
 /// known and enough, and that moves its cursor.
 pub fn can_be_drawn() -> bool {
-    let moves_cursor =
-        std::env::var_os("TERM").is_some_and(|term| !term.is_empty() && term != "dumb");
-    io::stderr().is_terminal() && moves_cursor && terminal::size().is_ok_and(fits)
+    is_terminal() && terminal::size().is_ok_and(fits)
 }
 
 const fn fits((columns, rows): (u16, u16)) -> bool {
@@ -58,8 +65,10 @@ impl Live {
 impl<W: Write> Live<W> {
     pub(super) const fn on(out: W, title: String, is_stream: bool) -> Self {
         Self {
-            out,
+            out: StepLine::new(out, true),
             title,
+            step: String::new(),
+            drawn_at: None,
             is_stream,
             rates: VecDeque::new(),
             shown: 0,
@@ -92,7 +101,7 @@ impl<W: Write> Live<W> {
         }
         if self.shown > 0 && size != self.size {
             // The terminal may have broken the lines that it shows in any way.
-            self.out.write_all(&paint::clear()?)?;
+            self.out.writer().write_all(&paint::clear()?)?;
             self.shown = 0;
         }
         self.size = size;
@@ -101,6 +110,7 @@ impl<W: Write> Live<W> {
         let mut buffer = Buffer::empty(Rect::new(0, 0, width, HEIGHT));
         let view = View {
             title: &self.title,
+            step: &self.step,
             is_stream: self.is_stream,
             rates: self.rates.make_contiguous(),
             progress,
@@ -108,13 +118,32 @@ impl<W: Write> Live<W> {
         view.render(buffer.area, &mut buffer);
         let height = HEIGHT.min(rows.saturating_sub(1));
         let painted = paint::paint(&buffer, height, self.shown)?;
-        self.out.write_all(&painted)?;
+        self.out.end();
+        self.out.writer().write_all(&painted)?;
         self.shown = height;
-        self.out.flush()
+        self.drawn_at = Some(Instant::now());
+        self.out.writer().flush()
+    }
+
+    /// Erases the view.
+    fn erase(&mut self) {
+        let erased = paint::erase(std::mem::take(&mut self.shown));
+        let _ = erased.and_then(|bytes| self.out.writer().write_all(&bytes));
     }
 }
 
 impl<W: Write> Watch for Live<W> {
+    fn search_step(&mut self, step: &str) {
+        step.clone_into(&mut self.step);
+    }
+
+    fn connecting(&mut self, how_far: &str) {
+        if self.drawn_at.is_none_or(|drawn| drawn.elapsed() > STAYS) {
+            self.erase();
+            self.out.show(CONNECTING, how_far);
+        }
+    }
+
     fn progress(&mut self, progress: &Progress<'_>) {
         self.add_rate(progress);
         // A failed write does not end the run.
@@ -124,6 +153,6 @@ impl<W: Write> Watch for Live<W> {
 
 impl<W: Write> Drop for Live<W> {
     fn drop(&mut self) {
-        let _ = paint::erase(self.shown).and_then(|bytes| self.out.write_all(&bytes));
+        self.erase();
     }
 }

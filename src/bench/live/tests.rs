@@ -70,6 +70,7 @@ impl Figures {
 fn drawn(progress: &Progress<'_>, rates: &[u64], width: u16) -> Vec<String> {
     let view = View {
         title: "127.0.0.1:20162",
+        step: "",
         is_stream: false,
         rates,
         progress,

@@ -20,6 +20,8 @@ pub(super) const WIDEST: u16 = 110;
 /// The view of a run at one moment.
 pub(super) struct View<'a> {
     pub(super) title: &'a str,
+    /// The step of a search.
+    pub(super) step: &'a str,
     /// Whether bytes are charted: a stream has no round trips.
     pub(super) is_stream: bool,
     /// The rates of the last seconds, in messages or bytes.
@@ -33,7 +35,7 @@ impl Widget for &View<'_> {
         let [
             title,
             clock,
-            _,
+            step,
             rate,
             latency,
             rates_title,
@@ -44,6 +46,7 @@ impl Widget for &View<'_> {
         ] = Layout::vertical(heights).areas(area);
         Line::from(self.title).bold().render(title, buffer);
         self.clock(clock, buffer);
+        Line::from(self.step).render(step, buffer);
         Paragraph::new(vec![self.rate()]).render(rate, buffer);
         if !self.is_stream {
             self.latency().render(latency, buffer);
