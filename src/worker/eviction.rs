@@ -165,7 +165,7 @@ pub(crate) struct EvictionLog {
 }
 
 /// One of the latest evictions: when, why, and whose.
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy, Debug)]
 pub(crate) struct Latest {
     pub(crate) at: SystemTime,
     pub(crate) reason: Reason,
@@ -184,22 +184,24 @@ impl Default for EvictionLog {
 impl EvictionLog {
     /// The latest evictions, newest first.
     pub(crate) fn latest(&self) -> Vec<Latest> {
-        let latest = self.latest.lock();
-        let latest = latest.unwrap_or_else(PoisonError::into_inner);
-        latest.iter().cloned().collect()
+        // Allocated before the lock is taken, for which workers wait.
+        let mut copy = Vec::with_capacity(LATEST_KEPT);
+        copy.extend(self.lock_latest().iter().copied());
+        copy
     }
 
-    /// Keeps an eviction among the latest. If another thread holds the lock it is left
-    /// out: a worker must not wait for a thread that may be waiting for a processor.
+    /// Keeps an eviction among the latest. Whoever holds the lock only copies a few
+    /// entries, so a worker does not wait long for it.
     fn keep(&self, reason: Reason, peer: SocketAddr) {
-        let Ok(mut latest) = self.latest.try_lock() else {
-            return;
-        };
-        if latest.len() == LATEST_KEPT {
-            latest.pop_back();
-        }
         let at = SystemTime::now();
+        let mut latest = self.lock_latest();
+        latest.truncate(LATEST_KEPT - 1);
         latest.push_front(Latest { at, reason, peer });
+    }
+
+    /// A panic can't leave the queue inconsistent, so a poisoned lock is usable.
+    fn lock_latest(&self) -> MutexGuard<'_, VecDeque<Latest>> {
+        self.latest.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Logs what was done to `peer`, unless another line with this reason was just logged.
@@ -243,6 +245,10 @@ impl EvictionLog {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+    use std::sync::Barrier;
+    use std::thread;
+
     use super::*;
 
     #[test]
@@ -275,6 +281,28 @@ mod tests {
             ports,
             (30 - LATEST_KEPT as u16..30).rev().collect::<Vec<_>>()
         );
+    }
+
+    #[test]
+    fn no_eviction_is_left_out_while_others_evict_and_read() {
+        const THREADS: u16 = LATEST_KEPT as u16;
+        for _ in 0..200 {
+            let evictions = EvictionLog::default();
+            let start = Barrier::new(usize::from(THREADS));
+            thread::scope(|scope| {
+                for port in 0..THREADS {
+                    let (evictions, start) = (&evictions, &start);
+                    scope.spawn(move || {
+                        start.wait();
+                        evictions.keep(Reason::Idle, SocketAddr::from(([127, 0, 0, 1], port)));
+                        evictions.latest();
+                    });
+                }
+            });
+            let latest = evictions.latest();
+            let ports: BTreeSet<_> = latest.iter().map(|one| one.peer.port()).collect();
+            assert_eq!(ports, (0..THREADS).collect());
+        }
     }
 
     #[test]
