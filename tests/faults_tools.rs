@@ -15,7 +15,6 @@ use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use common::load::Machine;
 use common::serve::{PROMPT, pipe_ends, processor_time, serve_under, stop_cleanly};
 use common::{
     Program, connect, connect_narrow, expect, fill, full_duplex, is_reset, is_silent, keyed, pour,
@@ -66,7 +65,8 @@ mod failing_calls {
             let (call, _) = inject.split_once(':').unwrap();
             let (calls, inject) = (format!("trace={call}"), format!("inject={inject}"));
             // With -D the server is our child, and strace its grandchild.
-            let strace = ["strace", "-D", "-f", "-qq", "-o", path];
+            // And -ttt puts the time of each call before it.
+            let strace = ["strace", "-D", "-f", "-qq", "-ttt", "-o", path];
             let wrapper = [&strace[..], &["-e", &calls, "-e", &inject]].concat();
             let (program, address) = serve_under(&wrapper, &["--workers", "1"]);
             Some((Self { program, trace }, address))
@@ -74,10 +74,23 @@ mod failing_calls {
 
         /// Ends the server, in which calls must have failed, and all else gone well.
         fn stop(self) -> Program {
+            self.stop_and_pauses().0
+        }
+
+        /// The same, with the times between the failed calls and to the one that followed the
+        /// last of them, from the shortest on.
+        fn stop_and_pauses(self) -> (Program, Vec<Duration>) {
             let program = stop_cleanly(self.program);
             let trace = fs::read_to_string(self.trace.path()).unwrap();
             assert!(trace.contains("(INJECTED)"), "nothing failed: {trace}");
-            program
+            let time = |line: &str| line.split_whitespace().nth(1)?.parse::<f64>().ok();
+            let lines: Vec<_> = trace.lines().collect();
+            let pairs = lines.windows(2).filter(|at| at[0].contains("(INJECTED)"));
+            let pause = |at: &[&str]| Some(time(at[1])? - time(at[0])?);
+            let pauses = pairs.filter_map(pause).map(Duration::from_secs_f64);
+            let mut pauses: Vec<_> = pauses.collect();
+            pauses.sort();
+            (program, pauses)
         }
     }
 
@@ -90,19 +103,20 @@ mod failing_calls {
             let Some((server, address)) = Failing::serve(&inject) else {
                 return;
             };
-            let machine = Machine::watch();
             let (start, used) = (Instant::now(), processor_time(&server.program));
             for _ in 0..2 {
                 round_trip(&mut connect(address), b"hello");
             }
             let (time, used) = (start.elapsed(), processor_time(&server.program) - used);
             assert!(time >= Duration::from_millis(900), "{error}: {time:?}");
-            // Each of ten pauses may end late.
-            let most = Duration::from_millis(1_750) + 10 * machine.delay();
-            assert!(time <= most, "{error}: {time:?}");
             let share = used.as_secs_f64() / time.as_secs_f64();
             assert!(share < 0.02, "{error}: {share} of a processor");
-            let program = server.stop();
+            let (program, pauses) = server.stop_and_pauses();
+            // Any of them may end late, but not half of them, nor is one shorter.
+            assert_eq!(pauses.len(), 10, "{error}: {pauses:?}");
+            let (shortest, typical) = (pauses[0], pauses[5]);
+            assert!(shortest >= Duration::from_millis(90), "{error}: {pauses:?}");
+            assert!(typical <= Duration::from_millis(175), "{error}: {pauses:?}");
             let failures = program
                 .log
                 .iter()
@@ -126,16 +140,14 @@ mod failing_calls {
             let Some((server, address)) = Failing::serve(&inject) else {
                 return;
             };
-            let machine = Machine::watch();
-            let start = Instant::now();
             for _ in 0..2 {
                 round_trip(&mut connect(address), b"hello");
             }
-            let time = start.elapsed();
-            // Ten pauses would be a second.
-            let most = Duration::from_millis(500) + machine.delay();
-            assert!(time < most, "{error}: {time:?}");
-            let program = server.stop();
+            let (program, pauses) = server.stop_and_pauses();
+            // One that is taken back would be a tenth of a second.
+            assert_eq!(pauses.len(), 10, "{error}: {pauses:?}");
+            let typical = pauses[5];
+            assert!(typical < Duration::from_millis(50), "{error}: {pauses:?}");
             assert!(!program.logged("could not accept"), "{:#?}", program.log);
         }
     }
