@@ -1,5 +1,5 @@
 //! Faults that only other tools bring about: strace(1), which makes system calls
-//! fail, network namespaces, nft(8), another user, a clock that jumps.
+//! fail, network namespaces, cgroups, nft(8), another user, a clock that jumps.
 //!
 //! They run with `make test-tools`. A test whose tool a machine lacks, or
 //! forbids, says so and passes.
@@ -16,7 +16,9 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use common::load::Machine;
-use common::serve::{PROMPT, pipe_ends, processor_time, serve_under, stop_cleanly};
+use common::serve::{
+    PROMPT, log_of, pipe_ends, processor_time, reported, serve_under, stop_cleanly,
+};
 use common::{
     Program, connect, connect_narrow, expect, fill, full_duplex, is_reset, is_silent, keyed, pour,
     read_to_end, round_trip, wait_until,
@@ -406,6 +408,118 @@ mod needs_a_mount {
             "{:#?}",
             program.log
         );
+    }
+}
+
+// `cargo test -- --ignored` as root, where a cgroup can be made below the root cgroup.
+mod needs_cgroups {
+    use super::*;
+
+    /// Where the cgroups with the controller of the CPU are, and the file of their quota:
+    /// the first of these that the machine has.
+    const HIERARCHIES: [(&str, &str); 4] = [
+        ("/sys/fs/cgroup/cpu", "cpu.cfs_quota_us"),
+        ("/sys/fs/cgroup/cpu,cpuacct", "cpu.cfs_quota_us"),
+        ("/sys/fs/cgroup", "cpu.max"),
+        ("/sys/fs/cgroup/unified", "cpu.max"),
+    ];
+
+    /// A cgroup and one within it, both removed when this is dropped.
+    struct Nested {
+        outer: PathBuf,
+        quota: &'static str,
+    }
+
+    impl Nested {
+        /// `None`, and a line that says so, where the machine can't have them.
+        fn make() -> Option<Self> {
+            let made = HIERARCHIES.iter().find_map(|(root, quota)| {
+                let outer = Path::new(root).join(format!("echopool-test-{}", std::process::id()));
+                fs::create_dir(&outer).ok()?;
+                let nested = Self { outer, quota };
+                let _ = fs::write(nested.outer.join("cgroup.subtree_control"), "+cpu");
+                fs::create_dir(nested.inner()).ok()?;
+                nested.inner().join(quota).exists().then_some(nested)
+            });
+            if made.is_none() {
+                can(&[
+                    "mkdir",
+                    "/sys/fs/cgroup/cpu/a-cgroup-with-a-quota/of-the-cpu",
+                ]);
+            }
+            made
+        }
+
+        fn inner(&self) -> PathBuf {
+            self.outer.join("inner")
+        }
+
+        /// So much of a CPU, in hundredths; `None` for as much as there is.
+        fn limit(&self, cgroup: &Path, quota: Option<u32>) {
+            let is_new = self.quota == "cpu.max";
+            let text = match quota {
+                Some(hundredths) => (hundredths * 1000).to_string(),
+                None if is_new => String::from("max"),
+                None => String::from("-1"),
+            };
+            fs::write(cgroup.join(self.quota), text).unwrap();
+        }
+
+        /// What starts a program within the inner one.
+        fn wrapper(&self) -> String {
+            let members = self.inner().join("cgroup.procs");
+            format!("echo $$ > {}; exec \"$0\" \"$@\"", members.display())
+        }
+    }
+
+    impl Drop for Nested {
+        fn drop(&mut self) {
+            let _ = fs::remove_dir(self.inner());
+            let _ = fs::remove_dir(&self.outer);
+        }
+    }
+
+    /// The workers of a server and the CPUs that `bench` reports, both within the inner cgroup.
+    fn counted(nested: &Nested) -> [u64; 2] {
+        let script = nested.wrapper();
+        let wrapper = ["sh", "-c", &script];
+        let (program, address) = serve_under(&wrapper, &[]);
+        let mut bench = Command::new("sh");
+        bench.args(["-c", &script, env!("CARGO_BIN_EXE_echopool"), "bench"]);
+        bench.args([
+            &*address.to_string(),
+            "-c",
+            "1",
+            "-n",
+            "1",
+            "-q",
+            "--json",
+            "-",
+        ]);
+        let output = bench.output().unwrap();
+        let results: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+        let log = log_of(program);
+        let total = reported(&log, "total: ").split(' ').nth(1).unwrap();
+        let cpus = results["generators"][0]["cpus"].as_u64().unwrap();
+        [total.parse().unwrap(), cpus]
+    }
+
+    #[test]
+    #[ignore = "needs cgroups with the controller of the CPU, two CPUs and root"]
+    fn the_pool_and_the_load_generator_count_the_quotas_of_every_cgroup_above() {
+        let all = thread::available_parallelism().unwrap().get() as u64;
+        let Some(nested) = Nested::make().filter(|_| all > 1) else {
+            return;
+        };
+        let (inner, outer) = (nested.inner(), nested.outer.clone());
+        assert_eq!(counted(&nested), [all; 2], "without a quota");
+        for (quota, cpus) in [(100, 1), (150, 1), (50, 1), (200, 2), (10_000, all)] {
+            for cgroup in [&outer, &inner] {
+                nested.limit(cgroup, Some(quota));
+                assert_eq!(counted(&nested), [cpus; 2], "{quota} % of {cgroup:?}");
+                nested.limit(cgroup, None);
+            }
+        }
     }
 }
 

@@ -12,7 +12,7 @@ use super::clock::{Clock, SECOND, nanoseconds};
 use super::collector::Collector;
 use super::error::Error;
 use super::generator::{Generator, Shared, StartSignal, ThreadSummary};
-use super::machine::{cpus, host, system};
+use super::machine::{host, system};
 use super::outage;
 use super::plan::{Load, Plan};
 use super::progress::Watch;
@@ -22,6 +22,7 @@ use super::source;
 use super::targets::Targets;
 use super::times::Times;
 use super::validity::{self, Evidence};
+use crate::base::cpus;
 use crate::base::open_files::raise_open_files;
 use crate::probe;
 use crate::probe::addresses::Addresses;
@@ -160,7 +161,7 @@ fn patience(took: Duration) -> Duration {
 /// 15,000. In an open loop a thread that yields to a server comes back late: there
 /// it took 22 ms instead of 2 for one message in a hundred.
 fn may_poll(plan: &Plan) -> bool {
-    let spare = cpus().checked_sub(plan.threads);
+    let spare = cpus::count().checked_sub(plan.threads);
     spare.is_some_and(|spare| spare > 0 || plan.rate_per_s.is_none())
 }
 
@@ -382,7 +383,7 @@ impl Run<'_, '_> {
                 version: String::from(env!("CARGO_PKG_VERSION")),
                 host: host(),
                 system: system(),
-                cpus: cpus(),
+                cpus: cpus::count(),
                 address: self.shared.targets.first().to_string(),
                 addresses: self.shared.targets.counts(),
                 started_at: humantime::format_rfc3339_millis(self.started_at).to_string(),
