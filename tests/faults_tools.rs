@@ -1,5 +1,5 @@
 //! Faults that only other tools bring about: strace(1), which makes system calls
-//! fail, network namespaces, nft(8), another user, a clock that jumps.
+//! fail, network namespaces, cgroups, nft(8), another user, a clock that jumps.
 //!
 //! They run with `make test-tools`. A test whose tool a machine lacks, or
 //! forbids, says so and passes.
@@ -10,12 +10,16 @@ mod common;
 use std::fs;
 use std::io::{self, Read, Write};
 use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use common::serve::{PROMPT, pipe_ends, processor_time, serve_under, stop_cleanly};
+use common::gap::{fill_behind_gap, losing_socket};
+use common::serve::{
+    PROMPT, log_of, pipe_ends, processor_time, reported, serve_under, stop_cleanly,
+};
 use common::{
     Program, connect, connect_narrow, expect, fill, full_duplex, is_reset, is_silent, keyed, pour,
     read_to_end, round_trip, wait_until,
@@ -418,6 +422,192 @@ mod needs_a_mount {
             "{:#?}",
             program.log
         );
+    }
+
+    #[test]
+    #[ignore = "needs unshare(1), mount(8) and root"]
+    fn before_that_those_are_shed_whose_bytes_lie_behind_a_gap() {
+        if !can(&["unshare", "--mount", "sh", "-c", SMALL_LIMITS]) {
+            return;
+        }
+        // Handed over as a service manager does; all options have their defaults.
+        let script = format!(
+            "{SMALL_LIMITS} && export LISTEN_PID=$$ LISTEN_FDS=1 LISTEN_FDNAMES=echo && \
+             exec \"$0\" serve 3<&0 0</dev/null"
+        );
+        let socket = losing_socket();
+        let address = socket.local_addr().unwrap();
+        let mut command = Command::new("unshare");
+        command
+            .args(["--mount", "sh", "-c", &script])
+            .arg(env!("CARGO_BIN_EXE_echopool"))
+            .env_remove("RUST_LOG")
+            .stdin(Stdio::from(OwnedFd::from(socket)));
+        let mut program = Program::spawn(command);
+        program.wait_for_listener("echo");
+        let mut clients: Vec<_> = (0..300).map(|_| connect(address)).collect();
+        clients.iter_mut().for_each(fill_behind_gap);
+        program.wait_for("(net.ipv4.tcp_mem)");
+        wait_until("one of them to be reset", || clients.iter().any(is_reset));
+        round_trip(&mut connect(address), b"a new one");
+        drop(clients);
+        let program = stop_cleanly(program);
+        let words = "evicted: memory is short, and it left a gap in what it sent";
+        assert!(program.logged(words), "{:#?}", program.log);
+    }
+}
+
+// `cargo test -- --ignored` as root, where a cgroup can be made below the root cgroup.
+mod needs_cgroups {
+    use super::*;
+
+    /// Where the cgroups with a controller may be, and the file of its limit.
+    type Places = [(&'static str, &'static str)];
+
+    const CPU: &Places = &[
+        ("/sys/fs/cgroup/cpu", "cpu.cfs_quota_us"),
+        ("/sys/fs/cgroup/cpu,cpuacct", "cpu.cfs_quota_us"),
+        ("/sys/fs/cgroup", "cpu.max"),
+        ("/sys/fs/cgroup/unified", "cpu.max"),
+    ];
+
+    const MEMORY: &Places = &[
+        ("/sys/fs/cgroup/memory", "memory.kmem.tcp.limit_in_bytes"),
+        ("/sys/fs/cgroup", "memory.max"),
+        ("/sys/fs/cgroup/unified", "memory.max"),
+    ];
+
+    /// A cgroup and one within it, both removed when this is dropped.
+    struct Nested {
+        outer: PathBuf,
+        limit: &'static str,
+    }
+
+    impl Nested {
+        /// In the first of these places; `None`, and a line that says so, where the machine
+        /// can't have them.
+        fn make(places: &Places) -> Option<Self> {
+            let made = places.iter().find_map(|(root, limit)| {
+                let name = format!("echopool-test-{}-{limit}", std::process::id());
+                let outer = Path::new(root).join(name);
+                fs::create_dir(&outer).ok()?;
+                let nested = Self { outer, limit };
+                let (controller, _) = limit.split_once('.')?;
+                let order = format!("+{controller}");
+                let _ = fs::write(nested.outer.join("cgroup.subtree_control"), order);
+                fs::create_dir(nested.inner()).ok()?;
+                nested.inner().join(limit).exists().then_some(nested)
+            });
+            if made.is_none() {
+                let each = places
+                    .iter()
+                    .map(|(root, limit)| format!("{root}/*/{limit}"));
+                can(&["ls", &each.collect::<Vec<_>>().join(" ")]);
+            }
+            made
+        }
+
+        fn inner(&self) -> PathBuf {
+            self.outer.join("inner")
+        }
+
+        /// Sets the limit of one of them; `None` for none.
+        fn limit(&self, cgroup: &Path, limit: Option<u32>) {
+            let text = match limit {
+                Some(limit) => limit.to_string(),
+                None if self.limit.ends_with(".max") => String::from("max"),
+                None => String::from("-1"),
+            };
+            fs::write(cgroup.join(self.limit), text).unwrap();
+        }
+
+        /// What starts a program within the inner one.
+        fn wrapper(&self) -> String {
+            let members = self.inner().join("cgroup.procs");
+            format!("echo $$ > {}; exec \"$0\" \"$@\"", members.display())
+        }
+    }
+
+    impl Drop for Nested {
+        fn drop(&mut self) {
+            let _ = fs::remove_dir(self.inner());
+            let _ = fs::remove_dir(&self.outer);
+        }
+    }
+
+    /// The workers of a server and the CPUs that `bench` reports, both within the inner cgroup.
+    fn counted(nested: &Nested) -> [u64; 2] {
+        let script = nested.wrapper();
+        let wrapper = ["sh", "-c", &script];
+        let (program, address) = serve_under(&wrapper, &[]);
+        let mut bench = Command::new("sh");
+        bench.args(["-c", &script, env!("CARGO_BIN_EXE_echopool"), "bench"]);
+        bench.args([
+            &*address.to_string(),
+            "-c",
+            "1",
+            "-n",
+            "1",
+            "-q",
+            "--json",
+            "-",
+        ]);
+        let output = bench.output().unwrap();
+        let results: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+        let log = log_of(program);
+        let total = reported(&log, "total: ").split(' ').nth(1).unwrap();
+        let cpus = results["generators"][0]["cpus"].as_u64().unwrap();
+        [total.parse().unwrap(), cpus]
+    }
+
+    #[test]
+    #[ignore = "needs cgroups with the controller of the CPU, two CPUs and root"]
+    fn the_pool_and_the_load_generator_count_the_quotas_of_every_cgroup_above() {
+        let all = thread::available_parallelism().unwrap().get() as u64;
+        let Some(nested) = Nested::make(CPU).filter(|_| all > 1) else {
+            return;
+        };
+        let (inner, outer) = (nested.inner(), nested.outer.clone());
+        assert_eq!(counted(&nested), [all; 2], "without a quota");
+        for (quota, cpus) in [(100, 1), (150, 1), (50, 1), (200, 2), (10_000, all)] {
+            for cgroup in [&outer, &inner] {
+                // Of a period of 100 ms.
+                nested.limit(cgroup, Some(quota * 1000));
+                assert_eq!(counted(&nested), [cpus; 2], "{quota} % of {cgroup:?}");
+                nested.limit(cgroup, None);
+            }
+        }
+    }
+
+    #[test]
+    #[ignore = "needs cgroups with the controller of memory, and root"]
+    fn clients_that_do_not_read_are_shed_before_the_cgroups_memory_is_used_up() {
+        const LIMIT: u32 = 64 << 20;
+        const AMPLE: u32 = 1 << 30;
+        let Some(nested) = Nested::make(MEMORY) else {
+            return;
+        };
+        for cgroup in [nested.outer.clone(), nested.inner()] {
+            // Version 1 counts the sockets of a cgroup only once it had a limit itself.
+            nested.limit(&nested.outer, Some(AMPLE));
+            nested.limit(&nested.inner(), Some(AMPLE));
+            nested.limit(&cgroup, Some(LIMIT));
+            let script = nested.wrapper();
+            let wrapper = ["sh", "-c", &script];
+            let (mut program, address) = serve_under(&wrapper, &["--stall-timeout", "0s"]);
+            let greedy: Vec<_> = (0..100).map(|_| connect_narrow(address)).collect();
+            let shed = || greedy.iter().any(is_reset);
+            let mut each = greedy.iter();
+            wait_until("one of them to be reset", || {
+                each.next().into_iter().for_each(pour);
+                shed()
+            });
+            program.wait_for(&format!("({} of its cgroup)", nested.limit));
+            program.wait_for("clients are accepted again");
+            round_trip(&mut connect(address), b"a new one");
+            drop(greedy);
+            stop_cleanly(program);
+        }
     }
 }
 

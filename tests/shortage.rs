@@ -4,17 +4,17 @@
 mod common;
 
 use std::io::{Read, Write};
-use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use common::gap::{fill_behind_gap, losing_socket};
 use common::serve::{limit_descriptors, log_of, reported, serve, serve_after, stop};
 use common::{Program, connect, connect_narrow, is_reset, pour, round_trip, wait_until};
 use echopool::proto::Protocol;
 use echopool::server::{Config, Listener, Server, Stop};
 use echopool::worker::eviction::Reason;
 use rustix::process::Signal;
-use socket2::{SockFilter, SockRef};
 
 #[test]
 fn where_memory_is_short_the_most_stalled_are_shed_and_others_served_on() {
@@ -75,36 +75,9 @@ fn many_clients_whose_few_bytes_all_fit_the_kernels_buffers_are_shed_in_time() {
     assert!(total.ends_with(" shed"), "{total}");
 }
 
-/// What the segment that is lost begins with.
-const LOST: &[u8] = b"lost";
-
-/// An echo listener whose clients' segments are dropped where they begin with [`LOST`],
-/// however often they are sent.
-fn losing_listener() -> Listener {
-    let code = |code: u32| code as u16;
-    let word = u32::from_be_bytes(LOST.try_into().unwrap());
-    // The TCP header with its time stamps has 32 bytes.
-    let filter = [
-        SockFilter::new(code(libc::BPF_LD | libc::BPF_W | libc::BPF_LEN), 0, 0, 0),
-        SockFilter::new(code(libc::BPF_JMP | libc::BPF_JGE | libc::BPF_K), 0, 3, 36),
-        SockFilter::new(code(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS), 0, 0, 32),
-        SockFilter::new(
-            code(libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K),
-            0,
-            1,
-            word,
-        ),
-        SockFilter::new(code(libc::BPF_RET | libc::BPF_K), 0, 0, 0),
-        SockFilter::new(code(libc::BPF_RET | libc::BPF_K), 0, 0, u32::MAX),
-    ];
-    let socket = TcpListener::bind("127.0.0.1:0").unwrap();
-    SockRef::from(&socket).attach_filter(&filter).unwrap();
-    Listener::new(Protocol::Echo, socket).unwrap()
-}
-
 #[test]
 fn clients_whose_bytes_lie_behind_a_gap_are_shed_where_memory_is_short() {
-    let listener = losing_listener();
+    let listener = Listener::new(Protocol::Echo, losing_socket()).unwrap();
     let address = listener.address();
     let config = Config {
         workers: 2,
@@ -117,13 +90,7 @@ fn clients_whose_bytes_lie_behind_a_gap_are_shed_where_memory_is_short() {
         move || Server::start(vec![listener], &config)?.run(&stop)
     });
     let mut clients: Vec<_> = (0..300).map(|_| connect(address)).collect();
-    for client in &mut clients {
-        round_trip(client, b"one that takes its bytes");
-        client.set_nonblocking(true).unwrap();
-        client.write_all(LOST).unwrap();
-        // As much as it is allowed to send.
-        while client.write(&[7; 64 * 1024]).is_ok() {}
-    }
+    clients.iter_mut().for_each(fill_behind_gap);
     wait_until("one of them to be reset", || clients.iter().any(is_reset));
     round_trip(&mut connect(address), b"a new one");
     drop(clients);

@@ -1,7 +1,8 @@
 //! The foundation, independent of echo: addresses, listening sockets, system calls,
-//! errors, the log, output files, signals, units.
+//! the count of CPUs, errors, the log, output files, signals, units.
 
 pub mod address;
+pub(crate) mod cpus;
 pub mod error;
 pub(crate) mod escape;
 pub(crate) mod listening;

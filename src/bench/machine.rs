@@ -1,10 +1,5 @@
 //! The machine that makes the load.
 
-/// The number of processors that this process may use.
-pub(super) fn cpus() -> usize {
-    std::thread::available_parallelism().map_or(1, usize::from)
-}
-
 /// The machine's name.
 #[cfg(unix)]
 pub(super) fn host() -> String {

@@ -13,7 +13,7 @@ use super::clock::{Clock, SECOND, nanoseconds};
 use super::collector::Collector;
 use super::error::Error;
 use super::generator::{Generator, Shared, StartSignal, ThreadSummary};
-use super::machine::{cpus, host, system};
+use super::machine::{host, system};
 use super::outage;
 use super::plan::{Load, Plan};
 use super::progress::Watch;
@@ -23,6 +23,7 @@ use super::source;
 use super::targets::Targets;
 use super::times::Times;
 use super::validity::{self, Evidence};
+use crate::base::cpus;
 use crate::base::open_files::raise_open_files;
 use crate::base::units;
 use crate::probe;
@@ -175,7 +176,7 @@ fn patience(took: Duration) -> Duration {
 /// 15,000. In an open loop a thread that yields to a server comes back late: there
 /// it took 22 ms instead of 2 for one message in a hundred.
 fn may_poll(plan: &Plan) -> bool {
-    let spare = cpus().checked_sub(plan.threads);
+    let spare = cpus::count().checked_sub(plan.threads);
     spare.is_some_and(|spare| spare > 0 || plan.rate_per_s.is_none())
 }
 
@@ -398,7 +399,7 @@ impl Run<'_, '_> {
                 version: String::from(env!("CARGO_PKG_VERSION")),
                 host: host(),
                 system: system(),
-                cpus: cpus(),
+                cpus: cpus::count(),
                 address: self.shared.targets.first().to_string(),
                 addresses: self.shared.targets.counts(),
                 started_at: humantime::format_rfc3339_millis(self.started_at).to_string(),

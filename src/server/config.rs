@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::service_manager::ServiceManager;
 use super::{limits, memory};
+use crate::base::cpus;
 use crate::worker::context::{Settings, TimeLimits};
 use crate::worker::source::Sources;
 
@@ -60,7 +61,7 @@ pub struct Config {
 impl Default for Config {
     fn default() -> Self {
         Self {
-            workers: num_cpus::get(),
+            workers: cpus::count(),
             max_connections: None,
             max_per_source: None,
             grace: Duration::from_secs(5),

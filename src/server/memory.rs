@@ -4,8 +4,8 @@
 //! clients that never read held 1.84 GiB. Each worker checks the connections that
 //! accept none of their pending echo, and publishes how many bytes they hold. While
 //! there are any, the main thread adds them up and reads from the kernel how much
-//! memory TCP uses in all. Above a limit no client is accepted, and the workers are
-//! asked to shed as many bytes as are too many.
+//! memory TCP uses in all, and how much the sockets of its cgroups. Above a limit no
+//! client is accepted, and the workers are asked to shed as many bytes as are too many.
 //!
 //! What a client holds is unknown between the time it was sent bytes and its first
 //! check, and also where it sent bytes behind a gap in its stream, but it is no more
@@ -14,6 +14,7 @@
 
 use std::time::{Duration, Instant};
 
+use super::cgroup::{Cgroups, Usage};
 use crate::base::throttle::Throttle;
 use crate::base::units;
 use crate::pool::Pool;
@@ -53,11 +54,11 @@ const UNCHECKED_INTERVAL: Duration = Duration::from_secs(1);
 /// A limit is near when TCP uses more than the limit divided by this.
 const NEAR: usize = 2;
 
-/// The kernel's limit counts only if our clients hold all of TCP's memory divided by this:
-/// the server should not stop accepting because of another program.
+/// A limit of the kernel's counts only if our clients hold all that it counts divided by
+/// this: the server should not stop accepting because of another program.
 const OWN_PART: usize = 8;
 
-/// Clients that read are shed for it only if our clients hold TCP's memory divided by this.
+/// Clients that read are shed for it only if our clients hold that divided by this.
 const MAIN_PART: usize = 2;
 
 /// The time between two requests for room while descriptors run out and a client waits.
@@ -70,6 +71,7 @@ const ROOM_CLIENTS: usize = 16;
 pub(crate) struct Memory {
     limit: Option<usize>,
     kernel_limit: Option<usize>,
+    cgroups: Cgroups,
     short_since: Option<Instant>,
     check_at: Instant,
     unchecked_at: Instant,
@@ -80,12 +82,13 @@ pub(crate) struct Memory {
 }
 
 impl Memory {
-    /// `limit`: the most bytes of unread echo, beside the kernel's own limit.
+    /// `limit`: the most bytes of unread echo, beside the kernel's own limits.
     pub(crate) fn new(limit: Option<usize>) -> Self {
         let now = Instant::now();
         Self {
             limit,
             kernel_limit: kernel_limit(),
+            cgroups: Cgroups::own(),
             short_since: None,
             check_at: now,
             unchecked_at: now,
@@ -121,34 +124,28 @@ impl Memory {
         if held == 0 && !self.is_short() && !unchecked {
             return;
         }
-        let used = kernel_used();
-        let near = self.is_near(used);
+        let kernels = self.kernels();
+        let near = self.is_near(&kernels);
         if unchecked && near {
             pool.check_held();
         }
-        let fast = near && self.is_much(held);
+        let fast = near && self.is_much(held, &kernels);
         self.check_at = now + if fast { NEAR_INTERVAL } else { CHECK_INTERVAL };
         if fast {
             self.unchecked_at = self.check_at;
         } else if unchecked {
             self.unchecked_at = now + UNCHECKED_INTERVAL;
         }
-        let excess = self.excess(held, used);
-        self.log_change(excess > 0, held, now);
+        let (excess, limit) = self.excess(held, &kernels);
+        self.log_change((excess > 0).then_some(limit), held, now);
         if excess > 0 {
-            self.order(pool, excess, (held, used), now);
+            self.order(pool, excess, (held, &kernels), now);
         }
     }
 
     /// Asks the workers to shed `excess` of what is held.
-    fn order(
-        &self,
-        pool: &Pool,
-        excess: usize,
-        (held, used): (usize, Option<usize>),
-        now: Instant,
-    ) {
-        if !self.spares_readers(now) && self.is_our_doing(held, used) {
+    fn order(&self, pool: &Pool, excess: usize, (held, kernels): (usize, &Kernels), now: Instant) {
+        if !self.spares_readers(now) && self.is_our_doing(held, kernels) {
             pool.shed_largest(excess, held);
         } else if self.is_far_over(held) {
             pool.shed_soon(excess, held);
@@ -157,45 +154,70 @@ impl Memory {
         }
     }
 
+    /// What the kernel says now.
+    fn kernels(&self) -> Kernels {
+        let used = kernel_used();
+        let mut usages = self.cgroups.usages();
+        usages.extend(used.zip(self.kernel_limit).map(|(used, limit)| Usage {
+            name: "net.ipv4.tcp_mem",
+            used,
+            limit,
+        }));
+        Kernels { used, usages }
+    }
+
     /// Whether the limit is exceeded so far that no client is spared.
     fn is_far_over(&self, held: usize) -> bool {
         self.limit.is_some_and(|limit| held / FAR_OVER > limit)
     }
 
     /// Whether a limit may soon be reached by what the clients hold.
-    fn is_much(&self, held: usize) -> bool {
-        let least = self.limit.into_iter().chain(self.kernel_limit).min();
+    fn is_much(&self, held: usize, kernels: &Kernels) -> bool {
+        let theirs = kernels.usages.iter().map(|usage| usage.limit);
+        let least = self.limit.into_iter().chain(theirs).min();
         least.is_some_and(|limit| held > limit / MUCH)
     }
 
-    /// Whether TCP uses so much in all that a limit may be reached soon.
-    fn is_near(&self, used: Option<usize>) -> bool {
-        let least = self.limit.into_iter().chain(self.kernel_limit).min();
-        used.zip(least)
-            .is_some_and(|(used, limit)| used > limit / NEAR)
+    /// Whether sockets use so much in all that a limit may be reached soon.
+    fn is_near(&self, kernels: &Kernels) -> bool {
+        let own = self.limit.zip(kernels.used);
+        let own = own.is_some_and(|(limit, used)| used > limit / NEAR);
+        own || kernels
+            .usages
+            .iter()
+            .any(|usage| usage.used > usage.limit / NEAR)
     }
 
-    /// How many bytes of `held` are too many, while TCP uses `used` in all.
-    fn excess(&self, held: usize, used: Option<usize>) -> usize {
+    /// How many bytes of `held` are too many, and for which limit the most.
+    fn excess(&self, held: usize, kernels: &Kernels) -> (usize, &'static str) {
         let over = |has: usize, limit: usize| {
-            let low = limit / LOW_WATER.1 * LOW_WATER.0;
+            let low = low_water(limit);
             let high = if self.is_short() { low } else { limit };
             if has > high { has - low } else { 0 }
         };
         let own = self.limit.map_or(0, |limit| over(held, limit));
-        let of_all = match (used, self.kernel_limit) {
-            (Some(used), Some(limit)) if held >= used / OWN_PART => over(used, limit).min(held),
-            _ => 0,
-        };
-        own.max(of_all)
+        let theirs = kernels.usages.iter().map(|usage| {
+            let counts = held >= usage.used / OWN_PART;
+            let excess = if counts {
+                over(usage.used, usage.limit)
+            } else {
+                0
+            };
+            (excess.min(held), usage.name)
+        });
+        let first = (own, "--memory-limit");
+        theirs.fold(
+            first,
+            |most, each| if each.0 > most.0 { each } else { most },
+        )
     }
 
     /// Whether memory is short because of our own clients.
-    fn is_our_doing(&self, held: usize, used: Option<usize>) -> bool {
-        let over_own = self
-            .limit
-            .is_some_and(|limit| held > limit / LOW_WATER.1 * LOW_WATER.0);
-        over_own || used.is_some_and(|used| held >= used / MAIN_PART)
+    fn is_our_doing(&self, held: usize, kernels: &Kernels) -> bool {
+        let over_own = self.limit.is_some_and(|limit| held > low_water(limit));
+        let over_theirs =
+            |usage: &Usage| usage.used > low_water(usage.limit) && held >= usage.used / MAIN_PART;
+        over_own || kernels.usages.iter().any(over_theirs)
     }
 
     /// Whether clients that read are spared still.
@@ -204,24 +226,26 @@ impl Memory {
             .is_none_or(|since| now.saturating_duration_since(since) < PATIENCE)
     }
 
-    /// Records whether memory is short, and logs a change.
+    /// Records whether memory is short, and for which limit, and logs a change.
     #[expect(clippy::cast_precision_loss, reason = "a figure for people")]
-    fn log_change(&mut self, short: bool, held: usize, now: Instant) {
-        if short == self.is_short() {
+    fn log_change(&mut self, short: Option<&str>, held: usize, now: Instant) {
+        if short.is_some() == self.is_short() {
             return;
         }
-        self.short_since = short.then_some(now);
+        self.short_since = short.map(|_| now);
         let held = units::bytes(held as f64);
-        if !short {
+        let Some(limit) = short else {
             if std::mem::take(&mut self.logged_short) {
                 log::info!("memory is no longer short: clients are accepted again");
             }
-        } else if let Some(others) = self.log_throttle.admit(now) {
+            return;
+        };
+        if let Some(others) = self.log_throttle.admit(now) {
             self.logged_short = true;
             log::warn!(
                 "memory is short: clients have not accepted {held} of echo; no client is \
                  accepted, those that accepted nothing for the longest are reset, and after \
-                 {PATIENCE:?} those with the most (--memory-limit, net.ipv4.tcp_mem); \
+                 {PATIENCE:?} those with the most ({limit}); \
                  {others} times since the last such line"
             );
         }
@@ -242,10 +266,29 @@ impl Memory {
     }
 }
 
+/// What the kernel says of sockets' memory at one moment.
+#[derive(Default)]
+struct Kernels {
+    /// Of all TCP sockets of the system, in bytes.
+    used: Option<usize>,
+    /// That and its limit, and those of the cgroups.
+    usages: Vec<Usage>,
+}
+
+/// The part of a limit to which memory must fall before clients are accepted again.
+const fn low_water(limit: usize) -> usize {
+    limit / LOW_WATER.1 * LOW_WATER.0
+}
+
 /// After how many bytes echoed each of `workers` asks for a check, with `limit` beside
 /// the kernel's.
 pub(super) fn check_after(limit: Option<usize>, workers: usize) -> usize {
-    let least = limit.into_iter().chain(kernel_limit()).min();
+    let cgroups = Cgroups::own().usages();
+    let theirs = cgroups
+        .iter()
+        .map(|usage| usage.limit)
+        .chain(kernel_limit());
+    let least = limit.into_iter().chain(theirs).min();
     least.map_or(usize::MAX, |limit| {
         (limit / CHECKS / workers.max(1)).max(LEAST_BYTES)
     })
@@ -294,12 +337,31 @@ fn page_size() -> usize {
 mod tests {
     use super::*;
 
-    fn memory(limit: usize, kernel_limit: usize) -> Memory {
-        Memory {
-            limit: Some(limit),
-            kernel_limit: Some(kernel_limit),
-            ..Memory::new(None)
+    fn memory(limit: usize) -> Memory {
+        Memory::new(Some(limit))
+    }
+
+    /// What TCP uses of its limit.
+    fn tcp(used: usize, limit: usize) -> Kernels {
+        let usage = Usage {
+            name: "tcp",
+            used,
+            limit,
+        };
+        Kernels {
+            used: Some(used),
+            usages: vec![usage],
         }
+    }
+
+    /// The same, and what a cgroup's sockets use of theirs.
+    fn beside(mut kernels: Kernels, used: usize, limit: usize) -> Kernels {
+        kernels.usages.push(Usage {
+            name: "cgroup",
+            used,
+            limit,
+        });
+        kernels
     }
 
     #[test]
@@ -313,12 +375,12 @@ mod tests {
 
     #[test]
     fn bytes_above_the_limit_are_shed_down_to_the_low_water_mark() {
-        let mut memory = memory(8000, usize::MAX);
-        assert_eq!(memory.excess(8000, None), 0);
-        assert_eq!(memory.excess(8001, None), 1001);
+        let (mut memory, unknown) = (memory(8000), Kernels::default());
+        assert_eq!(memory.excess(8000, &unknown).0, 0);
+        assert_eq!(memory.excess(8001, &unknown), (1001, "--memory-limit"));
         memory.short_since = Some(Instant::now());
-        assert_eq!(memory.excess(7500, None), 500);
-        assert_eq!(memory.excess(7000, None), 0);
+        assert_eq!(memory.excess(7500, &unknown).0, 500);
+        assert_eq!(memory.excess(7000, &unknown).0, 0);
     }
 
     #[test]
@@ -330,25 +392,27 @@ mod tests {
 
     #[test]
     fn no_client_is_spared_where_the_own_limit_is_exceeded_twice() {
-        let memory = memory(8000, 8000);
+        let (memory, kernels) = (memory(8000), tcp(1, 8000));
         assert!(!memory.is_far_over(16_001));
         assert!(memory.is_far_over(16_002));
         assert!(!Memory::new(None).is_far_over(usize::MAX));
-        assert!(!memory.is_much(2000) && memory.is_much(2001));
+        assert!(!memory.is_much(2000, &kernels) && memory.is_much(2001, &kernels));
+        let kernels = beside(kernels, 0, 4000);
+        assert!(!memory.is_much(1000, &kernels) && memory.is_much(1001, &kernels));
     }
 
     #[test]
     fn clients_that_read_are_spared_for_a_while_only() {
-        let mut memory = memory(8000, usize::MAX);
+        let (mut memory, short) = (memory(8000), Some("--memory-limit"));
         let now = Instant::now();
         assert!(memory.spares_readers(now));
-        memory.log_change(true, 8001, now);
+        memory.log_change(short, 8001, now);
         let later = now + PATIENCE;
-        memory.log_change(true, 8001, later);
+        memory.log_change(short, 8001, later);
         assert!(memory.spares_readers(later - Duration::from_millis(1)));
         assert!(!memory.spares_readers(later));
-        memory.log_change(false, 7000, later);
-        memory.log_change(true, 8001, later);
+        memory.log_change(None, 7000, later);
+        memory.log_change(short, 8001, later);
         assert!(
             memory.spares_readers(later),
             "it was not short all the time"
@@ -357,14 +421,16 @@ mod tests {
 
     #[test]
     fn clients_that_read_are_not_shed_for_what_other_programs_hold() {
-        let memory = memory(8000, 8000);
-        assert!(memory.is_our_doing(4000, Some(8001)));
-        assert!(!memory.is_our_doing(4000, Some(9000)));
-        assert!(!memory.is_our_doing(4000, None));
-        assert!(
-            memory.is_our_doing(7001, Some(90_000)),
-            "over our own limit"
-        );
+        let memory = memory(8000);
+        assert!(memory.is_our_doing(4000, &tcp(8001, 8000)));
+        assert!(!memory.is_our_doing(4000, &tcp(9000, 8000)));
+        assert!(!memory.is_our_doing(4000, &Kernels::default()));
+        let two = beside(tcp(90_000, 8000), 5000, 5000);
+        assert!(memory.is_our_doing(4000, &two), "of the cgroup");
+        let two = beside(tcp(90_000, 8000), 4000, 5000);
+        assert!(!memory.is_our_doing(4000, &two), "of which there is enough");
+        let kernels = tcp(90_000, 8000);
+        assert!(memory.is_our_doing(7001, &kernels), "over our own limit");
     }
 
     #[test]
@@ -376,24 +442,38 @@ mod tests {
 
     #[test]
     fn a_limit_is_near_where_tcp_has_more_than_half_of_it() {
-        for memory in [memory(8000, 9000), memory(9000, 8000)] {
-            assert!(memory.is_near(Some(4001)));
-            assert!(!memory.is_near(Some(4000)));
-            assert!(!memory.is_near(None), "it is unknown");
+        for (own, limit) in [(8000, 9000), (9000, 8000)] {
+            let memory = memory(own);
+            assert!(memory.is_near(&tcp(4001, limit)));
+            assert!(!memory.is_near(&tcp(4000, limit)));
+            assert!(!memory.is_near(&Kernels::default()), "it is unknown");
+            assert!(memory.is_near(&beside(tcp(4000, limit), 11, 20)));
+            assert!(!memory.is_near(&beside(tcp(4000, limit), 10, 20)));
         }
     }
 
     #[test]
     fn the_kernels_limit_counts_if_our_clients_hold_much_of_its_memory() {
-        let memory = memory(usize::MAX, 8000);
-        assert_eq!(memory.excess(4000, Some(9000)), 2000);
-        assert_eq!(
-            memory.excess(1500, Some(9000)),
-            1500,
-            "no more than there is"
-        );
-        assert_eq!(memory.excess(1000, Some(9000)), 0, "others hold the most");
-        assert_eq!(memory.excess(4000, Some(8000)), 0);
-        assert_eq!(memory.excess(4000, None), 0, "it is unknown");
+        let memory = memory(usize::MAX);
+        let excess = |held, used| memory.excess(held, &tcp(used, 8000));
+        assert_eq!(excess(4000, 9000), (2000, "tcp"));
+        assert_eq!(excess(1500, 9000).0, 1500, "no more than there is");
+        assert_eq!(excess(1000, 9000).0, 0, "others hold the most");
+        assert_eq!(excess(4000, 8000).0, 0);
+        assert_eq!(memory.excess(4000, &Kernels::default()).0, 0, "unknown");
+    }
+
+    #[test]
+    fn of_several_limits_the_one_that_is_exceeded_the_most_counts() {
+        let memory = memory(8000);
+        let excess = |held, kernels| memory.excess(held, &kernels);
+        let cgroup = |used| beside(tcp(9000, 80_000), used, 800);
+        assert_eq!(excess(4000, cgroup(801)), (101, "cgroup"));
+        assert_eq!(excess(4000, cgroup(800)).0, 0);
+        assert_eq!(excess(9000, cgroup(801)), (2000, "--memory-limit"));
+        let two = beside(tcp(9000, 8000), 900, 800);
+        assert_eq!(excess(4000, two), (2000, "tcp"));
+        let none = beside(tcp(9000, 80_000), 900, 0);
+        assert_eq!(excess(300, none), (300, "cgroup"), "no room is left");
     }
 }

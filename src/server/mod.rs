@@ -2,6 +2,7 @@
 
 pub(crate) mod acceptor;
 mod admission;
+mod cgroup;
 mod config;
 pub mod error;
 mod limits;

@@ -6,6 +6,8 @@
 pub mod browser;
 pub mod check;
 pub mod faulty;
+#[cfg(target_os = "linux")]
+pub mod gap;
 pub mod http;
 pub mod load;
 pub mod results;
