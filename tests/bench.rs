@@ -909,8 +909,9 @@ mod several_addresses {
             killed_at.is_none_or(|before| echoed < before + 100 || open < 10)
         });
         let [first, second] = [first, second].map(|at| counts(&results, at));
-        // One more may have been made before its listener was gone.
-        assert!((5..=6).contains(&first.connected), "{results:?}");
+        // Its sockets are closed one after another: each that was lost may have been made
+        // again before the listener was gone, and be lost once more.
+        assert!((5..=10).contains(&first.connected), "{results:?}");
         assert_eq!(first.lost, first.connected, "{results:?}");
         assert_eq!((second.connected, second.lost), (10, 0), "{results:?}");
         let text = report(&results);
