@@ -142,6 +142,37 @@ mod in_text {
     }
 
     #[test]
+    fn what_tcp_knows_has_its_rows_and_what_it_does_not_know_is_no_zero() {
+        let mut results = closed("a");
+        assert_has(
+            &of(&results),
+            &[
+                "TCP retransmits       12, 0.12 % of 10,050 segments\n",
+                "TCP round trip        least 20.0 us, smoothed 42.5 us on average, 45.0 us at most\n",
+                "TCP segments          MSS 1,448 B, path MTU 1,500 B\n",
+                "TCP limited by        receive window 25.0 %, send buffer 0.0 % of the busy time\n",
+            ],
+        );
+        assert!(!of(&results).contains("TCP sample"));
+        let tcp = results.tcp.as_mut().unwrap();
+        tcp.connections = 32;
+        tcp.counts.most_mss_bytes = Some(9000);
+        tcp.counts.busy_ns = None;
+        tcp.counts.retransmits = None;
+        assert_has(
+            &of(&results),
+            &[
+                "TCP retransmits       –\n",
+                "MSS 1,448 to 9,000 B",
+                "receive window –, send buffer – of the busy time",
+                "TCP sample            32 of 50 connections\n",
+            ],
+        );
+        results.tcp = None;
+        assert_has(&of(&results), &[" TCP                   not available\n"]);
+    }
+
+    #[test]
     fn every_kind_of_run_is_described() {
         assert_has(
             &of(&churned()),
@@ -205,6 +236,11 @@ mod in_a_row {
             ("suspicions", "1"),
             ("expectations_failed", "1"),
             ("size_max_bytes", "64"),
+            ("tcp_retransmits", "12"),
+            ("tcp_least_rtt_ns", "20000"),
+            ("tcp_least_mss_bytes", "1448"),
+            ("tcp_receive_window_limited_fraction", "0.25"),
+            ("tcp_send_buffer_limited_fraction", "0"),
         ] {
             assert_eq!(value(name), expected, "{name}");
         }
@@ -475,6 +511,30 @@ mod merged {
         assert_eq!(merged.generators.len(), 2);
         assert_eq!(merged.outages.len(), 4);
         assert_eq!(merged.suspicions.len(), 1, "both said the same");
+    }
+
+    #[test]
+    fn what_tcp_counted_adds_up_and_is_unknown_where_one_does_not_know_it() {
+        let (a, mut b) = (closed("a"), closed("b"));
+        let merged = merge_of(&[&a, &b]).unwrap();
+        let tcp = merged.tcp.unwrap();
+        assert_eq!((tcp.connections, tcp.counts.retransmits), (100, Some(24)));
+        assert_eq!(tcp.counts.least_rtt_ns, Some(20 * US));
+        assert_eq!(tcp.smoothed_rtt.count(), 1000);
+        let second = |results: &Results| results.timeline[3].tcp.unwrap().retransmits;
+        let both = second(&a).unwrap() + second(&b).unwrap();
+        assert_eq!(merged.timeline[3].tcp.unwrap().retransmits, Some(both));
+        b.tcp.as_mut().unwrap().counts.retransmits = None;
+        b.timeline[3].tcp = None;
+        let merged = merge_of(&[&a, &b]).unwrap();
+        let counts = merged.tcp.unwrap().counts;
+        assert_eq!(
+            (counts.retransmits, counts.busy_ns),
+            (None, Some(2_000 * MS))
+        );
+        assert_eq!(merged.timeline[3].tcp, None);
+        b.tcp = None;
+        assert_eq!(merge_of(&[&a, &b]).unwrap().tcp, None);
     }
 
     #[test]
@@ -999,6 +1059,10 @@ mod drawn {
                 "<h3>Percentiles</h3>",
                 "<h3>Histogram of the response time</h3>",
                 "<h3>Rate</h3>",
+                "<h2>TCP</h2>",
+                "least 20.0 us, smoothed 42.5 us on average",
+                "<h3>TCP retransmits in each second</h3>",
+                "<h3>TCP round trip in each second</h3>",
                 "99.9 %",
                 "<th scope=\"row\">p99.9</th>",
                 "warm-up",

@@ -32,6 +32,9 @@ pub struct KernelView {
     pub unacknowledged: Option<u64>,
     /// Segments in flight that are now taken for lost.
     pub lost: Option<u64>,
+    /// Segments of which the peer told that they came twice, so that they had been sent again
+    /// without need: RFC 2883.
+    pub duplicates: Option<u64>,
     /// How often segments were seen to be reordered on their way to the peer.
     pub reordering: Option<u64>,
     /// Segments with data that arrived out of order.
@@ -122,6 +125,7 @@ impl KernelView {
             retransmits: sum(self.retransmits, later.retransmits),
             retransmitted_bytes: sum(self.retransmitted_bytes, later.retransmitted_bytes),
             data_segments_sent: sum(self.data_segments_sent, later.data_segments_sent),
+            duplicates: sum(self.duplicates, later.duplicates),
             reordering: sum(self.reordering, later.reordering),
             out_of_order: sum(self.out_of_order, later.out_of_order),
             busy_ns: sum(self.busy_ns, later.busy_ns),
@@ -172,6 +176,7 @@ impl KernelView {
             timeouts: info.get(2).copied().map(u64::from),
             unacknowledged: four(24),
             lost: four(32),
+            duplicates: four(216),
             reordering: four(220),
             out_of_order: four(224),
             mss_sent_bytes: four(16),
@@ -255,6 +260,7 @@ mod tests {
             (176, &eight(2_000_000)),
             (184, &eight(1_000_000)),
             (208, &eight(60_000)),
+            (216, &four(4)),
             (220, &four(6)),
             (224, &four(8)),
         ])
@@ -270,6 +276,7 @@ mod tests {
             timeouts: Some(3),
             unacknowledged: Some(11),
             lost: Some(5),
+            duplicates: Some(4),
             reordering: Some(6),
             out_of_order: Some(8),
             mss_sent_bytes: Some(1448),
@@ -302,6 +309,7 @@ mod tests {
         expected.out_of_order = None;
         assert_eq!(of(224), expected);
         (expected.retransmitted_bytes, expected.reordering) = (None, None);
+        expected.duplicates = None;
         assert_eq!(of(200), expected);
         expected.busy_ns = None;
         (

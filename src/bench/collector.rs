@@ -69,6 +69,9 @@ impl Collector {
         second.latency.add(&part.uncounted);
         second.interval.echoed += part.echoed;
         second.interval.echoed_bytes += part.echoed_bytes;
+        if let Some(tcp) = &part.tcp {
+            second.interval.tcp.get_or_insert_default().add(tcp);
+        }
         second.interval.errors += part.counts.totals.errors.total();
         let length = part.until.saturating_sub(part.from);
         second.time += length;

@@ -2,6 +2,7 @@
 //! second or of all threads for the whole run.
 
 use super::results::Totals;
+use super::tcp::Tcp;
 use crate::probe::latency::Latency;
 
 /// Counters and latencies, which can be added up.
@@ -14,6 +15,8 @@ pub(super) struct Counts {
     pub(super) connect: Latency,
     pub(super) first_byte: Latency,
     pub(super) exchange: Latency,
+    /// What TCP knows of the connections that were read.
+    pub(super) tcp: Tcp,
     /// Messages that came back within the measured part, whenever they were sent.
     pub(super) in_time: u64,
     /// Bytes that came back within the measured part, whenever they were sent.
@@ -28,6 +31,7 @@ impl Counts {
     /// Adds all counters and latencies of `other`.
     pub(super) fn add(&mut self, other: &Self) {
         self.totals += &other.totals;
+        self.tcp.add(&other.tcp);
         self.in_time += other.in_time;
         self.in_time_bytes += other.in_time_bytes;
         self.without_port += other.without_port;
@@ -54,12 +58,14 @@ impl Counts {
             connect,
             first_byte,
             exchange,
+            tcp,
             in_time,
             in_time_bytes,
             without_port,
             without_descriptor,
         } = self;
         *totals = Totals::default();
+        tcp.reset();
         for latency in [service, response, lateness, connect, first_byte, exchange] {
             latency.histogram.reset();
         }

@@ -109,6 +109,7 @@ mod tests {
             p99_ns: Some(120_000),
             max_ns: Some(2_060_000),
             connections: Some(50.0),
+            tcp: None,
         };
         assert_eq!(
             written(&[None, Some(second), None]),

@@ -12,6 +12,7 @@ pub mod plan;
 pub mod progress;
 pub mod results;
 pub mod source;
+pub mod tcp;
 
 mod clock;
 mod collector;

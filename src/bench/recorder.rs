@@ -7,6 +7,7 @@ use super::clock::SECOND;
 use super::counts::Counts;
 use super::message::Message;
 use super::outage::Gap;
+use super::tcp::TcpCounts;
 use crate::probe::latency::Latency;
 use crate::probe::pattern::Damage;
 
@@ -33,6 +34,8 @@ pub(super) struct Part {
     pub(super) echoed: u64,
     /// Bytes that came back in it, whenever they were sent.
     pub(super) echoed_bytes: u64,
+    /// What TCP counted on the connections that were read in it, if any were.
+    pub(super) tcp: Option<TcpCounts>,
     /// Connections open at its end.
     pub(super) connections: usize,
     pub(super) examples: Vec<String>,
@@ -44,7 +47,7 @@ impl Part {
     pub(super) fn clear(&mut self) {
         self.counts.reset();
         self.uncounted.histogram.reset();
-        (self.echoed, self.echoed_bytes) = (0, 0);
+        (self.echoed, self.echoed_bytes, self.tcp) = (0, 0, None);
         self.examples.clear();
         self.gaps.clear();
     }
@@ -181,6 +184,20 @@ impl Recorder {
     /// The present part's counters, for what is not counted by message.
     pub(super) fn measured(&mut self) -> &mut Counts {
         &mut self.part.counts
+    }
+
+    /// A connection was read: what TCP counted on it since it was read last. `is_first` says
+    /// whether it was not read before while load was measured.
+    pub(super) fn read_tcp(&mut self, counts: &TcpCounts, is_first: bool, now: u64) {
+        self.part.tcp.get_or_insert_default().add(counts);
+        if self.counts(now) {
+            let tcp = &mut self.part.counts.tcp;
+            tcp.counts.add(counts);
+            tcp.connections += u64::from(is_first);
+            if let Some(time) = counts.most_smoothed_rtt_ns {
+                record_time(&mut tcp.smoothed_rtt, time);
+            }
+        }
     }
 
     /// Adds a time in which a slot had no server.

@@ -8,6 +8,7 @@ use std::ops::AddAssign;
 use serde::{Deserialize, Serialize};
 
 use crate::bench::plan::{Load, Plan};
+use crate::bench::tcp::{Tcp, TcpCounts};
 use crate::probe::latency::Latency;
 
 /// The name and version of the JSON format. The version grows when a reader of the
@@ -50,6 +51,10 @@ pub struct Results {
     pub first_byte: Option<Latency>,
     /// Churn: from the start of the connection to the message's last byte back.
     pub exchange: Option<Latency>,
+    /// What the generator's TCP knows of the connections; `None` where the system does not
+    /// report it, none was read, or an older version made the file.
+    #[serde(default)]
+    pub tcp: Option<Tcp>,
     /// One entry a second of the run, warm-up included.
     pub timeline: Vec<Interval>,
     /// Times without a server, with `reconnect`.
@@ -299,6 +304,9 @@ pub struct Interval {
     /// The connections that were open in it, on average; unknown in files of older versions.
     #[serde(default)]
     pub connections: Option<f64>,
+    /// What TCP counted on the connections that were read in it, if any were.
+    #[serde(default)]
+    pub tcp: Option<TcpCounts>,
 }
 
 /// A time in which some connections had no server.

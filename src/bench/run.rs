@@ -418,6 +418,7 @@ impl Run<'_, '_> {
             connect: counts.connect,
             first_byte: churn.then_some(counts.first_byte),
             exchange: churn.then_some(counts.exchange),
+            tcp: (counts.tcp.connections > 0).then_some(counts.tcp),
             timeline: collector.timeline,
             outages: outage::join(collector.gaps, self.times.measured_from),
             examples,

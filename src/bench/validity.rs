@@ -336,6 +336,7 @@ pub(super) mod tests {
             connect: latency([40_000]),
             first_byte: None,
             exchange: None,
+            tcp: None,
             timeline: Vec::new(),
             outages: Vec::new(),
             examples: Vec::new(),

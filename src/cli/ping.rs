@@ -174,7 +174,7 @@ impl PingArgs {
         if !self.json {
             print(&format!("\n--- {name} echo statistics ---"))?;
         }
-        self.write(&Event::Summary(summary.clone()), started)
+        self.write(&Event::Summary(Box::new(summary.clone())), started)
             .map_err(base::error::Error::Output)?;
         Ok(summary)
     }

@@ -87,7 +87,7 @@ pub enum Event {
         looks_like: Option<&'static str>,
     },
     /// The last event: all counts.
-    Summary(Summary),
+    Summary(Box<Summary>),
 }
 
 impl Event {

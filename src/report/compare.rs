@@ -129,6 +129,9 @@ fn measures() -> Vec<Measure> {
         }),
         count("lost bytes", |results| Some(results.totals.lost_bytes)),
         count("errors", |results| Some(results.totals.errors.total())),
+        count("TCP retransmits", |results| {
+            results.tcp.as_ref()?.counts.retransmits
+        }),
     ]);
     measures
 }

@@ -8,6 +8,7 @@ use std::io::{self, Write};
 use super::describe::{kind, sources};
 use crate::bench::plan::{Arrivals, Load, Plan};
 use crate::bench::results::Results;
+use crate::bench::tcp::TcpCounts;
 use crate::probe::latency::{Latency, PERCENTILES};
 
 /// Writes the header and one row.
@@ -56,6 +57,7 @@ fn columns(results: &Results) -> Vec<Column> {
     columns.extend(times("first_byte", results.first_byte.as_ref()));
     columns.extend(times("exchange", results.exchange.as_ref()));
     columns.extend(counts(results));
+    columns.extend(tcp(results));
     columns.extend([
         column("outages", results.outages.len()),
         column("suspicions", results.suspicions.len()),
@@ -121,6 +123,37 @@ fn counts(results: &Results) -> Vec<Column> {
         column(&name, number)
     }));
     columns
+}
+
+fn tcp(results: &Results) -> Vec<Column> {
+    let counts = results.tcp.as_ref().map(|tcp| tcp.counts);
+    let cell = |name: &str, of: fn(&TcpCounts) -> Option<u64>| {
+        optional(&format!("tcp_{name}"), counts.as_ref().and_then(of))
+    };
+    let share = |name: &str, of: fn(&TcpCounts) -> Option<f64>| {
+        optional(
+            &format!("tcp_{name}_fraction"),
+            counts.as_ref().and_then(of),
+        )
+    };
+    let smoothed = results.tcp.as_ref().map(|tcp| &tcp.smoothed_rtt);
+    vec![
+        optional(
+            "tcp_connections",
+            results.tcp.as_ref().map(|tcp| tcp.connections),
+        ),
+        cell("retransmits", |counts| counts.retransmits),
+        cell("retransmitted_bytes", |counts| counts.retransmitted_bytes),
+        cell("data_segments_sent", |counts| counts.data_segments_sent),
+        cell("least_rtt_ns", |counts| counts.least_rtt_ns),
+        optional("tcp_smoothed_rtt_mean_ns", smoothed.and_then(Latency::mean)),
+        cell("most_smoothed_rtt_ns", |counts| counts.most_smoothed_rtt_ns),
+        cell("least_mss_bytes", |counts| counts.least_mss_bytes),
+        cell("most_mss_bytes", |counts| counts.most_mss_bytes),
+        cell("least_path_mtu_bytes", |counts| counts.least_path_mtu_bytes),
+        share("receive_window_limited", TcpCounts::receive_window_limited),
+        share("send_buffer_limited", TcpCounts::send_buffer_limited),
+    ]
 }
 
 fn plan(plan: &Plan) -> Vec<Column> {

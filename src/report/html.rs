@@ -13,6 +13,7 @@ use super::describe::{
 use super::foreign::{escaped, escaped_runs};
 use super::plots;
 use super::run::Run;
+use super::tcp;
 use crate::base::units;
 use crate::bench::results::{Results, Suspicion};
 
@@ -39,6 +40,11 @@ pub fn write(results: &Results, to: &mut dyn Write) -> io::Result<()> {
         }
         (address_list(results))
         section { h2 { "Over time" } div.charts { (plots::timeline(results)) } }
+        section {
+            h2 { "TCP" }
+            (definitions(tcp::figures(results)))
+            div.charts { (plots::retransmits(results)) (plots::tcp_round_trips(results)) }
+        }
         (errors_and_outages(results))
         @if !results.search.is_empty() {
             section {

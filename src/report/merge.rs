@@ -14,6 +14,7 @@ use crate::bench::results::{
     Doubt, Expectation, FORMAT, Generator, Interval, Results, Suspicion, Totals,
 };
 use crate::bench::source::Source;
+use crate::bench::tcp::Tcp;
 use crate::probe::latency::Latency;
 
 /// Runs were made together if they have at least this part of the shortest in common.
@@ -138,6 +139,7 @@ fn add(parts: &[&Results]) -> Results {
         connect: latency(parts.iter().map(|part| &part.connect)),
         first_byte: optional(parts, |part| part.first_byte.as_ref()),
         exchange: optional(parts, |part| part.exchange.as_ref()),
+        tcp: tcp(parts),
         timeline: timeline(parts),
         outages: join(parts, |part| &part.outages),
         examples: join(parts, |part| &part.examples),
@@ -283,6 +285,13 @@ fn optional(parts: &[&Results], of: fn(&Results) -> Option<&Latency>) -> Option<
     Some(latency(timed))
 }
 
+/// What TCP knows of all runs, if it is known of each.
+fn tcp(parts: &[&Results]) -> Option<Tcp> {
+    let known = parts.iter().map(|part| part.tcp.clone());
+    let merged = known.reduce(|one, other| Some(one?.merged(&other?)));
+    merged.flatten()
+}
+
 /// Merges the seconds with the same number.
 fn timeline(parts: &[&Results]) -> Vec<Interval> {
     const SECOND: i64 = 1_000_000_000;
@@ -312,6 +321,10 @@ fn add_interval(merged: &mut Interval, other: &Interval) {
             .connections
             .zip(other.connections)
             .map(|(one, other)| one + other),
+        tcp: merged
+            .tcp
+            .zip(other.tcp)
+            .map(|(one, other)| one.merged(&other)),
     };
 }
 

@@ -13,6 +13,7 @@ mod plots;
 pub mod read;
 mod run;
 mod table;
+mod tcp;
 pub mod text;
 
 pub use run::Run;

@@ -9,6 +9,7 @@ use super::run::Run;
 use crate::base::units;
 use crate::bench::plan::Load;
 use crate::bench::results::{Interval, Results, Trial};
+use crate::bench::tcp::TcpCounts;
 use crate::probe::latency::Latency;
 
 /// A name, and `(n, ns)` of each point; see [`curve`].
@@ -238,6 +239,63 @@ pub(super) fn timeline(results: &Results) -> Markup {
         (draw(pace.title(), &x, &y, &series))
         (percentiles_over_time(results, &x))
     }
+}
+
+/// The segments that were sent again, a second each; nothing where none was.
+#[expect(clippy::cast_precision_loss, reason = "counts are below 2^53")]
+pub(super) fn retransmits(results: &Results) -> Markup {
+    let steps = results.timeline.iter().flat_map(|interval| {
+        let (from, to) = span(interval);
+        let again = interval.tcp.and_then(|tcp| tcp.retransmits);
+        let again = again.map(|again| again as f64);
+        [
+            again.map(|again| (from, again)),
+            again.map(|again| (to, again)),
+        ]
+    });
+    let steps = Series {
+        name: String::from("retransmits"),
+        colour: 3,
+        shape: Shape::Area,
+        points: steps.collect(),
+    };
+    let most = steps.points.iter().flatten().map(|point| point.1);
+    let most = most.fold(0.0, f64::max);
+    let Some(x) = time_axis(std::iter::once(results)).filter(|_| most > 0.0) else {
+        return html! {};
+    };
+    let y = Axis::linear("segments sent again", (0.0, most * 1.05), units::grouped);
+    draw("TCP retransmits in each second", &x, &y, &[steps])
+}
+
+/// The round trips of segments, a second each, as TCP smooths them.
+pub(super) fn tcp_round_trips(results: &Results) -> Markup {
+    type Of = fn(&TcpCounts) -> Option<u64>;
+    let all: [(&str, Of); 2] = [
+        ("least", |tcp| tcp.least_rtt_ns),
+        ("smoothed, at most", |tcp| tcp.most_smoothed_rtt_ns),
+    ];
+    let lines = all.into_iter().enumerate().map(|(place, (name, of))| {
+        let points = results.timeline.iter().map(|interval| {
+            let (from, to) = span(interval);
+            let time = interval.tcp.as_ref().and_then(of)?;
+            Some((f64::midpoint(from, to), positive(time)))
+        });
+        Series::line(name, place, points)
+    });
+    let lines: Vec<_> = lines.collect();
+    let times = range(
+        lines
+            .iter()
+            .flat_map(|line| &line.points)
+            .flatten()
+            .map(|point| point.1),
+    );
+    let (Some(x), Some(times)) = (time_axis(std::iter::once(results)), times) else {
+        return html! {};
+    };
+    let y = Axis::log_with_room("time", times, units::time);
+    draw("TCP round trip in each second", &x, &y, &lines)
 }
 
 fn percentiles_over_time(results: &Results, x: &Axis) -> Markup {

@@ -7,6 +7,7 @@ use super::describe::{
     totals, verdict,
 };
 use super::foreign::escaped;
+use super::tcp;
 use crate::base::units;
 use crate::bench::results::Results;
 
@@ -25,6 +26,9 @@ pub fn write(results: &Results, to: &mut dyn Write) -> io::Result<()> {
         writeln!(to, "INTERRUPTED: {interruption}\n")?;
     }
     for (name, value) in totals(results) {
+        writeln!(to, " {name:<20}  {value}")?;
+    }
+    for (name, value) in tcp::figures(results) {
         writeln!(to, " {name:<20}  {value}")?;
     }
     for (address, counts) in by_address(results) {

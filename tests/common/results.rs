@@ -7,6 +7,7 @@ use echopool::bench::results::{
     Doubt, Errors, Expectation, FORMAT, Generator, Interval, Outage, Results, Suspicion, Totals,
     Trial,
 };
+use echopool::bench::tcp::{Tcp, TcpCounts};
 use echopool::probe::latency::Latency;
 
 /// One microsecond in nanoseconds.
@@ -80,6 +81,7 @@ pub fn closed(host: &str) -> Results {
         connect: latency((0..50).map(|n| 100 * US + n * US)),
         first_byte: None,
         exchange: None,
+        tcp: Some(tcp()),
         timeline: (-1..10).map(second).collect(),
         outages: Vec::new(),
         examples: Vec::new(),
@@ -102,6 +104,32 @@ fn second(number: i64) -> Interval {
         p99_ns: Some(119 * US + wave * 30 * US),
         max_ns: Some(5 * MS + wave * MS),
         connections: Some(50.0),
+        tcp: Some(tcp_counts(wave)),
+    }
+}
+
+/// What TCP knows of the connections of those ten seconds.
+fn tcp() -> Tcp {
+    Tcp {
+        connections: 50,
+        counts: tcp_counts(12),
+        smoothed_rtt: latency((0..500).map(|n| 40 * US + n * 10)),
+    }
+}
+
+fn tcp_counts(retransmits: u64) -> TcpCounts {
+    TcpCounts {
+        retransmits: Some(retransmits),
+        retransmitted_bytes: Some(retransmits * 64),
+        data_segments_sent: Some(10_050),
+        busy_ns: Some(1_000 * MS),
+        receive_window_limited_ns: Some(250 * MS),
+        send_buffer_limited_ns: Some(0),
+        least_rtt_ns: Some(20 * US),
+        most_smoothed_rtt_ns: Some(45 * US),
+        least_mss_bytes: Some(1448),
+        most_mss_bytes: Some(1448),
+        least_path_mtu_bytes: Some(1500),
     }
 }
 

@@ -10,6 +10,7 @@ mod common;
 
 mod claims;
 mod faulty;
+mod kernel;
 mod made;
 mod middlebox;
 mod namespaces;
@@ -41,6 +42,14 @@ fn every_path_is_as_broken_as_it_says() {
 #[ignore = "needs root, nft, haproxy, socat and nginx: make lab"]
 fn no_path_is_broken_that_should_not_be() {
     runner::disprove_all();
+}
+
+#[test]
+#[ignore = "needs root and nft: make lab"]
+fn what_tcp_knows_of_a_path_is_what_was_done_to_it() {
+    if let Err(lacking) = kernel::prove_all() {
+        println!("skipped: {lacking}");
+    }
 }
 
 #[test]

@@ -234,6 +234,7 @@ impl Connector {
         let position_known = slot.resolve(&state.shared.pattern, &mut state.recorder);
         let loss = if position_known { loss } else { &Loss::Damaged };
         loss.report(state, key);
+        state.sample_ending(key);
         let slot = &mut state.slots[key];
         let timed_out = matches!(loss, Loss::TimedOut);
         let (bytes, counted) = slot.flow.lose(timed_out, state.now, &mut state.recorder);
@@ -362,6 +363,7 @@ impl Connector {
 
     /// Churn: the exchange is over, and the slot is free for the next.
     pub(super) fn release(&mut self, state: &mut State<'_>, key: usize) {
+        state.sample_ending(key);
         let slot = &mut state.slots[key];
         slot.stream = None;
         slot.stage = Stage::Idle;

@@ -273,6 +273,9 @@ impl<'a> Generator<'a> {
             self.interrupted = true;
             self.finish();
         }
+        if self.state.running {
+            self.state.sample();
+        }
         for key in 0..self.state.slots.len() {
             self.check_timeouts(key);
         }
@@ -417,6 +420,7 @@ impl<'a> Generator<'a> {
     /// Counts what is still in flight, and sums up the thread's use of its processor.
     fn summarize(mut self) -> ThreadSummary {
         let state = &mut self.state;
+        state.sample_all();
         for slot in &mut state.slots {
             slot.flow.end_run(state.now, &mut state.recorder);
             if let Some(gap) = slot.gap.take() {

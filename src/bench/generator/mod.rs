@@ -4,6 +4,7 @@ mod connector;
 mod event_loop;
 mod loss;
 mod processor_time;
+mod sampler;
 mod shared;
 mod state;
 mod transfer;

@@ -5,7 +5,9 @@ use std::sync::atomic::Ordering;
 
 use fastrand::Rng;
 
+use super::sampler::Sampler;
 use super::shared::Shared;
+use crate::base::kernel::KernelView;
 use crate::bench::clock::nanoseconds;
 use crate::bench::message::Message;
 use crate::bench::outage::Gap;
@@ -27,6 +29,7 @@ pub(super) struct State<'a> {
     /// Slots that may have something to send.
     pub(super) writers: VecDeque<usize>,
     pub(super) recorder: Recorder,
+    sampler: Sampler,
     /// Draws the sizes of messages and the pauses before a retry.
     pub(super) random: Rng,
     pub(super) times: Times,
@@ -59,6 +62,7 @@ impl<'a> State<'a> {
             readers: VecDeque::new(),
             writers: VecDeque::new(),
             recorder,
+            sampler: Sampler::new(connections),
             random: Rng::with_seed(shared.plan.seed ^ (thread as u64 + 1)),
             times: Times {
                 start: u64::MAX,
@@ -86,6 +90,39 @@ impl State<'_> {
 
     pub(super) fn look_at_clock(&mut self) {
         self.now = self.shared.clock.now();
+    }
+
+    /// Reads what TCP knows of the connections whose turn it is.
+    pub(super) fn sample(&mut self) {
+        for key in self.sampler.due(self.now, self.times.measured_from) {
+            self.read_tcp(key);
+        }
+    }
+
+    /// Reads all connections that are read at all, once more at the end.
+    pub(super) fn sample_all(&mut self) {
+        for key in self.sampler.all() {
+            self.read_tcp(key);
+        }
+    }
+
+    /// A slot's connection ends.
+    pub(super) fn sample_ending(&mut self, key: usize) {
+        if self.running && self.sampler.reads_ending(key) {
+            self.read_tcp(key);
+        }
+    }
+
+    fn read_tcp(&mut self, key: usize) {
+        let slot = &self.slots[key];
+        if let (Stage::Open | Stage::Closing, Some(stream)) = (slot.stage, &slot.stream)
+            && let Some(view) = KernelView::read(stream)
+        {
+            let connection = slot.flow.connection();
+            let recorder = &mut self.recorder;
+            self.sampler
+                .record(key, connection, view, recorder, self.now);
+        }
     }
 
     /// Whether the plan's load is of this kind.
