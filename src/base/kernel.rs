@@ -7,6 +7,10 @@ use serde::{Deserialize, Serialize};
 
 #[cfg(any(target_os = "linux", target_os = "android"))]
 use super::sys;
+use super::units;
+
+/// What is said in place of a view on a system that reports none.
+pub(crate) const NOT_AVAILABLE: &str = "not available";
 
 /// A connection as this machine's TCP sees it. What an older kernel does not count, or has
 /// not measured yet, is `None` and never 0. Source: `struct tcp_info` of linux/tcp.h.
@@ -105,6 +109,47 @@ impl KernelView {
     #[cfg(not(any(target_os = "linux", target_os = "android")))]
     pub const fn read<S>(_socket: &S) -> Option<Self> {
         None
+    }
+
+    /// The view of one connection after another to the same peer: what is counted adds up,
+    /// the rest is the later one's. A sum with an unknown number is unknown.
+    pub fn followed_by(self, later: Self) -> Self {
+        let sum = |first: Option<u64>, second| Some(first?.saturating_add(second?));
+        let least = self.least_rtt_ns.into_iter().chain(later.least_rtt_ns);
+        Self {
+            smoothed_rtt_ns: later.smoothed_rtt_ns.or(self.smoothed_rtt_ns),
+            least_rtt_ns: least.min(),
+            retransmits: sum(self.retransmits, later.retransmits),
+            retransmitted_bytes: sum(self.retransmitted_bytes, later.retransmitted_bytes),
+            data_segments_sent: sum(self.data_segments_sent, later.data_segments_sent),
+            reordering: sum(self.reordering, later.reordering),
+            out_of_order: sum(self.out_of_order, later.out_of_order),
+            busy_ns: sum(self.busy_ns, later.busy_ns),
+            receive_window_limited_ns: sum(
+                self.receive_window_limited_ns,
+                later.receive_window_limited_ns,
+            ),
+            send_buffer_limited_ns: sum(self.send_buffer_limited_ns, later.send_buffer_limited_ns),
+            ..later
+        }
+    }
+
+    /// The figures of a path in one line: `retransmits=0 least_rtt=14.0 us ...`.
+    pub(crate) fn figures(&self) -> String {
+        let time = |ns: u64| units::time(ns as f64);
+        let whole = |number: u64| number.to_string();
+        let figures = [
+            ("retransmits", self.retransmits.map(whole)),
+            ("least_rtt", self.least_rtt_ns.map(time)),
+            ("smoothed_rtt", self.smoothed_rtt_ns.map(time)),
+            ("mss", self.mss_sent_bytes.map(whole)),
+            ("path_mtu", self.path_mtu_bytes.map(whole)),
+        ];
+        let texts = figures.map(|(name, figure)| {
+            let figure = figure.unwrap_or_else(|| String::from("unknown"));
+            format!("{name}={figure}")
+        });
+        texts.join(" ")
     }
 
     /// The view that the first bytes of a `struct tcp_info` give, as many as the kernel
@@ -300,6 +345,32 @@ mod tests {
             (view.delivery_bytes_per_s, view.path_mtu_bytes),
             (None, None)
         );
+    }
+
+    #[test]
+    fn the_counters_of_one_connection_after_another_add_up_and_the_rest_is_the_laters() {
+        let later = KernelView {
+            retransmits: Some(1),
+            least_rtt_ns: Some(200_000),
+            reordering: None,
+            mss_sent_bytes: Some(1240),
+            smoothed_rtt_ns: None,
+            ..view()
+        };
+        let both = view().followed_by(later);
+        assert_eq!((both.retransmits, both.reordering), (Some(43), None));
+        assert_eq!(
+            (both.least_rtt_ns, both.mss_sent_bytes),
+            (Some(120_000), Some(1240))
+        );
+        assert_eq!(both.smoothed_rtt_ns, Some(250_000));
+        assert_eq!(both.busy_ns, Some(14_000_000_000));
+        assert_eq!(
+            both.figures(),
+            "retransmits=43 least_rtt=120 us smoothed_rtt=250 us mss=1240 path_mtu=1500"
+        );
+        let unknown = KernelView::default().figures();
+        assert!(unknown.starts_with("retransmits=unknown least_rtt=unknown"));
     }
 
     #[test]

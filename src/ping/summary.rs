@@ -4,6 +4,7 @@ use std::fmt;
 
 use serde::Serialize;
 
+use crate::base::kernel::{KernelView, NOT_AVAILABLE};
 use crate::base::units;
 
 /// The counts and round-trip times of a ping. In JSON, statistics that need more replies
@@ -36,6 +37,9 @@ pub struct Summary {
     pub max_ns: Option<u64>,
     /// The standard deviation.
     pub stddev_ns: Option<u64>,
+    /// What this machine's TCP knows of the connection; of several the sums, and the rest of
+    /// the last one. `None` without a connection, and where the system does not report it.
+    pub tcp: Option<KernelView>,
 }
 
 impl Summary {
@@ -62,9 +66,19 @@ impl fmt::Display for Summary {
             write!(f, ", {} still under way", self.under_way)?;
         }
         write!(f, " in {}", units::time(self.elapsed_ns as f64))?;
-        if self.received == 0 {
-            return Ok(());
+        if self.received > 0 {
+            self.write_round_trips(f)?;
         }
+        match &self.tcp {
+            Some(view) => write!(f, "\ntcp: {}", view.figures()),
+            None if self.received > 0 => write!(f, "\ntcp: {NOT_AVAILABLE}"),
+            None => Ok(()),
+        }
+    }
+}
+
+impl Summary {
+    fn write_round_trips(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("\nround trip:")?;
         for (name, time) in [
             ("min", self.min_ns),
