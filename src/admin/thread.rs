@@ -266,8 +266,13 @@ impl AdminLoop {
         }
     }
 
+    /// Closes the connections whose time is over. A wait that a signal ended reports no
+    /// events, so each is looked at first.
     fn close_expired(&mut self, now: Instant) {
-        self.connections.retain(|_, each| now < each.until);
+        let answers = &self.answers;
+        self.connections.retain(|_, each| {
+            now < each.until || each.expire(now, |request| answers.to(request)) == Next::Wait
+        });
     }
 }
 

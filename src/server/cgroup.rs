@@ -8,6 +8,8 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use super::memory_limit::MemoryLimit;
+
 /// What the kernel takes back before it kills for lack of memory: names in `memory.stat`.
 const RECLAIMABLE: [&str; 3] = ["active_file", "inactive_file", "slab_reclaimable"];
 
@@ -21,8 +23,7 @@ const UNLIMITED: usize = isize::MAX as usize / 2;
 /// How much some memory is used, and what it should not exceed, in bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Usage {
-    /// The name of the limit, for people.
-    pub(super) name: &'static str,
+    pub(super) which: MemoryLimit,
     pub(super) used: usize,
     pub(super) limit: usize,
 }
@@ -102,7 +103,7 @@ fn usage_one(folder: &Path) -> Option<Usage> {
     let room = number(folder, "memory.kmem.tcp.limit_in_bytes")?;
     let used = number(folder, "memory.kmem.tcp.usage_in_bytes")?;
     (room < UNLIMITED).then_some(Usage {
-        name: "memory.kmem.tcp.limit_in_bytes of its cgroup",
+        which: MemoryLimit::CgroupTcp,
         used,
         limit: room / PART,
     })
@@ -120,7 +121,7 @@ fn usage_two(folder: &Path) -> Option<Usage> {
         .sum();
     let others = current.saturating_sub(used.saturating_add(reclaimable));
     Some(Usage {
-        name: "memory.max of its cgroup",
+        which: MemoryLimit::Cgroup,
         used,
         limit: max.saturating_sub(others) / PART,
     })
@@ -181,7 +182,7 @@ mod tests {
         make(&root.join("a/b"), &own);
         let cgroups = mounted_at(root, "0::/a/b\n", "cgroup2 cgroup2 rw");
         let usage = |used, limit| Usage {
-            name: "memory.max of its cgroup",
+            which: MemoryLimit::Cgroup,
             used,
             limit,
         };
@@ -214,7 +215,7 @@ mod tests {
         let system = "cgroup cgroup rw,hugetlb,memory";
         let cgroups = mounted_at(folder.path(), memberships, system);
         let usage = Usage {
-            name: "memory.kmem.tcp.limit_in_bytes of its cgroup",
+            which: MemoryLimit::CgroupTcp,
             used: 3 * MIB,
             limit: 4 * MIB,
         };
