@@ -17,7 +17,7 @@ const LINGER_LIMIT: usize = 1024 * 1024;
 
 /// The state of a connection.
 enum State {
-    /// What has arrived of the request.
+    /// The bytes of the request that have arrived.
     Reading(Vec<u8>),
     /// The answer, and how much of it is sent.
     Writing(Vec<u8>, usize),
@@ -26,7 +26,7 @@ enum State {
     Lingering(usize),
 }
 
-/// What the caller does next with the connection.
+/// What the caller is to do next with the connection.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Next {
     /// Advance it again at its next event.

@@ -13,7 +13,7 @@ use crate::worker::metrics::DELAY_CLASSES;
 /// The page as HTML. It fetches nothing but [`json`].
 pub(super) const PAGE: &str = include_str!("page.html");
 
-/// What the page shows. Only the page of the same version reads it.
+/// The data of the page. Only the page of the same version reads it.
 #[derive(Serialize)]
 struct Shown {
     version: &'static str,

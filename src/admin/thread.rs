@@ -69,7 +69,8 @@ impl Admin {
         first.map(Self::adopt).transpose()
     }
 
-    /// The same, but it is an error where the machine has none of them.
+    /// Binds as [`bind_if_present`](Self::bind_if_present) does, but fails where the machine
+    /// has none of the addresses.
     ///
     /// # Errors
     /// [`Error::Base`] for an unknown name, and when no address can be had.

@@ -10,14 +10,15 @@ use std::path::{Path, PathBuf};
 
 use super::memory_limit::MemoryLimit;
 
-/// What the kernel takes back before it kills for lack of memory: names in `memory.stat`.
+/// Memory that the kernel reclaims before it kills a process for lack of memory: names in
+/// `memory.stat`.
 const RECLAIMABLE: [&str; 3] = ["active_file", "inactive_file", "slab_reclaimable"];
 
 /// Sockets should use no more than their room divided by this. Checks come late, and what
 /// others need grows.
 const PART: usize = 2;
 
-/// Version 1 says so, rounded down to pages, where there is no limit.
+/// Version 1 shows a number of about this size, rounded down to pages, if there is no limit.
 const UNLIMITED: usize = isize::MAX as usize / 2;
 
 /// How much some memory is used, and what it should not exceed, in bytes.
@@ -40,7 +41,7 @@ enum Version {
 pub(super) struct Cgroups(Vec<(Version, PathBuf)>);
 
 impl Cgroups {
-    /// Those of this process; none where the system has none, or does not show them.
+    /// The cgroups of this process; none if the system has none or does not show them.
     pub(super) fn own() -> Self {
         let read = |name| fs::read_to_string(format!("/proc/self/{name}")).unwrap_or_default();
         Self::find(&read("cgroup"), &read("mountinfo"))
@@ -72,7 +73,7 @@ impl Cgroups {
         all
     }
 
-    /// The usage of each one that has a limit, and tells of it.
+    /// The usage of each cgroup that has a limit and shows how much of it is used.
     pub(super) fn usages(&self) -> Vec<Usage> {
         let usage = |(version, folder): &(Version, PathBuf)| match version {
             Version::One => usage_one(folder),

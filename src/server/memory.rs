@@ -24,8 +24,10 @@ use crate::pool::Pool;
 /// that never read fill some 100 MB in this time.
 const CHECK_INTERVAL: Duration = Duration::from_millis(100);
 
-/// The same while a limit is near, and the clients hold this part of it or more.
+/// The time between two checks while a limit is near and the clients hold much of it.
 const NEAR_INTERVAL: Duration = Duration::from_millis(10);
+
+/// Clients hold much of a limit if they hold more than the limit divided by this.
 const MUCH: usize = 4;
 
 /// How many checks there are, at the least, while the workers echo as many bytes as the
@@ -161,7 +163,7 @@ impl Memory {
         }
     }
 
-    /// What the kernel says now.
+    /// Reads the kernel's counts.
     fn kernels(&self) -> Kernels {
         let used = kernel_used();
         let mut usages = self.cgroups.usages();
@@ -276,12 +278,12 @@ impl Memory {
     }
 }
 
-/// What the kernel says of sockets' memory at one moment.
+/// The kernel's counts of the sockets' memory at one moment.
 #[derive(Default)]
 struct Kernels {
     /// Of all TCP sockets of the system, in bytes.
     used: Option<usize>,
-    /// That and its limit, and those of the cgroups.
+    /// Each usage with its limit: that of all TCP sockets, and those of the cgroups.
     usages: Vec<Usage>,
 }
 

@@ -6,7 +6,7 @@ use super::memory_limit::Shortages;
 use crate::pool::{End, WorkerReport};
 use crate::worker::eviction::Counts;
 
-/// What the server did, reported when it has stopped.
+/// The report on a server that has stopped.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Report {
     /// One entry a worker, by number.

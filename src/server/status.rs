@@ -20,9 +20,9 @@ const UNRESPONSIVE_AFTER: Duration = Duration::from_secs(15);
 #[derive(Clone)]
 pub struct Status {
     pub(crate) started: Instant,
-    /// The same as wall-clock time, for display.
+    /// When the server started, as wall-clock time, for display.
     pub(crate) started_at: SystemTime,
-    /// As in the log: `echo://127.0.0.1:20162`.
+    /// The listeners' texts as in the log: `echo://127.0.0.1:20162`.
     pub(crate) listeners: Arc<[String]>,
     pub(crate) max_connections: usize,
     pub(crate) acceptor: Arc<AcceptorMetrics>,

@@ -84,9 +84,9 @@ pub(super) struct Connections {
     pub(super) stalls: Stalls,
     pub(super) drain: Option<Drain>,
     drain_check_at: Instant,
-    /// What clients hold is not checked on order before this time.
+    /// Orders to check what clients hold are put off until this time.
     check_held_at: Instant,
-    /// The main thread waits to hear what clients hold.
+    /// The main thread has ordered a check of what clients hold, and waits for its result.
     tells_held: bool,
     /// The time of this turn.
     pub(super) now: Instant,
@@ -362,7 +362,7 @@ impl Connections {
         self.refuse(key, reason, format_args!("evicted: {what}"));
     }
 
-    /// The same with a text of the caller's.
+    /// Ends a connection that reached a limit, and logs it with the text `what`.
     pub(super) fn refuse(&mut self, key: usize, reason: Reason, what: fmt::Arguments<'_>) {
         // A connection whose lifetime is over has been counted as such already.
         let reason = match self.clients[key].conn.is_cut_short() {
@@ -583,7 +583,7 @@ impl Connections {
         self.shed_after(SHED_AFTER, order);
     }
 
-    /// The same until `bytes` are free, also peers that have accepted some of late.
+    /// Sheds peers until `bytes` are free, also those that have accepted some just before.
     pub(super) fn shed_soon(&mut self, bytes: usize) {
         self.shed_after(Duration::ZERO, (bytes, 0));
     }
