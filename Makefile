@@ -33,7 +33,7 @@ FUZZ_SECONDS ?= 60
 # Suites that run the server, in this process.
 SERVER_SUITES = --lib --test server --test concurrency --test proto --test bulk --test client
 
-.PHONY: help run-server run-client test test-tools soak models fuzz sanitize lab mutants lint doc compare install install-units uninstall deb
+.PHONY: help run-server run-client test test-tools soak models fuzz-build fuzz sanitize lab mutants lint doc compare install install-units uninstall deb
 
 help:           ## List these commands
 	@awk -F ':|## ' '/^[a-z-]+:.*## / { printf "make %-14s %s\n", $$1, substr($$0, index($$0, "## ") + 3) }' $(MAKEFILE_LIST)
@@ -57,9 +57,11 @@ soak:           ## Use and stop the server for long, and look what is left of it
 models:         ## Check how the threads synchronize, in every order of their steps
 	$(CARGO) test --locked --package models
 
-fuzz:           ## Fuzz what reads foreign bytes: make fuzz FUZZ_SECONDS=600 FUZZ_TARGETS=address
+fuzz-build:
 	RUSTFLAGS='$(FUZZ_FLAGS)' $(CARGO) build --locked --release --manifest-path fuzz/Cargo.toml \
 		--target $(SYSTEM) --target-dir fuzz/target $(addprefix --bin ,$(FUZZ_TARGETS))
+
+fuzz: fuzz-build ## Fuzz what reads foreign bytes: make fuzz FUZZ_SECONDS=600 FUZZ_TARGETS=address
 	@mkdir -p $(addprefix fuzz/target/corpus/,$(FUZZ_TARGETS)) fuzz/artifacts
 	@for target in $(FUZZ_TARGETS); do \
 		echo "fuzzing $$target for $(FUZZ_SECONDS) s"; \

@@ -2,10 +2,14 @@
 //!
 //! In every mode the echo is compared with what was sent.
 
+mod datagrams;
+
 use std::io::{self, Cursor, ErrorKind, IsTerminal, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::time::Duration;
 
+pub use datagrams::Cut;
+use datagrams::Datagrams;
 use rustyline::DefaultEditor;
 use rustyline::error::ReadlineError;
 
@@ -54,11 +58,22 @@ pub enum Error {
     Terminal(#[from] ReadlineError),
 }
 
+/// What carries the bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Transport {
+    /// A TCP connection.
+    Tcp,
+    /// UDP datagrams, of the echo protocol alone; standard input is cut so.
+    Udp(Cut),
+}
+
 /// A client: which server it connects to, and how.
 #[derive(Clone, Debug)]
 pub struct Client {
     /// The protocol that the server is expected to speak.
     pub protocol: Protocol,
+    /// How it is reached.
+    pub transport: Transport,
     /// The server. Without a host it is this machine, without a port the protocol's default.
     pub address: Address,
     /// Connect to addresses of this family alone.
@@ -100,17 +115,30 @@ impl Client {
     }
 
     fn connect_to_first(&self) -> Result<Connected, Error> {
+        Ok(connect_to_first(&self.addresses()?, self.timeout)?)
+    }
+
+    fn addresses(&self) -> Result<Vec<SocketAddr>, Error> {
         let default_port = self.protocol.default_port();
-        let addresses = self
+        let resolved = self
             .address
-            .resolve_of(self.family, "localhost", default_port)?;
-        Ok(connect_to_first(&addresses, self.timeout)?)
+            .resolve_of(self.family, "localhost", default_port);
+        Ok(resolved?)
+    }
+
+    fn datagrams(&self) -> Result<Datagrams, Error> {
+        Ok(Datagrams::new(&self.addresses()?, self.timeout)?)
     }
 
     /// Sends one text and prints the reply.
     fn send_text(&self, text: &[u8]) -> Result<(), Error> {
         if self.protocol == Protocol::Counted {
             return print_line(without_nul(&self.exchange_counted(text)?));
+        }
+        if let Transport::Udp(_) = self.transport {
+            let mut datagrams = self.datagrams()?;
+            print_line(datagrams.echo(text)?)?;
+            return Ok(datagrams.finish()?);
         }
         let mut reply = Vec::new();
         let pieces = echo_pieces(Cursor::new(text.to_vec()));
@@ -156,6 +184,15 @@ impl Client {
             return self.pipe_counted();
         }
         let mut stdout = sys::standard_output().map_err(base::Error::Output)?;
+        if let Transport::Udp(cut) = self.transport {
+            let (datagrams, mut stdin) = (self.datagrams()?, io::stdin().lock());
+            if !stdout.is_terminal() {
+                return Ok(datagrams.pipe(&mut stdin, &mut stdout, cut)?);
+            }
+            let mut escaped = Escaped::new(stdout);
+            datagrams.pipe(&mut stdin, &mut escaped, cut)?;
+            return Ok(escaped.finish().map(drop).map_err(base::Error::Output)?);
+        }
         let stream = self.connect()?;
         let pieces = echo_pieces(io::stdin());
         if !stdout.is_terminal() {
@@ -170,10 +207,11 @@ impl Client {
     /// Sends each line that is typed and prints its echo, until Ctrl-D.
     fn dialogue(&self) -> Result<(), Error> {
         let mut editor = DefaultEditor::new()?;
-        // A counted message has a connection of its own each time.
-        let mut dialogue = match self.protocol {
-            Protocol::Counted => None,
-            _ => Some(Dialogue::new(self.connect()?, self.timeout)?),
+        let mut session = match (self.transport, self.protocol) {
+            (Transport::Udp(_), _) => Session::Datagrams(self.datagrams()?),
+            // A counted message has a connection of its own each time.
+            (_, Protocol::Counted) => Session::Counted,
+            _ => Session::Stream(Dialogue::new(self.connect()?, self.timeout)?),
         };
         loop {
             let line = match editor.readline(PROMPT) {
@@ -182,11 +220,14 @@ impl Client {
                 Err(error) => return Err(error.into()),
             };
             editor.add_history_entry(&line)?;
-            let (bytes, reply) = match &mut dialogue {
+            let (bytes, reply) = match &mut session {
                 // An empty line sends nothing, so there is no echo to wait for.
-                Some(_) if line.is_empty() => continue,
-                Some(dialogue) => (line.len(), dialogue.echo(line.as_bytes())?),
-                None => {
+                Session::Stream(_) if line.is_empty() => continue,
+                Session::Stream(dialogue) => (line.len(), dialogue.echo(line.as_bytes())?),
+                Session::Datagrams(datagrams) => {
+                    (line.len(), datagrams.echo(line.as_bytes())?.to_vec())
+                }
+                Session::Counted => {
                     let answer = self.exchange_counted(line.as_bytes())?;
                     (answer.len(), without_nul(&answer).to_vec())
                 }
@@ -194,8 +235,19 @@ impl Client {
             let shown = format!("{bytes} bytes read\n{}\n", escape(&reply));
             write_out(shown.as_bytes())?;
         }
-        Ok(dialogue.map_or(Ok(()), Dialogue::close)?)
+        match session {
+            Session::Stream(dialogue) => Ok(dialogue.close()?),
+            Session::Datagrams(datagrams) => Ok(datagrams.finish()?),
+            Session::Counted => Ok(()),
+        }
     }
+}
+
+/// What a dialogue speaks over.
+enum Session {
+    Stream(Dialogue),
+    Datagrams(Datagrams),
+    Counted,
 }
 
 /// The connection of an echo dialogue.

@@ -53,7 +53,7 @@ impl fmt::Display for End {
     }
 }
 
-/// What one worker did, reported when the pool is joined.
+/// The report on one worker, made when the pool is joined.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct WorkerReport {
     /// The worker's number, from 0.
@@ -180,7 +180,8 @@ impl Pool {
         each.map(|worker| worker.context.metrics.held()).sum()
     }
 
-    /// Has the workers check now what their clients hold beyond that.
+    /// Orders the workers to check now how many bytes their clients hold; [`held`](Self::held)
+    /// has the result of the last check.
     pub(crate) fn check_held(&self) {
         for worker in &self.workers {
             if worker.live() > 0 {
@@ -206,18 +207,20 @@ impl Pool {
         each.fold(false, |any, worker| take(&worker.context.metrics) | any)
     }
 
-    /// Has `excess` of the `held` bytes shed, of each worker in proportion, from clients
-    /// that accept nothing.
+    /// Orders the workers to shed `excess` of the `held` bytes, each in proportion to what its
+    /// clients hold, from clients that accept nothing.
     pub(crate) fn shed(&self, excess: usize, held: usize) {
         self.order_shares(excess, held, WorkerMetrics::order_bytes);
     }
 
-    /// The same at once, also from clients that have just accepted some.
+    /// Orders the workers to shed `excess` bytes at once, also from clients that have just
+    /// accepted some.
     pub(crate) fn shed_soon(&self, excess: usize, held: usize) {
         self.order_shares(excess, held, WorkerMetrics::order_soon);
     }
 
-    /// The same from clients that hold the most, whether they accept some or not.
+    /// Orders the workers to shed `excess` bytes from the clients that hold the most, whether
+    /// they accept some or not.
     pub(crate) fn shed_largest(&self, excess: usize, held: usize) {
         self.order_shares(excess, held, WorkerMetrics::order_largest);
     }
@@ -234,7 +237,7 @@ impl Pool {
         }
     }
 
-    /// Has every worker shed up to this many clients that accept nothing.
+    /// Orders every worker to shed up to this many clients that accept nothing.
     pub(crate) fn shed_clients(&self, clients: usize) {
         for worker in &self.workers {
             worker.context.metrics.order_clients(clients);

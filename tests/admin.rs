@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use common::http::{admin_of, answer, ask, get, metrics};
 use common::serve::{
-    PROMPT, descriptors, failed_accepts, limit_descriptors, processor_time, serve, stop,
+    PROMPT, descriptors, failed_accepts, limit_descriptors, processor_time, serve, stop, suspend,
 };
 use common::{
     Over, Program, connect, connect_narrow, expect, expect_end, fill, finish, full_duplex, pour,
@@ -539,8 +539,8 @@ mod health_is {
     /// Whether memory is short, by the readiness, the page and the metrics.
     fn shortness(admin: SocketAddr) -> [bool; 3] {
         [
-            health(admin) == [ok(), unavailable("memory is short")],
-            status(admin)["unready"] == "memory is short",
+            health(admin) == [ok(), unavailable("memory is short: --memory-limit")],
+            status(admin)["memory_short"] == "--memory-limit",
             metrics(admin)["echopool_memory_short"] == 1.0,
         ]
     }
@@ -684,6 +684,37 @@ mod requests {
     }
 }
 
+/// A request may wait, whole or in part, when the server goes on after a pause that is longer
+/// than a connection may last.
+#[test]
+fn requests_that_came_while_the_server_was_suspended_are_answered() {
+    const TIME: Duration = Duration::from_secs(5);
+    const REQUEST: &[u8] = b"GET /healthz HTTP/1.0\r\n\r\n";
+    let (program, _, admin) = administered(&[]);
+    let start = Instant::now();
+    let mut clients: Vec<_> = (0..20).map(|_| connect(admin)).collect();
+    let begun = |number: usize| number % 2 * (REQUEST.len() / 2);
+    for (number, client) in clients.iter_mut().enumerate() {
+        client.write_all(&REQUEST[..begun(number)]).unwrap();
+    }
+    // It accepts in turn, so that it has the others by now.
+    assert_eq!(health(admin)[0], ok());
+    suspend(&program);
+    let was_busy = start.elapsed() > TIME / 2;
+    for (number, client) in clients.iter_mut().enumerate() {
+        client.write_all(&REQUEST[begun(number)..]).unwrap();
+    }
+    thread::sleep(TIME + TIME / 10);
+    program.signal(Signal::CONT);
+    for (number, client) in clients.iter_mut().enumerate() {
+        let code = answer(client).map(|answer| answer.code);
+        assert!(
+            code.as_ref().is_ok_and(|&code| code == 200) || was_busy,
+            "{number}: {code:?}"
+        );
+    }
+}
+
 mod the_health_command {
     use super::*;
 
@@ -714,10 +745,42 @@ mod the_health_command {
         let (program, _, admin) = administered(&[]);
         let admin = admin.to_string();
         assert_eq!(finish(["health", &admin], "").code, Some(0));
-        common::serve::suspend(&program);
+        suspend(&program);
         let ended = finish(["health", "--timeout", "300ms", &admin], "");
         assert_eq!(ended.code, Some(1), "{ended:?}");
         assert!(ended.stderr.contains("timed out"), "{ended:?}");
+    }
+
+    /// The command itself is suspended here, while its answer comes.
+    #[test]
+    fn takes_an_answer_that_came_in_time_however_late_it_looks() {
+        const TIME: Duration = Duration::from_secs(5);
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap().to_string();
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_echopool"));
+        command.args(["health", "--timeout", "5s", &address]);
+        command.stdout(std::process::Stdio::piped());
+        let program = Program::spawn(command);
+        let (mut stream, _) = listener.accept().unwrap();
+        let mut request = [0; 64];
+        let length = stream.read(&mut request).unwrap();
+        assert!(request[..length].starts_with(b"GET /healthz "));
+        let state = format!("/proc/{}/stat", program.child.id());
+        wait_until("the command to wait", || {
+            std::fs::read_to_string(&state).unwrap().contains(") S ")
+        });
+        suspend(&program);
+        let answer = b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nok\n";
+        stream.write_all(answer).unwrap();
+        drop(stream);
+        thread::sleep(TIME + TIME / 10);
+        program.signal(Signal::CONT);
+        let ended = common::end(program);
+        assert_eq!(
+            (ended.code, &*ended.stdout),
+            (Some(0), &b"ok\n"[..]),
+            "{ended:?}"
+        );
     }
 
     #[test]

@@ -371,6 +371,8 @@ mod help {
                 "<ADDR> [TEXT]...",
                 "--counted",
                 "--whoami",
+                "--udp",
+                "--size <SIZE>",
                 "--timeout <DURATION>",
                 "[default: 10s]",
             ];

@@ -76,21 +76,30 @@ fn a_command_that_leaves_nothing_ends_as_it_ends() {
     }
 }
 
-#[test]
-fn a_process_and_a_file_that_are_left_are_named() {
-    let output = nothing_left("touch $TMPDIR/lost; exec 2> /dev/null; sleep 1000 &");
+/// Leaves a file behind, and a process that this command starts as `sleep 1000`.
+fn assert_both_are_named(sleep: &str) {
+    let output = nothing_left(&format!("touch $TMPDIR/lost; exec 2> /dev/null; {sleep} &"));
     let said = String::from_utf8(output.stderr).unwrap();
     let mut numbers = said.split_whitespace().map(str::parse);
     let left = numbers.find_map(Result::ok);
     let left = left.unwrap_or_else(|| panic!("no process in {said}"));
     kill_process(Pid::from_raw(left).unwrap(), Signal::KILL).unwrap();
     assert_eq!(output.status.code(), Some(1), "{said}");
-    assert!(
-        said.contains(&format!("process is left: {left} sleep 1000")),
-        "{said}"
-    );
+    let named = format!("process is left: {left} sleep 1000");
+    assert!(said.contains(&named), "{said}");
     let (_, file) = said.split_once("temporary file is left: ").unwrap();
     let file = Path::new(file.trim());
     assert!(file.ends_with("lost"), "{said}");
     std::fs::remove_dir_all(file.parent().unwrap()).unwrap();
+}
+
+#[test]
+fn a_process_and_a_file_that_are_left_are_named() {
+    assert_both_are_named("sleep 1000");
+}
+
+#[test]
+#[ignore = "needs python3"]
+fn a_process_with_a_session_and_an_environment_of_its_own_is_named() {
+    assert_both_are_named("env -i setsid sleep 1000");
 }

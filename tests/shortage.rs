@@ -35,7 +35,8 @@ fn where_memory_is_short_the_most_stalled_are_shed_and_others_served_on() {
     round_trip(&mut connect(address), b"a new one");
     let log = log_of(program);
     let total = reported(&log, "total: 2 workers");
-    assert!(total.ends_with(" shed"), "{total}");
+    assert!(total.contains(" shed, memory short "), "{total}");
+    assert!(total.ends_with(" --memory-limit"), "{total}");
     reported(
         &log,
         "evicted: memory is short, and it accepted no echo for",
@@ -72,7 +73,8 @@ fn many_clients_whose_few_bytes_all_fit_the_kernels_buffers_are_shed_in_time() {
     drop(greedy);
     let log = log_of(program);
     let total = reported(&log, "total: 2 workers");
-    assert!(total.ends_with(" shed"), "{total}");
+    assert!(total.contains(" shed, memory short "), "{total}");
+    assert!(total.ends_with(" --memory-limit"), "{total}");
 }
 
 #[test]

@@ -1,15 +1,21 @@
 //! The client of an admin socket that asks for the server's health.
 
-use std::io::{self, Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::io::{self, ErrorKind, Read, Write};
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
+
+use mio::net::TcpStream;
+use mio::{Events, Interest, Poll, Token};
 
 use super::error::Error;
 use super::thread::DEFAULT_PORT;
 use crate::base::address::Address;
+use crate::base::sys;
 
 /// The most that is read of an answer, in bytes.
-const ANSWER_LIMIT: u64 = 64 * 1024;
+const ANSWER_LIMIT: usize = 64 * 1024;
+
+const REQUEST: &[u8] = b"GET /healthz HTTP/1.0\r\n\r\n";
 
 /// Asks the server whose admin socket listens on `address` for its health, within `time` in
 /// all: `/healthz`, so a server that is full is healthy. Where the address stands for all
@@ -50,27 +56,55 @@ fn askable(address: &Address) -> Result<Vec<SocketAddr>, Error> {
 
 /// The answer, whole.
 fn ask(address: SocketAddr, until: Instant) -> io::Result<String> {
-    let left = || match until.saturating_duration_since(Instant::now()) {
-        Duration::ZERO => Err(io::Error::from(io::ErrorKind::TimedOut)),
-        left => Ok(left),
-    };
-    let mut stream = TcpStream::connect_timeout(&address, left()?)?;
-    stream.set_write_timeout(Some(left()?))?;
-    stream.write_all(b"GET /healthz HTTP/1.0\r\n\r\n")?;
-    let (mut answer, mut block) = (Vec::new(), [0; 4096]);
-    while (answer.len() as u64) < ANSWER_LIMIT {
-        stream.set_read_timeout(Some(left()?))?;
-        match stream.read(&mut block) {
-            Ok(0) => break,
-            Ok(count) => answer.extend_from_slice(&block[..count]),
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                return Err(io::Error::from(io::ErrorKind::TimedOut));
-            }
-            Err(error) => return Err(error),
-        }
+    let mut poller = Poll::new()?;
+    let mut stream = TcpStream::connect(address)?;
+    let both = Interest::READABLE | Interest::WRITABLE;
+    poller.registry().register(&mut stream, Token(0), both)?;
+    let (mut unsent, mut answer) = (REQUEST, Vec::new());
+    while !advance(&mut stream, &mut unsent, &mut answer)? {
+        wait(&mut poller, until)?;
     }
     Ok(String::from_utf8_lossy(&answer).into_owned())
+}
+
+/// Waits for an event. What has happened by the time `until` is over counts, also where
+/// this process was suspended and looks at it late.
+fn wait(poller: &mut Poll, until: Instant) -> io::Result<()> {
+    let mut events = Events::with_capacity(1);
+    loop {
+        let left = until.saturating_duration_since(Instant::now());
+        sys::poll(poller, &mut events, Some(left))?;
+        if !events.is_empty() {
+            return Ok(());
+        }
+        if left.is_zero() {
+            return Err(io::ErrorKind::TimedOut.into());
+        }
+    }
+}
+
+/// Sends and reads what it can, and returns whether the answer is whole.
+fn advance(stream: &mut TcpStream, unsent: &mut &[u8], answer: &mut Vec<u8>) -> io::Result<bool> {
+    let mut block = [0; 4096];
+    loop {
+        let moved = match unsent.is_empty() {
+            false => stream.write(unsent).map(|count| *unsent = &unsent[count..]),
+            true => match stream.read(&mut block) {
+                Ok(0) => return Ok(true),
+                count => count.map(|count| answer.extend_from_slice(&block[..count])),
+            },
+        };
+        match moved {
+            Ok(()) if answer.len() >= ANSWER_LIMIT => return Ok(true),
+            Ok(()) => {}
+            Err(error) => match error.kind() {
+                ErrorKind::Interrupted => {}
+                // Not connected: the connection is still being made.
+                ErrorKind::WouldBlock | ErrorKind::NotConnected => return Ok(false),
+                _ => return Err(stream.take_error()?.unwrap_or(error)),
+            },
+        }
+    }
 }
 
 fn judge(address: SocketAddr, answer: &str) -> Result<(), Error> {

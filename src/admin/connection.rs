@@ -17,7 +17,7 @@ const LINGER_LIMIT: usize = 1024 * 1024;
 
 /// The state of a connection.
 enum State {
-    /// What has arrived of the request.
+    /// The bytes of the request that have arrived.
     Reading(Vec<u8>),
     /// The answer, and how much of it is sent.
     Writing(Vec<u8>, usize),
@@ -26,7 +26,7 @@ enum State {
     Lingering(usize),
 }
 
-/// What the caller does next with the connection.
+/// What the caller is to do next with the connection.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Next {
     /// Advance it again at its next event.
@@ -38,9 +38,11 @@ pub(super) enum Next {
 /// A connection of a client that talks HTTP.
 pub(super) struct Connection {
     pub(super) stream: TcpStream,
-    /// When it is closed at the latest.
+    /// When it is closed, unless something moves just then.
     pub(super) until: Instant,
     state: State,
+    /// Bytes read and written in all.
+    moved: usize,
 }
 
 impl Connection {
@@ -49,6 +51,7 @@ impl Connection {
             stream,
             until: now + TIME,
             state: State::Reading(Vec::new()),
+            moved: 0,
         }
     }
 
@@ -56,6 +59,19 @@ impl Connection {
     /// whose answer is sent, then the oldest.
     pub(super) const fn precedence(&self) -> (bool, Instant) {
         (!matches!(self.state, State::Lingering(_)), self.until)
+    }
+
+    /// What becomes of it where its time is over at `now`. What can be read or written only
+    /// then is late because this process was, for example while it was suspended: the
+    /// client gets as much time again.
+    pub(super) fn expire(&mut self, now: Instant, answer: impl Fn(&Request) -> Vec<u8>) -> Next {
+        let before = self.moved;
+        let next = self.advance(answer);
+        if self.moved == before {
+            return Next::Close;
+        }
+        self.until = now + TIME;
+        next
     }
 
     /// Reads and writes until the socket would block, since the poller reports edges
@@ -76,6 +92,7 @@ impl Connection {
                 State::Reading(head) => {
                     let room = HEAD_LIMIT - head.len();
                     let count = uninterrupted(|| self.stream.read(&mut block[..room]))?;
+                    self.moved += count;
                     head.extend_from_slice(&block[..count]);
                     let answer = match http::read(head) {
                         Head::Complete(request) => answer(&request),
@@ -92,13 +109,17 @@ impl Connection {
                     self.state = State::Lingering(0);
                 }
                 State::Writing(answer, sent) => {
-                    *sent += uninterrupted(|| self.stream.write(&answer[*sent..]))?;
+                    let count = uninterrupted(|| self.stream.write(&answer[*sent..]))?;
+                    *sent += count;
+                    self.moved += count;
                 }
                 State::Lingering(dropped) => {
                     match uninterrupted(|| self.stream.read(&mut block))? {
                         0 => return Ok(Next::Close),
                         count => *dropped += count,
                     }
+                    // What a client sends after its answer saves nothing, so it is not
+                    // counted as moved.
                     if *dropped > LINGER_LIMIT {
                         return Ok(Next::Close);
                     }

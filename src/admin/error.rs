@@ -8,26 +8,26 @@ use crate::base::error::{self, cause};
 /// An operation of the admin socket that failed, and why.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// Its address could not be resolved or listened on.
+    /// The address of the admin socket could not be resolved or listened on.
     #[error(transparent)]
     Base(#[from] error::Error),
-    /// It did not answer, or not as one.
+    /// No answer came, or one that no admin socket gives.
     #[error("could not ask {address} for its health: {}", cause(source))]
     Ask {
-        /// Where it was asked.
+        /// The address of the admin socket.
         address: SocketAddr,
         /// Why it failed.
         source: io::Error,
     },
-    /// Its server is not healthy.
+    /// The server answered that it is not healthy.
     #[error("the server of {address} is not healthy: {why}")]
     Unhealthy {
-        /// Where it was asked.
+        /// The address of the admin socket.
         address: SocketAddr,
-        /// What it says.
+        /// The reason, as it answered.
         why: String,
     },
-    /// Its thread could not be started.
+    /// The admin thread could not be started.
     #[error("could not start the admin thread: {}", cause(.0))]
     Start(io::Error),
 }

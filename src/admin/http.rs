@@ -14,7 +14,7 @@ const POLICY: &str = "default-src 'none'; connect-src 'self'; script-src 'unsafe
     style-src 'unsafe-inline'; img-src data:; base-uri 'none'; form-action 'none'; \
     frame-ancestors 'none'; require-trusted-types-for 'script'";
 
-/// What a client asks for.
+/// A request.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Request {
     /// The path, without the query.

@@ -154,7 +154,7 @@ impl Writer<'_> {
         self.counter(("accept_pauses", None, help), snapshot.accept_pauses)?;
         let help = "1 while no client is accepted because memory is short.";
         let family = ("memory_short", None, help);
-        self.whole(family, usize::from(snapshot.memory_is_short))
+        self.whole(family, usize::from(snapshot.memory_short.is_some()))
     }
 
     fn turned_away(

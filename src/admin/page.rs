@@ -5,6 +5,7 @@ use std::time::UNIX_EPOCH;
 
 use serde::Serialize;
 
+use crate::server::memory_limit::{MemoryLimit, Shortages};
 use crate::server::status::{Status, WorkerLoad};
 use crate::worker::eviction::{Latest, Reason};
 use crate::worker::metrics::DELAY_CLASSES;
@@ -12,7 +13,7 @@ use crate::worker::metrics::DELAY_CLASSES;
 /// The page as HTML. It fetches nothing but [`json`].
 pub(super) const PAGE: &str = include_str!("page.html");
 
-/// What the page shows. Only the page of the same version reads it.
+/// The data of the page. Only the page of the same version reads it.
 #[derive(Serialize)]
 struct Shown {
     version: &'static str,
@@ -27,6 +28,10 @@ struct Shown {
     connections_limit: usize,
     accepted: u64,
     accept_pauses: u64,
+    /// The limit because of which memory is short, if it is.
+    memory_short: Option<&'static str>,
+    /// How many times each limit made memory short; those that never did are left out.
+    memory_shortages: BTreeMap<&'static str, u64>,
     echoed_bytes: u64,
     echo_turns: u64,
     /// The upper bound of each class in seconds; the last class has none.
@@ -78,6 +83,8 @@ pub(super) fn json(status: &Status) -> serde_json::Result<String> {
         connections_limit: snapshot.max_connections,
         accepted: snapshot.accepted,
         accept_pauses: snapshot.accept_pauses,
+        memory_short: snapshot.memory_short.map(MemoryLimit::name),
+        memory_shortages: shortages(&snapshot.shortages),
         echoed_bytes: snapshot.bytes(),
         echo_turns: snapshot.echoes(),
         first_echo_ends_s: DELAY_CLASSES.iter().map(|end| end.as_secs_f64()).collect(),
@@ -87,6 +94,12 @@ pub(super) fn json(status: &Status) -> serde_json::Result<String> {
         workers: snapshot.workers.iter().map(worker).collect(),
         latest: status.latest().iter().map(turned_away).collect(),
     })
+}
+
+fn shortages(shortages: &Shortages) -> BTreeMap<&'static str, u64> {
+    let all = MemoryLimit::ALL.into_iter();
+    let each = all.map(|limit| (limit.name(), shortages.of(limit)));
+    each.filter(|&(_, count)| count > 0).collect()
 }
 
 fn worker(load: &WorkerLoad) -> Worker {

@@ -69,7 +69,8 @@ impl Admin {
         first.map(Self::adopt).transpose()
     }
 
-    /// The same, but it is an error where the machine has none of them.
+    /// Binds as [`bind_if_present`](Self::bind_if_present) does, but fails where the machine
+    /// has none of the addresses.
     ///
     /// # Errors
     /// [`Error::Base`] for an unknown name, and when no address can be had.
@@ -266,8 +267,13 @@ impl AdminLoop {
         }
     }
 
+    /// Closes the connections whose time is over. A wait that a signal ended reports no
+    /// events, so each is looked at first.
     fn close_expired(&mut self, now: Instant) {
-        self.connections.retain(|_, each| now < each.until);
+        let answers = &self.answers;
+        self.connections.retain(|_, each| {
+            now < each.until || each.expire(now, |request| answers.to(request)) == Next::Wait
+        });
     }
 }
 

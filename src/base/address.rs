@@ -44,7 +44,7 @@ impl Address {
         self.port
     }
 
-    /// The same, with `host` where it names none.
+    /// This address, with `host` as its host if it names none.
     #[must_use]
     pub fn or_host(&self, host: &str) -> Self {
         Self {

@@ -61,7 +61,7 @@ pub(crate) fn escape(arrived: &[u8]) -> String {
     shown
 }
 
-/// The same in one line: newlines and tabs are escaped as well.
+/// `arrived`, escaped, in one line: newlines and tabs are escaped as well.
 pub(crate) fn escape_line(arrived: &[u8]) -> String {
     escape(arrived).replace('\n', "\\n").replace('\t', "\\t")
 }

@@ -33,7 +33,7 @@ impl Default for Options {
     }
 }
 
-/// What became of the addresses that one [`Address`] stands for.
+/// The sockets bound for one [`Address`], and the addresses that could not be bound.
 #[derive(Debug, Default)]
 pub(crate) struct Bound {
     /// A socket for each address that this machine has.

@@ -137,8 +137,8 @@ impl Reader {
     }
 }
 
-/// What begins an error that is printed beside the log: its priority, where standard error
-/// is the journal.
+/// The prefix of an error that is printed beside the log: its priority if standard error is
+/// the journal, else nothing.
 pub(crate) fn error_prefix() -> &'static str {
     match Reader::of_standard_error() {
         Reader::Journal => priority(Level::Error),

@@ -77,7 +77,7 @@ fn to_standard(content: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> io::Re
     to.flush()
 }
 
-/// What a path leads to.
+/// The kind of file that a path leads to.
 enum Target {
     /// A regular file, by the path that symbolic links lead to.
     File(PathBuf, Permissions),

@@ -84,7 +84,7 @@ impl<W: Write> StepLine<W> {
         let _ = writeln!(self.out, "{text}");
     }
 
-    /// What else is to be written between two steps.
+    /// The writer, for other output between two steps.
     pub(crate) const fn writer(&mut self) -> &mut W {
         &mut self.out
     }

@@ -19,7 +19,8 @@ struct Second {
     latency: Latency,
     /// The time of all threads, in nanoseconds.
     time: u64,
-    /// The same times the connections that were open: their average is the quotient.
+    /// The sum over all threads of that time multiplied by the open connections of the thread.
+    /// Divided by `time` it is the average number of open connections.
     connection_time: u128,
 }
 

@@ -285,7 +285,7 @@ impl Recorder {
         self.counts(due) || self.measured_from <= now.min(self.ended)
     }
 
-    /// The same for a message that was in flight; it counts as sent, too.
+    /// Whether a message that was in flight counts as unanswered. If so it is counted as sent.
     fn count_as_sent(&mut self, message: &Message, now: u64) -> bool {
         let counts = !self.stream && self.counts_unanswered(message.due, now);
         if counts && !self.counts_message(message) {

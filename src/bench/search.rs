@@ -266,7 +266,7 @@ impl Bounds {
         Some(text)
     }
 
-    /// What is known, in words.
+    /// The highest rate known to hold and the lowest known to fail, as a text.
     fn known(&self) -> String {
         let rate = units::rate;
         match (self.held, self.failed) {

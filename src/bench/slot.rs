@@ -14,7 +14,7 @@ use super::targets::{Target, Targets};
 use crate::probe::connect::refuse_self;
 use crate::probe::pattern::Pattern;
 
-/// What a slot does.
+/// The state of a slot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Stage {
     /// It waits for something to do.

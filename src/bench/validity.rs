@@ -40,7 +40,7 @@ const DELAYED_ACK_NS: std::ops::RangeInclusive<u64> = 38_000_000..=45_000_000;
 /// A delayed ACK shows only if hardly any round trip took this long.
 const BELOW_DELAYED_ACK_NS: std::ops::RangeInclusive<u64> = 20_000_000..=37_999_999;
 
-/// What the checks are made on.
+/// The data that the checks use.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Evidence<'a> {
     pub(super) results: &'a Results,

@@ -1,6 +1,6 @@
 //! Bytes of every value.
 
-use super::clause::Clause;
+use super::clause::{Clause, Load};
 use super::not_passed::NotPassed;
 use super::target::Target;
 use crate::base::units::whole;
@@ -11,6 +11,7 @@ pub(super) const BYTES: Clause = Clause {
     usually: "something takes the stream for text: it changes ends of lines, telnet's 0xff, \
               XON and XOFF, or stops at a NUL",
     rfc: "RFC 862",
+    load: Load::Waits(1),
     run: bytes,
 };
 

@@ -14,6 +14,24 @@ pub struct Clause {
     pub usually: &'static str,
     /// The standard that demands it.
     pub rfc: &'static str,
+    /// What may run beside it.
+    pub(super) load: Load,
     /// Tests it. Returns what was observed.
     pub(super) run: fn(&Target<'_>) -> Result<String, NotPassed>,
+}
+
+/// What a clause does to the path and the server, and so what may run beside it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Load {
+    /// All others wait for its end: it tells whether there is a path at all.
+    First,
+    /// It waits most of the time, so that others may wait beside it; it has so many
+    /// connections open at once.
+    Waits(usize),
+    /// It fills the path with one connection: no other has one open, but those that only wait
+    /// for a time-out.
+    Streams,
+    /// It has many connections, or harms the server if that is frail, or must not be
+    /// disturbed: no other has a connection open.
+    Alone,
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use socket2::SockRef;
 
-use super::clause::Clause;
+use super::clause::{Clause, Load};
 use super::not_passed::NotPassed;
 use super::target::{NO_CONNECTION, Target, UNREACHABLE};
 use crate::base::units::duration;
@@ -16,6 +16,7 @@ pub(super) const CONNECT: Clause = Clause {
     proves: "a connection is made within the time-out",
     usually: NO_CONNECTION,
     rfc: "RFC 9293 section 3.5",
+    load: Load::First,
     run: connect,
 };
 
@@ -25,11 +26,14 @@ pub(super) const SELF_CONNECT: Clause = Clause {
     usually: "nothing listens there, and the port is of the range that connections get theirs \
               from (TCP's simultaneous open)",
     rfc: "RFC 9293 section 3.5",
+    load: Load::Waits(1),
     run: self_connect,
 };
 
 fn connect(target: &Target<'_>) -> Result<String, NotPassed> {
-    let connected = target.reach().inspect_err(|_| target.mark_unreachable())?;
+    let connected = target
+        .reach()
+        .inspect_err(|_| target.shared.mark_unreachable())?;
     let Connected {
         stream,
         address,
@@ -53,7 +57,7 @@ fn self_connect(target: &Target<'_>) -> Result<String, NotPassed> {
     let connected = target.connect(&|_| Ok(()));
     let connected = connected.map_err(|why| match why {
         // The clause before has reported it.
-        NotPassed::Failed { .. } if target.is_unreachable() => {
+        NotPassed::Failed { .. } if target.shared.is_unreachable() => {
             NotPassed::Skipped(String::from(UNREACHABLE))
         }
         other => other,

@@ -50,6 +50,8 @@ pub(super) struct Connection<'a> {
     stream: TcpStream,
     /// Its number within the check, which selects its byte stream.
     number: u64,
+    /// How long nothing may move.
+    timeout: Duration,
     /// How long it took to connect.
     pub(super) connect_time: Duration,
     /// Bytes that must come back, including those that have.
@@ -73,6 +75,7 @@ impl<'a> Connection<'a> {
             context,
             stream,
             number,
+            timeout: context.plan.timeout,
             connect_time,
             expected: AtomicU64::new(0),
             sent: AtomicU64::new(0),
@@ -85,6 +88,13 @@ impl<'a> Connection<'a> {
             .and_then(|()| connection.stream.set_write_timeout(Some(TICK)))
             .map_err(|error| connection.failure(TransferError::Io(error)))?;
         Ok(connection)
+    }
+
+    /// The same, with another time-out.
+    pub(super) fn with_timeout(self, timeout: Duration) -> Self {
+        let mut connection = self;
+        connection.timeout = timeout;
+        connection
     }
 
     /// The peer's address and the local one.
@@ -278,7 +288,7 @@ impl<'a> Connection<'a> {
             ))),
             Err(TransferError::Eof) => Ok(()),
             Err(TransferError::Slow(_)) => {
-                let still = no_data(self.context.plan.timeout);
+                let still = no_data(self.timeout);
                 Err(NotPassed::failed(format!("no end after {after}: {still}")))
             }
             Err(other) => Err(self.failure(other)),
@@ -455,10 +465,10 @@ impl<'a> Connection<'a> {
             TransferError::Mismatch(fault) => return NotPassed::failed(fault),
             error if self.is_reset(&error) => String::from("reset"),
             TransferError::Eof => String::from("the end came"),
-            TransferError::Slow(0) => no_data(self.context.plan.timeout),
+            TransferError::Slow(0) => no_data(self.timeout),
             TransferError::Slow(bytes) => {
                 let bytes = count(bytes, "byte", "bytes");
-                let time = humantime::format_duration(self.context.plan.timeout);
+                let time = humantime::format_duration(self.timeout);
                 format!("no more than {bytes} moved in {time}, and that")
             }
             TransferError::Io(error) => cause(&error),
@@ -532,23 +542,28 @@ impl<'a> TransferTimer<'a> {
 
     /// Fails when the check was stopped or the time is over.
     fn check(&mut self) -> Result<(), TransferError> {
-        let Context { plan, .. } = self.connection.context;
-        if self.connection.context.is_stopped() {
+        let Connection {
+            context, timeout, ..
+        } = self.connection;
+        if context.is_stopped() {
             return Err(TransferError::Stopped);
         }
         let moved = self.connection.moved();
         if moved != self.last {
             (self.last, self.silent) = (moved, Duration::ZERO);
         }
-        // At least one byte, also where the product is less.
-        let least = (plan.timeout.as_secs_f64() * LEAST_RATE as f64).max(1.0);
+        context.is_silent_for(self.silent);
+        // Clauses beside each other share the path. At least one byte, also where the product
+        // is less.
+        let rate = LEAST_RATE as f64 / context.running() as f64;
+        let least = (timeout.as_secs_f64() * rate).max(1.0);
         let moved = moved - self.moved;
         if moved as f64 >= least {
             (self.moved, self.waited) = (self.last, Duration::ZERO);
-        } else if self.silent >= plan.timeout {
+        } else if self.silent >= *timeout {
             return Err(TransferError::Slow(0));
         // A path that may be stuck is given the whole time-out to show it.
-        } else if self.waited >= plan.timeout && self.silent < plan.timeout / 2 {
+        } else if self.waited >= *timeout && self.silent < *timeout / 2 {
             return Err(TransferError::Slow(moved));
         }
         Ok(())

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crossbeam_channel::unbounded;
 
-use super::clause::Clause;
+use super::clause::{Clause, Load};
 use super::connection::Connection;
 use super::not_passed::NotPassed;
 use super::parallel::{CONNECT_THREADS, for_each, in_threads, join_all, ordinal};
@@ -23,6 +23,7 @@ pub(super) const CONNECTIONS: Clause = Clause {
     usually: "a worker serves one connection until it ends, or a limit on connections is reached: \
               the next ones wait, or are refused",
     rfc: "RFC 862, RFC 9293 section 3.3.1",
+    load: Load::Alone,
     run: connections,
 };
 
@@ -34,6 +35,7 @@ pub(super) const STORM: Clause = Clause {
               after a second; or the rate of connections is limited, or the path loses several \
               packets in a hundred",
     rfc: "RFC 9293 section 3.10.7.2, RFC 6298 section 2",
+    load: Load::Alone,
     run: storm,
 };
 
@@ -132,7 +134,7 @@ fn connect_all(target: &Target<'_>, number: usize) -> Result<Vec<Duration>, NotP
     thread::scope(|scope| {
         let start = |_| thread::Builder::new().spawn_scoped(scope, serve).ok();
         let others: Vec<_> = (0..STORM_THREADS.min(number)).map_while(start).collect();
-        let result = target.connect_many(number, &mut |stream, time| {
+        let result = target.connect_many(number, target.plan().timeout, &mut |stream, time| {
             let _ = connected.send((stream, time));
         });
         drop(connected);

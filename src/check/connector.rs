@@ -2,7 +2,6 @@
 
 use std::io::{self, ErrorKind};
 use std::net::{SocketAddr, TcpStream};
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use mio::{Events, Interest, Poll, Token};
@@ -15,12 +14,12 @@ use crate::probe::connect::into_blocking;
 ///
 /// # Errors
 /// Those of the system, of the first connection that fails; `TimedOut`; `Interrupted` once
-/// `stop` is set.
+/// `is_stopped` says so.
 pub(super) fn connect_many(
     address: SocketAddr,
     number: usize,
     timeout: Duration,
-    stop: &AtomicBool,
+    is_stopped: &dyn Fn() -> bool,
     connected: &mut dyn FnMut(TcpStream, Duration),
 ) -> io::Result<()> {
     let mut poll = Poll::new()?;
@@ -28,7 +27,7 @@ pub(super) fn connect_many(
     let mut pending = start(address, number, &poll)?;
     let (mut left, all_started) = (number, Instant::now());
     while left > 0 {
-        if stop.load(Ordering::SeqCst) {
+        if is_stopped() {
             return Err(ErrorKind::Interrupted.into());
         }
         let remaining = timeout.saturating_sub(all_started.elapsed());

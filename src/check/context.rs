@@ -1,42 +1,76 @@
-//! What all connections of a check share: the plan, the byte pattern, the stop flag.
+//! What all connections of a clause share: the plan, the byte pattern, whether to stop.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use super::not_passed::NotPassed;
 use super::plan::Plan;
+use super::shared::Shared;
 use crate::probe::pattern::Pattern;
 
-/// The longest that a blocking call waits before the stop flag is looked at.
+/// The longest that a blocking call waits before it is asked whether to stop.
 pub(super) const TICK: Duration = Duration::from_millis(50);
 
-/// What all connections of a check share.
+/// A connection on which nothing moves for this part of the time-out, and for so many round
+/// trips, has stalled: it loads the path no more.
+const STALL_PART: u32 = 5;
+const STALL_ROUND_TRIPS: u32 = 4;
+
+/// What all connections of a clause share.
 pub(super) struct Context<'a> {
     pub(super) plan: &'a Plan,
     pub(super) pattern: Pattern,
-    /// Once it is set, the check ends.
-    pub(super) stop: &'a AtomicBool,
+    shared: &'a Shared<'a>,
+    /// Nothing moves on the clause's connection: it only waits for the time-out.
+    stalled: AtomicBool,
 }
 
 impl<'a> Context<'a> {
-    pub(super) const fn new(plan: &'a Plan, stop: &'a AtomicBool) -> Self {
+    pub(super) const fn new(shared: &'a Shared<'a>) -> Self {
         Self {
-            plan,
-            pattern: Pattern::new(plan.seed),
-            stop,
+            plan: shared.plan,
+            pattern: shared.pattern,
+            shared,
+            stalled: AtomicBool::new(false),
         }
     }
 
+    /// Whether to stop: the check was, or its time is over.
     pub(super) fn is_stopped(&self) -> bool {
-        self.stop.load(Ordering::SeqCst)
+        self.shared.is_stopped()
     }
 
-    /// Sleeps for a short time, at most about a [`TICK`], then looks at the stop flag.
+    /// Sleeps, and looks now and then whether to stop.
     pub(super) fn pause(&self, time: Duration) -> Result<(), NotPassed> {
-        std::thread::sleep(time);
+        let mut left = time;
+        while !left.is_zero() && !self.is_stopped() {
+            let part = left.min(TICK);
+            std::thread::sleep(part);
+            left -= part;
+        }
         match self.is_stopped() {
             true => Err(NotPassed::Stopped),
             false => Ok(()),
         }
+    }
+
+    /// Nothing has moved on a connection of this clause for so long.
+    pub(super) fn is_silent_for(&self, time: Duration) {
+        let round_trips = self.shared.round_trip().unwrap_or_default() * STALL_ROUND_TRIPS;
+        let is_stalled = time >= round_trips.max(self.plan.timeout / STALL_PART);
+        // It is asked for each block: a load is cheaper than a store.
+        if self.is_stalled() != is_stalled {
+            self.stalled.store(is_stalled, Ordering::Relaxed);
+        }
+    }
+
+    /// Whether the clause only waits for the time-out.
+    pub(super) fn is_stalled(&self) -> bool {
+        self.stalled.load(Ordering::Relaxed)
+    }
+
+    /// How many clauses are under test, this one among them.
+    pub(super) fn running(&self) -> usize {
+        self.shared.running()
     }
 }

@@ -1,6 +1,6 @@
 //! Both directions full at once.
 
-use super::clause::Clause;
+use super::clause::{Clause, Load};
 use super::not_passed::NotPassed;
 use super::target::Target;
 use crate::base::units::whole;
@@ -11,6 +11,7 @@ pub(super) const FULL_DUPLEX: Clause = Clause {
     usually: "the server or a proxy waits to have written before it reads, and the two ends wait \
               for each other",
     rfc: "RFC 862, RFC 9293 section 3.8",
+    load: Load::Streams,
     run: full_duplex,
 };
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::clause::Clause;
+use super::clause::{Clause, Load};
 use super::connection::MESSAGE;
 use super::not_passed::NotPassed;
 use super::target::Target;
@@ -14,6 +14,7 @@ pub(super) const EARLY: Clause = Clause {
     usually: "the server or a proxy stops at the end of its input and drops what it has not \
               sent yet",
     rfc: "RFC 9293 section 3.6.1, RFC 1122 section 4.2.2.13",
+    load: Load::Streams,
     run: early,
 };
 
@@ -23,6 +24,7 @@ pub(super) const LATE: Clause = Clause {
     usually: "a proxy does not pass the half-close on, or the server keeps connections that are \
               over",
     rfc: "RFC 9293 section 3.6",
+    load: Load::Waits(1),
     run: late,
 };
 
@@ -32,6 +34,7 @@ pub(super) const EMPTY: Clause = Clause {
     usually: "a proxy calls the server only when the first byte comes, or the server takes an \
               empty connection for an error",
     rfc: "RFC 9293 section 3.6",
+    load: Load::Waits(1),
     run: empty,
 };
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::clause::Clause;
+use super::clause::{Clause, Load};
 use super::not_passed::NotPassed;
 use super::plan::Plan;
 use super::protocol::round_trip;
@@ -15,6 +15,7 @@ pub(super) const IDLE: Clause = Clause {
     usually: "a firewall, a load balancer or the server forgets connections that are silent for \
               so long; some tell by a reset, others drop what is sent then",
     rfc: "RFC 5382 section 5, RFC 1122 section 4.2.3.6",
+    load: Load::Alone,
     run: idle,
 };
 

@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use super::clause::Clause;
+use super::clause::{Clause, Load};
 use super::connection::Connection;
 use super::not_passed::NotPassed;
 use super::target::Target;
@@ -14,6 +14,7 @@ pub(super) const MSS: Clause = Clause {
     usually: "packets of full size are lost on a tunnel or a VPN whose MTU is smaller, and the \
               ICMP messages that would tell are filtered",
     rfc: "RFC 9293 section 3.7.1, RFC 4821",
+    load: Load::Waits(1),
     run: mss,
 };
 
@@ -23,6 +24,7 @@ pub(super) const MESSAGES_64K: Clause = Clause {
     usually: "a buffer of that size somewhere: its length is held in 16 bits, or what does not \
               fit is dropped",
     rfc: "RFC 862, RFC 7323 section 2",
+    load: Load::Waits(1),
     run: |target| around(target, 1 << 16),
 };
 
@@ -31,6 +33,7 @@ pub(super) const MESSAGES_16M: Clause = Clause {
     proves: "messages of 16 MiB, one byte less and one more, each come back",
     usually: "something on the path holds a whole message, or loses bytes when it is pushed hard",
     rfc: "RFC 862, RFC 9293 section 3.8",
+    load: Load::Streams,
     run: |target| around(target, 1 << 24),
 };
 

@@ -1,5 +1,6 @@
 //! Tests whether a path carries TCP faithfully: a list of clauses, each tested by itself.
 
+mod beside;
 mod bytes;
 mod clause;
 mod clauses;
@@ -22,7 +23,9 @@ mod protocol;
 pub mod report;
 mod reset;
 mod run;
+mod schedule;
 mod segments;
+mod shared;
 mod source_address;
 mod target;
 mod urgent;

@@ -8,7 +8,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::clause::Clause;
+use super::clause::{Clause, Load};
 use super::connection::Connection;
 use super::not_passed::NotPassed;
 use super::target::Target;
@@ -20,6 +20,7 @@ pub(super) const SMALL_WRITES: Clause = Clause {
     usually: "the server or a proxy has not set TCP_NODELAY: Nagle's algorithm waits for our \
               delayed acknowledgement",
     rfc: "RFC 896, RFC 9293 sections 3.7.4 and 3.8.6.3",
+    load: Load::Waits(1),
     run: small_writes,
 };
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::clause::Clause;
+use super::clause::{Clause, Load};
 use super::connection::MESSAGE;
 use super::not_passed::NotPassed;
 use super::target::Target;
@@ -13,6 +13,7 @@ pub(super) const SLOW_READER: Clause = Clause {
     proves: "what is not read waits, and nothing is lost once it is",
     usually: "something drops or ends what its peer does not take, instead of reading less of it",
     rfc: "RFC 9293 section 3.8.6",
+    load: Load::Streams,
     run: slow_reader,
 };
 
@@ -21,6 +22,7 @@ pub(super) const SLOW_WRITER: Clause = Clause {
     proves: "a message sent bit by bit with pauses comes back bit by bit, none held back",
     usually: "something waits for a whole line or a full buffer, or ends connections that pause",
     rfc: "RFC 9293 section 3.9.1, RFC 862",
+    load: Load::Waits(1),
     run: slow_writer,
 };
 

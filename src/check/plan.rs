@@ -5,6 +5,10 @@ use std::time::Duration;
 
 use crate::proto::Protocol;
 
+/// The least time that a check has in all, and how many time-outs it has if that is longer.
+const WHOLE: Duration = Duration::from_secs(40);
+const WHOLE_TIMEOUTS: u32 = 8;
+
 /// The parameters of a check.
 #[derive(Clone, Debug)]
 pub struct Plan {
@@ -15,10 +19,20 @@ pub struct Plan {
     /// The limit on connecting to each address, and on receiving expected bytes. Of a long transfer,
     /// as many bytes must move in this time as the least rate demands.
     pub timeout: Duration,
+    /// The end of the whole: what is not tested by then is skipped.
+    pub whole: Duration,
     /// How long a connection is held idle; `None` skips that clause.
     pub idle: Option<Duration>,
     /// How many connections are open at once in clauses that need many.
     pub connections: usize,
     /// The seed of the bytes sent and of random sizes.
     pub seed: u64,
+}
+
+impl Plan {
+    /// How long the whole of a check with these may take.
+    pub fn usual_whole(timeout: Duration, idle: Option<Duration>) -> Duration {
+        let clauses = WHOLE.max(timeout.saturating_mul(WHOLE_TIMEOUTS));
+        clauses.saturating_add(idle.unwrap_or_default())
+    }
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::clause::Clause;
+use super::clause::{Clause, Load};
 use super::connection::Connection;
 use super::not_passed::NotPassed;
 use super::parallel::for_each;
@@ -16,6 +16,7 @@ pub(super) const RESET: Clause = Clause {
     usually: "the server ends, or a worker, on an error of one connection; or a buffer or a pipe \
               with one client's bytes in it is given to the next",
     rfc: "RFC 9293 section 3.5.3",
+    load: Load::Alone,
     run: reset,
 };
 

@@ -1,4 +1,5 @@
-//! Runs a check: tests one clause after another.
+//! Runs a check: clauses that wait beside each other, then one after another those that load
+//! the path.
 //!
 //! The path under check is everything between this program and the server: the server
 //! alone, or a load balancer, a proxy, a tunnel or a firewall before it. Each [`Clause`]
@@ -9,40 +10,46 @@
 //! was stopped and whether bytes moved within the time-out.
 
 use std::io;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread;
+use std::sync::atomic::AtomicBool;
+use std::thread::{self, Scope};
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{RecvTimeoutError, bounded};
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, unbounded};
 
+use super::beside;
 use super::clause::Clause;
 use super::idle;
 use super::not_passed::NotPassed;
 use super::plan::Plan;
 use super::report::{Outcome, Report, Verdict, nanoseconds};
+use super::schedule::Schedule;
+use super::shared::Shared;
 use super::target::Target;
+use crate::base::units::duration;
 
-/// How often the clause under test is told.
+/// How often the clauses under test are told.
 const TELL_EVERY: Duration = Duration::from_millis(100);
 
-/// The clause under test.
-#[derive(Clone, Copy, Debug)]
+/// The clauses under test.
+#[derive(Clone, Debug)]
 pub struct Doing {
-    /// Its name.
-    pub name: &'static str,
-    /// Its place among the clauses, from 1.
+    /// Their names, in order.
+    pub names: Vec<&'static str>,
+    /// The place of the first among all, from 1.
     pub number: usize,
     /// How many clauses there are.
     pub of: usize,
-    /// How long it has lasted.
+    /// How long the first has lasted.
     pub elapsed: Duration,
     /// How long it lasts, if that is known.
     pub lasts: Option<Duration>,
+    /// How long it may last at the most.
+    pub at_most: Duration,
 }
 
-/// Tests the clauses in order and calls `report` with each outcome as it is known, and
-/// `watch` about ten times a second with the clause under test, from another thread. Once
-/// `stop` is set, returns the outcomes so far; the clause under test has none.
+/// Tests the clauses and calls `report` with each outcome once it and all before it are
+/// known, and `watch` about ten times a second with the clauses under test. Once `stop` is
+/// set, returns the outcomes so far; a clause under test has none.
 ///
 /// # Errors
 /// What `report` returned. A clause that fails is no error but an outcome.
@@ -50,61 +57,173 @@ pub fn run(
     plan: &Plan,
     clauses: &[&'static Clause],
     stop: &AtomicBool,
-    watch: &mut (dyn FnMut(Doing) + Send),
+    watch: &mut dyn FnMut(Doing),
     report: &mut dyn FnMut(&Outcome) -> io::Result<()>,
 ) -> io::Result<Report> {
     let started = Instant::now();
-    let target = Target::new(plan, stop);
-    let mut outcomes = Vec::with_capacity(clauses.len());
-    for (at, clause) in clauses.iter().enumerate() {
-        let doing = Doing {
-            name: clause.name,
-            number: at + 1,
-            of: clauses.len(),
-            elapsed: Duration::ZERO,
-            lasts: idle::lasts(clause, plan),
+    let shared = Shared::new(plan, stop);
+    let targets: Vec<_> = clauses.iter().map(|_| Target::new(&shared)).collect();
+    let (ended, end) = unbounded();
+    let outcomes = thread::scope(|scope| {
+        let mut running = Running {
+            clauses,
+            targets: &targets,
+            shared: &shared,
+            schedule: Schedule::new(clauses.iter().map(|clause| clause.load)),
+            is_width_known: false,
+            begun: vec![None; clauses.len()],
+            ended,
+            end,
         };
-        let Some(outcome) = watched(doing, watch, || test(clause, &target)) else {
-            break;
-        };
-        report(&outcome)?;
-        outcomes.push(outcome);
-    }
-    let interrupted = stop.load(Ordering::SeqCst) && outcomes.len() < clauses.len();
+        let outcomes = running.all(scope, watch, report);
+        if outcomes.is_err() {
+            shared.abandon();
+        }
+        outcomes
+    })?;
+    let interrupted = shared.is_interrupted() && outcomes.len() < clauses.len();
     Ok(Report::new(plan, outcomes, started.elapsed(), interrupted))
 }
 
-/// Calls `test`, and `watch` as long as that lasts.
-fn watched<T>(doing: Doing, watch: &mut (dyn FnMut(Doing) + Send), test: impl FnOnce() -> T) -> T {
-    let (ended, end) = bounded::<()>(0);
-    let begun = Instant::now();
-    let tell = move || {
-        while end.recv_timeout(TELL_EVERY) == Err(RecvTimeoutError::Timeout) {
-            let elapsed = begun.elapsed();
-            watch(Doing { elapsed, ..doing });
+/// A clause that has ended, by its place, and its outcome unless the check was stopped.
+type Ended = (usize, Option<Outcome>);
+
+/// The clauses of a check, some of them under test.
+struct Running<'a, 'b> {
+    clauses: &'a [&'static Clause],
+    targets: &'a [Target<'b>],
+    shared: &'b Shared<'b>,
+    schedule: Schedule,
+    /// Whether it was seen how many may run beside each other.
+    is_width_known: bool,
+    /// When each was begun.
+    begun: Vec<Option<Instant>>,
+    ended: Sender<Ended>,
+    end: Receiver<Ended>,
+}
+
+impl<'a> Running<'a, '_> {
+    /// Tests all clauses. Returns the outcomes, in the order of the clauses.
+    fn all<'scope>(
+        &mut self,
+        scope: &'scope Scope<'scope, '_>,
+        watch: &mut dyn FnMut(Doing),
+        report: &mut dyn FnMut(&Outcome) -> io::Result<()>,
+    ) -> io::Result<Vec<Outcome>>
+    where
+        'a: 'scope,
+    {
+        let mut outcomes = vec![None; self.clauses.len()];
+        let mut told = 0;
+        loop {
+            self.begin(scope);
+            if self.schedule.running().next().is_none() {
+                break;
+            }
+            match self.end.recv_timeout(TELL_EVERY) {
+                Ok((at, outcome)) => {
+                    self.schedule.end(at);
+                    outcomes[at] = outcome;
+                }
+                // This one holds a sender itself.
+                Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => {
+                    watch(self.doing());
+                }
+            }
+            while let Some(Some(outcome)) = outcomes.get(told) {
+                report(outcome)?;
+                told += 1;
+            }
         }
-    };
-    thread::scope(|scope| {
-        // Where the system starts no thread, nothing is told.
-        let _told = thread::Builder::new().spawn_scoped(scope, tell);
-        let tested = test();
-        drop(ended);
-        tested
-    })
+        // Those that came to their end beside one that was stopped.
+        for outcome in outcomes.iter().skip(told).flatten() {
+            report(outcome)?;
+        }
+        Ok(outcomes.into_iter().flatten().collect())
+    }
+
+    /// Begins all clauses that may.
+    fn begin<'scope>(&mut self, scope: &'scope Scope<'scope, '_>)
+    where
+        'a: 'scope,
+    {
+        loop {
+            if !self.is_width_known && self.schedule.is_wide_next() {
+                self.shared.set_width(beside::width(&self.targets[0]));
+                self.is_width_known = true;
+            }
+            let is_stalled = |at: usize| self.targets[at].context.is_stalled();
+            let next = self.schedule.next(self.shared.width(), is_stalled);
+            let Some(at) = next else { break };
+            self.schedule.begin(at);
+            self.begun[at] = Some(Instant::now());
+            self.shared.set_running(self.schedule.running().count());
+            let (clause, target) = (self.clauses[at], &self.targets[at]);
+            let ended = self.ended.clone();
+            let test = move |ended: &Sender<Ended>| {
+                let outcome = None;
+                let mut end = End { ended, at, outcome };
+                end.outcome = test(clause, target);
+            };
+            let spawned = thread::Builder::new().spawn_scoped(scope, {
+                let ended = ended.clone();
+                move || test(&ended)
+            });
+            if spawned.is_err() {
+                // Where the system starts no thread, they are tested one after another.
+                test(&ended);
+            }
+        }
+    }
+
+    /// The clauses under test.
+    fn doing(&self) -> Doing {
+        let running: Vec<_> = self.schedule.running().collect();
+        let first = running.first().copied().unwrap_or_default();
+        let begun = self.begun[first].unwrap_or_else(Instant::now);
+        let elapsed = begun.elapsed();
+        Doing {
+            names: running.iter().map(|at| self.clauses[*at].name).collect(),
+            number: first + 1,
+            of: self.clauses.len(),
+            elapsed,
+            lasts: idle::lasts(self.clauses[first], self.shared.plan),
+            at_most: elapsed + self.shared.left(),
+        }
+    }
+}
+
+/// Tells when dropped that a clause has ended; one that panics has no outcome.
+struct End<'a> {
+    ended: &'a Sender<Ended>,
+    at: usize,
+    outcome: Option<Outcome>,
+}
+
+impl Drop for End<'_> {
+    fn drop(&mut self) {
+        let _ = self.ended.send((self.at, self.outcome.take()));
+    }
 }
 
 /// Tests one clause; `None` if the check was stopped before its end.
 fn test(clause: &'static Clause, target: &Target<'_>) -> Option<Outcome> {
-    if target.context.is_stopped() {
-        return None;
-    }
     let started = Instant::now();
-    let (verdict, seen, usually) = match (clause.run)(target) {
+    let tested = match target.context.is_stopped() {
+        true => Err(NotPassed::Stopped),
+        false => (clause.run)(target),
+    };
+    let (verdict, seen, usually) = match tested {
         Ok(seen) => (Verdict::Pass, seen, None),
         Err(NotPassed::Failed { seen, usually }) => {
             (Verdict::Fail, seen, Some(usually.unwrap_or(clause.usually)))
         }
         Err(NotPassed::Skipped(why)) => (Verdict::Skip, why, None),
+        Err(NotPassed::Stopped) if target.shared.left().is_zero() => (
+            Verdict::Skip,
+            out_of_time(target.plan(), started.elapsed()),
+            None,
+        ),
         Err(NotPassed::Stopped) => return None,
     };
     Some(Outcome {
@@ -115,4 +234,14 @@ fn test(clause: &'static Clause, target: &Target<'_>) -> Option<Outcome> {
         rfc: clause.rfc,
         elapsed_ns: nanoseconds(started.elapsed()),
     })
+}
+
+/// Why a clause has no verdict when the time of the whole is over.
+fn out_of_time(plan: &Plan, elapsed: Duration) -> String {
+    let whole = humantime::format_duration(plan.whole);
+    let how_far = match elapsed < Duration::from_millis(1) {
+        true => String::from("not begun"),
+        false => format!("not at its end after {}", duration(elapsed)),
+    };
+    format!("{how_far} when the {whole} of the whole check were over: --only tests it alone")
 }

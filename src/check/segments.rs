@@ -1,6 +1,6 @@
 //! Many small segments in flight at once.
 
-use super::clause::Clause;
+use super::clause::{Clause, Load};
 use super::not_passed::NotPassed;
 use super::target::Target;
 use crate::base::units::whole;
@@ -11,6 +11,7 @@ pub(super) const TINY_SEGMENTS: Clause = Clause {
     usually: "something counts segments where it should count bytes: a pipe or a queue of \
               packets is full, and what comes then is lost or waits for ever",
     rfc: "RFC 9293 section 3.7",
+    load: Load::Waits(1),
     run: tiny_segments,
 };
 
@@ -19,6 +20,7 @@ pub(super) const PIPELINING: Clause = Clause {
     proves: "messages sent without waiting for the ones before come back whole and in order",
     usually: "the server takes a read for a message: what came with the first is thrown away",
     rfc: "RFC 9293 section 3.4",
+    load: Load::Waits(1),
     run: pipelining,
 };
 

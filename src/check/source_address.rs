@@ -1,6 +1,6 @@
 //! Clauses about the client's address as the server sees it.
 
-use super::clause::Clause;
+use super::clause::{Clause, Load};
 use super::not_passed::NotPassed;
 use super::parallel::{CONNECT_THREADS, in_threads};
 use super::protocol::round_trip;
@@ -13,11 +13,13 @@ pub(super) const SOURCE_ADDRESS: Clause = Clause {
     usually: "a proxy or an address translation stands between; a proxy that sends the PROXY \
               protocol needs a server with --proxy-protocol",
     rfc: "RFC 6302 section 2",
+    load: Load::Alone,
     run: source_address,
 };
 
 /// The same clause in the protocols that can't report the address.
 pub(super) const SOURCE_NOT_REPORTED: Clause = Clause {
+    load: Load::Waits(1),
     run: source_not_reported,
     ..SOURCE_ADDRESS
 };

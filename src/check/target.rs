@@ -2,8 +2,6 @@
 
 use std::io::{self, ErrorKind};
 use std::net::{SocketAddr, TcpStream};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use super::connection::Connection;
@@ -11,6 +9,7 @@ use super::connector::connect_many;
 use super::context::Context;
 use super::not_passed::NotPassed;
 use super::plan::Plan;
+use super::shared::Shared;
 use crate::base::error::cause;
 use crate::base::sys;
 use crate::probe::connect::{Connected, Connecting, NotConnected, refuse_reached_itself};
@@ -31,24 +30,17 @@ pub(super) const UNREACHABLE: &str = "no connection can be made";
 /// Whether an established connection will do.
 type Accept = dyn Fn(&mio::net::TcpStream) -> io::Result<()>;
 
-/// The server under check, at the far end of the path.
+/// The server under check, at the far end of the path, as one clause has it.
 pub(super) struct Target<'a> {
     pub(super) context: Context<'a>,
-    /// Connections made so far; the next one's number.
-    made: AtomicU64,
-    /// The address that answered last.
-    last_address: Mutex<Option<SocketAddr>>,
-    /// No connection can be made: clauses are skipped instead of timing out one by one.
-    unreachable: AtomicBool,
+    pub(super) shared: &'a Shared<'a>,
 }
 
 impl<'a> Target<'a> {
-    pub(super) fn new(plan: &'a Plan, stop: &'a AtomicBool) -> Self {
+    pub(super) const fn new(shared: &'a Shared<'a>) -> Self {
         Self {
-            context: Context::new(plan, stop),
-            made: AtomicU64::new(0),
-            last_address: Mutex::new(None),
-            unreachable: AtomicBool::new(false),
+            context: Context::new(shared),
+            shared,
         }
     }
 
@@ -64,7 +56,7 @@ impl<'a> Target<'a> {
 
     /// Connects, and tells which address answered and what the others did.
     pub(super) fn reach(&self) -> Result<Connected, NotPassed> {
-        if self.is_unreachable() {
+        if self.shared.is_unreachable() {
             return Err(NotPassed::Skipped(String::from(UNREACHABLE)));
         }
         self.connect(&refuse_reached_itself)
@@ -76,37 +68,31 @@ impl<'a> Target<'a> {
         stream: TcpStream,
         connect_time: Duration,
     ) -> Result<Connection<'_>, NotPassed> {
-        let number = self.made.fetch_add(1, Ordering::SeqCst);
+        self.shared.saw_connect(connect_time);
+        let number = self.shared.next_number();
         Connection::new(&self.context, stream, number, connect_time)
     }
 
-    /// Starts `number` connections at once to the address that answered last. Calls
-    /// `connected` with each, and with how long it took.
+    /// Starts `number` connections at once to the address that answered last, with that limit
+    /// on all. Calls `connected` with each, and with how long it took.
     pub(super) fn connect_many(
         &self,
         number: usize,
+        timeout: Duration,
         connected: &mut dyn FnMut(TcpStream, Duration),
     ) -> Result<(), NotPassed> {
-        let address = self.last_address().unwrap_or(self.plan().addresses[0]);
-        let timeout = self.plan().timeout;
-        let result = connect_many(address, number, timeout, self.context.stop, connected);
+        let last = self.shared.last_address();
+        let address = last.unwrap_or(self.plan().addresses[0]);
+        let is_stopped = || self.context.is_stopped();
+        let result = connect_many(address, number, timeout, &is_stopped, connected);
         result.map_err(|error| self.not_connected(vec![(address, error)]))
-    }
-
-    /// Makes every later [`open`](Self::open) skip its clause.
-    pub(super) fn mark_unreachable(&self) {
-        self.unreachable.store(true, Ordering::SeqCst);
-    }
-
-    pub(super) fn is_unreachable(&self) -> bool {
-        self.unreachable.load(Ordering::SeqCst)
     }
 
     /// Connects to the address that answered last, so that all clauses test one server; else
     /// to the first of the others that answers and whose stream `accept` allows.
     pub(super) fn connect(&self, accept: &Accept) -> Result<Connected, NotPassed> {
         let (last, others): (Vec<_>, Vec<_>) = {
-            let last = self.last_address();
+            let last = self.shared.last_address();
             let addresses = self.plan().addresses.iter().copied();
             addresses.partition(|address| Some(*address) == last)
         };
@@ -114,7 +100,7 @@ impl<'a> Target<'a> {
         for addresses in [last, others].iter().filter(|some| !some.is_empty()) {
             match self.connect_to_first(addresses, accept) {
                 Ok(connected) => {
-                    self.set_last_address(connected.address);
+                    self.shared.set_last_address(connected.address);
                     return Ok(connected);
                 }
                 Err(NotConnected::Failed(attempts)) => failed.extend(attempts),
@@ -138,26 +124,12 @@ impl<'a> Target<'a> {
         connecting.first_of(addresses)
     }
 
-    fn last_address(&self) -> Option<SocketAddr> {
-        *self
-            .last_address
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn set_last_address(&self, address: SocketAddr) {
-        *self
-            .last_address
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner) = Some(address);
-    }
-
     fn not_connected(&self, attempts: Vec<Failed>) -> NotPassed {
         if self.context.is_stopped() {
             return NotPassed::Stopped;
         }
         // A local shortage explains a failure only if there was room for some connections.
-        let had_some = self.made.load(Ordering::SeqCst) > 0;
+        let had_some = self.shared.made() > 0;
         if had_some && attempts.iter().all(|(_, error)| is_local_shortage(error)) {
             let cause = cause(&attempts[0].1);
             return NotPassed::Skipped(format!(

@@ -1,6 +1,6 @@
 //! Urgent data.
 
-use super::clause::Clause;
+use super::clause::{Clause, Load};
 use super::connection::MESSAGE;
 use super::not_passed::NotPassed;
 use super::target::Target;
@@ -12,6 +12,7 @@ pub(super) const URGENT: Clause = Clause {
     usually: "the server or a proxy reads without SO_OOBINLINE, which takes the byte out of the \
               stream",
     rfc: "RFC 6093, RFC 9293 section 3.8.5",
+    load: Load::Streams,
     run: urgent,
 };
 

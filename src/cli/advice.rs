@@ -3,7 +3,7 @@
 use clap::builder::StyledStr;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 
-/// What other servers call the address to listen on.
+/// Options that name the listening address in other servers.
 const LISTEN_OPTIONS: [&str; 5] = ["--address", "--bind", "--host", "--listen", "--addr"];
 
 /// Replaces the tip of an error by one that helps, and drops one that misleads.
@@ -30,7 +30,7 @@ pub(super) fn improve(error: &mut clap::Error, arguments: &[String]) {
     }
 }
 
-/// What to write instead of an unknown argument.
+/// A hint at the right argument in place of an unknown one.
 fn tip(command: &str, unknown: &str, arguments: &[String]) -> Option<String> {
     let is_port = |text: &&str| text.parse::<u16>().is_ok();
     let port = match unknown {

@@ -1,9 +1,10 @@
 //! `echopool check`.
 
+use std::cell::RefCell;
 use std::hash::{BuildHasher, RandomState};
 use std::io::{self, ErrorKind, Write};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use clap::{Args, ValueHint};
@@ -141,6 +142,7 @@ impl CheckArgs {
                 protocol.default_port(),
             )?,
             timeout: self.timeout,
+            whole: Plan::usual_whole(self.timeout, self.idle),
             idle: self.idle,
             connections: self.connections,
             // Its keys are random, from the system.
@@ -174,17 +176,16 @@ impl CheckArgs {
         stop: &AtomicBool,
         failed: &mut bool,
     ) -> io::Result<Report> {
-        // Both write it, one from another thread.
-        let line = Mutex::new(StepLine::on_standard_error());
-        let line = || line.lock().unwrap_or_else(PoisonError::into_inner);
+        let line = RefCell::new(StepLine::on_standard_error());
         let shows = !self.quiet && (!self.json || is_terminal());
         let watch = &mut |doing: Doing| {
             if shows {
-                line().show(&step(doing), &how_far(doing));
+                let (step, how_far) = (step(&doing), how_far(&doing));
+                line.borrow_mut().show(&step, &how_far);
             }
         };
         let report = check::run(plan, clauses, stop, watch, &mut |outcome| {
-            line().end();
+            line.borrow_mut().end();
             *failed |= outcome.verdict == Verdict::Fail;
             match self.json {
                 true => Ok(()),
@@ -263,21 +264,31 @@ fn list(clauses: &[&Clause]) -> Result<(), base::error::Error> {
     })
 }
 
-/// The name of the clause under test, with its place among all.
-fn step(doing: Doing) -> String {
+/// The names of the clauses under test, the first two of them, with their place among all.
+fn step(doing: &Doing) -> String {
     let Doing {
-        name, number, of, ..
+        names, number, of, ..
     } = doing;
-    format!("{name} (clause {number} of {of})")
+    match &names[..] {
+        [] => format!("clause {number} of {of}"),
+        [name] => format!("{name} (clause {number} of {of})"),
+        [name, other] => format!("{name} and {other} (of {of} clauses)"),
+        [name, other, more @ ..] => {
+            format!("{name}, {other} and {} more (of {of} clauses)", more.len())
+        }
+    }
 }
 
-/// How far the clause under test is.
-fn how_far(doing: Doing) -> String {
-    let elapsed = Duration::from_secs(doing.elapsed.as_secs());
-    let elapsed = humantime::format_duration(elapsed).to_string();
+/// How far they are, and how long it may take.
+fn how_far(doing: &Doing) -> String {
+    let seconds = |seconds| humantime::format_duration(Duration::from_secs(seconds));
+    let elapsed = seconds(doing.elapsed.as_secs());
     match doing.lasts {
         Some(lasts) => format!("{elapsed} of {}", humantime::format_duration(lasts)),
-        None => elapsed,
+        None => {
+            let most = seconds(doing.at_most.as_secs_f64().round() as u64);
+            format!("{elapsed} of at most {most}")
+        }
     }
 }
 

@@ -8,9 +8,10 @@ use clap::{Args, ValueHint};
 use super::error::Error;
 use super::exit::Exit;
 use super::family::FamilyArgs;
-use super::values::some_time;
+use super::values::{bytes, some_time};
 use crate::base::address::Address;
-use crate::client::Client;
+use crate::client::{Client, Cut, Transport};
+use crate::probe::datagram::payload::MOST_BYTES;
 use crate::proto::Protocol;
 
 /// Send text or data to an echo server and verify what comes back
@@ -25,10 +26,17 @@ port, 20162, 4000 with --counted, or 4001 with --whoami.
 Of several addresses of a name the first one that answers is used, the families in turn, each \
 tried 250 ms after the one before (RFC 8305).
 
+With --udp a line, a TEXT or --size bytes of a pipe are a datagram each, also one without \
+bytes, and each is sent once the echo of the one before is back. UDP repeats nothing: a lost \
+datagram is a failure. So is an echo that comes twice, changed, cut, or from another address, \
+and an ICMP error. Of several addresses of a name the first is used that answers a datagram \
+of 8 bytes, which is sent ahead.
+
 Examples:
   echopool client 10.0.0.7               a dialogue with port 20162
   echopool client 10.0.0.7:7 hello       one text
   echopool client :7 < file | cmp file   a file, through port 7 of this machine
+  echopool client --udp 10.0.0.7 hello   one datagram
   echopool client --whoami 10.0.0.7      the address that the server sees
 
 Exit codes:
@@ -45,8 +53,17 @@ pub(super) struct ClientArgs {
     #[arg(long, conflicts_with_all = ["counted", "text"])]
     whoami: bool,
 
-    /// Time limit for connecting, for a pause while an echo is awaited, and for a whole answer
-    /// of --counted or --whoami
+    /// Send datagrams, to the same port number
+    #[arg(long, conflicts_with_all = ["counted", "whoami"])]
+    udp: bool,
+
+    /// Bytes per datagram of standard input [default: a line each]
+    #[arg(long, value_name = "SIZE", requires = "udp", conflicts_with = "text",
+          value_parser = bytes(MOST_BYTES))]
+    size: Option<usize>,
+
+    /// Time limit for connecting, for a pause while an echo is awaited, for a whole answer
+    /// of --counted or --whoami, and for each echo of --udp
     #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = some_time)]
     timeout: Duration,
 
@@ -69,6 +86,11 @@ impl ClientArgs {
                 (true, _) => Protocol::Counted,
                 (_, true) => Protocol::Whoami,
                 _ => Protocol::Echo,
+            },
+            transport: match (self.udp, self.size) {
+                (false, _) => Transport::Tcp,
+                (true, None) => Transport::Udp(Cut::Lines),
+                (true, Some(size)) => Transport::Udp(Cut::Bytes(size)),
             },
             address: self.address,
             family: self.family.family(),

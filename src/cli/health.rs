@@ -54,7 +54,7 @@ impl HealthArgs {
     }
 }
 
-/// As the server that has the same variables was told.
+/// The admin address of a server that has the same environment variables.
 fn of_environment() -> Address {
     let value = env::var(ADMIN).unwrap_or_default();
     match value.trim() {

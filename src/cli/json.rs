@@ -6,12 +6,12 @@ use serde::Serialize;
 
 use super::error::Error;
 
-/// What is written in place of results where there are none.
+/// The JSON of a command that failed and has no results.
 #[derive(Debug, Serialize)]
 pub(super) struct Failure {
     /// The format of the results that are missing.
     format: &'static str,
-    /// What went wrong, as on standard error.
+    /// The error, as on standard error.
     error: String,
 }
 

@@ -158,8 +158,8 @@ impl Page {
         }
     }
 
-    /// What the help has behind the options: paragraphs, and tables with a title, of which
-    /// the examples and the exit codes are sections here.
+    /// The text that the help has after the options: paragraphs, and tables with a title. The
+    /// examples and the exit codes become sections of the page.
     fn sections_behind_help(&mut self, command: &Command) {
         let text = command.get_after_long_help().map(ToString::to_string);
         let text = text.unwrap_or_default();

@@ -43,7 +43,7 @@ impl InFlight {
     }
 }
 
-/// What was received.
+/// The result of a read.
 #[derive(Debug)]
 pub(super) enum Received {
     /// The whole echo of the oldest message in flight, unchanged.

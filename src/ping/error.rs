@@ -13,7 +13,7 @@ pub enum Error {
     /// The system refused what the ping itself needs.
     #[error("could not {operation}: {}", cause(source))]
     SetUp {
-        /// What was tried, as it reads after "could not".
+        /// The operation, as it reads after "could not".
         operation: &'static str,
         /// Why it failed.
         source: io::Error,

@@ -169,7 +169,7 @@ impl fmt::Display for Event {
     }
 }
 
-/// What the bytes are, in a message.
+/// The explanation of wrong bytes, as part of a message.
 fn explanation(damage: &str, looks_like: Option<&str>) -> String {
     looks_like.map_or_else(
         || damage.to_owned(),

@@ -189,7 +189,7 @@ fn shown(bytes: &[u8]) -> String {
     format!("\"{}\"", bytes[..bytes.len().min(SHOWN)].escape_ascii())
 }
 
-/// What it looks like, to be appended to a message.
+/// The service that the answer looks like, as a text to append to a message; empty if none.
 fn guess(sent: &[u8], received: &[u8]) -> String {
     looks_like(sent, received).map_or_else(String::new, |name| format!(": it looks like {name}"))
 }

@@ -3,6 +3,7 @@
 use std::io;
 use std::net::SocketAddr;
 
+use super::datagram::refusal::explained;
 use crate::base::error::{self, cause};
 
 /// Why a probe failed: no connection, or no faithful echo.
@@ -17,6 +18,28 @@ pub enum Error {
         /// Every address tried, with its error.
         Vec<(SocketAddr, io::Error)>,
     ),
+    /// No address of the server took a datagram.
+    #[error("no datagram reached {}", unanswered(.0))]
+    Unanswered(
+        /// Every address tried, with its error.
+        Vec<(SocketAddr, io::Error)>,
+    ),
+    /// This machine did not send a datagram.
+    #[error("could not send to {address}: {why}")]
+    NotSent {
+        /// The server's address.
+        address: String,
+        /// The cause, and what to do.
+        why: String,
+    },
+    /// An error came by ICMP where an echo was awaited.
+    #[error("no echo from {address}: {icmp}")]
+    Unreachable {
+        /// The server's address.
+        address: String,
+        /// The error, and what to do.
+        icmp: String,
+    },
     /// It was told to stop before a connection was made.
     #[error("interrupted before a connection was made")]
     Interrupted,
@@ -47,6 +70,13 @@ pub enum Error {
     /// Standard input could not be read.
     #[error("could not read standard input: {}", cause(.0))]
     Input(io::Error),
+}
+
+fn unanswered(failed: &[(SocketAddr, io::Error)]) -> String {
+    let each = failed
+        .iter()
+        .map(|(to, why)| format!("{to}: {}", explained(why)));
+    each.collect::<Vec<_>>().join("; nor ")
 }
 
 fn attempts(failed: &[(SocketAddr, io::Error)]) -> String {

@@ -4,6 +4,7 @@
 pub mod addresses;
 pub(crate) mod answer;
 pub(crate) mod connect;
+pub mod datagram;
 pub mod error;
 pub(crate) mod exchange;
 pub mod latency;

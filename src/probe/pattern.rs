@@ -23,6 +23,9 @@ const LANES: usize = 64;
 /// How many bytes share one mixing.
 const BLOCK: usize = LANES * WORD;
 
+/// The bytes of a block, which begins at each multiple of them.
+pub const BLOCK_BYTES: usize = BLOCK;
+
 /// Bits of a mixed word that number the block: 16 TiB a connection, then the
 /// stream repeats. The other 29 number the connection, and repeat as well.
 const BLOCK_BITS: u32 = 35;
@@ -88,6 +91,20 @@ impl fmt::Display for Damage {
 }
 
 impl Pattern {
+    /// Bits of a block's number, after which a connection's stream repeats.
+    pub const BLOCK_BITS: u32 = BLOCK_BITS;
+
+    /// The bits of a connection's number that its stream depends on.
+    pub const CONNECTION_MASK: u64 = connection_mask();
+
+    /// The numbers of the connection and of the block that a word names, which is the
+    /// `number`-th of its block, or of one a whole number of blocks before.
+    pub const fn decode(&self, number: usize, word: [u8; WORD]) -> (u64, u64) {
+        let mixed = u64::from_le_bytes(word) ^ self.lanes[number % LANES];
+        let number = unmix(mixed);
+        (number >> BLOCK_BITS, number & ((1 << BLOCK_BITS) - 1))
+    }
+
     /// The streams of the run with this seed.
     pub const fn new(seed: u64) -> Self {
         let mut lanes = [0; LANES];
@@ -156,15 +173,12 @@ impl Pattern {
         // The first whole word may begin at any of eight bytes, and be any word of a block.
         for skipped in 0..WORD {
             let (word, _) = window[skipped..].split_first_chunk::<WORD>()?;
-            for (lane, constant) in self.lanes.iter().enumerate() {
-                let mixed = u64::from_le_bytes(*word) ^ constant;
-                let number = unmix(mixed);
-                let block = number & ((1 << BLOCK_BITS) - 1);
+            for lane in 0..LANES {
+                let (connection, block) = self.decode(lane, *word);
                 let start = block * BLOCK as u64 + (lane * WORD) as u64;
                 let Some(position) = start.checked_sub(skipped as u64) else {
                     continue;
                 };
-                let connection = number >> BLOCK_BITS;
                 if self
                     .first_difference(connection, position, window)
                     .is_none()

@@ -2,8 +2,8 @@
 
 use crate::proto;
 
-/// What `received` looks like, where `sent` had been sent before; `None` if it is like nothing
-/// that is known here.
+/// The service that `received` looks like an answer of, after `sent` was sent to it; `None`
+/// if it looks like none of those known here.
 pub(crate) fn looks_like(sent: &[u8], received: &[u8]) -> Option<&'static str> {
     const STARTS: [(&[u8], &str); 14] = [
         (b"HTTP/", "an HTTP server"),

@@ -97,7 +97,7 @@ fn times(name: &str, latency: Option<&Latency>) -> Vec<Column> {
     columns
 }
 
-/// What was counted by message; a stream has none.
+/// A value that is counted by message; `None` for a stream, which has none.
 fn of_messages<T>(results: &Results, value: T) -> Option<T> {
     (results.plan.load != Load::Stream).then_some(value)
 }

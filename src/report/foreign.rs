@@ -41,7 +41,7 @@ pub(super) fn escaped(results: &Results) -> Results {
     }
 }
 
-/// The same for runs and their names.
+/// Runs with all their texts and their names escaped.
 pub(super) fn escaped_runs(runs: &[Run]) -> Vec<Run> {
     let run = |run: &Run| Run {
         name: escape_line(run.name.as_bytes()),

@@ -176,7 +176,8 @@ enum Pace {
 }
 
 impl Pace {
-    /// What all the runs have: a stream has bytes and no messages.
+    /// The unit that all the runs can be drawn in: bytes if one of them is a stream, which has
+    /// no messages.
     fn of<'a>(mut runs: impl Iterator<Item = &'a Results>) -> Self {
         match runs.any(|results| results.plan.load == Load::Stream) {
             true => Self::Bytes,

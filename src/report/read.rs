@@ -60,7 +60,7 @@ fn family(format: &str) -> Option<&str> {
     Some(format.rsplit_once('/')?.0)
 }
 
-/// What tells of which kind a file is.
+/// The field that identifies the format of a file.
 #[derive(Deserialize)]
 struct Head {
     format: String,

@@ -163,7 +163,7 @@ impl Acceptor {
         self.memory.check(&self.pool, now);
         self.status
             .acceptor
-            .set_memory_short(self.memory.is_short());
+            .set_memory_short(self.memory.exceeded());
         if self.client_lacks_descriptor() {
             self.memory.make_room(&self.pool, now);
         }
@@ -383,6 +383,7 @@ impl Acceptor {
         let report = Report {
             refused: self.status.acceptor.refused.get(),
             unaccepted,
+            shortages: self.status.acceptor.shortages(),
             workers: self.pool.stop(Drain {
                 since,
                 deadline: since + grace,

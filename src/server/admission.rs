@@ -76,7 +76,7 @@ impl AdmissionControl {
     }
 }
 
-/// What becomes of a client that was accepted.
+/// The decision on a client that was accepted.
 pub(crate) enum Admission {
     /// It is served; the guard counts it for its source until it is dropped.
     Granted(Option<SourceGuard>),

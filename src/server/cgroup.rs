@@ -8,21 +8,23 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// What the kernel takes back before it kills for lack of memory: names in `memory.stat`.
+use super::memory_limit::MemoryLimit;
+
+/// Memory that the kernel reclaims before it kills a process for lack of memory: names in
+/// `memory.stat`.
 const RECLAIMABLE: [&str; 3] = ["active_file", "inactive_file", "slab_reclaimable"];
 
 /// Sockets should use no more than their room divided by this. Checks come late, and what
 /// others need grows.
 const PART: usize = 2;
 
-/// Version 1 says so, rounded down to pages, where there is no limit.
+/// Version 1 shows a number of about this size, rounded down to pages, if there is no limit.
 const UNLIMITED: usize = isize::MAX as usize / 2;
 
 /// How much some memory is used, and what it should not exceed, in bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Usage {
-    /// The name of the limit, for people.
-    pub(super) name: &'static str,
+    pub(super) which: MemoryLimit,
     pub(super) used: usize,
     pub(super) limit: usize,
 }
@@ -39,7 +41,7 @@ enum Version {
 pub(super) struct Cgroups(Vec<(Version, PathBuf)>);
 
 impl Cgroups {
-    /// Those of this process; none where the system has none, or does not show them.
+    /// The cgroups of this process; none if the system has none or does not show them.
     pub(super) fn own() -> Self {
         let read = |name| fs::read_to_string(format!("/proc/self/{name}")).unwrap_or_default();
         Self::find(&read("cgroup"), &read("mountinfo"))
@@ -71,7 +73,7 @@ impl Cgroups {
         all
     }
 
-    /// The usage of each one that has a limit, and tells of it.
+    /// The usage of each cgroup that has a limit and shows how much of it is used.
     pub(super) fn usages(&self) -> Vec<Usage> {
         let usage = |(version, folder): &(Version, PathBuf)| match version {
             Version::One => usage_one(folder),
@@ -102,7 +104,7 @@ fn usage_one(folder: &Path) -> Option<Usage> {
     let room = number(folder, "memory.kmem.tcp.limit_in_bytes")?;
     let used = number(folder, "memory.kmem.tcp.usage_in_bytes")?;
     (room < UNLIMITED).then_some(Usage {
-        name: "memory.kmem.tcp.limit_in_bytes of its cgroup",
+        which: MemoryLimit::CgroupTcp,
         used,
         limit: room / PART,
     })
@@ -120,7 +122,7 @@ fn usage_two(folder: &Path) -> Option<Usage> {
         .sum();
     let others = current.saturating_sub(used.saturating_add(reclaimable));
     Some(Usage {
-        name: "memory.max of its cgroup",
+        which: MemoryLimit::Cgroup,
         used,
         limit: max.saturating_sub(others) / PART,
     })
@@ -181,7 +183,7 @@ mod tests {
         make(&root.join("a/b"), &own);
         let cgroups = mounted_at(root, "0::/a/b\n", "cgroup2 cgroup2 rw");
         let usage = |used, limit| Usage {
-            name: "memory.max of its cgroup",
+            which: MemoryLimit::Cgroup,
             used,
             limit,
         };
@@ -214,7 +216,7 @@ mod tests {
         let system = "cgroup cgroup rw,hugetlb,memory";
         let cgroups = mounted_at(folder.path(), memberships, system);
         let usage = Usage {
-            name: "memory.kmem.tcp.limit_in_bytes of its cgroup",
+            which: MemoryLimit::CgroupTcp,
             used: 3 * MIB,
             limit: 4 * MIB,
         };

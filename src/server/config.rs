@@ -86,7 +86,7 @@ impl Config {
         self.grace.min(CENTURY)
     }
 
-    /// What each worker is configured with, where `open_files` are allowed.
+    /// The configuration of the workers, in a process that may open `open_files` descriptors.
     pub(super) fn settings(&self, open_files: usize) -> Settings {
         Settings {
             limits: TimeLimits {

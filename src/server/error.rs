@@ -13,7 +13,7 @@ pub enum Error {
     /// The server could not start or could not go on.
     #[error("could not {operation}: {}", cause(source))]
     Serve {
-        /// What was tried, as it reads after "could not".
+        /// The operation, as it reads after "could not".
         operation: String,
         /// Why it failed.
         source: io::Error,
@@ -26,7 +26,7 @@ pub enum Error {
     Descriptors {
         /// The limit on open descriptors of this process.
         limit: usize,
-        /// What the server needs before its first client.
+        /// The descriptors that the server needs before its first client.
         needed: usize,
         /// How many workers were asked for.
         workers: usize,

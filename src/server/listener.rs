@@ -74,7 +74,8 @@ impl Listener {
         }
     }
 
-    /// The same for a socket that a service manager keeps open beside this process.
+    /// Adopts a socket as [`new`](Self::new) does, but one that a service manager keeps open
+    /// beside this process.
     #[cfg(any(target_os = "linux", target_os = "android"))]
     pub(crate) fn handed_over(protocol: Protocol, socket: TcpListener) -> io::Result<Self> {
         let listener = Self::new(protocol, socket)?;
@@ -143,15 +144,15 @@ impl Listener {
         Self::new(protocol, socket).map_err(failed_to(&operation))
     }
 
-    /// The same, with another time before a silent client is probed, for clients that connect
-    /// from now on; `None` for never.
+    /// This listener, with another time before a silent client is probed, for clients that
+    /// connect from now on; `None` for never.
     #[must_use]
     pub fn with_keepalive(self, time: Option<Duration>) -> Self {
         set_keepalive(&SockRef::from(&self.socket), time);
         self
     }
 
-    /// The same, but every connection must begin with a header of the PROXY protocol,
+    /// This listener, but every connection must begin with a header of the PROXY protocol,
     /// version 1 or 2, which names its client. Only for a listener that no other host
     /// than the load balancer reaches: any other could claim any address.
     #[must_use]
@@ -162,7 +163,7 @@ impl Listener {
         }
     }
 
-    /// The same, with [`Options::buffer`] for the clients that connect from now on.
+    /// This listener, with [`Options::buffer`] for the clients that connect from now on.
     ///
     /// # Errors
     /// [`Error::Base`] when it can't be set.
@@ -179,7 +180,7 @@ impl Listener {
     }
 }
 
-/// As in the log: `echo://127.0.0.1:20162`.
+/// The text in the log: `echo://127.0.0.1:20162`.
 impl fmt::Display for Listener {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}://{}", self.protocol, self.address)
@@ -189,8 +190,9 @@ impl fmt::Display for Listener {
 /// On Linux an accepted socket inherits the options of its listener.
 const INHERITS: bool = cfg!(any(target_os = "linux", target_os = "android"));
 
-/// Every socket that is accepted from then on inherits it on Linux. A socket that can't be
-/// probed is served without.
+/// Sets the time before a silent client is probed; `None` for never. On Linux every socket
+/// that the listener accepts later inherits it. A socket that can't be probed is served
+/// without.
 fn set_keepalive(socket: &SockRef<'_>, time: Option<Duration>) {
     let set = match time {
         None => socket.set_keepalive(false),

@@ -15,6 +15,7 @@
 use std::time::{Duration, Instant};
 
 use super::cgroup::{Cgroups, Usage};
+use super::memory_limit::MemoryLimit;
 use crate::base::throttle::Throttle;
 use crate::base::units;
 use crate::pool::Pool;
@@ -23,8 +24,10 @@ use crate::pool::Pool;
 /// that never read fill some 100 MB in this time.
 const CHECK_INTERVAL: Duration = Duration::from_millis(100);
 
-/// The same while a limit is near, and the clients hold this part of it or more.
+/// The time between two checks while a limit is near and the clients hold much of it.
 const NEAR_INTERVAL: Duration = Duration::from_millis(10);
+
+/// Clients hold much of a limit if they hold more than the limit divided by this.
 const MUCH: usize = 4;
 
 /// How many checks there are, at the least, while the workers echo as many bytes as the
@@ -72,7 +75,8 @@ pub(crate) struct Memory {
     limit: Option<usize>,
     kernel_limit: Option<usize>,
     cgroups: Cgroups,
-    short_since: Option<Instant>,
+    /// Since when it is short, and the limit that is exceeded the most.
+    short: Option<(Instant, MemoryLimit)>,
     check_at: Instant,
     unchecked_at: Instant,
     room_at: Instant,
@@ -89,7 +93,7 @@ impl Memory {
             limit,
             kernel_limit: kernel_limit(),
             cgroups: Cgroups::own(),
-            short_since: None,
+            short: None,
             check_at: now,
             unchecked_at: now,
             room_at: now,
@@ -98,9 +102,14 @@ impl Memory {
         }
     }
 
+    /// The limit because of which memory is short, if it is.
+    pub(crate) fn exceeded(&self) -> Option<MemoryLimit> {
+        self.short.map(|(_, limit)| limit)
+    }
+
     /// Whether no client may be accepted.
     pub(crate) const fn is_short(&self) -> bool {
-        self.short_since.is_some()
+        self.short.is_some()
     }
 
     /// How long until the next check, if there is something to check.
@@ -154,12 +163,12 @@ impl Memory {
         }
     }
 
-    /// What the kernel says now.
+    /// Reads the kernel's counts.
     fn kernels(&self) -> Kernels {
         let used = kernel_used();
         let mut usages = self.cgroups.usages();
         usages.extend(used.zip(self.kernel_limit).map(|(used, limit)| Usage {
-            name: "net.ipv4.tcp_mem",
+            which: MemoryLimit::Tcp,
             used,
             limit,
         }));
@@ -189,7 +198,7 @@ impl Memory {
     }
 
     /// How many bytes of `held` are too many, and for which limit the most.
-    fn excess(&self, held: usize, kernels: &Kernels) -> (usize, &'static str) {
+    fn excess(&self, held: usize, kernels: &Kernels) -> (usize, MemoryLimit) {
         let over = |has: usize, limit: usize| {
             let low = low_water(limit);
             let high = if self.is_short() { low } else { limit };
@@ -203,9 +212,9 @@ impl Memory {
             } else {
                 0
             };
-            (excess.min(held), usage.name)
+            (excess.min(held), usage.which)
         });
-        let first = (own, "--memory-limit");
+        let first = (own, MemoryLimit::Own);
         theirs.fold(
             first,
             |most, each| if each.0 > most.0 { each } else { most },
@@ -222,17 +231,20 @@ impl Memory {
 
     /// Whether clients that read are spared still.
     fn spares_readers(&self, now: Instant) -> bool {
-        self.short_since
-            .is_none_or(|since| now.saturating_duration_since(since) < PATIENCE)
+        self.short
+            .is_none_or(|(since, _)| now.saturating_duration_since(since) < PATIENCE)
     }
 
     /// Records whether memory is short, and for which limit, and logs a change.
     #[expect(clippy::cast_precision_loss, reason = "a figure for people")]
-    fn log_change(&mut self, short: Option<&str>, held: usize, now: Instant) {
+    fn log_change(&mut self, short: Option<MemoryLimit>, held: usize, now: Instant) {
+        if let (Some((_, limit)), Some(other)) = (&mut self.short, short) {
+            *limit = other;
+        }
         if short.is_some() == self.is_short() {
             return;
         }
-        self.short_since = short.map(|_| now);
+        self.short = short.map(|limit| (now, limit));
         let held = units::bytes(held as f64);
         let Some(limit) = short else {
             if std::mem::take(&mut self.logged_short) {
@@ -266,12 +278,12 @@ impl Memory {
     }
 }
 
-/// What the kernel says of sockets' memory at one moment.
+/// The kernel's counts of the sockets' memory at one moment.
 #[derive(Default)]
 struct Kernels {
     /// Of all TCP sockets of the system, in bytes.
     used: Option<usize>,
-    /// That and its limit, and those of the cgroups.
+    /// Each usage with its limit: that of all TCP sockets, and those of the cgroups.
     usages: Vec<Usage>,
 }
 
@@ -344,7 +356,7 @@ mod tests {
     /// What TCP uses of its limit.
     fn tcp(used: usize, limit: usize) -> Kernels {
         let usage = Usage {
-            name: "tcp",
+            which: MemoryLimit::Tcp,
             used,
             limit,
         };
@@ -357,7 +369,7 @@ mod tests {
     /// The same, and what a cgroup's sockets use of theirs.
     fn beside(mut kernels: Kernels, used: usize, limit: usize) -> Kernels {
         kernels.usages.push(Usage {
-            name: "cgroup",
+            which: MemoryLimit::Cgroup,
             used,
             limit,
         });
@@ -377,8 +389,8 @@ mod tests {
     fn bytes_above_the_limit_are_shed_down_to_the_low_water_mark() {
         let (mut memory, unknown) = (memory(8000), Kernels::default());
         assert_eq!(memory.excess(8000, &unknown).0, 0);
-        assert_eq!(memory.excess(8001, &unknown), (1001, "--memory-limit"));
-        memory.short_since = Some(Instant::now());
+        assert_eq!(memory.excess(8001, &unknown), (1001, MemoryLimit::Own));
+        memory.short = Some((Instant::now(), MemoryLimit::Own));
         assert_eq!(memory.excess(7500, &unknown).0, 500);
         assert_eq!(memory.excess(7000, &unknown).0, 0);
     }
@@ -403,7 +415,7 @@ mod tests {
 
     #[test]
     fn clients_that_read_are_spared_for_a_while_only() {
-        let (mut memory, short) = (memory(8000), Some("--memory-limit"));
+        let (mut memory, short) = (memory(8000), Some(MemoryLimit::Own));
         let now = Instant::now();
         assert!(memory.spares_readers(now));
         memory.log_change(short, 8001, now);
@@ -411,7 +423,11 @@ mod tests {
         memory.log_change(short, 8001, later);
         assert!(memory.spares_readers(later - Duration::from_millis(1)));
         assert!(!memory.spares_readers(later));
+        memory.log_change(Some(MemoryLimit::Tcp), 8001, later);
+        assert_eq!(memory.exceeded(), Some(MemoryLimit::Tcp));
+        assert!(!memory.spares_readers(later), "it is short all the time");
         memory.log_change(None, 7000, later);
+        assert_eq!(memory.exceeded(), None);
         memory.log_change(short, 8001, later);
         assert!(
             memory.spares_readers(later),
@@ -456,7 +472,7 @@ mod tests {
     fn the_kernels_limit_counts_if_our_clients_hold_much_of_its_memory() {
         let memory = memory(usize::MAX);
         let excess = |held, used| memory.excess(held, &tcp(used, 8000));
-        assert_eq!(excess(4000, 9000), (2000, "tcp"));
+        assert_eq!(excess(4000, 9000), (2000, MemoryLimit::Tcp));
         assert_eq!(excess(1500, 9000).0, 1500, "no more than there is");
         assert_eq!(excess(1000, 9000).0, 0, "others hold the most");
         assert_eq!(excess(4000, 8000).0, 0);
@@ -468,12 +484,16 @@ mod tests {
         let memory = memory(8000);
         let excess = |held, kernels| memory.excess(held, &kernels);
         let cgroup = |used| beside(tcp(9000, 80_000), used, 800);
-        assert_eq!(excess(4000, cgroup(801)), (101, "cgroup"));
+        assert_eq!(excess(4000, cgroup(801)), (101, MemoryLimit::Cgroup));
         assert_eq!(excess(4000, cgroup(800)).0, 0);
-        assert_eq!(excess(9000, cgroup(801)), (2000, "--memory-limit"));
+        assert_eq!(excess(9000, cgroup(801)), (2000, MemoryLimit::Own));
         let two = beside(tcp(9000, 8000), 900, 800);
-        assert_eq!(excess(4000, two), (2000, "tcp"));
+        assert_eq!(excess(4000, two), (2000, MemoryLimit::Tcp));
         let none = beside(tcp(9000, 80_000), 900, 0);
-        assert_eq!(excess(300, none), (300, "cgroup"), "no room is left");
+        assert_eq!(
+            excess(300, none),
+            (300, MemoryLimit::Cgroup),
+            "no room is left"
+        );
     }
 }

@@ -1,8 +1,9 @@
 //! Metrics of the main thread, which the status reads.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
+use super::memory_limit::{MemoryLimit, Shortages};
 use crate::worker::eviction::SharedCounts;
 use crate::worker::metrics::Counter;
 
@@ -38,7 +39,9 @@ pub(crate) struct AcceptorMetrics {
     pub(crate) pauses: Counter,
     pub(crate) refused: SharedCounts,
     phase: AtomicUsize,
-    memory_is_short: AtomicBool,
+    /// The number of the limit because of which memory is short plus one; 0 while it is not.
+    memory_short: AtomicUsize,
+    shortages: [Counter; MemoryLimit::ALL.len()],
     /// The number of an unresponsive worker plus one; 0 for none.
     unresponsive: AtomicUsize,
     /// When the main thread's last heartbeat was, in milliseconds after the start.
@@ -54,12 +57,24 @@ impl AcceptorMetrics {
         Phase::ALL[self.phase.load(Ordering::SeqCst)]
     }
 
-    pub(crate) fn set_memory_short(&self, short: bool) {
-        self.memory_is_short.store(short, Ordering::Relaxed);
+    /// Records the limit because of which memory is short, if it is. Only the main thread
+    /// does. A shortage counts for the limit with which it began.
+    pub(crate) fn set_memory_short(&self, exceeded: Option<MemoryLimit>) {
+        let number = exceeded.map_or(0, |limit| limit as usize + 1);
+        let before = self.memory_short.swap(number, Ordering::Relaxed);
+        if let (0, Some(limit)) = (before, exceeded) {
+            self.shortages[limit as usize].add(1);
+        }
     }
 
-    pub(crate) fn memory_is_short(&self) -> bool {
-        self.memory_is_short.load(Ordering::Relaxed)
+    pub(crate) fn memory_short(&self) -> Option<MemoryLimit> {
+        let number = self.memory_short.load(Ordering::Relaxed);
+        number.checked_sub(1).map(|index| MemoryLimit::ALL[index])
+    }
+
+    /// How many times memory became short because of each limit.
+    pub(crate) fn shortages(&self) -> Shortages {
+        Shortages(std::array::from_fn(|index| self.shortages[index].get()))
     }
 
     /// The worker that took no turn in the last watchdog round; `None` if all did.

@@ -2,10 +2,11 @@
 
 use std::fmt;
 
+use super::memory_limit::Shortages;
 use crate::pool::{End, WorkerReport};
 use crate::worker::eviction::Counts;
 
-/// What the server did, reported when it has stopped.
+/// The report on a server that has stopped.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Report {
     /// One entry a worker, by number.
@@ -14,6 +15,8 @@ pub struct Report {
     pub refused: Counts,
     /// Clients that waited to be accepted when the server stopped, and had no room.
     pub unaccepted: u64,
+    /// How many times memory became short, and because of which limit.
+    pub shortages: Shortages,
 }
 
 impl Report {
@@ -54,11 +57,12 @@ impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "total: {} workers, {} connections, {} bytes echoed{}",
+            "total: {} workers, {} connections, {} bytes echoed{}{}",
             self.workers.len(),
             self.connections(),
             self.bytes(),
-            self.evicted()
+            self.evicted(),
+            self.shortages
         )?;
         match self.unaccepted {
             0 => Ok(()),

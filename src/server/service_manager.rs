@@ -26,8 +26,8 @@ const WATCHDOG_PARTS: u32 = 4;
 /// The watchdog is not notified more often, however short its timeout is.
 const LEAST_WATCHDOG_INTERVAL: Duration = Duration::from_millis(10);
 
-/// What a stop takes beyond the grace period at the most: the listen queues are
-/// emptied before, and everything is closed and reported after.
+/// The most time that a stop takes beyond the grace period: the listen queues are emptied
+/// before it, and everything is closed and reported after it.
 const STOP_SLACK: Duration = Duration::from_secs(5);
 
 /// The service manager that is notified when the server is ready, alive or about to stop.

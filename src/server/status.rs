@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
+use super::memory_limit::{MemoryLimit, Shortages};
 use super::metrics::{AcceptorMetrics, Phase};
 use crate::base::sys;
 use crate::worker::eviction::{Counts, EvictionLog, Latest};
@@ -19,9 +20,9 @@ const UNRESPONSIVE_AFTER: Duration = Duration::from_secs(15);
 #[derive(Clone)]
 pub struct Status {
     pub(crate) started: Instant,
-    /// The same as wall-clock time, for display.
+    /// When the server started, as wall-clock time, for display.
     pub(crate) started_at: SystemTime,
-    /// As in the log: `echo://127.0.0.1:20162`.
+    /// The listeners' texts as in the log: `echo://127.0.0.1:20162`.
     pub(crate) listeners: Arc<[String]>,
     pub(crate) max_connections: usize,
     pub(crate) acceptor: Arc<AcceptorMetrics>,
@@ -41,7 +42,9 @@ pub(crate) struct Snapshot {
     pub(crate) accepted: u64,
     /// How often accepting paused because the system refused it.
     pub(crate) accept_pauses: u64,
-    pub(crate) memory_is_short: bool,
+    /// The limit because of which memory is short, if it is.
+    pub(crate) memory_short: Option<MemoryLimit>,
+    pub(crate) shortages: Shortages,
     /// Clients that a limit refused or ended, by reason.
     pub(crate) turned_away: Counts,
     /// From being accepted to the first bytes sent back.
@@ -121,7 +124,8 @@ impl Status {
             max_connections: self.max_connections,
             accepted: acceptor.accepted.get(),
             accept_pauses: acceptor.pauses.get(),
-            memory_is_short: acceptor.memory_is_short(),
+            memory_short: acceptor.memory_short(),
+            shortages: acceptor.shortages(),
             turned_away: evicted.fold(acceptor.refused.get(), |all, its| all.and(&its)),
             first_echo,
             workers: self.workers.iter().enumerate().map(load).collect(),
@@ -156,11 +160,20 @@ impl Status {
         let refusal = match self.acceptor.phase() {
             Phase::LameDuck => "the server is about to stop",
             Phase::Draining => "the server is stopping",
-            Phase::Serving if self.acceptor.memory_is_short() => "memory is short",
-            Phase::Serving if self.open() >= self.max_connections => "all connections are in use",
-            Phase::Serving => return self.health(),
+            Phase::Serving => return self.room().and_then(|()| self.health()),
         };
         Err(refusal.to_owned())
+    }
+
+    /// Whether a further client can be accepted.
+    fn room(&self) -> Result<(), String> {
+        match self.acceptor.memory_short() {
+            Some(limit) => Err(format!("memory is short: {limit}")),
+            None if self.open() >= self.max_connections => {
+                Err("all connections are in use".to_owned())
+            }
+            None => Ok(()),
+        }
     }
 
     fn open(&self) -> usize {

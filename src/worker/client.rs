@@ -7,6 +7,7 @@ use mio::net::TcpStream;
 
 use super::conn::Conn;
 use super::context::{CountGuard, TimeLimits};
+use super::ready::Class;
 use super::source::SourceGuard;
 use super::stalls::Watch;
 
@@ -22,7 +23,7 @@ pub(super) struct Client {
     /// The time of its entry among the deadlines. An entry of another time is stale.
     pub(super) deadline: Option<Instant>,
     pub(super) watch: Watch,
-    /// It is in the ready list.
+    /// It is in one of the ready lists.
     pub(super) queued: bool,
     /// Before this time, in nanoseconds of the worker's clock, it counts as a stream,
     /// even if it sends little.
@@ -43,6 +44,14 @@ pub(super) enum Overdue {
 }
 
 impl Client {
+    /// Whether it streams, at the time `clock` of its worker.
+    pub(super) const fn class(&self, clock: u64) -> Class {
+        match self.conn.relays() || clock < self.streams_until {
+            true => Class::Stream,
+            false => Class::Message,
+        }
+    }
+
     /// When its time limits must be checked; `None` for never.
     pub(super) fn due(&self, limits: &TimeLimits) -> Option<Instant> {
         // The checks on a client that is behind also decide whether it is idle.

@@ -516,6 +516,12 @@ impl<T: Transport> Conn<T> {
         }
     }
 
+    /// Whether its peer streams, so that its bytes go through a pipe once its pending
+    /// output is sent.
+    pub(crate) const fn relays(&self) -> bool {
+        self.bulk
+    }
+
     /// Whether its bytes go through a pipe at present.
     pub(crate) fn is_bulk(&self) -> bool {
         self.bulk && self.is_open() && self.pending.is_none()

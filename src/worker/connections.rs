@@ -1,7 +1,6 @@
 //! The connections of one worker: the ready list, and every way in which one ends.
 
 use std::cmp::Reverse;
-use std::collections::VecDeque;
 use std::fmt;
 use std::io;
 use std::time::{Duration, Instant};
@@ -13,6 +12,7 @@ use super::conn::Next;
 use super::context::{Context, Drain};
 use super::deadlines::Deadlines;
 use super::eviction::Reason;
+use super::ready::Ready;
 use super::stalls::{Behind, Stalls, Watch};
 use crate::base::error::cause;
 use crate::base::{sys, units};
@@ -79,17 +79,18 @@ pub(super) struct Connections {
     pub(super) context: Context,
     pub(super) clients: Slab<Client>,
     /// Connections that have something to do without a further event.
-    pub(super) ready: VecDeque<usize>,
+    pub(super) ready: Ready,
     pub(super) deadlines: Deadlines,
     pub(super) stalls: Stalls,
     pub(super) drain: Option<Drain>,
     drain_check_at: Instant,
-    /// What clients hold is not checked on order before this time.
+    /// Orders to check what clients hold are put off until this time.
     check_held_at: Instant,
-    /// The main thread waits to hear what clients hold.
+    /// The main thread has ordered a check of what clients hold, and waits for its result.
     tells_held: bool,
     /// The time of this turn.
     pub(super) now: Instant,
+    pub(super) started: Instant,
 }
 
 impl Connections {
@@ -98,7 +99,7 @@ impl Connections {
         Self {
             context,
             clients: Slab::new(),
-            ready: VecDeque::new(),
+            ready: Ready::default(),
             deadlines: Deadlines::default(),
             stalls,
             drain: None,
@@ -106,7 +107,15 @@ impl Connections {
             check_held_at: now,
             tells_held: false,
             now,
+            started: now,
         }
+    }
+
+    /// The time of this turn in nanoseconds since the worker started. Each client stores
+    /// one: it takes half the memory of an `Instant`, and lasts for centuries.
+    pub(super) fn clock(&self) -> u64 {
+        let time = self.now.saturating_duration_since(self.started);
+        u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
     }
 
     /// When the next check is due that no event triggers.
@@ -131,12 +140,14 @@ impl Connections {
         }
     }
 
-    /// Puts a connection at the end of the ready list, unless it is on it already.
+    /// Puts a connection at the end of the ready list of its class, unless it is on one
+    /// already.
     pub(super) fn enqueue(&mut self, key: usize) {
+        let clock = self.clock();
         if let Some(client) = self.clients.get_mut(key)
             && !std::mem::replace(&mut client.queued, true)
         {
-            self.ready.push_back(key);
+            self.ready.push(client.class(clock), key);
         }
     }
 
@@ -180,7 +191,7 @@ impl Connections {
         let client = self.clients.remove(key);
         if client.queued {
             // Its key may soon be reused for another, which must not be queued twice.
-            self.ready.retain(|&queued| queued != key);
+            self.ready.remove(key);
         }
         log::debug!(
             "client {} closed: {} bytes echoed in {:.3?}, {why}",
@@ -351,7 +362,7 @@ impl Connections {
         self.refuse(key, reason, format_args!("evicted: {what}"));
     }
 
-    /// The same with a text of the caller's.
+    /// Ends a connection that reached a limit, and logs it with the text `what`.
     pub(super) fn refuse(&mut self, key: usize, reason: Reason, what: fmt::Arguments<'_>) {
         // A connection whose lifetime is over has been counted as such already.
         let reason = match self.clients[key].conn.is_cut_short() {
@@ -572,7 +583,7 @@ impl Connections {
         self.shed_after(SHED_AFTER, order);
     }
 
-    /// The same until `bytes` are free, also peers that have accepted some of late.
+    /// Sheds peers until `bytes` are free, also those that have accepted some just before.
     pub(super) fn shed_soon(&mut self, bytes: usize) {
         self.shed_after(Duration::ZERO, (bytes, 0));
     }

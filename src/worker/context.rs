@@ -1,4 +1,5 @@
-//! What a worker is handed: its context at the start, clients one by one, and the order to drain.
+//! The data that a worker gets from the thread that started it: its context at the start,
+//! clients one by one, and the order to drain.
 
 use std::net::{SocketAddr, TcpStream};
 use std::sync::atomic::AtomicBool;
@@ -75,7 +76,7 @@ pub(crate) struct TimeLimits {
     pub(crate) lifetime: Option<Duration>,
 }
 
-/// What each worker is configured with.
+/// The configuration that all workers have in common.
 #[derive(Clone, Debug)]
 pub(crate) struct Settings {
     /// The limits on the time of its connections.
@@ -90,7 +91,7 @@ pub(crate) struct Settings {
     pub(crate) sources: Option<Arc<Sources>>,
 }
 
-/// What a worker shares with the thread that started it.
+/// The worker's number, and all that it shares with the thread that started it.
 #[derive(Clone)]
 pub(crate) struct Context {
     /// The worker's number, from 0.

@@ -1,15 +1,20 @@
 //! One worker's read/echo loop.
 //!
 //! A turn waits for readiness and takes new clients from the channel. Then the
-//! connections on the ready list are served in two phases. The *receive phase* reads
-//! them into one scratch block, one behind another; the *send phase* writes the bytes
-//! back. Phases keep the kernel's receive path and its send path each in the
+//! connections that exchange messages are served in two phases. The *receive phase*
+//! reads them into one scratch block, one behind another; the *send phase* writes the
+//! bytes back. Phases keep the kernel's receive path and its send path each in the
 //! processor's caches: a round trip takes 7.0 µs of CPU time, and took 8.1 with one
 //! connection at a time.
 //!
+//! At the end of the turn one of the connections that stream moves a slice of its bytes.
+//! The next turn begins with a look at the poller that does not wait while another one
+//! has bytes to move. So a message waits for one slice at the most, and streams are
+//! served in turn.
+//!
 //! The poller is edge-triggered. A connection that may have more input than its slice
-//! goes to the end of the ready list, so that it is served again without a further
-//! event, after the others.
+//! goes to the end of the ready list of its class, so that it is served again without a
+//! further event, after the others.
 
 use std::io;
 use std::net::SocketAddr;
@@ -30,6 +35,8 @@ use super::context::{Context, HandOver};
 use super::eviction::Reason;
 use super::pipe::Pipes;
 use super::proxy_header::Header;
+use super::ready::Class;
+use super::slices::{EXPECT_MORE, Slices};
 use super::stalls::Watch;
 use crate::base::address::canonical;
 use crate::base::error::cause;
@@ -49,22 +56,8 @@ const SLICE: usize = 64 * 1024;
 /// message is shorter, so a short read shows its end without a second read.
 const NARROW_SLICE: usize = MESSAGE + ALIGN;
 
-/// The most that a streaming connection moves in a turn, in bytes, while no client is
-/// expected to send messages: enough for the pipe to pay off.
-const BULK_SLICE: usize = 256 * 1024;
-
-/// The same beside clients that send messages: it takes about as long as one message.
-/// With 64 KiB the 99th percentile of 50 pingers grew by a factor of 1.8 beside a fast
-/// stream, with this by 1.5. It exceeds a message, so that it does not count as one.
-const BULK_SLICE_BESIDE: usize = NARROW_SLICE;
-
 /// A read of at most this many bytes counts as a message, unless the client streams.
 const MESSAGE: usize = 16 * 1024;
-
-/// How long after a message or a slice of a stream more of the same kind is expected.
-/// It is longer than a turn with many streams: with 1 ms, 16 streams made a pinger
-/// wait 5 ms at the 99th percentile, with this value 1 ms.
-const EXPECT_MORE: Duration = Duration::from_millis(50);
 
 /// Received bytes start at multiples of this: a cache line.
 const ALIGN: usize = 64;
@@ -94,9 +87,7 @@ pub(crate) struct Worker {
     pipes: Pipes,
     /// Before this time the worker polls without sleeping.
     busy_until: Instant,
-    /// Before this time some client is expected to send messages.
-    messages_until: Instant,
-    started: Instant,
+    slices: Slices,
 }
 
 impl Worker {
@@ -122,8 +113,7 @@ impl Worker {
             echoed: 0,
             pipes,
             busy_until: now,
-            messages_until: now,
-            started: now,
+            slices: Slices::new(now),
         };
         Ok((worker, waker))
     }
@@ -136,23 +126,46 @@ impl Worker {
     pub(crate) fn run(mut self, mut ready: Option<Sender<()>>) -> io::Result<()> {
         let mut events = Events::with_capacity(EVENTS);
         while !self.is_done() {
-            self.wait(&mut events)?;
+            self.turn(&mut events)?;
             if let Some(ready) = ready.take() {
                 let _ = ready.try_send(());
             }
-            self.dispatch(&events);
-            let mut turns = self.connections.ready.len();
-            while turns > 0 {
-                turns -= self.receive_phase(turns);
-                self.send_phase();
-                // The others have their turns after what the main thread may order now.
-                if self.notifies_of_echo() {
-                    break;
-                }
-            }
-            self.connections.run_checks();
         }
         Ok(())
+    }
+
+    /// Takes one turn: the events, all messages, and one slice of a stream.
+    fn turn(&mut self, events: &mut Events) -> io::Result<()> {
+        self.wait(events)?;
+        self.slices.begin_turn();
+        self.dispatch(events);
+        self.serve_messages();
+        self.serve_stream();
+        self.connections.run_checks();
+        Ok(())
+    }
+
+    /// Serves the connections that exchange messages, each once.
+    fn serve_messages(&mut self) {
+        let mut turns = self.connections.ready.len(Class::Message);
+        while turns > 0 {
+            turns -= self.receive_phase(turns);
+            self.send_phase();
+            // The others have their turns after what the main thread may order now.
+            if self.notifies_of_echo() {
+                break;
+            }
+        }
+    }
+
+    /// Serves the stream that has waited for the longest, for one slice. The others have
+    /// theirs in the next turns: messages come first.
+    fn serve_stream(&mut self) {
+        if let Some(key) = self.connections.ready.pop(Class::Stream) {
+            self.receive_into_batch(key, self.first_line);
+            self.send_phase();
+            self.notifies_of_echo();
+        }
     }
 
     /// Tells the main thread after every so many bytes: what is echoed may stay in memory.
@@ -327,29 +340,39 @@ impl Worker {
         }
     }
 
-    /// Reads up to `turns` ready connections, while the block has room for a whole
-    /// slice. Returns how many it took from the ready list.
+    /// Reads up to `turns` connections that exchange messages, while the block has room
+    /// for a whole slice. Returns how many it took from the ready list.
     fn receive_phase(&mut self, turns: usize) -> usize {
         let mut used = self.first_line;
         let mut taken = 0;
         while taken < turns && used + SLICE <= self.block.len() {
             taken += 1;
-            let Some(key) = self.connections.ready.pop_front() else {
+            let Some(key) = self.connections.ready.pop(Class::Message) else {
                 break;
             };
-            match self.receive(key, used) {
-                Ok(Received { bytes, echo }) => {
-                    let range = used..used + if echo { bytes } else { 0 };
-                    used = range.end.next_multiple_of(ALIGN);
-                    self.batch.push((key, range));
-                    if let Some(header) = self.connections.clients[key].conn.header() {
-                        self.apply_header(key, header);
-                    }
-                }
-                Err(error) => self.connections.close(key, &CloseReason::Failed(error)),
-            }
+            used = self.receive_into_batch(key, used);
         }
         taken
+    }
+
+    /// Serves a connection's receive phase, with the block from `used` on. Returns where
+    /// the block is free afterwards.
+    fn receive_into_batch(&mut self, key: usize, used: usize) -> usize {
+        match self.receive(key, used) {
+            Ok(Received { bytes, echo }) => {
+                let range = used..used + if echo { bytes } else { 0 };
+                let free = range.end.next_multiple_of(ALIGN);
+                self.batch.push((key, range));
+                if let Some(header) = self.connections.clients[key].conn.header() {
+                    self.apply_header(key, header);
+                }
+                free
+            }
+            Err(error) => {
+                self.connections.close(key, &CloseReason::Failed(error));
+                used
+            }
+        }
     }
 
     /// Sends a connection's pending output, then reads its slice into the block from
@@ -363,22 +386,18 @@ impl Worker {
         received
     }
 
-    /// The time of this turn in nanoseconds since the worker started. Each client stores
-    /// one: it takes half the memory of an `Instant`, and lasts for centuries.
-    fn clock(&self) -> u64 {
-        let time = self.connections.now.saturating_duration_since(self.started);
-        u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
-    }
-
     fn move_bytes(&mut self, key: usize, used: usize) -> io::Result<Received> {
-        let clock = self.clock();
+        let clock = self.connections.clock();
         let client = &mut self.connections.clients[key];
+        let class = client.class(clock);
+        let before = client.conn.sent();
         client.conn.flush(&mut self.pipes, self.connections.now)?;
         let received = if client.conn.is_bulk() && self.pipes.can_lend() {
-            let most = match self.connections.now < self.messages_until {
-                true => BULK_SLICE_BESIDE,
-                false => BULK_SLICE,
-            };
+            // What the socket does not accept stays in the pipe.
+            let room = client.conn.room().unwrap_or(SLICE).max(SLICE);
+            let flushed = usize::try_from(client.conn.sent() - before).unwrap_or(usize::MAX);
+            let longest = self.slices.longest(self.connections.now);
+            let most = longest.saturating_sub(flushed).min(room);
             client
                 .conn
                 .relay(&mut self.pipes, most, self.connections.now)?
@@ -394,8 +413,8 @@ impl Worker {
         // A stream that is read as fast as it arrives also yields short reads at times.
         if received.bytes > MESSAGE {
             client.streams_until = clock + EXPECT_MORE.as_nanos() as u64;
-        } else if received.bytes > 0 && client.streams_until <= clock {
-            self.messages_until = self.connections.now + EXPECT_MORE;
+        } else if received.bytes > 0 && class == Class::Message {
+            self.slices.count_message(self.connections.now);
         }
         #[cfg(test)]
         assert_ne!(

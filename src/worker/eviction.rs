@@ -84,7 +84,7 @@ impl Reason {
         matches!(self, Self::Source | Self::Header)
     }
 
-    /// What a healthy server sees every day is logged at a lower level.
+    /// The level of the log line. A reason that a healthy server sees every day has a lower one.
     const fn level(self) -> Level {
         match self {
             Self::Source | Self::Header | Self::Stalled | Self::Shed => Level::Warn,

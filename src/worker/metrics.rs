@@ -69,7 +69,7 @@ impl DelayHistogram {
     }
 }
 
-/// What a worker has counted, and those that it replaced. It begins at a cache line
+/// The counters of a worker and of those that it replaced. They begin at a cache line
 /// that only the worker writes to.
 #[derive(Debug, Default)]
 #[repr(align(64))]
@@ -86,7 +86,7 @@ pub(crate) struct WorkerCounters {
     /// From being accepted to the first bytes sent back, of each connection.
     pub(crate) first_echo: DelayHistogram,
     pub(crate) evicted: SharedCounts,
-    /// The system's number of the worker's thread.
+    /// The thread ID of the worker, as the system numbers threads.
     thread: AtomicU64,
 }
 
@@ -117,9 +117,10 @@ pub(crate) struct WorkerMetrics {
     echoed_much: AtomicBool,
     /// How many of the bytes held the worker is to shed.
     shed_bytes: AtomicUsize,
-    /// The same at once, of clients that have just accepted some as well.
+    /// How many bytes the worker is to shed at once, also from clients that have just
+    /// accepted some.
     shed_soon: AtomicUsize,
-    /// The same, of the clients that hold the most.
+    /// How many bytes the worker is to shed from the clients that hold the most.
     shed_largest: AtomicUsize,
     /// How many clients the worker is to shed to make room.
     shed_clients: AtomicUsize,
@@ -171,7 +172,7 @@ impl WorkerMetrics {
         self.main_waker.wake();
     }
 
-    /// Whether it has told so since this was last asked.
+    /// Whether the worker has checked since the last call.
     pub(crate) fn take_checked(&self) -> bool {
         take_flag(&self.checked)
     }
@@ -183,7 +184,7 @@ impl WorkerMetrics {
         }
     }
 
-    /// Whether it has told so since this was last asked.
+    /// Whether the worker has reported this since the last call.
     pub(crate) fn take_echoed_much(&self) -> bool {
         take_flag(&self.echoed_much)
     }
@@ -193,7 +194,7 @@ impl WorkerMetrics {
         self.shed_bytes.store(bytes, Ordering::SeqCst);
     }
 
-    /// The same, of the clients that hold the most.
+    /// Orders the worker to shed this many bytes from the clients that hold the most.
     pub(crate) fn order_largest(&self, bytes: usize) {
         self.shed_largest.store(bytes, Ordering::SeqCst);
     }
@@ -209,18 +210,18 @@ impl WorkerMetrics {
         self.shed_clients.store(clients, Ordering::SeqCst);
     }
 
-    /// What the worker is to shed, bytes and clients, since it last asked.
+    /// How many bytes and clients the worker was ordered to shed since the last call.
     pub(crate) fn take_order(&self) -> (usize, usize) {
         (take(&self.shed_bytes), take(&self.shed_clients))
     }
 
-    /// How many bytes the worker is to shed at once, since it last asked.
+    /// How many bytes the worker was ordered to shed at once since the last call.
     pub(crate) fn take_soon(&self) -> usize {
         take(&self.shed_soon)
     }
 
-    /// How many bytes the worker is to shed of the clients that hold the most, since
-    /// it last asked.
+    /// How many bytes the worker was ordered to shed from the clients that hold the most
+    /// since the last call.
     pub(crate) fn take_largest(&self) -> usize {
         take(&self.shed_largest)
     }

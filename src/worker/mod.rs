@@ -16,6 +16,8 @@ pub(crate) mod metrics;
 )]
 mod pipe;
 pub mod proxy_header;
+mod ready;
+mod slices;
 pub(crate) mod source;
 mod stalls;
 pub(crate) mod sync;

@@ -13,12 +13,15 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rustix::io::Errno;
-use rustix::pipe::{PipeFlags, SpliceFlags, pipe_with, splice};
+use rustix::pipe::{PipeFlags, SpliceFlags, fcntl_setpipe_size, pipe_with, splice};
 
 /// How long bytes are copied after the system had no memory or descriptors for a pipe.
 /// Both may be available again later; trying in every turn would cost a failing system
 /// call each time.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
+
+/// The size of a pipe, in bytes.
+const SIZE: usize = 256 * 1024;
 
 /// A pipe, and how many bytes are in it.
 pub(crate) struct Pipe {
@@ -128,12 +131,16 @@ impl Pipes {
             return Some(pipe);
         }
         match pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK) {
-            Ok((read_end, write_end)) => Some(Pipe {
-                read_end,
-                write_end,
-                held: 0,
-                _count: Arc::clone(&self.count),
-            }),
+            Ok((read_end, write_end)) => {
+                // Where the user may not have more memory in pipes it stays as it is.
+                let _ = fcntl_setpipe_size(&write_end, SIZE);
+                Some(Pipe {
+                    read_end,
+                    write_end,
+                    held: 0,
+                    _count: Arc::clone(&self.count),
+                })
+            }
             Err(_) => {
                 self.pause();
                 None

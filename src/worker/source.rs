@@ -82,7 +82,7 @@ impl Sources {
     }
 }
 
-/// What the clients of one source have in common.
+/// The key of a source: the part of the address that its clients have in common.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Source {
     /// An IPv4 address, however IPv6 carries it.

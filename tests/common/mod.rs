@@ -5,6 +5,7 @@
 #[cfg(unix)]
 pub mod browser;
 pub mod check;
+pub mod datagrams;
 pub mod faulty;
 #[cfg(target_os = "linux")]
 pub mod gap;

@@ -96,13 +96,13 @@ impl<W: Write> Live<W> {
     /// Draws the view in place of the previous one, on a terminal of this size.
     pub(super) fn draw(&mut self, progress: &Progress<'_>, size: (u16, u16)) -> io::Result<()> {
         let (columns, rows) = size;
-        if !fits(size) {
-            return Ok(());
-        }
         if self.shown > 0 && size != self.size {
             // The terminal may have broken the lines that it shows in any way.
             self.out.writer().write_all(&paint::clear()?)?;
             self.shown = 0;
+        }
+        if !fits(size) {
+            return Ok(());
         }
         self.size = size;
         // A character in the last column may wrap, and the cursor is in the last row.

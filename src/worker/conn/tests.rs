@@ -188,6 +188,8 @@ enum Step {
     Stop,
     /// This many milliseconds pass.
     Pass(u64),
+    /// The slices of streams have this length from now on.
+    Slice(usize),
 }
 
 /// The steps of normal traffic.
@@ -196,6 +198,7 @@ fn traffic() -> impl Strategy<Value = Step> {
         4 => (1..8 * BLOCK).prop_map(Step::Arrive),
         3 => (1..8 * BLOCK).prop_map(Step::Room),
         1 => (1..2 * BLOCK).prop_map(Step::Urgent),
+        1 => (0..10 * BLOCK).prop_map(Step::Slice),
     ]
 }
 
@@ -240,6 +243,9 @@ struct Rig {
     taken_pipes: Vec<Pipe>,
     /// When the server began to drain.
     stopping: Option<Instant>,
+    /// The most that it moves through pipes in a turn. In one without room for more it
+    /// moves nothing, and has another.
+    slice: usize,
 }
 
 impl Rig {
@@ -257,6 +263,7 @@ impl Rig {
             relayed: false,
             taken_pipes: Vec::new(),
             stopping: None,
+            slice: 64,
         }
     }
 
@@ -283,9 +290,16 @@ impl Rig {
 
     fn turn(&mut self) -> io::Result<Next> {
         let mut block = [0; BLOCK];
+        let before = self.conn.sent();
         self.conn.flush(&mut self.pipes, self.now)?;
         let received = match self.conn.is_bulk() && self.pipes.can_lend() {
-            true => self.conn.relay(&mut self.pipes, 64, self.now)?,
+            true => {
+                let most = match self.conn.sent() > before {
+                    true => self.slice,
+                    false => self.slice.max(1),
+                };
+                self.conn.relay(&mut self.pipes, most, self.now)?
+            }
             false => self.conn.receive(&mut block, self.now)?,
         };
         if let Some(header) = self.conn.header() {
@@ -391,6 +405,7 @@ impl Rig {
                 self.stopping.get_or_insert(self.now);
             }
             Step::Pass(ms) => self.pass(Duration::from_millis(ms)),
+            Step::Slice(bytes) => self.slice = bytes,
         }
     }
 

@@ -10,6 +10,9 @@ use crate::base::testing::wait_until;
 use crate::proto::Protocol;
 use crate::worker::connections::LINGER_TIME;
 use crate::worker::context::{Accepted, CountGuard, Drain, Settings, TimeLimits};
+use crate::worker::slices;
+
+mod classes;
 
 const MS: Duration = Duration::from_millis(1);
 const SECOND: Duration = Duration::from_secs(1);
@@ -75,8 +78,23 @@ impl Rig {
         self.admit_to(Protocol::Echo, false)
     }
 
-    /// Serves a client once, as if the poller had reported it.
-    fn serve(&mut self, key: usize) {
+    /// The class of a client at present.
+    fn class(&self, key: usize) -> Class {
+        let connections = &self.worker.connections;
+        connections.clients[key].class(connections.clock())
+    }
+
+    /// Serves every connection on the ready lists once.
+    fn serve_ready(&mut self) {
+        let streams = self.worker.connections.ready.len(Class::Stream);
+        self.worker.serve_messages();
+        for _ in 0..streams {
+            self.worker.serve_stream();
+        }
+    }
+
+    /// Reports a client as ready, as the poller does.
+    fn report(&mut self, key: usize) {
         self.worker.connections.clients[key]
             .conn
             .update_readiness(Readiness {
@@ -85,8 +103,12 @@ impl Rig {
                 ..Readiness::default()
             });
         self.worker.connections.enqueue(key);
-        assert_eq!(self.worker.receive_phase(1), 1);
-        self.worker.send_phase();
+    }
+
+    /// Serves a client once, as if the poller had reported it.
+    fn serve(&mut self, key: usize) {
+        self.report(key);
+        self.serve_ready();
     }
 
     /// Serves a client until it was sent this many more bytes.
@@ -611,8 +633,7 @@ fn a_worker_does_not_sleep_while_a_client_is_ready_nor_during_its_busy_poll() {
     rig.worker.wait(&mut events).unwrap();
     let deadline = rig.worker.connections.deadlines.soonest();
     assert!(Some(rig.worker.connections.now) < deadline, "it slept");
-    rig.worker.receive_phase(1);
-    rig.worker.send_phase();
+    rig.serve_ready();
     rig.worker.connections.context.settings.busy_poll = 3600 * SECOND;
     ours.write_all(b"x").unwrap();
     rig.worker.wait(&mut events).unwrap();
@@ -624,17 +645,17 @@ fn a_worker_does_not_sleep_while_a_client_is_ready_nor_during_its_busy_poll() {
 }
 
 #[test]
-fn a_client_that_sends_messages_shortens_streams_and_a_stream_does_not() {
+fn a_client_that_sends_messages_shortens_slices_and_a_stream_does_not() {
+    let longest = |rig: &Rig| rig.worker.slices.longest(rig.worker.connections.now);
     let mut rig = Rig::new(limits());
     let (mut ours, key) = rig.admit();
-    let now = rig.worker.connections.now + SECOND;
-    rig.worker.connections.now = now;
+    rig.worker.connections.now += SECOND;
     rig.serve(key);
-    assert!(rig.worker.messages_until < now, "nothing arrived");
+    assert_eq!(longest(&rig), slices::ALONE, "nothing arrived");
     ours.write_all(b"x").unwrap();
     rig.serve_bytes(key, 1);
-    assert_eq!(rig.worker.messages_until, now + EXPECT_MORE);
-    assert!(streams_until(&rig, key) < now);
+    assert_eq!(longest(&rig), slices::BESIDE);
+    assert_eq!(rig.class(key), Class::Message);
 
     rig.worker.connections.now += SECOND;
     let (mut stream, streaming) = rig.admit();
@@ -643,44 +664,44 @@ fn a_client_that_sends_messages_shortens_streams_and_a_stream_does_not() {
     rig.serve_bytes(streaming, LONGEST as u64 + 1);
     let now = rig.worker.connections.now;
     assert_eq!(streams_until(&rig, streaming), now + EXPECT_MORE);
+    assert_eq!(rig.class(streaming), Class::Stream);
     rig.worker.connections.now += EXPECT_MORE - MS;
     stream.write_all(b"x").unwrap();
     rig.serve_bytes(streaming, 1);
-    assert!(
-        rig.worker.messages_until < now,
+    assert_eq!(
+        longest(&rig),
+        slices::ALONE,
         "a stream also sends little at times"
     );
     rig.worker.connections.now += MS;
     stream.write_all(&[7; LONGEST]).unwrap();
     wait_until(|| stream_has(&rig, streaming) == LONGEST);
     rig.serve_bytes(streaming, LONGEST as u64);
-    assert_eq!(rig.worker.messages_until, now + 2 * EXPECT_MORE);
+    assert_eq!(
+        longest(&rig),
+        slices::BESIDE,
+        "it has not streamed for a while"
+    );
+    assert_eq!(rig.class(streaming), Class::Message);
 }
 
 #[test]
-fn a_stream_that_is_short_beside_messages_does_not_count_as_one() {
+fn a_stream_whose_rest_is_short_does_not_count_as_a_message() {
     let mut rig = Rig::new(limits());
     let (mut stream, key) = rig.admit();
-    stream.write_all(&[7; 2 * NARROW_SLICE]).unwrap();
-    wait_until(|| stream_has(&rig, key) == 2 * NARROW_SLICE);
+    stream.write_all(&[7; NARROW_SLICE + 1]).unwrap();
+    wait_until(|| stream_has(&rig, key) == NARROW_SLICE + 1);
     rig.serve_bytes(key, NARROW_SLICE as u64);
     assert!(rig.worker.connections.clients[key].conn.is_bulk());
-
-    rig.worker.connections.now += EXPECT_MORE;
-    let messages_until = rig.worker.connections.now + MS;
-    rig.worker.messages_until = messages_until;
-    wait_until(|| stream_has(&rig, key) == NARROW_SLICE);
-    rig.serve(key);
-    assert_eq!(
-        streams_until(&rig, key),
-        rig.worker.connections.now + EXPECT_MORE
-    );
-    assert_eq!(rig.worker.messages_until, messages_until);
+    rig.worker.connections.now += SECOND;
+    rig.serve_bytes(key, 1);
+    let longest = rig.worker.slices.longest(rig.worker.connections.now);
+    assert_eq!(longest, slices::ALONE);
 }
 
 fn streams_until(rig: &Rig, key: usize) -> Instant {
     let clock = rig.worker.connections.clients[key].streams_until;
-    rig.worker.started + Duration::from_nanos(clock)
+    rig.worker.connections.started + Duration::from_nanos(clock)
 }
 
 /// How many bytes of a client can be read now, up to four messages.
@@ -698,31 +719,6 @@ fn serve_waiting(rig: &mut Rig, ours: &mut std::net::TcpStream, key: usize, byte
     let before = rig.worker.connections.clients[key].conn.sent();
     rig.serve(key);
     (rig.worker.connections.clients[key].conn.sent() - before) as usize
-}
-
-#[cfg(target_os = "linux")]
-#[test]
-fn a_stream_moves_all_its_bytes_in_a_turn_but_only_a_few_beside_messages() {
-    let mut rig = Rig::new(limits());
-    let (mut stream, key) = rig.admit();
-    let first = serve_waiting(&mut rig, &mut stream, key, 2 * LONGEST);
-    assert!(first > LONGEST && first < 2 * LONGEST);
-    let second = serve_waiting(&mut rig, &mut stream, key, LONGEST);
-    assert_eq!(first + second, 3 * LONGEST, "no messages are expected");
-
-    let (mut ours, message) = rig.admit();
-    ours.write_all(b"x").unwrap();
-    rig.serve_bytes(message, 1);
-    rig.worker.connections.now += EXPECT_MORE - MS;
-    let third = serve_waiting(&mut rig, &mut stream, key, 2 * LONGEST);
-    assert!(third <= BULK_SLICE_BESIDE, "{third} bytes beside messages");
-    rig.worker.connections.now += MS;
-    let fourth = serve_waiting(&mut rig, &mut stream, key, LONGEST);
-    assert_eq!(
-        third + fourth,
-        3 * LONGEST,
-        "messages are no longer expected"
-    );
 }
 
 #[test]
@@ -820,7 +816,7 @@ fn the_key_of_a_closed_client_is_removed_from_the_ready_list() {
     let (_ours, key) = rig.admit();
     rig.worker.connections.enqueue(key);
     rig.worker.connections.enqueue(key);
-    assert_eq!(rig.worker.connections.ready.len(), 1);
+    assert_eq!(rig.worker.connections.ready.len(Class::Message), 1);
     rig.worker.connections.close(key, &CloseReason::Finished);
     assert!(rig.worker.connections.ready.is_empty());
 }
@@ -961,15 +957,6 @@ fn without_a_stall_limit_a_client_that_accepts_nothing_is_kept_until_its_lifetim
     pass_until_ended(&mut rig, key);
     assert_eq!(rig.worker.connections.now - start, 100 * SECOND);
     assert_eq!(rig.evicted(Reason::Lifetime), 1);
-}
-
-impl Rig {
-    /// Serves whoever is on the ready list.
-    fn serve_ready(&mut self) {
-        let turns = self.worker.connections.ready.len();
-        assert_eq!(self.worker.receive_phase(turns), turns);
-        self.worker.send_phase();
-    }
 }
 
 /// A limit, who meets it, what that client sends in time, and what it then is owed.
@@ -1240,13 +1227,26 @@ fn the_main_thread_is_notified_after_so_many_echoed_bytes() {
     let (mut ours, key) = rig.admit();
     ours.write_all(&[7; 9]).unwrap();
     rig.serve_bytes(key, 9);
-    assert!(!rig.worker.notifies_of_echo());
+    let takes = |rig: &Rig| {
+        let metrics = &rig.worker.connections.context.metrics;
+        metrics.take_echoed_much()
+    };
+    assert!(!takes(&rig));
     ours.write_all(&[7; 1]).unwrap();
     rig.serve_bytes(key, 1);
-    assert!(rig.worker.notifies_of_echo());
-    let metrics = &rig.worker.connections.context.metrics;
-    assert!(metrics.take_echoed_much() && !metrics.take_echoed_much());
-    assert!(!rig.worker.notifies_of_echo(), "it counts anew");
+    assert!(takes(&rig) && !takes(&rig));
+    ours.write_all(&[7; 9]).unwrap();
+    rig.serve_bytes(key, 9);
+    assert!(!takes(&rig), "it counts anew");
+    ours.write_all(&[7; 2 * NARROW_SLICE]).unwrap();
+    rig.serve_bytes(key, 2 * NARROW_SLICE as u64);
+    assert!(takes(&rig));
+    assert_eq!(rig.class(key), Class::Stream);
+    rig.serve(key);
+    assert!(!takes(&rig));
+    ours.write_all(&[7; 11]).unwrap();
+    rig.serve_bytes(key, 11);
+    assert!(takes(&rig), "what streams is counted as well");
 }
 
 #[test]

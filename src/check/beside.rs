@@ -1,0 +1,73 @@
+//! How many connections the server serves beside each other.
+
+use std::thread;
+use std::time::{Duration, Instant};
+
+use super::connection::Connection;
+use super::protocol::round_trip;
+use super::target::Target;
+
+/// The most connections that are tried at once.
+const MOST: usize = 32;
+
+/// How long they may take: so many round trips, and this part of the time-out, in which a busy
+/// server comes to serve them.
+const ROUND_TRIPS: u32 = 8;
+const PART: u32 = 10;
+
+/// Opens some connections at once and sees how many are served while all are open. Returns
+/// how many clauses may have open without waiting for each other.
+///
+/// Where none is served, clauses fail for another reason, and sooner beside each other.
+pub(super) fn width(target: &Target<'_>) -> usize {
+    let most = MOST.min(target.plan().connections);
+    if target.shared.round_trip().is_none()
+        && let Ok(first) = target.open()
+    {
+        // It has told its time; what else it tells is for the clauses.
+        let _ = first.finish();
+    }
+    let Some(time) = target.shared.round_trip() else {
+        return most;
+    };
+    let patience = (time * ROUND_TRIPS).max(target.plan().timeout / PART);
+    match served(target, most, patience) {
+        0 => most,
+        all if all == most => most,
+        // One that has just ended may still count at the server.
+        some => some.div_ceil(2),
+    }
+}
+
+/// How many of `number` connections are made and served within `patience` each.
+fn served(target: &Target<'_>, number: usize, patience: Duration) -> usize {
+    let mut connections = Vec::new();
+    // Those that are made count, whatever becomes of the others.
+    let _ = target.connect_many(number, patience, &mut |stream, time| {
+        let made = target.adopt(stream, time);
+        connections.extend(made.map(|made| made.with_timeout(patience)));
+    });
+    let is_served = |connection: &Connection<'_>| {
+        let begun = Instant::now();
+        let served = round_trip(connection);
+        if served.is_ok() {
+            target.shared.saw_echo(begun.elapsed());
+        }
+        served.is_ok()
+    };
+    let served: Vec<bool> = thread::scope(|scope| {
+        let serve = |connection| {
+            let serve = move || is_served(connection);
+            thread::Builder::new().spawn_scoped(scope, serve).ok()
+        };
+        let threads: Vec<_> = connections.iter().map_while(serve).collect();
+        let joined = threads.into_iter().map(|thread| thread.join());
+        joined.map(|served| served.unwrap_or(false)).collect()
+    });
+    for (connection, is_served) in connections.into_iter().zip(&served) {
+        if *is_served {
+            let _ = connection.finish();
+        }
+    }
+    served.into_iter().filter(|is_served| *is_served).count()
+}

@@ -1,0 +1,145 @@
+//! What all clauses of a check share: the plan, the byte pattern, the end of the whole, and
+//! what is known of the path so far.
+
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use super::plan::Plan;
+use super::report::nanoseconds;
+use crate::probe::pattern::Pattern;
+
+/// What all clauses of a check share.
+pub(super) struct Shared<'a> {
+    pub(super) plan: &'a Plan,
+    pub(super) pattern: Pattern,
+    /// Once it is set, the check ends.
+    stop: &'a AtomicBool,
+    /// The same, from within: nobody wants the outcomes any more.
+    abandoned: AtomicBool,
+    /// When the whole check is over.
+    end: Instant,
+    /// Connections made so far; the next one's number.
+    made: AtomicU64,
+    /// The address that answered last.
+    last_address: Mutex<Option<SocketAddr>>,
+    /// No connection can be made: clauses are skipped instead of timing out one by one.
+    unreachable: AtomicBool,
+    /// The least round trip, in nanoseconds: of a message and its echo, else of a handshake.
+    /// A proxy answers the latter itself.
+    echoed_ns: AtomicU64,
+    connected_ns: AtomicU64,
+    /// How many connections may be open at once without one waiting for another's end.
+    width: AtomicUsize,
+    /// Clauses under test.
+    running: AtomicUsize,
+}
+
+impl<'a> Shared<'a> {
+    pub(super) fn new(plan: &'a Plan, stop: &'a AtomicBool) -> Self {
+        Self {
+            plan,
+            pattern: Pattern::new(plan.seed),
+            stop,
+            abandoned: AtomicBool::new(false),
+            end: Instant::now() + plan.whole,
+            made: AtomicU64::new(0),
+            last_address: Mutex::new(None),
+            unreachable: AtomicBool::new(false),
+            echoed_ns: AtomicU64::new(u64::MAX),
+            connected_ns: AtomicU64::new(u64::MAX),
+            width: AtomicUsize::new(1),
+            running: AtomicUsize::new(0),
+        }
+    }
+
+    /// Whether the check was stopped from outside.
+    pub(super) fn is_interrupted(&self) -> bool {
+        self.stop.load(Ordering::SeqCst)
+    }
+
+    /// Whether no clause may go on: the check was stopped, or its time is over.
+    pub(super) fn is_stopped(&self) -> bool {
+        self.is_interrupted() || self.abandoned.load(Ordering::SeqCst) || self.left().is_zero()
+    }
+
+    /// Stops every clause, as nobody wants the outcomes any more.
+    pub(super) fn abandon(&self) {
+        self.abandoned.store(true, Ordering::SeqCst);
+    }
+
+    /// How much time the whole check has left.
+    pub(super) fn left(&self) -> Duration {
+        self.end.saturating_duration_since(Instant::now())
+    }
+
+    /// The number of the next connection.
+    pub(super) fn next_number(&self) -> u64 {
+        self.made.fetch_add(1, Ordering::SeqCst)
+    }
+
+    /// How many connections were made so far.
+    pub(super) fn made(&self) -> u64 {
+        self.made.load(Ordering::SeqCst)
+    }
+
+    pub(super) fn last_address(&self) -> Option<SocketAddr> {
+        let last = self.last_address.lock();
+        *last.unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn set_last_address(&self, address: SocketAddr) {
+        let last = self.last_address.lock();
+        *last.unwrap_or_else(PoisonError::into_inner) = Some(address);
+    }
+
+    /// Makes every later connection skip its clause.
+    pub(super) fn mark_unreachable(&self) {
+        self.unreachable.store(true, Ordering::SeqCst);
+    }
+
+    pub(super) fn is_unreachable(&self) -> bool {
+        self.unreachable.load(Ordering::SeqCst)
+    }
+
+    /// A connection was made in this time.
+    pub(super) fn saw_connect(&self, time: Duration) {
+        self.connected_ns
+            .fetch_min(nanoseconds(time), Ordering::SeqCst);
+    }
+
+    /// A message came back in this time.
+    pub(super) fn saw_echo(&self, time: Duration) {
+        self.echoed_ns
+            .fetch_min(nanoseconds(time), Ordering::SeqCst);
+    }
+
+    /// The least round trip seen so far, if any.
+    pub(super) fn round_trip(&self) -> Option<Duration> {
+        let times = [&self.echoed_ns, &self.connected_ns];
+        let mut known = times
+            .into_iter()
+            .map(|time| time.load(Ordering::SeqCst))
+            .filter(|time| *time != u64::MAX);
+        known.next().map(Duration::from_nanos)
+    }
+
+    /// How many connections may be open at once without one waiting for another's end.
+    pub(super) fn width(&self) -> usize {
+        self.width.load(Ordering::SeqCst)
+    }
+
+    pub(super) fn set_width(&self, width: usize) {
+        self.width.store(width.max(1), Ordering::SeqCst);
+    }
+
+    /// How many clauses are under test; at least one.
+    pub(super) fn running(&self) -> usize {
+        self.running.load(Ordering::SeqCst).max(1)
+    }
+
+    pub(super) fn set_running(&self, number: usize) {
+        self.running.store(number, Ordering::SeqCst);
+    }
+}

@@ -1,0 +1,260 @@
+//! The client over UDP: each datagram is sent once its predecessor's echo is back.
+
+use std::io::{self, BufRead, Read, Write};
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use mio::{Events, Poll, Token};
+
+use crate::base::error as base;
+use crate::base::sys;
+use crate::base::units;
+use crate::probe::datagram::choose::choose;
+use crate::probe::datagram::payload::{Change, MOST_BYTES};
+use crate::probe::datagram::refusal::{explained, not_sent};
+use crate::probe::datagram::socket::{Datagram, Options, ProbeSocket, is_of_path};
+use crate::probe::error::Error;
+use crate::probe::exchange::first_difference;
+
+/// More than any datagram has, in bytes.
+const BLOCK: usize = 64 * 1024;
+
+/// How long after the last echo another one is waited for: so many of the longest round
+/// trips, and at least and at most this time. A copy takes about as long as the first.
+const COPY_ROUND_TRIPS: u32 = 4;
+const COPY_LEAST: Duration = Duration::from_millis(10);
+const COPY_MOST: Duration = Duration::from_secs(1);
+
+/// How standard input is cut into datagrams.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cut {
+    /// A line each, without its newline.
+    Lines,
+    /// So many bytes each; the last one has what is left.
+    Bytes(usize),
+}
+
+/// A server that is asked with datagrams, and what was sent last.
+pub(super) struct Datagrams {
+    socket: ProbeSocket,
+    poll: Poll,
+    timeout: Duration,
+    /// Datagrams sent so far.
+    number: u64,
+    /// What was sent before, to recognise its echo when that comes again.
+    before: Option<Vec<u8>>,
+    received: Vec<u8>,
+    longest: Duration,
+}
+
+impl Datagrams {
+    /// Asks the first of the addresses that answers.
+    pub(super) fn new(addresses: &[SocketAddr], timeout: Duration) -> Result<Self, Error> {
+        let hello = b"echopool";
+        let local = |source| Error::Receive {
+            address: addresses[0].to_string(),
+            source,
+        };
+        let address = choose(addresses, hello, timeout).map_err(local)?;
+        let address = address.map_err(Error::Unanswered)?;
+        let failed = |error| Error::Unanswered(vec![(address, error)]);
+        let mut socket = ProbeSocket::new(address, Options::default()).map_err(failed)?;
+        let poll = Poll::new().map_err(local)?;
+        socket.register(poll.registry(), Token(0)).map_err(local)?;
+        Ok(Self {
+            socket,
+            poll,
+            timeout,
+            number: 0,
+            before: None,
+            received: vec![0; BLOCK],
+            longest: Duration::ZERO,
+        })
+    }
+
+    /// Sends one datagram and returns its echo, which is equal.
+    ///
+    /// # Errors
+    /// [`Error::NotSent`] with why this machine did not send it; [`Error::Unreachable`] with
+    /// the ICMP error that came; [`Error::Echo`] with how the echo differs, or that none came.
+    pub(super) fn echo(&mut self, bytes: &[u8]) -> Result<&[u8], Error> {
+        self.number += 1;
+        let sent_at = Instant::now();
+        self.send(bytes)?;
+        let until = sent_at + self.timeout;
+        let Some(datagram) = self.receive(until)? else {
+            return Err(self.bad(format!(
+                "no echo of datagram {} ({}) within {}: it or its echo was lost, and UDP repeats \
+                 nothing; or nobody serves UDP there",
+                self.number,
+                units::count(bytes.len() as u64, "byte", "bytes"),
+                humantime::format_duration(self.timeout)
+            )));
+        };
+        if let Some(fault) = self.fault(bytes, datagram) {
+            return Err(self.bad(fault));
+        }
+        self.longest = self.longest.max(sent_at.elapsed());
+        self.before = Some(bytes.to_vec());
+        Ok(&self.received[..datagram.length])
+    }
+
+    /// Checks that nothing else comes.
+    ///
+    /// # Errors
+    /// [`Error::Echo`] with what came.
+    pub(super) fn finish(mut self) -> Result<(), Error> {
+        let time = (self.longest * COPY_ROUND_TRIPS).clamp(COPY_LEAST, COPY_MOST);
+        // All that was sent is back, so an ICMP error is of no datagram.
+        let Ok(Some(datagram)) = self.receive(Instant::now() + time) else {
+            return Ok(());
+        };
+        let is_again = self.is_before(datagram);
+        Err(self.bad(match (datagram.stranger, is_again) {
+            (None, true) => format!("the echo of datagram {} came twice", self.number),
+            (from, _) => {
+                let from = from.map_or_else(String::new, |from| format!(" from {from}"));
+                let length = datagram.length;
+                format!("a datagram of {length} bytes came{from} that was not sent")
+            }
+        }))
+    }
+
+    /// Sends standard input, cut into datagrams, and writes the echo to `sink`.
+    pub(super) fn pipe(
+        mut self,
+        source: &mut dyn BufRead,
+        sink: &mut dyn Write,
+        cut: Cut,
+    ) -> Result<(), Error> {
+        let mut block = Vec::new();
+        loop {
+            block.clear();
+            let end = match cut {
+                Cut::Lines => self.read_line(source, &mut block)?,
+                Cut::Bytes(size) => {
+                    let read = source.take(size as u64).read_to_end(&mut block);
+                    if read.map_err(Error::Input)? == 0 {
+                        break;
+                    }
+                    Some(&b""[..])
+                }
+            };
+            let Some(end) = end else { break };
+            let echo = self.echo(&block)?;
+            let written = sink.write_all(echo).and_then(|()| sink.write_all(end));
+            let written = written.and_then(|()| sink.flush());
+            written.map_err(base::Error::Output)?;
+        }
+        match self.number {
+            0 => Ok(()),
+            _ => self.finish(),
+        }
+    }
+
+    /// Reads a line. Returns its end, a newline or nothing; `None` at the end of the input.
+    fn read_line(
+        &self,
+        source: &mut dyn BufRead,
+        line: &mut Vec<u8>,
+    ) -> Result<Option<&'static [u8]>, Error> {
+        let mut source = source.take(MOST_BYTES as u64 + 2);
+        let length = source.read_until(b'\n', line).map_err(Error::Input)?;
+        let end: &[u8] = match line.pop_if(|last| *last == b'\n') {
+            Some(_) => b"\n",
+            None => b"",
+        };
+        if line.len() > MOST_BYTES {
+            let text = format!(
+                "line {} has more than {MOST_BYTES} bytes, the most of a datagram: cut the input \
+                 by --size",
+                self.number + 1
+            );
+            return Err(Error::Input(io::Error::other(text)));
+        }
+        Ok((length > 0).then_some(end))
+    }
+
+    fn send(&self, bytes: &[u8]) -> Result<(), Error> {
+        // An error of an earlier datagram is reported at the next call, which sends nothing.
+        let sent = match self.socket.send(bytes) {
+            Err(error) if is_of_path(&error) => self.socket.send(bytes),
+            sent => sent,
+        };
+        sent.map_err(|error| Error::NotSent {
+            address: self.socket.server.to_string(),
+            why: not_sent(&error),
+        })
+    }
+
+    /// The next datagram that comes until then.
+    fn receive(&mut self, until: Instant) -> Result<Option<Datagram>, Error> {
+        let mut events = Events::with_capacity(4);
+        loop {
+            match self.socket.receive(&mut self.received) {
+                Ok(Some(datagram)) => return Ok(Some(datagram)),
+                Ok(None) => {}
+                Err(error) => {
+                    return Err(Error::Unreachable {
+                        address: self.socket.server.to_string(),
+                        icmp: explained(&error),
+                    });
+                }
+            }
+            let left = until.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Ok(None);
+            }
+            let waited = sys::poll(&mut self.poll, &mut events, Some(left));
+            waited.map_err(|source| Error::Receive {
+                address: self.socket.server.to_string(),
+                source,
+            })?;
+        }
+    }
+
+    /// How what came is not the echo of `sent`.
+    fn fault(&self, sent: &[u8], datagram: Datagram) -> Option<String> {
+        let received = &self.received[..datagram.length];
+        let number = self.number;
+        if let Some(from) = datagram.stranger {
+            return Some(match received == sent {
+                true => format!(
+                    "the echo of datagram {number} came from {from}, another address than the \
+                     one asked: clients drop that. Usually the server has several addresses and \
+                     its answers take the one of the route back"
+                ),
+                false => format!(
+                    "{} came from {from}, which was not asked",
+                    units::count(received.len() as u64, "byte", "bytes")
+                ),
+            });
+        }
+        if received == sent {
+            return None;
+        }
+        if self.is_before(datagram) {
+            return Some(format!("the echo of datagram {} came twice", number - 1));
+        }
+        let difference = first_difference(sent, received, 0).unwrap_or_else(|| {
+            let length = Change::Length {
+                expected: sent.len(),
+                received: received.len(),
+            };
+            length.to_string()
+        });
+        Some(format!("datagram {number}: {difference}"))
+    }
+
+    /// Whether it equals what was sent before.
+    fn is_before(&self, datagram: Datagram) -> bool {
+        self.before.as_deref() == Some(&self.received[..datagram.length])
+    }
+
+    fn bad(&self, fault: String) -> Error {
+        Error::Echo {
+            address: self.socket.server.to_string(),
+            fault,
+        }
+    }
+}

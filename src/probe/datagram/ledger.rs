@@ -1,0 +1,307 @@
+//! What became of each datagram: the accounting of one flow, fed with numbers and times.
+//!
+//! A datagram is awaited from when it is sent until its reply, its time-out, or an error that
+//! says there will be none. A reply within the time-out is received; a first one after it is
+//! late, and its datagram stays lost; every further one is a duplicate, whatever the first was.
+//! A reply that comes in time, after that of a later datagram, is reordered (RFC 4737,
+//! section 3.3: its number is below one that was received). Times are in nanoseconds from any
+//! start, and do not go back from one sending to the next.
+
+use std::collections::VecDeque;
+
+use super::variation::Variation;
+
+/// So many datagrams are remembered once it is known what became of them; of a reply to an
+/// older one it can't be said whether it is late or a duplicate. At a thousand a second it is
+/// a minute.
+const REMEMBERED: usize = 1 << 16;
+
+/// What became of a datagram.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Fate {
+    Awaited,
+    /// Back in time, with its round trip.
+    Received(u64),
+    Lost,
+    /// Lost, and back after its time-out.
+    Late,
+    /// Its first reply was not what was sent.
+    Changed,
+    NotSent,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Sent {
+    at: u64,
+    fate: Fate,
+}
+
+/// The counts of a flow. `sent` is `received`, `lost`, those whose first reply was changed,
+/// and those that are awaited.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Handed to the kernel.
+    pub sent: u64,
+    /// Back unchanged within the time-out.
+    pub received: u64,
+    /// Not back unchanged within the time-out, or an error says that they won't be.
+    pub lost: u64,
+    /// Of the lost, back after the time-out.
+    pub late: u64,
+    /// Replies after the first to a datagram.
+    pub duplicates: u64,
+    /// Of the received, back after a later datagram.
+    pub reordered: u64,
+    /// Replies that were once a datagram of this flow.
+    pub changed: u64,
+    /// What came and is no reply to a datagram of this flow, or to one that is forgotten.
+    pub foreign: u64,
+    /// Datagrams that the kernel did not take.
+    pub not_sent: u64,
+}
+
+/// What a reply is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reply {
+    /// The first one, in time.
+    InTime {
+        /// From sending to receiving, in nanoseconds.
+        round_trip: u64,
+        /// Whether it came after that of a later datagram.
+        is_reordered: bool,
+    },
+    /// The first one, after the time-out.
+    Late {
+        /// From sending to receiving, in nanoseconds.
+        round_trip: u64,
+        /// Whether the datagram was not known to be lost before.
+        is_newly_lost: bool,
+    },
+    /// Not the first one.
+    Duplicate {
+        /// From sending to receiving, in nanoseconds.
+        round_trip: u64,
+    },
+    /// Of a datagram that is forgotten, or was not sent.
+    Unknown,
+}
+
+/// The datagrams of one flow.
+#[derive(Debug)]
+pub struct Ledger {
+    /// The sequence number of the first that is remembered.
+    first: u64,
+    sent: VecDeque<Sent>,
+    /// All below are no longer awaited.
+    awaited_from: u64,
+    awaited: u64,
+    /// The greatest number that was received in time.
+    highest: Option<u64>,
+    /// The limit on a round trip, in nanoseconds.
+    timeout: u64,
+    counts: Counts,
+    variation: Variation,
+}
+
+impl Ledger {
+    /// An empty ledger, whose first datagram has the number `first`.
+    pub const fn new(first: u64, timeout: u64, variation: Variation) -> Self {
+        Self {
+            first,
+            sent: VecDeque::new(),
+            awaited_from: first,
+            awaited: 0,
+            highest: None,
+            timeout,
+            counts: Counts {
+                sent: 0,
+                received: 0,
+                lost: 0,
+                late: 0,
+                duplicates: 0,
+                reordered: 0,
+                changed: 0,
+                foreign: 0,
+                not_sent: 0,
+            },
+            variation,
+        }
+    }
+
+    /// The number of the next datagram.
+    pub fn next(&self) -> u64 {
+        self.first + self.sent.len() as u64
+    }
+
+    /// The counts so far.
+    pub const fn counts(&self) -> &Counts {
+        &self.counts
+    }
+
+    /// The variation of the round trips so far.
+    pub const fn variation(&self) -> &Variation {
+        &self.variation
+    }
+
+    /// How many datagrams are awaited.
+    pub const fn awaited(&self) -> u64 {
+        self.awaited
+    }
+
+    /// Records that the next datagram was sent. Returns its number.
+    pub fn sent(&mut self, at: u64) -> u64 {
+        self.counts.sent += 1;
+        self.awaited += 1;
+        self.push(at, Fate::Awaited)
+    }
+
+    /// Records that the kernel did not take the next datagram. Returns its number.
+    pub fn not_sent(&mut self, at: u64) -> u64 {
+        self.counts.not_sent += 1;
+        self.push(at, Fate::NotSent)
+    }
+
+    fn push(&mut self, at: u64, fate: Fate) -> u64 {
+        let number = self.next();
+        self.sent.push_back(Sent { at, fate });
+        self.skip_ended();
+        while self.sent.len() > REMEMBERED && self.first < self.awaited_from {
+            self.sent.pop_front();
+            self.first += 1;
+        }
+        number
+    }
+
+    /// Records an unchanged reply to this datagram.
+    pub fn received(&mut self, number: u64, at: u64) -> Reply {
+        let Some(sent) = self.get(number) else {
+            self.counts.foreign += 1;
+            return Reply::Unknown;
+        };
+        let round_trip = at.saturating_sub(sent.at);
+        let is_awaited = sent.fate == Fate::Awaited;
+        match sent.fate {
+            Fate::NotSent => {
+                self.counts.foreign += 1;
+                Reply::Unknown
+            }
+            Fate::Awaited if round_trip <= self.timeout => self.in_time(number, round_trip),
+            Fate::Awaited | Fate::Lost => {
+                self.end(number, Fate::Late);
+                self.counts.lost += u64::from(is_awaited);
+                self.counts.late += 1;
+                Reply::Late {
+                    round_trip,
+                    is_newly_lost: is_awaited,
+                }
+            }
+            Fate::Received(_) | Fate::Late | Fate::Changed => {
+                self.counts.duplicates += 1;
+                Reply::Duplicate { round_trip }
+            }
+        }
+    }
+
+    fn in_time(&mut self, number: u64, round_trip: u64) -> Reply {
+        self.end(number, Fate::Received(round_trip));
+        self.counts.received += 1;
+        let is_reordered = self.highest.is_some_and(|highest| number < highest);
+        self.counts.reordered += u64::from(is_reordered);
+        self.highest = self.highest.max(Some(number));
+        self.variation.record_arrival(round_trip);
+        let neighbours = [number.checked_sub(1), number.checked_add(1)];
+        for neighbour in neighbours.into_iter().flatten() {
+            if let Some(Fate::Received(other)) = self.get(neighbour).map(|sent| sent.fate) {
+                self.variation.record_pair(other, round_trip);
+            }
+        }
+        Reply::InTime {
+            round_trip,
+            is_reordered,
+        }
+    }
+
+    /// Records a changed reply to this datagram.
+    pub fn changed(&mut self, number: u64) {
+        self.counts.changed += 1;
+        if self.is_awaited(number) {
+            self.end(number, Fate::Changed);
+        }
+    }
+
+    /// Records what is no reply to a datagram of this flow.
+    pub const fn foreign(&mut self) {
+        self.counts.foreign += 1;
+    }
+
+    /// Records that no reply can come. Returns whether the datagram was awaited; it is lost.
+    pub fn refused(&mut self, number: u64) -> bool {
+        let is_awaited = self.is_awaited(number);
+        if is_awaited {
+            self.end(number, Fate::Lost);
+            self.counts.lost += 1;
+        }
+        is_awaited
+    }
+
+    /// The datagrams whose time-out is over now are lost. Returns their numbers.
+    pub fn expire(&mut self, now: u64) -> Vec<u64> {
+        let mut expired = Vec::new();
+        while let Some((number, deadline)) = self.oldest() {
+            if now < deadline {
+                break;
+            }
+            self.refused(number);
+            expired.push(number);
+        }
+        expired
+    }
+
+    /// When the oldest awaited datagram is lost.
+    pub fn deadline(&self) -> Option<u64> {
+        self.oldest().map(|(_, deadline)| deadline)
+    }
+
+    /// The datagram that a reply without bytes is taken for: the oldest awaited one, else the
+    /// latest lost one, else the latest.
+    pub fn presumed(&self) -> Option<u64> {
+        let is_lost = |number: &u64| self.get(*number).is_some_and(|it| it.fate == Fate::Lost);
+        let oldest = self.oldest().map(|(number, _)| number);
+        let lost = || (self.first..self.next()).rev().find(is_lost);
+        let latest = || {
+            self.next()
+                .checked_sub(1)
+                .filter(|&last| last >= self.first)
+        };
+        oldest.or_else(lost).or_else(latest)
+    }
+
+    fn oldest(&self) -> Option<(u64, u64)> {
+        let sent = self.get(self.awaited_from)?;
+        Some((self.awaited_from, sent.at.saturating_add(self.timeout)))
+    }
+
+    fn get(&self, number: u64) -> Option<&Sent> {
+        let place = number.checked_sub(self.first)?;
+        self.sent.get(usize::try_from(place).ok()?)
+    }
+
+    fn is_awaited(&self, number: u64) -> bool {
+        self.get(number).is_some_and(|it| it.fate == Fate::Awaited)
+    }
+
+    fn end(&mut self, number: u64, fate: Fate) {
+        self.awaited -= u64::from(self.is_awaited(number));
+        self.sent[(number - self.first) as usize].fate = fate;
+        self.skip_ended();
+    }
+
+    fn skip_ended(&mut self) {
+        while self.awaited_from < self.next() && !self.is_awaited(self.awaited_from) {
+            self.awaited_from += 1;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

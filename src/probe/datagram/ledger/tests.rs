@@ -1,0 +1,316 @@
+use std::collections::BTreeMap;
+
+use proptest::prelude::*;
+
+use super::*;
+
+const TIMEOUT: u64 = 100;
+
+fn ledger() -> Ledger {
+    Ledger::new(1, TIMEOUT, Variation::default())
+}
+
+/// A step of a flow; `usize` chooses among the datagrams sent so far.
+#[derive(Clone, Debug)]
+enum Step {
+    Send,
+    NotSent,
+    Reply(prop::sample::Index),
+    Changed(prop::sample::Index),
+    Refused(prop::sample::Index),
+    Foreign,
+    Expire,
+}
+
+fn step() -> impl Strategy<Value = (u64, Step)> {
+    let index = any::<prop::sample::Index>;
+    let step = prop_oneof![
+        8 => Just(Step::Send),
+        1 => Just(Step::NotSent),
+        8 => index().prop_map(Step::Reply),
+        1 => index().prop_map(Step::Changed),
+        1 => index().prop_map(Step::Refused),
+        1 => Just(Step::Foreign),
+        2 => Just(Step::Expire),
+    ];
+    // Time passes before most steps, sometimes as long as the time-out.
+    (prop_oneof![0..30_u64, Just(TIMEOUT)], step)
+}
+
+/// All that happened to one datagram, and when.
+#[derive(Clone, Debug)]
+enum Happened {
+    Reply(u64),
+    Changed,
+    Refused,
+}
+
+/// Everything that happened, from which each count is told anew by its definition.
+#[derive(Default)]
+struct Model {
+    sent: BTreeMap<u64, (u64, Vec<Happened>)>,
+    not_sent: u64,
+    foreign: u64,
+    replies: Vec<(u64, u64)>,
+}
+
+impl Model {
+    /// The first thing that decided on a datagram, and the time it took.
+    fn round_trip(&self, number: u64) -> Option<u64> {
+        let (at, happened) = self.sent.get(&number)?;
+        match happened.first() {
+            Some(Happened::Reply(back)) if back - at <= TIMEOUT => Some(back - at),
+            _ => None,
+        }
+    }
+
+    fn received(&self) -> BTreeMap<u64, u64> {
+        let numbers = self.sent.keys();
+        numbers
+            .filter_map(|&number| Some((number, self.round_trip(number)?)))
+            .collect()
+    }
+
+    /// Numbers in the order of their first reply in time.
+    fn arrivals(&self) -> Vec<u64> {
+        let received = self.received();
+        let mut seen = Vec::new();
+        for (number, _) in &self.replies {
+            if received.contains_key(number) && !seen.contains(number) {
+                seen.push(*number);
+            }
+        }
+        seen
+    }
+
+    fn counts(&self, now: u64) -> Counts {
+        let received = self.received();
+        let mut counts = Counts {
+            sent: self.sent.len() as u64,
+            received: received.len() as u64,
+            not_sent: self.not_sent,
+            foreign: self.foreign,
+            ..Counts::default()
+        };
+        for (number, (at, happened)) in &self.sent {
+            let is =
+                |what: fn(&Happened) -> bool| happened.iter().filter(|it| what(it)).count() as u64;
+            let replies = is(|it| matches!(it, Happened::Reply(_)));
+            counts.changed += is(|it| matches!(it, Happened::Changed));
+            let in_time = received.contains_key(number);
+            let first_changed = matches!(happened.first(), Some(Happened::Changed));
+            // Lost by its time-out before anything came.
+            let is_lost = match happened.first() {
+                _ if in_time => false,
+                Some(Happened::Changed) => false,
+                Some(_) => true,
+                None => now - at >= TIMEOUT,
+            };
+            counts.lost += u64::from(is_lost);
+            counts.late += u64::from(is_lost && replies > 0);
+            let first_is_no_duplicate = in_time || is_lost && replies > 0;
+            assert!(!(first_changed && first_is_no_duplicate));
+            counts.duplicates += replies - u64::from(first_is_no_duplicate);
+        }
+        let arrivals = self.arrivals();
+        let is_reordered = |place: usize| arrivals[..place].iter().any(|it| *it > arrivals[place]);
+        counts.reordered = (0..arrivals.len())
+            .filter(|&place| is_reordered(place))
+            .count() as u64;
+        counts
+    }
+
+    fn jitter(&self) -> Option<f64> {
+        let arrivals = self.arrivals();
+        let trips: Vec<_> = arrivals
+            .iter()
+            .filter_map(|&it| self.round_trip(it))
+            .collect();
+        let differences = trips
+            .windows(2)
+            .map(|pair| pair[0].abs_diff(pair[1]) as f64);
+        let jitter = differences.fold(0.0, |jitter, difference| {
+            jitter + (difference - jitter) / 16.0
+        });
+        (trips.len() > 1).then_some(jitter)
+    }
+
+    fn pairs(&self) -> Vec<u64> {
+        let received = self.received();
+        let next =
+            |(number, trip): (&u64, &u64)| Some(received.get(&(number + 1))?.abs_diff(*trip));
+        let mut pairs: Vec<_> = received.iter().filter_map(next).collect();
+        pairs.sort_unstable();
+        pairs
+    }
+}
+
+fn run(steps: &[(u64, Step)]) -> (Ledger, Model, u64) {
+    let (mut ledger, mut model, mut now) = (ledger(), Model::default(), 0);
+    for (passes, step) in steps {
+        now += passes;
+        // As in the probes: what is overdue is known before anything else happens.
+        for number in ledger.expire(now) {
+            let (at, happened) = &model.sent[&number];
+            assert!(now - at >= TIMEOUT && happened.is_empty());
+        }
+        let numbers: Vec<_> = model.sent.keys().copied().collect();
+        let choose = |index: &prop::sample::Index| match numbers.is_empty() {
+            true => None,
+            false => Some(*index.get(&numbers)),
+        };
+        match step {
+            Step::Send => {
+                let number = ledger.sent(now);
+                model.sent.insert(number, (now, Vec::new()));
+            }
+            Step::NotSent => {
+                ledger.not_sent(now);
+                model.not_sent += 1;
+            }
+            Step::Foreign => {
+                ledger.foreign();
+                model.foreign += 1;
+            }
+            Step::Expire => {}
+            Step::Reply(index) => {
+                if let Some(number) = choose(index) {
+                    // A datagram whose time-out is over at this very time is lost.
+                    ledger.received(number, now);
+                    let is_overdue = now - model.sent[&number].0 >= TIMEOUT;
+                    let at = now + u64::from(is_overdue);
+                    model
+                        .sent
+                        .get_mut(&number)
+                        .unwrap()
+                        .1
+                        .push(Happened::Reply(at));
+                    model.replies.push((number, now));
+                }
+            }
+            Step::Changed(index) | Step::Refused(index) => {
+                let Some(number) = choose(index) else {
+                    continue;
+                };
+                let (at, happened) = model.sent.get_mut(&number).unwrap();
+                let is_overdue = now - *at >= TIMEOUT;
+                let is_open = happened.is_empty() && !is_overdue;
+                if matches!(step, Step::Changed(_)) {
+                    ledger.changed(number);
+                    // A lost one stays lost.
+                    if happened.is_empty() && is_overdue {
+                        happened.push(Happened::Refused);
+                    }
+                    happened.push(Happened::Changed);
+                } else {
+                    assert_eq!(ledger.refused(number), is_open);
+                    if is_open {
+                        happened.push(Happened::Refused);
+                    }
+                }
+            }
+        }
+    }
+    ledger.expire(now);
+    (ledger, model, now)
+}
+
+proptest! {
+    #[test]
+    fn every_count_is_that_of_its_definition(steps in prop::collection::vec(step(), 0..80)) {
+        let (ledger, model, now) = run(&steps);
+        prop_assert_eq!(*ledger.counts(), model.counts(now));
+        let jitter = (ledger.variation().jitter(), model.jitter());
+        match jitter {
+            (Some(one), Some(other)) => prop_assert!((one - other).abs() < 1e-6),
+            (one, other) => prop_assert_eq!(one, other),
+        }
+        let differences = &ledger.variation().differences;
+        let pairs = model.pairs();
+        prop_assert_eq!(differences.count(), pairs.len() as u64);
+        prop_assert_eq!(differences.max(), pairs.last().copied());
+        prop_assert_eq!(differences.min(), pairs.first().copied());
+    }
+
+    #[test]
+    fn each_datagram_has_one_fate(steps in prop::collection::vec(step(), 0..80)) {
+        let (ledger, _, _) = run(&steps);
+        let counts = ledger.counts();
+        let is_changed = |it: &&Sent| it.fate == Fate::Changed;
+        let changed = ledger.sent.iter().filter(is_changed).count() as u64;
+        prop_assert_eq!(counts.sent, counts.received + counts.lost + changed + ledger.awaited());
+        prop_assert!(counts.late <= counts.lost && counts.reordered <= counts.received);
+    }
+}
+
+#[test]
+fn reordering_is_that_of_rfc_4737() {
+    // The example of RFC 4737, section 4.1's definition: 1 2 3 7 8 9 10 4 5 6 11.
+    let mut ledger = ledger();
+    for _ in 0..11 {
+        ledger.sent(0);
+    }
+    for number in [1, 2, 3, 7, 8, 9, 10, 4, 5, 6, 11] {
+        ledger.received(number, 1);
+    }
+    assert_eq!(ledger.counts().reordered, 3);
+    // A lost one makes no other reordered.
+    let mut ledger = self::ledger();
+    for _ in 0..4 {
+        ledger.sent(0);
+    }
+    for number in [1, 3, 4] {
+        ledger.received(number, 1);
+    }
+    assert_eq!(ledger.counts().reordered, 0);
+}
+
+#[test]
+fn a_late_reply_is_not_reordered_and_its_copy_is_a_duplicate() {
+    let mut ledger = ledger();
+    ledger.sent(0);
+    ledger.sent(90);
+    assert_eq!(ledger.expire(100), [1]);
+    ledger.received(2, 110);
+    ledger.received(1, 120);
+    ledger.received(1, 121);
+    let counts = *ledger.counts();
+    assert_eq!((counts.lost, counts.late, counts.reordered), (1, 1, 0));
+    assert_eq!((counts.received, counts.duplicates), (1, 1));
+}
+
+#[test]
+fn the_oldest_awaited_sets_the_deadline() {
+    let mut ledger = ledger();
+    assert_eq!(ledger.deadline(), None);
+    for at in [0, 10, 20] {
+        ledger.sent(at);
+    }
+    ledger.received(2, 30);
+    assert_eq!(ledger.deadline(), Some(100));
+    ledger.received(1, 30);
+    assert_eq!(ledger.deadline(), Some(120));
+    assert_eq!(ledger.awaited(), 1);
+    assert!(ledger.expire(119).is_empty());
+    assert_eq!(ledger.expire(120), [3]);
+    assert_eq!(ledger.deadline(), None);
+}
+
+#[test]
+fn what_is_long_over_is_forgotten_and_what_is_awaited_is_not() {
+    let mut ledger = Ledger::new(1, u64::MAX, Variation::default());
+    ledger.sent(0);
+    for at in 0..2 * REMEMBERED as u64 {
+        let number = ledger.sent(at);
+        ledger.received(number, at);
+    }
+    // The first is awaited, so all since are remembered.
+    assert_eq!(ledger.sent.len(), 2 * REMEMBERED + 1);
+    ledger.received(1, 5);
+    ledger.not_sent(0);
+    assert_eq!(ledger.sent.len(), REMEMBERED);
+    assert_eq!(ledger.received(1, 6), Reply::Unknown);
+    let last = ledger.next() - 1;
+    assert_eq!(ledger.received(last, 6), Reply::Unknown, "it was not sent");
+    assert_eq!(ledger.counts().foreign, 2);
+}

@@ -1,0 +1,9 @@
+//! Probing with datagrams: what is in them, what became of each, and the sockets.
+
+pub(crate) mod choose;
+pub mod ledger;
+pub mod payload;
+pub(crate) mod refusal;
+pub mod socket;
+pub mod tracker;
+pub mod variation;

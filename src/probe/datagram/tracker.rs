@@ -1,0 +1,148 @@
+//! One flow of datagrams: their content and what became of each.
+
+use super::ledger::{Ledger, Reply};
+use super::payload::{Change, Payload, Reading};
+use super::variation::Variation;
+
+/// What came.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Arrival {
+    /// An unchanged reply to the datagram of this number.
+    Reply(u64, Reply),
+    /// A changed reply to the datagram of this number.
+    Changed(u64, Change),
+    /// No reply to a datagram of this flow.
+    Foreign,
+}
+
+/// One flow of datagrams, all of one size.
+#[derive(Debug)]
+pub struct Tracker {
+    payload: Payload,
+    size: usize,
+    /// The counts, and what became of each datagram.
+    pub ledger: Ledger,
+}
+
+impl Tracker {
+    /// A flow in the run with this seed, of datagrams of `size` bytes that are numbered from 1,
+    /// with a limit on the round trip in nanoseconds.
+    pub fn new((seed, flow): (u64, u64), size: usize, timeout: u64) -> Self {
+        Self {
+            payload: Payload::new(seed, flow, size),
+            size,
+            ledger: Ledger::new(1, timeout, Variation::default()),
+        }
+    }
+
+    /// Writes the next datagram, whose length is that of the flow.
+    pub fn fill(&self, out: &mut [u8]) {
+        self.payload.fill(self.ledger.next(), out);
+    }
+
+    /// The datagram that these bytes once were, for an error that quotes it.
+    pub fn quoted(&self, bytes: &[u8]) -> Option<u64> {
+        match self
+            .payload
+            .read(bytes, self.ledger.next(), |_| bytes.len())
+        {
+            Reading::Whole(number) | Reading::Changed(number, _) => Some(number),
+            Reading::Empty => self.ledger.presumed(),
+            Reading::Foreign => None,
+        }
+    }
+
+    /// Records what came at this time, in nanoseconds by the clock of the sendings.
+    pub fn received(&mut self, bytes: &[u8], at: u64) -> Arrival {
+        match self.payload.read(bytes, self.ledger.next(), |_| self.size) {
+            Reading::Whole(number) => Arrival::Reply(number, self.ledger.received(number, at)),
+            Reading::Changed(number, change) => {
+                self.ledger.changed(number);
+                Arrival::Changed(number, change)
+            }
+            Reading::Empty if self.size == 0 => match self.ledger.presumed() {
+                Some(number) => Arrival::Reply(number, self.ledger.received(number, at)),
+                None => self.foreign(),
+            },
+            Reading::Empty | Reading::Foreign => self.foreign(),
+        }
+    }
+
+    /// Records what came and is no reply, whatever its bytes are.
+    pub const fn foreign(&mut self) -> Arrival {
+        self.ledger.foreign();
+        Arrival::Foreign
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TIMEOUT: u64 = 1000;
+
+    fn tracker(size: usize) -> Tracker {
+        Tracker::new((7, 0), size, TIMEOUT)
+    }
+
+    fn send(tracker: &mut Tracker, at: u64) -> Vec<u8> {
+        let mut bytes = vec![0; tracker.size];
+        tracker.fill(&mut bytes);
+        tracker.ledger.sent(at);
+        bytes
+    }
+
+    #[test]
+    fn a_late_reply_is_not_the_next_ones() {
+        let mut tracker = tracker(64);
+        let first = send(&mut tracker, 0);
+        assert_eq!(tracker.ledger.expire(1000), [1]);
+        let second = send(&mut tracker, 1000);
+        let late = Reply::Late {
+            round_trip: 1500,
+            is_newly_lost: false,
+        };
+        assert_eq!(tracker.received(&first, 1500), Arrival::Reply(1, late));
+        let in_time = Reply::InTime {
+            round_trip: 600,
+            is_reordered: false,
+        };
+        assert_eq!(tracker.received(&second, 1600), Arrival::Reply(2, in_time));
+    }
+
+    #[test]
+    fn empty_replies_are_counted() {
+        let mut tracker = tracker(0);
+        assert_eq!(tracker.received(&[], 0), Arrival::Foreign);
+        for at in [0, 10, 20] {
+            send(&mut tracker, at);
+        }
+        for at in [30, 40] {
+            tracker.received(&[], at);
+        }
+        assert_eq!(tracker.ledger.expire(5000), [3]);
+        for _ in 0..2 {
+            tracker.received(&[], 6000);
+        }
+        // A byte was not sent.
+        assert_eq!(tracker.received(&[1], 6000), Arrival::Foreign);
+        let counts = tracker.ledger.counts();
+        assert_eq!((counts.received, counts.lost, counts.late), (2, 1, 1));
+        assert_eq!((counts.duplicates, counts.foreign), (1, 2));
+    }
+
+    #[test]
+    fn a_reply_that_lost_its_bytes_is_foreign() {
+        let mut tracker = tracker(64);
+        send(&mut tracker, 0);
+        assert_eq!(tracker.received(&[], 10), Arrival::Foreign);
+    }
+
+    #[test]
+    fn a_quoted_part_names_its_datagram() {
+        let mut tracker = tracker(64);
+        let bytes = send(&mut tracker, 0);
+        assert_eq!(tracker.quoted(&bytes[..8]), Some(1));
+        assert_eq!(tracker.quoted(&[0; 64]), None);
+    }
+}

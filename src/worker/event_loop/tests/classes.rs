@@ -1,0 +1,176 @@
+//! Messages and streams in one worker: who is served in which turn, counted in turns and
+//! bytes.
+
+use proptest::prelude::*;
+
+use super::*;
+
+/// The longest slice in these tests, in bytes: the kernel's buffers hold several.
+const SHORT: usize = NARROW_SLICE + 1024;
+
+/// How many bytes of a stream wait at first: two slices and a rest.
+const WAITING: usize = NARROW_SLICE + 2 * SHORT + 5000;
+
+impl Rig {
+    /// A worker that never sleeps and whose slices are short.
+    fn with_short_slices() -> Self {
+        let mut rig = Self::new(limits());
+        rig.worker.connections.context.settings.busy_poll = 3600 * SECOND;
+        rig.worker.slices.most = SHORT;
+        rig
+    }
+
+    /// Clients that stream and wait for their turns, all with the same number of bytes.
+    fn admit_streams(&mut self, count: usize) -> Vec<Admitted> {
+        let streams: Vec<_> = (0..count).map(|_| self.admit()).collect();
+        for (ours, key) in &streams {
+            let mut ours = ours;
+            ours.write_all(&[7; WAITING]).unwrap();
+            let key = *key;
+            let socket = self.worker.connections.clients[key].conn.transport();
+            wait_until(|| socket.peek(&mut [0; WAITING]).is_ok_and(|n| n == WAITING));
+        }
+        for &(_, key) in &streams {
+            self.report(key);
+        }
+        self.worker.serve_messages();
+        for &(_, key) in &streams {
+            assert_eq!(self.sent(key), NARROW_SLICE as u64);
+            assert_eq!(self.class(key), Class::Stream);
+        }
+        assert_eq!(self.worker.connections.ready.len(Class::Stream), count);
+        streams
+    }
+
+    fn turn(&mut self) {
+        let mut events = Events::with_capacity(EVENTS);
+        self.worker.turn(&mut events).unwrap();
+    }
+
+    fn sent(&self, key: usize) -> u64 {
+        self.worker.connections.clients[key].conn.sent()
+    }
+
+    fn all_sent(&self, streams: &[Admitted]) -> u64 {
+        streams.iter().map(|&(_, key)| self.sent(key)).sum()
+    }
+}
+
+#[test]
+fn a_message_waits_for_one_slice_however_many_clients_stream() {
+    for count in [1, 4, 12] {
+        let mut rig = Rig::with_short_slices();
+        let streams = rig.admit_streams(count);
+        let mut pingers: Vec<_> = (0..3).map(|_| rig.admit()).collect();
+        for round in 1..=2 {
+            for (ours, key) in &mut pingers {
+                ours.write_all(b"x").unwrap();
+                wait_until(|| stream_has(&rig, *key) == 1);
+            }
+            let before = rig.all_sent(&streams);
+            rig.turn();
+            for &(_, key) in &pingers {
+                assert_eq!(rig.sent(key), round, "in the first turn after it arrived");
+            }
+            let moved = rig.all_sent(&streams) - before;
+            assert!(moved <= SHORT as u64, "{count} streams moved {moved} bytes");
+            assert!(moved > 0, "messages do not stop a stream");
+        }
+    }
+}
+
+#[test]
+fn streams_are_served_in_turn_by_bytes() {
+    let mut rig = Rig::with_short_slices();
+    let streams = rig.admit_streams(5);
+    let (mut pinger, message) = rig.admit();
+    let whole = (streams.len() * WAITING) as u64;
+    let mut turns = 0;
+    while rig.all_sent(&streams) < whole {
+        let before: Vec<u64> = streams.iter().map(|&(_, key)| rig.sent(key)).collect();
+        let next = *before.iter().min().unwrap();
+        if turns % 2 == 0 {
+            pinger.write_all(b"x").unwrap();
+            wait_until(|| stream_has(&rig, message) == 1);
+        }
+        rig.turn();
+        turns += 1;
+        let moved = |place: usize| rig.sent(streams[place].1) - before[place];
+        let served: Vec<usize> = (0..streams.len())
+            .filter(|&place| moved(place) > 0)
+            .collect();
+        assert!(served.len() <= 1, "{served:?} in one turn");
+        for place in served {
+            assert_eq!(
+                before[place], next,
+                "one that had fewer bytes was passed over"
+            );
+            assert!(moved(place) <= SHORT as u64);
+        }
+        assert!(turns <= 5 * streams.len(), "nobody is forgotten");
+    }
+}
+
+/// Byte `offset` of what client `place` sends.
+fn pattern(place: usize, offset: usize) -> u8 {
+    ((offset / 251) ^ offset ^ (place << 5)) as u8
+}
+
+/// A client that sends and receives now and then.
+struct Peer {
+    socket: std::net::TcpStream,
+    sent: usize,
+    received: usize,
+}
+
+impl Peer {
+    /// Sends up to so many bytes.
+    fn send(&mut self, place: usize, most: usize) {
+        let bytes: Vec<u8> = (self.sent..self.sent + most)
+            .map(|offset| pattern(place, offset))
+            .collect();
+        self.sent += self.socket.write(&bytes).unwrap_or(0);
+    }
+
+    /// Receives up to so many bytes and compares them.
+    fn receive(&mut self, place: usize, most: usize) {
+        let mut block = vec![0; most];
+        let length = self.socket.read(&mut block).unwrap_or(0);
+        for &byte in &block[..length] {
+            assert_eq!(byte, pattern(place, self.received), "of client {place}");
+            self.received += 1;
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(24))]
+    #[test]
+    fn every_byte_comes_back_whoever_streams_pauses_or_does_not_read(
+        steps in proptest::collection::vec((0..6_usize, 0..4_u8, 1..3 * SHORT), 20..150),
+    ) {
+        let mut rig = Rig::with_short_slices();
+        let mut peers: Vec<Peer> = (0..6)
+            .map(|_| {
+                let socket = rig.admit().0;
+                socket.set_nonblocking(true).unwrap();
+                Peer { socket, sent: 0, received: 0 }
+            })
+            .collect();
+        for (place, kind, bytes) in steps {
+            match kind {
+                0 => peers[place].send(place, bytes),
+                1 => peers[place].receive(place, bytes),
+                2 => peers[place].send(place, 1 + bytes % 100),
+                _ => rig.turn(),
+            }
+        }
+        wait_until(|| {
+            rig.turn();
+            for (place, peer) in peers.iter_mut().enumerate() {
+                peer.receive(place, SHORT);
+            }
+            peers.iter().all(|peer| peer.received == peer.sent)
+        });
+    }
+}

@@ -1,0 +1,60 @@
+//! The connections that have something to do without a further event, in two classes.
+//!
+//! Connections that exchange messages are served first, all in one turn. Those that
+//! stream take turns, one slice at a time, so that a message waits for one slice at the
+//! most, however many stream.
+
+use std::collections::VecDeque;
+
+/// The class of a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Class {
+    /// It exchanges messages, or it is too new to know.
+    Message,
+    /// It sends more than it waits for an answer.
+    Stream,
+}
+
+/// The keys of connections, each at most once: the owner sees to that.
+#[derive(Debug, Default)]
+pub(super) struct Ready {
+    messages: VecDeque<usize>,
+    streams: VecDeque<usize>,
+}
+
+impl Ready {
+    pub(super) fn is_empty(&self) -> bool {
+        self.messages.is_empty() && self.streams.is_empty()
+    }
+
+    /// How many connections of the class are ready.
+    pub(super) fn len(&self, class: Class) -> usize {
+        match class {
+            Class::Message => self.messages.len(),
+            Class::Stream => self.streams.len(),
+        }
+    }
+
+    /// Puts a connection behind all others of its class.
+    pub(super) fn push(&mut self, class: Class, key: usize) {
+        self.of(class).push_back(key);
+    }
+
+    /// Takes the connection that has waited for the longest.
+    pub(super) fn pop(&mut self, class: Class) -> Option<usize> {
+        self.of(class).pop_front()
+    }
+
+    /// Removes a connection, whichever its class was.
+    pub(super) fn remove(&mut self, key: usize) {
+        self.messages.retain(|&ready| ready != key);
+        self.streams.retain(|&ready| ready != key);
+    }
+
+    const fn of(&mut self, class: Class) -> &mut VecDeque<usize> {
+        match class {
+            Class::Message => &mut self.messages,
+            Class::Stream => &mut self.streams,
+        }
+    }
+}

@@ -1,0 +1,123 @@
+//! UDP echoes of the tests' own, good and bad.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
+use std::thread::spawn;
+
+pub const LOCALHOST: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
+
+/// A datagram that a peer got: its number from 0, its bytes, and who sent it.
+pub struct Got<'a> {
+    pub number: usize,
+    pub bytes: &'a [u8],
+    pub from: SocketAddr,
+    pub socket: &'a UdpSocket,
+}
+
+impl Got<'_> {
+    /// Sends it back.
+    pub fn echo(&self) {
+        self.answer(self.bytes);
+    }
+
+    /// Sends these bytes back.
+    pub fn answer(&self, bytes: &[u8]) {
+        // Its client may be gone.
+        let _ = self.socket.send_to(bytes, self.from);
+    }
+
+    /// The bytes, with this one turned over.
+    pub fn changed(&self, offset: usize) -> Vec<u8> {
+        let mut bytes = self.bytes.to_vec();
+        bytes[offset] ^= 0xff;
+        bytes
+    }
+}
+
+/// A socket on a free port.
+pub fn socket() -> UdpSocket {
+    UdpSocket::bind((LOCALHOST, 0)).unwrap()
+}
+
+/// A peer that has each datagram. It is there for as long as the test's program.
+pub fn peer(behave: impl FnMut(&Got<'_>) + Send + 'static) -> SocketAddr {
+    serve(socket(), behave)
+}
+
+/// The same on a socket that is there already.
+pub fn serve(socket: UdpSocket, mut behave: impl FnMut(&Got<'_>) + Send + 'static) -> SocketAddr {
+    let address = socket.local_addr().unwrap();
+    spawn(move || {
+        let mut block = vec![0; 64 * 1024];
+        for number in 0.. {
+            // An error here is one that came by ICMP, for a client that is gone.
+            let Ok((length, from)) = socket.recv_from(&mut block) else {
+                continue;
+            };
+            behave(&Got {
+                number,
+                bytes: &block[..length],
+                from,
+                socket: &socket,
+            });
+        }
+    });
+    address
+}
+
+/// Sends everything back.
+pub fn echo() -> SocketAddr {
+    peer(|got| got.echo())
+}
+
+/// Sends everything back but each third, from the third on.
+pub fn losing_every_third() -> SocketAddr {
+    peer(|got| {
+        if got.number % 3 != 2 {
+            got.echo();
+        }
+    })
+}
+
+/// Sends everything back twice.
+pub fn doubling() -> SocketAddr {
+    peer(|got| {
+        got.echo();
+        got.echo();
+    })
+}
+
+/// Sends pairs back in the reverse order.
+pub fn swapping() -> SocketAddr {
+    let mut held = Vec::new();
+    peer(move |got| match got.number % 2 {
+        0 => held = got.bytes.to_vec(),
+        _ => {
+            got.echo();
+            got.answer(&held);
+        }
+    })
+}
+
+/// Sends everything back with its byte at `offset` turned over.
+pub fn changing(offset: usize) -> SocketAddr {
+    peer(move |got| got.answer(&got.changed(offset)))
+}
+
+/// Answers from another port than it is asked at. Returns both.
+pub fn answering_elsewhere() -> (SocketAddr, SocketAddr) {
+    let other = socket();
+    let from = other.local_addr().unwrap();
+    let asked = peer(move |got| {
+        let _ = other.send_to(got.bytes, got.from);
+    });
+    (asked, from)
+}
+
+/// An address at which nobody is: what is sent there is refused while the socket lives that is
+/// returned, since that has another peer.
+pub fn refusing() -> (UdpSocket, SocketAddr) {
+    let (socket, peer) = (socket(), self::socket());
+    socket.connect(peer.local_addr().unwrap()).unwrap();
+    let address = socket.local_addr().unwrap();
+    (socket, address)
+}
