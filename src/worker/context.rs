@@ -6,6 +6,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use super::channel::HandOverReceiver;
+use super::datagrams::setup::Setup;
 use super::eviction::EvictionLog;
 use super::metrics::WorkerMetrics;
 use super::source::{SourceGuard, Sources};
@@ -88,6 +89,8 @@ pub(crate) struct Settings {
     pub(crate) pipes: usize,
     /// The limit on clients a source, for clients that a PROXY header names.
     pub(crate) sources: Option<Arc<Sources>>,
+    /// The sockets for datagrams, and who is answered on them.
+    pub(crate) datagrams: Arc<Setup>,
 }
 
 /// What a worker shares with the thread that started it.
