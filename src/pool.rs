@@ -20,6 +20,7 @@ use mio::Waker;
 use crate::base::error::cause;
 use crate::worker::channel::{HandOverSender, hand_over_channel};
 use crate::worker::context::{Accepted, Context, CountGuard, Drain, HandOver, Settings};
+use crate::worker::datagrams::refusal::DatagramCounts;
 use crate::worker::event_loop::Worker;
 use crate::worker::eviction::{Counts, EvictionLog};
 use crate::worker::metrics::WorkerMetrics;
@@ -70,14 +71,16 @@ pub struct WorkerReport {
     pub cut: u64,
     /// Connections ended by a limit.
     pub evicted: Counts,
+    /// Datagrams.
+    pub datagrams: DatagramCounts,
 }
 
 impl fmt::Display for WorkerReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "worker {}: {}, {} connections, {} bytes echoed{}",
-            self.id, self.end, self.connections, self.bytes, self.evicted
+            "worker {}: {}, {} connections, {} bytes echoed{}{}",
+            self.id, self.end, self.connections, self.bytes, self.evicted, self.datagrams
         )?;
         match self.replaced {
             0 => Ok(()),
@@ -343,6 +346,7 @@ impl Pool {
                 bytes: metrics.counters.bytes.get(),
                 cut: metrics.counters.cut.get(),
                 evicted: metrics.counters.evicted.get(),
+                datagrams: metrics.counters.datagrams.get(),
             }
         };
         workers.into_iter().map(report).collect()
@@ -440,6 +444,7 @@ mod tests {
             check_after: usize::MAX,
             pipes: 1,
             sources: None,
+            datagrams: Arc::default(),
         };
         let pool = Pool::spawn(workers, &settings, &main_waker, &Arc::default()).unwrap();
         (pool, poller)

@@ -53,10 +53,11 @@ fn said(command: &mut Command) -> String {
 mod systemd {
     use super::*;
 
-    const UNITS: [&str; 3] = [
+    const UNITS: [&str; 4] = [
         "echopool.service",
         "echopool-echo.socket",
         "echopool-counted.socket",
+        "echopool-udp.socket",
     ];
 
     #[test]

@@ -364,6 +364,7 @@ mod make {
             "share/fish/vendor_completions.d/echopool.fish",
             "lib/systemd/system/echopool-echo.socket",
             "lib/systemd/system/echopool-counted.socket",
+            "lib/systemd/system/echopool-udp.socket",
         ] {
             assert!(installed.contains(file), "no {file} in {installed:?}");
         }
@@ -507,6 +508,7 @@ mod debian {
             "usr/lib/systemd/system/echopool.service",
             "usr/lib/systemd/system/echopool-echo.socket",
             "usr/lib/systemd/system/echopool-counted.socket",
+            "usr/lib/systemd/system/echopool-udp.socket",
             "usr/share/man/man1/echopool.1.gz",
             "usr/share/man/man1/echopool-serve.1.gz",
             "usr/share/bash-completion/completions/echopool",

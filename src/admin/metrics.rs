@@ -13,6 +13,7 @@ use prometheus_client::registry::{Registry, Unit};
 use super::accept::Format;
 use crate::server::metrics::Phase;
 use crate::server::status::{Snapshot, Status, WorkerLoad};
+use crate::worker::datagrams::refusal::Refusal;
 use crate::worker::eviction::Reason;
 use crate::worker::metrics::DELAY_CLASSES;
 
@@ -78,6 +79,7 @@ impl Collector for Metrics {
         let mut writer = Writer(encoder);
         writer.process(&self.0, &snapshot)?;
         writer.clients(&snapshot)?;
+        writer.datagrams(&snapshot)?;
         writer.delays(&snapshot)?;
         writer.workers(&snapshot.workers)
     }
@@ -175,6 +177,30 @@ impl Writer<'_> {
         Ok(())
     }
 
+    fn datagrams(&mut self, snapshot: &Snapshot) -> fmt::Result {
+        let counts = snapshot.datagrams();
+        let help = "Datagrams that came.";
+        self.counter(("datagrams_received", None, help), counts.received)?;
+        let help = "Datagrams that were answered.";
+        self.counter(("datagrams_answered", None, help), counts.answered)?;
+        let help = "Bytes sent back in datagrams.";
+        let family = ("datagrams_echoed", Some(&Unit::Bytes), help);
+        self.counter(family, counts.bytes)?;
+        let help = "Datagrams whose answer the system refused to send.";
+        self.counter(("datagrams_unsent", None, help), counts.unsent)?;
+        let help = "Datagrams that the kernel dropped because the queue of their socket was full.";
+        self.counter(("datagrams_dropped", None, help), counts.dropped)?;
+        let help = "Datagrams that were not answered, by reason.";
+        let mut family =
+            self.0
+                .encode_descriptor("datagrams_refused", help, None, MetricType::Counter)?;
+        for why in Refusal::ALL {
+            let labels = [("reason", why.word())];
+            count(&mut family.encode_family(&labels)?, counts.refused(why))?;
+        }
+        Ok(())
+    }
+
     fn delays(&mut self, snapshot: &Snapshot) -> fmt::Result {
         let help = "From a connection being accepted to its first bytes sent back.";
         let mut family = self.0.encode_descriptor(
@@ -211,6 +237,16 @@ impl Writer<'_> {
             worker
                 .cpu
                 .map_or(Value::Unknown, |time| Value::Time(time.as_secs_f64()))
+        })?;
+        let help = "Datagrams that this worker answered.";
+        let family = ("worker_datagrams_answered", None, help);
+        self.each(family, workers, |worker| {
+            Value::Sum(worker.datagrams.answered)
+        })?;
+        let help = "Datagrams for this worker that the kernel dropped.";
+        let family = ("worker_datagrams_dropped", None, help);
+        self.each(family, workers, |worker| {
+            Value::Sum(worker.datagrams.dropped)
         })?;
         let help = "Memory of the echo that this worker's clients have not accepted.";
         let family = ("worker_held", bytes, help);

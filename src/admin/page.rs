@@ -7,6 +7,7 @@ use serde::Serialize;
 
 use crate::server::memory_limit::{MemoryLimit, Shortages};
 use crate::server::status::{Status, WorkerLoad};
+use crate::worker::datagrams::refusal::{DatagramCounts, Refusal};
 use crate::worker::eviction::{Latest, Reason};
 use crate::worker::metrics::DELAY_CLASSES;
 
@@ -34,6 +35,7 @@ struct Shown {
     memory_shortages: BTreeMap<&'static str, u64>,
     echoed_bytes: u64,
     echo_turns: u64,
+    datagrams: Datagrams,
     /// The upper bound of each class in seconds; the last class has none.
     first_echo_ends_s: Vec<f64>,
     first_echo_counts: Vec<u64>,
@@ -41,6 +43,16 @@ struct Shown {
     evicted: BTreeMap<&'static str, u64>,
     workers: Vec<Worker>,
     latest: Vec<TurnedAway>,
+}
+
+#[derive(Serialize)]
+struct Datagrams {
+    received: u64,
+    answered: u64,
+    echoed_bytes: u64,
+    unsent: u64,
+    dropped: u64,
+    refused: BTreeMap<&'static str, u64>,
 }
 
 #[derive(Serialize)]
@@ -87,6 +99,7 @@ pub(super) fn json(status: &Status) -> serde_json::Result<String> {
         memory_shortages: shortages(&snapshot.shortages),
         echoed_bytes: snapshot.bytes(),
         echo_turns: snapshot.echoes(),
+        datagrams: datagrams(&snapshot.datagrams()),
         first_echo_ends_s: DELAY_CLASSES.iter().map(|end| end.as_secs_f64()).collect(),
         first_echo_counts: snapshot.first_echo.counts.to_vec(),
         refused: by_reason(true),
@@ -100,6 +113,20 @@ fn shortages(shortages: &Shortages) -> BTreeMap<&'static str, u64> {
     let all = MemoryLimit::ALL.into_iter();
     let each = all.map(|limit| (limit.name(), shortages.of(limit)));
     each.filter(|&(_, count)| count > 0).collect()
+}
+
+fn datagrams(counts: &DatagramCounts) -> Datagrams {
+    let refused = Refusal::ALL
+        .into_iter()
+        .map(|why| (why.word(), counts.refused(why)));
+    Datagrams {
+        received: counts.received,
+        answered: counts.answered,
+        echoed_bytes: counts.bytes,
+        unsent: counts.unsent,
+        dropped: counts.dropped,
+        refused: refused.collect(),
+    }
 }
 
 fn worker(load: &WorkerLoad) -> Worker {

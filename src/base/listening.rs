@@ -220,7 +220,7 @@ pub(crate) fn warn_of_short_queue(backlog: u32) {
 }
 
 /// Whether the machine lacks the address or its whole family.
-fn is_absent(error: &io::Error) -> bool {
+pub(crate) fn is_absent(error: &io::Error) -> bool {
     error.kind() == ErrorKind::AddrNotAvailable || is_family_unsupported(error)
 }
 

@@ -3,6 +3,7 @@
 
 pub mod address;
 pub(crate) mod cpus;
+pub(crate) mod datagram_sockets;
 pub mod error;
 pub(crate) mod escape;
 pub mod kernel;

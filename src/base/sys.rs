@@ -450,19 +450,34 @@ pub(crate) fn end_on(signal: libc::c_int) {
     }
 }
 
-/// Registers a listener with the poller. It stays a non-blocking std socket.
+/// Registers a listener, or a socket for datagrams, with the poller, for reading. It stays a
+/// non-blocking std socket.
 #[cfg(unix)]
-pub(crate) fn watch(registry: &Registry, listener: &TcpListener, token: Token) -> io::Result<()> {
-    use std::os::fd::AsRawFd;
-
-    let socket = listener.as_raw_fd();
+pub(crate) fn watch(
+    registry: &Registry,
+    socket: &impl std::os::fd::AsRawFd,
+    token: Token,
+) -> io::Result<()> {
+    let socket = socket.as_raw_fd();
     registry.register(&mut mio::unix::SourceFd(&socket), token, Interest::READABLE)
 }
 
 /// Elsewhere mio registers only sockets that it has created itself.
 #[cfg(not(unix))]
-pub(crate) fn watch(_: &Registry, _: &TcpListener, _: Token) -> io::Result<()> {
+pub(crate) fn watch<S>(_: &Registry, _: &S, _: Token) -> io::Result<()> {
     Err(io::ErrorKind::Unsupported.into())
+}
+
+/// Ends what [`watch`] began.
+#[cfg(unix)]
+pub(crate) fn unwatch(registry: &Registry, socket: &impl std::os::fd::AsRawFd) -> io::Result<()> {
+    registry.deregister(&mut mio::unix::SourceFd(&socket.as_raw_fd()))
+}
+
+/// Elsewhere nothing is watched.
+#[cfg(not(unix))]
+pub(crate) fn unwatch<S>(_: &Registry, _: &S) -> io::Result<()> {
+    Ok(())
 }
 
 /// Takes ownership of a descriptor that this process inherited.

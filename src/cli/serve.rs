@@ -8,7 +8,7 @@ use log::{LevelFilter, warn};
 
 use super::error::Error;
 use super::exit::Exit;
-use super::values::{address, bytes, count, limit, time, time_limit};
+use super::values::{UdpRate, address, bytes, count, limit, time, time_limit, udp_rate};
 use crate::admin::{self, Admin};
 use crate::base;
 use crate::base::address::Address;
@@ -18,18 +18,19 @@ use crate::base::signals::on_signal;
 use crate::pool::MAX_WORKERS;
 use crate::proto::Protocol;
 use crate::server::{
-    self, Config, DEFAULT_BACKLOG, Listener, Options, Server, ServiceManager, Stop,
+    self, Config, DEFAULT_BACKLOG, DatagramListener, Listener, Options, Server, ServiceManager,
+    Sockets, Stop,
 };
 
 /// Serve TCP echo to any number of clients
 ///
-/// Without --echo, --counted and --whoami it serves echo on port 20162 of all interfaces.
+/// Without --echo, --counted, --whoami and --udp it serves echo on port 20162 of all interfaces.
 /// SIGINT, SIGTERM or SIGHUP stops it: clients have --grace to finish, and a second signal
 /// ends it at once. Signals of one kind that come within a moment of each other are one to
 /// the kernel.
 ///
-/// Sockets that a service manager hands over are served by their names: echo, counted or
-/// whoami. Nothing else is served then, unless an option asks for it.
+/// Sockets that a service manager hands over are served by their names: echo, counted, whoami
+/// or udp. Nothing else is served then, unless an option asks for it.
 #[derive(Debug, Args)]
 #[command(after_long_help = "\
 ADDR is HOST:PORT, [V6]:PORT, :PORT, PORT or HOST; without a host, or with * for HOST, all \
@@ -38,12 +39,13 @@ interfaces. Addresses that this machine lacks are passed over with a warning whi
 Examples:
   echopool serve                      echo on port 20162
   echopool serve --echo 7 --counted   port 7, and the counted protocol on 4000
+  echopool serve --echo --udp         TCP and UDP echo on port 20162
   echopool serve --echo '[::1]:0' -v  any free port; log clients that come and go
 
 Environment:
   RUST_LOG             log filter, for instance trace; overrides -v and -q
   ECHOPOOL_...         the options, as named above; the command line overrides them;
-                       ECHOPOOL_ECHO, _COUNTED and _WHOAMI take lists with commas
+                       ECHOPOOL_ECHO, _COUNTED, _WHOAMI and _UDP take lists with commas
 
 Exit codes:
   0    every client was served to its end
@@ -67,6 +69,27 @@ pub(super) struct ServeArgs {
     #[arg(long, value_name = "ADDR", num_args = 0..=1, default_missing_value = "4001",
           value_delimiter = ',', value_parser = address)]
     whoami: Vec<Address>,
+
+    /// Answer datagrams on this address: RFC 862 echo over UDP. Limits that count connections do
+    /// not apply [default: off; default port: 20162]
+    #[arg(long, value_name = "ADDR", num_args = 0..=1, default_missing_value = "20162",
+          value_delimiter = ',', value_parser = address)]
+    udp: Vec<Address>,
+
+    /// What each source of datagrams, an IPv4 address or an IPv6 /64, may send a second; a datagram
+    /// counts once for each started 1,500 bytes. More is not answered, or off for no limit
+    #[arg(long, value_name = "N/s", default_value = "2000/s", value_parser = udp_rate)]
+    udp_rate: UdpRate,
+
+    /// Answer datagrams from ports below 1024 as well: other services there may answer the
+    /// answers
+    #[arg(long, value_parser = BoolishValueParser::new())]
+    udp_low_ports: bool,
+
+    /// Receive buffer for datagrams, of each worker: more that come at once are lost
+    #[arg(long, value_name = "BYTES", default_value = "4MiB",
+          value_parser = bytes(i32::MAX as usize / 2))]
+    udp_buffer: usize,
 
     /// Expect a PROXY protocol header, version 1 or 2, at the start of every connection: for
     /// listeners that only a load balancer can reach
@@ -201,12 +224,14 @@ impl ServeArgs {
             max_lifetime: self.max_lifetime,
             memory_limit: self.memory_limit,
             busy_poll: self.busy_poll.unwrap_or(default.busy_poll),
+            udp_rate: self.udp_rate.0,
+            udp_low_ports: self.udp_low_ports,
             reserved_descriptors: self.admin.as_ref().map_or(0, |_| admin::DESCRIPTORS),
             service_manager: ServiceManager::from_environment(),
             ..default
         };
         raise_open_files();
-        let listeners = self.listeners()?;
+        let (listeners, datagrams) = self.listeners(config.workers)?;
         let admin = self.admin.as_ref().map(Admin::bind_if_present);
         let admin = admin.transpose()?.flatten();
         let stop = Stop::new();
@@ -214,7 +239,7 @@ impl ServeArgs {
             let stop = stop.clone();
             move || stop.request()
         })?;
-        let mut server = Server::start(listeners, &config)?;
+        let mut server = Server::start_with(listeners, datagrams, &config)?;
         let _admin = admin
             .map(|admin| admin.start(server.status()))
             .transpose()?;
@@ -228,22 +253,35 @@ impl ServeArgs {
 
     /// The listeners that a service manager has bound. Their addresses and their backlog
     /// are its choice; `--socket-buffer` applies to them, too.
-    fn handed_over(&self) -> Result<Vec<Listener>, Error> {
-        let listeners = server::sockets()?;
-        match self.socket_buffer {
-            Some(bytes) => listeners
-                .into_iter()
-                .map(|listener| Ok(listener.with_buffer(bytes)?))
-                .collect(),
-            None => Ok(listeners),
+    fn handed_over(&self) -> Result<Sockets, Error> {
+        let Sockets {
+            mut listeners,
+            datagrams,
+        } = server::sockets()?;
+        if let Some(bytes) = self.socket_buffer {
+            let each = listeners.into_iter();
+            let each = each.map(|listener| listener.with_buffer(bytes));
+            listeners = each.collect::<Result<_, _>>()?;
         }
+        for each in &datagrams {
+            each.warn_of_smaller_buffer(self.udp_buffer);
+        }
+        Ok(Sockets {
+            listeners,
+            datagrams,
+        })
     }
 
-    fn listeners(&self) -> Result<Vec<Listener>, Error> {
-        let handed_over = self.handed_over()?;
+    fn listeners(&self, workers: usize) -> Result<(Vec<Listener>, Vec<DatagramListener>), Error> {
+        let Sockets {
+            listeners: handed_over,
+            mut datagrams,
+        } = self.handed_over()?;
         let default = [Address::from_port(Protocol::Echo.default_port())];
-        let asked = [&self.echo, &self.counted, &self.whoami];
-        let nothing_else = handed_over.is_empty() && asked.iter().all(|asked| asked.is_empty());
+        let asked = [&self.echo, &self.counted, &self.whoami, &self.udp];
+        let nothing_else = handed_over.is_empty()
+            && datagrams.is_empty()
+            && asked.iter().all(|asked| asked.is_empty());
         let echo: &[Address] = match nothing_else {
             true => &default,
             false => &self.echo,
@@ -270,7 +308,10 @@ impl ServeArgs {
         if self.proxy_protocol {
             listeners = listeners.into_iter().map(Listener::behind_proxy).collect();
         }
-        Ok(listeners)
+        for address in &self.udp {
+            datagrams.extend(DatagramListener::bind(address, workers, self.udp_buffer)?);
+        }
+        Ok((listeners, datagrams))
     }
 
     const fn level(&self) -> LevelFilter {

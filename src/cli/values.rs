@@ -157,6 +157,23 @@ pub(super) fn rate(text: &str) -> Result<f64, String> {
     }
 }
 
+/// What a source of datagrams may send a second; `None` for no limit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct UdpRate(pub(super) Option<u32>);
+
+/// Reads a whole number of datagrams a second, or `off`.
+pub(super) fn udp_rate(text: &str) -> Result<UdpRate, String> {
+    let text = text.trim();
+    if text == "off" {
+        return Ok(UdpRate(None));
+    }
+    let number = text.strip_suffix("/s").unwrap_or(text);
+    match count(1..=1_000_000_000)(number) {
+        Ok(rate) => Ok(UdpRate(Some(rate))),
+        Err(error) => Err(format!("{error}, or off")),
+    }
+}
+
 /// An address of a list, with or without blanks around it.
 pub(super) fn address(text: &str) -> Result<Address, BadAddress> {
     text.trim().parse()
@@ -215,6 +232,18 @@ mod tests {
         for bad in ["0", "2.1M", "99999999999999999999", "18446744073709551616k"] {
             let error = count(bad).unwrap_err();
             assert_eq!(error, "it must be from 1 to 2,000,000", "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_rate_of_datagrams_is_whole_or_off() {
+        for (text, rate) in [("2000/s", 2000), ("5k", 5000), (" 1 ", 1)] {
+            assert_eq!(udp_rate(text), Ok(UdpRate(Some(rate))), "{text}");
+        }
+        assert_eq!(udp_rate("off"), Ok(UdpRate(None)));
+        for bad in ["0", "1.5/s", "many", "", "-1"] {
+            let error = udp_rate(bad).unwrap_err();
+            assert!(error.ends_with(", or off"), "{bad}: {error}");
         }
     }
 

@@ -172,7 +172,7 @@ impl Acceptor {
     /// Notifies `manager` that the server is ready, and from now on of its health and
     /// its stop. `watched`: a status handle reads the health as well.
     pub(crate) fn report_to(&mut self, manager: &ServiceManager, watched: bool) {
-        manager.ready(self.listeners.iter().map(|polled| &polled.listener));
+        manager.ready(&self.status.listeners);
         let watched = watched.then_some(WATCHDOG_INTERVAL);
         self.watchdog_interval = manager.watchdog_interval().into_iter().chain(watched).min();
         self.manager = manager.clone();

@@ -7,10 +7,15 @@ use super::service_manager::ServiceManager;
 use super::{limits, memory};
 use crate::base::cpus;
 use crate::worker::context::{Settings, TimeLimits};
+use crate::worker::datagrams::setup::Answered;
 use crate::worker::source::Sources;
 
 /// Longer times are cut to this, so that no point in time overflows.
 pub(super) const CENTURY: Duration = Duration::from_secs(100 * 365 * 24 * 60 * 60);
+
+/// What [`Config::udp_rate`] is by default: a probe's datagram each millisecond, and a second
+/// probe behind the same address.
+pub const DEFAULT_UDP_RATE: u32 = 2000;
 
 /// How a server runs. The default serves as many clients as the descriptor
 /// limit allows, on a worker a CPU.
@@ -50,6 +55,13 @@ pub struct Config {
     /// all. It saves a quiet client's message the time that a sleeping thread takes to
     /// be woken, and costs a worker that is not busy anyway a CPU for that long.
     pub busy_poll: Duration,
+    /// How much each source of datagrams, an IPv4 address or an IPv6 /64, may send a second:
+    /// a datagram counts once for each started 1,500 bytes. More is not answered, so that two
+    /// servers never answer each other faster. `None` for no limit.
+    pub udp_rate: Option<u32>,
+    /// Datagrams from ports below 1024 are answered as well. Behind such a port there may be
+    /// a service that answers the answer.
+    pub udp_low_ports: bool,
     /// Descriptors that the rest of the process needs while the server runs, for
     /// instance those of an admin socket. The limit on open files keeps them free.
     pub reserved_descriptors: usize,
@@ -74,6 +86,8 @@ impl Default for Config {
             max_lifetime: None,
             memory_limit: None,
             busy_poll: Duration::ZERO,
+            udp_rate: Some(DEFAULT_UDP_RATE),
+            udp_low_ports: false,
             reserved_descriptors: 0,
             service_manager: ServiceManager::none(),
         }
@@ -84,6 +98,14 @@ impl Config {
     /// The grace period, cut to what can be added to a point in time.
     pub(super) fn bounded_grace(&self) -> Duration {
         self.grace.min(CENTURY)
+    }
+
+    /// Whose datagrams are answered.
+    pub(super) const fn answered(&self) -> Answered {
+        Answered {
+            low_ports: self.udp_low_ports,
+            rate: self.udp_rate,
+        }
     }
 
     /// The configuration of the workers, in a process that may open `open_files` descriptors.
@@ -100,6 +122,7 @@ impl Config {
             check_after: memory::check_after(self.memory_limit, self.workers),
             pipes: limits::pipes(open_files, self.workers),
             sources: self.max_per_source.map(|most| Arc::new(Sources::new(most))),
+            datagrams: Arc::default(),
         }
     }
 }

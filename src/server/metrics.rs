@@ -4,8 +4,8 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use super::memory_limit::{MemoryLimit, Shortages};
+use crate::worker::counter::Counter;
 use crate::worker::eviction::SharedCounts;
-use crate::worker::metrics::Counter;
 
 /// How far a server is in its life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

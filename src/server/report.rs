@@ -4,6 +4,7 @@ use std::fmt;
 
 use super::memory_limit::Shortages;
 use crate::pool::{End, WorkerReport};
+use crate::worker::datagrams::refusal::DatagramCounts;
 use crate::worker::eviction::Counts;
 
 /// The report on a server that has stopped.
@@ -41,6 +42,12 @@ impl Report {
         each.fold(self.refused, Counts::and)
     }
 
+    /// What became of the datagrams that came.
+    pub fn datagrams(&self) -> DatagramCounts {
+        let each = self.workers.iter().map(|worker| &worker.datagrams);
+        each.fold(DatagramCounts::default(), DatagramCounts::and)
+    }
+
     /// Whether every client was served to its end, except those that a limit ended.
     pub fn all_served(&self) -> bool {
         self.cut() == 0 && self.unaccepted == 0
@@ -57,12 +64,13 @@ impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "total: {} workers, {} connections, {} bytes echoed{}{}",
+            "total: {} workers, {} connections, {} bytes echoed{}{}{}",
             self.workers.len(),
             self.connections(),
             self.bytes(),
             self.evicted(),
-            self.shortages
+            self.shortages,
+            self.datagrams()
         )?;
         match self.unaccepted {
             0 => Ok(()),

@@ -7,10 +7,11 @@
 //! 2. Clients in the listen queues are still accepted, as far as there is room.
 //! 3. The listeners are closed, which resets clients that came too late, unless a
 //!    service manager keeps the listeners open for the next start.
-//! 4. Every worker serves its connections until they are quiet, half-closes them and
+//! 4. Every worker answers the datagrams that have come, and closes its socket for them.
+//! 5. Every worker serves its connections until they are quiet, half-closes them and
 //!    closes them once their peers have acknowledged everything.
-//! 5. Connections that remain when the grace period ends are cut and counted.
-//! 6. Every worker is joined and reported.
+//! 6. Connections that remain when the grace period ends are cut and counted.
+//! 7. Every worker is joined and reported.
 
 use std::io;
 use std::net::SocketAddr;
@@ -22,6 +23,7 @@ use mio::{Poll, Waker};
 use super::acceptor::{Acceptor, WAKER, watch};
 use super::admission::AdmissionControl;
 use super::config::Config;
+use super::datagram_listener::{self, DatagramListener};
 use super::error::{Error, failed_to};
 use super::limits;
 use super::listener::Listener;
@@ -58,6 +60,8 @@ pub struct Server {
     admission: AdmissionControl,
     status: Status,
     listeners: Vec<Listener>,
+    /// The addresses of the sockets for datagrams.
+    datagrams: Vec<SocketAddr>,
     config: Config,
     /// The status was given out, so the workers are watched for its readers.
     is_watched: bool,
@@ -70,12 +74,28 @@ impl Server {
     /// [`Error::Descriptors`] when the descriptor limit has no room for a client;
     /// [`Error::Serve`] when a thread or a poller can't be had.
     pub fn start(listeners: Vec<Listener>, config: &Config) -> Result<Self, Error> {
+        Self::start_with(listeners, Vec::new(), config)
+    }
+
+    /// The same, and answers datagrams as well.
+    ///
+    /// # Errors
+    /// As [`start`](Self::start).
+    pub fn start_with(
+        listeners: Vec<Listener>,
+        datagrams: Vec<DatagramListener>,
+        config: &Config,
+    ) -> Result<Self, Error> {
         if config.workers == 0 {
             let source = io::Error::other("a pool has at least one worker");
             return Err(failed_to("start the workers")(source));
         }
         let open_files = open_files();
-        let reserved = listeners.len() + config.reserved_descriptors;
+        let sockets = datagrams
+            .iter()
+            .map(DatagramListener::sockets)
+            .sum::<usize>();
+        let reserved = listeners.len() + sockets + config.reserved_descriptors;
         let allowed = limits::connections(open_files, config.workers, reserved)?;
         let max_connections = bounded(config.max_connections, allowed);
         let poller = Poll::new().map_err(failed_to("make the main thread's poller"))?;
@@ -83,13 +103,19 @@ impl Server {
             .map_err(failed_to("make the main thread's waker"))?;
         let main_waker = Arc::new(MainWaker::new(waker));
         let evictions = Arc::default();
-        let settings = config.settings(open_files);
+        let mut settings = config.settings(open_files);
+        let names = listeners.iter().map(ToString::to_string);
+        let names = names.chain(datagrams.iter().map(ToString::to_string));
+        let names = names.collect();
+        let asked = datagrams.iter().map(DatagramListener::address).collect();
+        let answered = config.answered();
+        settings.datagrams = datagram_listener::distributed(datagrams, config.workers, answered);
         let pool = Pool::spawn(config.workers, &settings, &main_waker, &evictions)
             .map_err(failed_to("start the workers"))?;
         let status = Status {
             started: Instant::now(),
             started_at: SystemTime::now(),
-            listeners: listeners.iter().map(ToString::to_string).collect(),
+            listeners: names,
             max_connections,
             acceptor: Arc::default(),
             workers: pool.metrics(),
@@ -98,6 +124,9 @@ impl Server {
         let bound = (max_connections, max_connections == allowed);
         let admission = AdmissionControl::new(bound, settings.sources, &status);
         watch(&poller, &listeners)?;
+        for name in &status.listeners[listeners.len()..] {
+            log::info!("waiting for clients on {name}");
+        }
         Ok(Self {
             poller,
             main_waker,
@@ -105,6 +134,7 @@ impl Server {
             admission,
             status,
             listeners,
+            datagrams: asked,
             config: config.clone(),
             is_watched: false,
         })
@@ -113,6 +143,11 @@ impl Server {
     /// The address of each listener, in the order in which they were given.
     pub fn addresses(&self) -> Vec<SocketAddr> {
         self.listeners.iter().map(Listener::address).collect()
+    }
+
+    /// The address of each socket for datagrams, in the order in which they were given.
+    pub fn datagram_addresses(&self) -> &[SocketAddr] {
+        &self.datagrams
     }
 
     /// A handle that reads what the server counts and whether it is healthy. From now on

@@ -13,6 +13,7 @@ use std::time::Duration;
 use sd_notify::NotifyState;
 use socket2::{Domain, Socket, Type};
 
+use super::datagram_listener::DatagramListener;
 use super::error::Error;
 use super::listener::Listener;
 use crate::base::error::cause;
@@ -64,8 +65,7 @@ impl ServiceManager {
     }
 
     /// Notifies that every worker waits for clients, on these listeners.
-    pub(crate) fn ready<'a>(&self, listeners: impl Iterator<Item = &'a Listener>) {
-        let listeners: Vec<_> = listeners.map(ToString::to_string).collect();
+    pub(crate) fn ready(&self, listeners: &[String]) {
         let status = format!("serving {}", listeners.join(", "));
         self.notify(&[NotifyState::Ready, NotifyState::Status(&status)]);
     }
@@ -115,27 +115,56 @@ impl ServiceManager {
     }
 }
 
+/// The sockets that a service manager has handed over.
+#[derive(Debug, Default)]
+pub struct Sockets {
+    /// Those that listen for connections.
+    pub listeners: Vec<Listener>,
+    /// Those for datagrams.
+    pub datagrams: Vec<DatagramListener>,
+}
+
+/// The name of a socket for datagrams.
+const UDP: &str = "udp";
+
 /// Adopts the sockets that the service manager has handed over; the name of each is its
 /// protocol. A second call returns none.
 ///
 /// # Errors
-/// [`Error::Serve`] when a socket has another name, or is no listening TCP socket, or
-/// the manager's environment variables contradict each other.
-pub fn sockets() -> Result<Vec<Listener>, Error> {
+/// [`Error::Serve`] when a socket has another name, or is of another kind, or the manager's
+/// environment variables contradict each other.
+pub fn sockets() -> Result<Sockets, Error> {
     static TAKEN: AtomicBool = AtomicBool::new(false);
 
+    let mut sockets = Sockets::default();
     if TAKEN.swap(true, Ordering::SeqCst) {
-        return Ok(Vec::new());
+        return Ok(sockets);
     }
     let failed = |operation| move |source| Error::Serve { operation, source };
     let handed = sd_notify::listen_fds_with_names().map_err(failed(String::from(
         "take over the service manager's sockets (LISTEN_FDS, LISTEN_FDNAMES)",
     )))?;
-    let listener = |(descriptor, name): (_, String)| {
+    for (descriptor, name) in handed {
         let operation = format!("serve the service manager's socket {name:?}");
-        adopt(sys::take_over(descriptor), &name).map_err(failed(operation))
-    };
-    handed.map(listener).collect()
+        let descriptor = sys::take_over(descriptor);
+        let adopted = match name == UDP {
+            true => adopt_datagrams(descriptor).map(|socket| sockets.datagrams.push(socket)),
+            false => adopt(descriptor, &name).map(|listener| sockets.listeners.push(listener)),
+        };
+        adopted.map_err(failed(operation))?;
+    }
+    Ok(sockets)
+}
+
+fn adopt_datagrams(descriptor: OwnedFd) -> io::Result<DatagramListener> {
+    let socket = Socket::from(descriptor);
+    let is_ip = [Domain::IPV4, Domain::IPV6].contains(&socket.domain()?);
+    if !(is_ip && socket.r#type()? == Type::DGRAM) {
+        return Err(io::Error::other(
+            "it is no UDP socket; its .socket unit needs ListenDatagram= with a port",
+        ));
+    }
+    DatagramListener::handed_over(socket.into())
 }
 
 fn adopt(descriptor: OwnedFd, name: &str) -> io::Result<Listener> {
@@ -144,8 +173,8 @@ fn adopt(descriptor: OwnedFd, name: &str) -> io::Result<Listener> {
         .find(|protocol| protocol.to_string() == name)
         .ok_or_else(|| {
             io::Error::other(
-                "no protocol has that name; its .socket unit needs FileDescriptorName=echo, counted \
-                 or whoami",
+                "no protocol has that name; its .socket unit needs FileDescriptorName=echo, counted, \
+                 whoami or udp",
             )
         })?;
     let socket = Socket::from(descriptor);

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant, SystemTime};
 use super::memory_limit::{MemoryLimit, Shortages};
 use super::metrics::{AcceptorMetrics, Phase};
 use crate::base::sys;
+use crate::worker::datagrams::refusal::DatagramCounts;
 use crate::worker::eviction::{Counts, EvictionLog, Latest};
 use crate::worker::metrics::{DELAY_CLASSES, WorkerMetrics};
 
@@ -72,6 +73,7 @@ pub(crate) struct WorkerLoad {
     pub(crate) bytes: u64,
     /// Turns in which a connection was sent something.
     pub(crate) echoes: u64,
+    pub(crate) datagrams: DatagramCounts,
     /// Memory of its clients' unread echo, in bytes.
     pub(crate) held: usize,
     /// How many workers of this number died and were replaced.
@@ -89,6 +91,12 @@ impl Snapshot {
     /// Bytes sent back in all.
     pub(crate) fn bytes(&self) -> u64 {
         self.workers.iter().map(|worker| worker.bytes).sum()
+    }
+
+    /// What became of the datagrams that came.
+    pub(crate) fn datagrams(&self) -> DatagramCounts {
+        let each = self.workers.iter().map(|worker| &worker.datagrams);
+        each.fold(DatagramCounts::default(), DatagramCounts::and)
     }
 
     /// Turns in which a connection was sent something, in all.
@@ -189,6 +197,7 @@ fn load((id, worker): (usize, &Arc<WorkerMetrics>)) -> WorkerLoad {
         connections: counters.connections.get(),
         bytes: counters.bytes.get(),
         echoes: counters.echoes.get(),
+        datagrams: counters.datagrams.get(),
         held: worker.held(),
         replaced: worker.replaced.get(),
         cpu: sys::cpu_time(counters.thread()),

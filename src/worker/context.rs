@@ -7,6 +7,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use super::channel::HandOverReceiver;
+use super::datagrams::setup::Setup;
 use super::eviction::EvictionLog;
 use super::metrics::WorkerMetrics;
 use super::source::{SourceGuard, Sources};
@@ -89,6 +90,8 @@ pub(crate) struct Settings {
     pub(crate) pipes: usize,
     /// The limit on clients a source, for clients that a PROXY header names.
     pub(crate) sources: Option<Arc<Sources>>,
+    /// The sockets for datagrams, and who is answered on them.
+    pub(crate) datagrams: Arc<Setup>,
 }
 
 /// The worker's number, and all that it shares with the thread that started it.

@@ -32,6 +32,7 @@ use super::client::Client;
 use super::conn::{Conn, Readiness, Received};
 use super::connections::{CloseReason, Connections};
 use super::context::{Context, HandOver};
+use super::datagrams::Datagrams;
 use super::eviction::Reason;
 use super::pipe::Pipes;
 use super::proxy_header::Header;
@@ -88,6 +89,7 @@ pub(crate) struct Worker {
     /// Before this time the worker polls without sleeping.
     busy_until: Instant,
     slices: Slices,
+    datagrams: Datagrams,
 }
 
 impl Worker {
@@ -102,6 +104,8 @@ impl Worker {
         // A worker that died has left its counts behind; its clients are closed.
         context.metrics.publish_held(0);
         let pipes = Pipes::new(context.settings.pipes);
+        let datagrams = &context.settings.datagrams;
+        let datagrams = Datagrams::new(context.id, datagrams, poller.registry())?;
         let block = vec![0; BLOCK + ALIGN].into_boxed_slice();
         let worker = Self {
             connections: Connections::new(context, now),
@@ -114,6 +118,7 @@ impl Worker {
             pipes,
             busy_until: now,
             slices: Slices::new(now),
+            datagrams,
         };
         Ok((worker, waker))
     }
@@ -141,20 +146,47 @@ impl Worker {
         self.dispatch(events);
         self.serve_messages();
         self.serve_stream();
+        self.drain_datagrams();
         self.connections.run_checks();
         Ok(())
     }
 
-    /// Serves the connections that exchange messages, each once.
+    /// Serves the connections that exchange messages, each once, and after each phase as
+    /// many datagrams as messages.
     fn serve_messages(&mut self) {
         let mut turns = self.connections.ready.len(Class::Message);
-        while turns > 0 {
-            turns -= self.receive_phase(turns);
+        loop {
+            let served = self.receive_phase(turns);
             self.send_phase();
+            self.serve_datagrams(served);
+            turns -= served;
             // The others have their turns after what the main thread may order now.
-            if self.notifies_of_echo() {
+            if self.notifies_of_echo() || turns == 0 {
                 break;
             }
+        }
+    }
+
+    /// Answers datagrams: as many as `messages`, but at least a batch.
+    fn serve_datagrams(&mut self, messages: usize) {
+        if !self.datagrams.is_ready() {
+            return;
+        }
+        let now = self.connections.now;
+        let counters = &self.connections.context.metrics.counters.datagrams;
+        let answered = self.datagrams.take_turn(messages, counters, now);
+        if answered > 0 {
+            self.slices.count_messages(answered, now);
+        }
+    }
+
+    /// While draining: closes the sockets for datagrams once all that came is answered.
+    fn drain_datagrams(&mut self) {
+        if self.connections.drain.is_some() && !self.datagrams.is_closed() {
+            let counters = &self.connections.context.metrics.counters.datagrams;
+            let now = self.connections.now;
+            let registry = self.poller.registry();
+            self.datagrams.close_quiet(registry, counters, now);
         }
     }
 
@@ -183,11 +215,14 @@ impl Worker {
         self.connections.drain.is_some()
             && self.connections.clients.is_empty()
             && self.connections.context.receiver.is_empty()
+            && self.datagrams.is_closed()
     }
 
     fn wait(&mut self, events: &mut Events) -> io::Result<()> {
         let connections = &self.connections;
-        let is_busy = !connections.ready.is_empty() || connections.now < self.busy_until;
+        let is_busy = !connections.ready.is_empty()
+            || connections.now < self.busy_until
+            || self.datagrams.is_ready();
         let timeout = match connections.soonest() {
             _ if is_busy => Some(Duration::ZERO),
             Some(at) => Some(at.saturating_duration_since(Instant::now())),
@@ -205,6 +240,7 @@ impl Worker {
         for event in events {
             match event.token() {
                 WAKE => self.handle_wake_up(),
+                token if self.datagrams.is_event(token) => {}
                 Token(key) => self.update_readiness(key, event),
             }
         }
@@ -225,6 +261,8 @@ impl Worker {
         while let Some(hand_over) = self.connections.context.receiver.pop() {
             self.admit(hand_over);
         }
+        let counters = &self.connections.context.metrics.counters.datagrams;
+        self.datagrams.count_drops(counters);
         if self.connections.context.metrics.take_check_order() {
             self.connections.check_held();
         }
@@ -414,7 +452,7 @@ impl Worker {
         if received.bytes > MESSAGE {
             client.streams_until = clock + EXPECT_MORE.as_nanos() as u64;
         } else if received.bytes > 0 && class == Class::Message {
-            self.slices.count_message(self.connections.now);
+            self.slices.count_messages(1, self.connections.now);
         }
         #[cfg(test)]
         assert_ne!(

@@ -7,25 +7,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
+use super::counter::Counter;
+use super::datagrams::counters::DatagramCounters;
 use super::eviction::SharedCounts;
 use super::live_count::LiveCount;
 use super::waker::MainWaker;
 use crate::base::sys;
-
-/// A number that one thread at a time adds to while others read it: a load and
-/// a store, which cost less than an atomic addition.
-#[derive(Debug, Default)]
-pub(crate) struct Counter(AtomicU64);
-
-impl Counter {
-    pub(crate) fn add(&self, more: u64) {
-        self.0.store(self.get() + more, Ordering::Relaxed);
-    }
-
-    pub(crate) fn get(&self) -> u64 {
-        self.0.load(Ordering::Relaxed)
-    }
-}
 
 /// The upper ends of the classes in which delays are counted; one more class
 /// has no end. From less than the quickest echo over loopback to what a client
@@ -86,6 +73,7 @@ pub(crate) struct WorkerCounters {
     /// From being accepted to the first bytes sent back, of each connection.
     pub(crate) first_echo: DelayHistogram,
     pub(crate) evicted: SharedCounts,
+    pub(crate) datagrams: DatagramCounters,
     /// The thread ID of the worker, as the system numbers threads.
     thread: AtomicU64,
 }

@@ -5,6 +5,8 @@ mod client;
 mod conn;
 mod connections;
 pub(crate) mod context;
+pub(crate) mod counter;
+pub mod datagrams;
 mod deadlines;
 pub(crate) mod event_loop;
 pub mod eviction;

@@ -51,10 +51,10 @@ impl Slices {
         self.messages = 0;
     }
 
-    /// A message has arrived, from a client that does not stream.
-    pub(super) fn count_message(&mut self, now: Instant) {
+    /// Messages have arrived, of clients that do not stream.
+    pub(super) fn count_messages(&mut self, count: usize, now: Instant) {
         self.messages_until = now + EXPECT_MORE;
-        self.messages += 1;
+        self.messages += count;
     }
 
     /// The most that the next stream moves, in bytes.
@@ -81,7 +81,7 @@ mod tests {
         let now = Instant::now();
         let mut slices = Slices::new(now);
         assert_eq!(slices.longest(now), ALONE);
-        slices.count_message(now);
+        slices.count_messages(1, now);
         assert_eq!(slices.longest(now), BESIDE);
         slices.begin_turn();
         let last = now + EXPECT_MORE;
@@ -95,7 +95,7 @@ mod tests {
         let mut slices = Slices::new(now);
         for _ in 0..=FEW {
             assert_eq!(slices.longest(now).min(BESIDE), BESIDE);
-            slices.count_message(now);
+            slices.count_messages(1, now);
         }
         assert_eq!(slices.longest(now), BESIDE_MANY);
         slices.begin_turn();

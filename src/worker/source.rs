@@ -84,7 +84,7 @@ impl Sources {
 
 /// The key of a source: the part of the address that its clients have in common.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-enum Source {
+pub(super) enum Source {
     /// An IPv4 address, however IPv6 carries it.
     V4(Ipv4Addr),
     /// The first 64 bits of an IPv6 address, the smallest prefix that a network is given:
@@ -95,7 +95,7 @@ enum Source {
 }
 
 impl Source {
-    fn of(peer: SocketAddr) -> Self {
+    pub(super) fn of(peer: SocketAddr) -> Self {
         match (peer.ip().to_canonical(), peer) {
             (IpAddr::V4(v4), _) => Self::V4(v4),
             // All hosts of a link share the prefix fe80::/64, and each link has its own.

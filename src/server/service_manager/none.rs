@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::datagram_listener::DatagramListener;
 use super::error::Error;
 use super::listener::Listener;
 
@@ -24,7 +25,7 @@ impl ServiceManager {
         None
     }
 
-    pub(crate) fn ready<'a>(&self, _: impl Iterator<Item = &'a Listener>) {}
+    pub(crate) const fn ready(&self, _: &[String]) {}
 
     pub(crate) const fn alive(&self) {}
 
@@ -33,10 +34,19 @@ impl ServiceManager {
     pub(crate) const fn lame_duck(&self, _: Duration, _: Duration) {}
 }
 
+/// The sockets that a service manager has handed over: none.
+#[derive(Debug, Default)]
+pub struct Sockets {
+    /// Those that listen for connections.
+    pub listeners: Vec<Listener>,
+    /// Those for datagrams.
+    pub datagrams: Vec<DatagramListener>,
+}
+
 /// No sockets, as none are handed over on this system.
 ///
 /// # Errors
 /// None.
-pub const fn sockets() -> Result<Vec<Listener>, Error> {
-    Ok(Vec::new())
+pub fn sockets() -> Result<Sockets, Error> {
+    Ok(Sockets::default())
 }

@@ -10,9 +10,11 @@ use crate::base::testing::wait_until;
 use crate::proto::Protocol;
 use crate::worker::connections::LINGER_TIME;
 use crate::worker::context::{Accepted, CountGuard, Drain, Settings, TimeLimits};
+use crate::worker::datagrams::setup::Setup;
 use crate::worker::slices;
 
 mod classes;
+mod datagrams;
 
 const MS: Duration = Duration::from_millis(1);
 const SECOND: Duration = Duration::from_secs(1);
@@ -37,12 +39,17 @@ struct Rig {
 
 impl Rig {
     fn new(limits: TimeLimits) -> Self {
+        Self::with_datagrams(limits, Arc::default())
+    }
+
+    fn with_datagrams(limits: TimeLimits, datagrams: Arc<Setup>) -> Self {
         let settings = Settings {
             limits,
             busy_poll: Duration::ZERO,
             check_after: usize::MAX,
             pipes: 1,
             sources: None,
+            datagrams,
         };
         Self {
             worker: Worker::new(Context::detached(settings)).unwrap().0,

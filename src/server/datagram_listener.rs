@@ -1,0 +1,169 @@
+//! Sockets for datagrams: one bound address, with a socket for each worker.
+
+use std::fmt;
+use std::io;
+use std::net::{SocketAddr, UdpSocket};
+use std::sync::Arc;
+
+use super::error::{Error, failed_to};
+use crate::base::address::Address;
+use crate::base::datagram_sockets;
+use crate::base::sys::datagram::{Wanted, request};
+use crate::worker::datagrams::setup::{Answered, Bound, Setup};
+
+pub use crate::base::datagram_sockets::DEFAULT_UDP_BUFFER;
+
+/// The port where none is named.
+pub(crate) const DEFAULT_PORT: u16 = 20162;
+
+/// A bound address on which datagrams are answered: RFC 862 over UDP.
+#[derive(Debug)]
+pub struct DatagramListener {
+    address: SocketAddr,
+    /// One a worker, or one that all share.
+    sockets: Vec<UdpSocket>,
+}
+
+impl DatagramListener {
+    /// Binds every address that `address` stands for, as
+    /// [`Listener::bind`](super::Listener::bind) does, with a socket for each of so many
+    /// workers and a receive buffer of `buffer` bytes.
+    ///
+    /// # Errors
+    /// [`Error::Base`] for an unknown name, and when an address can't be had, also because
+    /// another program has it.
+    pub fn bind(address: &Address, workers: usize, buffer: usize) -> Result<Vec<Self>, Error> {
+        let groups = datagram_sockets::bind(address, DEFAULT_PORT, workers, buffer)?;
+        groups.into_iter().map(Self::adopt).collect()
+    }
+
+    /// The same for a socket that a service manager has bound, which all workers share.
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    pub(crate) fn handed_over(socket: UdpSocket) -> io::Result<Self> {
+        socket.set_nonblocking(true)?;
+        Self::new(vec![socket])
+    }
+
+    /// Warns where a socket that was handed over has less than this receive buffer. It is not
+    /// set: the manager may have given it more than this process could.
+    pub(crate) fn warn_of_smaller_buffer(&self, bytes: usize) {
+        for socket in &self.sockets {
+            datagram_sockets::warn_of_smaller_buffer(socket, bytes);
+        }
+    }
+
+    fn adopt(sockets: Vec<UdpSocket>) -> Result<Self, Error> {
+        Self::new(sockets).map_err(failed_to("set up a socket for datagrams"))
+    }
+
+    fn new(sockets: Vec<UdpSocket>) -> io::Result<Self> {
+        let first = sockets.first();
+        let first = first.ok_or_else(|| io::Error::other("there is no socket"))?;
+        let address = first.local_addr()?;
+        let wanted = Wanted {
+            // A socket of one address answers from that address anyway.
+            destination: address.ip().is_unspecified(),
+            marks: true,
+            ..Wanted::default()
+        };
+        for socket in &sockets {
+            request(socket, wanted)?;
+        }
+        Ok(Self { address, sockets })
+    }
+
+    /// The address it is bound to, with the real port where 0 was asked for.
+    pub const fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// How many sockets it has.
+    pub(super) const fn sockets(&self) -> usize {
+        self.sockets.len()
+    }
+}
+
+/// As in the log: `udp://127.0.0.1:20162`.
+impl fmt::Display for DatagramListener {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "udp://{}", self.address)
+    }
+}
+
+/// Gives each worker its sockets.
+pub(super) fn distributed(
+    listeners: Vec<DatagramListener>,
+    workers: usize,
+    answered: Answered,
+) -> Arc<Setup> {
+    let bound = listeners.into_iter().map(|listener| Bound {
+        address: listener.address,
+        sockets: listener.sockets,
+    });
+    Arc::new(Setup::new(bound.collect(), workers, answered))
+}
+
+#[cfg(all(test, any(target_os = "linux", target_os = "android")))]
+mod tests {
+    use std::time::Duration;
+
+    use socket2::SockRef;
+
+    use super::*;
+    use crate::base::sys::datagram::receive;
+    use crate::server::config::Config;
+    use crate::server::run::Server;
+    use crate::server::stop::Stop;
+
+    /// The marks of the answers to datagrams that are sent with these marks.
+    fn answered(client: &str, server: SocketAddr, marks: &[u8]) -> Vec<u8> {
+        let client = UdpSocket::bind(client).unwrap();
+        let time = Some(Duration::from_secs(30));
+        client.set_read_timeout(time).unwrap();
+        let wanted = Wanted {
+            marks: true,
+            ..Wanted::default()
+        };
+        request(&client, wanted).unwrap();
+        let exchange = |&marks: &u8| {
+            let socket = SockRef::from(&client);
+            match server.is_ipv4() {
+                true => socket.set_tos_v4(marks.into()).unwrap(),
+                false => socket.set_tclass_v6(marks.into()).unwrap(),
+            }
+            client.send_to(b"marked", server).unwrap();
+            let answer = receive(&client, &mut [0; 10]).unwrap();
+            assert_eq!((answer.source, answer.bytes), (server, 6));
+            answer.marks.unwrap()
+        };
+        marks.iter().map(exchange).collect()
+    }
+
+    #[test]
+    fn an_answer_has_the_dscp_and_the_ecn_bits_of_its_datagram() {
+        let everywhere = "*:0".parse().unwrap();
+        let listeners = DatagramListener::bind(&everywhere, 2, 100_000).unwrap();
+        let config = Config {
+            workers: 2,
+            ..Config::default()
+        };
+        let server = Server::start_with(Vec::new(), listeners, &config).unwrap();
+        let port = server.datagram_addresses()[0].port();
+        let stop = Stop::new();
+        let running = std::thread::spawn({
+            let stop = stop.clone();
+            move || server.run(&stop)
+        });
+        // Each DSCP with each of ECN's values somewhere.
+        let marks: Vec<u8> = (0..=255).collect();
+        for host in ["127.0.0.1", "::1"] {
+            let host: std::net::IpAddr = host.parse().unwrap();
+            let any = SocketAddr::new(host, 0).to_string();
+            if UdpSocket::bind(&any).is_ok() {
+                assert_eq!(answered(&any, SocketAddr::new(host, port), &marks), marks);
+            }
+        }
+        stop.request();
+        assert!(running.join().unwrap().unwrap().all_well());
+    }
+}

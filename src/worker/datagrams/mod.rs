@@ -1,0 +1,10 @@
+//! Datagrams: the sockets of each worker, who is answered, and the answers.
+
+mod buckets;
+pub(crate) mod counters;
+pub mod refusal;
+mod rules;
+mod service;
+pub(crate) mod setup;
+
+pub(super) use service::Datagrams;

@@ -1,0 +1,268 @@
+//! One worker's datagrams: received in batches, checked, and sent back.
+
+use std::io::{self, ErrorKind};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use mio::{Registry, Token};
+
+use super::counters::DatagramCounters;
+use super::refusal::Refusal;
+use super::rules::Rules;
+use super::setup::{Endpoint, Setup};
+use crate::base::error::cause;
+use crate::base::sys::{self, datagram};
+use crate::base::throttle::Throttle;
+
+/// How many datagrams a system call receives or sends, and the least in a turn. Sizes from 8
+/// to 256 cost the same; a batch of this size takes about as long as 20 messages of TCP.
+const SLOTS: usize = 32;
+
+/// Room for the longest datagram, and to see that there is none longer.
+const SLOT: usize = 65_536;
+
+/// The poller's token of the first socket; the next ones go down. Connections have tokens from
+/// 0 up.
+const FIRST: usize = usize::MAX - 1;
+
+/// One line of a kind is logged in this time, with the number of those left out.
+const LOG_EVERY: Duration = Duration::from_secs(1);
+
+/// How long at most a stop answers what arrives, where it never ends.
+const LAST_ANSWERS: Duration = Duration::from_secs(1);
+
+/// A socket in the poller.
+struct Polled {
+    endpoint: Endpoint,
+    /// It may have datagrams: the poller reports edges only.
+    ready: bool,
+    /// The kernel's count of drops when it was last read.
+    dropped: u32,
+}
+
+/// The datagrams of one worker.
+pub(in crate::worker) struct Datagrams {
+    worker: usize,
+    setup: Arc<Setup>,
+    sockets: Vec<Polled>,
+    /// `None` where there are no sockets.
+    batch: Option<datagram::Batch>,
+    /// What is answered after a stop is answered until then.
+    until: Option<Instant>,
+    log: Log,
+}
+
+impl Datagrams {
+    /// Takes the sockets of a worker over, and has them polled.
+    ///
+    /// # Errors
+    /// One can't be polled.
+    pub(in crate::worker) fn new(
+        worker: usize,
+        setup: &Arc<Setup>,
+        registry: &Registry,
+    ) -> io::Result<Self> {
+        let mut sockets = Vec::new();
+        for (index, endpoint) in setup.endpoints(worker).into_iter().enumerate() {
+            sys::watch(registry, &*endpoint.socket, Token(FIRST - index))?;
+            let dropped = datagram::dropped(&*endpoint.socket).unwrap_or(0);
+            sockets.push(Polled {
+                endpoint,
+                // A worker before this one may have left some.
+                ready: true,
+                dropped,
+            });
+        }
+        Ok(Self {
+            worker,
+            setup: Arc::clone(setup),
+            batch: (!sockets.is_empty()).then(|| datagram::Batch::new(SLOTS, SLOT)),
+            sockets,
+            until: None,
+            log: Log::default(),
+        })
+    }
+
+    /// Records an event. Returns whether it is of a socket for datagrams.
+    pub(in crate::worker) fn is_event(&mut self, token: Token) -> bool {
+        match self.sockets.get_mut(FIRST.wrapping_sub(token.0)) {
+            Some(polled) => {
+                polled.ready = true;
+                true
+            }
+            None => false,
+        }
+    }
+
+    /// Whether datagrams may wait.
+    pub(in crate::worker) fn is_ready(&self) -> bool {
+        self.sockets.iter().any(|polled| polled.ready)
+    }
+
+    /// Whether a stop has closed all sockets, or there were none.
+    pub(in crate::worker) fn is_closed(&self) -> bool {
+        self.sockets.is_empty()
+    }
+
+    /// Answers what waits: of each socket up to as many datagrams as `messages` of TCP were
+    /// served before, but at least a batch. Returns how many came.
+    pub(in crate::worker) fn take_turn(
+        &mut self,
+        messages: usize,
+        counters: &DatagramCounters,
+        now: Instant,
+    ) -> usize {
+        let Some(batch) = &mut self.batch else {
+            return 0;
+        };
+        let mut all = 0;
+        for polled in self.sockets.iter_mut().filter(|polled| polled.ready) {
+            let mut left = messages.max(SLOTS);
+            while polled.ready && left > 0 {
+                let rules = &self.setup.rules;
+                let come = polled.answer_batch(left, batch, (rules, counters), &mut self.log, now);
+                let Some(came) = come else { break };
+                left -= came;
+                all += came;
+            }
+        }
+        all
+    }
+
+    /// Adds what the kernel has dropped since the last time.
+    pub(in crate::worker) fn count_drops(&mut self, counters: &DatagramCounters) {
+        self.sockets
+            .iter_mut()
+            .for_each(|polled| polled.count_drops(counters));
+    }
+
+    /// Once a stop was ordered: closes each socket that has nothing left to be answered. What
+    /// lies in the queue of a socket that is closed is lost, so it is answered before.
+    pub(in crate::worker) fn close_quiet(
+        &mut self,
+        registry: &Registry,
+        counters: &DatagramCounters,
+        now: Instant,
+    ) {
+        let Some(until) = self.until else {
+            // The first call: what has arrived by now may not have been reported.
+            self.until = Some(now + LAST_ANSWERS);
+            self.sockets.iter_mut().for_each(|each| each.ready = true);
+            return;
+        };
+        let (worker, setup) = (self.worker, &self.setup);
+        self.sockets.retain_mut(|polled| {
+            if polled.ready && now < until {
+                return true;
+            }
+            polled.count_drops(counters);
+            // One that the service manager keeps open would go on to be reported.
+            let _ = sys::unwatch(registry, &*polled.endpoint.socket);
+            setup.give_up(worker, &polled.endpoint);
+            false
+        });
+    }
+}
+
+impl Polled {
+    /// Answers one batch of at most `most` datagrams. Returns how many came; `None` if none
+    /// could be received.
+    fn answer_batch(
+        &mut self,
+        most: usize,
+        batch: &mut datagram::Batch,
+        (rules, counters): (&Rules, &DatagramCounters),
+        log: &mut Log,
+        now: Instant,
+    ) -> Option<usize> {
+        let most = most.min(batch.slots());
+        let socket = &*self.endpoint.socket;
+        let came = match batch.receive(socket, most) {
+            Ok(came) => came,
+            Err(error) => {
+                self.ready = error.kind() != ErrorKind::WouldBlock;
+                if self.ready {
+                    log.failed_to("receive on", &self.endpoint, &error, now);
+                }
+                return None;
+            }
+        };
+        self.ready = came == most;
+        counters.received.add(came as u64);
+        for index in 0..came {
+            let received = batch.received(index);
+            match rules.check(&received, self.endpoint.address, now) {
+                Ok(()) => {
+                    let marks = received.marks.unwrap_or(0);
+                    batch.answer(index, received.bytes, received.to, marks);
+                }
+                Err(why) => {
+                    counters.refused[why as usize].add(1);
+                    log.refused(&received, why, now);
+                }
+            }
+        }
+        let sent = batch.send(socket, |error| {
+            log.failed_to("answer on", &self.endpoint, error, now);
+        });
+        counters.answered.add(sent.datagrams);
+        counters.bytes.add(sent.bytes);
+        counters.unsent.add(sent.failed);
+        // A queue that overflows has more than one; for a single one the call would cost too
+        // much.
+        if came > 1 {
+            self.count_drops(counters);
+        }
+        Some(came)
+    }
+
+    fn count_drops(&mut self, counters: &DatagramCounters) {
+        if !self.endpoint.counts_drops {
+            return;
+        }
+        if let Some(dropped) = datagram::dropped(&*self.endpoint.socket) {
+            // The kernel's count wraps.
+            let more = dropped.wrapping_sub(self.dropped);
+            self.dropped = dropped;
+            if more > 0 {
+                counters.dropped.add(u64::from(more));
+            }
+        }
+    }
+}
+
+/// The lines about datagrams, each kind once in [`LOG_EVERY`].
+struct Log {
+    refused: [Throttle; Refusal::ALL.len()],
+    failed: Throttle,
+}
+
+impl Default for Log {
+    fn default() -> Self {
+        Self {
+            refused: [const { Throttle::new(LOG_EVERY) }; Refusal::ALL.len()],
+            failed: Throttle::new(LOG_EVERY),
+        }
+    }
+}
+
+impl Log {
+    fn refused(&mut self, received: &datagram::Received, why: Refusal, now: Instant) {
+        if let Some(others) = self.refused[why as usize].admit(now) {
+            let source = crate::base::address::canonical(received.source);
+            log::warn!(
+                "a datagram of {source} is not answered: {why} (and {others} more since the last \
+                 such line)"
+            );
+        }
+    }
+
+    fn failed_to(&mut self, what: &str, endpoint: &Endpoint, error: &io::Error, now: Instant) {
+        if let Some(others) = self.failed.admit(now) {
+            let cause = cause(error);
+            log::warn!(
+                "could not {what} {endpoint}: {cause} ({others} failures since the last such line)"
+            );
+        }
+    }
+}

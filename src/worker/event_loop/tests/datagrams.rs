@@ -1,0 +1,114 @@
+//! Messages of connections and datagrams share the turns.
+
+use std::net::UdpSocket;
+
+use super::*;
+use crate::worker::datagrams::refusal::DatagramCounts;
+use crate::worker::datagrams::setup::{Answered, Bound};
+
+/// A worker with a socket for datagrams, and a client of that.
+fn rig() -> (Rig, UdpSocket) {
+    let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+    socket.set_nonblocking(true).unwrap();
+    let client = UdpSocket::bind("127.0.0.1:0").unwrap();
+    client.set_nonblocking(true).unwrap();
+    client.connect(socket.local_addr().unwrap()).unwrap();
+    let bound = Bound {
+        address: socket.local_addr().unwrap(),
+        sockets: vec![socket],
+    };
+    let answered = Answered {
+        low_ports: false,
+        rate: None,
+    };
+    let setup = Arc::new(Setup::new(vec![bound], 1, answered));
+    (Rig::with_datagrams(limits(), setup), client)
+}
+
+fn counts(rig: &Rig) -> DatagramCounts {
+    let counters = &rig.worker.connections.context.metrics.counters;
+    counters.datagrams.get()
+}
+
+fn send(client: &UdpSocket, count: usize) {
+    for _ in 0..count {
+        client.send(b"x").unwrap();
+    }
+}
+
+/// Clients of TCP, each with a message that waits to be served.
+fn messages(rig: &mut Rig, count: usize) -> Vec<std::net::TcpStream> {
+    let clients: Vec<_> = (0..count).map(|_| rig.admit()).collect();
+    for (stream, key) in &clients {
+        (&*stream).write_all(b"message").unwrap();
+        let socket = rig.worker.connections.clients[*key].conn.transport();
+        wait_until(|| socket.peek(&mut [0]).is_ok());
+        rig.report(*key);
+    }
+    clients.into_iter().map(|(stream, _)| stream).collect()
+}
+
+#[test]
+fn datagrams_and_messages_take_turns_whichever_there_are_more_of() {
+    let (mut rig, client) = rig();
+    send(&client, 150);
+    let streams = messages(&mut rig, 50);
+    rig.worker.serve_messages();
+    assert_eq!(counts(&rig).answered, 50, "as many as messages");
+    assert_eq!(rig.worker.connections.ready.len(Class::Message), 0);
+    for mut stream in streams {
+        let mut echo = [0; 7];
+        stream.read_exact(&mut echo).unwrap();
+    }
+    rig.worker.serve_messages();
+    assert_eq!(counts(&rig).answered, 82, "a batch without messages");
+    // Those that are left need no further event.
+    wait_until(|| {
+        rig.worker.turn(&mut Events::with_capacity(8)).unwrap();
+        counts(&rig).answered == 150
+    });
+    assert_eq!(counts(&rig).received, 150);
+}
+
+#[test]
+fn a_message_waits_for_no_more_than_a_batch_of_a_flood() {
+    let (mut rig, client) = rig();
+    send(&client, 200);
+    let (mut stream, key) = rig.admit();
+    stream.write_all(b"message").unwrap();
+    let socket = rig.worker.connections.clients[key].conn.transport();
+    wait_until(|| socket.peek(&mut [0]).is_ok());
+    rig.worker.serve_messages();
+    let before = counts(&rig).answered;
+    rig.serve(key);
+    stream.set_nonblocking(true).unwrap();
+    wait_until(|| stream.read(&mut [0; 7]).is_ok());
+    assert!(before <= 32 && counts(&rig).answered <= 64);
+}
+
+#[test]
+fn a_stop_closes_the_socket_only_once_all_that_came_is_answered() {
+    let (mut rig, client) = rig();
+    send(&client, 100);
+    rig.stop(SECOND);
+    let mut events = Events::with_capacity(8);
+    let mut turns = 0;
+    while !rig.worker.is_done() {
+        rig.worker.turn(&mut events).unwrap();
+        turns += 1;
+    }
+    assert!(turns >= 3, "{turns} turns");
+    assert_eq!(counts(&rig).answered, 100);
+    let mut echoes = 0;
+    while client.recv(&mut [0; 2]).is_ok() {
+        echoes += 1;
+    }
+    assert_eq!(echoes, 100);
+    // Nobody has the port any more.
+    let _ = client.send(b"x");
+    wait_until(|| {
+        client
+            .recv(&mut [0; 2])
+            .is_err_and(|e| e.kind() == ErrorKind::ConnectionRefused)
+    });
+}

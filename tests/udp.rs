@@ -1,0 +1,467 @@
+//! RFC 862 echo over UDP: every datagram comes back once, byte for byte, and the server joins
+//! no attack.
+#![cfg(target_os = "linux")]
+
+mod common;
+
+use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
+use std::os::fd::OwnedFd;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use common::http::{admin_of, get, metrics};
+use common::serve::{log_of, reported, stop_cleanly, suspend};
+use common::{Program, connect, finish, wait_until};
+use rustix::process::Signal;
+use socket2::{Domain, Protocol, SockAddr, SockRef, Socket, Type};
+
+/// Starts a server that answers datagrams on this address.
+fn serve_on(address: &str, arguments: &[&str]) -> (Program, SocketAddr) {
+    let mut program = Program::start([&["serve", "--udp", address], arguments].concat());
+    let address = program.wait_for_listener("udp");
+    (program, address)
+}
+
+fn serve(arguments: &[&str]) -> (Program, SocketAddr) {
+    serve_on("127.0.0.1:0", arguments)
+}
+
+/// A client whose receive buffer holds what these tests send.
+fn client(address: &str) -> UdpSocket {
+    let client = UdpSocket::bind(address).unwrap();
+    let time = Some(common::DEADLINE);
+    client.set_read_timeout(time).unwrap();
+    SockRef::from(&client)
+        .set_recv_buffer_size(1 << 20)
+        .unwrap();
+    client
+}
+
+fn local() -> UdpSocket {
+    client("127.0.0.1:0")
+}
+
+/// The next datagram, and its sender.
+fn receive(client: &UdpSocket) -> (Vec<u8>, SocketAddr) {
+    let mut buffer = vec![0; 65_536];
+    let (bytes, from) = client.recv_from(&mut buffer).unwrap();
+    buffer.truncate(bytes);
+    (buffer, from)
+}
+
+/// Sends bytes and checks that they come back from where they were sent to.
+fn round_trip(client: &UdpSocket, server: SocketAddr, bytes: &[u8]) {
+    client.send_to(bytes, server).unwrap();
+    let (echo, from) = receive(client);
+    assert!(echo == bytes, "{} bytes of {}", echo.len(), bytes.len());
+    assert_eq!(from, server);
+}
+
+/// Whether nothing more has come to a client once the server has answered this one.
+fn has_no_more(client: &UdpSocket, server: SocketAddr) -> bool {
+    let mark = b"the last one of this client";
+    client.send_to(mark, server).unwrap();
+    receive(client).0 == mark
+}
+
+/// `::1`, if this machine has IPv6.
+fn v6() -> Option<UdpSocket> {
+    UdpSocket::bind("[::1]:0")
+        .is_ok()
+        .then(|| client("[::1]:0"))
+}
+
+mod answers {
+    use super::*;
+
+    #[test]
+    fn every_size_comes_back_byte_for_byte_and_once() {
+        let (program, server) = serve(&["--udp-rate", "off"]);
+        let client = local();
+        let sizes = [0, 1, 2, 508, 1200, 1472, 1473, 8972, 65_506, 65_507];
+        for (key, size) in sizes.into_iter().enumerate() {
+            round_trip(&client, server, &common::keyed(key as u64, 0, size));
+        }
+        assert!(has_no_more(&client, server));
+        let log = log_of(program);
+        let total = reported(&log, "total:");
+        let bytes = sizes.iter().sum::<usize>() + 27;
+        let words = format!(", {} datagrams with {bytes} bytes echoed", sizes.len() + 1);
+        assert!(total.ends_with(&words), "{total}");
+    }
+
+    #[test]
+    fn every_byte_value_comes_back() {
+        let (_program, server) = serve(&[]);
+        let all: Vec<u8> = (0..=255).collect();
+        round_trip(&local(), server, &all);
+    }
+
+    #[test]
+    fn it_comes_from_the_address_that_was_asked() {
+        for (address, hosts) in [
+            ("0.0.0.0:0", &["127.0.0.1", "127.0.0.2", "127.3.4.5"][..]),
+            ("*:0", &["127.0.0.1", "127.0.0.2"][..]),
+        ] {
+            let (_program, server) = serve_on(address, &[]);
+            for host in hosts {
+                let asked = SocketAddr::new(host.parse().unwrap(), server.port());
+                round_trip(&local(), asked, host.as_bytes());
+            }
+            if let Some(client) = v6().filter(|_| server.is_ipv6()) {
+                let asked = SocketAddr::new("::1".parse().unwrap(), server.port());
+                round_trip(&client, asked, b"by IPv6");
+            }
+        }
+    }
+
+    #[test]
+    fn many_flows_on_two_workers_each_get_their_own() {
+        let (program, server) = serve(&["--workers", "2"]);
+        let clients: Vec<_> = (0..500).map(|_| local()).collect();
+        for (key, client) in clients.iter().enumerate() {
+            for part in 0..4 {
+                let bytes = common::keyed(key as u64, part * 100, 100);
+                client.send_to(&bytes, server).unwrap();
+            }
+        }
+        for (key, client) in clients.iter().enumerate() {
+            for part in 0..4 {
+                let expected = common::keyed(key as u64, part * 100, 100);
+                assert!(receive(client).0 == expected, "in order");
+            }
+        }
+        let log = log_of(program);
+        for worker in ["worker 0:", "worker 1:"] {
+            assert!(reported(&log, worker).contains("datagrams"), "{log:#?}");
+        }
+    }
+
+    #[test]
+    fn a_client_that_has_gone_disturbs_no_other() {
+        let (program, server) = serve(&[]);
+        let client = local();
+        for _ in 0..50 {
+            // Its port is closed before the answer, which ICMP reports to the server.
+            local().send_to(b"gone", server).unwrap();
+            round_trip(&client, server, b"still here");
+        }
+        let log = log_of(program);
+        assert!(
+            reported(&log, "total:").contains(", 100 datagrams"),
+            "{log:#?}"
+        );
+    }
+
+    #[test]
+    fn clients_of_tcp_are_served_beside_datagrams() {
+        let serve = ["serve", "--workers", "1", "--udp-rate", "off"];
+        let both = ["--echo", "127.0.0.1:0", "--udp", "127.0.0.1:0"];
+        let mut program = Program::start([&serve[..], &both].concat());
+        let (tcp, udp) = (
+            program.wait_for_listener("echo"),
+            program.wait_for_listener("udp"),
+        );
+        let (mut stream, client) = (connect(tcp), local());
+        for turn in 0..100 {
+            let bytes = common::keyed(turn, 0, 1000);
+            common::round_trip(&mut stream, &bytes);
+            round_trip(&client, udp, &bytes);
+        }
+        drop(stream);
+        stop_cleanly(program);
+    }
+}
+
+mod binding {
+    use super::*;
+
+    #[test]
+    fn a_second_server_on_the_port_is_an_error() {
+        for workers in ["1", "2"] {
+            let (_program, server) = serve(&["--workers", workers]);
+            for other in ["1", "2"] {
+                let address = server.to_string();
+                let ended = finish(["serve", "--udp", &*address, "--workers", other], "");
+                assert_eq!(ended.code, Some(1));
+                let words = format!("could not listen on {address}: address already in use");
+                assert!(ended.stderr.contains(&words), "{}", ended.stderr);
+            }
+            round_trip(&local(), server, b"the first serves on");
+        }
+    }
+
+    #[test]
+    fn a_buffer_that_the_kernel_refuses_is_warned_of_by_its_setting() {
+        let (program, _) = serve(&["--udp-buffer", "512MiB"]);
+        let log = log_of(program);
+        let line = reported(&log, "the kernel limits the receive buffer for datagrams");
+        assert!(line.contains("(net.core.rmem_max)"), "{line}");
+        let (program, _) = serve(&["--udp-buffer", "64KiB"]);
+        let log = log_of(program);
+        assert!(
+            !log.iter().any(|line| line.contains("rmem_max")),
+            "{log:#?}"
+        );
+    }
+
+    /// The program, started with a socket as a service manager would: as descriptor 3.
+    fn under_manager(socket: UdpSocket, arguments: &[&str]) -> Program {
+        let script = "export LISTEN_PID=$$ LISTEN_FDS=1 LISTEN_FDNAMES=udp; \
+                      exec \"$@\" 3<&0 0</dev/null";
+        let mut command = Command::new("sh");
+        command
+            .args(["-c", script, "sh", env!("CARGO_BIN_EXE_echopool"), "serve"])
+            .args(arguments)
+            .env_remove("RUST_LOG")
+            .stdin(Stdio::from(OwnedFd::from(socket)));
+        Program::spawn(command)
+    }
+
+    #[test]
+    fn a_socket_that_a_service_manager_hands_over_is_shared_by_all_workers() {
+        let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+        let client = local();
+        let server = socket.local_addr().unwrap();
+        // It waits for the server.
+        client.send_to(b"early", server).unwrap();
+        let mut program = under_manager(socket.try_clone().unwrap(), &["--workers", "3"]);
+        assert_eq!(program.wait_for_listener("udp"), server);
+        assert_eq!(receive(&client).0, b"early");
+        for turn in 0..100 {
+            round_trip(&client, server, &common::keyed(turn, 0, 100));
+        }
+        assert!(has_no_more(&client, server), "each is answered once");
+        let log = log_of(program);
+        assert!(
+            reported(&log, "total:").contains(", 102 datagrams"),
+            "{log:#?}"
+        );
+        // The manager still has it, for the next start.
+        client.send_to(b"late", server).unwrap();
+        assert_eq!(receive(&socket).0, b"late");
+    }
+}
+
+mod guards {
+    use super::*;
+
+    /// A socket that writes the whole packet itself, which needs root.
+    fn forger() -> Socket {
+        let socket = Socket::new(Domain::IPV4, Type::RAW, Some(Protocol::UDP)).unwrap();
+        socket.set_header_included_v4(true).unwrap();
+        socket
+    }
+
+    /// Sends a datagram that names another one as its sender: RFC 791, RFC 768, without
+    /// checksums, which the kernel adds or does without.
+    fn forge(forger: &Socket, from: (Ipv4Addr, u16), to: (Ipv4Addr, u16), bytes: &[u8]) {
+        let length = 28 + bytes.len() as u16;
+        let mut packet = vec![0x45, 0];
+        packet.extend(length.to_be_bytes());
+        packet.extend([0, 0, 0, 0, 64, 17, 0, 0]);
+        packet.extend(from.0.octets());
+        packet.extend(to.0.octets());
+        packet.extend(from.1.to_be_bytes());
+        packet.extend(to.1.to_be_bytes());
+        packet.extend((length - 20).to_be_bytes());
+        packet.extend([0, 0]);
+        packet.extend(bytes);
+        let to = SockAddr::from(SocketAddr::from((to.0, 0)));
+        assert_eq!(forger.send_to(&packet, &to).unwrap(), packet.len());
+    }
+
+    const LOCAL: Ipv4Addr = Ipv4Addr::LOCALHOST;
+
+    #[test]
+    fn a_source_over_its_rate_is_not_answered_and_counted() {
+        let arguments = ["--udp-rate", "100/s", "--admin", "127.0.0.1:0"];
+        let (mut program, server) = serve(&arguments);
+        let admin = admin_of(&mut program);
+        let client = local();
+        let start = Instant::now();
+        for _ in 0..500 {
+            client.send_to(b"x", server).unwrap();
+        }
+        wait_until("all to be counted", || {
+            metrics(admin)["echopool_datagrams_received_total"] == 500.0
+        });
+        let samples = metrics(admin);
+        let answered = samples["echopool_datagrams_answered_total"];
+        let refused = samples["echopool_datagrams_refused_total{reason=\"rate\"}"];
+        assert_eq!(answered + refused, 500.0);
+        let most = 100.0 * (1.0 + start.elapsed().as_secs_f64()) + 1.0;
+        assert!((100.0..=most).contains(&answered), "{answered} of {most}");
+        let log = log_of(program);
+        reported(&log, "is not answered: over --udp-rate (and");
+        let words = format!("{refused} over --udp-rate");
+        assert!(reported(&log, "total:").contains(&words), "{log:#?}");
+    }
+
+    #[test]
+    fn a_long_datagram_takes_as_much_of_the_rate_as_its_packets() {
+        let (program, server) = serve(&["--udp-rate", "1/s"]);
+        let client = local();
+        // 44 of the 64 tokens at once.
+        client.send_to(&[7; 65_507], server).unwrap();
+        client.send_to(&[8; 65_507], server).unwrap();
+        client.send_to(b"x", server).unwrap();
+        assert_eq!(receive(&client).0.len(), 65_507);
+        assert_eq!(receive(&client).0, b"x");
+        let log = log_of(program);
+        let total = reported(&log, "total:");
+        assert!(total.contains("1 refused: 1 over --udp-rate"), "{total}");
+    }
+
+    #[test]
+    fn no_metric_of_datagrams_is_missing_on_the_page() {
+        let (mut program, server) = serve(&["--admin", "127.0.0.1:0"]);
+        let admin = admin_of(&mut program);
+        round_trip(&local(), server, b"hello");
+        let page = get(admin, "/status.json");
+        let page: serde_json::Value = serde_json::from_str(&page.body).unwrap();
+        let listener = format!("udp://{server}");
+        assert_eq!(page["listeners"], serde_json::json!([listener]));
+        wait_until("the answer to be counted", || {
+            metrics(admin)["echopool_datagrams_answered_total"] == 1.0
+        });
+        let samples = metrics(admin);
+        for name in ["received", "answered", "unsent", "dropped"] {
+            let name = format!("echopool_datagrams_{name}_total");
+            assert!(samples.contains_key(&name), "{name}");
+        }
+        assert_eq!(samples["echopool_datagrams_echoed_bytes_total"], 5.0);
+        for reason in ["cut", "port_zero", "low_port", "address", "own", "rate"] {
+            let name = format!("echopool_datagrams_refused_total{{reason=\"{reason}\"}}");
+            assert_eq!(samples[&name], 0.0);
+        }
+    }
+
+    #[test]
+    #[ignore = "needs root"]
+    fn a_forged_source_that_would_be_an_attack_is_not_answered() {
+        let arguments = ["--admin", "127.0.0.1:0", "--workers", "2"];
+        let (mut program, server) = serve_on("0.0.0.0:0", &arguments);
+        let admin = admin_of(&mut program);
+        let (forger, port) = (forger(), server.port());
+        let to = (LOCAL, port);
+        for (from, reason) in [
+            ((LOCAL, port), "own"),
+            ((Ipv4Addr::new(127, 0, 0, 9), port), "own"),
+            ((LOCAL, 0), "port_zero"),
+            ((LOCAL, 19), "low_port"),
+        ] {
+            let name = format!("echopool_datagrams_refused_total{{reason=\"{reason}\"}}");
+            let before = metrics(admin)[&name];
+            forge(&forger, from, to, &[0; 64]);
+            wait_until(reason, || metrics(admin)[&name] == before + 1.0);
+        }
+        let samples = metrics(admin);
+        assert_eq!(samples["echopool_datagrams_received_total"], 4.0);
+        assert_eq!(samples["echopool_datagrams_answered_total"], 0.0);
+        stop_cleanly(program);
+    }
+
+    #[test]
+    #[ignore = "needs root"]
+    fn a_loop_between_two_servers_comes_down_to_the_rate() {
+        const RATE: f64 = 200.0;
+        let arguments = ["--udp-rate", "200/s", "--admin", "127.0.0.1:0"];
+        let mut servers = [serve(&arguments), serve(&arguments)];
+        let admins: Vec<_> = servers
+            .iter_mut()
+            .map(|(program, _)| admin_of(program))
+            .collect();
+        let [one, other] = [servers[0].1.port(), servers[1].1.port()];
+        let (forger, start) = (forger(), Instant::now());
+        // Far more than the rate in circulation.
+        for _ in 0..1000 {
+            forge(&forger, (LOCAL, one), (LOCAL, other), &[0; 64]);
+        }
+        let answered = |admin| metrics(admin)["echopool_datagrams_answered_total"];
+        let refused = |admin| metrics(admin)["echopool_datagrams_refused_total{reason=\"rate\"}"];
+        wait_until("all datagrams to have been refused once", || {
+            admins.iter().copied().map(refused).sum::<f64>() >= 1000.0
+        });
+        for &admin in &admins {
+            let (answered, time) = (answered(admin), start.elapsed().as_secs_f64());
+            assert!(
+                answered <= RATE * (1.0 + time) + 1.0,
+                "{answered} in {time} s"
+            );
+        }
+        // Without the guard it would go on for ever.
+        let still = || admins.iter().copied().map(answered).sum::<f64>();
+        wait_until("the loop to end", || {
+            let before = still();
+            std::thread::sleep(Duration::from_millis(50));
+            still() == before
+        });
+        for (program, _) in servers {
+            stop_cleanly(program);
+        }
+    }
+}
+
+mod queues {
+    use super::*;
+
+    #[test]
+    fn a_stop_answers_what_has_arrived() {
+        for workers in ["1", "2"] {
+            let (mut program, server) = serve(&["--workers", workers, "--udp-rate", "off"]);
+            suspend(&program);
+            let clients: Vec<_> = (0..20).map(|_| local()).collect();
+            for client in &clients {
+                for part in 0..5 {
+                    client.send_to(&[part], server).unwrap();
+                }
+            }
+            program.signal(Signal::TERM);
+            program.signal(Signal::CONT);
+            for client in &clients {
+                for part in 0..5 {
+                    assert_eq!(receive(client).0, [part]);
+                }
+            }
+            assert_eq!(program.wait().code(), Some(0), "{:#?}", program.log);
+            let total = reported(&program.log, "total:");
+            assert!(total.contains(", 100 datagrams"), "{total}");
+            // Its port is free again.
+            UdpSocket::bind(server).unwrap();
+        }
+    }
+
+    #[test]
+    fn what_the_kernel_drops_is_counted_without_a_further_datagram() {
+        let arguments = [
+            "--workers",
+            "1",
+            "--udp-buffer",
+            "10000",
+            "--udp-rate",
+            "off",
+        ];
+        let (program, server) = serve(&arguments);
+        let client = local();
+        suspend(&program);
+        for _ in 0..200 {
+            client.send_to(&[0; 1000], server).unwrap();
+        }
+        program.signal(Signal::CONT);
+        let mut answered = 0;
+        client
+            .set_read_timeout(Some(Duration::from_millis(500)))
+            .unwrap();
+        while client.recv_from(&mut [0; 2000]).is_ok() {
+            answered += 1;
+        }
+        let log = log_of(program);
+        let dropped = 200 - answered;
+        assert!(dropped > 0);
+        let words = format!(", {answered} datagrams with");
+        assert!(reported(&log, "total:").contains(&words), "{log:#?}");
+        let words = format!(", {dropped} dropped by the kernel (--udp-buffer)");
+        assert!(reported(&log, "total:").contains(&words), "{log:#?}");
+    }
+}
