@@ -1,6 +1,13 @@
 //! What differs between systems, and the system calls that have no safe wrapper.
 #![allow(unsafe_code)]
 
+#[allow(
+    dead_code,
+    unused_imports,
+    reason = "the server and the probes come to use it"
+)]
+pub(crate) mod datagram;
+
 use std::io;
 use std::net::TcpListener;
 #[cfg(unix)]

@@ -1,0 +1,266 @@
+//! Many datagrams a system call, for a server: recvmmsg(2), sendmmsg(2).
+#![allow(
+    clippy::unnecessary_cast,
+    reason = "the types of these fields differ between C libraries"
+)]
+
+use std::io;
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::os::fd::{AsFd, AsRawFd};
+
+use super::control::{self, Control};
+use super::name::{self, Name};
+use super::received::{Local, Received};
+
+/// Between two slots, in bytes. Slots of a power of two alone would begin in the same lines
+/// of the processor's caches.
+const GAP: usize = 128;
+
+/// What became of the answers of a batch.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Sent {
+    pub(crate) datagrams: u64,
+    pub(crate) bytes: u64,
+    /// Those that the system refused to send.
+    pub(crate) failed: u64,
+}
+
+/// Room for a number of datagrams, and for an answer to each of them. All memory is
+/// allocated at the start; the kernel touches only as much of a slot as a datagram has.
+///
+/// The headers hold pointers into the other vectors, which never grow. Those are accessed by
+/// pointers alone, so that no reference to them exists beside the ones in the headers.
+pub(crate) struct Batch {
+    slot: usize,
+    bytes: Vec<u8>,
+    names: Vec<Name>,
+    vectors: Vec<libc::iovec>,
+    controls: Vec<Control>,
+    headers: Vec<libc::mmsghdr>,
+    /// How many headers the kernel has written to since they were reset.
+    used: usize,
+    answer_vectors: Vec<libc::iovec>,
+    answer_controls: Vec<Control>,
+    answers: Vec<libc::mmsghdr>,
+    /// How many answers are to be sent.
+    answered: usize,
+}
+
+// SAFETY: the pointers in it are to memory that it owns itself, and that moves with it.
+unsafe impl Send for Batch {}
+
+impl Batch {
+    /// Room for `slots` datagrams of up to `slot` bytes.
+    pub(crate) fn new(slots: usize, slot: usize) -> Self {
+        let vector = libc::iovec {
+            iov_base: std::ptr::null_mut(),
+            iov_len: 0,
+        };
+        // SAFETY: a header of zeros is a valid one, with null pointers and lengths of 0.
+        let header: libc::mmsghdr = unsafe { std::mem::zeroed() };
+        let mut batch = Self {
+            slot,
+            bytes: vec![0; slots * (slot + GAP)],
+            names: vec![Name::EMPTY; slots],
+            vectors: vec![vector; slots],
+            controls: vec![Control::EMPTY; slots],
+            headers: vec![header; slots],
+            used: slots,
+            answer_vectors: vec![vector; slots],
+            answer_controls: vec![Control::EMPTY; slots],
+            answers: vec![header; slots],
+            answered: 0,
+        };
+        for slot in 0..slots {
+            batch.prepare(slot);
+        }
+        batch
+    }
+
+    /// Sets the pointers of one slot's headers.
+    fn prepare(&mut self, index: usize) {
+        let offset = index * (self.slot + GAP);
+        // SAFETY: each index is below the length of its vector, and the offset that of a
+        // whole slot in `bytes`.
+        unsafe {
+            let vector = self.vectors.as_mut_ptr().add(index);
+            (*vector).iov_base = self.bytes.as_mut_ptr().add(offset).cast();
+            (*vector).iov_len = self.slot;
+            let header = &mut (*self.headers.as_mut_ptr().add(index)).msg_hdr;
+            header.msg_name = self.names.as_mut_ptr().add(index).cast();
+            header.msg_iov = vector;
+            header.msg_iovlen = 1;
+            header.msg_control = self.controls.as_mut_ptr().add(index).cast();
+            let answer = &mut (*self.answers.as_mut_ptr().add(index)).msg_hdr;
+            answer.msg_iov = self.answer_vectors.as_mut_ptr().add(index);
+            answer.msg_iovlen = 1;
+        }
+    }
+
+    /// How many datagrams fit.
+    pub(crate) fn slots(&self) -> usize {
+        self.headers.len()
+    }
+
+    /// Receives as many datagrams as have come, up to `most` and what fits, and never waits.
+    /// Those of the call before, and answers that were not sent, are forgotten.
+    ///
+    /// # Errors
+    /// `WouldBlock` where none has come.
+    pub(crate) fn receive(&mut self, socket: &impl AsFd, most: usize) -> io::Result<usize> {
+        self.reset();
+        let most = most.min(self.slots()) as libc::c_uint;
+        let flags = libc::MSG_DONTWAIT as _;
+        let none = std::ptr::null_mut();
+        let headers = self.headers.as_mut_ptr();
+        let received = retry(|| {
+            // SAFETY: there are `most` headers at least. Each pointer in them is to memory
+            // of the length beside it that this batch owns; any bytes are valid there.
+            unsafe { libc::recvmmsg(socket.as_fd().as_raw_fd(), headers, most, flags, none) }
+        })?;
+        self.used = received;
+        Ok(received)
+    }
+
+    /// Gives the headers that were written to their full lengths back.
+    fn reset(&mut self) {
+        for index in 0..std::mem::take(&mut self.used) {
+            // SAFETY: the index is below the number of headers.
+            let header = unsafe { &mut (*self.headers.as_mut_ptr().add(index)).msg_hdr };
+            header.msg_namelen = name::SIZE as libc::socklen_t;
+            header.msg_controllen = control::SIZE as _;
+        }
+        self.answered = 0;
+    }
+
+    /// The header of a datagram of the last call.
+    fn header(&self, index: usize) -> &libc::mmsghdr {
+        assert!(index < self.used, "no such datagram was received");
+        // SAFETY: as asserted, the index is below the number of headers.
+        unsafe { &*self.headers.as_ptr().add(index) }
+    }
+
+    /// What the kernel said of a datagram of the last call.
+    pub(crate) fn received(&self, index: usize) -> Received {
+        let header = self.header(index);
+        // SAFETY: there are as many names as headers.
+        let name = unsafe { &*self.names.as_ptr().add(index) };
+        let source = match header.msg_hdr.msg_namelen {
+            0 => None,
+            _ => name.address(),
+        };
+        let mut received = Received {
+            bytes: (header.msg_len as usize).min(self.slot),
+            truncated: header.msg_hdr.msg_flags & libc::MSG_TRUNC != 0,
+            source: source.unwrap_or(UNKNOWN),
+            to: None,
+            marks: None,
+            hops: None,
+            at: None,
+            dropped: None,
+        };
+        let length = (header.msg_hdr.msg_controllen as usize).min(control::SIZE);
+        // SAFETY: there are as many control buffers as headers.
+        let control = unsafe { &*self.controls.as_ptr().add(index) };
+        control::read(&control.0[..length], &mut received);
+        received
+    }
+
+    /// The whole slot of a datagram of the last call, to be read or answered from.
+    pub(crate) fn slot(&mut self, index: usize) -> &mut [u8] {
+        let _ = self.header(index);
+        let offset = index * (self.slot + GAP);
+        // SAFETY: that is a whole slot of `bytes`, and the batch is borrowed as long as the
+        // slice is, so the kernel does not write to it.
+        unsafe {
+            let start = self.bytes.as_mut_ptr().add(offset);
+            std::slice::from_raw_parts_mut(start, self.slot)
+        }
+    }
+
+    /// Has the first `bytes` of a datagram's slot sent back to its sender by the next
+    /// [`send`](Self::send), from the address `from`, or the socket's own, with these marks.
+    pub(crate) fn answer(&mut self, index: usize, bytes: usize, from: Option<Local>, marks: u8) {
+        assert!(bytes <= self.slot, "an answer fits its slot");
+        assert!(self.answered < self.slots(), "one answer a datagram");
+        let length = self.header(index).msg_hdr.msg_namelen;
+        let answer = self.answered;
+        // SAFETY: both indices are below the number of slots, as the header and the assertion
+        // show; each vector has an entry for each.
+        unsafe {
+            let name = self.names.as_mut_ptr().add(index);
+            let to_v4 = (*name)
+                .address()
+                .is_some_and(|address| address.ip().to_canonical().is_ipv4());
+            let vector = self.answer_vectors.as_mut_ptr().add(answer);
+            (*vector).iov_base = (*self.vectors.as_ptr().add(index)).iov_base;
+            (*vector).iov_len = bytes;
+            let control = self.answer_controls.as_mut_ptr().add(answer);
+            let used = (*control).send(from, marks, to_v4);
+            let header = &mut (*self.answers.as_mut_ptr().add(answer)).msg_hdr;
+            header.msg_name = name.cast();
+            header.msg_namelen = length;
+            header.msg_control = match used {
+                0 => std::ptr::null_mut(),
+                _ => control.cast(),
+            };
+            header.msg_controllen = used as _;
+        }
+        self.answered += 1;
+    }
+
+    /// Sends all answers, and never waits. What was sent in part goes on behind the last one
+    /// sent; one that is refused is passed over, and `failed` is told why.
+    pub(crate) fn send(&mut self, socket: &impl AsFd, mut failed: impl FnMut(&io::Error)) -> Sent {
+        let mut sent = Sent::default();
+        let mut next = 0;
+        let all = std::mem::take(&mut self.answered);
+        while next < all {
+            let count = (all - next) as libc::c_uint;
+            let flags = (libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL) as _;
+            let result = retry(|| {
+                // SAFETY: there are `count` headers from `next` on. Each pointer in them is to
+                // memory of the length beside it that this batch owns.
+                unsafe {
+                    let headers = self.answers.as_mut_ptr().add(next);
+                    libc::sendmmsg(socket.as_fd().as_raw_fd(), headers, count, flags)
+                }
+            });
+            match result {
+                Ok(count) => {
+                    for index in next..(next + count).min(all) {
+                        // SAFETY: the index is below the number of vectors.
+                        let vector = unsafe { &*self.answer_vectors.as_ptr().add(index) };
+                        sent.bytes += vector.iov_len as u64;
+                    }
+                    sent.datagrams += count as u64;
+                    next += count.max(1);
+                }
+                Err(error) => {
+                    failed(&error);
+                    sent.failed += 1;
+                    next += 1;
+                }
+            }
+        }
+        sent
+    }
+}
+
+/// The source of a datagram whose sender has no address, which does not occur with UDP.
+const UNKNOWN: SocketAddr = SocketAddr::new(IpAddr::V6(Ipv6Addr::UNSPECIFIED), 0);
+
+/// Calls again while a signal interrupts the call. A negative result is an error.
+fn retry(mut call: impl FnMut() -> libc::c_int) -> io::Result<usize> {
+    loop {
+        match usize::try_from(call()) {
+            Ok(count) => return Ok(count),
+            Err(_) => {
+                let error = io::Error::last_os_error();
+                if error.kind() != io::ErrorKind::Interrupted {
+                    return Err(error);
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,32 @@
+//! System calls for datagrams: in batches for a server, one at a time for a probe, with what
+//! the kernel knows of each.
+
+#[cfg(any(target_os = "linux", target_os = "android"))]
+mod control;
+#[cfg(any(target_os = "linux", target_os = "android"))]
+mod name;
+mod received;
+
+#[cfg_attr(
+    not(any(target_os = "linux", target_os = "android")),
+    path = "batch_none.rs"
+)]
+mod batch;
+#[cfg_attr(
+    not(any(target_os = "linux", target_os = "android")),
+    path = "single_none.rs"
+)]
+mod single;
+#[cfg_attr(
+    not(any(target_os = "linux", target_os = "android")),
+    path = "switches_none.rs"
+)]
+mod switches;
+
+pub(crate) use batch::{Batch, Sent};
+pub(crate) use received::{Local, NetworkError, Origin, Received, Wanted};
+pub(crate) use single::{receive, receive_error};
+pub(crate) use switches::{dropped, request};
+
+#[cfg(all(test, any(target_os = "linux", target_os = "android")))]
+mod tests;

@@ -1,0 +1,83 @@
+//! What the kernel is asked to say of a socket's datagrams.
+
+use std::io;
+use std::os::fd::{AsFd, AsRawFd};
+
+use socket2::{Domain, SockRef};
+
+use super::received::Wanted;
+
+/// Has the kernel say of each datagram what is `wanted`. A socket of both families is asked
+/// for both.
+///
+/// # Errors
+/// The system's, when an option can't be set.
+pub(crate) fn request(socket: &impl AsFd, wanted: Wanted) -> io::Result<()> {
+    use libc::{IPPROTO_IP as IP, IPPROTO_IPV6 as IP6, SOL_SOCKET};
+
+    let is_v6 = SockRef::from(socket).domain()? == Domain::IPV6;
+    let v4 = [
+        (wanted.destination, libc::IP_PKTINFO),
+        (wanted.marks, libc::IP_RECVTOS),
+        (wanted.hops, libc::IP_RECVTTL),
+        (wanted.errors, libc::IP_RECVERR),
+    ];
+    let v6 = [
+        (wanted.destination, libc::IPV6_RECVPKTINFO),
+        (wanted.marks, libc::IPV6_RECVTCLASS),
+        (wanted.hops, libc::IPV6_RECVHOPLIMIT),
+        (wanted.errors, libc::IPV6_RECVERR),
+    ];
+    let both = [
+        (wanted.time, libc::SO_TIMESTAMPNS),
+        (wanted.dropped, libc::SO_RXQ_OVFL),
+    ];
+    let v4 = v4.map(|(on, name)| (on, IP, name)).into_iter();
+    let v6 = v6.map(|(on, name)| (on, IP6, name)).into_iter();
+    let both = both.map(|(on, name)| (on, SOL_SOCKET, name)).into_iter();
+    let all = v4.chain(both).chain(v6.filter(|_| is_v6));
+    all.filter(|&(on, ..)| on)
+        .try_for_each(|(_, level, name)| switch_on(socket, level, name))
+}
+
+fn switch_on(socket: &impl AsFd, level: libc::c_int, name: libc::c_int) -> io::Result<()> {
+    let on: libc::c_int = 1;
+    // SAFETY: the socket keeps its descriptor open for the whole call, which
+    // only reads the int, whose size it is given.
+    let failed = unsafe {
+        libc::setsockopt(
+            socket.as_fd().as_raw_fd(),
+            level,
+            name,
+            (&raw const on).cast(),
+            size_of_val(&on) as libc::socklen_t,
+        )
+    } != 0;
+    match failed {
+        true => Err(io::Error::last_os_error()),
+        false => Ok(()),
+    }
+}
+
+/// How many datagrams the kernel has dropped of those that came to a socket, modulo 2³²:
+/// for want of room in its queue, and those with a wrong checksum; `None` where the system
+/// does not say. Source: `SO_MEMINFO`, linux/sock_diag.h.
+pub(crate) fn dropped(socket: &impl AsFd) -> Option<u32> {
+    const DROPS: usize = 8;
+
+    let mut info = [0_u32; 9];
+    let mut length = size_of_val(&info) as libc::socklen_t;
+    // SAFETY: the socket keeps its descriptor open for the whole call, which
+    // writes at most `length` bytes to the array, whose size that is.
+    let failed = unsafe {
+        libc::getsockopt(
+            socket.as_fd().as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_MEMINFO,
+            info.as_mut_ptr().cast(),
+            &raw mut length,
+        )
+    } != 0;
+    let is_whole = length as usize >= size_of_val(&info);
+    (!failed && is_whole).then_some(info[DROPS])
+}

@@ -1,0 +1,23 @@
+//! What the kernel is asked to say of a socket's datagrams, where it is asked for nothing.
+
+use std::io;
+
+#[cfg(unix)]
+use std::os::fd::AsFd as Handle;
+#[cfg(windows)]
+use std::os::windows::io::AsSocket as Handle;
+
+use super::received::Wanted;
+
+/// Nothing is asked for: every part of [`Received`](super::Received) that could be stays `None`.
+///
+/// # Errors
+/// None.
+pub(crate) fn request(_: &impl Handle, _: Wanted) -> io::Result<()> {
+    Ok(())
+}
+
+/// Unknown.
+pub(crate) fn dropped(_: &impl Handle) -> Option<u32> {
+    None
+}
