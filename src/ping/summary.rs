@@ -45,8 +45,8 @@ impl Summary {
     }
 }
 
-impl fmt::Display for Summary {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+impl Summary {
+    pub(super) fn write_counts(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { sent, received, .. } = self;
         write!(f, "{sent} sent, {received} received, {} lost", self.lost)?;
         if self.lost > 0 {
@@ -61,7 +61,10 @@ impl fmt::Display for Summary {
         if self.under_way > 0 {
             write!(f, ", {} still under way", self.under_way)?;
         }
-        write!(f, " in {}", units::time(self.elapsed_ns as f64))?;
+        Ok(())
+    }
+
+    pub(super) fn write_round_trips(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.received == 0 {
             return Ok(());
         }
@@ -79,5 +82,13 @@ impl fmt::Display for Summary {
             }
         }
         Ok(())
+    }
+}
+
+impl fmt::Display for Summary {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.write_counts(f)?;
+        write!(f, " in {}", units::time(self.elapsed_ns as f64))?;
+        self.write_round_trips(f)
     }
 }
