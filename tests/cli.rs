@@ -401,6 +401,11 @@ mod help {
                 "-W, --timeout <DURATION>",
                 "-q, --quiet",
                 "--json",
+                "--udp",
+                "--ports <N>",
+                "--dscp <DSCP>",
+                "--ecn <ECN>",
+                "--tos <BYTE>",
             ];
             assert_tells(&["ping", option], &words);
         }

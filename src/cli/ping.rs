@@ -5,20 +5,22 @@ use std::io;
 use std::time::{Duration, Instant};
 
 use clap::{Args, ValueHint};
-use serde::Serialize;
 
+use super::datagram_ping::{Asked, DatagramArgs};
 use super::error::Error;
-use super::exit::Exit;
+use super::exit::{Exit, usage_error};
 use super::family::FamilyArgs;
+use super::lines::{print, write_failed, write_json, write_line};
 use super::values::{bytes, count, some_time, time};
 use crate::base;
 use crate::base::address::Address;
-use crate::base::output::{Output, write_standard};
+use crate::base::output::Output;
 use crate::base::signals::on_signal;
 use crate::ping::event::Event;
 use crate::ping::summary::Summary;
 use crate::ping::{Ping, Plan};
 use crate::probe::addresses::Addresses;
+use crate::probe::datagram::payload::MOST_BYTES as DATAGRAM_BYTES;
 use crate::proto::Protocol;
 
 /// The largest message, in bytes. One echo is held in memory.
@@ -26,7 +28,8 @@ const MOST_BYTES: usize = 64 << 20;
 
 /// Send a message at intervals and show each round-trip time
 ///
-/// Like ping(8), over one TCP connection, which is made again when it is lost. Every byte
+/// Like ping(8), over one TCP connection, which is made again when it is lost, or with --udp
+/// by datagrams. Every byte
 /// that comes back is compared with what was sent. A round trip lasts from just before a
 /// message is sent until its last byte is back. Ctrl-C ends it with the summary.
 #[derive(Debug, Args)]
@@ -42,6 +45,14 @@ A message that is not back within the time-out is lost. If its echo comes later,
 reported as late; the message stays lost. A connection on which nothing comes for three \
 time-outs, or on which bytes are missing or wrong, is closed, and the next message makes a new \
 one. A message that could not be sent counts as sent and lost. No message is sent twice.
+
+With --udp each message is a datagram, sent on schedule whether or not the ones before are \
+back. A round trip ends when the kernel receives the echo. An echo that comes twice counts as \
+a duplicate; one that comes after a later one's is reordered (RFC 4737), which is no failure. \
+What this machine did not send, or dropped itself, is counted apart from what was lost. An echo \
+names its datagram from 8 bytes on; of a smaller one the number alone is sent, as far as it \
+fits, and of an empty one nothing. Of several addresses of a name the first is used that answers \
+a datagram of 8 bytes, which is sent ahead.
 
 With --json each line is an object. The key \"event\" says what happened, \"at_ns\" when, \
 counted from the start. Keys that end in _ns are nanoseconds.
@@ -68,9 +79,28 @@ segments, the bytes of a segment (mss), the largest packet of the path (path_mtu
 What the kernel does not count, or has not measured, is null or unknown, never 0. Of several \
 connections counts are added up, the rest is of the last.
 
+Events of --udp:
+  reply         address, seq, source_port, size_bytes, time_ns, ttl (it arrived with),
+                hops (that this tells), dscp, ecn (of the echo), reordered
+  late, duplicate  the same
+  lost          seq, source_port, reason (also an ICMP error)
+  not_sent      seq, source_port, reason (why this machine did not)
+  corrupted     address, seq, source_port, damage
+  unasked       address, source_port, size_bytes, damage (no echo of ours, or from
+                another address)
+  dropped_here  datagrams, source_port (by the queue of our own socket)
+  summary       those above and refused (of the lost, by an ICMP error), duplicates,
+                reordered, not_sent, dropped_here, foreign
+                (of the corrupted), variation_p50_ns and variation_p99_ns (of the round
+                trips of two in a row, RFC 3393), jitter_ns (RFC 3550), hops (least and
+                most), sent_marks, marks (dscp, ecn, echoes), ports (source_port, sent,
+                received, lost)
+
 Examples:
   echopool ping 10.0.0.7                one message a second, until Ctrl-C
   echopool ping -c 100 -i 0.1 HOST:7    a hundred messages, ten a second
+  echopool ping --udp --dscp EF HOST    datagrams, marked for expedited forwarding
+  echopool ping --udp --ports 32 -c 320 -i 0.01 HOST   does one of 32 ports lose?
   echopool ping --json HOST | jq .      a line of JSON per event
 
 Exit codes:
@@ -89,7 +119,7 @@ pub(super) struct PingArgs {
 
     /// Bytes per message
     #[arg(short, long, value_name = "SIZE", default_value_t = 64,
-          value_parser = bytes(MOST_BYTES))]
+          value_parser = size)]
     size: usize,
 
     /// Time limit for an echo, and for connecting
@@ -106,6 +136,9 @@ pub(super) struct PingArgs {
     json: bool,
 
     #[command(flatten)]
+    datagrams: DatagramArgs,
+
+    #[command(flatten)]
     family: FamilyArgs,
 
     /// The server
@@ -116,23 +149,50 @@ pub(super) struct PingArgs {
 impl PingArgs {
     pub(super) fn run(self) -> Result<Exit, Error> {
         let mut failed = false;
-        let summary = self.ping(&mut failed);
+        self.check_size();
+        let summary = match self.datagrams.udp {
+            true => self.ping_datagrams(&mut failed),
+            false => self.ping(&mut failed).map(|summary| summary.all_well()),
+        };
         if let (Err(error), true) = (&summary, self.json) {
-            let failed = Failed {
-                at_ns: 0,
-                event: "failed",
-                error: error.to_string(),
-            };
-            // If that fails, the first error is the one to tell.
-            let _ = serde_json::to_string(&failed).map(|line| print(&line));
+            write_failed(error);
         }
         match summary {
             // Its reader may have left, but a message that has failed so far counts.
             Err(error) if Exit::from(&error) == Exit::Success && failed => Ok(Exit::Failure),
             Err(error) => Err(error),
-            Ok(summary) if summary.all_well() => Ok(Exit::Success),
-            Ok(_) => Ok(Exit::Failure),
+            Ok(true) => Ok(Exit::Success),
+            Ok(false) => Ok(Exit::Failure),
         }
+    }
+
+    /// Ends the program where the transport can't carry such a message.
+    fn check_size(&self) {
+        match (self.datagrams.udp, self.size) {
+            (false, 0) => usage_error("a message has a byte at the least: --size 0 needs --udp"),
+            (true, DATAGRAM_BYTES..) if self.size > DATAGRAM_BYTES => {
+                usage_error("a datagram has at most 65,507 bytes: choose a smaller --size")
+            }
+            _ => {}
+        }
+    }
+
+    fn ping_datagrams(&self, failed: &mut bool) -> Result<bool, Error> {
+        Output::Standard.check()?;
+        let port = Protocol::Echo.default_port();
+        let family = self.family.family();
+        let addresses = self.address.resolve_of(family, "localhost", port)?;
+        let asked = Asked {
+            addresses,
+            count: self.count,
+            interval: self.interval,
+            size: self.size,
+            timeout: self.timeout,
+            seed: RandomState::new().hash_one(()),
+            quiet: self.quiet,
+            json: self.json,
+        };
+        self.datagrams.ping(asked, failed)
     }
 
     /// Sends the messages. Sets `failed` once one has failed, also where the event then can't
@@ -181,36 +241,17 @@ impl PingArgs {
 
     /// Writes an event as a line of text or of JSON.
     fn write(&self, event: &Event, started: Instant) -> io::Result<()> {
-        if !self.json {
-            return write_line(&event.to_string());
+        match self.json {
+            true => write_json(event, started),
+            false => write_line(&event.to_string()),
         }
-        let at_ns = started.elapsed().as_nanos();
-        let stamped = Stamped { at_ns, event };
-        write_line(&serde_json::to_string(&stamped)?)
     }
 }
 
-/// An event and when it was written, in nanoseconds from the start.
-#[derive(Serialize)]
-struct Stamped<'a> {
-    at_ns: u128,
-    #[serde(flatten)]
-    event: &'a Event,
-}
-
-/// The line in place of all others where no message could be sent.
-#[derive(Serialize)]
-struct Failed {
-    at_ns: u128,
-    event: &'static str,
-    error: String,
-}
-
-/// Writes a line that is no event.
-fn print(line: &str) -> Result<(), Error> {
-    write_line(line).map_err(|error| base::error::Error::Output(error).into())
-}
-
-fn write_line(line: &str) -> io::Result<()> {
-    write_standard(format!("{line}\n").as_bytes())
+/// A size, which may be 0: a datagram can be empty.
+fn size(text: &str) -> Result<usize, String> {
+    match text.trim() {
+        "0" => Ok(0),
+        text => bytes(MOST_BYTES)(text),
+    }
 }

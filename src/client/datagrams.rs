@@ -11,8 +11,8 @@ use crate::base::sys;
 use crate::base::units;
 use crate::probe::datagram::choose::choose;
 use crate::probe::datagram::payload::{Change, MOST_BYTES};
-use crate::probe::datagram::refusal::{explained, not_sent};
-use crate::probe::datagram::socket::{Datagram, Options, ProbeSocket, is_of_path};
+use crate::probe::datagram::refusal::not_sent;
+use crate::probe::datagram::socket::{Datagram, Incoming, Options, ProbeSocket};
 use crate::probe::error::Error;
 use crate::probe::exchange::first_difference;
 
@@ -175,12 +175,8 @@ impl Datagrams {
         Ok((length > 0).then_some(end))
     }
 
-    fn send(&self, bytes: &[u8]) -> Result<(), Error> {
-        // An error of an earlier datagram is reported at the next call, which sends nothing.
-        let sent = match self.socket.send(bytes) {
-            Err(error) if is_of_path(&error) => self.socket.send(bytes),
-            sent => sent,
-        };
+    fn send(&mut self, bytes: &[u8]) -> Result<(), Error> {
+        let sent = self.socket.send(bytes);
         sent.map_err(|error| Error::NotSent {
             address: self.socket.server.to_string(),
             why: not_sent(&error),
@@ -192,24 +188,29 @@ impl Datagrams {
         let mut events = Events::with_capacity(4);
         loop {
             match self.socket.receive(&mut self.received) {
-                Ok(Some(datagram)) => return Ok(Some(datagram)),
-                Ok(None) => {}
-                Err(error) => {
+                Ok(Some(Incoming::Datagram(datagram))) => return Ok(Some(datagram)),
+                Ok(Some(Incoming::Error(error))) => {
                     return Err(Error::Unreachable {
                         address: self.socket.server.to_string(),
-                        icmp: explained(&error),
+                        icmp: error.explained(),
                     });
                 }
+                Ok(None) => {}
+                Err(source) => return Err(self.failed(source)),
             }
             let left = until.saturating_duration_since(Instant::now());
             if left.is_zero() {
                 return Ok(None);
             }
             let waited = sys::poll(&mut self.poll, &mut events, Some(left));
-            waited.map_err(|source| Error::Receive {
-                address: self.socket.server.to_string(),
-                source,
-            })?;
+            waited.map_err(|source| self.failed(source))?;
+        }
+    }
+
+    fn failed(&self, source: io::Error) -> Error {
+        Error::Receive {
+            address: self.socket.server.to_string(),
+            source,
         }
     }
 

@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use super::event::Event;
+use super::round_trips::RoundTrips;
 use super::summary::Summary;
 use crate::base::kernel::KernelView;
-use crate::probe::latency::Latency;
 
 /// The counters of a ping.
 #[derive(Default)]
@@ -42,8 +42,6 @@ impl Counts {
     }
 
     pub(super) fn summary(&self, elapsed: Duration, under_way: u64) -> Summary {
-        let times = &self.round_trips;
-        let some = |number: f64| (self.received > 0).then_some(number.round() as u64);
         Summary {
             sent: self.sent,
             received: self.received,
@@ -52,55 +50,9 @@ impl Counts {
             corrupted: self.corrupted,
             under_way,
             elapsed_ns: u64::try_from(elapsed.as_nanos()).unwrap_or(u64::MAX),
-            min_ns: times.least,
-            avg_ns: some(times.mean),
-            p50_ns: times.quantile(0.5, 2),
-            p99_ns: times.quantile(0.99, 100),
-            max_ns: times.most,
-            stddev_ns: some(times.deviation()),
             tcp: self.tcp,
+            ..self.round_trips.summary()
         }
-    }
-}
-
-/// Round-trip times: a histogram for the percentiles; minimum, maximum, mean and deviation
-/// are exact.
-#[derive(Default)]
-struct RoundTrips {
-    latency: Latency,
-    least: Option<u64>,
-    most: Option<u64>,
-    mean: f64,
-    /// Sum of the squared distances from the mean: Welford's algorithm, which
-    /// does not lose digits as the difference of two large sums would.
-    squares: f64,
-}
-
-impl RoundTrips {
-    fn record(&mut self, nanoseconds: u64) {
-        // It can't fail: the histogram grows as needed.
-        let _ = self.latency.histogram.record(nanoseconds);
-        let least = self
-            .least
-            .map_or(nanoseconds, |least| least.min(nanoseconds));
-        self.least = Some(least);
-        self.most = self.most.max(Some(nanoseconds));
-        let distance = nanoseconds as f64 - self.mean;
-        self.mean += distance / self.latency.histogram.len() as f64;
-        self.squares += distance * (nanoseconds as f64 - self.mean);
-    }
-
-    /// The standard deviation of the population, as in ping(8).
-    fn deviation(&self) -> f64 {
-        (self.squares / self.latency.histogram.len() as f64).sqrt()
-    }
-
-    /// `None` with fewer than `needed` replies: then it would equal the maximum.
-    fn quantile(&self, quantile: f64, needed: u64) -> Option<u64> {
-        let (least, most) = (self.least?, self.most?);
-        let value = self.latency.histogram.value_at_quantile(quantile);
-        // The histogram returns the upper end of a bucket.
-        (self.latency.histogram.len() >= needed).then(|| value.clamp(least, most))
     }
 }
 

@@ -15,16 +15,16 @@
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use mio::net::TcpStream;
-use mio::{Events, Interest, Poll, Registry, Token, Waker};
+use mio::{Events, Interest, Poll, Registry, Token};
 
 use super::connection::{Connection, InFlight, Received, SILENT_TIMEOUTS};
 use super::counts::Counts;
 use super::error::Error;
 use super::event::Event;
+use super::stop::Stop;
 use super::summary::Summary;
 use crate::base::error::{self as base, cause};
 use crate::base::sys;
@@ -61,23 +61,6 @@ pub struct Plan {
     pub timeout: Duration,
     /// The seed of the bytes sent.
     pub seed: u64,
-}
-
-/// Stops a ping from another thread.
-#[derive(Debug)]
-pub struct Stop {
-    requested: AtomicBool,
-    waker: Waker,
-}
-
-impl Stop {
-    /// Ends the ping at once. Returns whether this was the first request.
-    pub fn request(&self) -> bool {
-        let first = !self.requested.swap(true, Ordering::SeqCst);
-        // If it fails, the ping sees the flag when it next wakes up.
-        let _ = self.waker.wake();
-        first
-    }
 }
 
 /// The state of the connection to the server.
@@ -119,13 +102,12 @@ impl Ping {
             source,
         };
         let poll = Poll::new().map_err(failed)?;
-        let waker = Waker::new(poll.registry(), STOP).map_err(failed)?;
-        let requested = AtomicBool::new(false);
+        let stop = Stop::new(poll.registry(), STOP).map_err(failed)?;
         Ok(Self {
             pattern: Pattern::new(plan.seed),
             plan,
             poll,
-            stop: Arc::new(Stop { requested, waker }),
+            stop: Arc::new(stop),
             state: State::Disconnected,
             connections: 0,
             due: Instant::now(),
@@ -210,7 +192,7 @@ impl Run<'_> {
     /// The event loop.
     fn serve(&mut self) -> Result<(), Error> {
         let mut events = Events::with_capacity(8);
-        while !self.ping.stop.requested.load(Ordering::SeqCst) {
+        while !self.ping.stop.is_requested() {
             let wait = self.ping.wait();
             sys::poll(&mut self.ping.poll, &mut events, Some(wait)).map_err(|source| {
                 let operation = "wait for the server";

@@ -49,8 +49,8 @@ impl Summary {
     }
 }
 
-impl fmt::Display for Summary {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+impl Summary {
+    pub(super) fn write_counts(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { sent, received, .. } = self;
         write!(f, "{sent} sent, {received} received, {} lost", self.lost)?;
         if self.lost > 0 {
@@ -65,20 +65,13 @@ impl fmt::Display for Summary {
         if self.under_way > 0 {
             write!(f, ", {} still under way", self.under_way)?;
         }
-        write!(f, " in {}", units::time(self.elapsed_ns as f64))?;
-        if self.received > 0 {
-            self.write_round_trips(f)?;
-        }
-        match &self.tcp {
-            Some(view) => write!(f, "\ntcp: {}", view.figures()),
-            None if self.received > 0 => write!(f, "\ntcp: {NOT_AVAILABLE}"),
-            None => Ok(()),
-        }
+        Ok(())
     }
-}
 
-impl Summary {
-    fn write_round_trips(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    pub(super) fn write_round_trips(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.received == 0 {
+            return Ok(());
+        }
         f.write_str("\nround trip:")?;
         for (name, time) in [
             ("min", self.min_ns),
@@ -93,5 +86,18 @@ impl Summary {
             }
         }
         Ok(())
+    }
+}
+
+impl fmt::Display for Summary {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.write_counts(f)?;
+        write!(f, " in {}", units::time(self.elapsed_ns as f64))?;
+        self.write_round_trips(f)?;
+        match &self.tcp {
+            Some(view) => write!(f, "\ntcp: {}", view.figures()),
+            None if self.received > 0 => write!(f, "\ntcp: {NOT_AVAILABLE}"),
+            None => Ok(()),
+        }
     }
 }

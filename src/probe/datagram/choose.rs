@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use mio::{Events, Poll, Token};
 
-use super::socket::{Options, ProbeSocket};
+use super::socket::{Incoming, Options, ProbeSocket};
 use crate::base::sys;
 use crate::probe::race::{ATTEMPT_DELAY, Failed, interleaved};
 
@@ -86,15 +86,20 @@ impl Asked {
     /// The first that has answered. Those that were refused are removed.
     fn look(&mut self) -> Option<SocketAddr> {
         let mut place = 0;
-        while let Some(socket) = self.pending.get(place) {
-            match socket.receive(&mut [0; 64]) {
-                Ok(Some(datagram)) if datagram.stranger.is_none() => return Some(socket.server),
-                Ok(_) => place += 1,
-                Err(error) => {
-                    let socket = self.pending.remove(place);
-                    self.failed.push((socket.server, error));
+        while let Some(socket) = self.pending.get_mut(place) {
+            let error = match socket.receive(&mut [0; 64]) {
+                Ok(Some(Incoming::Datagram(it))) if it.stranger.is_none() => {
+                    return Some(socket.server);
                 }
-            }
+                Ok(Some(Incoming::Datagram(_)) | None) => {
+                    place += 1;
+                    continue;
+                }
+                Ok(Some(Incoming::Error(refused))) => refused.error,
+                Err(error) => error,
+            };
+            let socket = self.pending.remove(place);
+            self.failed.push((socket.server, error));
         }
         None
     }

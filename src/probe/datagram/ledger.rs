@@ -46,6 +46,8 @@ pub struct Counts {
     pub received: u64,
     /// Not back unchanged within the time-out, or an error says that they won't be.
     pub lost: u64,
+    /// Of the lost, those of which an error says that they won't be back.
+    pub refused: u64,
     /// Of the lost, back after the time-out.
     pub late: u64,
     /// Replies after the first to a datagram.
@@ -117,6 +119,7 @@ impl Ledger {
                 sent: 0,
                 received: 0,
                 lost: 0,
+                refused: 0,
                 late: 0,
                 duplicates: 0,
                 reordered: 0,
@@ -234,8 +237,15 @@ impl Ledger {
         self.counts.foreign += 1;
     }
 
-    /// Records that no reply can come. Returns whether the datagram was awaited; it is lost.
+    /// Records that an error says that no reply can come. Returns whether the datagram was
+    /// awaited; it is lost.
     pub fn refused(&mut self, number: u64) -> bool {
+        let is_awaited = self.lose(number);
+        self.counts.refused += u64::from(is_awaited);
+        is_awaited
+    }
+
+    fn lose(&mut self, number: u64) -> bool {
         let is_awaited = self.is_awaited(number);
         if is_awaited {
             self.end(number, Fate::Lost);
@@ -251,7 +261,7 @@ impl Ledger {
             if now < deadline {
                 break;
             }
-            self.refused(number);
+            self.lose(number);
             expired.push(number);
         }
         expired

@@ -2,6 +2,7 @@
 
 pub(crate) mod choose;
 pub mod ledger;
+pub mod marks;
 pub mod payload;
 pub(crate) mod refusal;
 pub mod socket;

@@ -7,9 +7,13 @@
 
 use std::io::{self, ErrorKind};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
+use std::time::{Duration, SystemTime};
 
 use mio::{Interest, Registry, Token};
 use socket2::{Domain, Socket, Type};
+
+use super::refusal::explained;
+use crate::base::sys::datagram::{self, Received, Wanted, request};
 
 /// How the datagrams of a socket are sent.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -20,12 +24,56 @@ pub struct Options {
     pub receive_buffer: Option<usize>,
 }
 
-/// A datagram that came.
+/// What came.
+#[derive(Debug)]
+pub(crate) enum Incoming {
+    /// A datagram, whose bytes are in the block.
+    Datagram(Datagram),
+    /// An error for an earlier datagram, of which the block has as much as the error quotes.
+    Error(PathError),
+}
+
+/// A datagram that came. What the system does not say is `None`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Datagram {
     pub(crate) length: usize,
     /// The address that it came from, if that is not the server's.
     pub(crate) stranger: Option<SocketAddr>,
+    /// How long it lay in the socket's queue before it was read.
+    pub(crate) waited: Option<Duration>,
+    /// The TTL or hop limit that it arrived with.
+    pub(crate) ttl: Option<u8>,
+    /// The byte of DSCP and ECN that it arrived with.
+    pub(crate) tos: Option<u8>,
+}
+
+/// An error that came by ICMP, or from this machine's routes, for an earlier datagram.
+#[derive(Debug)]
+pub(crate) struct PathError {
+    pub(crate) error: io::Error,
+    /// How many bytes of the datagram are quoted.
+    pub(crate) quoted: usize,
+    /// Who sent the ICMP message, where the system says.
+    pub(crate) from: Option<IpAddr>,
+    /// The MTU that the ICMP message names, where the datagram was too long.
+    pub(crate) mtu: Option<u32>,
+}
+
+impl PathError {
+    /// In words: what happened, who says so, and what to do.
+    pub(crate) fn explained(&self) -> String {
+        let says = match self.from {
+            Some(from) => format!(" (says {from})"),
+            None => String::new(),
+        };
+        match self.mtu {
+            Some(mtu) => format!(
+                "too long for the path, which takes {mtu} bytes at once{says}; the next ones are \
+                 sent in fragments"
+            ),
+            None => explained(&self.error) + &says,
+        }
+    }
 }
 
 /// Sockets that send to one address; neither of them blocks.
@@ -35,8 +83,10 @@ pub(crate) struct ProbeSocket {
     /// Gets what comes from other addresses; `None` where the system allows no second socket.
     strangers: Option<mio::net::UdpSocket>,
     pub(crate) server: SocketAddr,
-    #[expect(dead_code, reason = "the ping names its ports")]
-    pub(crate) local: SocketAddr,
+    /// The source port.
+    pub(crate) port: u16,
+    /// An error of an earlier datagram that sending returned.
+    pending: Option<io::Error>,
 }
 
 impl ProbeSocket {
@@ -59,13 +109,22 @@ impl ProbeSocket {
         socket.bind(&unspecified(server, 0).into())?;
         socket.connect(&server.into())?;
         let connected = UdpSocket::from(socket);
-        let local = connected.local_addr()?;
-        let strangers = second(server, &connected, local.port()).ok();
+        let port = connected.local_addr()?.port();
+        let strangers = second(server, &connected, port).ok();
+        let errors = Wanted {
+            errors: true,
+            ..WANTED
+        };
+        request(&connected, errors)?;
+        if let Some(socket) = &strangers {
+            request(socket, WANTED)?;
+        }
         Ok(Self {
             connected: mio::net::UdpSocket::from_std(connected),
             strangers: strangers.map(mio::net::UdpSocket::from_std),
             server,
-            local,
+            port,
+            pending: None,
         })
     }
 
@@ -82,12 +141,24 @@ impl ProbeSocket {
         Ok(())
     }
 
-    /// Sends a datagram.
+    /// Sends a datagram. An error of an earlier one, which the system reports here, is kept
+    /// for [`receive`](Self::receive).
     ///
     /// # Errors
-    /// The system's. [`is_of_path`] says whether it may belong to an earlier datagram; this
-    /// one was not sent in any case.
-    pub(crate) fn send(&self, bytes: &[u8]) -> io::Result<()> {
+    /// The system's; the datagram was not sent.
+    pub(crate) fn send(&mut self, bytes: &[u8]) -> io::Result<()> {
+        match self.send_once(bytes) {
+            Err(error) if is_of_path(&error) => {
+                // Where it is this datagram's own error, it comes again.
+                self.send_once(bytes)?;
+                self.pending = Some(error);
+                Ok(())
+            }
+            sent => sent,
+        }
+    }
+
+    fn send_once(&self, bytes: &[u8]) -> io::Result<()> {
         loop {
             match self.connected.send(bytes) {
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
@@ -96,58 +167,129 @@ impl ProbeSocket {
         }
     }
 
-    /// Receives a datagram; `None` when there is none. `block` should have 64 KiB, so that
-    /// none is cut.
+    /// Receives a datagram, or the error of one; `None` when there is none. `block` should
+    /// have 64 KiB, so that none is cut.
     ///
     /// # Errors
-    /// The system's: an error that came by ICMP for an earlier datagram.
-    pub(crate) fn receive(&self, block: &mut [u8]) -> io::Result<Option<Datagram>> {
-        if let Some(length) = received(self.connected.recv(block))? {
-            return Ok(Some(Datagram {
-                length,
-                stranger: None,
-            }));
+    /// The system's, that is no error of the path.
+    pub(crate) fn receive(&mut self, block: &mut [u8]) -> io::Result<Option<Incoming>> {
+        if let Some(error) = self.pending.take() {
+            return Ok(Some(Incoming::Error(self.details(error, block))));
         }
+        let error = match datagram::receive(&self.connected, block) {
+            Ok(received) => return Ok(Some(Incoming::Datagram(datagram_of(received, None)))),
+            Err(error) => error,
+        };
+        match error.kind() {
+            ErrorKind::Interrupted => Ok(None),
+            ErrorKind::WouldBlock => self.receive_from_stranger(block),
+            _ if is_of_path(&error) => Ok(Some(Incoming::Error(self.details(error, block)))),
+            _ => Err(error),
+        }
+    }
+
+    fn receive_from_stranger(&self, block: &mut [u8]) -> io::Result<Option<Incoming>> {
         let Some(strangers) = &self.strangers else {
             return Ok(None);
         };
-        let datagram = received(strangers.recv_from(block))?;
-        Ok(datagram.map(|(length, address)| Datagram {
-            length,
-            // One that came before the other socket was connected.
-            stranger: (address != self.server).then_some(address),
-        }))
+        match datagram::receive(strangers, block) {
+            Ok(received) => {
+                // One from the server came before the other socket was connected.
+                let source = received.source;
+                let stranger = (source != self.server).then_some(source);
+                Ok(Some(Incoming::Datagram(datagram_of(received, stranger))))
+            }
+            Err(error)
+                if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) =>
+            {
+                Ok(None)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// What the system knows of an error that a call returned.
+    fn details(&self, error: io::Error, block: &mut [u8]) -> PathError {
+        match datagram::receive_error(&self.connected, block) {
+            Ok(details) => PathError {
+                mtu: is_too_long(&details.error).then_some(details.info),
+                error: details.error,
+                quoted: details.bytes,
+                from: details.offender.map(|address| address.ip()),
+            },
+            Err(_) => PathError {
+                error,
+                quoted: 0,
+                from: None,
+                mtu: None,
+            },
+        }
+    }
+
+    /// How many datagrams the kernel has dropped because the socket's queue was full, modulo
+    /// 2³²; `None` where the system does not say.
+    pub(crate) fn dropped(&self) -> Option<u32> {
+        datagram::dropped(&self.connected)
+    }
+}
+
+/// What the kernel is to say of each datagram.
+const WANTED: Wanted = Wanted {
+    destination: false,
+    marks: true,
+    hops: true,
+    time: true,
+    dropped: false,
+    errors: false,
+};
+
+fn datagram_of(received: Received, stranger: Option<SocketAddr>) -> Datagram {
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+    let waited = received.at.and_then(|at| now.ok()?.checked_sub(at));
+    Datagram {
+        length: received.bytes,
+        stranger,
+        waited,
+        ttl: received.hops,
+        tos: received.marks,
     }
 }
 
 /// Whether a system call failed with an error of the path: one that came by ICMP for an
 /// earlier datagram, or by this machine's own routes.
-pub(crate) fn is_of_path(error: &io::Error) -> bool {
+fn is_of_path(error: &io::Error) -> bool {
     matches!(
         error.kind(),
         ErrorKind::ConnectionRefused | ErrorKind::HostUnreachable | ErrorKind::NetworkUnreachable
     ) || other_errors_of_path(error)
+        || is_too_long(error)
+}
+
+/// Whether a datagram was longer than what is sent unfragmented.
+#[cfg(unix)]
+fn is_too_long(error: &io::Error) -> bool {
+    error.raw_os_error() == Some(libc::EMSGSIZE)
+}
+
+#[cfg(not(unix))]
+fn is_too_long(_: &io::Error) -> bool {
+    false
 }
 
 #[cfg(unix)]
 fn other_errors_of_path(error: &io::Error) -> bool {
-    let codes = [libc::ENOPROTOOPT, libc::EHOSTDOWN];
+    let codes = [
+        libc::ENOPROTOOPT,
+        libc::EHOSTDOWN,
+        #[cfg(any(target_os = "linux", target_os = "android"))]
+        libc::ENONET,
+    ];
     error.raw_os_error().is_some_and(|it| codes.contains(&it))
 }
 
 #[cfg(not(unix))]
 fn other_errors_of_path(_: &io::Error) -> bool {
     false
-}
-
-fn received<T>(result: io::Result<T>) -> io::Result<Option<T>> {
-    match result {
-        Ok(datagram) => Ok(Some(datagram)),
-        Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => {
-            Ok(None)
-        }
-        Err(error) => Err(error),
-    }
 }
 
 fn open(server: SocketAddr) -> io::Result<Socket> {
@@ -179,4 +321,104 @@ fn unspecified(like: SocketAddr, port: u16) -> SocketAddr {
         SocketAddr::V6(_) => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
     };
     SocketAddr::new(ip, port)
+}
+
+#[cfg(all(test, any(target_os = "linux", target_os = "android")))]
+mod tests {
+    use super::*;
+    use crate::base::testing::wait_until;
+
+    const LOOPBACKS: [&str; 2] = ["127.0.0.1:0", "[::1]:0"];
+
+    fn server(address: &str) -> (UdpSocket, SocketAddr) {
+        let socket = UdpSocket::bind(address).unwrap();
+        request(&socket, WANTED).unwrap();
+        let timeout = Some(Duration::from_secs(60));
+        socket.set_read_timeout(timeout).unwrap();
+        let address = socket.local_addr().unwrap();
+        (socket, address)
+    }
+
+    fn incoming(socket: &mut ProbeSocket, block: &mut [u8]) -> Incoming {
+        let mut found = None;
+        wait_until(|| {
+            found = socket.receive(block).unwrap();
+            found.is_some()
+        });
+        found.unwrap()
+    }
+
+    #[test]
+    fn marks_are_on_the_wire_and_an_echo_comes_with_what_the_kernel_says() {
+        for address in LOOPBACKS {
+            let (server, at) = server(address);
+            let options = Options {
+                tos: Some(0xba),
+                ..Options::default()
+            };
+            let mut socket = ProbeSocket::new(at, options).unwrap();
+            socket.send(b"four").unwrap();
+            let mut block = [0; 100];
+            let got = datagram::receive(&server, &mut block).unwrap();
+            assert_eq!((got.marks, got.source.port()), (Some(0xba), socket.port));
+            server.send_to(b"five!", got.source).unwrap();
+            let Incoming::Datagram(echo) = incoming(&mut socket, &mut block) else {
+                panic!("no datagram");
+            };
+            assert_eq!((echo.length, echo.stranger), (5, None));
+            assert_eq!((echo.ttl, echo.tos), (Some(64), Some(0)));
+            assert!(echo.waited.is_some());
+        }
+    }
+
+    #[test]
+    fn another_address_is_heard_and_named() {
+        for address in LOOPBACKS {
+            let ((_server, at), (other, from)) = (server(address), server(address));
+            let mut socket = ProbeSocket::new(at, Options::default()).unwrap();
+            let to = SocketAddr::new(at.ip(), socket.port);
+            other.send_to(b"hello", to).unwrap();
+            let mut block = [0; 100];
+            let Incoming::Datagram(datagram) = incoming(&mut socket, &mut block) else {
+                panic!("no datagram");
+            };
+            assert_eq!(datagram.stranger, Some(from));
+            assert_eq!(&block[..datagram.length], b"hello");
+        }
+    }
+
+    #[test]
+    fn a_refusal_quotes_its_datagram_and_stops_no_other() {
+        for address in LOOPBACKS {
+            let (closed, at) = server(address);
+            let mut socket = ProbeSocket::new(at, Options::default()).unwrap();
+            drop(closed);
+            let mut block = [0; 100];
+            // The error of the first is what sending the second would return.
+            for text in [b"one", b"two"] {
+                socket.send(text).unwrap();
+            }
+            for text in [b"one", b"two"] {
+                let Incoming::Error(error) = incoming(&mut socket, &mut block) else {
+                    panic!("no error");
+                };
+                assert_eq!(error.error.kind(), ErrorKind::ConnectionRefused);
+                assert_eq!(
+                    (error.from, &block[..error.quoted]),
+                    (Some(at.ip()), &text[..])
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn the_port_is_not_left_to_share() {
+        let (_server, at) = server("127.0.0.1:0");
+        let socket = ProbeSocket::new(at, Options::default()).unwrap();
+        let other = Socket::new(Domain::IPV4, Type::DGRAM, None).unwrap();
+        other.set_reuse_address(true).unwrap();
+        let taken = SocketAddr::from(([0, 0, 0, 0], socket.port));
+        let error = other.bind(&taken.into()).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::AddrInUse);
+    }
 }

@@ -43,6 +43,7 @@ enum Happened {
     Reply(u64),
     Changed,
     Refused,
+    Expired,
 }
 
 /// Everything that happened, from which each count is told anew by its definition.
@@ -96,6 +97,7 @@ impl Model {
             let is =
                 |what: fn(&Happened) -> bool| happened.iter().filter(|it| what(it)).count() as u64;
             let replies = is(|it| matches!(it, Happened::Reply(_)));
+            counts.refused += is(|it| matches!(it, Happened::Refused));
             counts.changed += is(|it| matches!(it, Happened::Changed));
             let in_time = received.contains_key(number);
             let first_changed = matches!(happened.first(), Some(Happened::Changed));
@@ -199,7 +201,7 @@ fn run(steps: &[(u64, Step)]) -> (Ledger, Model, u64) {
                     ledger.changed(number);
                     // A lost one stays lost.
                     if happened.is_empty() && is_overdue {
-                        happened.push(Happened::Refused);
+                        happened.push(Happened::Expired);
                     }
                     happened.push(Happened::Changed);
                 } else {

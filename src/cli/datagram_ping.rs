@@ -1,0 +1,136 @@
+//! `echopool ping --udp`.
+
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use clap::Args;
+
+use super::error::Error;
+use super::lines;
+use super::values::count;
+use crate::base;
+use crate::base::signals::on_signal;
+use crate::ping::datagram::event::Event;
+use crate::ping::datagram::summary::DatagramSummary;
+use crate::ping::datagram::{DatagramPing, Plan};
+use crate::probe::datagram::marks::Marks;
+
+/// The most source ports: two descriptors each.
+const MOST_PORTS: u64 = 256;
+
+/// The options that only datagrams have.
+#[derive(Clone, Debug, Args)]
+pub(super) struct DatagramArgs {
+    /// Send UDP datagrams, to the same port number
+    #[arg(long)]
+    pub(super) udp: bool,
+
+    /// Source ports that are used in turn, with a verdict by port
+    #[arg(long, value_name = "N", default_value_t = 1, requires = "udp",
+          value_parser = count::<usize>(1..=MOST_PORTS))]
+    ports: usize,
+
+    /// The code point to mark datagrams with: 0 to 63, or a name such as EF or AF41
+    #[arg(long, value_name = "DSCP", requires = "udp", value_parser = dscp)]
+    dscp: Option<u8>,
+
+    /// The congestion notification to mark datagrams with: not-ect, ect0, ect1 or ce
+    #[arg(long, value_name = "ECN", requires = "udp", value_parser = ecn)]
+    ecn: Option<u8>,
+
+    /// DSCP and ECN as one byte, as in 184 or 0xb8
+    #[arg(long, value_name = "BYTE", requires = "udp", conflicts_with_all = ["dscp", "ecn"],
+          value_parser = tos)]
+    tos: Option<u8>,
+}
+
+/// What a ping is asked for, whatever carries it.
+pub(super) struct Asked {
+    pub(super) addresses: Vec<SocketAddr>,
+    pub(super) count: Option<u64>,
+    pub(super) interval: Duration,
+    pub(super) size: usize,
+    pub(super) timeout: Duration,
+    pub(super) seed: u64,
+    pub(super) quiet: bool,
+    pub(super) json: bool,
+}
+
+impl DatagramArgs {
+    fn marks(&self) -> Marks {
+        match self.tos {
+            Some(byte) => Marks::of_byte(byte),
+            None => Marks {
+                dscp: self.dscp.unwrap_or(0),
+                ecn: self.ecn.unwrap_or(0),
+            },
+        }
+    }
+
+    /// Sends the datagrams. Sets `failed` once one has failed, also where the event then
+    /// can't be written. Returns whether all is well.
+    pub(super) fn ping(&self, asked: Asked, failed: &mut bool) -> Result<bool, Error> {
+        let (size, marks) = (asked.size, self.marks());
+        let ping = DatagramPing::new(Plan {
+            addresses: asked.addresses,
+            count: asked.count,
+            interval: asked.interval,
+            size,
+            timeout: asked.timeout,
+            seed: asked.seed,
+            ports: self.ports,
+            marks,
+        })?;
+        let stop = ping.stop();
+        on_signal(move || stop.request())?;
+        let address = ping.address();
+        let started = Instant::now();
+        if !asked.json {
+            let ports = match self.ports {
+                1 => String::new(),
+                ports => format!(", {ports} source ports in turn"),
+            };
+            let marks = match marks == Marks::default() {
+                true => String::new(),
+                false => format!(", {marks}"),
+            };
+            lines::print(&format!(
+                "PING {address} over UDP: {size} bytes a datagram{ports}{marks}"
+            ))?;
+        }
+        let write = |event: &Event| match asked.json {
+            true => lines::write_json(event, started),
+            false => lines::write_line(&event.to_string()),
+        };
+        let summary: DatagramSummary = ping.run(&mut |event| {
+            *failed |= event.is_failure();
+            match asked.quiet {
+                true => Ok(()),
+                false => write(event),
+            }
+        })?;
+        *failed |= !summary.all_well();
+        if !asked.json {
+            lines::print(&format!("\n--- {address} UDP echo statistics ---"))?;
+        }
+        let all_well = summary.all_well();
+        write(&Event::Summary(Box::new(summary))).map_err(base::error::Error::Output)?;
+        Ok(all_well)
+    }
+}
+
+fn dscp(text: &str) -> Result<u8, String> {
+    Marks::dscp_of(text).ok_or_else(|| {
+        String::from("it must be from 0 to 63, or a name: EF, VA, LE, CS0 to CS7, AF11 to AF43")
+    })
+}
+
+fn ecn(text: &str) -> Result<u8, String> {
+    let words = "it must be not-ect, ect0, ect1, ce, or a number from 0 to 3";
+    Marks::ecn_of(text).ok_or_else(|| String::from(words))
+}
+
+fn tos(text: &str) -> Result<u8, String> {
+    let words = "it must be from 0 to 255, or from 0x00 to 0xff";
+    Marks::byte_of(text).ok_or_else(|| String::from(words))
+}

@@ -1,0 +1,377 @@
+//! A ping over UDP: one thread waits for the sockets, the next datagram's time and a stop.
+//!
+//! Datagrams are sent when they are due, whether or not the ones before have come back. A
+//! round trip lasts from just before a datagram is sent until the kernel has received its
+//! echo, so how long this thread took to wake up is not in it.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use mio::{Events, Poll, Token};
+
+use super::event::Event;
+use super::flow::Flow;
+use super::summary::{DatagramSummary, MarksCount};
+use crate::base::error as base;
+use crate::base::sys;
+use crate::ping::error::Error;
+use crate::ping::round_trips::RoundTrips;
+use crate::ping::stop::Stop;
+use crate::ping::summary::Summary;
+use crate::probe::datagram::choose::choose;
+use crate::probe::datagram::marks::Marks;
+use crate::probe::datagram::socket::{Incoming, Options, ProbeSocket};
+use crate::probe::datagram::tracker::Tracker;
+use crate::probe::datagram::variation::Variation;
+use crate::probe::latency::Latency;
+
+const STOP: Token = Token(usize::MAX);
+
+/// What is sent ahead to choose among several addresses.
+const HELLO: &[u8] = b"echopool";
+
+/// With an interval of zero, a datagram is sent after this time at the latest, though none
+/// came back: the rate of a flood of ping(8).
+const FLOOD: Duration = Duration::from_millis(10);
+
+/// A schedule that is so far behind goes on from now: the machine was suspended.
+const BEHIND: Duration = Duration::from_millis(100);
+
+/// The poller waits whole milliseconds, rounded up; the rest is slept.
+const TICK: Duration = Duration::from_millis(1);
+
+/// The longest single wait.
+const LONGEST_WAIT: Duration = Duration::from_secs(3600);
+
+/// After the last echo a copy of one is waited for, so many of the longest round trips, and at
+/// least this time.
+const COPY_ROUND_TRIPS: u32 = 4;
+const COPY_LEAST: Duration = Duration::from_millis(10);
+
+/// More than any datagram has, in bytes.
+const BLOCK: usize = 64 * 1024;
+
+/// The receive buffer asked for, in bytes.
+const RECEIVE_BUFFER: usize = 1 << 20;
+
+/// The parameters of a ping over UDP.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// The server's addresses, of which one is chosen at the start.
+    pub addresses: Vec<SocketAddr>,
+    /// How many datagrams are sent; `None`: until it is stopped.
+    pub count: Option<u64>,
+    /// The time from one datagram to the next; zero: the next is sent when all are back, or
+    /// after 10 ms.
+    pub interval: Duration,
+    /// The size of a datagram, in bytes.
+    pub size: usize,
+    /// The limit on a round trip.
+    pub timeout: Duration,
+    /// The seed of the bytes sent.
+    pub seed: u64,
+    /// How many source ports are used in turn.
+    pub ports: usize,
+    /// DSCP and ECN of the datagrams.
+    pub marks: Marks,
+}
+
+/// A ping over UDP: all of its datagrams and its summary.
+pub struct DatagramPing {
+    plan: Plan,
+    address: SocketAddr,
+    poll: Poll,
+    stop: Arc<Stop>,
+    flows: Vec<Flow>,
+    started: Instant,
+    /// When the next datagram is due.
+    due: Instant,
+    /// Datagrams that were due so far.
+    number: u64,
+    /// Whether the last one that was sent has come back.
+    is_back: bool,
+    /// Until when copies are waited for, once all datagrams are back.
+    copies_until: Option<Instant>,
+    round_trips: RoundTrips,
+    hops: Option<(u8, u8)>,
+    marks: BTreeMap<Marks, u64>,
+    dropped: u64,
+}
+
+impl DatagramPing {
+    /// Chooses the address and opens the sockets; but for that, nothing is sent yet.
+    ///
+    /// # Errors
+    /// [`Error::SetUp`] when the system provides no poller or socket, as without a route.
+    pub fn new(plan: Plan) -> Result<Self, Error> {
+        let set_up = |operation| move |source| Error::SetUp { operation, source };
+        let poll = Poll::new().map_err(set_up("make a poller"))?;
+        let stop = Stop::new(poll.registry(), STOP).map_err(set_up("make a poller"))?;
+        let chosen = choose(&plan.addresses, HELLO, plan.timeout);
+        // Where all are refused now, each message tells.
+        let chosen = chosen.map_err(set_up("ask the addresses"))?;
+        let address = chosen.unwrap_or(plan.addresses[0]);
+        let options = Options {
+            tos: (plan.marks != Marks::default()).then_some(plan.marks.byte()),
+            receive_buffer: Some(RECEIVE_BUFFER),
+        };
+        let timeout = nanoseconds(plan.timeout);
+        let ports = plan.ports as u64;
+        let open = |place: u64| {
+            let mut flow = Flow::new(
+                ProbeSocket::new(address, options)?,
+                Tracker::new((plan.seed, place), plan.size, timeout),
+                (place, ports),
+                plan.timeout,
+            );
+            flow.register(poll.registry(), Token(place as usize))?;
+            Ok(flow)
+        };
+        let flows: io::Result<Vec<_>> = (0..ports).map(open).collect();
+        let now = Instant::now();
+        Ok(Self {
+            flows: flows.map_err(set_up("open a socket to the server"))?,
+            plan,
+            address,
+            poll,
+            stop: Arc::new(stop),
+            started: now,
+            due: now,
+            number: 0,
+            is_back: false,
+            copies_until: None,
+            round_trips: RoundTrips::default(),
+            hops: None,
+            marks: BTreeMap::new(),
+            dropped: 0,
+        })
+    }
+
+    /// The address that is asked.
+    pub const fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// The handle that stops it early.
+    pub fn stop(&self) -> Arc<Stop> {
+        Arc::clone(&self.stop)
+    }
+
+    /// Sends all datagrams and calls `report` with each event as it happens.
+    ///
+    /// # Errors
+    /// [`base::Error::Output`] with the error of `report`; [`Error::SetUp`] when the poller or
+    /// a socket fails.
+    pub fn run(
+        mut self,
+        report: &mut dyn FnMut(&Event) -> io::Result<()>,
+    ) -> Result<DatagramSummary, Error> {
+        self.started = Instant::now();
+        self.due = self.started;
+        let mut events = Events::with_capacity(64);
+        let mut block = vec![0; BLOCK];
+        while !self.stop.is_requested() && !self.is_over() {
+            self.wait(&mut events).map_err(|source| Error::SetUp {
+                operation: "wait for the server",
+                source,
+            })?;
+            let happened = self.step(&mut block).map_err(|source| Error::SetUp {
+                operation: "receive from the server",
+                source,
+            })?;
+            for event in happened {
+                self.count(&event);
+                report(&event).map_err(base::Error::Output)?;
+            }
+        }
+        let dropped: Vec<_> = self.flows.iter_mut().filter_map(Flow::dropped).collect();
+        for event in dropped {
+            self.count(&event);
+            report(&event).map_err(base::Error::Output)?;
+        }
+        Ok(self.summary())
+    }
+
+    /// Receives what has come, gives up what is overdue, and sends what is due.
+    fn step(&mut self, block: &mut [u8]) -> io::Result<Vec<Event>> {
+        // What comes from here on was not overdue when it is looked for.
+        let now = nanoseconds(self.started.elapsed());
+        let mut happened = Vec::new();
+        for flow in &mut self.flows {
+            receive(flow, self.started, block, &mut happened)?;
+            let expired = flow.expired(now);
+            // Where something is missing, it may have been dropped here.
+            let dropped = (!expired.is_empty()).then(|| flow.dropped()).flatten();
+            happened.extend(expired);
+            happened.extend(dropped);
+        }
+        self.send_due(&mut block[..self.plan.size], &mut happened);
+        if self.is_complete() && self.awaited() == 0 && self.copies_until.is_none() {
+            let longest = Duration::from_nanos(self.round_trips.longest().unwrap_or(0));
+            let time = (longest * COPY_ROUND_TRIPS).max(COPY_LEAST);
+            self.copies_until = Some(Instant::now() + time.min(self.plan.timeout));
+        }
+        Ok(happened)
+    }
+
+    /// Sends every datagram that is due by now.
+    fn send_due(&mut self, block: &mut [u8], happened: &mut Vec<Event>) {
+        while let Some(due) = self.next_due() {
+            let now = Instant::now();
+            if due > now {
+                return;
+            }
+            let place = (self.number % self.flows.len() as u64) as usize;
+            self.number += 1;
+            self.is_back = false;
+            let at = nanoseconds(now - self.started);
+            happened.extend(self.flows[place].send(block, at));
+            self.due = match self.plan.interval {
+                Duration::ZERO => now + FLOOD,
+                interval if now - due > BEHIND.max(interval) => now + interval,
+                interval => due + interval,
+            };
+        }
+    }
+
+    /// When the next datagram is due; `None` if none is left.
+    fn next_due(&self) -> Option<Instant> {
+        if self.is_complete() {
+            return None;
+        }
+        let is_flood = self.plan.interval.is_zero() && self.is_back;
+        Some(match is_flood && self.awaited() == 0 {
+            true => self.started,
+            false => self.due,
+        })
+    }
+
+    fn is_complete(&self) -> bool {
+        self.plan.count.is_some_and(|count| self.number >= count)
+    }
+
+    fn awaited(&self) -> u64 {
+        self.flows
+            .iter()
+            .map(|it| it.tracker.ledger.awaited())
+            .sum()
+    }
+
+    fn is_over(&self) -> bool {
+        self.copies_until
+            .is_some_and(|until| Instant::now() >= until)
+    }
+
+    /// Waits for the sockets until a timer is due.
+    fn wait(&mut self, events: &mut Events) -> io::Result<()> {
+        let deadlines = self.flows.iter().map(|it| it.tracker.ledger.deadline());
+        let deadline = deadlines.flatten().min();
+        let deadline = deadline.map(|at| self.started + Duration::from_nanos(at));
+        let next = [self.next_due(), deadline, self.copies_until];
+        let next = next.into_iter().flatten().min();
+        let left = |at: Instant| at.saturating_duration_since(Instant::now());
+        let wait = next.map_or(LONGEST_WAIT, |at| left(at).min(LONGEST_WAIT));
+        let whole = Duration::from_millis(u64::try_from(wait.as_millis()).unwrap_or(u64::MAX));
+        sys::poll(&mut self.poll, events, Some(whole))?;
+        // What comes now is stamped by the kernel.
+        let rest = next.map_or(Duration::ZERO, left);
+        if events.is_empty() && !self.stop.is_requested() && rest < TICK {
+            thread::sleep(rest);
+        }
+        Ok(())
+    }
+
+    fn count(&mut self, event: &Event) {
+        match event {
+            Event::Reply(echo) => {
+                self.is_back = true;
+                self.round_trips.record(echo.time_ns);
+                if let Some(hops) = echo.hops {
+                    let (least, most) = self.hops.unwrap_or((hops, hops));
+                    self.hops = Some((least.min(hops), most.max(hops)));
+                }
+                if let Some(marks) = echo.marks {
+                    *self.marks.entry(marks).or_default() += 1;
+                }
+            }
+            Event::DroppedHere { datagrams, .. } => self.dropped += u64::from(*datagrams),
+            _ => {}
+        }
+    }
+
+    fn summary(&self) -> DatagramSummary {
+        let sum = |count: fn(&Flow) -> u64| self.flows.iter().map(count).sum::<u64>();
+        let foreign = sum(|it| it.tracker.ledger.counts().foreign);
+        let variation = self.flows.iter().map(|it| it.tracker.ledger.variation());
+        let jitter: Vec<_> = variation.clone().filter_map(Variation::jitter).collect();
+        let mut differences = Latency::new();
+        variation.for_each(|it| differences.add(&it.differences));
+        let of_differences = |quantile: f64, needed: u64| {
+            let value = differences.histogram.value_at_quantile(quantile);
+            (differences.count() >= needed).then(|| value.min(differences.max().unwrap_or(0)))
+        };
+        DatagramSummary {
+            common: Summary {
+                sent: sum(|it| it.tracker.ledger.counts().sent),
+                received: sum(|it| it.tracker.ledger.counts().received),
+                lost: sum(|it| it.tracker.ledger.counts().lost),
+                late: sum(|it| it.tracker.ledger.counts().late),
+                corrupted: sum(|it| it.tracker.ledger.counts().changed) + foreign,
+                under_way: self.awaited(),
+                elapsed_ns: nanoseconds(self.started.elapsed()),
+                ..self.round_trips.summary()
+            },
+            refused: sum(|it| it.tracker.ledger.counts().refused),
+            duplicates: sum(|it| it.tracker.ledger.counts().duplicates),
+            reordered: sum(|it| it.tracker.ledger.counts().reordered),
+            not_sent: sum(|it| it.tracker.ledger.counts().not_sent),
+            dropped_here: self
+                .flows
+                .iter()
+                .all(Flow::knows_drops)
+                .then_some(self.dropped),
+            foreign,
+            variation_p50_ns: of_differences(0.5, 1),
+            variation_p99_ns: of_differences(0.99, 100),
+            jitter_ns: (!jitter.is_empty())
+                .then(|| (jitter.iter().sum::<f64>() / jitter.len() as f64).round() as u64),
+            hops: self.hops,
+            sent_marks: self.plan.marks,
+            marks: (self.marks.iter())
+                .map(|(&marks, &echoes)| MarksCount { marks, echoes })
+                .collect(),
+            ports: self.flows.iter().map(Flow::counts).collect(),
+        }
+    }
+}
+
+/// Receives what has come to a port.
+fn receive(
+    flow: &mut Flow,
+    started: Instant,
+    block: &mut [u8],
+    happened: &mut Vec<Event>,
+) -> io::Result<()> {
+    while let Some(incoming) = flow.socket.receive(block)? {
+        match incoming {
+            Incoming::Datagram(datagram) => {
+                let waited = datagram.waited.unwrap_or(Duration::ZERO);
+                let at = started.elapsed().saturating_sub(waited);
+                let bytes = &block[..datagram.length];
+                happened.extend(flow.arrived(bytes, datagram, nanoseconds(at)));
+            }
+            Incoming::Error(error) => {
+                happened.extend(flow.refused(&block[..error.quoted], &error));
+            }
+        }
+    }
+    Ok(())
+}
+
+fn nanoseconds(time: Duration) -> u64 {
+    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
+}

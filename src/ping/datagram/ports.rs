@@ -1,0 +1,138 @@
+//! What became of the datagrams of each source port, and whether some ports fare worse: in a
+//! bundle of links, or behind several servers, a port always takes the same way, so one bad
+//! member loses all of some ports and none of the others.
+
+use serde::Serialize;
+
+/// A port that has lost this many in a row and received nothing loses everything: one lost
+/// probe says nothing, RFC 8899 wants three.
+const TRIES: u64 = 3;
+
+/// The counts of a source port.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct PortCounts {
+    /// Our port.
+    pub source_port: u16,
+    /// Datagrams sent from it.
+    pub sent: u64,
+    /// Those that came back unchanged and in time.
+    pub received: u64,
+    /// Those that did not.
+    pub lost: u64,
+}
+
+impl PortCounts {
+    const fn loses_everything(&self) -> bool {
+        self.received == 0 && self.lost >= TRIES
+    }
+}
+
+/// The verdict by source port, in words.
+pub fn verdict(ports: &[PortCounts]) -> String {
+    let all = ports.len();
+    let dead: Vec<_> = ports.iter().filter(|it| it.loses_everything()).collect();
+    let losing: Vec<_> = ports.iter().filter(|it| it.lost > 0).collect();
+    let few = ports.iter().map(|it| it.sent).min().unwrap_or(0);
+    if dead.len() == all {
+        return format!("each of {all} source ports loses everything");
+    }
+    if !dead.is_empty() {
+        let loses = if dead.len() == 1 { "loses" } else { "lose" };
+        return format!(
+            "{} of {all} source ports {loses} everything: {}",
+            dead.len(),
+            listed(&dead)
+        );
+    }
+    if losing.is_empty() {
+        return format!("none of {all} source ports loses any");
+    }
+    // As losses that have nothing to do with ports would rarely be.
+    if losing.len() * 4 <= all && losing.iter().all(|it| it.lost >= TRIES) {
+        return format!(
+            "all losses are of {} of {all} source ports: {}",
+            losing.len(),
+            listed(&losing)
+        );
+    }
+    let text = format!("{} of {all} source ports lose some", losing.len());
+    match few < TRIES {
+        true => format!("{text}; fewer than {TRIES} datagrams a port say no more, send more (-c)"),
+        false => text,
+    }
+}
+
+fn listed(ports: &[&PortCounts]) -> String {
+    /// More are not named.
+    const MOST: usize = 8;
+
+    let named = ports.iter().take(MOST).map(|it| it.source_port.to_string());
+    let named = named.collect::<Vec<_>>().join(", ");
+    match ports.len().checked_sub(MOST) {
+        None | Some(0) => named,
+        Some(more) => format!("{named} and {more} more"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ports(lost_of: impl Fn(u16) -> (u64, u64)) -> Vec<PortCounts> {
+        let counts = |number| {
+            let (sent, lost) = lost_of(number);
+            PortCounts {
+                source_port: 40_000 + number,
+                sent,
+                received: sent - lost,
+                lost,
+            }
+        };
+        (0..32).map(counts).collect()
+    }
+
+    #[test]
+    fn a_port_that_loses_everything_is_named() {
+        let one = ports(|number| (4, if number == 7 { 4 } else { 0 }));
+        assert_eq!(
+            verdict(&one),
+            "1 of 32 source ports loses everything: 40007"
+        );
+        let many = ports(|number| (3, if number < 10 { 3 } else { 1 }));
+        let want = "10 of 32 source ports lose everything: 40000, 40001, 40002, 40003, 40004, \
+                    40005, 40006, 40007 and 2 more";
+        assert_eq!(verdict(&many), want);
+    }
+
+    #[test]
+    fn fewer_tries_say_less() {
+        let one = ports(|number| (2, if number == 7 { 2 } else { 0 }));
+        let words = "1 of 32 source ports lose some; fewer than 3 datagrams a port say no more";
+        assert!(verdict(&one).starts_with(words), "{}", verdict(&one));
+    }
+
+    #[test]
+    fn losses_everywhere_are_no_ports_fault() {
+        assert_eq!(
+            verdict(&ports(|_| (9, 1))),
+            "32 of 32 source ports lose some"
+        );
+        assert_eq!(
+            verdict(&ports(|_| (9, 0))),
+            "none of 32 source ports loses any"
+        );
+        assert_eq!(
+            verdict(&ports(|_| (9, 9))),
+            "each of 32 source ports loses everything"
+        );
+    }
+
+    #[test]
+    fn losses_of_few_ports_are_theirs() {
+        let some = ports(|number| (20, if number % 16 == 3 { 9 } else { 0 }));
+        assert_eq!(
+            verdict(&some),
+            "all losses are of 2 of 32 source ports: 40003, 40019"
+        );
+    }
+}
