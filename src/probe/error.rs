@@ -17,7 +17,7 @@ pub enum Error {
         /// Every address tried, with its error.
         Vec<(SocketAddr, io::Error)>,
     ),
-    /// It was told to stop before a connection was made.
+    /// The probe was told to stop before a connection was made.
     #[error("interrupted before a connection was made")]
     Interrupted,
     /// Bytes could not be sent to the server.
