@@ -36,11 +36,11 @@ pub const MAX_WORKERS: usize = 1024;
 /// How a worker ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum End {
-    /// It served its last client and returned.
+    /// The worker served its last client and returned.
     Ok,
-    /// It panicked, with this message; its connections were closed.
+    /// The worker panicked, with this message; its connections were closed.
     Panicked(String),
-    /// Its poller failed, with this cause; its connections were closed.
+    /// The worker's poller failed, with this cause; its connections were closed.
     Failed(String),
 }
 

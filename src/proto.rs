@@ -54,10 +54,10 @@ pub const COUNTED_MAX: usize = 1024;
 /// Why a text can't be a counted message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BadText {
-    /// It is longer than [`COUNTED_MAX`].
+    /// The text is longer than [`COUNTED_MAX`].
     #[error("the text is over {COUNTED_MAX} bytes, the most that one counted message carries")]
     TooLong,
-    /// It has a NUL, which would end the message early.
+    /// The text has a NUL at this offset, which would end the message early.
     #[error("the text has a NUL at offset {0}, where a counted message would end")]
     Nul(usize),
 }
@@ -66,7 +66,7 @@ pub enum BadText {
 ///
 /// It is complete at its first NUL; at [`COUNTED_MAX`] bytes; or when what has
 /// arrived so far ends in a newline, so that `nc` and `telnet` get an answer.
-/// Whatever follows is ignored.
+/// Bytes that follow are ignored.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Message {
     text: Vec<u8>,

@@ -145,7 +145,7 @@ impl fmt::Display for Address {
 /// Why a text is not an [`Address`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BadAddress {
-    /// It is empty.
+    /// The text is empty.
     #[error("an address is HOST:PORT, [V6]:PORT, :PORT, PORT or HOST")]
     Empty,
     /// The port is invalid.

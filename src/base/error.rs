@@ -40,7 +40,7 @@ pub enum Error {
     /// A file could not be written.
     #[error("could not write {file}: {}", cause(source))]
     File {
-        /// Its path.
+        /// The path of the file.
         file: String,
         /// The cause.
         source: io::Error,

@@ -67,7 +67,7 @@ impl Bound {
 pub(crate) struct Absent {
     address: SocketAddr,
     source: io::Error,
-    /// It was asked for by itself, not by a name that stands for it.
+    /// The user gave the address itself, not a name that resolves to it.
     is_literal: bool,
 }
 

@@ -8,7 +8,7 @@ use crate::probe::error;
 /// Why a load run could not start or could not go on.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// None of the addresses answers.
+    /// No address of the server answers.
     #[error(transparent)]
     Probe(#[from] error::Error),
     /// An operation of the generator itself failed.

@@ -98,7 +98,7 @@ enum Statistic {
 #[derive(Clone, Copy)]
 struct Counted {
     name: &'static str,
-    /// It counts messages, of which a stream has none.
+    /// Whether it counts messages. A stream has none, so it has no value there.
     is_of_messages: bool,
     of: fn(&Results) -> u64,
 }
@@ -300,7 +300,7 @@ pub enum BadCondition {
         /// The text.
         String,
     ),
-    /// Its unit has two meanings.
+    /// The unit has two meanings.
     #[error("'{0}' is ambiguous: write MB/s for megabytes a second, or Mbit/s for megabits")]
     Ambiguous(
         /// The text.

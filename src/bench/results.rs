@@ -285,9 +285,10 @@ const fn add(sum: &mut u64, more: u64) {
 /// One second of the run.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Interval {
-    /// Its start, relative to the start of the measured part; negative in the warm-up.
+    /// The start of the second, relative to the start of the measured part; negative in the
+    /// warm-up.
     pub start_ns: i64,
-    /// Its length.
+    /// The length of the interval: a second, or less at the end.
     pub length_ns: u64,
     /// Messages that came back in it.
     pub echoed: u64,

@@ -51,7 +51,7 @@ const FIRST_FRACTION: f64 = 0.5;
 /// there is no such rate, the results of the last trial.
 ///
 /// # Errors
-/// Those of [`run`].
+/// The errors of [`run`].
 pub fn find_rate(
     addresses: &Addresses,
     plan: &Plan,

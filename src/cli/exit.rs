@@ -20,7 +20,7 @@ pub(super) enum Exit {
     Failure,
     /// A condition of `--expect` did not hold, or a stopping server cut connections.
     Unmet,
-    /// It was interrupted before its result was known.
+    /// The command was interrupted before its result was known.
     Interrupted,
 }
 

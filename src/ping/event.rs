@@ -35,9 +35,10 @@ pub enum Event {
         address: SocketAddr,
         /// The message's number, from 1.
         seq: u64,
-        /// Its size, in bytes.
+        /// The message's size, in bytes.
         size_bytes: usize,
-        /// From just before it was sent until its last byte came back, in nanoseconds.
+        /// The time from just before the message was sent until its last byte came back, in
+        /// nanoseconds.
         time_ns: u64,
     },
     /// A message came back unchanged after it was reported lost.
@@ -46,9 +47,10 @@ pub enum Event {
         address: SocketAddr,
         /// The message's number.
         seq: u64,
-        /// Its size, in bytes.
+        /// The message's size, in bytes.
         size_bytes: usize,
-        /// From just before it was sent until its last byte came back, in nanoseconds.
+        /// The time from just before the message was sent until its last byte came back, in
+        /// nanoseconds.
         time_ns: u64,
     },
     /// A message did not come back within the time-out, or no longer can.

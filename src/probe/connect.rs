@@ -30,7 +30,7 @@ pub(crate) struct Connected {
 pub(crate) enum NotConnected {
     /// No address answered.
     Failed(Vec<Failed>),
-    /// It was told to stop.
+    /// The caller asked to stop.
     Stopped,
 }
 

@@ -40,7 +40,7 @@ pub enum Error {
         /// The error, and what to do.
         icmp: String,
     },
-    /// It was told to stop before a connection was made.
+    /// The probe was told to stop before a connection was made.
     #[error("interrupted before a connection was made")]
     Interrupted,
     /// Bytes could not be sent to the server.

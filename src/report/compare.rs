@@ -15,7 +15,7 @@ use crate::probe::latency::Latency;
 /// of each run.
 ///
 /// # Errors
-/// Those of the writer.
+/// The writer's errors.
 pub fn write(runs: &[Run], to: &mut dyn Write) -> io::Result<()> {
     let runs = &escaped_runs(runs)[..];
     writeln!(to, "{}", numbers(runs).text())?;

@@ -14,7 +14,7 @@ use crate::probe::latency::{Latency, PERCENTILES};
 /// Writes the header and one row.
 ///
 /// # Errors
-/// Those of the writer.
+/// The writer's errors.
 pub fn write(results: &Results, to: &mut dyn Write) -> io::Result<()> {
     let (names, values): (Vec<_>, Vec<_>) = columns(results).into_iter().unzip();
     let mut writer = csv::Writer::from_writer(to);

@@ -208,7 +208,7 @@ fn connections_open(results: &Results) -> Option<String> {
     fewer.then(|| format!("{mean:.1} of {asked} on average, {least:.0} at the least"))
 }
 
-/// That a run was stopped before its end, if it was.
+/// A note that a run was stopped before its end; `None` if it was not.
 pub(super) fn interruption(results: &Results) -> Option<String> {
     let after = nanoseconds(results.elapsed_ns);
     let what = match results.search.is_empty() {

@@ -11,7 +11,7 @@ pub enum Error {
     /// A file has no valid results.
     #[error("could not read results from {file}: {fault}")]
     Results {
-        /// Its path.
+        /// The path of the file.
         file: String,
         /// The cause, and what to do.
         fault: ReadError,
@@ -24,13 +24,13 @@ pub enum Error {
 /// Why a file has no valid results. The text says what to do.
 #[derive(Debug, thiserror::Error)]
 pub enum ReadError {
-    /// It could not be read.
+    /// The file could not be read.
     #[error("{}", cause(.0))]
     Read(#[from] io::Error),
-    /// It is empty.
+    /// The file is empty.
     #[error("it is empty; make it with 'echopool bench --json FILE'")]
     Empty,
-    /// It is truncated.
+    /// The file is truncated.
     #[error("it is cut off after line {line}, column {column}; copy it again or run again")]
     CutOff {
         /// The last line.
@@ -38,31 +38,31 @@ pub enum ReadError {
         /// Where that line ends.
         column: usize,
     },
-    /// It is not JSON.
+    /// The file is not JSON.
     #[error("it is not JSON ({0}); give what 'echopool bench --json FILE' wrote")]
     Syntax(serde_json::Error),
-    /// It is the JSON of another program.
+    /// The file is JSON, but not of a load run.
     #[error(
         "it is JSON, but not of a load run: its \"format\" is not \"{FORMAT}\"; give what \
          'echopool bench --json FILE' wrote"
     )]
     Foreign,
-    /// It has another version of the format.
+    /// The file has another version of the format.
     #[error(
         "its format is {0}, and this echopool reads {FORMAT}; use the echopool that wrote it, or \
          run again"
     )]
     Version(
-        /// Its format.
+        /// The format that the file names.
         String,
     ),
-    /// It is of a run that failed before it had results.
+    /// The file is of a run that failed before it had results.
     #[error("it holds no results, since the run failed: {0}")]
     Failed(
         /// The run's error.
         String,
     ),
-    /// It names the format but does not have its shape.
+    /// The file names the format but lacks fields of it, or has others in their place.
     #[error("it is damaged: {0}; copy it again or run again")]
     Shape(serde_json::Error),
 }
@@ -73,7 +73,7 @@ pub enum MergeError {
     /// There are no runs.
     #[error("no runs: name at least one file")]
     None,
-    /// Their plans differ.
+    /// The plans of the runs differ.
     #[error(
         "{other} with {first}: they did not do the same: {}; merge runs that differ only in \
          connections, threads, rate, count and seed", differences(.settings)

@@ -22,7 +22,7 @@ const STYLE: &str = include_str!("style.css");
 /// Writes the page of one run.
 ///
 /// # Errors
-/// Those of the writer.
+/// The writer's errors.
 pub fn write(results: &Results, to: &mut dyn Write) -> io::Result<()> {
     let results = &escaped(results);
     let body = html! {
@@ -66,7 +66,7 @@ pub fn write(results: &Results, to: &mut dyn Write) -> io::Result<()> {
 /// Writes a page that compares several runs, in tables and in common charts.
 ///
 /// # Errors
-/// Those of the writer.
+/// The writer's errors.
 pub fn write_comparison(runs: &[Run], to: &mut dyn Write) -> io::Result<()> {
     let runs = &escaped_runs(runs)[..];
     let body = html! {

@@ -182,8 +182,8 @@ fn generators(parts: &[&Results]) -> Vec<Generator> {
     all
 }
 
-/// That runs were not made at the same time, so that their rates were never reached
-/// together: the one that ended first and the one that began last had too little in common.
+/// The suspicion that runs were not made at the same time, so that their rates were never
+/// reached together: the one that ended first and the one that began last overlap too little.
 fn not_together(generators: &[Generator]) -> Option<Suspicion> {
     let times = generators.iter().filter_map(|generator| {
         let start = humantime::parse_rfc3339(&generator.started_at).ok()?;

@@ -7,6 +7,6 @@ use crate::bench::results::Results;
 pub struct Run {
     /// Usually the name of its file.
     pub name: String,
-    /// Its results.
+    /// The results of the run.
     pub results: Results,
 }

@@ -14,7 +14,7 @@ use crate::bench::results::Results;
 /// Writes the settings, the results and the checks of a run.
 ///
 /// # Errors
-/// Those of the writer.
+/// The writer's errors.
 pub fn write(results: &Results, to: &mut dyn Write) -> io::Result<()> {
     let results = &escaped(results);
     for each in &results.generators {

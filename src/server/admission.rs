@@ -78,8 +78,8 @@ impl AdmissionControl {
 
 /// The decision on a client that was accepted.
 pub(crate) enum Admission {
-    /// It is served; the guard counts it for its source until it is dropped.
+    /// The client is served; the guard counts it for its source until it is dropped.
     Granted(Option<SourceGuard>),
-    /// It is closed at once.
+    /// The client is closed at once.
     Refused,
 }

@@ -35,11 +35,11 @@ pub(super) struct Client {
 
 /// Which of a client's time limits is over.
 pub(super) enum Overdue {
-    /// That of its header, its message or its FIN.
+    /// The limit on its header, its message or its FIN.
     Until,
-    /// That of the whole connection.
+    /// The limit on the age of the connection.
     Lifetime,
-    /// That without a byte.
+    /// The limit on the time without a byte.
     Idle,
 }
 

@@ -21,21 +21,21 @@ const LATEST_KEPT: usize = 20;
 /// The limit that a client reached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reason {
-    /// Its source had the most connections that a source may have.
+    /// The client's source had the most connections that a source may have.
     Source,
-    /// Its PROXY header was malformed or did not arrive in time.
+    /// The client's PROXY header was malformed or did not arrive in time.
     Header,
-    /// Its counted message was not completed in time.
+    /// The client's counted message was not completed in time.
     Message,
     /// No byte was received or sent within the idle limit.
     Idle,
-    /// It accepted none of its pending echo within the stall limit.
+    /// The client accepted none of its pending echo within the stall limit.
     Stalled,
-    /// It was connected for longer than the lifetime limit.
+    /// The client was connected for longer than the lifetime limit.
     Lifetime,
-    /// It did not accept its echo while memory or descriptors were short.
+    /// The client did not accept its echo while memory or descriptors were short.
     Shed,
-    /// Its host or its network is gone: nothing answered, keep-alive probes included.
+    /// The client's host or its network is gone: nothing answered, keep-alive probes included.
     Vanished,
 }
 

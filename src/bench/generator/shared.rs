@@ -47,9 +47,9 @@ pub(crate) struct ThreadSummary {
     pub(crate) busy: f64,
     /// The fraction of the measured time in which it was ready and had no processor, 0 to 1.
     pub(crate) starved: f64,
-    /// It ended because there was no connection left.
+    /// The thread ended because it had no connection left.
     pub(crate) out_of_connections: bool,
-    /// It was stopped before its end.
+    /// The thread was stopped before the end of the run.
     pub(crate) interrupted: bool,
     /// Connections on which nothing came back while load was measured.
     pub(crate) without_echo: u64,
