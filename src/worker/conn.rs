@@ -527,8 +527,8 @@ impl<T: Transport> Conn<T> {
         self.bulk && self.is_open() && self.pending.is_none()
     }
 
-    /// Moves up to `most` bytes from the peer back to it through pipes, so that none
-    /// are left to be echoed. A splice does not report the end of input or the mark of
+    /// Moves up to `most` bytes from the peer back to it through pipes, up to `at_once` of
+    /// them into an empty pipe, so that none are left to be echoed. A splice does not report the end of input or the mark of
     /// urgent data; the next [`receive`](Self::receive) handles those.
     ///
     /// # Errors
@@ -537,6 +537,7 @@ impl<T: Transport> Conn<T> {
         &mut self,
         pipes: &mut Pipes,
         most: usize,
+        at_once: usize,
         now: Instant,
     ) -> io::Result<Received> {
         let mut received = 0;
@@ -546,7 +547,8 @@ impl<T: Transport> Conn<T> {
                 self.bulk = false;
                 break;
             };
-            match retrying(|| self.transport.fill(&mut pipe, most - received)) {
+            let part = at_once.min(most - received);
+            match retrying(|| self.transport.fill(&mut pipe, part)) {
                 Ok(bytes @ 1..) => {
                     received += bytes;
                     self.active = now;

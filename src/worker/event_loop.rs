@@ -436,9 +436,10 @@ impl Worker {
             let flushed = usize::try_from(client.conn.sent() - before).unwrap_or(usize::MAX);
             let longest = self.slices.longest(self.connections.now);
             let most = longest.saturating_sub(flushed).min(room);
+            let at_once = self.slices.begin_slice(key);
             client
                 .conn
-                .relay(&mut self.pipes, most, self.connections.now)?
+                .relay(&mut self.pipes, most, at_once, self.connections.now)?
         } else {
             let slice = match clock < client.streams_until {
                 true => client.conn.room().unwrap_or(SLICE),

@@ -20,14 +20,21 @@ use rustix::pipe::{PipeFlags, SpliceFlags, fcntl_setpipe_size, pipe_with, splice
 /// call each time.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 
-/// The size of a pipe, in bytes.
-const SIZE: usize = 256 * 1024;
+/// The size of a large pipe, in bytes: as many as a user may have without privileges.
+const LARGE: usize = 1024 * 1024;
+
+/// How many pipes of a worker are large. Only those of clients that do not read are more
+/// than one; with 64 large ones a user without privileges would have no memory for
+/// further pipes of the usual size.
+const MOST_LARGE: usize = 4;
 
 /// A pipe, and how many bytes are in it.
 pub(crate) struct Pipe {
     read_end: OwnedFd,
     write_end: OwnedFd,
     held: usize,
+    /// It was made large.
+    is_large: bool,
     /// Counts the pipes that exist.
     _count: Arc<()>,
 }
@@ -133,11 +140,13 @@ impl Pipes {
         match pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK) {
             Ok((read_end, write_end)) => {
                 // Where the user may not have more memory in pipes it stays as it is.
-                let _ = fcntl_setpipe_size(&write_end, SIZE);
+                let is_large = Arc::strong_count(&self.count) <= MOST_LARGE
+                    && fcntl_setpipe_size(&write_end, LARGE).is_ok();
                 Some(Pipe {
                     read_end,
                     write_end,
                     held: 0,
+                    is_large,
                     _count: Arc::clone(&self.count),
                 })
             }
@@ -148,9 +157,11 @@ impl Pipes {
         }
     }
 
-    /// Takes a pipe back. An empty one becomes the spare, others are closed.
+    /// Takes a pipe back. An empty one becomes the spare, a large one rather than another;
+    /// others are closed.
     pub(crate) fn give_back(&mut self, pipe: Pipe) {
-        if pipe.is_empty() && self.limit > 0 {
+        let spare_is_large = self.spare.as_ref().is_some_and(|spare| spare.is_large);
+        if pipe.is_empty() && self.limit > 0 && (pipe.is_large || !spare_is_large) {
             self.spare = Some(pipe);
         }
     }
@@ -256,6 +267,19 @@ mod tests {
             pipes.give_up(&io::Error::from_raw_os_error(Errno::NOSYS.raw_os_error()));
             assert!(!pipes.can_lend());
         }
+    }
+
+    #[test]
+    fn few_pipes_are_large_and_the_spare_is_one_of_them() {
+        let mut pipes = Pipes::new(MOST_LARGE + 2);
+        let large = |pipes: &[Pipe]| pipes.iter().filter(|pipe| pipe.is_large).count();
+        let mut lent: Vec<Pipe> = std::iter::from_fn(|| pipes.lend()).collect();
+        assert_eq!((lent.len(), large(&lent)), (MOST_LARGE + 2, MOST_LARGE));
+        let (small, large) = (lent.pop().unwrap(), lent.remove(0));
+        pipes.give_back(small);
+        pipes.give_back(large);
+        pipes.give_back(lent.pop().unwrap());
+        assert!(pipes.lend().unwrap().is_large);
     }
 
     #[test]

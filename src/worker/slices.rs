@@ -18,6 +18,11 @@ pub(super) const BESIDE_MANY: usize = 64 * 1024;
 /// So many messages take about as long as a short slice.
 pub(super) const FEW: usize = 8;
 
+/// The most that one splice of a stream moves while no other stream has its turns in
+/// between, in bytes. With more, more bytes than the second-level cache holds are under
+/// way; where streams take turns they have left it before.
+const AT_ONCE_ALONE: usize = 64 * 1024;
+
 /// How long after a message or a slice of a stream more of the same kind is expected.
 /// It is longer than a turn with many streams: with 1 ms, 16 streams made a pinger
 /// wait 5 ms at the 99th percentile, with this value 1 ms.
@@ -30,6 +35,8 @@ pub(super) struct Slices {
     messages_until: Instant,
     /// The messages of this turn.
     messages: usize,
+    /// The key of the stream that had the last slice.
+    last: Option<usize>,
     /// The most of all slices, for tests.
     #[cfg(test)]
     pub(super) most: usize,
@@ -41,6 +48,7 @@ impl Slices {
         Self {
             messages_until: now,
             messages: 0,
+            last: None,
             #[cfg(test)]
             most: usize::MAX,
         }
@@ -55,6 +63,15 @@ impl Slices {
     pub(super) fn count_messages(&mut self, count: usize, now: Instant) {
         self.messages_until = now + EXPECT_MORE;
         self.messages += count;
+    }
+
+    /// The stream of this key has its turn. Returns the most that one splice moves, in
+    /// bytes.
+    pub(super) fn begin_slice(&mut self, key: usize) -> usize {
+        match self.last.replace(key) == Some(key) {
+            true => AT_ONCE_ALONE,
+            false => usize::MAX,
+        }
     }
 
     /// The most that the next stream moves, in bytes.
@@ -87,6 +104,15 @@ mod tests {
         let last = now + EXPECT_MORE;
         assert_eq!(slices.longest(last - Duration::from_nanos(1)), BESIDE);
         assert_eq!(slices.longest(last), ALONE);
+    }
+
+    #[test]
+    fn splices_are_long_where_streams_take_turns() {
+        let mut slices = Slices::new(Instant::now());
+        let at_once: Vec<_> = [3, 3, 3, 5, 3, 3]
+            .map(|key| slices.begin_slice(key) == AT_ONCE_ALONE)
+            .into();
+        assert_eq!(at_once, [false, true, true, false, false, true]);
     }
 
     #[test]

@@ -188,8 +188,8 @@ enum Step {
     Stop,
     /// This many milliseconds pass.
     Pass(u64),
-    /// The slices of streams have this length from now on.
-    Slice(usize),
+    /// The slices of streams have this length from now on, and splices at most that one.
+    Slice(usize, usize),
 }
 
 /// The steps of normal traffic.
@@ -198,7 +198,7 @@ fn traffic() -> impl Strategy<Value = Step> {
         4 => (1..8 * BLOCK).prop_map(Step::Arrive),
         3 => (1..8 * BLOCK).prop_map(Step::Room),
         1 => (1..2 * BLOCK).prop_map(Step::Urgent),
-        1 => (0..10 * BLOCK).prop_map(Step::Slice),
+        1 => (0..10 * BLOCK, 1..3 * SEGMENT).prop_map(|(slice, at_once)| Step::Slice(slice, at_once)),
     ]
 }
 
@@ -246,6 +246,8 @@ struct Rig {
     /// The most that it moves through pipes in a turn. In one without room for more it
     /// moves nothing, and has another.
     slice: usize,
+    /// The most of one splice.
+    at_once: usize,
 }
 
 impl Rig {
@@ -264,6 +266,7 @@ impl Rig {
             taken_pipes: Vec::new(),
             stopping: None,
             slice: 64,
+            at_once: usize::MAX,
         }
     }
 
@@ -298,7 +301,8 @@ impl Rig {
                     true => self.slice,
                     false => self.slice.max(1),
                 };
-                self.conn.relay(&mut self.pipes, most, self.now)?
+                self.conn
+                    .relay(&mut self.pipes, most, self.at_once, self.now)?
             }
             false => self.conn.receive(&mut block, self.now)?,
         };
@@ -405,7 +409,7 @@ impl Rig {
                 self.stopping.get_or_insert(self.now);
             }
             Step::Pass(ms) => self.pass(Duration::from_millis(ms)),
-            Step::Slice(bytes) => self.slice = bytes,
+            Step::Slice(slice, at_once) => (self.slice, self.at_once) = (slice, at_once),
         }
     }
 
