@@ -33,7 +33,7 @@ pub(super) struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    Serve(ServeArgs),
+    Serve(Box<ServeArgs>),
     Client(ClientArgs),
     Ping(PingArgs),
     Check(CheckArgs),
