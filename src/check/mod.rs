@@ -15,6 +15,7 @@ mod idle;
 mod messages;
 mod nagle;
 mod not_passed;
+mod observation;
 mod pace;
 mod parallel;
 mod plan;

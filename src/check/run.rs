@@ -99,14 +99,20 @@ fn test(clause: &'static Clause, target: &Target<'_>) -> Option<Outcome> {
         return None;
     }
     let started = Instant::now();
-    let (verdict, seen, usually) = match (clause.run)(target) {
+    let (verdict, seen, failure) = match (clause.run)(target) {
         Ok(seen) => (Verdict::Pass, seen, None),
-        Err(NotPassed::Failed { seen, usually }) => {
-            (Verdict::Fail, seen, Some(usually.unwrap_or(clause.usually)))
+        Err(NotPassed::Failed {
+            seen,
+            usually,
+            observed,
+        }) => {
+            let usually = usually.unwrap_or(clause.usually);
+            (Verdict::Fail, seen, Some((usually, observed)))
         }
         Err(NotPassed::Skipped(why)) => (Verdict::Skip, why, None),
         Err(NotPassed::Stopped) => return None,
     };
+    let (usually, observed) = failure.unzip();
     Some(Outcome {
         name: clause.name,
         verdict,
@@ -114,5 +120,6 @@ fn test(clause: &'static Clause, target: &Target<'_>) -> Option<Outcome> {
         usually,
         rfc: clause.rfc,
         elapsed_ns: nanoseconds(started.elapsed()),
+        observed,
     })
 }
