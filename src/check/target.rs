@@ -8,6 +8,7 @@ use super::connection::Connection;
 use super::connector::connect_many;
 use super::context::Context;
 use super::not_passed::NotPassed;
+use super::observation::{End, NotMade, Observation};
 use super::plan::Plan;
 use super::shared::Shared;
 use crate::base::error::cause;
@@ -137,7 +138,15 @@ impl<'a> Target<'a> {
                  (ulimit -n) or lower --connections"
             ));
         }
+        // What answers at all says more than silence.
+        let ways = attempts.iter().map(|(_, error)| NotMade::of(error));
+        let how = ways.reduce(|one, next| match one {
+            NotMade::Unanswered => next,
+            _ => one,
+        });
+        let end = End::NotMade(how.unwrap_or(NotMade::Other));
         NotPassed::Failed {
+            observed: Box::new(Observation::ended(end)),
             seen: Error::Connect(attempts).to_string(),
             usually: Some(match had_some {
                 true => NO_MORE,
