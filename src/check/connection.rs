@@ -11,10 +11,11 @@ use socket2::SockRef;
 
 use super::context::{Context, TICK};
 use super::not_passed::NotPassed;
+use super::observation::{End, Observation, Wrong};
 use crate::base::error::cause;
 use crate::base::units::{count, duration, whole};
 use crate::probe::exchange::{first_difference, is_timeout, no_data};
-use crate::probe::pattern::WINDOW;
+use crate::probe::pattern::{Damage, WINDOW};
 use crate::proto::Protocol;
 
 /// The size of one send or receive call, in bytes.
@@ -28,8 +29,23 @@ pub(super) const MESSAGE: u64 = 1024;
 /// path that is worth a check, and enough for a check to end.
 const LEAST_RATE: u64 = 8 * 1024;
 
-/// A path that accepts nothing for this many ticks is full.
-const FULL_TICKS: u32 = 4;
+/// The most bytes of a wrong place that are kept.
+const EXCERPT: usize = 64;
+
+/// The size of the system's buffers where a path is to be filled, in bytes, and the least round
+/// trip of a path that is: less is within a machine, whose segments are as large.
+const SMALL_BUFFER: usize = 64 * 1024;
+const SMALL_BUFFERS_FROM: Duration = Duration::from_millis(1);
+
+/// What became of a path that was to be filled.
+pub(super) enum Filled {
+    /// It accepts no more after so many bytes.
+    Full(u64),
+    /// It took the most that was to be sent.
+    Most,
+    /// It still took more when the time was over, after so many bytes.
+    NotYet(u64),
+}
 
 /// Why a transfer ended early.
 enum TransferError {
@@ -39,7 +55,7 @@ enum TransferError {
     /// Only this many bytes moved within the time-out.
     Slow(u64),
     /// Other bytes arrived than were sent.
-    Mismatch(String),
+    Wrong(Wrong),
     Stopped,
 }
 
@@ -61,6 +77,11 @@ pub(super) struct Connection<'a> {
     /// A call failed because the peer had reset the connection. The system reports that
     /// only once; later reads return end of file.
     reset: AtomicBool,
+    /// When it was made, and its age when a byte last moved, in nanoseconds.
+    made: Instant,
+    moved_at: AtomicU64,
+    half_closed: AtomicBool,
+    urgent: AtomicBool,
     finished: bool,
 }
 
@@ -81,6 +102,10 @@ impl<'a> Connection<'a> {
             sent: AtomicU64::new(0),
             received: AtomicU64::new(0),
             reset: AtomicBool::new(false),
+            made: Instant::now(),
+            moved_at: AtomicU64::new(0),
+            half_closed: AtomicBool::new(false),
+            urgent: AtomicBool::new(false),
             finished: false,
         };
         let prepared = connection.stream.set_read_timeout(Some(TICK));
@@ -133,31 +158,53 @@ impl<'a> Connection<'a> {
         )
     }
 
-    /// Sends `length` bytes and half-closes at once. Starts to receive them after `delay`,
-    /// and then expects the end.
-    pub(super) fn exchange_to_end(&self, length: u64, delay: Duration) -> Result<(), NotPassed> {
-        self.expect(length);
-        let send = || {
-            self.send_stream(length, BLOCK)?;
-            self.shut_down()
-        };
-        let receive = || {
-            thread::sleep(delay);
-            self.receive_stream(length)
-        };
-        self.duplex(send, receive)?;
-        self.expect_end()
+    /// Sends up to `most` bytes, as many as come back within `within`; all of them if that is
+    /// `None`. Receives those and all that was sent before, from `delay` on: until then they
+    /// fill the path's buffers. Returns how many were sent.
+    pub(super) fn exchange_within(
+        &self,
+        most: u64,
+        within: Option<Duration>,
+        delay: Duration,
+    ) -> Result<u64, NotPassed> {
+        self.exchange_some(most, within, delay, || Ok(()))
     }
 
-    /// Sends `length` bytes and starts to receive them after `delay`: meanwhile they fill
-    /// the path's buffers.
-    pub(super) fn exchange_delayed(&self, length: u64, delay: Duration) -> Result<(), NotPassed> {
-        self.expect(length);
+    /// The same, with a half-close behind the bytes, after which the end is expected.
+    pub(super) fn exchange_to_end(
+        &self,
+        most: u64,
+        within: Option<Duration>,
+        delay: Duration,
+    ) -> Result<u64, NotPassed> {
+        let sent = self.exchange_some(most, within, delay, || self.shut_down())?;
+        self.expect_end()?;
+        Ok(sent)
+    }
+
+    fn exchange_some(
+        &self,
+        most: u64,
+        within: Option<Duration>,
+        delay: Duration,
+        then: impl FnOnce() -> Result<(), TransferError> + Send,
+    ) -> Result<u64, NotPassed> {
+        let (before, all_expected) = (self.expected(), AtomicBool::new(false));
+        let send = || {
+            self.send_within(most, within, &all_expected)?;
+            then()
+        };
         let receive = || {
             thread::sleep(delay);
-            self.receive_stream(length)
+            self.receive_until(&all_expected)
         };
-        self.duplex(|| self.send_stream(length, BLOCK), receive)
+        self.duplex(send, receive)?;
+        Ok(self.expected() - before)
+    }
+
+    /// How many bytes must come back, including those that have.
+    pub(super) fn expected(&self) -> u64 {
+        self.expected.load(Ordering::SeqCst)
     }
 
     /// Sends and receives at the same time. A failed receive ends the send, too.
@@ -209,9 +256,17 @@ impl<'a> Connection<'a> {
             let part = &received[done..done + length];
             let start = self.received.load(Ordering::SeqCst);
             if let Some(fault) = first_difference(&bytes[done..], part, start) {
-                return Err(NotPassed::failed(fault));
+                let pairs = bytes[done..].iter().zip(part);
+                let right = pairs.take_while(|(sent, came)| sent == came).count();
+                let wrong = Wrong {
+                    at: start + right as u64,
+                    damage: None,
+                    sent: excerpt(&bytes[done + right..]),
+                    came: excerpt(&part[right..]),
+                };
+                return Err(self.observed(fault, End::Wrong(wrong)));
             }
-            self.received.fetch_add(length as u64, Ordering::SeqCst);
+            self.count_received(length);
             done += length;
         }
         Ok(())
@@ -226,7 +281,7 @@ impl<'a> Connection<'a> {
             self.expect(1);
             let read = self.read_some(&mut byte, &mut timer);
             read.map_err(|error| self.failure(error))?;
-            self.received.fetch_add(1, Ordering::SeqCst);
+            self.count_received(1);
             line.push(byte[0]);
         }
         Ok(line)
@@ -240,37 +295,61 @@ impl<'a> Connection<'a> {
         self.context.pattern.fill(self.number, at, &mut byte);
         let sent = self.socket().send_out_of_band(&byte);
         sent.map_err(|error| self.failure(TransferError::Io(error)))?;
-        self.sent.fetch_add(1, Ordering::SeqCst);
+        self.urgent.store(true, Ordering::SeqCst);
+        self.count_sent(1);
         Ok(())
     }
 
-    /// Sends, without receiving, until the path accepts no more or `most` bytes are sent.
-    /// Returns how many were.
-    pub(super) fn send_until_full(&self, most: u64) -> Result<u64, NotPassed> {
+    /// Sends, without receiving, until the path accepts no more, `most` bytes are sent, or
+    /// `within` is over.
+    pub(super) fn send_until_full(
+        &self,
+        most: u64,
+        within: Option<Duration>,
+    ) -> Result<Filled, NotPassed> {
         let mut block = vec![0; BLOCK];
-        let (mut sent, mut refused) = (0, 0);
-        while sent < most && refused < FULL_TICKS {
+        let (begun, full_after) = (Instant::now(), self.context.full_after());
+        let (mut sent, mut refused) = (0, Duration::ZERO);
+        while sent < most && refused < full_after {
             if self.context.is_stopped() {
                 return Err(NotPassed::Stopped);
+            }
+            if within.is_some_and(|within| refused.is_zero() && begun.elapsed() >= within) {
+                return Ok(Filled::NotYet(sent));
             }
             let at = self.sent.load(Ordering::SeqCst);
             let room = block.len().min((most - sent) as usize);
             self.context
                 .pattern
                 .fill(self.number, at, &mut block[..room]);
+            let called = Instant::now();
             match (&self.stream).write(&block[..room]) {
                 Ok(length) => {
                     self.expect(length as u64);
-                    self.sent.fetch_add(length as u64, Ordering::SeqCst);
+                    self.count_sent(length);
                     sent += length as u64;
-                    refused = 0;
+                    refused = Duration::ZERO;
                 }
-                Err(error) if is_timeout(&error) => refused += 1,
+                // A machine that is too busy to run this thread is not the path's fault.
+                Err(error) if is_timeout(&error) => refused += called.elapsed().min(TICK),
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(error) => return Err(self.failure(TransferError::Io(error))),
             }
         }
-        Ok(sent)
+        Ok(match sent < most {
+            true => Filled::Full(sent),
+            false => Filled::Most,
+        })
+    }
+
+    /// Makes the system's buffers small on a path with a round trip, so that they are full soon:
+    /// on one that is slow they would hold seconds. Within one machine a segment is as large.
+    pub(super) fn shrink_buffers(&self) {
+        if self.context.round_trip() >= SMALL_BUFFERS_FROM {
+            // If it fails, it only takes longer.
+            let _ = self.socket().set_send_buffer_size(SMALL_BUFFER);
+            let _ = self.socket().set_recv_buffer_size(SMALL_BUFFER);
+        }
     }
 
     /// Closes the sending side; the peer's stays open.
@@ -283,13 +362,13 @@ impl<'a> Connection<'a> {
         let mut byte = [0];
         let after = self.received_text();
         match self.read_some(&mut byte, &mut TransferTimer::new(self)) {
-            Err(error) if self.is_reset(&error) => Err(NotPassed::failed(format!(
-                "reset, not ended, after {after}"
-            ))),
+            Err(error) if self.is_reset(&error) => {
+                Err(self.observed(format!("reset, not ended, after {after}"), End::Reset))
+            }
             Err(TransferError::Eof) => Ok(()),
             Err(TransferError::Slow(_)) => {
                 let still = no_data(self.timeout);
-                Err(NotPassed::failed(format!("no end after {after}: {still}")))
+                Err(self.observed(format!("no end after {after}: {still}"), End::Silence))
             }
             Err(other) => Err(self.failure(other)),
             Ok(_) => Err(self.unexpected(&byte)),
@@ -301,8 +380,8 @@ impl<'a> Connection<'a> {
         let started = Instant::now();
         let mut byte = [0];
         while started.elapsed() < time {
-            let how = match (&self.stream).read(&mut byte) {
-                Ok(0) => String::from("closed"),
+            let (how, end) = match (&self.stream).read(&mut byte) {
+                Ok(0) => (String::from("closed"), End::Close),
                 Ok(_) => return Err(self.unexpected(&byte)),
                 Err(error) if is_timeout(&error) || error.kind() == ErrorKind::Interrupted => {
                     match self.context.is_stopped() {
@@ -310,11 +389,15 @@ impl<'a> Connection<'a> {
                         false => continue,
                     }
                 }
-                Err(error) if is_reset(&error) => String::from("reset"),
-                Err(error) => cause(&error),
+                Err(error) if is_reset(&error) => (String::from("reset"), End::Reset),
+                Err(error) => (cause(&error), End::Other),
             };
-            let after = duration(started.elapsed());
-            return Err(NotPassed::failed(format!("{how} after {after} of silence")));
+            let seen = format!("{how} after {} of silence", duration(started.elapsed()));
+            let observed = Observation {
+                held_silent: true,
+                ..self.observation(end)
+            };
+            return Err(NotPassed::observed(seen, observed));
         }
         Ok(())
     }
@@ -336,6 +419,42 @@ impl<'a> Connection<'a> {
     /// Closes it in order, without a look at what has arrived.
     pub(super) fn finish_unchecked(mut self) {
         self.finished = true;
+    }
+
+    /// What it has come to, with that end.
+    fn observation(&self, end: End) -> Observation {
+        Observation {
+            end,
+            sent: self.sent.load(Ordering::SeqCst),
+            received: self.received.load(Ordering::SeqCst),
+            expected: self.expected.load(Ordering::SeqCst),
+            age: self.made.elapsed(),
+            moved_at: Duration::from_nanos(self.moved_at.load(Ordering::SeqCst)),
+            connect_time: self.connect_time,
+            half_closed: self.half_closed.load(Ordering::SeqCst),
+            urgent: self.urgent.load(Ordering::SeqCst),
+            ..Observation::default()
+        }
+    }
+
+    /// A failure with what the connection has come to.
+    fn observed(&self, seen: String, end: End) -> NotPassed {
+        NotPassed::observed(seen, self.observation(end))
+    }
+
+    fn count_sent(&self, bytes: usize) {
+        self.sent.fetch_add(bytes as u64, Ordering::SeqCst);
+        self.note_move();
+    }
+
+    fn count_received(&self, bytes: usize) {
+        self.received.fetch_add(bytes as u64, Ordering::SeqCst);
+        self.note_move();
+    }
+
+    fn note_move(&self) {
+        let age = u64::try_from(self.made.elapsed().as_nanos()).unwrap_or(u64::MAX);
+        self.moved_at.store(age, Ordering::SeqCst);
     }
 
     fn expect(&self, bytes: u64) {
@@ -363,6 +482,61 @@ impl<'a> Connection<'a> {
         Ok(())
     }
 
+    /// Sends up to `most` bytes, until those under way would take longer than `within` to come
+    /// back. All are expected once `all_expected` is set.
+    fn send_within(
+        &self,
+        most: u64,
+        within: Option<Duration>,
+        all_expected: &AtomicBool,
+    ) -> Result<(), TransferError> {
+        let mut block = vec![0; BLOCK];
+        let (begun, before) = (Instant::now(), self.received.load(Ordering::SeqCst));
+        let mut left = most;
+        let mut timer = TransferTimer::new(self);
+        while left > 0 {
+            let room = (block.len() as u64).min(left) as usize;
+            let at = self.sent.load(Ordering::SeqCst);
+            self.context
+                .pattern
+                .fill(self.number, at, &mut block[..room]);
+            self.expect(room as u64);
+            left -= room as u64;
+            let received = self.received.load(Ordering::SeqCst);
+            let outstanding = self.expected() - received;
+            let is_over = within.is_some_and(|within| {
+                let elapsed = begun.elapsed();
+                // At least a block, to have no number beyond all bounds at the beginning.
+                let rate = (received - before).max(BLOCK as u64) as f64;
+                elapsed >= within || elapsed.mul_f64(1.0 + outstanding as f64 / rate) >= within
+            });
+            if is_over {
+                left = 0;
+            }
+            // Before it is sent, so that the receiver always has something to wait for.
+            all_expected.store(left == 0, Ordering::SeqCst);
+            self.write_all(&block[..room], &mut timer)?;
+        }
+        Ok(())
+    }
+
+    /// Receives until all that is expected has come.
+    fn receive_until(&self, all_expected: &AtomicBool) -> Result<(), TransferError> {
+        let mut block = vec![0; BLOCK];
+        let mut timer = TransferTimer::new(self);
+        loop {
+            let is_all = all_expected.load(Ordering::SeqCst);
+            let left = self.expected() - self.received.load(Ordering::SeqCst);
+            if is_all && left == 0 {
+                return Ok(());
+            }
+            let room = (block.len() as u64).min(left.max(1)) as usize;
+            let length = self.read_some(&mut block[..room], &mut timer)?;
+            self.compare(&block[..length])?;
+            self.count_received(length);
+        }
+    }
+
     fn write_all(
         &self,
         mut bytes: &[u8],
@@ -370,13 +544,14 @@ impl<'a> Connection<'a> {
     ) -> Result<(), TransferError> {
         while !bytes.is_empty() {
             let length = timer.wait(|| (&self.stream).write(bytes))?;
-            self.sent.fetch_add(length as u64, Ordering::SeqCst);
+            self.count_sent(length);
             bytes = &bytes[length..];
         }
         Ok(())
     }
 
     fn shut_down(&self) -> Result<(), TransferError> {
+        self.half_closed.store(true, Ordering::SeqCst);
         self.stream
             .shutdown(Shutdown::Write)
             .map_err(TransferError::Io)
@@ -390,7 +565,7 @@ impl<'a> Connection<'a> {
             let room = (block.len() as u64).min(left) as usize;
             let length = self.read_some(&mut block[..room], &mut timer)?;
             self.compare(&block[..length])?;
-            self.received.fetch_add(length as u64, Ordering::SeqCst);
+            self.count_received(length);
             left -= length as u64;
         }
         Ok(())
@@ -419,8 +594,14 @@ impl<'a> Connection<'a> {
         self.read_window(&mut wrong);
         let at = start + offset as u64;
         let damage = pattern.explain(self.number, at, &wrong);
-        let at = whole(at);
-        Err(TransferError::Mismatch(format!("at offset {at}: {damage}")))
+        let mut sent = vec![0; wrong.len().min(EXCERPT)];
+        pattern.fill(self.number, at, &mut sent);
+        Err(TransferError::Wrong(Wrong {
+            at,
+            damage: Some(damage),
+            sent,
+            came: excerpt(&wrong),
+        }))
     }
 
     /// Completes wrong bytes to the [`WINDOW`] that identifies where they belong, as far as
@@ -442,7 +623,14 @@ impl<'a> Connection<'a> {
         let at = self.received.load(Ordering::SeqCst);
         let damage = self.context.pattern.explain(self.number, at, &extra);
         let after = self.received_text();
-        NotPassed::failed(format!("more came than was sent, after {after}: {damage}"))
+        let wrong = Wrong {
+            at,
+            damage: Some(damage),
+            sent: Vec::new(),
+            came: excerpt(&extra),
+        };
+        let seen = format!("more came than was sent, after {after}: {damage}");
+        self.observed(seen, End::Wrong(wrong))
     }
 
     fn is_reset(&self, error: &TransferError) -> bool {
@@ -460,22 +648,30 @@ impl<'a> Connection<'a> {
 
     /// Why a transfer failed, and after how many of the expected bytes.
     fn failure(&self, error: TransferError) -> NotPassed {
-        let how = match error {
+        let (how, end) = match error {
             TransferError::Stopped => return NotPassed::Stopped,
-            TransferError::Mismatch(fault) => return NotPassed::failed(fault),
-            error if self.is_reset(&error) => String::from("reset"),
-            TransferError::Eof => String::from("the end came"),
-            TransferError::Slow(0) => no_data(self.timeout),
+            TransferError::Wrong(wrong) => {
+                let at = whole(wrong.at);
+                let damage = wrong.damage.unwrap_or(Damage::Unknown);
+                let seen = format!("at offset {at}: {damage}");
+                return self.observed(seen, End::Wrong(wrong));
+            }
+            error if self.is_reset(&error) => (String::from("reset"), End::Reset),
+            TransferError::Eof => (String::from("the end came"), End::Close),
+            TransferError::Slow(0) => (no_data(self.timeout), End::Silence),
             TransferError::Slow(bytes) => {
                 let bytes = count(bytes, "byte", "bytes");
                 let time = humantime::format_duration(self.timeout);
-                format!("no more than {bytes} moved in {time}, and that")
+                (
+                    format!("no more than {bytes} moved in {time}, and that"),
+                    End::Slow,
+                )
             }
-            TransferError::Io(error) => cause(&error),
+            TransferError::Io(error) => (cause(&error), End::Other),
         };
         let received = whole(self.received.load(Ordering::SeqCst));
         let expected = count(self.expected.load(Ordering::SeqCst), "byte", "bytes");
-        NotPassed::failed(format!("{how} after {received} of {expected}"))
+        self.observed(format!("{how} after {received} of {expected}"), end)
     }
 }
 
@@ -568,6 +764,11 @@ impl<'a> TransferTimer<'a> {
         }
         Ok(())
     }
+}
+
+/// The first of some bytes.
+fn excerpt(bytes: &[u8]) -> Vec<u8> {
+    bytes[..bytes.len().min(EXCERPT)].to_vec()
 }
 
 fn is_reset(error: &io::Error) -> bool {

@@ -16,6 +16,7 @@ mod idle;
 mod messages;
 mod nagle;
 mod not_passed;
+mod observation;
 mod pace;
 mod parallel;
 mod plan;

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::clause::{Clause, Load};
-use super::connection::MESSAGE;
+use super::connection::{Filled, MESSAGE};
 use super::not_passed::NotPassed;
 use super::target::Target;
 use crate::base::units::{duration, whole};
@@ -40,8 +40,12 @@ const WRITE_SIZE: u64 = 3;
 const WRITE_PAUSE: Duration = Duration::from_millis(25);
 
 fn slow_reader(target: &Target<'_>) -> Result<String, NotPassed> {
-    let connection = target.open()?;
-    let sent = connection.send_until_full(MOST)?;
+    let connection = target.open_to_fill()?;
+    let (sent, bound) = match connection.send_until_full(MOST, target.fill_time())? {
+        Filled::Full(sent) => (sent, ""),
+        Filled::Most => (MOST, " without bound"),
+        Filled::NotYet(sent) => return Err(target.not_full(sent)),
+    };
     let mut left = sent;
     for _ in 0..READS {
         target.context.pause(READ_PAUSE)?;
@@ -53,10 +57,6 @@ fn slow_reader(target: &Target<'_>) -> Result<String, NotPassed> {
     connection.send(MESSAGE)?;
     connection.receive(MESSAGE)?;
     connection.finish()?;
-    let bound = match sent < MOST {
-        true => "",
-        false => " without bound",
-    };
     let sent = whole(sent);
     Ok(format!("{sent} bytes waited{bound}, and came back"))
 }
@@ -64,12 +64,14 @@ fn slow_reader(target: &Target<'_>) -> Result<String, NotPassed> {
 fn slow_writer(target: &Target<'_>) -> Result<String, NotPassed> {
     let connection = target.open()?;
     for _ in 0..WRITES {
-        target.context.pause(WRITE_PAUSE)?;
+        // Each waits for the echo of the one before, which is a pause, too.
+        let echo = target.context.round_trip();
+        target.context.pause(WRITE_PAUSE.saturating_sub(echo))?;
         connection.send(WRITE_SIZE)?;
         connection.receive(WRITE_SIZE)?;
     }
     connection.finish()?;
-    let pause = duration(WRITE_PAUSE);
+    let pause = duration(WRITE_PAUSE.max(target.context.round_trip()));
     Ok(format!(
         "{WRITES} times {WRITE_SIZE} bytes, {pause} apart, came back bit by bit"
     ))

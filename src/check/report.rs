@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
+use super::observation::Observation;
 use super::plan::Plan;
 use crate::base::units;
 
@@ -50,6 +51,10 @@ pub struct Outcome {
     pub rfc: &'static str,
     /// How long the test took, in nanoseconds.
     pub elapsed_ns: u64,
+    /// What a failed clause saw, as data.
+    #[serde(skip)]
+    #[expect(dead_code, reason = "for what infers causes")]
+    pub(super) observed: Option<Box<Observation>>,
 }
 
 /// One line of text.

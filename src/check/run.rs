@@ -213,10 +213,15 @@ fn test(clause: &'static Clause, target: &Target<'_>) -> Option<Outcome> {
         true => Err(NotPassed::Stopped),
         false => (clause.run)(target),
     };
-    let (verdict, seen, usually) = match tested {
+    let (verdict, seen, failure) = match tested {
         Ok(seen) => (Verdict::Pass, seen, None),
-        Err(NotPassed::Failed { seen, usually }) => {
-            (Verdict::Fail, seen, Some(usually.unwrap_or(clause.usually)))
+        Err(NotPassed::Failed {
+            seen,
+            usually,
+            observed,
+        }) => {
+            let usually = usually.unwrap_or(clause.usually);
+            (Verdict::Fail, seen, Some((usually, observed)))
         }
         Err(NotPassed::Skipped(why)) => (Verdict::Skip, why, None),
         Err(NotPassed::Stopped) if target.shared.left().is_zero() => (
@@ -226,6 +231,7 @@ fn test(clause: &'static Clause, target: &Target<'_>) -> Option<Outcome> {
         ),
         Err(NotPassed::Stopped) => return None,
     };
+    let (usually, observed) = failure.unzip();
     Some(Outcome {
         name: clause.name,
         verdict,
@@ -233,6 +239,7 @@ fn test(clause: &'static Clause, target: &Target<'_>) -> Option<Outcome> {
         usually,
         rfc: clause.rfc,
         elapsed_ns: nanoseconds(started.elapsed()),
+        observed,
     })
 }
 
