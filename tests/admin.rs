@@ -1154,7 +1154,7 @@ mod in_chromium {
         drop(load);
         program.wait();
         wait_for(&mut browser, "notice", |text| {
-            text.contains("can't be reached since") && text.contains(" UTC")
+            text.contains("No answer from the server since") && text.contains(" UTC")
         });
         let home = format!("http://{admin}/");
         let mut requests = browser.requests();

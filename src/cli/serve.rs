@@ -28,8 +28,7 @@ use crate::worker::datagrams::protocol::DatagramProtocol;
 /// Without --echo, --counted, --whoami, --udp and --stamp it serves echo on port 20162 of all
 /// interfaces.
 /// SIGINT, SIGTERM or SIGHUP stops it: clients have --grace to finish, and a second signal
-/// ends it at once. Signals of one kind that come within a moment of each other are one to
-/// the kernel.
+/// ends it at once. The kernel merges signals of one kind that come almost together.
 ///
 /// Sockets that a service manager hands over are served by their names: echo, counted, whoami
 /// or udp. Nothing else is served then, unless an option asks for it.
@@ -67,8 +66,8 @@ pub(super) struct ServeArgs {
           value_delimiter = ',', value_parser = address)]
     counted: Vec<Address>,
 
-    /// On this address, send each client the address that the server sees it under [default port:
-    /// 4001]
+    /// Serve whoami on this address: each client is sent its own address as the server sees it
+    /// [default port: 4001]
     #[arg(long, value_name = "ADDR", num_args = 0..=1, default_missing_value = "4001",
           value_delimiter = ',', value_parser = address)]
     whoami: Vec<Address>,
