@@ -1,10 +1,11 @@
 //! The foundation, independent of echo: addresses, listening sockets, system calls,
-//! the count of CPUs, errors, the log, output files, signals, units.
+//! the count of CPUs, what TCP knows of a connection, errors, the log, output files, signals, units.
 
 pub mod address;
 pub(crate) mod cpus;
 pub mod error;
 pub(crate) mod escape;
+pub mod kernel;
 pub(crate) mod listening;
 pub(crate) mod logging;
 pub mod open_files;

@@ -186,6 +186,40 @@ fn memory_info(stream: &mio::net::TcpStream) -> Option<[u32; 9]> {
     (!failed).then_some(info)
 }
 
+/// Writes what TCP knows of a connection to `info`, as much as the kernel has and fits:
+/// `struct tcp_info` of linux/tcp.h. Returns the number of bytes that the kernel wrote.
+///
+/// # Errors
+/// The socket is none of TCP.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+pub(crate) fn tcp_info(socket: &impl AsFd, info: &mut [u8]) -> io::Result<usize> {
+    use std::os::fd::AsRawFd;
+
+    let socket = socket.as_fd();
+    let mut length = libc::socklen_t::try_from(info.len()).unwrap_or(libc::socklen_t::MAX);
+    // SAFETY: the descriptor is borrowed and so open for the whole call, which
+    // writes at most `length` bytes to the slice, which has at least as many.
+    let failed = unsafe {
+        let info = info.as_mut_ptr().cast();
+        let (level, name) = (libc::IPPROTO_TCP, libc::TCP_INFO);
+        libc::getsockopt(socket.as_raw_fd(), level, name, info, &raw mut length) != 0
+    };
+    match failed {
+        true => Err(io::Error::last_os_error()),
+        false => Ok(length as usize),
+    }
+}
+
+/// The largest packet of the path to a connected socket's peer, in bytes, as far as the
+/// system knows: `IP_MTU` of ip(7), `IPV6_MTU` of ipv6(7).
+#[cfg(any(target_os = "linux", target_os = "android"))]
+pub(crate) fn path_mtu(socket: &impl AsFd) -> Option<u32> {
+    use rustix::net::sockopt::{ip_mtu, ipv6_mtu};
+
+    // IPv4's first: a socket of IPv6 has it too, once it is connected to an IPv4 address.
+    ip_mtu(socket).or_else(|_| ipv6_mtu(socket)).ok()
+}
+
 /// A non-blocking TCP socket.
 #[cfg(any(target_os = "linux", target_os = "android"))]
 pub(crate) fn non_blocking(domain: Domain) -> io::Result<Socket> {

@@ -70,8 +70,14 @@ Events:
   summary       sent, received, lost, late (of the lost), corrupted, under_way
                 (when interrupted), elapsed_ns, min_ns, avg_ns, p50_ns (null with
                 fewer than 2 replies), p99_ns (null with fewer than 100), max_ns,
-                stddev_ns
+                stddev_ns, tcp (null where the system does not report it)
   failed        error (no message could be sent, as for a name that is unknown)
+
+The object tcp and the last line of the summary have what this machine's TCP knows of the \
+connection: what was sent again (retransmits), the least and the smoothed round trip of its \
+segments, the bytes of a segment (mss), the largest packet of the path (path_mtu) and more. \
+What the kernel does not count, or has not measured, is null or unknown, never 0. Of several \
+connections counts are added up, the rest is of the last.
 
 Events of --udp:
   reply         address, seq, source_port, size_bytes, time_ns, ttl (it arrived with),

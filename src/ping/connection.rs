@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use mio::net::TcpStream;
 
+use crate::base::kernel::KernelView;
 use crate::probe::pattern::{Damage, Pattern, WINDOW};
 use crate::probe::service::looks_like;
 
@@ -117,6 +118,11 @@ impl Connection {
             equal: 0,
             silent_since: Instant::now(),
         }
+    }
+
+    /// What this machine's TCP knows of it, where the system reports that.
+    pub(super) fn view(&self) -> Option<KernelView> {
+        KernelView::read(&self.stream)
     }
 
     /// Sends a message as far as the socket accepts it; [`Self::flush`] sends the rest.

@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::event::Event;
 use super::round_trips::RoundTrips;
 use super::summary::Summary;
+use crate::base::kernel::KernelView;
 
 /// The counters of a ping.
 #[derive(Default)]
@@ -15,9 +16,18 @@ pub(super) struct Counts {
     late: u64,
     corrupted: u64,
     round_trips: RoundTrips,
+    tcp: Option<KernelView>,
 }
 
 impl Counts {
+    /// Adds what TCP knows of a connection that ends.
+    pub(super) fn add_view(&mut self, view: Option<KernelView>) {
+        self.tcp = match (self.tcp, view) {
+            (Some(first), Some(later)) => Some(first.followed_by(later)),
+            (first, later) => later.or(first),
+        };
+    }
+
     pub(super) fn count(&mut self, event: &Event) {
         match event {
             Event::Reply { time_ns, .. } => {
@@ -40,6 +50,7 @@ impl Counts {
             corrupted: self.corrupted,
             under_way,
             elapsed_ns: u64::try_from(elapsed.as_nanos()).unwrap_or(u64::MAX),
+            tcp: self.tcp,
             ..self.round_trips.summary()
         }
     }
@@ -86,7 +97,8 @@ mod tests {
         assert_eq!(
             summary.to_string(),
             "8 sent, 8 received, 0 lost, 0 corrupted in 7.00 s\n\
-             round trip: min=2.00 us avg=5.00 us p50=4.00 us max=9.00 us stddev=2.00 us"
+             round trip: min=2.00 us avg=5.00 us p50=4.00 us max=9.00 us stddev=2.00 us\n\
+             tcp: not available"
         );
     }
 

@@ -134,6 +134,9 @@ impl Ping {
         let mut run = Run { ping: self, report };
         run.serve()?;
         let under_way = run.ping.under_way();
+        if let State::Connected(connection) = &run.ping.state {
+            run.ping.counts.add_view(connection.view());
+        }
         Ok(run.ping.counts.summary(started.elapsed(), under_way))
     }
 
@@ -329,6 +332,7 @@ impl Run<'_> {
 
     fn disconnect(&mut self, connection: Box<Connection>, reason: String) -> Result<(), Error> {
         self.pause();
+        self.ping.counts.add_view(connection.view());
         let address = connection.address;
         self.report(Event::Disconnected { address, reason })?;
         for message in connection.awaited() {

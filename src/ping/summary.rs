@@ -4,6 +4,7 @@ use std::fmt;
 
 use serde::Serialize;
 
+use crate::base::kernel::{KernelView, NOT_AVAILABLE};
 use crate::base::units;
 
 /// The counts and round-trip times of a ping. In JSON, statistics that need more replies
@@ -36,6 +37,9 @@ pub struct Summary {
     pub max_ns: Option<u64>,
     /// The standard deviation.
     pub stddev_ns: Option<u64>,
+    /// What this machine's TCP knows of the connection; of several the sums, and the rest of
+    /// the last one. `None` without a connection, and where the system does not report it.
+    pub tcp: Option<KernelView>,
 }
 
 impl Summary {
@@ -89,6 +93,11 @@ impl fmt::Display for Summary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.write_counts(f)?;
         write!(f, " in {}", units::time(self.elapsed_ns as f64))?;
-        self.write_round_trips(f)
+        self.write_round_trips(f)?;
+        match &self.tcp {
+            Some(view) => write!(f, "\ntcp: {}", view.figures()),
+            None if self.received > 0 => write!(f, "\ntcp: {NOT_AVAILABLE}"),
+            None => Ok(()),
+        }
     }
 }
