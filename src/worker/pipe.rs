@@ -20,12 +20,13 @@ use rustix::pipe::{PipeFlags, SpliceFlags, fcntl_setpipe_size, pipe_with, splice
 /// call each time.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 
-/// The size of a large pipe, in bytes: as many as a user may have without privileges.
-const LARGE: usize = 1024 * 1024;
+/// The size of a large pipe, in bytes. It is as much as a client that stops reading may
+/// leave in its pipe. With 1 MiB streams cost about as much.
+const LARGE: usize = 256 * 1024;
 
 /// How many pipes of a worker are large. Only those of clients that do not read are more
-/// than one; with 64 large ones a user without privileges would have no memory for
-/// further pipes of the usual size.
+/// than one. If all were large, those of four workers would be all the memory that a user
+/// without privileges may have in pipes.
 const MOST_LARGE: usize = 4;
 
 /// A pipe, and how many bytes are in it.
