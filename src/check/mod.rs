@@ -16,6 +16,7 @@ mod idle;
 mod messages;
 mod nagle;
 mod not_passed;
+mod options;
 mod pace;
 mod parallel;
 mod plan;
