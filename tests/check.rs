@@ -113,6 +113,21 @@ mod ours {
         check(counted, "--counted --timeout 2s").assert_failed(&["connections"]);
     }
 
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    #[test]
+    fn what_tcp_agreed_on_is_told_in_every_protocol() {
+        let (_program, echo, counted) = serve(":", "");
+        for (address, options) in [(echo, ""), (counted, " --counted")] {
+            let checked = check(address, &format!("--only options{options}"));
+            checked.assert_passed(&[]);
+            let seen = checked.seen("options");
+            for part in ["; MSS sent ", ", path MTU 65,535; round trip "] {
+                assert!(seen.contains(part), "{seen}");
+            }
+            assert!(!seen.contains("something between"), "{seen}");
+        }
+    }
+
     #[test]
     fn by_ipv6() {
         if TcpListener::bind((Ipv6Addr::LOCALHOST, 0)).is_err() {

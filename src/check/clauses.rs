@@ -2,8 +2,8 @@
 
 use super::clause::Clause;
 use super::{
-    bytes, connect, connections, counted, duplex, half_close, idle, messages, nagle, pace, reset,
-    segments, source_address, urgent,
+    bytes, connect, connections, counted, duplex, half_close, idle, messages, nagle, options, pace,
+    reset, segments, source_address, urgent,
 };
 use crate::proto::Protocol;
 
@@ -11,6 +11,7 @@ use crate::proto::Protocol;
 const ECHO: &[Clause] = &[
     connect::CONNECT,
     connect::SELF_CONNECT,
+    options::OPTIONS,
     bytes::BYTES,
     segments::TINY_SEGMENTS,
     messages::MSS,
@@ -35,6 +36,7 @@ const ECHO: &[Clause] = &[
 const COUNTED: &[Clause] = &[
     connect::CONNECT,
     connect::SELF_CONNECT,
+    options::OPTIONS,
     counted::ANSWER,
     counted::EMPTY,
     counted::BYTES,
@@ -54,6 +56,7 @@ const COUNTED: &[Clause] = &[
 const WHOAMI: &[Clause] = &[
     connect::CONNECT,
     connect::SELF_CONNECT,
+    options::OPTIONS,
     source_address::SOURCE_ADDRESS,
 ];
 

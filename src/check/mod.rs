@@ -17,6 +17,7 @@ mod messages;
 mod nagle;
 mod not_passed;
 mod observation;
+mod options;
 mod pace;
 mod parallel;
 mod plan;

@@ -74,7 +74,32 @@ pub(crate) fn prove_all() -> Result<(), String> {
             ("/path_mtu_bytes", 1500.into()),
         ],
     );
+    missing()?;
     losses()
+}
+
+/// `check` says what is missing, and fails nothing for it.
+fn missing() -> Result<(), String> {
+    let options = |way: &Routed| -> Result<String, String> {
+        let report = probed(&way.make()?, "check --json --only options");
+        let clause = &report[0]["clauses"][0];
+        assert_eq!(clause["verdict"], "pass", "{clause:#}");
+        Ok(clause["seen"].as_str().unwrap().to_owned())
+    };
+    let plain = options(&Routed::default())?;
+    assert!(
+        plain.starts_with("SACK, timestamps, window scaling (by "),
+        "{plain}"
+    );
+    assert!(!plain.contains("something between"), "{plain}");
+    let stripped = nft::strip(&["sack-perm", "window"]);
+    let stripped = options(&Routed::default().rules(stripped))?;
+    let said = "no SACK, no window scaling: something between strips it";
+    assert!(stripped.contains(said), "{stripped}");
+    let clamped = options(&Routed::default().rules(nft::clamp_mss(1000)))?;
+    let said = "segments of 988 bytes where 1,448 fit: something between clamps the MSS";
+    assert!(clamped.contains(said), "{clamped}");
+    Ok(())
 }
 
 /// A path that loses packets shows it in the retransmits, in the whole and by the second.
