@@ -32,10 +32,12 @@ const LEAST_RATE: u64 = 8 * 1024;
 /// The most bytes of a wrong place that are kept.
 const EXCERPT: usize = 64;
 
-/// The size of the system's buffers where a path is to be filled, in bytes, and the least round
-/// trip of a path that is: less is within a machine, whose segments are as large.
+/// The size of the system's buffers where a path is to be filled, in bytes, and the largest
+/// segment of a path between machines: Ethernet's with jumbo frames.
+#[cfg(unix)]
 const SMALL_BUFFER: usize = 64 * 1024;
-const SMALL_BUFFERS_FROM: Duration = Duration::from_millis(1);
+#[cfg(unix)]
+const LARGE_MSS: u32 = 9000;
 
 /// What became of a path that was to be filled.
 pub(super) enum Filled {
@@ -198,8 +200,14 @@ impl<'a> Connection<'a> {
             thread::sleep(delay);
             self.receive_until(&all_expected)
         };
+        let begun = Instant::now();
         self.duplex(send, receive)?;
-        Ok(self.expected() - before)
+        let sent = self.expected() - before;
+        // Less says more of the round trip than of the rate.
+        if sent > BLOCK as u64 {
+            self.context.saw_stream(sent, begun.elapsed());
+        }
+        Ok(sent)
     }
 
     /// How many bytes must come back, including those that have.
@@ -342,15 +350,19 @@ impl<'a> Connection<'a> {
         })
     }
 
-    /// Makes the system's buffers small on a path with a round trip, so that they are full soon:
-    /// on one that is slow they would hold seconds. Within one machine a segment is as large.
+    /// Makes the system's buffers small, so that they are full soon: on a path that is slow they
+    /// would hold seconds. Not within one machine, where a segment is as large.
+    #[cfg(unix)]
     pub(super) fn shrink_buffers(&self) {
-        if self.context.round_trip() >= SMALL_BUFFERS_FROM {
+        if self.socket().tcp_mss().is_ok_and(|mss| mss <= LARGE_MSS) {
             // If it fails, it only takes longer.
             let _ = self.socket().set_send_buffer_size(SMALL_BUFFER);
             let _ = self.socket().set_recv_buffer_size(SMALL_BUFFER);
         }
     }
+
+    #[cfg(not(unix))]
+    pub(super) const fn shrink_buffers(&self) {}
 
     /// Closes the sending side; the peer's stays open.
     pub(super) fn half_close(&self) -> Result<(), NotPassed> {

@@ -45,6 +45,11 @@ pub(super) const STORM: Clause = Clause {
 const STORM_FACTOR: usize = 4;
 const OTHER_FILES: usize = 64;
 
+/// Connections that begin at once fill a queue on the path: no more than one for so many bytes
+/// that it carries a second, which is a tenth of a second of SYNs, and no fewer than the least.
+const STORM_RATE: u64 = 1000;
+const STORM_LEAST: usize = 64;
+
 /// Threads that exchange messages on the connections of a storm.
 const STORM_THREADS: usize = 256;
 
@@ -84,7 +89,12 @@ fn storm(target: &Target<'_>) -> Result<String, NotPassed> {
     // Finds which of several addresses answers: the storm goes to that one.
     target.open()?.finish()?;
     let most = open_files().saturating_sub(OTHER_FILES).max(1);
-    let number = (target.plan().connections * STORM_FACTOR).min(most);
+    let carried = target.shared.rate().map_or(usize::MAX, |rate| {
+        (rate / STORM_RATE).try_into().unwrap_or(usize::MAX)
+    });
+    let connections = target.plan().connections;
+    let number = (connections * STORM_FACTOR).min(most);
+    let number = number.min(carried.max(STORM_LEAST));
     let all = whole(number as u64);
     let (mut seen, mut last) = (Vec::new(), End::default());
     for _ in 0..STORMS {

@@ -75,6 +75,11 @@ impl<'a> Context<'a> {
         self.stalled.load(Ordering::Relaxed)
     }
 
+    /// So many bytes came back in this time.
+    pub(super) fn saw_stream(&self, bytes: u64, time: Duration) {
+        self.shared.saw_stream(bytes, time);
+    }
+
     /// The least round trip seen so far.
     pub(super) fn round_trip(&self) -> Duration {
         self.shared.round_trip().unwrap_or_default()

@@ -41,6 +41,13 @@ const FULL_EVERY: usize = 4;
 const STREAM: u64 = 1 << 20;
 const READ_DELAY: Duration = Duration::from_millis(10);
 
+/// The least that one sends as a stream on a path that carries little, in bytes: more than a
+/// server takes for a message.
+const LEAST: u64 = 16 * 1024;
+
+/// About how many round trips each takes.
+const ROUND_TRIPS: u32 = 12;
+
 /// The least time a server has to fail after a reset; a round trip, if that is longer.
 const REACTION: Duration = Duration::from_millis(10);
 
@@ -53,8 +60,15 @@ fn reset(target: &Target<'_>) -> Result<String, NotPassed> {
         1 => FULL,
         _ => random.u64(1..PARTIAL),
     });
-    let sizes: Vec<_> = sizes.collect();
-    let together = (target.shared.width() / (OTHERS + 2)).clamp(1, sizes.len());
+    let sizes: Vec<_> = sizes
+        .map(|size: u64| size.min(most(target, FULL)))
+        .collect();
+    // One after another takes long where round trips do.
+    let one_by_one = target.context.round_trip() * ROUND_TRIPS * RESETS as u32;
+    let together = match target.budget(1).is_some_and(|budget| one_by_one > budget) {
+        true => (target.shared.width() / (OTHERS + 2)).clamp(1, sizes.len()),
+        false => 1,
+    };
     let next = AtomicUsize::new(0);
     // Without a place among connections: there are several in each.
     let reset_some = || {
@@ -80,7 +94,7 @@ fn reset(target: &Target<'_>) -> Result<String, NotPassed> {
 }
 
 /// Resets one connection while others have messages in flight, and opens one after it.
-fn reset_one(target: &Target<'_>, number: usize, most: u64) -> Result<(), NotPassed> {
+fn reset_one(target: &Target<'_>, number: usize, size: u64) -> Result<(), NotPassed> {
     let is_echo = target.plan().protocol == Protocol::Echo;
     let round_trip = target.context.round_trip();
     let mut others = open_together(target, OTHERS + 1)?;
@@ -92,7 +106,7 @@ fn reset_one(target: &Target<'_>, number: usize, most: u64) -> Result<(), NotPas
     }
     let fill_time = round_trip * FILL_ROUND_TRIPS;
     let within = target.budget(4).map(|budget| budget.max(fill_time));
-    match connection.send_until_full(most, within) {
+    match connection.send_until_full(size, within) {
         // A counted server may end a connection that sends too much. A server that does
         // not read fails slow-reader, not this clause.
         Ok(_) | Err(NotPassed::Failed { .. }) => {}
@@ -128,11 +142,20 @@ fn reset_one(target: &Target<'_>, number: usize, most: u64) -> Result<(), NotPas
     others.into_iter().try_for_each(Connection::finish)
 }
 
+/// As many of so many bytes as one connection of this clause may have, for all to come back
+/// within twice the budget.
+fn most(target: &Target<'_>, bytes: u64) -> u64 {
+    let all = RESETS as u64 * (OTHERS as u64 + 2);
+    let carried = target.shared.rate().zip(target.budget(1));
+    let most = carried.map(|(rate, budget)| (rate as f64 * budget.as_secs_f64()) as u64 / all);
+    most.map_or(bytes, |most| bytes.min(most.max(LEAST)))
+}
+
 /// A round trip and, in the echo protocol, a stream after it.
 fn exchange(target: &Target<'_>, connection: &Connection<'_>) -> Result<(), NotPassed> {
     round_trip(connection)?;
     if connection.protocol() == Protocol::Echo {
-        connection.exchange_within(STREAM, target.budget(8), READ_DELAY)?;
+        connection.exchange_within(most(target, STREAM), target.budget(8), READ_DELAY)?;
     }
     Ok(())
 }

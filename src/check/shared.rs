@@ -32,6 +32,8 @@ pub(super) struct Shared<'a> {
     connected_ns: AtomicU64,
     /// How many connections may be open at once without one waiting for another's end.
     width: AtomicUsize,
+    /// The most bytes a second that came back on one connection; 0 until one has streamed.
+    rate: AtomicU64,
     /// Clauses under test.
     running: AtomicUsize,
 }
@@ -50,6 +52,7 @@ impl<'a> Shared<'a> {
             echoed_ns: AtomicU64::new(u64::MAX),
             connected_ns: AtomicU64::new(u64::MAX),
             width: AtomicUsize::new(1),
+            rate: AtomicU64::new(0),
             running: AtomicUsize::new(0),
         }
     }
@@ -137,6 +140,17 @@ impl<'a> Shared<'a> {
 
     pub(super) fn set_width(&self, width: usize) {
         self.width.store(width.max(1), Ordering::SeqCst);
+    }
+
+    /// So many bytes came back in this time.
+    pub(super) fn saw_stream(&self, bytes: u64, time: Duration) {
+        let rate = (bytes as f64 / time.as_secs_f64().max(1e-9)) as u64;
+        self.rate.fetch_max(rate, Ordering::SeqCst);
+    }
+
+    /// The most bytes a second that a stream was seen to have, if there was one.
+    pub(super) fn rate(&self) -> Option<u64> {
+        Some(self.rate.load(Ordering::SeqCst)).filter(|rate| *rate > 0)
     }
 
     /// How many clauses are under test; at least one.
