@@ -148,6 +148,7 @@ fn run_within(address: SocketAddr, names: &[&str], whole: Duration) -> Report {
         whole,
         idle: None,
         connections: 8,
+        experiments: false,
         seed: 1,
     };
     let all = clauses(Protocol::Echo).iter();

@@ -6,6 +6,7 @@ use socket2::SockRef;
 
 use super::clause::{Clause, Load};
 use super::not_passed::NotPassed;
+use super::observation::{End, NotMade};
 use super::target::{NO_CONNECTION, Target, UNREACHABLE};
 use crate::base::units::duration;
 use crate::probe::connect::Connected;
@@ -68,8 +69,12 @@ fn self_connect(target: &Target<'_>) -> Result<String, NotPassed> {
         (Ok(local), Ok(_)) => {
             // A FIN would leave the port in TIME-WAIT, and a server could not bind it.
             let _ = SockRef::from(&stream).set_linger(Some(Duration::ZERO));
-            Err(NotPassed::failed(format!("{local} reached itself")))
+            let end = End::NotMade(NotMade::ReachedItself);
+            Err(NotPassed::ended(format!("{local} reached itself"), end))
         }
-        (Err(_), _) | (_, Err(_)) => Err(NotPassed::failed("lost as soon as it was made")),
+        (Err(_), _) | (_, Err(_)) => {
+            let end = End::NotMade(NotMade::Reset);
+            Err(NotPassed::ended("lost as soon as it was made", end))
+        }
     }
 }

@@ -11,10 +11,11 @@ use socket2::SockRef;
 
 use super::context::{Context, TICK};
 use super::not_passed::NotPassed;
+use super::observation::{End, Observation, Wrong};
 use crate::base::error::cause;
 use crate::base::units::{count, duration, whole};
 use crate::probe::exchange::{first_difference, is_timeout, no_data};
-use crate::probe::pattern::WINDOW;
+use crate::probe::pattern::{Damage, WINDOW};
 use crate::proto::Protocol;
 
 /// The size of one send or receive call, in bytes.
@@ -28,6 +29,9 @@ pub(super) const MESSAGE: u64 = 1024;
 /// path that is worth a check, and enough for a check to end.
 const LEAST_RATE: u64 = 8 * 1024;
 
+/// The most bytes of a wrong place that are kept.
+const EXCERPT: usize = 64;
+
 /// A path that accepts nothing for this many ticks is full.
 const FULL_TICKS: u32 = 4;
 
@@ -39,7 +43,7 @@ enum TransferError {
     /// Only this many bytes moved within the time-out.
     Slow(u64),
     /// Other bytes arrived than were sent.
-    Mismatch(String),
+    Wrong(Wrong),
     Stopped,
 }
 
@@ -61,6 +65,11 @@ pub(super) struct Connection<'a> {
     /// A call failed because the peer had reset the connection. The system reports that
     /// only once; later reads return end of file.
     reset: AtomicBool,
+    /// When it was made, and its age when a byte last moved, in nanoseconds.
+    made: Instant,
+    moved_at: AtomicU64,
+    half_closed: AtomicBool,
+    urgent: AtomicBool,
     finished: bool,
 }
 
@@ -81,6 +90,10 @@ impl<'a> Connection<'a> {
             sent: AtomicU64::new(0),
             received: AtomicU64::new(0),
             reset: AtomicBool::new(false),
+            made: Instant::now(),
+            moved_at: AtomicU64::new(0),
+            half_closed: AtomicBool::new(false),
+            urgent: AtomicBool::new(false),
             finished: false,
         };
         let prepared = connection.stream.set_read_timeout(Some(TICK));
@@ -209,9 +222,17 @@ impl<'a> Connection<'a> {
             let part = &received[done..done + length];
             let start = self.received.load(Ordering::SeqCst);
             if let Some(fault) = first_difference(&bytes[done..], part, start) {
-                return Err(NotPassed::failed(fault));
+                let pairs = bytes[done..].iter().zip(part);
+                let right = pairs.take_while(|(sent, came)| sent == came).count();
+                let wrong = Wrong {
+                    at: start + right as u64,
+                    damage: None,
+                    sent: excerpt(&bytes[done + right..]),
+                    came: excerpt(&part[right..]),
+                };
+                return Err(self.observed(fault, End::Wrong(wrong)));
             }
-            self.received.fetch_add(length as u64, Ordering::SeqCst);
+            self.count_received(length);
             done += length;
         }
         Ok(())
@@ -226,7 +247,7 @@ impl<'a> Connection<'a> {
             self.expect(1);
             let read = self.read_some(&mut byte, &mut timer);
             read.map_err(|error| self.failure(error))?;
-            self.received.fetch_add(1, Ordering::SeqCst);
+            self.count_received(1);
             line.push(byte[0]);
         }
         Ok(line)
@@ -240,7 +261,8 @@ impl<'a> Connection<'a> {
         self.context.pattern.fill(self.number, at, &mut byte);
         let sent = self.socket().send_out_of_band(&byte);
         sent.map_err(|error| self.failure(TransferError::Io(error)))?;
-        self.sent.fetch_add(1, Ordering::SeqCst);
+        self.urgent.store(true, Ordering::SeqCst);
+        self.count_sent(1);
         Ok(())
     }
 
@@ -261,7 +283,7 @@ impl<'a> Connection<'a> {
             match (&self.stream).write(&block[..room]) {
                 Ok(length) => {
                     self.expect(length as u64);
-                    self.sent.fetch_add(length as u64, Ordering::SeqCst);
+                    self.count_sent(length);
                     sent += length as u64;
                     refused = 0;
                 }
@@ -283,13 +305,13 @@ impl<'a> Connection<'a> {
         let mut byte = [0];
         let after = self.received_text();
         match self.read_some(&mut byte, &mut TransferTimer::new(self)) {
-            Err(error) if self.is_reset(&error) => Err(NotPassed::failed(format!(
-                "reset, not ended, after {after}"
-            ))),
+            Err(error) if self.is_reset(&error) => {
+                Err(self.observed(format!("reset, not ended, after {after}"), End::Reset))
+            }
             Err(TransferError::Eof) => Ok(()),
             Err(TransferError::Slow(_)) => {
                 let still = no_data(self.timeout);
-                Err(NotPassed::failed(format!("no end after {after}: {still}")))
+                Err(self.observed(format!("no end after {after}: {still}"), End::Silence))
             }
             Err(other) => Err(self.failure(other)),
             Ok(_) => Err(self.unexpected(&byte)),
@@ -301,8 +323,8 @@ impl<'a> Connection<'a> {
         let started = Instant::now();
         let mut byte = [0];
         while started.elapsed() < time {
-            let how = match (&self.stream).read(&mut byte) {
-                Ok(0) => String::from("closed"),
+            let (how, end) = match (&self.stream).read(&mut byte) {
+                Ok(0) => (String::from("closed"), End::Close),
                 Ok(_) => return Err(self.unexpected(&byte)),
                 Err(error) if is_timeout(&error) || error.kind() == ErrorKind::Interrupted => {
                     match self.context.is_stopped() {
@@ -310,11 +332,15 @@ impl<'a> Connection<'a> {
                         false => continue,
                     }
                 }
-                Err(error) if is_reset(&error) => String::from("reset"),
-                Err(error) => cause(&error),
+                Err(error) if is_reset(&error) => (String::from("reset"), End::Reset),
+                Err(error) => (cause(&error), End::Other),
             };
-            let after = duration(started.elapsed());
-            return Err(NotPassed::failed(format!("{how} after {after} of silence")));
+            let seen = format!("{how} after {} of silence", duration(started.elapsed()));
+            let observed = Observation {
+                held_silent: true,
+                ..self.observation(end)
+            };
+            return Err(NotPassed::observed(seen, observed));
         }
         Ok(())
     }
@@ -336,6 +362,42 @@ impl<'a> Connection<'a> {
     /// Closes it in order, without a look at what has arrived.
     pub(super) fn finish_unchecked(mut self) {
         self.finished = true;
+    }
+
+    /// What it has come to, with that end.
+    fn observation(&self, end: End) -> Observation {
+        Observation {
+            end,
+            sent: self.sent.load(Ordering::SeqCst),
+            received: self.received.load(Ordering::SeqCst),
+            expected: self.expected.load(Ordering::SeqCst),
+            age: self.made.elapsed(),
+            moved_at: Duration::from_nanos(self.moved_at.load(Ordering::SeqCst)),
+            connect_time: self.connect_time,
+            half_closed: self.half_closed.load(Ordering::SeqCst),
+            urgent: self.urgent.load(Ordering::SeqCst),
+            ..Observation::default()
+        }
+    }
+
+    /// A failure with what the connection has come to.
+    fn observed(&self, seen: String, end: End) -> NotPassed {
+        NotPassed::observed(seen, self.observation(end))
+    }
+
+    fn count_sent(&self, bytes: usize) {
+        self.sent.fetch_add(bytes as u64, Ordering::SeqCst);
+        self.note_move();
+    }
+
+    fn count_received(&self, bytes: usize) {
+        self.received.fetch_add(bytes as u64, Ordering::SeqCst);
+        self.note_move();
+    }
+
+    fn note_move(&self) {
+        let age = u64::try_from(self.made.elapsed().as_nanos()).unwrap_or(u64::MAX);
+        self.moved_at.store(age, Ordering::SeqCst);
     }
 
     fn expect(&self, bytes: u64) {
@@ -370,13 +432,14 @@ impl<'a> Connection<'a> {
     ) -> Result<(), TransferError> {
         while !bytes.is_empty() {
             let length = timer.wait(|| (&self.stream).write(bytes))?;
-            self.sent.fetch_add(length as u64, Ordering::SeqCst);
+            self.count_sent(length);
             bytes = &bytes[length..];
         }
         Ok(())
     }
 
     fn shut_down(&self) -> Result<(), TransferError> {
+        self.half_closed.store(true, Ordering::SeqCst);
         self.stream
             .shutdown(Shutdown::Write)
             .map_err(TransferError::Io)
@@ -390,7 +453,7 @@ impl<'a> Connection<'a> {
             let room = (block.len() as u64).min(left) as usize;
             let length = self.read_some(&mut block[..room], &mut timer)?;
             self.compare(&block[..length])?;
-            self.received.fetch_add(length as u64, Ordering::SeqCst);
+            self.count_received(length);
             left -= length as u64;
         }
         Ok(())
@@ -419,8 +482,14 @@ impl<'a> Connection<'a> {
         self.read_window(&mut wrong);
         let at = start + offset as u64;
         let damage = pattern.explain(self.number, at, &wrong);
-        let at = whole(at);
-        Err(TransferError::Mismatch(format!("at offset {at}: {damage}")))
+        let mut sent = vec![0; wrong.len().min(EXCERPT)];
+        pattern.fill(self.number, at, &mut sent);
+        Err(TransferError::Wrong(Wrong {
+            at,
+            damage: Some(damage),
+            sent,
+            came: excerpt(&wrong),
+        }))
     }
 
     /// Completes wrong bytes to the [`WINDOW`] that identifies where they belong, as far as
@@ -442,7 +511,14 @@ impl<'a> Connection<'a> {
         let at = self.received.load(Ordering::SeqCst);
         let damage = self.context.pattern.explain(self.number, at, &extra);
         let after = self.received_text();
-        NotPassed::failed(format!("more came than was sent, after {after}: {damage}"))
+        let wrong = Wrong {
+            at,
+            damage: Some(damage),
+            sent: Vec::new(),
+            came: excerpt(&extra),
+        };
+        let seen = format!("more came than was sent, after {after}: {damage}");
+        self.observed(seen, End::Wrong(wrong))
     }
 
     fn is_reset(&self, error: &TransferError) -> bool {
@@ -460,22 +536,30 @@ impl<'a> Connection<'a> {
 
     /// Why a transfer failed, and after how many of the expected bytes.
     fn failure(&self, error: TransferError) -> NotPassed {
-        let how = match error {
+        let (how, end) = match error {
             TransferError::Stopped => return NotPassed::Stopped,
-            TransferError::Mismatch(fault) => return NotPassed::failed(fault),
-            error if self.is_reset(&error) => String::from("reset"),
-            TransferError::Eof => String::from("the end came"),
-            TransferError::Slow(0) => no_data(self.timeout),
+            TransferError::Wrong(wrong) => {
+                let at = whole(wrong.at);
+                let damage = wrong.damage.unwrap_or(Damage::Unknown);
+                let seen = format!("at offset {at}: {damage}");
+                return self.observed(seen, End::Wrong(wrong));
+            }
+            error if self.is_reset(&error) => (String::from("reset"), End::Reset),
+            TransferError::Eof => (String::from("the end came"), End::Close),
+            TransferError::Slow(0) => (no_data(self.timeout), End::Silence),
             TransferError::Slow(bytes) => {
                 let bytes = count(bytes, "byte", "bytes");
                 let time = humantime::format_duration(self.timeout);
-                format!("no more than {bytes} moved in {time}, and that")
+                (
+                    format!("no more than {bytes} moved in {time}, and that"),
+                    End::Slow,
+                )
             }
-            TransferError::Io(error) => cause(&error),
+            TransferError::Io(error) => (cause(&error), End::Other),
         };
         let received = whole(self.received.load(Ordering::SeqCst));
         let expected = count(self.expected.load(Ordering::SeqCst), "byte", "bytes");
-        NotPassed::failed(format!("{how} after {received} of {expected}"))
+        self.observed(format!("{how} after {received} of {expected}"), end)
     }
 }
 
@@ -568,6 +652,11 @@ impl<'a> TransferTimer<'a> {
         }
         Ok(())
     }
+}
+
+/// The first of some bytes.
+fn excerpt(bytes: &[u8]) -> Vec<u8> {
+    bytes[..bytes.len().min(EXCERPT)].to_vec()
 }
 
 fn is_reset(error: &io::Error) -> bool {

@@ -9,7 +9,8 @@ use crossbeam_channel::unbounded;
 use super::clause::{Clause, Load};
 use super::connection::Connection;
 use super::not_passed::NotPassed;
-use super::parallel::{CONNECT_THREADS, for_each, in_threads, join_all, ordinal};
+use super::observation::End;
+use super::parallel::{CONNECT_THREADS, for_each, in_threads, join_all};
 use super::protocol::{receive_reply, round_trip, send_request};
 use super::target::Target;
 use crate::base::open_files::open_files;
@@ -71,7 +72,7 @@ fn connections(target: &Target<'_>) -> Result<String, NotPassed> {
     // The last one alone: a worker that waits for another connection does not serve it.
     let last = number - 1;
     let served = round_trip(&connections[last]);
-    served.map_err(|why| why.at(&ordinal(last, number)))?;
+    served.map_err(|why| why.at_connection(last, number))?;
     for_each(&connections[..last], number, send_request)?;
     for_each(&connections[..last], number, receive_reply)?;
     connections.into_iter().try_for_each(Connection::finish)?;
@@ -85,12 +86,17 @@ fn storm(target: &Target<'_>) -> Result<String, NotPassed> {
     let most = open_files().saturating_sub(OTHER_FILES).max(1);
     let number = (target.plan().connections * STORM_FACTOR).min(most);
     let all = whole(number as u64);
-    let mut seen = Vec::new();
+    let (mut seen, mut last) = (Vec::new(), End::default());
     for _ in 0..STORMS {
         let mut times = connect_all(target, number)?;
         times.sort();
         let late = times.partition_point(|time| *time < times[0] + SYN_RETRANSMISSION);
         let (late, slowest) = (number - late, duration(times[number - 1]));
+        let end = || End::Late {
+            late,
+            of: number,
+            by: times[number - 1 - late / 2].saturating_sub(times[0]),
+        };
         if late <= (number / LATE_ONE_OF).max(LATE_ALLOWED) {
             let lost = match late {
                 0 => String::new(),
@@ -101,11 +107,12 @@ fn storm(target: &Target<'_>) -> Result<String, NotPassed> {
             ));
         }
         seen.push(format!("{} (the slowest {slowest})", whole(late as u64)));
+        last = end();
     }
-    Err(NotPassed::failed(format!(
-        "{} of {all} connections begun at once took a second longer than the fastest",
-        seen.join(" and then ")
-    )))
+    let seen = seen.join(" and then ");
+    let seen =
+        format!("{seen} of {all} connections begun at once took a second longer than the fastest");
+    Err(NotPassed::ended(seen, last))
 }
 
 /// Starts all connections at once. Each makes one round trip and closes at once, so that

@@ -36,7 +36,7 @@ fn idle(target: &Target<'_>) -> Result<String, NotPassed> {
     connection.hold_idle(time)?;
     let silence = humantime::format_duration(time);
     let alive = round_trip(&connection);
-    alive.map_err(|why| why.at(&format!("after {silence} of silence")))?;
+    alive.map_err(|why| why.after_silence(time))?;
     connection.finish()?;
     Ok(format!("alive after {silence} of silence"))
 }

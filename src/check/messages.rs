@@ -69,9 +69,8 @@ fn around(target: &Target<'_>, size: u64) -> Result<String, NotPassed> {
 /// Exchanges three messages of each size: one byte less, the size itself, one byte more.
 fn exchange_around(connection: &Connection<'_>, sizes: &[u64]) -> Result<(), NotPassed> {
     for size in sizes.iter().flat_map(|size| [size - 1, *size, size + 1]) {
-        let place = format!("a message of {} bytes", whole(size));
         let exchanged = connection.exchange(size, usize::MAX);
-        exchanged.map_err(|why| why.at(&place))?;
+        exchanged.map_err(|why| why.at_message(size))?;
     }
     Ok(())
 }

@@ -2,6 +2,7 @@
 
 mod beside;
 mod bytes;
+mod cause;
 mod clause;
 mod clauses;
 mod connect;
@@ -10,12 +11,17 @@ mod connections;
 mod connector;
 mod context;
 mod counted;
+mod diagnosis;
 mod duplex;
+mod experiments;
+mod facts;
+mod findings;
 mod half_close;
 mod idle;
 mod messages;
 mod nagle;
 mod not_passed;
+mod observation;
 mod pace;
 mod parallel;
 mod plan;
@@ -30,6 +36,7 @@ mod source_address;
 mod target;
 mod urgent;
 
+pub use cause::{Confidence, Diagnosis};
 pub use clause::Clause;
 pub use clauses::clauses;
 pub use plan::Plan;

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use super::clause::{Clause, Load};
 use super::connection::Connection;
 use super::not_passed::NotPassed;
+use super::observation::End;
 use super::target::Target;
 use crate::base::units::duration;
 
@@ -117,14 +118,20 @@ fn judge(fastest: Duration, late: &[Duration], prompt: &[Duration]) -> Result<St
         ));
     }
     held.sort();
-    let longer = duration(held[slow / 2].saturating_sub(fastest));
+    let by = held[slow / 2].saturating_sub(fastest);
+    let longer = duration(by);
     let seen = format!(
         "{slow} of {all} pairs of small writes took {longer} longer than the fastest ({quick})"
     );
     match slow >= CLEARLY * (beside + 1) {
-        true => Err(NotPassed::failed(format!(
-            "{seen}, and of those that were acknowledged at once {beside}"
-        ))),
+        true => Err(NotPassed::ended(
+            format!("{seen}, and of those that were acknowledged at once {beside}"),
+            End::Late {
+                late: slow,
+                of: all,
+                by,
+            },
+        )),
         false => Ok(format!(
             "{seen}, but {beside} that were acknowledged at once did so too: the path's times vary, \
              or it loses packets"

@@ -6,7 +6,6 @@ use std::thread::{self, ScopedJoinHandle};
 
 use super::connection::Connection;
 use super::not_passed::NotPassed;
-use crate::base::units::whole;
 
 /// Threads that connect at once, except in a storm: fewer than the shortest backlogs
 /// hold, and on a path of 100 ms 200 connections take ten seconds.
@@ -30,7 +29,7 @@ pub(super) fn in_threads<T: Send>(
             done.push(act().map_err(|why| {
                 // Stops the other threads.
                 next.store(number, Ordering::SeqCst);
-                why.at(&ordinal(at, number))
+                why.at_connection(at, number)
             })?);
         }
     };
@@ -65,16 +64,7 @@ pub(super) fn for_each<'a>(
     act: impl Fn(&Connection<'a>) -> Result<(), NotPassed>,
 ) -> Result<(), NotPassed> {
     for (at, connection) in connections.iter().enumerate() {
-        act(connection).map_err(|why| why.at(&ordinal(at, of)))?;
+        act(connection).map_err(|why| why.at_connection(at, of))?;
     }
     Ok(())
-}
-
-/// `connection 9 of 64`, from an index that starts at 0.
-pub(super) fn ordinal(at: usize, number: usize) -> String {
-    format!(
-        "connection {} of {}",
-        whole(at as u64 + 1),
-        whole(number as u64)
-    )
 }

@@ -2,6 +2,7 @@
 
 use super::connection::{Connection, MESSAGE};
 use super::not_passed::NotPassed;
+use super::observation::End;
 use crate::base::address::canonical;
 use crate::base::units::count;
 use crate::proto::{self, Protocol};
@@ -46,9 +47,10 @@ fn receive_address(connection: &Connection<'_>) -> Result<(), NotPassed> {
     let reply = connection.receive_line(LONGEST)?;
     let Some(seen) = proto::seen(&reply) else {
         let bytes = count(reply.len() as u64, "byte", "bytes");
-        return Err(NotPassed::failed(format!(
+        let seen = format!(
             "the server told no address in {bytes}: nothing of ours, or not its --whoami port"
-        )));
+        );
+        return Err(NotPassed::ended(seen, End::NoAddress));
     };
     connection.expect_end()?;
     let (_, local) = connection.addresses()?;
@@ -56,8 +58,9 @@ fn receive_address(connection: &Connection<'_>) -> Result<(), NotPassed> {
     // The scope of an IPv6 address has a meaning on one machine only.
     match (seen.ip(), seen.port()) == (local.ip(), local.port()) {
         true => Ok(()),
-        false => Err(NotPassed::failed(format!(
-            "the server sees {seen}, and here it is {local}"
-        ))),
+        false => Err(NotPassed::ended(
+            format!("the server sees {seen}, and here it is {local}"),
+            End::Address { seen, own: local },
+        )),
     }
 }

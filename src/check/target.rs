@@ -8,6 +8,7 @@ use super::connection::Connection;
 use super::connector::connect_many;
 use super::context::Context;
 use super::not_passed::NotPassed;
+use super::observation::{End, NotMade, Observation};
 use super::plan::Plan;
 use super::shared::Shared;
 use crate::base::error::cause;
@@ -81,11 +82,16 @@ impl<'a> Target<'a> {
         timeout: Duration,
         connected: &mut dyn FnMut(TcpStream, Duration),
     ) -> Result<(), NotPassed> {
-        let last = self.shared.last_address();
-        let address = last.unwrap_or(self.plan().addresses[0]);
+        let address = self.address();
         let is_stopped = || self.context.is_stopped();
         let result = connect_many(address, number, timeout, &is_stopped, connected);
         result.map_err(|error| self.not_connected(vec![(address, error)]))
+    }
+
+    /// The address that answered last, or the first one.
+    pub(super) fn address(&self) -> SocketAddr {
+        let last = self.shared.last_address();
+        last.unwrap_or(self.plan().addresses[0])
     }
 
     /// Connects to the address that answered last, so that all clauses test one server; else
@@ -137,7 +143,15 @@ impl<'a> Target<'a> {
                  (ulimit -n) or lower --connections"
             ));
         }
+        // What answers at all says more than silence.
+        let ways = attempts.iter().map(|(_, error)| NotMade::of(error));
+        let how = ways.reduce(|one, next| match one {
+            NotMade::Unanswered => next,
+            _ => one,
+        });
+        let end = End::NotMade(how.unwrap_or(NotMade::Other));
         NotPassed::Failed {
+            observed: Box::new(Observation::ended(end)),
             seen: Error::Connect(attempts).to_string(),
             usually: Some(match had_some {
                 true => NO_MORE,

@@ -130,11 +130,21 @@ pub(crate) fn refuse_reached_itself(stream: &mio::net::TcpStream) -> io::Result<
 /// get that very port as its local one, and then echoes perfectly: TCP's simultaneous open.
 pub(crate) fn refuse_self(local: SocketAddr, peer: SocketAddr) -> io::Result<()> {
     if local == peer {
-        return Err(io::Error::other(
-            "nothing listens there, the connection reached itself",
-        ));
+        return Err(io::Error::other(ReachedItself));
     }
     Ok(())
+}
+
+/// A connection that reached its own socket.
+#[derive(Debug, thiserror::Error)]
+#[error("nothing listens there, the connection reached itself")]
+struct ReachedItself;
+
+/// Whether a connect failed for that reason.
+pub(crate) fn is_reached_itself(error: &io::Error) -> bool {
+    error
+        .get_ref()
+        .is_some_and(<dyn std::error::Error + Send + Sync>::is::<ReachedItself>)
 }
 
 #[cfg(test)]

@@ -1,0 +1,156 @@
+//! What a failed clause saw, as data: how its connection ended, after how much, and when.
+
+use std::io::{self, ErrorKind};
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use crate::probe::connect::is_reached_itself;
+use crate::probe::pattern::Damage;
+
+/// Why no connection was made.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum NotMade {
+    /// By a RST, or by ICMP port unreachable: the kernel tells both alike.
+    Refused,
+    /// Nothing came back within the time-out.
+    Unanswered,
+    /// ICMP said so, or this machine has no route: what the kernel calls it.
+    Unreachable(&'static str),
+    /// It reached its own socket.
+    ReachedItself,
+    /// Established, and reset before it could be used.
+    Reset,
+    /// Anything else.
+    Other,
+}
+
+impl NotMade {
+    pub(super) fn of(error: &io::Error) -> Self {
+        match error.kind() {
+            _ if is_reached_itself(error) => Self::ReachedItself,
+            ErrorKind::ConnectionRefused => Self::Refused,
+            ErrorKind::TimedOut | ErrorKind::WouldBlock => Self::Unanswered,
+            ErrorKind::HostUnreachable => Self::Unreachable("host unreachable"),
+            ErrorKind::NetworkUnreachable => Self::Unreachable("network unreachable"),
+            // Linux tells so ICMPv6 code 1; a firewall of this machine says EPERM.
+            ErrorKind::PermissionDenied => Self::Unreachable("administratively prohibited"),
+            ErrorKind::ConnectionReset | ErrorKind::ConnectionAborted => Self::Reset,
+            _ => Self::Other,
+        }
+    }
+}
+
+/// Bytes came that were not those sent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Wrong {
+    /// The offset of the first in the echo, in bytes.
+    pub(super) at: u64,
+    /// What the stream tells of it; `None` where the bytes were of no stream.
+    pub(super) damage: Option<Damage>,
+    /// What was to come from there on; empty where nothing was.
+    pub(super) sent: Vec<u8>,
+    /// What came, as far as it was read.
+    pub(super) came: Vec<u8>,
+}
+
+/// How a clause's connection ended, or what else was seen of it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) enum End {
+    /// No connection was made.
+    NotMade(NotMade),
+    /// Nothing moved for the time-out, and more had to come: bytes, or the end where all
+    /// bytes had come.
+    Silence,
+    /// Something moved, but less than the least rate.
+    Slow,
+    /// By RST.
+    Reset,
+    /// By FIN, too early.
+    Close,
+    /// Other bytes came than were sent, or more.
+    Wrong(Wrong),
+    /// All came, too late: this many of so many were, by so long in the median.
+    Late {
+        late: usize,
+        of: usize,
+        by: Duration,
+    },
+    /// The server told another address than the connection has here.
+    Address { seen: SocketAddr, own: SocketAddr },
+    /// The server told no address where it had to.
+    NoAddress,
+    /// Something else, which its text tells.
+    #[default]
+    Other,
+}
+
+/// What a failed clause saw. What is not known is zero.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Observation {
+    pub(super) end: End,
+    /// Bytes of the connection that the system took from us.
+    pub(super) sent: u64,
+    /// Bytes that came back, all of them right.
+    pub(super) received: u64,
+    /// Bytes that had to come back, including those that did.
+    pub(super) expected: u64,
+    /// The connection's age at its end: since it was made.
+    pub(super) age: Duration,
+    /// Its age when a byte last moved, either way.
+    pub(super) moved_at: Duration,
+    /// How long it took to connect.
+    pub(super) connect_time: Duration,
+    /// We had closed our side.
+    pub(super) half_closed: bool,
+    /// We had sent an urgent byte.
+    pub(super) urgent: bool,
+    /// It was held silent on purpose before.
+    pub(super) held_silent: bool,
+    /// The size of the message that was on its way, in bytes.
+    pub(super) message: Option<u64>,
+    /// The connection's place among those of its clause, from 1, and how many there were
+    /// to be.
+    pub(super) place: Option<(usize, usize)>,
+}
+
+impl Observation {
+    /// With that end, and nothing else known.
+    pub(super) fn ended(end: End) -> Self {
+        Self {
+            end,
+            ..Self::default()
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn errors_of_connects_are_told_apart() {
+        let of = |number| NotMade::of(&io::Error::from_raw_os_error(number));
+        assert_eq!(
+            NotMade::of(&ErrorKind::TimedOut.into()),
+            NotMade::Unanswered
+        );
+        #[cfg(target_os = "linux")]
+        for (number, kind) in [
+            (libc::ECONNREFUSED, NotMade::Refused),
+            (libc::ETIMEDOUT, NotMade::Unanswered),
+            (libc::EHOSTUNREACH, NotMade::Unreachable("host unreachable")),
+            (
+                libc::ENETUNREACH,
+                NotMade::Unreachable("network unreachable"),
+            ),
+            (
+                libc::EACCES,
+                NotMade::Unreachable("administratively prohibited"),
+            ),
+            (libc::ECONNRESET, NotMade::Reset),
+            (libc::EMFILE, NotMade::Other),
+        ] {
+            assert_eq!(of(number), kind);
+        }
+    }
+}
