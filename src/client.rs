@@ -22,8 +22,8 @@ use crate::probe::answer::Asked;
 use crate::probe::connect::{Connected, connect_to_first};
 use crate::probe::error::Error as ProbeError;
 use crate::probe::exchange::{
-    CLOSE_TIME, HalfClose, echo_pieces, exchange, extra_byte, first_difference, is_timeout,
-    no_data, peer_name,
+    CLOSE_TIME, HalfClose, echo_pieces, exchange, extra_byte, first_difference, guess_by_start,
+    is_timeout, no_data, peer_name,
 };
 use crate::proto::{self, COUNTED_MAX, Protocol};
 
@@ -285,7 +285,8 @@ impl Dialogue {
                 .read_exact(received)
                 .map_err(|error| self.missing(&error))?;
             if let Some(fault) = first_difference(part, received, self.received) {
-                return Err(self.bad_echo(fault));
+                let guess = guess_by_start(self.received, received);
+                return Err(self.bad_echo(fault + &guess));
             }
             self.received += part.len() as u64;
         }

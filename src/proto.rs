@@ -9,6 +9,8 @@
 //! *Whoami*: the server sends the address that it sees the client under, as a
 //! line, and closes.
 
+pub mod stamp;
+
 use std::fmt;
 use std::net::SocketAddr;
 

@@ -214,8 +214,12 @@ mod the_metrics {
             let mut cells = row.split('|').map(str::trim).skip(1);
             let reason = cells.next()?.trim_matches('`');
             let verb = cells.next()?;
-            let is_one = verb == "refused" || verb == "evicted";
-            is_one.then(|| format!("echopool_connections_{verb}_total{{reason=\"{reason}\"}} 0"))
+            let family = match verb {
+                "refused" | "evicted" => format!("connections_{verb}"),
+                "datagram" => String::from("datagrams_refused"),
+                _ => return None,
+            };
+            Some(format!("echopool_{family}_total{{reason=\"{reason}\"}} 0"))
         });
         let counted = text.lines().filter(|line| line.contains("{reason="));
         let counted: BTreeSet<_> = counted.map(String::from).collect();
@@ -1150,7 +1154,7 @@ mod in_chromium {
         drop(load);
         program.wait();
         wait_for(&mut browser, "notice", |text| {
-            text.contains("can't be reached since") && text.contains(" UTC")
+            text.contains("No answer from the server since") && text.contains(" UTC")
         });
         let home = format!("http://{admin}/");
         let mut requests = browser.requests();

@@ -269,7 +269,11 @@ mod command_line {
             let arguments = format!("check :1 --connections={bad}");
             assert_usage_error(&arguments, &["--connections", bad]);
         }
-        for option in ["--timeout", "--idle"] {
+        assert_usage_error(
+            "check :1 --thorough --budget 1s",
+            &["--thorough", "--budget"],
+        );
+        for option in ["--timeout", "--idle", "--budget"] {
             for bad in ["0s", "5x", "soon"] {
                 let arguments = format!("check :1 {option}={bad}");
                 assert_usage_error(&arguments, &[option, bad]);
@@ -315,6 +319,9 @@ mod command_line {
                 "[default: 5s]",
                 "--idle <DURATION>",
                 "[default: skip this",
+                "--budget <DURATION>",
+                "[default: 2s]",
+                "--thorough",
                 "--connections <N>",
                 "[default: 200]",
                 "--only <CLAUSE>",

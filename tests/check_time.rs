@@ -7,11 +7,12 @@ mod common;
 use std::net::{SocketAddr, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
+use std::thread::sleep;
 use std::time::Duration;
 
 use common::check::check;
 use common::faulty::{Faulty, echo, swallow};
-use common::unfaithful::{dripping, keep_urgent};
+use common::unfaithful::{dripping, echo_but, keep_urgent};
 use common::{DEADLINE, finish};
 use echopool::check::report::{Report, Verdict};
 use echopool::check::{Clause, Plan, clauses, run};
@@ -139,6 +140,36 @@ fn a_server_that_serves_one_at_a_time_is_checked_one_clause_after_another() {
     check(server, options).assert_passed(&[]);
 }
 
+/// The seconds of a clause that would take all of its 48 MiB half a minute and more.
+#[test]
+fn a_slow_path_gets_as_many_bytes_as_fit_the_budget_and_the_line_says_so() {
+    // 64 KiB every 20 ms at the most.
+    let server = echo_but(|_, bytes| {
+        sleep(Duration::from_millis(20).mul_f64(bytes.len() as f64 / 65_536.0));
+        true
+    });
+    let checked = check(server.address, "--only message-16m --budget 600ms");
+    checked.assert_passed(&[]);
+    let seen = checked.seen("message-16m");
+    let words = "; 16,777,215 would take longer than the budget of 600ms";
+    assert!(seen.ends_with(words), "{seen}");
+    let sent: u64 = seen
+        .split(" bytes")
+        .next()
+        .unwrap()
+        .rsplit(' ')
+        .next()
+        .unwrap()
+        .replace(',', "")
+        .parse()
+        .unwrap();
+    assert!((65_536..16_777_215).contains(&sent), "{seen}");
+    let checked = check(server.address, "--only urgent --thorough");
+    checked.assert_passed(&[]);
+    let seen = checked.seen("urgent");
+    assert!(seen.ends_with("and among 2,097,152"), "{seen}");
+}
+
 /// Runs clauses with so much time in all.
 fn run_within(address: SocketAddr, names: &[&str], whole: Duration) -> Report {
     let plan = Plan {
@@ -146,6 +177,7 @@ fn run_within(address: SocketAddr, names: &[&str], whole: Duration) -> Report {
         addresses: vec![address],
         timeout: DEADLINE,
         whole,
+        budget: Some(Duration::from_secs(1)),
         idle: None,
         connections: 8,
         experiments: false,

@@ -149,6 +149,7 @@ mod usage {
         const COUNT: &str = "it must be a whole number, such as 1000, 50k or 2M";
         const LEFT_OUT: &str = "leave the option out to set no limit";
         const TIME: &str = "it must be a time, such as 250ms, 1.5s, 2m or 1h 30m; seconds without";
+        const URL: &str = "an address is HOST:PORT, without the scheme and the path of a URL";
         const SIZE: &str = "it must be a number of bytes, such as 65536, 64k or 16MiB";
         const RATE: &str = "it must be a number of messages a second, such as 1000, 50k or 0.5/s";
         for (line, words) in [
@@ -176,6 +177,19 @@ mod usage {
                 "it must be from 1 to 67,108,864 bytes",
             ),
             ("ping -c 1.5 HOST", COUNT),
+            ("ping -c -1 HOST", COUNT),
+            ("bench -n -4 HOST", COUNT),
+            (
+                "bench --rate -5 HOST",
+                "it must be from 0.000001 to 100M a second",
+            ),
+            ("bench --size -64 HOST", SIZE),
+            ("check --timeout -3 HOST", TIME),
+            ("serve --idle-timeout -1", TIME),
+            ("serve --socket-buffer -1", SIZE),
+            ("bench http://localhost/", URL),
+            ("client tcp://localhost:7", URL),
+            ("serve --echo tcp://0.0.0.0:7", URL),
             ("check --connections all HOST", COUNT),
             ("check --timeout long HOST", TIME),
             ("check --idle 0 HOST", LEFT_OUT),

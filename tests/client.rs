@@ -324,7 +324,7 @@ mod dialogue {
         let (rest, code) = end(&mut session);
         assert_eq!(code, 1, "{rest}");
         assert!(
-            rest.contains("an extra byte 0x21 came at offset 5"),
+            rest.contains("byte 5: expected none, received 0x21"),
             "{rest}"
         );
     }
@@ -418,9 +418,15 @@ mod one_shot {
         };
         for (reply, words) in [
             (&b"heLlo"[..], "byte 2: expected 0x6c, received 0x4c"),
-            (b"hell", "the connection was closed, the byte at offset 4 "),
-            (b"", "the connection was closed, the byte at offset 0 "),
-            (b"hello?", "an extra byte 0x3f came at offset 5"),
+            (
+                b"hell",
+                "the connection was closed: 1 byte missing from byte 4 on",
+            ),
+            (
+                b"",
+                "the connection was closed: 5 bytes missing from byte 0 on",
+            ),
+            (b"hello?", "byte 5: expected none, received 0x3f"),
             (HOSTILE, "byte 0: expected 0x68, received 0x1b"),
         ] {
             let server = answer(reply);
@@ -691,12 +697,12 @@ mod faults {
                 ),
                 None if came.len() < LENGTH => {
                     format!(
-                        "the connection was closed, the byte at offset {} ",
+                        "the connection was closed: 1 byte missing from byte {} on",
                         LENGTH - 1
                     )
                 }
                 None => format!(
-                    "an extra byte {:#04x} came at offset {LENGTH}",
+                    "byte {LENGTH}: expected none, received {:#04x}",
                     came[LENGTH]
                 ),
             };
@@ -740,8 +746,8 @@ mod faults {
     #[test]
     fn a_byte_after_the_end_is_found() {
         for (input, words) in [
-            (&b""[..], "an extra byte 0x21 came at offset 0"),
-            (b"hello", "an extra byte 0x21 came at offset 5"),
+            (&b""[..], "byte 0: expected none, received 0x21"),
+            (b"hello", "byte 5: expected none, received 0x21"),
         ] {
             let server = peer(|mut stream| {
                 echo(&stream);
@@ -761,7 +767,7 @@ mod faults {
         let stdin = program.child.stdin.take();
         assert_eq!(program.wait().code(), Some(1));
         assert!(
-            program.logged("an extra byte 0x32 came at offset 0"),
+            program.logged("byte 0: expected none, received 0x32"),
             "{:?}",
             program.log
         );
@@ -799,14 +805,14 @@ mod faults {
             stream.shutdown(std::net::Shutdown::Write).unwrap();
             while receive(&stream).is_some() {}
         });
-        let words = "the connection was closed, the byte at offset 1000 and 999 more";
+        let words = "the connection was closed: 1,000 bytes missing from byte 1000 on";
         assert_fault(&ended, server, words);
     }
 
     #[test]
     fn a_reset_connection_is_named_with_the_first_missing_byte() {
         let (server, ended) = cut_after_1000(reset);
-        let words = "connection reset by peer, the byte at offset 1000 and 999 more";
+        let words = "connection reset by peer: 1,000 bytes missing from byte 1000 on";
         assert_fault(&ended, server, words);
     }
 
@@ -827,7 +833,7 @@ mod faults {
             // It does not read either.
             let server = peer(move |_stream| is_done.recv().unwrap_or_default());
             let ended = client(&[SHORT], server, &[], keyed(8, 0, length));
-            assert_fault(&ended, server, "no data for 300ms, the byte at offset 0 ");
+            assert_fault(&ended, server, " missing from byte 0 on");
             drop(done);
         }
     }
@@ -845,7 +851,7 @@ mod faults {
             }
         });
         let ended = client(&[SHORT], server, &[], vec![b'x'; TOTAL]);
-        assert_fault(&ended, server, "no data for 300ms, the byte at offset 0 ");
+        assert_fault(&ended, server, " missing from byte 0 on");
         // What has not come back yet is kept for the comparison.
         let taken = taken.load(Ordering::SeqCst);
         assert!(
@@ -862,7 +868,7 @@ mod faults {
             sleep(DEADLINE);
         });
         let ended = client(&[SHORT], server, &[], keyed(9, 0, 1000));
-        let words = "no data for 300ms, the byte at offset 700 and 299 more";
+        let words = "no data for 300ms: 300 bytes missing from byte 700 on";
         assert_fault(&ended, server, words);
     }
 
@@ -1020,6 +1026,31 @@ mod other_services {
     }
 
     #[test]
+    fn an_echo_client_says_what_the_service_looks_like() {
+        for (text, name) in [
+            (&b"SSH-2.0-x\r\n"[..], "an SSH server"),
+            (b"HTTP/1.1 400 Bad Request\r\n", "an HTTP server"),
+            // Its first byte is right by chance.
+            (b"SSH-2.0-x\r\n", "an SSH server"),
+        ] {
+            for (words, input) in [(&["hello"][..], ""), (&[], "hello"), (&["Sello"], "")] {
+                let server = greets(text);
+                let ended = client(&[], server, words, input);
+                assert_fault(&ended, server, &format!("; this looks like {name}"));
+            }
+        }
+        // What comes late in a stream is damage, and no greeting.
+        let late = peer(|mut stream| {
+            let mut bytes = receive(&stream).unwrap();
+            bytes.extend_from_slice(b"SSH-2.0-x");
+            stream.write_all(&bytes).unwrap();
+        });
+        let ended = client(&[], late, &["more than some bytes"], "");
+        assert!(!ended.stderr.contains("looks like"), "{ended:?}");
+        assert_fault(&ended, late, "byte 20: expected none, received 0x53");
+    }
+
+    #[test]
     fn a_whoami_client_knows_an_echo_server_long_before_the_time_out() {
         let echoing = peer(|stream| echo(&stream));
         let ended = client(&["--whoami", "--timeout=1h"], echoing, &[], "");
@@ -1069,11 +1100,7 @@ mod one_deadline {
         assert_eq!(TEXT.len(), 68);
         let server = dripping(ANSWER);
         let ended = client(&["--counted", SHORT], server, &[TEXT], "");
-        assert_fault(
-            &ended,
-            server,
-            "no whole answer within 300ms, the byte at offset ",
-        );
+        assert_fault(&ended, server, " missing from byte ");
     }
 }
 

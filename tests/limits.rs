@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use common::serve::{descriptors, log_of, reported, suspend};
 use common::{
     Program, connect, connect_narrow, expect, expect_end, fill, full_duplex, keyed, pour, reset,
-    round_trip, wait_for_reset, wait_until,
+    round_trip, try_fill, wait_for_reset, wait_until,
 };
 use echopool::base::open_files::raise_open_files;
 use rustix::process::Signal;
@@ -272,11 +272,20 @@ fn expect_bytes(client: &mut TcpStream, length: usize) {
     client.read_exact(&mut vec![0; length]).unwrap();
 }
 
-/// What comes of an attempt that proves nothing where the machine runs this test late.
-fn on_time<T>(attempt: impl FnMut() -> Option<T>) -> T {
-    let mut attempts = std::iter::repeat_with(attempt).take(5);
-    let result = attempts.find_map(|result| result);
-    result.expect("the machine ran this test late five times")
+/// What comes of an attempt under a limit of so many seconds, which proves nothing where the
+/// machine runs this test late by as much. Then the limit is doubled.
+fn on_time<T>(seconds: u64, attempt: impl FnMut(u64) -> Option<T>) -> T {
+    let limits = [seconds, 2 * seconds, 4 * seconds];
+    let result = limits.into_iter().find_map(attempt);
+    result.unwrap_or_else(|| panic!("the machine is late by more than the limits {limits:?} s"))
+}
+
+/// As [`fill`], of stream 1. Nothing if it took so long that the server may have been right to
+/// evict the client, which reads nothing meanwhile and whose limit is `limit`.
+fn fill_in_time(client: &mut TcpStream, limit: Duration) -> Option<usize> {
+    let start = Instant::now();
+    let filled = try_fill(client, 1);
+    (start.elapsed() < limit * 3 / 4).then(|| filled.unwrap())
 }
 
 /// Takes the echo of stream 1 in small pieces for `time`, and returns how much it was. Nothing
@@ -286,26 +295,26 @@ fn take_slowly(client: &mut TcpStream, time: Duration, limit: Duration) -> Optio
     let start = Instant::now();
     let (mut taken, mut last) = (0, start);
     while start.elapsed() < time {
-        if last.elapsed() > limit / 2 {
+        if last.elapsed() > limit * 3 / 4 {
             return None;
         }
         last = Instant::now();
         expect(client, 1, taken, 4096);
         taken += 4096;
-        thread::sleep(Duration::from_millis(50));
+        thread::sleep(limit / 40);
     }
     Some(taken)
 }
 
 #[test]
 fn a_client_that_takes_its_echo_slowly_keeps_its_connection_and_gets_all_of_it() {
-    const STALL: Duration = Duration::from_secs(2);
-    let limits = ["--stall-timeout", "2s", "--idle-timeout", "2s"];
-    let (program, sent) = on_time(|| {
+    let (program, sent) = on_time(2, |seconds| {
+        let (time, limit) = (format!("{seconds}s"), Duration::from_secs(seconds));
+        let limits = ["--stall-timeout", &time, "--idle-timeout", &time];
         let (program, address) = serve(&[&limits[..], &["--workers", "1"]].concat());
         let mut client = connect_narrow(address);
-        let sent = fill(&mut client, 1);
-        let taken = take_slowly(&mut client, 3 * STALL, STALL)?;
+        let sent = fill_in_time(&mut client, limit)?;
+        let taken = take_slowly(&mut client, 3 * limit, limit)?;
         // A server that runs late takes little before it seems to take no more.
         if taken >= sent / 2 {
             return None;
@@ -322,10 +331,10 @@ fn a_client_that_takes_its_echo_slowly_keeps_its_connection_and_gets_all_of_it()
 
 #[test]
 fn a_client_that_has_half_closed_is_ended_if_it_does_not_read_and_not_if_it_is_slow() {
-    const IDLE: Duration = Duration::from_secs(2);
     const SENT: usize = 600_000;
-    let options = ["--idle-timeout", "2s", "--max-lifetime", "3s"];
-    let (program, mut slow, mut stubborn, taken) = on_time(|| {
+    let (program, mut slow, mut stubborn, taken) = on_time(2, |seconds| {
+        let (time, limit) = (format!("{seconds}s"), Duration::from_secs(seconds));
+        let options = ["--idle-timeout", &time, "--max-lifetime", "3s"];
         let (program, address) = serve(&[&options[..], &["--stall-timeout", "0s"]].concat());
         let [mut slow, stubborn] = [1, 2].map(|key| {
             let mut client = connect_narrow(address);
@@ -333,7 +342,7 @@ fn a_client_that_has_half_closed_is_ended_if_it_does_not_read_and_not_if_it_is_s
             client.shutdown(Shutdown::Write).unwrap();
             client
         });
-        let taken = take_slowly(&mut slow, 3 * IDLE, IDLE)?;
+        let taken = take_slowly(&mut slow, 3 * limit, limit)?;
         Some((program, slow, stubborn, taken))
     });
     assert!(taken < SENT, "it was to be slow");
@@ -390,13 +399,13 @@ fn a_client_that_ignores_its_end_loses_its_connection_all_the_same() {
 fn a_client_whose_time_is_over_gets_all_that_was_read_however_slowly_it_takes_it() {
     /// Longer than a client has that has taken all and goes on sending.
     const SLOW: Duration = Duration::from_secs(8);
-    const STALL: Duration = Duration::from_secs(3);
-    let options = ["--max-lifetime", "1s", "--stall-timeout", "3s"];
-    let (program, mut client, sent, taken) = on_time(|| {
+    let (program, mut client, sent, taken) = on_time(3, |seconds| {
+        let (time, limit) = (format!("{seconds}s"), Duration::from_secs(seconds));
+        let options = ["--max-lifetime", "1s", "--stall-timeout", &time];
         let (program, address) = serve(&options);
         let mut client = connect_narrow(address);
-        let sent = fill(&mut client, 1);
-        let taken = take_slowly(&mut client, SLOW, STALL)?;
+        let sent = fill_in_time(&mut client, limit)?;
+        let taken = take_slowly(&mut client, SLOW, limit)?;
         // A server that runs late takes little before it seems to take no more.
         (taken < sent).then_some((program, client, sent, taken))
     });

@@ -240,7 +240,8 @@ mod fates {
         assert_eq!(story(&events), ["lost 1", "late 1", "reply 2", "summary"]);
         let times =
             ["late", "reply"].map(|name| named(&events, name)[0]["time_ns"].as_u64().unwrap());
-        assert!(times[0] >= 500_000_000 && times[1] < times[0], "{times:?}");
+        // The first was sent a little after the start, the second half a second after it.
+        assert!(times[0] >= 400_000_000 && times[1] < times[0], "{times:?}");
         assert_counts(
             &events,
             &[("received", 1), ("lost", 1), ("late", 1), ("reordered", 0)],
@@ -345,12 +346,14 @@ mod fates {
 
     #[test]
     fn any_size_comes_back_also_none() {
-        for size in ["0", "1", "7", "8", "1473", "65507"] {
-            let option = format!("-s{size}");
-            let (code, events) = events(&[&option, "-c5", "-i0.002", "-W30"], echo());
+        for (size, count) in [(0, 5), (1, 5), (7, 5), (8, 5), (1473, 5), (65_507, 1)] {
+            // Two of the largest would fill the queue of a peer that is slow to read.
+            let options = [format!("-s{size}"), format!("-c{count}")];
+            let options = [&*options[0], &*options[1], "-i0.002", "-W30"];
+            let (code, events) = events(&options, echo());
             assert_eq!(code, 0, "{size}: {events:?}");
-            assert_counts(&events, &[("sent", 5), ("received", 5), ("reordered", 0)]);
-            assert_eq!(events[0]["size_bytes"].to_string(), size);
+            assert_counts(&events, &[("sent", count), ("received", count)]);
+            assert_eq!(events[0]["size_bytes"], size);
         }
     }
 
@@ -471,7 +474,7 @@ mod path {
         );
         let (_, lines) = ping(&["--tos", "0xba", "-c2", "-i0.01"], remarking(0));
         let words = "marks: sent DSCP 46 (EF) ECN ect0; came back DSCP 0 (CS0) ECN not-ect 2 times";
-        assert!(lines.iter().any(|line| line == words), "{lines:#?}");
+        assert!(lines.contains(&words.to_owned()), "{lines:#?}");
         assert!(lines[0].ends_with(", DSCP 46 (EF) ECN ect0"), "{lines:#?}");
     }
 
@@ -498,7 +501,7 @@ mod path {
             assert_eq!(turn, &ports[..8]);
         }
         let want = format!("1 of 8 source ports loses everything: {}", ports[5]);
-        assert!(lines.iter().any(|line| *line == want), "{lines:#?}");
+        assert!(lines.contains(&want), "{lines:#?}");
         assert!(lines[0].ends_with(", 8 source ports in turn"), "{lines:#?}");
     }
 

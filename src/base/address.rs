@@ -148,6 +148,9 @@ pub enum BadAddress {
     /// The text is empty.
     #[error("an address is HOST:PORT, [V6]:PORT, :PORT, PORT or HOST")]
     Empty,
+    /// It is a URL.
+    #[error("an address is HOST:PORT, without the scheme and the path of a URL")]
+    Url,
     /// The port is invalid.
     #[error("a port is a number from 0 to 65535")]
     Port,
@@ -162,6 +165,9 @@ impl FromStr for Address {
     fn from_str(text: &str) -> Result<Self, BadAddress> {
         if text.is_empty() {
             return Err(BadAddress::Empty);
+        }
+        if text.contains("://") {
+            return Err(BadAddress::Url);
         }
         if text.bytes().all(|byte| byte.is_ascii_digit()) {
             return Ok(Self::from_port(port(text)?));
@@ -280,7 +286,8 @@ mod tests {
             ("a:b:c", BadAddress::Host),
             ("fe80::1%a]b", BadAddress::Host),
             ("two words", BadAddress::Host),
-            ("tcp://host", BadAddress::Port),
+            ("tcp://host", BadAddress::Url),
+            ("http://host:80/", BadAddress::Url),
             ("-v", BadAddress::Host),
             ("**:7", BadAddress::Host),
             ("*.example.org", BadAddress::Host),

@@ -49,7 +49,7 @@ pub(crate) fn bind(
         match early {
             Some(sockets) => {
                 log::warn!(
-                    "this machine does not have the address {} yet: udp://{each} is served once \
+                    "this machine does not have the address {} yet: {each} is served once \
                      it does",
                     each.ip()
                 );

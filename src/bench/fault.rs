@@ -3,14 +3,11 @@
 use std::fmt;
 
 use crate::probe::pattern::{Damage, Pattern, WINDOW};
-use crate::probe::service::looks_like;
+use crate::probe::service::{BY_CHANCE, looks_like};
 
 /// Up to this many bytes from the first wrong one on are explained together, as
 /// one fault. The explanation waits until they have arrived.
 pub(super) const SAMPLE: usize = 64;
-
-/// Up to this many bytes may be right by chance before a service is told by its first ones.
-const BY_CHANCE: u64 = 8;
 
 /// A place at which the stream was damaged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

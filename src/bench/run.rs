@@ -390,7 +390,7 @@ impl Run<'_, '_> {
         if endings.iter().all(|ending| ending.out_of_connections) {
             let after = humantime::format_duration(Duration::from_millis(elapsed_ns / 1_000_000));
             examples.push(format!(
-                "no connection was left after {after}: the run ended there"
+                "the last connection was lost after {after}, and the run ended"
             ));
         }
         let mut results = Results {

@@ -32,8 +32,20 @@ const LEAST_RATE: u64 = 8 * 1024;
 /// The most bytes of a wrong place that are kept.
 const EXCERPT: usize = 64;
 
-/// A path that accepts nothing for this many ticks is full.
-const FULL_TICKS: u32 = 4;
+/// The size of the system's buffers where a path is to be filled, in bytes, and the least round
+/// trip of a path that is: less is within a machine, whose segments are as large.
+const SMALL_BUFFER: usize = 64 * 1024;
+const SMALL_BUFFERS_FROM: Duration = Duration::from_millis(1);
+
+/// What became of a path that was to be filled.
+pub(super) enum Filled {
+    /// It accepts no more after so many bytes.
+    Full(u64),
+    /// It took the most that was to be sent.
+    Most,
+    /// It still took more when the time was over, after so many bytes.
+    NotYet(u64),
+}
 
 /// Why a transfer ended early.
 enum TransferError {
@@ -146,31 +158,53 @@ impl<'a> Connection<'a> {
         )
     }
 
-    /// Sends `length` bytes and half-closes at once. Starts to receive them after `delay`,
-    /// and then expects the end.
-    pub(super) fn exchange_to_end(&self, length: u64, delay: Duration) -> Result<(), NotPassed> {
-        self.expect(length);
-        let send = || {
-            self.send_stream(length, BLOCK)?;
-            self.shut_down()
-        };
-        let receive = || {
-            thread::sleep(delay);
-            self.receive_stream(length)
-        };
-        self.duplex(send, receive)?;
-        self.expect_end()
+    /// Sends up to `most` bytes, as many as come back within `within`; all of them if that is
+    /// `None`. Receives those and all that was sent before, from `delay` on: until then they
+    /// fill the path's buffers. Returns how many were sent.
+    pub(super) fn exchange_within(
+        &self,
+        most: u64,
+        within: Option<Duration>,
+        delay: Duration,
+    ) -> Result<u64, NotPassed> {
+        self.exchange_some(most, within, delay, || Ok(()))
     }
 
-    /// Sends `length` bytes and starts to receive them after `delay`: meanwhile they fill
-    /// the path's buffers.
-    pub(super) fn exchange_delayed(&self, length: u64, delay: Duration) -> Result<(), NotPassed> {
-        self.expect(length);
+    /// The same, with a half-close behind the bytes, after which the end is expected.
+    pub(super) fn exchange_to_end(
+        &self,
+        most: u64,
+        within: Option<Duration>,
+        delay: Duration,
+    ) -> Result<u64, NotPassed> {
+        let sent = self.exchange_some(most, within, delay, || self.shut_down())?;
+        self.expect_end()?;
+        Ok(sent)
+    }
+
+    fn exchange_some(
+        &self,
+        most: u64,
+        within: Option<Duration>,
+        delay: Duration,
+        then: impl FnOnce() -> Result<(), TransferError> + Send,
+    ) -> Result<u64, NotPassed> {
+        let (before, all_expected) = (self.expected(), AtomicBool::new(false));
+        let send = || {
+            self.send_within(most, within, &all_expected)?;
+            then()
+        };
         let receive = || {
             thread::sleep(delay);
-            self.receive_stream(length)
+            self.receive_until(&all_expected)
         };
-        self.duplex(|| self.send_stream(length, BLOCK), receive)
+        self.duplex(send, receive)?;
+        Ok(self.expected() - before)
+    }
+
+    /// How many bytes must come back, including those that have.
+    pub(super) fn expected(&self) -> u64 {
+        self.expected.load(Ordering::SeqCst)
     }
 
     /// Sends and receives at the same time. A failed receive ends the send, too.
@@ -266,33 +300,56 @@ impl<'a> Connection<'a> {
         Ok(())
     }
 
-    /// Sends, without receiving, until the path accepts no more or `most` bytes are sent.
-    /// Returns how many were.
-    pub(super) fn send_until_full(&self, most: u64) -> Result<u64, NotPassed> {
+    /// Sends, without receiving, until the path accepts no more, `most` bytes are sent, or
+    /// `within` is over.
+    pub(super) fn send_until_full(
+        &self,
+        most: u64,
+        within: Option<Duration>,
+    ) -> Result<Filled, NotPassed> {
         let mut block = vec![0; BLOCK];
-        let (mut sent, mut refused) = (0, 0);
-        while sent < most && refused < FULL_TICKS {
+        let (begun, full_after) = (Instant::now(), self.context.full_after());
+        let (mut sent, mut refused) = (0, Duration::ZERO);
+        while sent < most && refused < full_after {
             if self.context.is_stopped() {
                 return Err(NotPassed::Stopped);
+            }
+            if within.is_some_and(|within| refused.is_zero() && begun.elapsed() >= within) {
+                return Ok(Filled::NotYet(sent));
             }
             let at = self.sent.load(Ordering::SeqCst);
             let room = block.len().min((most - sent) as usize);
             self.context
                 .pattern
                 .fill(self.number, at, &mut block[..room]);
+            let called = Instant::now();
             match (&self.stream).write(&block[..room]) {
                 Ok(length) => {
                     self.expect(length as u64);
                     self.count_sent(length);
                     sent += length as u64;
-                    refused = 0;
+                    refused = Duration::ZERO;
                 }
-                Err(error) if is_timeout(&error) => refused += 1,
+                // A machine that is too busy to run this thread is not the path's fault.
+                Err(error) if is_timeout(&error) => refused += called.elapsed().min(TICK),
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(error) => return Err(self.failure(TransferError::Io(error))),
             }
         }
-        Ok(sent)
+        Ok(match sent < most {
+            true => Filled::Full(sent),
+            false => Filled::Most,
+        })
+    }
+
+    /// Makes the system's buffers small on a path with a round trip, so that they are full soon:
+    /// on one that is slow they would hold seconds. Within one machine a segment is as large.
+    pub(super) fn shrink_buffers(&self) {
+        if self.context.round_trip() >= SMALL_BUFFERS_FROM {
+            // If it fails, it only takes longer.
+            let _ = self.socket().set_send_buffer_size(SMALL_BUFFER);
+            let _ = self.socket().set_recv_buffer_size(SMALL_BUFFER);
+        }
     }
 
     /// Closes the sending side; the peer's stays open.
@@ -423,6 +480,61 @@ impl<'a> Connection<'a> {
             left -= room as u64;
         }
         Ok(())
+    }
+
+    /// Sends up to `most` bytes, until those under way would take longer than `within` to come
+    /// back. All are expected once `all_expected` is set.
+    fn send_within(
+        &self,
+        most: u64,
+        within: Option<Duration>,
+        all_expected: &AtomicBool,
+    ) -> Result<(), TransferError> {
+        let mut block = vec![0; BLOCK];
+        let (begun, before) = (Instant::now(), self.received.load(Ordering::SeqCst));
+        let mut left = most;
+        let mut timer = TransferTimer::new(self);
+        while left > 0 {
+            let room = (block.len() as u64).min(left) as usize;
+            let at = self.sent.load(Ordering::SeqCst);
+            self.context
+                .pattern
+                .fill(self.number, at, &mut block[..room]);
+            self.expect(room as u64);
+            left -= room as u64;
+            let received = self.received.load(Ordering::SeqCst);
+            let outstanding = self.expected() - received;
+            let is_over = within.is_some_and(|within| {
+                let elapsed = begun.elapsed();
+                // At least a block, to have no number beyond all bounds at the beginning.
+                let rate = (received - before).max(BLOCK as u64) as f64;
+                elapsed >= within || elapsed.mul_f64(1.0 + outstanding as f64 / rate) >= within
+            });
+            if is_over {
+                left = 0;
+            }
+            // Before it is sent, so that the receiver always has something to wait for.
+            all_expected.store(left == 0, Ordering::SeqCst);
+            self.write_all(&block[..room], &mut timer)?;
+        }
+        Ok(())
+    }
+
+    /// Receives until all that is expected has come.
+    fn receive_until(&self, all_expected: &AtomicBool) -> Result<(), TransferError> {
+        let mut block = vec![0; BLOCK];
+        let mut timer = TransferTimer::new(self);
+        loop {
+            let is_all = all_expected.load(Ordering::SeqCst);
+            let left = self.expected() - self.received.load(Ordering::SeqCst);
+            if is_all && left == 0 {
+                return Ok(());
+            }
+            let room = (block.len() as u64).min(left.max(1)) as usize;
+            let length = self.read_some(&mut block[..room], &mut timer)?;
+            self.compare(&block[..length])?;
+            self.count_received(length);
+        }
     }
 
     fn write_all(

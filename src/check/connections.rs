@@ -10,7 +10,7 @@ use super::clause::{Clause, Load};
 use super::connection::Connection;
 use super::not_passed::NotPassed;
 use super::observation::End;
-use super::parallel::{CONNECT_THREADS, for_each, in_threads, join_all};
+use super::parallel::{connect_threads, for_each, in_threads, join_all};
 use super::protocol::{receive_reply, round_trip, send_request};
 use super::target::Target;
 use crate::base::open_files::open_files;
@@ -61,7 +61,7 @@ const SYN_RETRANSMISSION: Duration = Duration::from_millis(900);
 
 fn connections(target: &Target<'_>) -> Result<String, NotPassed> {
     let number = target.plan().connections;
-    let connections = in_threads(number, CONNECT_THREADS, || {
+    let connections = in_threads(number, connect_threads(target, number), || {
         let connection = target.open().map_err(NotPassed::with_cause_of_clause)?;
         if target.plan().protocol == Protocol::Echo {
             // In the other protocols a reply ends the connection.

@@ -16,6 +16,12 @@ pub(super) const TICK: Duration = Duration::from_millis(50);
 const STALL_PART: u32 = 5;
 const STALL_ROUND_TRIPS: u32 = 4;
 
+/// A path that accepts nothing for so many round trips is full, and not before the time that
+/// a system takes at the least to send again what was lost (RFC 6298 has a second, Linux
+/// 200 ms), in which nothing moves either.
+const FULL_ROUND_TRIPS: u32 = 3;
+const FULL_LEAST: Duration = Duration::from_millis(200);
+
 /// What all connections of a clause share.
 pub(super) struct Context<'a> {
     pub(super) plan: &'a Plan,
@@ -67,6 +73,16 @@ impl<'a> Context<'a> {
     /// Whether the clause only waits for the time-out.
     pub(super) fn is_stalled(&self) -> bool {
         self.stalled.load(Ordering::Relaxed)
+    }
+
+    /// The least round trip seen so far.
+    pub(super) fn round_trip(&self) -> Duration {
+        self.shared.round_trip().unwrap_or_default()
+    }
+
+    /// A path that accepts nothing for so long is full.
+    pub(super) fn full_after(&self) -> Duration {
+        (self.round_trip() * FULL_ROUND_TRIPS).max(FULL_LEAST)
     }
 
     /// How many clauses are under test, this one among them.

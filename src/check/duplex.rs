@@ -1,6 +1,9 @@
 //! Both directions full at once.
 
+use std::time::Duration;
+
 use super::clause::{Clause, Load};
+use super::connection::Filled;
 use super::not_passed::NotPassed;
 use super::target::Target;
 use crate::base::units::whole;
@@ -22,13 +25,18 @@ const AHEAD: u64 = 16 << 20;
 const STREAM: u64 = 16 << 20;
 
 fn full_duplex(target: &Target<'_>) -> Result<String, NotPassed> {
-    let connection = target.open()?;
+    let connection = target.open_to_fill()?;
     // With every buffer full in both directions, no write succeeds unless somebody reads.
-    let ahead = connection.send_until_full(AHEAD)?;
-    connection.exchange(STREAM, usize::MAX)?;
+    let ahead = match connection.send_until_full(AHEAD, target.fill_time())? {
+        Filled::Full(ahead) => ahead,
+        Filled::Most => AHEAD,
+        Filled::NotYet(sent) => return Err(target.not_full(sent)),
+    };
+    let sent = connection.exchange_within(STREAM, target.budget(2), Duration::ZERO)?;
     connection.finish()?;
-    let (all, ahead) = (whole(ahead + STREAM), whole(ahead));
+    let shortened = target.shortened(sent, STREAM);
+    let (all, ahead) = (whole(ahead + sent), whole(ahead));
     Ok(format!(
-        "{all} bytes came back, the first {ahead} of them sent ahead"
+        "{all} bytes came back, the first {ahead} of them sent ahead{shortened}"
     ))
 }

@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use super::clause::{Clause, Load};
-use super::connection::MESSAGE;
+use super::connection::{Connection, MESSAGE};
 use super::not_passed::NotPassed;
+use super::parallel::{open_together, together};
 use super::target::Target;
 use crate::base::units::whole;
 
@@ -41,7 +42,7 @@ pub(super) const EMPTY: Clause = Clause {
 /// A few bytes are echoed in one write or lost as a whole. In some servers the echo races
 /// with the close, so this is repeated.
 const FEW: u64 = 10;
-const TRIES: u32 = 10;
+const TRIES: usize = 10;
 
 /// More bytes than one read returns, received late: most are still in flight when the
 /// half-close arrives.
@@ -49,20 +50,27 @@ const MANY: u64 = 4 << 20;
 const READ_DELAY: Duration = Duration::from_millis(100);
 
 fn early(target: &Target<'_>) -> Result<String, NotPassed> {
-    for _ in 0..TRIES {
-        let connection = target.open()?;
-        connection.send(FEW)?;
-        connection.half_close()?;
-        connection.receive(FEW)?;
-        connection.expect_end()?;
-        connection.finish()?;
+    let mut left = TRIES;
+    while left > 0 {
+        let number = left.min(target.shared.width());
+        let connections = open_together(target, number)?;
+        together(&connections, |_, connection| {
+            connection.send(FEW)?;
+            connection.half_close()?;
+            connection.receive(FEW)?;
+            connection.expect_end()
+        })?;
+        connections.into_iter().try_for_each(Connection::finish)?;
+        left -= number;
     }
     let connection = target.open()?;
-    connection.exchange_to_end(MANY, READ_DELAY)?;
+    let delay = READ_DELAY.max(target.context.round_trip());
+    let sent = connection.exchange_to_end(MANY, target.budget(2), delay)?;
     connection.finish()?;
-    let many = whole(MANY);
+    let (many, shortened) = (whole(sent), target.shortened(sent, MANY));
     Ok(format!(
-        "{TRIES} times {FEW} bytes and once {many} came back, each time with the end behind"
+        "{TRIES} times {FEW} bytes and once {many} came back, each time with the end behind\
+         {shortened}"
     ))
 }
 

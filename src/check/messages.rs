@@ -1,10 +1,11 @@
 //! Messages of sizes around typical limits: a segment, 64 KiB, 16 MiB.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::clause::{Clause, Load};
 use super::connection::Connection;
 use super::not_passed::NotPassed;
+use super::parallel::{open_together, together};
 use super::target::Target;
 use crate::base::units::{duration, whole};
 
@@ -14,7 +15,7 @@ pub(super) const MSS: Clause = Clause {
     usually: "packets of full size are lost on a tunnel or a VPN whose MTU is smaller, and the \
               ICMP messages that would tell are filtered",
     rfc: "RFC 9293 section 3.7.1, RFC 4821",
-    load: Load::Waits(1),
+    load: Load::Waits(3),
     run: mss,
 };
 
@@ -34,7 +35,7 @@ pub(super) const MESSAGES_16M: Clause = Clause {
     usually: "something on the path holds a whole message, or loses bytes when it is pushed hard",
     rfc: "RFC 862, RFC 9293 section 3.8",
     load: Load::Streams,
-    run: |target| around(target, 1 << 24),
+    run: |target| largest(target, 1 << 24),
 };
 
 /// Usual segment sizes in bytes: the minimum of IPv4 and of IPv6, and Ethernet's with IPv6
@@ -42,12 +43,19 @@ pub(super) const MESSAGES_16M: Clause = Clause {
 const USUAL_MSS: [u64; 6] = [536, 1220, 1428, 1440, 1448, 1460];
 
 fn mss(target: &Target<'_>) -> Result<String, NotPassed> {
-    let connection = target.open()?;
-    let own = own_mss(&connection);
+    // One connection for those of the size, one for one byte less, and one for one more.
+    let connections = open_together(target, 3)?;
+    let own = own_mss(&connections[0]);
     let mut sizes = USUAL_MSS.to_vec();
     sizes.extend(own.iter().flat_map(|mss| [*mss, 2 * mss]));
-    exchange_around(&connection, &sizes)?;
-    connection.finish()?;
+    together(&connections, |at, connection| {
+        sizes.iter().try_for_each(|size| {
+            let size = size + at as u64 - 1;
+            let exchanged = connection.exchange(size, usize::MAX);
+            exchanged.map_err(|why| why.at_message(size))
+        })
+    })?;
+    connections.into_iter().try_for_each(Connection::finish)?;
     let own = own.map_or_else(String::new, |mss| format!(", and of our {}", whole(mss)));
     Ok(format!(
         "messages around segments of 536 to 1,460 bytes{own} came back"
@@ -63,6 +71,25 @@ fn around(target: &Target<'_>, size: u64) -> Result<String, NotPassed> {
     let [less, same, more] = [size - 1, size, size + 1].map(whole);
     Ok(format!(
         "{less}, {same} and {more} bytes came back in {time}"
+    ))
+}
+
+/// Three messages around a size, or smaller ones if these don't come back within the budget.
+fn largest(target: &Target<'_>, size: u64) -> Result<String, NotPassed> {
+    let connection = target.open()?;
+    let (started, within) = (Instant::now(), target.budget(3));
+    let first = connection.exchange_within(size - 1, within, Duration::ZERO);
+    let less = first.map_err(|why| why.at_message(connection.expected()))?;
+    for size in [less + 1, less + 2] {
+        let exchanged = connection.exchange(size, usize::MAX);
+        exchanged.map_err(|why| why.at_message(size))?;
+    }
+    let time = duration(started.elapsed());
+    connection.finish()?;
+    let shortened = target.shortened(less, size - 1);
+    let [less, same, more] = [less, less + 1, less + 2].map(whole);
+    Ok(format!(
+        "{less}, {same} and {more} bytes came back in {time}{shortened}"
     ))
 }
 

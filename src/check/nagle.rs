@@ -6,12 +6,14 @@
 //! exchange is acknowledged at once, so that nothing is held back: that distinguishes
 //! Nagle's delay from a path whose round-trip times vary.
 
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::clause::{Clause, Load};
 use super::connection::Connection;
 use super::not_passed::NotPassed;
 use super::observation::End;
+use super::parallel::{open_together, together};
 use super::target::Target;
 use crate::base::units::duration;
 
@@ -21,7 +23,7 @@ pub(super) const SMALL_WRITES: Clause = Clause {
     usually: "the server or a proxy has not set TCP_NODELAY: Nagle's algorithm waits for our \
               delayed acknowledgement",
     rfc: "RFC 896, RFC 9293 sections 3.7.4 and 3.8.6.3",
-    load: Load::Waits(1),
+    load: Load::Waits(LONG_CONNECTIONS),
     run: small_writes,
 };
 
@@ -30,6 +32,9 @@ pub(super) const SMALL_WRITES: Clause = Clause {
 const MOST: u32 = 400;
 const LEAST: u32 = 10;
 const TIME: Duration = Duration::from_secs(1);
+
+/// How many connections share the exchanges where the least would take longer than that.
+const LONG_CONNECTIONS: usize = 4;
 
 /// The size of each of the two writes of an exchange, in bytes.
 const WRITE: u64 = 20;
@@ -51,23 +56,46 @@ const ENOUGH: usize = 6;
 const CLEARLY: usize = 4;
 
 fn small_writes(target: &Target<'_>) -> Result<String, NotPassed> {
-    let connection = target.open()?;
+    // On a long path, several connections together; on a short one the processors are busy.
+    let number = match target.context.round_trip() * LEAST * 3 > TIME {
+        true => LONG_CONNECTIONS.min(target.shared.width()),
+        false => 1,
+    };
+    let connections = open_together(target, number)?;
+    let all = Mutex::new((Duration::MAX, Vec::new(), Vec::new()));
+    together(&connections, |_, connection| {
+        let (fastest, late, prompt) = exchanges(connection, LEAST.div_ceil(number as u32))?;
+        let mut all = all.lock().unwrap_or_else(PoisonError::into_inner);
+        all.0 = all.0.min(fastest);
+        all.1.extend(late);
+        all.2.extend(prompt);
+        Ok(())
+    })?;
+    connections.into_iter().try_for_each(Connection::finish)?;
+    let (fastest, late, prompt) = all.into_inner().unwrap_or_else(PoisonError::into_inner);
+    judge(fastest, &late, &prompt)
+}
+
+/// The fastest exchange, and how long those took that were acknowledged late, and at once.
+type Times = (Duration, Vec<Duration>, Vec<Duration>);
+
+/// Makes as many exchanges of each kind as there is time for, and no fewer than `least`.
+fn exchanges(connection: &Connection<'_>, least: u32) -> Result<Times, NotPassed> {
     let started = Instant::now();
-    let mut fastest = exchange(&connection, Duration::ZERO, true)?;
+    let mut fastest = exchange(connection, Duration::ZERO, true)?;
     let (mut late, mut prompt) = (Vec::new(), Vec::new());
     for at in 0..MOST {
-        if at >= LEAST && started.elapsed() >= TIME {
+        if at >= least && started.elapsed() >= TIME {
             break;
         }
         let gap = fastest.mul_f64((f64::from(at) * STEP).fract());
-        late.push(exchange(&connection, gap, false)?);
-        prompt.push(exchange(&connection, gap, true)?);
+        late.push(exchange(connection, gap, false)?);
+        prompt.push(exchange(connection, gap, true)?);
         fastest = fastest
             .min(late[late.len() - 1])
             .min(prompt[prompt.len() - 1]);
     }
-    connection.finish()?;
-    judge(fastest, &late, &prompt)
+    Ok((fastest, late, prompt))
 }
 
 /// Sends two small writes and receives their echo. Returns how long that took.

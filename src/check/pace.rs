@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use super::clause::{Clause, Load};
-use super::connection::{Connection, MESSAGE};
+use super::connection::{Connection, Filled, MESSAGE};
 use super::not_passed::NotPassed;
 use super::observation::End;
 use super::target::Target;
@@ -46,8 +46,12 @@ const WRITE_SIZE: u64 = 3;
 const WRITE_PAUSE: Duration = Duration::from_millis(25);
 
 fn slow_reader(target: &Target<'_>) -> Result<String, NotPassed> {
-    let connection = target.open()?;
-    let sent = connection.send_until_full(MOST)?;
+    let connection = target.open_to_fill()?;
+    let (sent, bound) = match connection.send_until_full(MOST, target.fill_time())? {
+        Filled::Full(sent) => (sent, ""),
+        Filled::Most => (MOST, " without bound"),
+        Filled::NotYet(sent) => return Err(target.not_full(sent)),
+    };
     let mut left = sent;
     for _ in 0..READS {
         target.context.pause(READ_PAUSE)?;
@@ -59,10 +63,6 @@ fn slow_reader(target: &Target<'_>) -> Result<String, NotPassed> {
     connection.send(MESSAGE)?;
     connection.receive(MESSAGE)?;
     connection.finish()?;
-    let bound = match sent < MOST {
-        true => "",
-        false => " without bound",
-    };
     let sent = whole(sent);
     Ok(format!("{sent} bytes waited{bound}, and came back"))
 }
@@ -71,7 +71,9 @@ fn slow_writer(target: &Target<'_>) -> Result<String, NotPassed> {
     let connection = target.open()?;
     let mut times = Vec::new();
     for _ in 0..WRITES {
-        target.context.pause(WRITE_PAUSE)?;
+        // Each waits for the echo of the one before, which is a pause, too.
+        let echo = target.context.round_trip();
+        target.context.pause(WRITE_PAUSE.saturating_sub(echo))?;
         let begun = Instant::now();
         connection.send(WRITE_SIZE)?;
         connection.receive(WRITE_SIZE)?;
@@ -88,7 +90,7 @@ fn slow_writer(target: &Target<'_>) -> Result<String, NotPassed> {
         return Err(NotPassed::ended(seen, End::Late { late, of, by }));
     }
     connection.finish()?;
-    let pause = duration(WRITE_PAUSE);
+    let pause = duration(WRITE_PAUSE.max(target.context.round_trip()));
     Ok(format!(
         "{WRITES} times {WRITE_SIZE} bytes, {pause} apart, came back bit by bit"
     ))

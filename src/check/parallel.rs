@@ -6,10 +6,69 @@ use std::thread::{self, ScopedJoinHandle};
 
 use super::connection::Connection;
 use super::not_passed::NotPassed;
+use super::target::Target;
 
-/// Threads that connect at once, except in a storm: fewer than the shortest backlogs
-/// hold, and on a path of 100 ms 200 connections take ten seconds.
+/// Threads that connect at once, except in a storm: fewer than the shortest backlogs hold.
 pub(super) const CONNECT_THREADS: usize = 4;
+const CONNECT_THREADS_MOST: usize = 128;
+
+/// How many connections are made at once so that `number` of them, each with one message, take
+/// no longer than half a budget on a path with that round trip.
+pub(super) fn connect_threads(target: &Target<'_>, number: usize) -> usize {
+    let all = target.context.round_trip() * 2 * u32::try_from(number).unwrap_or(u32::MAX);
+    let time = target.budget(2).unwrap_or(target.plan().timeout);
+    let threads = (all.as_secs_f64() / time.as_secs_f64()).ceil() as usize;
+    threads.clamp(CONNECT_THREADS, CONNECT_THREADS_MOST)
+}
+
+/// Opens that many connections together.
+pub(super) fn open_together<'a>(
+    target: &'a Target<'_>,
+    number: usize,
+) -> Result<Vec<Connection<'a>>, NotPassed> {
+    let mut opened = Vec::new();
+    thread::scope(|scope| {
+        let open = |_| {
+            thread::Builder::new()
+                .spawn_scoped(scope, || target.open())
+                .ok()
+        };
+        let threads: Vec<_> = (1..number).map_while(open).collect();
+        opened.push(target.open());
+        let joined = threads.into_iter().map(ScopedJoinHandle::join);
+        opened.extend(joined.map(|opened| opened.unwrap_or_else(|panic| resume_unwind(panic))));
+    });
+    // Where the system starts no more threads.
+    while opened.len() < number {
+        opened.push(target.open());
+    }
+    opened.into_iter().collect()
+}
+
+/// Calls `act` on all connections together, with the place of each. Returns the failure of
+/// the first that failed.
+pub(super) fn together<'a>(
+    connections: &[Connection<'a>],
+    act: impl Fn(usize, &Connection<'a>) -> Result<(), NotPassed> + Sync,
+) -> Result<(), NotPassed> {
+    let act = &act;
+    thread::scope(|scope| {
+        let all = connections.iter().enumerate();
+        let threads: Vec<_> = all
+            .map(|(at, connection)| {
+                let work = move || act(at, connection);
+                let thread = thread::Builder::new().spawn_scoped(scope, work);
+                // Where the system starts no more threads.
+                thread.map_err(|_| act(at, connection))
+            })
+            .collect();
+        let joined = threads.into_iter().map(|thread| match thread {
+            Ok(thread) => thread.join().unwrap_or_else(|panic| resume_unwind(panic)),
+            Err(done) => done,
+        });
+        joined.fold(Ok(()), Result::and)
+    })
+}
 
 /// Calls `act` `number` times, in up to `threads` threads. Returns every result, or the
 /// first failure.

@@ -5,9 +5,15 @@ use std::time::Duration;
 
 use crate::proto::Protocol;
 
-/// The least time that a check has in all, and how many time-outs it has if that is longer.
+/// The least time that a check has in all, and how many time-outs or budgets it has if those
+/// are longer.
 const WHOLE: Duration = Duration::from_secs(40);
 const WHOLE_TIMEOUTS: u32 = 8;
+const WHOLE_BUDGETS: u32 = 20;
+
+/// The least time of a check that sends all bytes however long they take: at 2 Mbit/s they
+/// take half of it.
+const THOROUGH: Duration = Duration::from_secs(15 * 60);
 
 /// The parameters of a check.
 #[derive(Clone, Debug)]
@@ -21,6 +27,9 @@ pub struct Plan {
     pub timeout: Duration,
     /// The end of the whole: what is not tested by then is skipped.
     pub whole: Duration,
+    /// How long the bytes of a clause may take that sends many. It sends fewer on a path that
+    /// does not carry so many; `None` for all of them.
+    pub budget: Option<Duration>,
     /// How long a connection is held idle; `None` skips that clause.
     pub idle: Option<Duration>,
     /// How many connections are open at once in clauses that need many.
@@ -33,8 +42,16 @@ pub struct Plan {
 
 impl Plan {
     /// How long the whole of a check with these may take.
-    pub fn usual_whole(timeout: Duration, idle: Option<Duration>) -> Duration {
-        let clauses = WHOLE.max(timeout.saturating_mul(WHOLE_TIMEOUTS));
+    pub fn usual_whole(
+        timeout: Duration,
+        budget: Option<Duration>,
+        idle: Option<Duration>,
+    ) -> Duration {
+        let least = match budget {
+            Some(budget) => WHOLE.max(budget.saturating_mul(WHOLE_BUDGETS)),
+            None => THOROUGH,
+        };
+        let clauses = least.max(timeout.saturating_mul(WHOLE_TIMEOUTS));
         clauses.saturating_add(idle.unwrap_or_default())
     }
 }

@@ -1,11 +1,14 @@
 //! A connection that is reset beside others.
 
+use std::panic::resume_unwind;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
 use std::time::Duration;
 
 use super::clause::{Clause, Load};
 use super::connection::Connection;
 use super::not_passed::NotPassed;
-use super::parallel::for_each;
+use super::parallel::{for_each, join_all, open_together, together};
 use super::protocol::{receive_reply, round_trip, send_request};
 use super::target::Target;
 use crate::proto::Protocol;
@@ -20,8 +23,8 @@ pub(super) const RESET: Clause = Clause {
     run: reset,
 };
 
-/// Connections that are reset, one after another.
-const RESETS: u64 = 8;
+/// Connections that are reset, as many at once as are served with those beside them.
+const RESETS: usize = 8;
 
 /// Connections that stay open beside each.
 const OTHERS: usize = 3;
@@ -31,69 +34,105 @@ const OTHERS: usize = 3;
 /// that the server holds bytes that it can't send.
 const PARTIAL: u64 = 1 << 20;
 const FULL: u64 = 64 << 20;
-const FULL_EVERY: u64 = 4;
+const FULL_EVERY: usize = 4;
 
 /// What the other connections exchange in one piece, in bytes, and how late it is read.
 /// Large pieces make a server use its path for streams, whose buffers may be shared.
 const STREAM: u64 = 1 << 20;
 const READ_DELAY: Duration = Duration::from_millis(10);
 
-/// The time a server has to fail after a reset.
+/// The least time a server has to fail after a reset; a round trip, if that is longer.
 const REACTION: Duration = Duration::from_millis(10);
+
+/// How long a connection that is to be reset may take until the path is full, in round trips.
+const FILL_ROUND_TRIPS: u32 = 4;
 
 fn reset(target: &Target<'_>) -> Result<String, NotPassed> {
     let mut random = fastrand::Rng::with_seed(target.plan().seed);
-    for number in 1..=RESETS {
-        let most = match number % FULL_EVERY {
-            1 => FULL,
-            _ => random.u64(1..PARTIAL),
-        };
-        let beside = reset_one(target, most).map_err(NotPassed::with_cause_of_clause);
-        beside.map_err(|why| why.at(&format!("beside reset {number}")))?;
-        let next = target.open().map_err(NotPassed::with_cause_of_clause);
-        let next = next.and_then(|connection| {
-            exchange(&connection)?;
-            connection.finish()
-        });
-        next.map_err(|why| why.at(&format!("after reset {number}")))?;
-    }
+    let sizes = (1..=RESETS).map(|number| match number % FULL_EVERY {
+        1 => FULL,
+        _ => random.u64(1..PARTIAL),
+    });
+    let sizes: Vec<_> = sizes.collect();
+    let together = (target.shared.width() / (OTHERS + 2)).clamp(1, sizes.len());
+    let next = AtomicUsize::new(0);
+    // Without a place among connections: there are several in each.
+    let reset_some = || {
+        loop {
+            let at = next.fetch_add(1, Ordering::SeqCst);
+            let Some(size) = sizes.get(at) else { break };
+            if let Err(why) = reset_one(target, at + 1, *size) {
+                next.store(sizes.len(), Ordering::SeqCst);
+                return Err(why.with_cause_of_clause());
+            }
+        }
+        Ok(Vec::<()>::new())
+    };
+    thread::scope(|scope| {
+        let start = |_| thread::Builder::new().spawn_scoped(scope, reset_some).ok();
+        let others: Vec<_> = (1..together).map_while(start).collect();
+        join_all(reset_some(), others)
+    })?;
     Ok(format!(
         "{RESETS} connections were reset; {OTHERS} beside each and one after it lost nothing, \
          and got nothing of others"
     ))
 }
 
-/// Resets one connection while others have messages in flight.
-fn reset_one(target: &Target<'_>, most: u64) -> Result<(), NotPassed> {
+/// Resets one connection while others have messages in flight, and opens one after it.
+fn reset_one(target: &Target<'_>, number: usize, most: u64) -> Result<(), NotPassed> {
     let is_echo = target.plan().protocol == Protocol::Echo;
-    let others: Vec<_> = (0..OTHERS)
-        .map(|_| target.open())
-        .collect::<Result<_, _>>()?;
-    let connection = target.open()?;
+    let round_trip = target.context.round_trip();
+    let mut others = open_together(target, OTHERS + 1)?;
+    let Some(connection) = others.pop() else {
+        return Ok(());
+    };
     if is_echo {
         for_each(&others, OTHERS, send_request)?;
     }
-    match connection.send_until_full(most) {
+    let fill_time = round_trip * FILL_ROUND_TRIPS;
+    let within = target.budget(4).map(|budget| budget.max(fill_time));
+    match connection.send_until_full(most, within) {
         // A counted server may end a connection that sends too much. A server that does
         // not read fails slow-reader, not this clause.
-        Err(NotPassed::Failed { .. }) => {}
-        sent => drop(sent?),
+        Ok(_) | Err(NotPassed::Failed { .. }) => {}
+        Err(other) => return Err(other),
     }
     // Dropped unfinished, it is reset.
     drop(connection);
-    target.context.pause(REACTION)?;
-    if is_echo {
-        for_each(&others, OTHERS, receive_reply)?;
-    }
-    for_each(&others, OTHERS, exchange)?;
+    target.context.pause(REACTION.max(round_trip))?;
+    thread::scope(|scope| {
+        let next = || {
+            let connection = target.open()?;
+            exchange(target, &connection)?;
+            connection.finish()
+        };
+        let next = thread::Builder::new()
+            .spawn_scoped(scope, next)
+            .map_err(|_| next());
+        let beside = together(&others, |at, connection| {
+            let received = match is_echo {
+                true => receive_reply(connection),
+                false => Ok(()),
+            };
+            let exchanged = received.and_then(|()| exchange(target, connection));
+            exchanged.map_err(|why| why.at_connection(at, OTHERS))
+        });
+        let next = match next {
+            Ok(thread) => thread.join().unwrap_or_else(|panic| resume_unwind(panic)),
+            Err(done) => done,
+        };
+        beside.map_err(|why| why.at(&format!("beside reset {number}")))?;
+        next.map_err(|why| why.at(&format!("after reset {number}")))
+    })?;
     others.into_iter().try_for_each(Connection::finish)
 }
 
 /// A round trip and, in the echo protocol, a stream after it.
-fn exchange(connection: &Connection<'_>) -> Result<(), NotPassed> {
+fn exchange(target: &Target<'_>, connection: &Connection<'_>) -> Result<(), NotPassed> {
     round_trip(connection)?;
-    match connection.protocol() {
-        Protocol::Echo => connection.exchange_delayed(STREAM, READ_DELAY),
-        _ => Ok(()),
+    if connection.protocol() == Protocol::Echo {
+        connection.exchange_within(STREAM, target.budget(8), READ_DELAY)?;
     }
+    Ok(())
 }

@@ -128,13 +128,13 @@ mod tests {
         assert!(schedule.is_wide_next());
         assert_eq!(begin(&mut schedule, 9, &[]), [1, 3, 5]);
         end(&mut schedule, &[5, 1]);
-        assert_eq!(begin(&mut schedule, 9, &[]), [0; 0]);
+        assert!(begin(&mut schedule, 9, &[]).is_empty());
         end(&mut schedule, &[3]);
         for at in [2, 4, 6] {
             assert_eq!(begin(&mut schedule, 9, &[]), [at]);
             end(&mut schedule, &[at]);
         }
-        assert_eq!(begin(&mut schedule, 9, &[]), [0; 0]);
+        assert!(begin(&mut schedule, 9, &[]).is_empty());
     }
 
     #[test]
@@ -160,16 +160,16 @@ mod tests {
         end(&mut schedule, &[0]);
         begin(&mut schedule, 4, &[]);
         end(&mut schedule, &[1]);
-        assert_eq!(begin(&mut schedule, 4, &[3]), [0; 0]);
+        assert!(begin(&mut schedule, 4, &[3]).is_empty());
         // It would be the fifth connection.
         end(&mut schedule, &[]);
-        assert_eq!(begin(&mut schedule, 3, &[3, 5]), [0; 0]);
+        assert!(begin(&mut schedule, 3, &[3, 5]).is_empty());
         assert_eq!(begin(&mut schedule, 4, &[3, 5]), [2]);
         end(&mut schedule, &[3, 5]);
-        assert_eq!(begin(&mut schedule, 4, &[2]), [0; 0]);
+        assert!(begin(&mut schedule, 4, &[2]).is_empty());
         end(&mut schedule, &[2]);
         assert_eq!(begin(&mut schedule, 4, &[]), [4]);
-        assert_eq!(begin(&mut schedule, 4, &[4]), [0; 0]);
+        assert!(begin(&mut schedule, 4, &[4]).is_empty());
         end(&mut schedule, &[4]);
         assert_eq!(begin(&mut schedule, 4, &[]), [6]);
     }

@@ -125,6 +125,11 @@ impl<'a> Shared<'a> {
         known.next().map(Duration::from_nanos)
     }
 
+    /// Whether the round trip of a message is known, and not that of a handshake alone.
+    pub(super) fn has_seen_echo(&self) -> bool {
+        self.echoed_ns.load(Ordering::SeqCst) != u64::MAX
+    }
+
     /// How many connections may be open at once without one waiting for another's end.
     pub(super) fn width(&self) -> usize {
         self.width.load(Ordering::SeqCst)

@@ -2,7 +2,7 @@
 
 use super::clause::{Clause, Load};
 use super::not_passed::NotPassed;
-use super::parallel::{CONNECT_THREADS, in_threads};
+use super::parallel::{connect_threads, in_threads};
 use super::protocol::round_trip;
 use super::target::Target;
 use crate::base::units::whole;
@@ -26,7 +26,7 @@ pub(super) const SOURCE_NOT_REPORTED: Clause = Clause {
 
 fn source_address(target: &Target<'_>) -> Result<String, NotPassed> {
     let number = target.plan().connections;
-    let sources = in_threads(number, CONNECT_THREADS, || {
+    let sources = in_threads(number, connect_threads(target, number), || {
         let connection = target.open()?;
         let (_, local) = connection.addresses()?;
         round_trip(&connection)?;

@@ -2,9 +2,9 @@
 
 use std::io::{self, ErrorKind};
 use std::net::{SocketAddr, TcpStream};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use super::connection::Connection;
+use super::connection::{Connection, MESSAGE};
 use super::connector::connect_many;
 use super::context::Context;
 use super::not_passed::NotPassed;
@@ -13,6 +13,7 @@ use super::plan::Plan;
 use super::shared::Shared;
 use crate::base::error::cause;
 use crate::base::sys;
+use crate::base::units::{duration, whole};
 use crate::probe::connect::{Connected, Connecting, NotConnected, refuse_reached_itself};
 use crate::probe::error::Error;
 use crate::probe::race::Failed;
@@ -27,6 +28,11 @@ const NO_MORE: &str = "the server is gone, or takes no more connections for now:
 
 /// Why every later clause is skipped once no connection can be made.
 pub(super) const UNREACHABLE: &str = "no connection can be made";
+
+/// The least time for the bytes of a clause, and for a path to be full, in round trips: the
+/// sender's window doubles once in each.
+const BUDGET_ROUND_TRIPS: u32 = 3;
+const FILL_ROUND_TRIPS: u32 = 12;
 
 /// Whether an established connection will do.
 type Accept = dyn Fn(&mio::net::TcpStream) -> io::Result<()>;
@@ -53,6 +59,55 @@ impl<'a> Target<'a> {
     pub(super) fn open(&self) -> Result<Connection<'_>, NotPassed> {
         let Connected { stream, took, .. } = self.reach()?;
         self.adopt(stream, took)
+    }
+
+    /// Connects to fill the path: its round trip is known, and its buffers are small.
+    pub(super) fn open_to_fill(&self) -> Result<Connection<'_>, NotPassed> {
+        let connection = self.open()?;
+        if !self.shared.has_seen_echo() {
+            let begun = Instant::now();
+            connection.send(MESSAGE)?;
+            connection.receive(MESSAGE)?;
+            self.shared.saw_echo(begun.elapsed());
+        }
+        if self.plan().budget.is_some() {
+            connection.shrink_buffers();
+        }
+        Ok(connection)
+    }
+
+    /// This part of the budget of a clause, if it has one, and no less than a few round trips.
+    pub(super) fn budget(&self, part: u32) -> Option<Duration> {
+        let least = self.context.round_trip() * BUDGET_ROUND_TRIPS;
+        self.plan().budget.map(|budget| (budget / part).max(least))
+    }
+
+    /// How long a path may take until it is full, if there is a bound.
+    pub(super) fn fill_time(&self) -> Option<Duration> {
+        let least = self.context.round_trip() * FILL_ROUND_TRIPS;
+        self.plan().budget.map(|budget| budget.max(least))
+    }
+
+    /// Why a clause has no verdict on a path that was not full in time.
+    pub(super) fn not_full(&self, sent: u64) -> NotPassed {
+        let sent = whole(sent);
+        let time = self.fill_time().unwrap_or_default();
+        let time = duration(time);
+        NotPassed::Skipped(format!(
+            "the path took {sent} bytes unread in {time} and was not full: --budget gives it \
+             longer, --thorough waits for it"
+        ))
+    }
+
+    /// What is said of a clause that sent fewer than `most` bytes, if it did.
+    pub(super) fn shortened(&self, sent: u64, most: u64) -> String {
+        match self.plan().budget {
+            Some(budget) if sent < most => {
+                let (most, budget) = (whole(most), humantime::format_duration(budget));
+                format!("; {most} would take longer than the budget of {budget}")
+            }
+            _ => String::new(),
+        }
     }
 
     /// Connects, and tells which address answered and what the others did.

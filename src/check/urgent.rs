@@ -1,5 +1,7 @@
 //! Urgent data.
 
+use std::time::Duration;
+
 use super::clause::{Clause, Load};
 use super::connection::MESSAGE;
 use super::not_passed::NotPassed;
@@ -21,14 +23,17 @@ const AROUND: [u64; 2] = [MESSAGE, 1 << 20];
 
 fn urgent(target: &Target<'_>) -> Result<String, NotPassed> {
     let connection = target.open()?;
-    for around in AROUND {
-        connection.exchange(around, usize::MAX)?;
+    let within = target.budget(4);
+    let mut all = [0; AROUND.len()];
+    for (around, all) in AROUND.into_iter().zip(&mut all) {
+        *all += connection.exchange_within(around, within, Duration::ZERO)?;
         connection.send_urgent()?;
-        connection.exchange(around, usize::MAX)?;
+        *all += connection.exchange_within(around, within, Duration::ZERO)?;
     }
     connection.finish()?;
-    let [message, stream] = AROUND.map(|around| whole(2 * around));
+    let shortened = target.shortened(all[1], 2 * AROUND[1]);
+    let [message, stream] = all.map(whole);
     Ok(format!(
-        "an urgent byte came back in its place, among {message} bytes and among {stream}"
+        "an urgent byte came back in its place, among {message} bytes and among {stream}{shortened}"
     ))
 }

@@ -47,8 +47,8 @@ const MOST: u64 = 1 << 24;
 ADDR is HOST:PORT, [V6]:PORT, :PORT, PORT or HOST; without a host, this machine; without a \
 port, 20162. Any TCP echo server will do (RFC 862).
 
-Of several addresses of a name the first one that answers is used, the families in turn, each \
-tried 250 ms after the one before (RFC 8305).
+Of several addresses of a name the first that answers is used. Attempts start 250 ms apart, and \
+alternate between IPv6 and IPv4 (RFC 8305).
 
 A condition is a metric, one of < <= > >= = and a bound: 'p99<1ms', 'errors=0', 'rate>50k'. \
 Metrics are min, mean, stddev, max, any percentile (p50, p99.9), rate (messages per second), \

@@ -50,6 +50,7 @@ could be tested, as for a name that is unknown, it has format and error alone.
 
 Examples:
   echopool check lb.example:7                every clause
+  echopool check --thorough lb.example:7     with all bytes on a slow path, too
   echopool check --idle 5m lb.example:7      also a silent connection, for 5 minutes
   echopool check --only bytes,urgent HOST    two clauses
   echopool check --list                      what each clause proves
@@ -83,6 +84,15 @@ pub(super) struct CheckArgs {
     /// Make no experiments after the clauses: causes are only inferred from what these saw
     #[arg(long)]
     no_experiments: bool,
+
+    /// How long the bytes of a clause may take that sends many; where a path carries fewer in that
+    /// time, fewer are sent
+    #[arg(long, value_name = "DURATION", default_value = "2s", value_parser = some_time)]
+    budget: Duration,
+
+    /// Send all bytes of every clause, however long they take: it ends after 15 minutes
+    #[arg(long, conflicts_with = "budget")]
+    thorough: bool,
 
     /// Connections open at once; choose more than the server has workers
     #[arg(long, value_name = "N", default_value_t = 200, value_parser = count::<usize>(1..=MOST))]
@@ -148,7 +158,8 @@ impl CheckArgs {
                 protocol.default_port(),
             )?,
             timeout: self.timeout,
-            whole: Plan::usual_whole(self.timeout, self.idle),
+            whole: Plan::usual_whole(self.timeout, self.budget(), self.idle),
+            budget: self.budget(),
             idle: self.idle,
             connections: self.connections,
             experiments: !self.no_experiments,
@@ -206,6 +217,10 @@ impl CheckArgs {
         }
         write_standard(&end)?;
         Ok(report)
+    }
+
+    fn budget(&self) -> Option<Duration> {
+        (!self.thorough).then_some(self.budget)
     }
 
     const fn protocol(&self) -> Protocol {

@@ -23,8 +23,8 @@ use crate::proto::Protocol;
 ADDR is HOST:PORT, [V6]:PORT, :PORT, PORT or HOST; without a host, this machine; without a \
 port, 20162, 4000 with --counted, or 4001 with --whoami.
 
-Of several addresses of a name the first one that answers is used, the families in turn, each \
-tried 250 ms after the one before (RFC 8305).
+Of several addresses of a name the first that answers is used. Attempts start 250 ms apart, and \
+alternate between IPv6 and IPv4 (RFC 8305).
 
 With --udp a line, a TEXT or --size bytes of a pipe are a datagram each, also one without \
 bytes, and each is sent once the echo of the one before is back. UDP repeats nothing: a lost \
@@ -49,7 +49,7 @@ pub(super) struct ClientArgs {
     #[arg(long)]
     counted: bool,
 
-    /// Ask which address the server sees this client under, on its --whoami port
+    /// Ask a --whoami port for this client's address as the server sees it
     #[arg(long, conflicts_with_all = ["counted", "text"])]
     whoami: bool,
 

@@ -7,11 +7,11 @@ use crate::base::address::Family;
 /// The family of addresses that a probe connects to.
 #[derive(Clone, Copy, Debug, Args)]
 pub(super) struct FamilyArgs {
-    /// Connect to IPv4 addresses alone
+    /// Use IPv4 addresses only
     #[arg(short = '4', long, conflicts_with = "ipv6")]
     ipv4: bool,
 
-    /// Connect to IPv6 addresses alone
+    /// Use IPv6 addresses only
     #[arg(short = '6', long)]
     ipv6: bool,
 }

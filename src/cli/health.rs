@@ -19,9 +19,8 @@ const ADMIN: &str = "ECHOPOOL_ADMIN";
 
 /// Ask a server's admin socket whether it is healthy
 ///
-/// Healthy is a server of which every thread takes its turns, /healthz of --admin; also one
-/// that is full, about to stop, or behind a load balancer. It is for the health check of a
-/// container, which needs no other program then.
+/// A server is healthy while each of its threads responds: /healthz of --admin. One that is
+/// full or about to stop is healthy as well. A container's health check needs no other program.
 #[derive(Debug, Args)]
 #[command(after_long_help = "\
 ADDR is what serve --admin was given: HOST:PORT, [V6]:PORT, :PORT, PORT or HOST; without a host, \

@@ -37,8 +37,8 @@ const MOST_BYTES: usize = 64 << 20;
 ADDR is HOST:PORT, [V6]:PORT, :PORT, PORT or HOST; without a host, this machine; without a \
 port, 20162.
 
-Of several addresses of a name the first one that answers is used, the families in turn, each \
-tried 250 ms after the one before (RFC 8305). After a failure the name is resolved again, at \
+Of several addresses of a name the first that answers is used. Attempts start 250 ms apart, and \
+alternate between IPv6 and IPv4 (RFC 8305). After a failure the name is resolved again, at \
 most once a second.
 
 A message that is not back within the time-out is lost. If its echo comes later, that is \

@@ -80,7 +80,21 @@ pub fn main() -> ExitCode {
 
 /// The command line, with the environment variables of the server's options.
 fn command() -> clap::Command {
-    Cli::command().mut_subcommand("serve", |serve| serve.mut_args(environment::with_variable))
+    Cli::command()
+        .mut_subcommand("serve", |serve| serve.mut_args(environment::with_variable))
+        .mut_subcommands(|command| command.mut_args(with_negative_numbers))
+}
+
+/// An option that takes a number takes a negative one as well, so that the error is that of
+/// the value: it says what would do.
+fn with_negative_numbers(argument: clap::Arg) -> clap::Arg {
+    const NUMBERS: [&str; 6] = ["N", "COUNT", "SIZE", "BYTES", "BYTES|A..B", "DURATION"];
+    let names = argument.get_value_names().unwrap_or_default();
+    let is_number = names.iter().any(|name| NUMBERS.contains(&name.as_str()));
+    match is_number && argument.get_long().is_some() {
+        true => argument.allow_negative_numbers(true),
+        false => argument,
+    }
 }
 
 /// Parses the command line. Ends the program for help and wrong usage. A wrong value may

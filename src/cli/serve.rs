@@ -21,13 +21,14 @@ use crate::server::{
     self, Config, DEFAULT_BACKLOG, DatagramListener, Listener, Options, Server, ServiceManager,
     Sockets, Stop,
 };
+use crate::worker::datagrams::protocol::DatagramProtocol;
 
 /// Serve TCP echo to any number of clients
 ///
-/// Without --echo, --counted, --whoami and --udp it serves echo on port 20162 of all interfaces.
+/// Without --echo, --counted, --whoami, --udp and --stamp it serves echo on port 20162 of all
+/// interfaces.
 /// SIGINT, SIGTERM or SIGHUP stops it: clients have --grace to finish, and a second signal
-/// ends it at once. Signals of one kind that come within a moment of each other are one to
-/// the kernel.
+/// ends it at once. The kernel merges signals of one kind that come almost together.
 ///
 /// Sockets that a service manager hands over are served by their names: echo, counted, whoami
 /// or udp. Nothing else is served then, unless an option asks for it.
@@ -45,7 +46,8 @@ Examples:
 Environment:
   RUST_LOG             log filter, for instance trace; overrides -v and -q
   ECHOPOOL_...         the options, as named above; the command line overrides them;
-                       ECHOPOOL_ECHO, _COUNTED, _WHOAMI and _UDP take lists with commas
+                       ECHOPOOL_ECHO, _COUNTED, _WHOAMI, _UDP and _STAMP take lists with
+                       commas
 
 Exit codes:
   0    every client was served to its end
@@ -64,8 +66,8 @@ pub(super) struct ServeArgs {
           value_delimiter = ',', value_parser = address)]
     counted: Vec<Address>,
 
-    /// On this address, send each client the address that the server sees it under [default port:
-    /// 4001]
+    /// Serve whoami on this address: each client is sent its own address as the server sees it
+    /// [default port: 4001]
     #[arg(long, value_name = "ADDR", num_args = 0..=1, default_missing_value = "4001",
           value_delimiter = ',', value_parser = address)]
     whoami: Vec<Address>,
@@ -75,6 +77,12 @@ pub(super) struct ServeArgs {
     #[arg(long, value_name = "ADDR", num_args = 0..=1, default_missing_value = "20162",
           value_delimiter = ',', value_parser = address)]
     udp: Vec<Address>,
+
+    /// Reflect STAMP's test packets on this address: RFC 8762, without authentication [default:
+    /// off; default port: 862]
+    #[arg(long, value_name = "ADDR", num_args = 0..=1, default_missing_value = "862",
+          value_delimiter = ',', value_parser = address)]
+    stamp: Vec<Address>,
 
     /// What each source of datagrams, an IPv4 address or an IPv6 /64, may send a second; a datagram
     /// counts once for each started 1,500 bytes. More is not answered, or off for no limit
@@ -278,7 +286,13 @@ impl ServeArgs {
             mut datagrams,
         } = self.handed_over()?;
         let default = [Address::from_port(Protocol::Echo.default_port())];
-        let asked = [&self.echo, &self.counted, &self.whoami, &self.udp];
+        let asked = [
+            &self.echo,
+            &self.counted,
+            &self.whoami,
+            &self.udp,
+            &self.stamp,
+        ];
         let nothing_else = handed_over.is_empty()
             && datagrams.is_empty()
             && asked.iter().all(|asked| asked.is_empty());
@@ -308,8 +322,14 @@ impl ServeArgs {
         if self.proxy_protocol {
             listeners = listeners.into_iter().map(Listener::behind_proxy).collect();
         }
-        for address in &self.udp {
-            datagrams.extend(DatagramListener::bind(address, workers, self.udp_buffer)?);
+        for (protocol, addresses) in [
+            (DatagramProtocol::Echo, &self.udp),
+            (DatagramProtocol::Stamp, &self.stamp),
+        ] {
+            for address in addresses {
+                let buffer = self.udp_buffer;
+                datagrams.extend(DatagramListener::bind(protocol, address, workers, buffer)?);
+            }
         }
         Ok((listeners, datagrams))
     }

@@ -14,13 +14,18 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 
 use super::error::Error;
+use super::service::{BY_CHANCE, looks_like};
 use crate::base::error::{self, cause};
+use crate::base::units;
 
 /// The size of one read or send, in bytes.
 const CHUNK: usize = 64 * 1024;
 
 /// The most pieces in flight: 16 MiB, more than socket buffers hold.
 const WINDOW: usize = 256;
+
+/// How many of the first bytes are kept, to tell a service that is no echo server.
+const START: usize = 64;
 
 /// How long to wait for the peer to close once the echo is complete: extra bytes would
 /// arrive in this time, and a peer that never closes does not block the client.
@@ -105,6 +110,7 @@ where
         pieces: expected,
         current: (Arc::default(), 0),
         received: 0,
+        start: Vec::new(),
         timeout,
         half_close,
     };
@@ -182,6 +188,8 @@ struct EchoReceiver {
     /// The piece being received, and how many of its bytes have been.
     current: (Arc<[u8]>, usize),
     received: u64,
+    /// The first bytes that were received, of which a service is told.
+    start: Vec<u8>,
     timeout: Duration,
     half_close: HalfClose,
 }
@@ -277,11 +285,17 @@ impl EchoReceiver {
     }
 
     fn compare(&mut self, mut arrived: &[u8]) -> Result<(), ReceiveError> {
+        let room = START - self.start.len().min(START);
+        self.start
+            .extend_from_slice(&arrived[..arrived.len().min(room)]);
         while !arrived.is_empty() {
             let (piece, done) = &mut self.current;
             if *done == piece.len() {
                 let Ok(next) = self.pieces.try_recv() else {
-                    return Err(ReceiveError::Fault(extra_byte(arrived[0], self.received)));
+                    let guess = guess_by_start(self.received, &self.start);
+                    return Err(ReceiveError::Fault(
+                        extra_byte(arrived[0], self.received) + &guess,
+                    ));
                 };
                 self.current = (next, 0);
                 continue;
@@ -289,7 +303,8 @@ impl EchoReceiver {
             let want = &piece[*done..piece.len().min(*done + arrived.len())];
             let (got, rest) = arrived.split_at(want.len());
             if let Some(fault) = first_difference(want, got, self.received) {
-                return Err(ReceiveError::Fault(fault));
+                let guess = guess_by_start(self.received, &self.start);
+                return Err(ReceiveError::Fault(fault + &guess));
             }
             *done += got.len();
             self.received += got.len() as u64;
@@ -323,15 +338,24 @@ pub(crate) fn missing(why: &str, received: u64, outstanding: u64) -> String {
     match outstanding {
         0 => format!("{why} after {received} bytes, before all was sent"),
         outstanding => format!(
-            "{why}, the byte at offset {received} and {} more are missing",
-            outstanding - 1
+            "{why}: {} missing from byte {received} on",
+            units::count(outstanding, "byte", "bytes")
         ),
     }
 }
 
 /// The text for a byte that arrived after the whole echo.
 pub(crate) fn extra_byte(byte: u8, offset: u64) -> String {
-    format!("an extra byte {byte:#04x} came at offset {offset}, after all that was sent")
+    format!("byte {offset}: expected none, received {byte:#04x} after the whole echo")
+}
+
+/// What the service looks like that began with the bytes `start`, to be appended to a text;
+/// `right` of them were as expected. A service speaks from its first byte on.
+pub(crate) fn guess_by_start(right: u64, start: &[u8]) -> String {
+    let service = (right <= BY_CHANCE).then(|| looks_like(b"", start));
+    service
+        .flatten()
+        .map_or_else(String::new, |name| format!("; this looks like {name}"))
 }
 
 /// The text for an expired time-out.

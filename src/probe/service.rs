@@ -2,6 +2,9 @@
 
 use crate::proto;
 
+/// Up to this many bytes may be right by chance before a service is told by its first ones.
+pub(crate) const BY_CHANCE: u64 = 8;
+
 /// The service that `received` looks like an answer of, after `sent` was sent to it; `None`
 /// if it looks like none of those known here.
 pub(crate) fn looks_like(sent: &[u8], received: &[u8]) -> Option<&'static str> {

@@ -9,16 +9,15 @@ use super::error::{Error, failed_to};
 use crate::base::address::Address;
 use crate::base::datagram_sockets;
 use crate::base::sys::datagram::{Wanted, request};
+use crate::worker::datagrams::protocol::DatagramProtocol;
 use crate::worker::datagrams::setup::{Answered, Bound, Setup};
 
 pub use crate::base::datagram_sockets::DEFAULT_UDP_BUFFER;
 
-/// The port where none is named.
-pub(crate) const DEFAULT_PORT: u16 = 20162;
-
-/// A bound address on which datagrams are answered: RFC 862 over UDP.
+/// A bound address on which datagrams are answered.
 #[derive(Debug)]
 pub struct DatagramListener {
+    protocol: DatagramProtocol,
     address: SocketAddr,
     /// One a worker, or one that all share.
     sockets: Vec<UdpSocket>,
@@ -32,16 +31,24 @@ impl DatagramListener {
     /// # Errors
     /// [`Error::Base`] for an unknown name, and when an address can't be had, also because
     /// another program has it.
-    pub fn bind(address: &Address, workers: usize, buffer: usize) -> Result<Vec<Self>, Error> {
-        let groups = datagram_sockets::bind(address, DEFAULT_PORT, workers, buffer)?;
-        groups.into_iter().map(Self::adopt).collect()
+    pub fn bind(
+        protocol: DatagramProtocol,
+        address: &Address,
+        workers: usize,
+        buffer: usize,
+    ) -> Result<Vec<Self>, Error> {
+        let groups = datagram_sockets::bind(address, protocol.default_port(), workers, buffer)?;
+        let adopt = |sockets| Self::new(protocol, sockets);
+        let groups = groups.into_iter().map(adopt);
+        let adopted: io::Result<_> = groups.collect();
+        adopted.map_err(failed_to(&format!("set up a socket of {protocol}")))
     }
 
     /// The same for a socket that a service manager has bound, which all workers share.
     #[cfg(any(target_os = "linux", target_os = "android"))]
     pub(crate) fn handed_over(socket: UdpSocket) -> io::Result<Self> {
         socket.set_nonblocking(true)?;
-        Self::new(vec![socket])
+        Self::new(DatagramProtocol::Echo, vec![socket])
     }
 
     /// Warns where a socket that was handed over has less than this receive buffer. It is not
@@ -52,11 +59,7 @@ impl DatagramListener {
         }
     }
 
-    fn adopt(sockets: Vec<UdpSocket>) -> Result<Self, Error> {
-        Self::new(sockets).map_err(failed_to("set up a socket for datagrams"))
-    }
-
-    fn new(sockets: Vec<UdpSocket>) -> io::Result<Self> {
+    fn new(protocol: DatagramProtocol, sockets: Vec<UdpSocket>) -> io::Result<Self> {
         let first = sockets.first();
         let first = first.ok_or_else(|| io::Error::other("there is no socket"))?;
         let address = first.local_addr()?;
@@ -64,12 +67,18 @@ impl DatagramListener {
             // A socket of one address answers from that address anyway.
             destination: address.ip().is_unspecified(),
             marks: true,
+            hops: protocol == DatagramProtocol::Stamp,
+            time: protocol == DatagramProtocol::Stamp,
             ..Wanted::default()
         };
         for socket in &sockets {
             request(socket, wanted)?;
         }
-        Ok(Self { address, sockets })
+        Ok(Self {
+            protocol,
+            address,
+            sockets,
+        })
     }
 
     /// The address it is bound to, with the real port where 0 was asked for.
@@ -83,10 +92,10 @@ impl DatagramListener {
     }
 }
 
-/// As in the log: `udp://127.0.0.1:20162`.
+/// As in the log: `udp://127.0.0.1:20162`, `stamp://127.0.0.1:862`.
 impl fmt::Display for DatagramListener {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "udp://{}", self.address)
+        write!(f, "{}://{}", self.protocol, self.address)
     }
 }
 
@@ -97,6 +106,7 @@ pub(super) fn distributed(
     answered: Answered,
 ) -> Arc<Setup> {
     let bound = listeners.into_iter().map(|listener| Bound {
+        protocol: listener.protocol,
         address: listener.address,
         sockets: listener.sockets,
     });
@@ -142,7 +152,8 @@ mod tests {
     #[test]
     fn an_answer_has_the_dscp_and_the_ecn_bits_of_its_datagram() {
         let everywhere = "*:0".parse().unwrap();
-        let listeners = DatagramListener::bind(&everywhere, 2, 100_000).unwrap();
+        let listeners =
+            DatagramListener::bind(DatagramProtocol::Echo, &everywhere, 2, 100_000).unwrap();
         let config = Config {
             workers: 2,
             ..Config::default()

@@ -22,6 +22,7 @@ pub(crate) mod status;
 mod stop;
 
 pub use crate::base::listening::{DEFAULT_BACKLOG, Options};
+pub use crate::worker::datagrams::protocol::DatagramProtocol;
 pub use config::{Config, DEFAULT_UDP_RATE};
 pub use datagram_listener::{DEFAULT_UDP_BUFFER, DatagramListener};
 pub use listener::{DEFAULT_KEEPALIVE, Listener};

@@ -202,6 +202,11 @@ pub fn connect_narrow(address: SocketAddr) -> TcpStream {
 /// Sends the stream of `key` and reads nothing, until the server takes no more.
 /// Returns how many bytes it took, the kernel's buffers included.
 pub fn fill(stream: &mut TcpStream, key: u64) -> usize {
+    try_fill(stream, key).unwrap()
+}
+
+/// As [`fill`], where the server may end the connection.
+pub fn try_fill(stream: &mut TcpStream, key: u64) -> Result<usize, String> {
     /// Well above what the kernel's buffers of one connection hold.
     const BOUND: usize = 256 << 20;
 
@@ -213,7 +218,7 @@ pub fn fill(stream: &mut TcpStream, key: u64) -> usize {
         match stream.write(&keyed(key, taken, CHUNK)) {
             Ok(n) => taken += n,
             Err(error) if error.kind() == ErrorKind::WouldBlock => break,
-            Err(error) => panic!("after {taken} bytes: {error}"),
+            Err(error) => return Err(format!("after {taken} bytes: {error}")),
         }
         assert!(
             taken < BOUND,
@@ -221,7 +226,7 @@ pub fn fill(stream: &mut TcpStream, key: u64) -> usize {
         );
     }
     stream.set_write_timeout(Some(DEADLINE)).unwrap();
-    taken
+    Ok(taken)
 }
 
 /// Sends and reads nothing, until the server takes no more or resets the connection.

@@ -34,7 +34,7 @@ pub(super) fn steps(setting: &Setting<'_>, most: usize, least: usize) -> Option<
             None => false,
         };
         if is_plausible || setting.is_stopped() || started.elapsed() >= FORGOTTEN {
-            return found.filter(|_| is_plausible);
+            return found;
         }
         setting.pause(AGAIN);
     }

@@ -2,6 +2,8 @@
 
 mod buckets;
 pub(crate) mod counters;
+pub mod protocol;
+mod reflector;
 pub mod refusal;
 mod rules;
 mod service;

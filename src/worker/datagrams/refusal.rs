@@ -17,17 +17,23 @@ pub enum Refusal {
     Own,
     /// Its source sent more than it may.
     Rate,
+    /// It is too short for a request of STAMP.
+    Malformed,
+    /// There is no room for a further session of STAMP.
+    Sessions,
 }
 
 impl Refusal {
     /// All reasons, in the order of their numbers.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 8] = [
         Self::Cut,
         Self::PortZero,
         Self::LowPort,
         Self::Address,
         Self::Own,
         Self::Rate,
+        Self::Malformed,
+        Self::Sessions,
     ];
 
     /// The label in the metrics. It must not change, since dashboards depend on it.
@@ -39,6 +45,8 @@ impl Refusal {
             Self::Address => "address",
             Self::Own => "own",
             Self::Rate => "rate",
+            Self::Malformed => "malformed",
+            Self::Sessions => "sessions",
         }
     }
 }
@@ -53,6 +61,8 @@ impl fmt::Display for Refusal {
             Self::Address => "to or from many or nobody",
             Self::Own => "from a port of this server",
             Self::Rate => "over --udp-rate",
+            Self::Malformed => "too short for STAMP",
+            Self::Sessions => "over the most sessions of STAMP",
         })
     }
 }

@@ -7,6 +7,8 @@ use std::time::{Duration, Instant};
 use mio::{Registry, Token};
 
 use super::counters::DatagramCounters;
+use super::protocol::DatagramProtocol;
+use super::reflector::Reflector;
 use super::refusal::Refusal;
 use super::rules::Rules;
 use super::setup::{Endpoint, Setup};
@@ -38,6 +40,8 @@ struct Polled {
     ready: bool,
     /// The kernel's count of drops when it was last read.
     dropped: u32,
+    /// The sessions of STAMP.
+    reflector: Reflector,
 }
 
 /// The datagrams of one worker.
@@ -71,6 +75,7 @@ impl Datagrams {
                 // A worker before this one may have left some.
                 ready: true,
                 dropped,
+                reflector: Reflector::default(),
             });
         }
         Ok(Self {
@@ -191,7 +196,16 @@ impl Polled {
         counters.received.add(came as u64);
         for index in 0..came {
             let received = batch.received(index);
-            match rules.check(&received, self.endpoint.address, now) {
+            let local = self.endpoint.address;
+            let checked = rules.check(&received, local, now);
+            let answered = checked.and_then(|()| match self.endpoint.protocol {
+                DatagramProtocol::Echo => Ok(()),
+                DatagramProtocol::Stamp => {
+                    let packet = &mut batch.slot(index)[..received.bytes];
+                    self.reflector.reflect(packet, &received, local, now)
+                }
+            });
+            match answered {
                 Ok(()) => {
                     let marks = received.marks.unwrap_or(0);
                     batch.answer(index, received.bytes, received.to, marks);

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use super::buckets::Buckets;
+use super::protocol::DatagramProtocol;
 use super::rules::Rules;
 
 /// Who is answered; the server's configuration says so.
@@ -20,6 +21,7 @@ pub(crate) struct Answered {
 /// A bound address, with a socket for each worker or one that all share.
 #[derive(Debug)]
 pub(crate) struct Bound {
+    pub(crate) protocol: DatagramProtocol,
     pub(crate) address: SocketAddr,
     pub(crate) sockets: Vec<UdpSocket>,
 }
@@ -27,6 +29,7 @@ pub(crate) struct Bound {
 /// A socket as a worker has it.
 #[derive(Clone, Debug)]
 pub(super) struct Endpoint {
+    pub(super) protocol: DatagramProtocol,
     pub(super) socket: Arc<UdpSocket>,
     pub(super) address: SocketAddr,
     /// This worker counts what the kernel drops of the socket's: one that several share is
@@ -37,7 +40,7 @@ pub(super) struct Endpoint {
 /// As in the log: `udp://127.0.0.1:20162`.
 impl fmt::Display for Endpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "udp://{}", self.address)
+        write!(f, "{}://{}", self.protocol, self.address)
     }
 }
 
@@ -55,10 +58,16 @@ impl Setup {
     pub(crate) fn new(bound: Vec<Bound>, workers: usize, answered: Answered) -> Self {
         let mut each: Vec<Vec<Endpoint>> = vec![Vec::new(); workers];
         let own_ports = bound.iter().map(|bound| bound.address.port()).collect();
-        for Bound { address, sockets } in bound {
+        for Bound {
+            protocol,
+            address,
+            sockets,
+        } in bound
+        {
             let is_shared = sockets.len() == 1;
             for (number, socket) in sockets.into_iter().enumerate() {
                 let endpoint = Endpoint {
+                    protocol,
                     socket: Arc::new(socket),
                     address,
                     counts_drops: true,

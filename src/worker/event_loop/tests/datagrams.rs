@@ -3,6 +3,7 @@
 use std::net::UdpSocket;
 
 use super::*;
+use crate::worker::datagrams::protocol::DatagramProtocol;
 use crate::worker::datagrams::refusal::DatagramCounts;
 use crate::worker::datagrams::setup::{Answered, Bound};
 
@@ -14,6 +15,7 @@ fn rig() -> (Rig, UdpSocket) {
     client.set_nonblocking(true).unwrap();
     client.connect(socket.local_addr().unwrap()).unwrap();
     let bound = Bound {
+        protocol: DatagramProtocol::Echo,
         address: socket.local_addr().unwrap(),
         sockets: vec![socket],
     };

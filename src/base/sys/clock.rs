@@ -1,0 +1,31 @@
+//! What the kernel knows of its clock: adjtimex(2).
+
+use std::time::Duration;
+
+/// The state of the system's clock.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct ClockState {
+    /// An external source sets it.
+    pub(crate) is_synchronized: bool,
+    /// How wrong it may be at the most.
+    pub(crate) error: Duration,
+}
+
+/// The state of the clock of Unix time; `None` where the system does not say.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+pub(crate) fn clock_state() -> Option<ClockState> {
+    // SAFETY: a structure of zeros is a valid one, which asks for no change.
+    let mut state: libc::timex = unsafe { std::mem::zeroed() };
+    // SAFETY: the call only writes to the structure, which lives for all of it.
+    let answer = unsafe { libc::adjtimex(&raw mut state) };
+    (answer >= 0).then(|| ClockState {
+        is_synchronized: answer != libc::TIME_ERROR && state.status & libc::STA_UNSYNC == 0,
+        error: Duration::from_micros(u64::try_from(state.maxerror).unwrap_or(0)),
+    })
+}
+
+/// Unknown elsewhere.
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+pub(crate) const fn clock_state() -> Option<ClockState> {
+    None
+}
