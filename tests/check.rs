@@ -184,7 +184,7 @@ mod command_line {
     }
 
     #[test]
-    fn a_failure_says_what_was_seen_and_what_it_usually_means_on_one_line() {
+    fn a_failure_says_what_was_seen_and_the_cause_and_what_to_do_come_behind() {
         let server = Faulty::serve(|stream, _| swallow(&stream));
         let arguments = format!("check {} -q --only bytes --timeout 100ms", server.address);
         let ended = finish(arguments.split_whitespace(), "");
@@ -192,11 +192,12 @@ mod command_line {
         let said = text(ended.stdout);
         let line = said.lines().next().unwrap();
         let seen = "FAIL  bytes             no data for 100ms after 0 of 16,384 bytes";
-        assert!(line.starts_with(seen), "{said}");
+        assert_eq!(line, seen, "{said}");
         assert!(
-            line.contains("; usually something takes the stream for text"),
+            said.contains("\nbytes: follows from not-an-echo\nCAUSE not-an-echo: "),
             "{said}"
         );
+        assert!(said.contains("\n    to do: ask another port"), "{said}");
         assert!(
             said.contains("\n0 passed, 1 failed, 0 skipped in "),
             "{said}"
@@ -207,6 +208,8 @@ mod command_line {
     fn the_json_has_the_keys_that_the_manual_names() {
         let server = Server::with_workers(1);
         let checked = check(server.echo, "--only connect,idle");
+        let broken = Faulty::serve(|stream, _| swallow(&stream));
+        let broken = check(broken.address, "--only bytes --timeout 100ms");
         let report = checked.report.as_object().unwrap();
         let manual = include_str!("../docs/check.md");
         for key in report.keys() {
@@ -214,6 +217,12 @@ mod command_line {
                 manual.contains(&format!("`{key}`")),
                 "no {key} in the manual"
             );
+        }
+        for cause in broken.report["diagnosis"].as_array().unwrap() {
+            for key in cause.as_object().unwrap().keys() {
+                let name = format!("`diagnosis[].{key}`");
+                assert!(manual.contains(&name), "no {name} in the manual");
+            }
         }
         for clause in report["clauses"].as_array().unwrap() {
             for key in clause.as_object().unwrap().keys() {

@@ -180,6 +180,7 @@ fn run_within(address: SocketAddr, names: &[&str], whole: Duration) -> Report {
         budget: Some(Duration::from_secs(1)),
         idle: None,
         connections: 8,
+        experiments: false,
         seed: 1,
     };
     let all = clauses(Protocol::Echo).iter();

@@ -2,6 +2,7 @@
 
 mod beside;
 mod bytes;
+mod cause;
 mod clause;
 mod clauses;
 mod connect;
@@ -10,7 +11,11 @@ mod connections;
 mod connector;
 mod context;
 mod counted;
+mod diagnosis;
 mod duplex;
+mod experiments;
+mod facts;
+mod findings;
 mod half_close;
 mod idle;
 mod messages;
@@ -32,6 +37,7 @@ mod source_address;
 mod target;
 mod urgent;
 
+pub use cause::{Confidence, Diagnosis};
 pub use clause::Clause;
 pub use clauses::clauses;
 pub use plan::Plan;

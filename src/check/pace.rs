@@ -1,10 +1,11 @@
 //! A client that reads or writes more slowly than the path carries.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::clause::{Clause, Load};
-use super::connection::{Filled, MESSAGE};
+use super::connection::{Connection, Filled, MESSAGE};
 use super::not_passed::NotPassed;
+use super::observation::End;
 use super::target::Target;
 use crate::base::units::{duration, whole};
 
@@ -33,6 +34,11 @@ const MOST: u64 = 64 << 20;
 const READS: u32 = 50;
 const READ_SIZE: u64 = 4096;
 const READ_PAUSE: Duration = Duration::from_millis(4);
+
+/// An answer that takes so much longer than three round trips was held, or has a long way
+/// behind a proxy; how often what is held must come together with what follows it.
+const LATE: Duration = Duration::from_millis(100);
+const TOGETHER: u32 = 3;
 
 /// The small writes of the slow writer, their bytes, and the pause before each.
 const WRITES: u64 = 12;
@@ -63,16 +69,53 @@ fn slow_reader(target: &Target<'_>) -> Result<String, NotPassed> {
 
 fn slow_writer(target: &Target<'_>) -> Result<String, NotPassed> {
     let connection = target.open()?;
+    let mut times = Vec::new();
     for _ in 0..WRITES {
         // Each waits for the echo of the one before, which is a pause, too.
         let echo = target.context.round_trip();
         target.context.pause(WRITE_PAUSE.saturating_sub(echo))?;
+        let begun = Instant::now();
         connection.send(WRITE_SIZE)?;
         connection.receive(WRITE_SIZE)?;
+        times.push(begun.elapsed());
+    }
+    times.sort();
+    let typical = times[times.len() / 2];
+    let is_late = typical > LATE + 3 * connection.connect_time;
+    if is_late && is_collected(target, &connection, typical)? {
+        let late = duration(typical);
+        let seen = format!("what comes is held for {late} and comes back together");
+        let (late, of) = (times.len(), times.len());
+        let by = typical;
+        return Err(NotPassed::ended(seen, End::Late { late, of, by }));
     }
     connection.finish()?;
     let pause = duration(WRITE_PAUSE.max(target.context.round_trip()));
     Ok(format!(
         "{WRITES} times {WRITE_SIZE} bytes, {pause} apart, came back bit by bit"
     ))
+}
+
+/// Whether bytes that are sent while others are awaited come back together with these: a
+/// server that is only far behind a proxy answers them later by as much.
+fn is_collected(
+    target: &Target<'_>,
+    connection: &Connection<'_>,
+    late: Duration,
+) -> Result<bool, NotPassed> {
+    for _ in 0..TOGETHER {
+        connection.send(WRITE_SIZE)?;
+        target.context.pause(late / 2)?;
+        connection.send(WRITE_SIZE)?;
+        let begun = Instant::now();
+        connection.receive(WRITE_SIZE)?;
+        let first = begun.elapsed();
+        connection.receive(WRITE_SIZE)?;
+        let second = begun.elapsed() - first;
+        // What was there already was not held.
+        if first < late / 4 || second >= late / 8 {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }

@@ -9,7 +9,7 @@ use super::not_passed::NotPassed;
 use super::target::Target;
 
 /// Threads that connect at once, except in a storm: fewer than the shortest backlogs hold.
-const CONNECT_THREADS: usize = 4;
+pub(super) const CONNECT_THREADS: usize = 4;
 const CONNECT_THREADS_MOST: usize = 128;
 
 /// How many connections are made at once so that `number` of them, each with one message, take

@@ -34,6 +34,8 @@ pub struct Plan {
     pub idle: Option<Duration>,
     /// How many connections are open at once in clauses that need many.
     pub connections: usize,
+    /// Whether what is suspected after the clauses is tried by experiments.
+    pub experiments: bool,
     /// The seed of the bytes sent and of random sizes.
     pub seed: u64,
 }

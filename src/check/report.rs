@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
+use super::cause::Diagnosis;
 use super::observation::Observation;
 use super::plan::Plan;
 use crate::base::units;
@@ -45,26 +46,24 @@ pub struct Outcome {
     pub verdict: Verdict,
     /// What was observed, or why it was skipped.
     pub seen: String,
-    /// The usual cause of a failure; `None` unless it failed.
+    /// What such an end usually means; `None` unless it failed, and where it follows from
+    /// a cause.
     pub usually: Option<&'static str>,
+    /// The cause that it follows from, if it failed and one was found.
+    pub follows_from: Option<&'static str>,
     /// The standard that demands it.
     pub rfc: &'static str,
     /// How long the test took, in nanoseconds.
     pub elapsed_ns: u64,
     /// What a failed clause saw, as data.
     #[serde(skip)]
-    #[expect(dead_code, reason = "for what infers causes")]
     pub(super) observed: Option<Box<Observation>>,
 }
 
-/// One line of text.
+/// One line of text. What a failure means is known only once all clauses were tested.
 impl fmt::Display for Outcome {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}  {:<16}  {}", self.verdict, self.name, self.seen)?;
-        match self.usually {
-            Some(usually) => write!(f, "; usually {usually}"),
-            None => Ok(()),
-        }
+        write!(f, "{}  {:<16}  {}", self.verdict, self.name, self.seen)
     }
 }
 
@@ -89,15 +88,25 @@ pub struct Report {
     pub elapsed_ns: u64,
     /// The outcomes, in the order of the test.
     pub clauses: Vec<Outcome>,
+    /// The causes of what failed, the one that explains most first.
+    pub diagnosis: Vec<Diagnosis>,
 }
 
 impl Report {
     pub(super) fn new(
         plan: &Plan,
-        clauses: Vec<Outcome>,
+        mut clauses: Vec<Outcome>,
+        diagnosis: Vec<Diagnosis>,
         elapsed: Duration,
         interrupted: bool,
     ) -> Self {
+        for outcome in clauses.iter_mut().filter(|at| at.verdict == Verdict::Fail) {
+            let explains = |one: &&Diagnosis| one.explains.contains(&outcome.name);
+            outcome.follows_from = diagnosis.iter().find(explains).map(|one| one.cause);
+            if outcome.follows_from.is_some() {
+                outcome.usually = None;
+            }
+        }
         let count = |verdict| clauses.iter().filter(|at| at.verdict == verdict).count();
         Self {
             format: FORMAT,
@@ -109,7 +118,24 @@ impl Report {
             interrupted,
             elapsed_ns: nanoseconds(elapsed),
             clauses,
+            diagnosis,
         }
+    }
+
+    /// Writes for each failed clause what it follows from, and each cause; for one without,
+    /// what its end usually means.
+    fn write_reasons(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for outcome in &self.clauses {
+            match (outcome.follows_from, outcome.usually) {
+                (Some(cause), _) => writeln!(f, "{}: follows from {cause}", outcome.name)?,
+                (None, Some(usually)) => writeln!(f, "{}: usually {usually}", outcome.name)?,
+                (None, None) => {}
+            }
+        }
+        for cause in &self.diagnosis {
+            writeln!(f, "{cause}")?;
+        }
+        Ok(())
     }
 
     /// Whether every clause was skipped, so that nothing is known about the path.
@@ -118,11 +144,12 @@ impl Report {
     }
 }
 
-/// The summary line.
+/// What the failures mean, and the summary line.
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (passed, failed, skipped) = (self.passed, self.failed, self.skipped);
         let time = units::duration(Duration::from_nanos(self.elapsed_ns));
+        self.write_reasons(f)?;
         write!(
             f,
             "{passed} passed, {failed} failed, {skipped} skipped in {time}"

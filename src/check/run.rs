@@ -14,12 +14,18 @@ use std::sync::atomic::AtomicBool;
 use std::thread::{self, Scope};
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, unbounded};
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded, unbounded};
 
 use super::beside;
+use super::cause::Diagnosis;
 use super::clause::Clause;
+use super::diagnosis::infer;
+use super::experiments::investigate;
+use super::facts::Facts;
+use super::findings::Findings;
 use super::idle;
 use super::not_passed::NotPassed;
+use super::observation::End as Seen;
 use super::plan::Plan;
 use super::report::{Outcome, Report, Verdict, nanoseconds};
 use super::schedule::Schedule;
@@ -30,12 +36,15 @@ use crate::base::units::duration;
 /// How often the clauses under test are told.
 const TELL_EVERY: Duration = Duration::from_millis(100);
 
+/// How long an experiment usually lasts at the most.
+const EXPERIMENT: Duration = Duration::from_secs(10);
+
 /// The clauses under test.
 #[derive(Clone, Debug)]
 pub struct Doing {
     /// Their names, in order.
     pub names: Vec<&'static str>,
-    /// The place of the first among all, from 1.
+    /// The place of the first among all, from 1; 0 for an experiment after them.
     pub number: usize,
     /// How many clauses there are.
     pub of: usize,
@@ -82,7 +91,53 @@ pub fn run(
         outcomes
     })?;
     let interrupted = shared.is_interrupted() && outcomes.len() < clauses.len();
-    Ok(Report::new(plan, outcomes, started.elapsed(), interrupted))
+    let causes = diagnose(&Target::new(&shared), &outcomes, watch);
+    let elapsed = started.elapsed();
+    Ok(Report::new(plan, outcomes, causes, elapsed, interrupted))
+}
+
+/// The causes of what failed. What is suspected is tried by experiments first.
+fn diagnose(
+    target: &Target<'_>,
+    outcomes: &[Outcome],
+    watch: &mut dyn FnMut(Doing),
+) -> Vec<Diagnosis> {
+    let facts = Facts::new(outcomes);
+    let mut show = |name, experiment: &mut (dyn FnMut() + Send)| {
+        watched(name, watch, experiment);
+    };
+    let findings = match target.plan().experiments {
+        true => investigate(target, &facts, &mut show),
+        false => Findings::default(),
+    };
+    infer(&facts, &findings)
+}
+
+/// Makes an experiment, and calls `watch` as long as it lasts.
+fn watched(
+    name: &'static str,
+    watch: &mut dyn FnMut(Doing),
+    experiment: &mut (dyn FnMut() + Send),
+) {
+    let (ended, end) = bounded::<()>(0);
+    let begun = Instant::now();
+    thread::scope(|scope| {
+        scope.spawn(move || {
+            experiment();
+            drop(ended);
+        });
+        while end.recv_timeout(TELL_EVERY) == Err(RecvTimeoutError::Timeout) {
+            let elapsed = begun.elapsed();
+            watch(Doing {
+                names: vec![name],
+                number: 0,
+                of: 0,
+                elapsed,
+                lasts: None,
+                at_most: elapsed.max(EXPERIMENT),
+            });
+        }
+    });
 }
 
 /// A clause that has ended, by its place, and its outcome unless the check was stopped.
@@ -220,7 +275,7 @@ fn test(clause: &'static Clause, target: &Target<'_>) -> Option<Outcome> {
             usually,
             observed,
         }) => {
-            let usually = usually.unwrap_or(clause.usually);
+            let usually = usually.unwrap_or_else(|| reason(clause, &observed.end));
             (Verdict::Fail, seen, Some((usually, observed)))
         }
         Err(NotPassed::Skipped(why)) => (Verdict::Skip, why, None),
@@ -237,10 +292,36 @@ fn test(clause: &'static Clause, target: &Target<'_>) -> Option<Outcome> {
         verdict,
         seen,
         usually,
+        follows_from: None,
         rfc: clause.rfc,
         elapsed_ns: nanoseconds(started.elapsed()),
         observed,
     })
+}
+
+/// What a clause that ended so usually means. The end tells more than the clause does, but
+/// for what came too late.
+const fn reason(clause: &Clause, end: &Seen) -> &'static str {
+    match end {
+        Seen::Silence => {
+            "something holds back or drops what was sent, and tells nobody: packets of that size, \
+             a connection that it has forgotten, or bytes that it keeps"
+        }
+        Seen::Slow => "the path carries less than any path should, or loses many packets",
+        Seen::Reset => {
+            "a firewall, a proxy or the server ends the connection by a reset: at a limit, or on an \
+             error"
+        }
+        Seen::Close => "a proxy or the server closes the connection before all was sent back",
+        Seen::Wrong(_) => {
+            "a proxy or the server changes the stream, adds to it or leaves out of it"
+        }
+        Seen::NotMade(_)
+        | Seen::Late { .. }
+        | Seen::Address { .. }
+        | Seen::NoAddress
+        | Seen::Other => clause.usually,
+    }
 }
 
 /// Why a clause has no verdict when the time of the whole is over.

@@ -137,11 +137,16 @@ impl<'a> Target<'a> {
         timeout: Duration,
         connected: &mut dyn FnMut(TcpStream, Duration),
     ) -> Result<(), NotPassed> {
-        let last = self.shared.last_address();
-        let address = last.unwrap_or(self.plan().addresses[0]);
+        let address = self.address();
         let is_stopped = || self.context.is_stopped();
         let result = connect_many(address, number, timeout, &is_stopped, connected);
         result.map_err(|error| self.not_connected(vec![(address, error)]))
+    }
+
+    /// The address that answered last, or the first one.
+    pub(super) fn address(&self) -> SocketAddr {
+        let last = self.shared.last_address();
+        last.unwrap_or(self.plan().addresses[0])
     }
 
     /// Connects to the address that answered last, so that all clauses test one server; else

@@ -30,9 +30,9 @@ const MOST: u64 = 10_000;
 /// Test whether a path carries TCP faithfully
 ///
 /// The path is a server, with any load balancer, proxy, tunnel or firewall before it. Each
-/// clause is one promise of TCP. Its line says pass, FAIL or skip, what was seen, and what
-/// a failure usually means. Every byte that comes back is verified. --list describes the
-/// clauses.
+/// clause is one promise of TCP. Its line says pass, FAIL or skip, and what was seen. Every byte
+/// that comes back is verified. After them, the causes of what failed are named, and what to do:
+/// experiments tell them apart. --list describes the clauses.
 #[derive(Debug, Args)]
 #[command(after_long_help = "\
 ADDR is HOST:PORT, [V6]:PORT, :PORT, PORT or HOST; without a host, this machine; without a \
@@ -42,8 +42,10 @@ Of several addresses of a name the first one that answers is used, the families 
 tried 250 ms after the one before (RFC 8305).
 
 With --json one object is written at the end: format (\"echopool-check/1\"), addresses, \
-protocol, passed, failed, skipped, interrupted, elapsed_ns, and clauses, each with name, verdict \
-(\"pass\", \"fail\" or \"skip\"), seen, usually (null unless it failed), rfc and elapsed_ns. Where no clause \
+protocol, passed, failed, skipped, interrupted, elapsed_ns, clauses, each with name, verdict \
+(\"pass\", \"fail\" or \"skip\"), seen, usually, follows_from (null unless it failed), rfc and \
+elapsed_ns, and diagnosis: causes, each with cause, text, advice, confidence (\"certain\" or \
+\"likely\"), explains and evidence. docs/check.schema.json is its schema. Where no clause \
 could be tested, as for a name that is unknown, it has format and error alone.
 
 Examples:
@@ -78,6 +80,10 @@ pub(super) struct CheckArgs {
     /// clause]
     #[arg(long, value_name = "DURATION", value_parser = time_limit)]
     idle: Option<Duration>,
+
+    /// Make no experiments after the clauses: causes are only inferred from what these saw
+    #[arg(long)]
+    no_experiments: bool,
 
     /// How long the bytes of a clause may take that sends many; where a path carries fewer in that
     /// time, fewer are sent
@@ -156,6 +162,7 @@ impl CheckArgs {
             budget: self.budget(),
             idle: self.idle,
             connections: self.connections,
+            experiments: !self.no_experiments,
             // Its keys are random, from the system.
             seed: RandomState::new().hash_one(()),
         };
@@ -285,6 +292,7 @@ fn step(doing: &Doing) -> String {
         names, number, of, ..
     } = doing;
     match &names[..] {
+        [name] if *number == 0 => format!("{name} (experiment)"),
         [] => format!("clause {number} of {of}"),
         [name] => format!("{name} (clause {number} of {of})"),
         [name, other] => format!("{name} and {other} (of {of} clauses)"),

@@ -1,0 +1,194 @@
+//! Connections are cut off: after so many bytes, at an age, or after a silence.
+
+use std::time::Duration;
+
+use crate::base::units::{duration, whole};
+use crate::check::cause::Diagnosis;
+use crate::check::facts::{Facts, Failure};
+use crate::check::findings::{Ending, Findings, Silences, Streams};
+use crate::check::observation::End;
+
+/// A clause that ended at less than this share of the limit fails for another reason.
+const SHARE: f64 = 0.6;
+
+/// `connection-quota`: each connection ends after so many bytes.
+pub(super) fn quota(facts: &Facts, findings: &Findings) -> Option<Diagnosis> {
+    let Some(Streams::AfterBytes { bytes, by }) = findings.streams else {
+        return None;
+    };
+    // What counts packets counts the headers of small ones, too: that is why the bytes of
+    // a clause say nothing here.
+    let moved = |at: &Failure| at.observed.received > 0 || at.observed.sent * 2 >= bytes;
+    let explains = facts.clauses(|at| ended_by(at, by) && moved(at));
+    let text = format!(
+        "each connection {} after about {} bytes, however fast they go",
+        ends(by),
+        whole(bytes)
+    );
+    let advice = "look for a limit of bytes a connection: a firewall's or a balancer's quota \
+                  (nft quota, ct bytes), an intrusion detection's, or the server's own";
+    let diagnosis = Diagnosis::certain("connection-quota", text, advice, explains);
+    Some(diagnosis.with("bytes", bytes).with("ends_by", by.word()))
+}
+
+/// `lifetime-limit`: each connection ends at an age, however busy it is.
+pub(super) fn lifetime(facts: &Facts, findings: &Findings) -> Option<Diagnosis> {
+    let (age, by) = match (findings.streams, findings.silences) {
+        (Some(Streams::AtAge { age, by }), _) | (_, Some(Silences::Busy { age, by })) => (age, by),
+        _ => return None,
+    };
+    let explains = facts.clauses(|at| is_cut(at) && at.observed.age >= age.mul_f64(SHARE));
+    let text = format!(
+        "each connection {} {} after it was made, however much it carries",
+        ends(by),
+        duration(age)
+    );
+    let advice = "look for the longest time that a connection may last: of the server, a proxy or \
+                  a balancer (lifetime, max connection duration); raise it, or reconnect in time";
+    let diagnosis = Diagnosis::certain("lifetime-limit", text, advice, explains);
+    let seconds = rounded(age);
+    Some(
+        diagnosis
+            .with("seconds", seconds)
+            .with("ends_by", by.word()),
+    )
+}
+
+/// `idle-limit`: a connection ends after a silence.
+pub(super) fn idle(facts: &Facts, findings: &Findings) -> Option<Diagnosis> {
+    let Some(Silences::Forgotten { alive, dead, by }) = findings.silences else {
+        return None;
+    };
+    let is_silent = |at: &Failure| at.observed.held_silent;
+    let how = match by {
+        Ending::Silence => "is forgotten, and what is sent then is lost,",
+        other => ends(other),
+    };
+    let text = format!(
+        "a silent connection {how} after {} to {}",
+        duration(alive),
+        duration(dead)
+    );
+    let advice = "send keepalives more often than that (SO_KEEPALIVE with TCP_KEEPIDLE, or the \
+                  protocol's own), or raise the idle time-out of the firewall, the balancer or the \
+                  server";
+    let diagnosis = Diagnosis::certain("idle-limit", text, advice, facts.clauses(is_silent));
+    let diagnosis = diagnosis.with("alive_s", rounded(alive));
+    let diagnosis = diagnosis.with("dead_s", rounded(dead));
+    Some(diagnosis.with("ends_by", by.word()))
+}
+
+/// How connections end, as a verb.
+const fn ends(by: Ending) -> &'static str {
+    match by {
+        Ending::Silence => "stalls",
+        Ending::Close => "is closed",
+        Ending::Reset => "is reset",
+    }
+}
+
+/// Whether the clause's connection ended so.
+fn ended_by(failure: &Failure, by: Ending) -> bool {
+    match by {
+        Ending::Silence => failure.is_silent(),
+        // What is sent after a close is answered by a reset.
+        Ending::Close | Ending::Reset => {
+            matches!(failure.observed.end, End::Close | End::Reset)
+        }
+    }
+}
+
+fn is_cut(failure: &Failure) -> bool {
+    failure.is_silent() || matches!(failure.observed.end, End::Close | End::Reset)
+}
+
+/// In seconds, to the millisecond.
+fn rounded(time: Duration) -> f64 {
+    (time.as_secs_f64() * 1000.0).round() / 1000.0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::check::facts::made::{facts, failure};
+
+    fn received(name: &'static str, end: End, bytes: u64) -> Failure {
+        let mut failure = failure(name, end);
+        failure.observed.received = bytes;
+        failure
+    }
+
+    #[test]
+    fn a_quota_explains_what_ended_in_its_way_after_some_bytes() {
+        let failures = [
+            received("bytes", End::Reset, 48_000),
+            received("tiny-segments", End::Close, 700),
+            received("urgent", End::Silence, 1024),
+            received("connections", End::Reset, 0),
+        ];
+        let findings = Findings {
+            streams: Some(Streams::AfterBytes {
+                bytes: 48_000,
+                by: Ending::Reset,
+            }),
+            ..Findings::default()
+        };
+        let facts = facts(&failures, &[]);
+        let diagnosis = quota(&facts, &findings).unwrap();
+        assert_eq!(diagnosis.explains, ["bytes", "tiny-segments"]);
+        assert_eq!(diagnosis.evidence["bytes"], 48_000);
+        assert_eq!(diagnosis.evidence["ends_by"], "reset");
+        assert_eq!(lifetime(&facts, &findings), None);
+    }
+
+    #[test]
+    fn a_lifetime_explains_what_was_as_old() {
+        let aged = |name, seconds| {
+            let mut failure = failure(name, End::Close);
+            failure.observed.age = Duration::from_secs_f64(seconds);
+            failure
+        };
+        let facts = facts(&[aged("small-writes", 1.0), aged("urgent", 0.1)], &[]);
+        let at_age = Findings {
+            streams: Some(Streams::AtAge {
+                age: Duration::from_millis(1003),
+                by: Ending::Silence,
+            }),
+            ..Findings::default()
+        };
+        let diagnosis = lifetime(&facts, &at_age).unwrap();
+        assert_eq!(diagnosis.explains, ["small-writes"]);
+        assert_eq!(diagnosis.evidence["seconds"], 1.003);
+        let busy = Findings {
+            silences: Some(Silences::Busy {
+                age: Duration::from_secs(1),
+                by: Ending::Close,
+            }),
+            ..Findings::default()
+        };
+        assert_eq!(
+            lifetime(&facts, &busy).unwrap().evidence["ends_by"],
+            "close"
+        );
+        assert_eq!(idle(&facts, &busy), None);
+    }
+
+    #[test]
+    fn a_limit_of_silence_explains_the_silent() {
+        let mut silent = failure("idle", End::Silence);
+        silent.observed.held_silent = true;
+        let facts = facts(&[silent, failure("bytes", End::Silence)], &[]);
+        let findings = Findings {
+            silences: Some(Silences::Forgotten {
+                alive: Duration::from_millis(1900),
+                dead: Duration::from_millis(2100),
+                by: Ending::Silence,
+            }),
+            ..Findings::default()
+        };
+        let diagnosis = idle(&facts, &findings).unwrap();
+        assert_eq!(diagnosis.explains, ["idle"]);
+        assert_eq!(diagnosis.evidence["alive_s"], 1.9);
+        assert_eq!(diagnosis.evidence["dead_s"], 2.1);
+    }
+}

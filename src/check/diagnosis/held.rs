@@ -1,0 +1,130 @@
+//! What is sent is held back: for a line, for more, for the end, or for a while.
+
+use std::time::Duration;
+
+use crate::base::units::duration;
+use crate::check::cause::Diagnosis;
+use crate::check::facts::{Facts, Failure};
+use crate::check::findings::{Findings, Held};
+use crate::check::observation::End;
+
+/// `line-buffered`: only whole lines are passed on.
+pub(super) fn lines(facts: &Facts, findings: &Findings) -> Option<Diagnosis> {
+    if findings.held != Some(Held::Lines) {
+        return None;
+    }
+    let text = "only whole lines are passed on: what has no line end yet is held back until one \
+                comes";
+    let advice = "have the program read and write what comes (no line buffering: stdbuf -o0, a raw \
+                  terminal), and proxies pass bytes on, not lines";
+    Some(Diagnosis::certain(
+        "line-buffered",
+        text,
+        advice,
+        waiting(facts),
+    ))
+}
+
+/// `stores-and-forwards`: what comes is collected, and passed on later.
+pub(super) fn stored(facts: &Facts, findings: &Findings) -> Option<Diagnosis> {
+    let advice = "switch off buffering of requests and answers in the proxy, or have the server \
+                  write what it has read at once";
+    let is = |text: String| Diagnosis::certain("stores-and-forwards", text, advice, waiting(facts));
+    match findings.held? {
+        Held::UntilEnd => Some(is(String::from(
+            "nothing is passed on before our side is closed: then all comes at once",
+        ))),
+        Held::Blocks => Some(is(String::from(
+            "few bytes are held back until more come: full buffers are passed on",
+        ))),
+        Held::Collected(delay) => {
+            let text = format!(
+                "what comes is collected for {} and then passed on together",
+                duration(delay)
+            );
+            Some(is(text).with("delay_ms", milliseconds(delay)))
+        }
+        _ => None,
+    }
+}
+
+/// `holds-small-writes`: Nagle's algorithm waits for our acknowledgement.
+pub(super) fn small_writes(facts: &Facts, _: &Findings) -> Option<Diagnosis> {
+    let failure = facts.failure("small-writes")?;
+    let End::Late { by, .. } = failure.observed.end else {
+        return None;
+    };
+    let text = format!(
+        "small writes are held back for {} where we acknowledge late, and not where we do at once: \
+         Nagle's algorithm",
+        duration(by)
+    );
+    let advice = "set TCP_NODELAY in the server and in every proxy, or write each answer at once";
+    let diagnosis = Diagnosis::certain("holds-small-writes", text, advice, vec!["small-writes"]);
+    Some(diagnosis.with("delay_ms", milliseconds(by)))
+}
+
+/// What waited for bytes that were held, or was late.
+fn waiting(facts: &Facts) -> Vec<&'static str> {
+    let is_late = |at: &Failure| matches!(at.observed.end, End::Late { .. });
+    facts.clauses(|at| at.is_silent() || is_late(at))
+}
+
+/// To a tenth.
+fn milliseconds(time: Duration) -> f64 {
+    (time.as_secs_f64() * 1e4).round() / 10.0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::check::facts::made::{facts, failure};
+
+    #[test]
+    fn what_passes_it_on_names_it() {
+        let facts = facts(
+            &[
+                failure("slow-writer", End::Silence),
+                failure("urgent", End::Reset),
+            ],
+            &[],
+        );
+        let causes = |held| {
+            let findings = Findings {
+                held: Some(held),
+                ..Findings::default()
+            };
+            let both = [lines(&facts, &findings), stored(&facts, &findings)];
+            let named = both.into_iter().flatten();
+            named
+                .inspect(|at| assert_eq!(at.explains, ["slow-writer"]))
+                .collect::<Vec<_>>()
+        };
+        let name = |held| causes(held).first().map(|at| at.cause);
+        assert_eq!(name(Held::Lines), Some("line-buffered"));
+        assert_eq!(name(Held::UntilEnd), Some("stores-and-forwards"));
+        assert_eq!(name(Held::Blocks), Some("stores-and-forwards"));
+        assert_eq!(name(Held::Nothing), None);
+        assert_eq!(name(Held::Never), None);
+        let collected = causes(Held::Collected(Duration::from_micros(500_240)));
+        assert_eq!(collected[0].evidence["delay_ms"], 500.2);
+    }
+
+    #[test]
+    fn a_late_answer_to_small_writes_is_nagles() {
+        let late = |name, by| {
+            let end = End::Late {
+                late: 20,
+                of: 40,
+                by: Duration::from_millis(by),
+            };
+            facts(&[failure(name, end)], &[])
+        };
+        let diagnosis = small_writes(&late("small-writes", 41), &Findings::default()).unwrap();
+        assert_eq!(diagnosis.evidence["delay_ms"], 41.0);
+        assert_eq!(
+            small_writes(&late("connect-storm", 41), &Findings::default()),
+            None
+        );
+    }
+}

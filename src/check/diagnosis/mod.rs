@@ -1,0 +1,17 @@
+//! Infers causes from what the clauses saw and what the experiments found. Each file has a
+//! family of causes: pure functions from facts and findings to a cause and what it
+//! explains.
+
+mod crowd;
+mod cut;
+mod foreign;
+mod held;
+mod infer;
+mod loss;
+mod other_end;
+mod pick;
+mod reach;
+mod size;
+mod values;
+
+pub(super) use infer::infer;

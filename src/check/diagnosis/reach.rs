@@ -1,0 +1,205 @@
+//! Nobody is reached, or somebody else.
+
+use crate::check::cause::Diagnosis;
+use crate::check::facts::Facts;
+use crate::check::findings::{Ending, Findings, Held};
+use crate::check::observation::{End, NotMade};
+
+/// `refused`, `no-answer` or `unreachable`: no connection was made at all.
+pub(super) fn not_connected(facts: &Facts, _: &Findings) -> Option<Diagnosis> {
+    let is_first = |name: &&str| ["connect", "self-connect"].contains(name);
+    if !facts.passed.iter().all(is_first) {
+        return None;
+    }
+    let ends = facts.failures.iter().map(|failure| &failure.observed.end);
+    let how = ends.filter_map(|end| match end {
+        End::NotMade(how) => Some(how.clone()),
+        _ => None,
+    });
+    let how = how.min_by_key(|how| matches!(how, NotMade::ReachedItself))?;
+    // Where one connection was made, something else is the matter.
+    if facts.passed.contains(&"connect") && how != NotMade::ReachedItself {
+        return None;
+    }
+    let explains = facts.clauses(|at| matches!(at.observed.end, End::NotMade(_)));
+    let named = |cause, text: &str, advice| Diagnosis::certain(cause, text, advice, explains);
+    match how {
+        NotMade::Refused => Some(named(
+            "refused",
+            "the host is there, and nothing listens on the port, or a firewall refuses it",
+            "start the server, or have it listen on this address and port (ss -ltn on its host); \
+             else let the port through the firewall that answers for it",
+        )),
+        NotMade::ReachedItself => Some(named(
+            "refused",
+            "nothing listens there: the connection got the server's own port and reached itself",
+            "start the server; keep its port out of net.ipv4.ip_local_port_range",
+        )),
+        NotMade::Unanswered => Some(named(
+            "no-answer",
+            "nothing answers the first packet: a firewall drops it, or the host is not there",
+            "look with tcpdump on the server's host whether the SYN comes: if it does, a firewall \
+             there drops it; if not, one before it does, or the address is wrong",
+        )),
+        NotMade::Unreachable(icmp) => {
+            let text = format!("something on the way says by ICMP: {icmp}");
+            let advice = "see who says so (tcpdump icmp or icmp6), and have its route or its rule \
+                          put right; without any ICMP this machine has no route (ip route get)";
+            let diagnosis = named("unreachable", &text, advice);
+            Some(diagnosis.with("icmp", icmp))
+        }
+        NotMade::Reset | NotMade::Other => None,
+    }
+}
+
+/// Accepted, and closed without a byte.
+pub(super) fn nobody_behind(facts: &Facts, findings: &Findings) -> Option<Diagnosis> {
+    let hello = findings.hello.as_ref()?;
+    let is_silent = hello.greeting.is_empty() && hello.answer.is_empty();
+    let by = hello
+        .end
+        .filter(|end| is_silent && *end != Ending::Silence)?;
+    facts.is_mute().then(|| {
+        let text = "connections are accepted, and ended without a byte: a load balancer or a \
+                    proxy without a server behind it";
+        let advice = "see whether the balancer takes its servers for alive (its health checks), \
+                      and whether they listen";
+        Diagnosis::certain("nobody-behind", text, advice, facts.clauses(|_| true))
+            .with("ends_by", by.word())
+    })
+}
+
+/// Somebody else answers, or one that takes all and says nothing.
+pub(super) fn not_an_echo(facts: &Facts, findings: &Findings) -> Option<Diagnosis> {
+    let hello = findings.hello.as_ref().filter(|_| facts.is_mute())?;
+    let first = match (&hello.greeting[..], &hello.answer[..]) {
+        ([], []) if hello.end == Some(Ending::Silence) => {
+            // One that holds everything back is an echo, too.
+            match findings.held {
+                Some(Held::Never) => &[],
+                _ => return None,
+            }
+        }
+        ([], []) => return None,
+        ([], _) if hello.is_echoed() => return None,
+        ([], answer) => answer,
+        (greeting, _) => greeting,
+    };
+    let looks_like = looks_like(first);
+    let text = match (looks_like, first) {
+        ("other", []) => String::from("what is there takes everything and sends nothing back"),
+        ("other", _) => String::from("what is there answers, but not with what it was sent"),
+        (name, _) => format!("what is there speaks {name}, and is no echo server"),
+    };
+    let advice = "ask another port: echo is 7, and echopool serves 20162 by default";
+    let diagnosis = Diagnosis::certain("not-an-echo", text, advice, facts.clauses(|_| true));
+    let first_bytes = first.escape_ascii().to_string();
+    Some(
+        diagnosis
+            .with("looks_like", looks_like)
+            .with("first_bytes", first_bytes),
+    )
+}
+
+fn looks_like(first: &[u8]) -> &'static str {
+    let line = first.split(|byte| *byte == b'\n').next().unwrap_or(first);
+    let has = |word: &[u8]| {
+        let mut places = line.windows(word.len());
+        places.any(|part| part.eq_ignore_ascii_case(word))
+    };
+    match first {
+        _ if first.starts_with(b"HTTP/") || first.starts_with(b"<!DOCTYPE") => "http",
+        // A record of an alert or a handshake, of SSL 3 to TLS 1.3 (RFC 8446 section 5.1).
+        [0x15 | 0x16, 3, 0..=4, ..] => "tls",
+        _ if first.starts_with(b"SSH-") => "ssh",
+        _ if first.starts_with(b"220") && (has(b"smtp") || has(b"mail")) => "smtp",
+        _ => "other",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::check::facts::made::{facts, failure};
+    use crate::check::findings::Hello;
+
+    fn unreached(how: NotMade) -> Option<Diagnosis> {
+        let facts = facts(&[failure("connect", End::NotMade(how))], &[]);
+        not_connected(&facts, &Findings::default())
+    }
+
+    #[test]
+    fn who_refuses_is_told_from_who_does_not_answer() {
+        let cause = |how| unreached(how).map(|at| at.cause);
+        assert_eq!(cause(NotMade::Refused), Some("refused"));
+        assert_eq!(cause(NotMade::ReachedItself), Some("refused"));
+        assert_eq!(cause(NotMade::Unanswered), Some("no-answer"));
+        assert_eq!(cause(NotMade::Other), None);
+        let unreachable = unreached(NotMade::Unreachable("host unreachable")).unwrap();
+        assert_eq!(unreachable.cause, "unreachable");
+        assert_eq!(unreachable.evidence["icmp"], "host unreachable");
+        assert_eq!(unreachable.explains, ["connect"]);
+    }
+
+    #[test]
+    fn one_connection_that_was_refused_among_others_is_not_that() {
+        let storm = failure("connect-storm", End::NotMade(NotMade::Refused));
+        let facts = facts(&[storm], &["connect", "bytes"]);
+        assert_eq!(not_connected(&facts, &Findings::default()), None);
+    }
+
+    fn greeted(greeting: &[u8], answer: &[u8], end: Option<Ending>) -> Findings {
+        Findings {
+            hello: Some(Hello {
+                greeting: greeting.to_vec(),
+                answer: answer.to_vec(),
+                end,
+            }),
+            ..Findings::default()
+        }
+    }
+
+    fn mute() -> Facts {
+        facts(&[failure("bytes", End::Silence)], &["connect"])
+    }
+
+    #[test]
+    fn who_answers_is_named() {
+        let of = |greeting: &[u8], answer: &[u8]| {
+            let diagnosis = not_an_echo(&mute(), &greeted(greeting, answer, None))?;
+            Some(diagnosis.evidence["looks_like"].as_str()?.to_owned())
+        };
+        let is = |greeting: &[u8], answer: &[u8]| of(greeting, answer).unwrap_or_default();
+        assert_eq!(is(b"", b"HTTP/1.1 400 Bad Request\r\n"), "http");
+        assert_eq!(is(b"", &[0x15, 3, 1, 0, 2, 2, 10]), "tls");
+        assert_eq!(is(b"SSH-2.0-x\r\n", b""), "ssh");
+        assert_eq!(is(b"220 mail.example ESMTP\r\n", b""), "smtp");
+        assert_eq!(is(b"220 ftp ready\r\n", b""), "other");
+        for echo in [&b"hello\r\n\r\n"[..], b"HELLO\n\n", b"hel", b"\xe8ello"] {
+            assert_eq!(of(b"", echo), None, "{echo:?}");
+        }
+    }
+
+    #[test]
+    fn who_says_nothing_is_no_echo_only_if_nothing_is_held_back() {
+        let with = |held| Findings {
+            held,
+            ..greeted(b"", b"", Some(Ending::Silence))
+        };
+        let never = not_an_echo(&mute(), &with(Some(Held::Never))).unwrap();
+        assert_eq!(never.evidence["looks_like"], "other");
+        assert_eq!(not_an_echo(&mute(), &with(Some(Held::UntilEnd))), None);
+        assert_eq!(not_an_echo(&mute(), &with(None)), None);
+    }
+
+    #[test]
+    fn nobody_is_behind_who_ends_each_without_a_byte() {
+        let of = |end| nobody_behind(&mute(), &greeted(b"", b"", end)).map(|at| at.cause);
+        assert_eq!(of(Some(Ending::Close)), Some("nobody-behind"));
+        assert_eq!(of(Some(Ending::Reset)), Some("nobody-behind"));
+        assert_eq!(of(Some(Ending::Silence)), None);
+        let carrying = facts(&[failure("urgent", End::Close)], &["connect", "bytes"]);
+        let findings = greeted(b"", b"", Some(Ending::Close));
+        assert_eq!(nobody_behind(&carrying, &findings), None);
+    }
+}

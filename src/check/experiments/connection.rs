@@ -1,0 +1,230 @@
+//! A connection of an experiment: sends and receives any bytes, and tells how it ends.
+
+use std::io::{self, ErrorKind, Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::time::{Duration, Instant};
+
+use socket2::{Domain, SockRef, Socket, Type};
+
+use crate::base::kernel::KernelView;
+use crate::check::context::TICK;
+use crate::check::findings::Ending;
+use crate::check::observation::NotMade;
+use crate::probe::connect::refuse_self;
+use crate::probe::exchange::is_timeout;
+
+/// Whether to stop.
+pub(super) type Stop<'a> = &'a (dyn Fn() -> bool + Sync);
+
+/// Why there is no connection, or none that serves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Failed {
+    /// None was made: refused, without an answer, or something else that says nothing of
+    /// the path.
+    Refused,
+    Unanswered,
+    Here,
+    /// It was made, and ended so before anything came back.
+    Ended(Ending),
+}
+
+/// A connection, which is reset when dropped.
+pub(super) struct Connection<'a> {
+    stream: TcpStream,
+    pub(super) connect_time: Duration,
+    pub(super) made: Instant,
+    stop: Stop<'a>,
+}
+
+impl<'a> Connection<'a> {
+    pub(super) fn open(
+        address: SocketAddr,
+        patience: Duration,
+        stop: Stop<'a>,
+    ) -> Result<Self, Failed> {
+        let started = Instant::now();
+        let connected = connect(address, patience).map_err(|error| match NotMade::of(&error) {
+            NotMade::Refused | NotMade::Reset => Failed::Refused,
+            NotMade::Unanswered => Failed::Unanswered,
+            _ => Failed::Here,
+        })?;
+        Ok(Self {
+            stream: connected,
+            connect_time: started.elapsed(),
+            made: Instant::now(),
+            stop,
+        })
+    }
+
+    /// Sends all, or tells how it ended: `Silence` where not all was taken in time.
+    pub(super) fn send(&self, bytes: &[u8], patience: Duration) -> Option<Ending> {
+        let (mut rest, until) = (bytes, Instant::now() + patience);
+        while !rest.is_empty() {
+            match (&self.stream).write(rest) {
+                Ok(length) => rest = &rest[length..],
+                Err(error) => match ended(&error) {
+                    Some(end) => return Some(end),
+                    None if Instant::now() >= until || self.is_stopped() => {
+                        return Some(Ending::Silence);
+                    }
+                    None => {}
+                },
+            }
+        }
+        None
+    }
+
+    /// Sends a segment of its own, which is put together with no other one.
+    pub(super) fn send_segment(&self, bytes: &[u8], patience: Duration) -> Option<Ending> {
+        #[cfg(any(target_os = "linux", target_os = "android"))]
+        const END_OF_RECORD: i32 = libc::MSG_EOR;
+        // Elsewhere they may be put together.
+        #[cfg(not(any(target_os = "linux", target_os = "android")))]
+        const END_OF_RECORD: i32 = 0;
+        let until = Instant::now() + patience;
+        let mut rest = bytes;
+        while !rest.is_empty() {
+            match self.socket().send_with_flags(rest, END_OF_RECORD) {
+                Ok(length) => rest = &rest[length..],
+                Err(error) => match ended(&error) {
+                    Some(end) => return Some(end),
+                    None if Instant::now() >= until || self.is_stopped() => {
+                        return Some(Ending::Silence);
+                    }
+                    None => {}
+                },
+            }
+        }
+        None
+    }
+
+    /// What the system knows of it.
+    pub(super) fn view(&self) -> Option<KernelView> {
+        KernelView::read(&self.stream)
+    }
+
+    pub(super) fn is_v6(&self) -> bool {
+        self.stream.peer_addr().is_ok_and(|peer| peer.is_ipv6())
+    }
+
+    /// Sends what is taken at once; how many bytes that was, or how it ended.
+    pub(super) fn send_some(&self, bytes: &[u8]) -> Result<usize, Ending> {
+        self.at_once(|| (&self.stream).write(bytes))
+    }
+
+    /// Receives what is there at once; how many bytes that is, or how it ended.
+    pub(super) fn receive_some(&self, block: &mut [u8]) -> Result<usize, Ending> {
+        let mut is_over = false;
+        let received = self.at_once(|| {
+            let length = (&self.stream).read(block)?;
+            is_over = length == 0;
+            Ok(length)
+        })?;
+        match is_over {
+            true => Err(Ending::Close),
+            false => Ok(received),
+        }
+    }
+
+    fn at_once(&self, call: impl FnOnce() -> io::Result<usize>) -> Result<usize, Ending> {
+        let _ = self.stream.set_nonblocking(true);
+        let result = call();
+        let _ = self.stream.set_nonblocking(false);
+        result.or_else(|error| ended(&error).map_or(Ok(0), Err))
+    }
+
+    /// Receives up to `most` bytes, until none came for `patience`. With fewer it tells how
+    /// it ended.
+    pub(super) fn receive(&self, most: usize, patience: Duration) -> (Vec<u8>, Option<Ending>) {
+        let (mut came, mut block) = (Vec::new(), vec![0; 64 * 1024]);
+        let mut until = Instant::now() + patience;
+        while came.len() < most {
+            let room = block.len().min(most - came.len());
+            match (&self.stream).read(&mut block[..room]) {
+                Ok(0) => return (came, Some(Ending::Close)),
+                Ok(length) => {
+                    came.extend_from_slice(&block[..length]);
+                    until = Instant::now() + patience;
+                }
+                Err(error) => match ended(&error) {
+                    Some(end) => return (came, Some(end)),
+                    None if Instant::now() >= until || self.is_stopped() => {
+                        return (came, Some(Ending::Silence));
+                    }
+                    None => {}
+                },
+            }
+        }
+        (came, None)
+    }
+
+    /// Waits so long at most for it to end, though nothing is sent; how it did, and after
+    /// how long. Bytes that come are none of its concern.
+    pub(super) fn wait_for_end(&self, time: Duration) -> Option<(Ending, Duration)> {
+        let (started, mut block) = (Instant::now(), [0; 64]);
+        loop {
+            let left = time.saturating_sub(started.elapsed());
+            if left.is_zero() || self.is_stopped() {
+                return None;
+            }
+            let _ = self.stream.set_read_timeout(Some(left.min(TICK)));
+            let end = match (&self.stream).read(&mut block) {
+                Ok(0) => Some(Ending::Close),
+                Ok(_) => None,
+                Err(error) => ended(&error),
+            };
+            if let Some(end) = end {
+                return Some((end, started.elapsed()));
+            }
+        }
+    }
+
+    pub(super) fn send_urgent(&self, byte: u8) -> bool {
+        self.socket().send_out_of_band(&[byte]).is_ok()
+    }
+
+    /// Closes our side.
+    pub(super) fn half_close(&self) {
+        // If it fails, it has ended, which is seen next.
+        let _ = self.stream.shutdown(Shutdown::Write);
+    }
+
+    pub(super) fn age(&self) -> Duration {
+        self.made.elapsed()
+    }
+
+    pub(super) fn socket(&self) -> SockRef<'_> {
+        SockRef::from(&self.stream)
+    }
+
+    fn is_stopped(&self) -> bool {
+        (self.stop)()
+    }
+}
+
+impl Drop for Connection<'_> {
+    fn drop(&mut self) {
+        // So that nothing of it stays on the path.
+        let _ = self.socket().set_linger(Some(Duration::ZERO));
+    }
+}
+
+fn connect(address: SocketAddr, patience: Duration) -> io::Result<TcpStream> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
+    socket.connect_timeout(&address.into(), patience)?;
+    let stream = TcpStream::from(socket);
+    refuse_self(stream.local_addr()?, stream.peer_addr()?)?;
+    stream.set_nodelay(true)?;
+    stream.set_read_timeout(Some(TICK))?;
+    stream.set_write_timeout(Some(TICK))?;
+    Ok(stream)
+}
+
+/// How the connection ended, if that is what the error tells.
+fn ended(error: &io::Error) -> Option<Ending> {
+    match error.kind() {
+        _ if is_timeout(error) => None,
+        ErrorKind::Interrupted => None,
+        _ => Some(Ending::Reset),
+    }
+}

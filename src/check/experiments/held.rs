@@ -1,0 +1,74 @@
+//! What makes a path pass on what it holds back.
+
+use std::time::{Duration, Instant};
+
+use super::setting::{Setting, letters};
+use crate::check::findings::{Ending, Held};
+
+/// More than any buffer that is passed on when it is full, and less than the path's own.
+const MANY: usize = 64 * 1024;
+
+/// An answer is late that takes so much longer than the round trip.
+const LATE: Duration = Duration::from_millis(100);
+
+/// Sends a word without a line end, then what may release it, one after the other.
+pub(super) fn held(setting: &Setting<'_>) -> Option<Held> {
+    let connection = setting.open().ok()?;
+    let patience = setting.patience();
+    let started = Instant::now();
+    // Whether something comes back for it.
+    let releases = |bytes: &[u8]| -> Option<bool> {
+        if connection.send(bytes, patience).is_some() {
+            return None;
+        }
+        let (came, end) = connection.receive(1, patience);
+        match end {
+            Some(Ending::Close | Ending::Reset) => None,
+            _ => Some(!came.is_empty()),
+        }
+    };
+    if releases(b"hello")? {
+        let took = started.elapsed();
+        return Some(match took > LATE + 3 * setting.round_trip {
+            true => collects(setting, took).unwrap_or(Held::Nothing),
+            false => Held::Nothing,
+        });
+    }
+    if releases(b"\n")? {
+        return Some(Held::Lines);
+    }
+    if releases(&letters(MANY))? {
+        return Some(Held::Blocks);
+    }
+    connection.half_close();
+    let (came, _) = connection.receive(1, patience);
+    Some(match came.is_empty() {
+        true => Held::Never,
+        false => Held::UntilEnd,
+    })
+}
+
+/// Whether a byte that is sent while another is held comes back together with it: a server
+/// that is far behind a proxy answers late, too, but each byte as late as the other.
+fn collects(setting: &Setting<'_>, late: Duration) -> Option<Held> {
+    let connection = setting.open().ok()?;
+    let patience = setting.patience().max(3 * late);
+    let (started, gap) = (Instant::now(), late / 2);
+    if connection.send(b"a", patience).is_some() {
+        return None;
+    }
+    setting.pause(gap);
+    if connection.send(b"b", patience).is_some() {
+        return None;
+    }
+    let sent = started.elapsed();
+    let (_, end) = connection.receive(1, patience);
+    let first = started.elapsed();
+    // What was there already was not held.
+    if end.is_some() || first - sent < gap / 2 {
+        return None;
+    }
+    let (_, end) = connection.receive(1, patience);
+    let between = started.elapsed().saturating_sub(first);
+    (end.is_none() && between < gap / 4).then_some(Held::Collected(first))
+}

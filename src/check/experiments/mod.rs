@@ -1,0 +1,20 @@
+//! Experiments: what is suspected after the clauses is tried, on connections of its own,
+//! each in a bounded time. Each would come out otherwise if the suspicion were wrong.
+
+mod changes;
+mod connection;
+mod half_close;
+mod held;
+mod hello;
+mod investigate;
+mod loss;
+mod rate;
+mod setting;
+mod silences;
+mod sizes;
+mod steps;
+mod streams;
+mod suspicion;
+mod urgent;
+
+pub(super) use investigate::investigate;

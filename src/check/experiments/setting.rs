@@ -1,0 +1,134 @@
+//! What all experiments share: the server, the path's round trip, the stop flag.
+
+use std::net::SocketAddr;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use super::connection::{Connection, Failed, Stop};
+use crate::check::context::TICK;
+use crate::check::findings::Ending;
+
+/// What all experiments share.
+pub(super) struct Setting<'a> {
+    pub(super) address: SocketAddr,
+    /// The time that a connect takes: a round trip.
+    pub(super) round_trip: Duration,
+    /// The longest that a small exchange took beyond that: of a server, or a machine, that
+    /// is busy.
+    lateness: Duration,
+    stop: Stop<'a>,
+}
+
+/// Connections by which the round trip is measured, and what it is taken for
+/// before.
+const MEASURED: usize = 3;
+const FIRST: Duration = Duration::from_millis(500);
+
+/// What a path may be silent for when a packet is lost twice: systems send again after
+/// 200 ms and a round trip, and then after twice that.
+const LOST_TWICE: Duration = Duration::from_millis(700);
+
+/// What a path may take to answer a SYN: one that is lost is sent again after a second.
+const LOST_SYN: Duration = Duration::from_millis(1300);
+
+impl<'a> Setting<'a> {
+    /// Measures the round trip by a few connections, and how late a small exchange is;
+    /// `None` if none is made.
+    pub(super) fn new(address: SocketAddr, stop: Stop<'a>) -> Option<Self> {
+        let (mut times, mut answers) = (0, true);
+        let mut setting = Self {
+            address,
+            round_trip: FIRST,
+            lateness: Duration::ZERO,
+            stop,
+        };
+        let mut lateness = Duration::ZERO;
+        for _ in 0..MEASURED {
+            let Ok(connection) = setting.open() else {
+                continue;
+            };
+            if times == 0 {
+                setting.round_trip = connection.connect_time;
+            }
+            times += 1;
+            setting.round_trip = setting.round_trip.min(connection.connect_time);
+            let started = Instant::now();
+            if answers && setting.is_served(&connection).is_none() {
+                lateness = lateness.max(started.elapsed());
+            } else {
+                answers = false;
+            }
+        }
+        setting.lateness = lateness;
+        (times > 0).then_some(setting)
+    }
+
+    /// How long a path that carries what was sent may take to bring it back.
+    pub(super) fn patience(&self) -> Duration {
+        LOST_TWICE + 6 * self.round_trip + 4 * self.lateness
+    }
+
+    /// How long a path that makes connections may take for one.
+    pub(super) fn connect_patience(&self) -> Duration {
+        LOST_SYN + 2 * self.round_trip
+    }
+
+    /// Whether a connection took so long that its SYN was sent again.
+    pub(super) fn is_late(&self, connect_time: Duration) -> bool {
+        connect_time >= self.round_trip + Duration::from_millis(900)
+    }
+
+    pub(super) fn is_stopped(&self) -> bool {
+        (self.stop)()
+    }
+
+    /// Sleeps, or until the check is stopped.
+    pub(super) fn pause(&self, time: Duration) {
+        let until = Instant::now() + time;
+        while !self.is_stopped() {
+            let left = until.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return;
+            }
+            thread::sleep(left.min(TICK));
+        }
+    }
+
+    /// Makes a connection.
+    pub(super) fn open(&self) -> Result<Connection<'a>, Failed> {
+        Connection::open(self.address, self.connect_patience(), self.stop)
+    }
+
+    /// Makes a connection on which something small comes back at all.
+    pub(super) fn open_served(&self) -> Result<Connection<'a>, Failed> {
+        let connection = self.open()?;
+        match self.is_served(&connection) {
+            None => Ok(connection),
+            Some(end) => Err(Failed::Ended(end)),
+        }
+    }
+
+    /// Exchanges a few bytes; how it ended if none came back. Whatever comes back will do,
+    /// since a path that changes bytes serves, too.
+    pub(super) fn is_served(&self, connection: &Connection<'_>) -> Option<Ending> {
+        const WORD: &[u8] = b"are you there?\n";
+        if let Some(end) = connection.send(WORD, self.patience()) {
+            return Some(end);
+        }
+        let (came, end) = connection.receive(1, self.patience());
+        match came.is_empty() {
+            true => Some(end.unwrap_or(Ending::Silence)),
+            false => {
+                // The rest, so that what is sent next is not mixed up with it.
+                let rest = WORD.len() - came.len();
+                let _ = connection.receive(rest, self.round_trip + TICK);
+                None
+            }
+        }
+    }
+}
+
+/// So many letters: bytes that even a path for text carries.
+pub(super) fn letters(number: usize) -> Vec<u8> {
+    (b'a'..=b'z').cycle().take(number).collect()
+}

@@ -1,0 +1,191 @@
+//! Which experiments what failed gives reason for.
+
+use std::time::Duration;
+
+use super::streams::Hint;
+use crate::check::facts::{Facts, Failure};
+use crate::check::findings::{Findings, Held, Sizes, Steps};
+use crate::check::observation::{End, NotMade};
+use crate::check::parallel::CONNECT_THREADS;
+
+/// What is suspected after the clauses.
+pub(super) struct Suspicion<'a> {
+    pub(super) facts: &'a Facts,
+}
+
+/// Clauses that have one small message on its way at a time.
+const SMALL: [&str; 3] = ["slow-writer", "small-writes", "half-close-late"];
+
+/// What comes back on a connection that is cut off, at least: less has other reasons.
+const SOME_BYTES: u64 = 500;
+/// The least that fills a packet of a path, in bytes.
+const LARGE: u64 = 500;
+
+const SOME_TIME: Duration = Duration::from_millis(400);
+
+impl Suspicion<'_> {
+    fn any(&self, is_it: impl Fn(&Failure) -> bool) -> bool {
+        self.facts.failures.iter().any(is_it)
+    }
+
+    /// Something small did not come back, or late.
+    pub(super) fn is_held(&self) -> bool {
+        let is_late = |at: &Failure| matches!(at.observed.end, End::Late { .. });
+        self.any(|at| {
+            let is_small = SMALL.contains(&at.clause) && at.is_silent();
+            is_small || at.clause == "slow-writer" && is_late(at)
+        }) || self.facts.is_mute()
+    }
+
+    /// Bytes came that were not sent.
+    pub(super) fn is_changed(&self) -> bool {
+        self.any(|at| matches!(at.observed.end, End::Wrong(_)) && at.clause != "urgent")
+            || self.facts.failure("bytes").is_some_and(Failure::is_silent)
+    }
+
+    /// Packets of full size were on their way when nothing came any more.
+    pub(super) fn is_large(&self) -> bool {
+        let is_large = |at: &Failure| at.observed.sent.max(at.observed.expected) >= LARGE;
+        self.any(|at| at.is_silent() && is_large(at))
+    }
+
+    /// How many connections the clause that counts them had served at least.
+    pub(super) fn least_served(&self) -> usize {
+        let failure = self.facts.failure("connections");
+        let place = failure.and_then(|at| at.observed.place);
+        place.map_or(0, |(at, _)| at.saturating_sub(1 + CONNECT_THREADS))
+    }
+
+    pub(super) fn is_half_close(&self) -> bool {
+        self.any(Failure::is_of_half_close)
+    }
+
+    /// Connections ended after some bytes, or some time.
+    pub(super) fn cut(&self, found: &Findings) -> Option<Hint> {
+        let is_ended = |at: &&Failure| {
+            let ended = matches!(at.observed.end, End::Close | End::Reset);
+            // A large packet that is lost ends nothing.
+            let is_hole = matches!(found.sizes, Some(Sizes::UpTo { .. }));
+            ended || at.is_silent() && !is_hole
+        };
+        let is_other = |at: &&Failure| {
+            at.clause != "urgent"
+                && !at.observed.half_closed
+                && !at.observed.held_silent
+                && (at.observed.received >= SOME_BYTES || at.observed.moved_at >= SOME_TIME)
+        };
+        let ended = self.facts.failures.iter().filter(is_ended);
+        let ended: Vec<_> = ended.filter(is_other).collect();
+        let bytes = ended.iter().map(|at| at.observed.received).max()?;
+        let age = ended.iter().map(|at| at.observed.moved_at).max()?;
+        Some(Hint { bytes, age })
+    }
+
+    /// One of several connections was not served.
+    pub(super) fn is_crowded(&self) -> bool {
+        let crowded = ["connections", "connect-storm", "reset"];
+        self.any(|at| crowded.contains(&at.clause) || matches!(at.observed.end, End::NotMade(_)))
+    }
+
+    /// Connections were made late, or not.
+    pub(super) fn is_late(&self, found: &Findings) -> bool {
+        // A limit of those that are open denies them, too.
+        let is_limited = matches!(found.steps, Some(Steps::UpTo { .. }));
+        let is_late = |at: &Failure| match &at.observed.end {
+            End::Late { .. } => at.clause == "connect-storm",
+            End::NotMade(NotMade::Unanswered) => true,
+            _ => at.clause == "connect-storm" && at.is_silent(),
+        };
+        !is_limited && self.any(is_late)
+    }
+
+    /// Something was slow or late, and nothing that was found accounts for it.
+    pub(super) fn is_lossy(&self, found: &Findings) -> bool {
+        let is_limited = matches!(found.steps, Some(Steps::UpTo { .. }));
+        let is_few = found
+            .rate
+            .is_some_and(|rate| 10 * rate.made < 7 * rate.tried);
+        let is_hole = matches!(found.sizes, Some(Sizes::UpTo { .. }));
+        let is_held = !matches!(found.held, None | Some(Held::Nothing));
+        let is_slow = |at: &Failure| match at.observed.end {
+            End::Late { .. } => at.clause == "connect-storm",
+            End::Slow | End::Silence => true,
+            _ => false,
+        };
+        !is_limited && !is_few && !is_hole && !is_held && self.any(is_slow)
+    }
+
+    /// A connection that was held silent ended.
+    pub(super) fn is_forgotten(&self) -> bool {
+        self.any(|at| at.observed.held_silent)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::check::facts::made::{facts, failure};
+    use crate::check::findings::{Denied, Direction};
+
+    fn after(name: &'static str, end: End, bytes: u64) -> Failure {
+        let mut failure = failure(name, end);
+        failure.observed.received = bytes;
+        failure.observed.moved_at = Duration::from_millis(20);
+        failure
+    }
+
+    #[test]
+    fn a_cut_is_suspected_where_bytes_came_before_the_end() {
+        let cut = |failures: &[Failure], found: &Findings| {
+            let facts = facts(failures, &["connect"]);
+            Suspicion { facts: &facts }
+                .cut(found)
+                .map(|hint| hint.bytes)
+        };
+        let none = Findings::default();
+        let hole = Findings {
+            sizes: Some(Sizes::UpTo {
+                bytes: 1280,
+                direction: Direction::Both,
+            }),
+            ..Findings::default()
+        };
+        let silent = [
+            after("bytes", End::Silence, 3000),
+            after("reset", End::Silence, 900),
+        ];
+        assert_eq!(cut(&silent, &none), Some(3000));
+        assert_eq!(cut(&silent, &hole), None);
+        assert_eq!(cut(&[after("bytes", End::Reset, 3000)], &hole), Some(3000));
+        assert_eq!(cut(&[after("urgent", End::Silence, 3000)], &none), None);
+        assert_eq!(cut(&[after("bytes", End::Silence, 3)], &none), None);
+        let mut half_closed = after("half-close-early", End::Close, 3000);
+        half_closed.observed.half_closed = true;
+        assert_eq!(cut(&[half_closed], &none), None);
+        let mut old = after("small-writes", End::Close, 3);
+        old.observed.moved_at = Duration::from_secs(1);
+        assert_eq!(cut(&[old], &none), Some(3));
+    }
+
+    #[test]
+    fn a_rate_is_not_suspected_where_a_limit_was_found() {
+        let late = End::Late {
+            late: 100,
+            of: 800,
+            by: Duration::from_secs(1),
+        };
+        let facts = facts(&[failure("connect-storm", late)], &["connect", "bytes"]);
+        let suspicion = Suspicion { facts: &facts };
+        assert!(suspicion.is_late(&Findings::default()));
+        let limited = Findings {
+            steps: Some(Steps::UpTo {
+                connections: 10,
+                by: Denied::Waits,
+            }),
+            ..Findings::default()
+        };
+        assert!(!suspicion.is_late(&limited));
+        assert!(suspicion.is_crowded());
+        assert!(!suspicion.is_held());
+    }
+}

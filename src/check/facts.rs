@@ -1,0 +1,113 @@
+//! All that the clauses saw: what causes are inferred from.
+
+use super::observation::{End, Observation};
+use super::report::{Outcome, Verdict};
+
+/// Clauses that pass where bytes come back. What is not among them passes also where none
+/// does.
+const CARRYING: [&str; 13] = [
+    "bytes",
+    "tiny-segments",
+    "message-mss",
+    "message-64k",
+    "message-16m",
+    "pipelining",
+    "full-duplex",
+    "half-close-early",
+    "half-close-late",
+    "slow-reader",
+    "slow-writer",
+    "small-writes",
+    "connections",
+];
+
+/// A failed clause.
+#[derive(Clone, Debug)]
+pub(super) struct Failure {
+    pub(super) clause: &'static str,
+    pub(super) observed: Observation,
+}
+
+impl Failure {
+    /// Whether it ended so, without a word.
+    pub(super) const fn is_silent(&self) -> bool {
+        matches!(self.observed.end, End::Silence | End::Slow)
+    }
+
+    /// How many bytes came back right: what came with a wrong one is not received.
+    pub(super) fn came(&self) -> u64 {
+        match &self.observed.end {
+            End::Wrong(wrong) => self.observed.received.max(wrong.at),
+            _ => self.observed.received,
+        }
+    }
+
+    /// Whether a half-close is what it tests.
+    pub(super) fn is_of_half_close(&self) -> bool {
+        self.clause.starts_with("half-close")
+    }
+}
+
+/// All that the clauses saw.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Facts {
+    pub(super) failures: Vec<Failure>,
+    pub(super) passed: Vec<&'static str>,
+}
+
+impl Facts {
+    pub(super) fn new(outcomes: &[Outcome]) -> Self {
+        let failed = outcomes.iter().filter_map(|outcome| {
+            let observed = outcome.observed.as_deref()?.clone();
+            let clause = outcome.name;
+            Some(Failure { clause, observed })
+        });
+        let passed = outcomes.iter().filter(|at| at.verdict == Verdict::Pass);
+        Self {
+            failures: failed.collect(),
+            passed: passed.map(|outcome| outcome.name).collect(),
+        }
+    }
+
+    pub(super) fn has_failed(&self, clause: &str) -> bool {
+        self.failures.iter().any(|at| at.clause == clause)
+    }
+
+    pub(super) fn failure(&self, clause: &str) -> Option<&Failure> {
+        self.failures.iter().find(|at| at.clause == clause)
+    }
+
+    /// Whether nothing that was sent has come back on any connection. One byte in 256 is
+    /// right by chance.
+    pub(super) fn is_mute(&self) -> bool {
+        let is_carried = |name: &&str| CARRYING.contains(name);
+        !self.passed.iter().any(is_carried) && self.failures.iter().all(|at| at.came() <= 4)
+    }
+
+    /// The clauses for which that holds.
+    pub(super) fn clauses(&self, is_it: impl Fn(&Failure) -> bool) -> Vec<&'static str> {
+        let some = self.failures.iter().filter(|failure| is_it(failure));
+        some.map(|failure| failure.clause).collect()
+    }
+}
+
+#[cfg(test)]
+pub(super) mod made {
+    use super::*;
+
+    /// A failed clause that ended so.
+    pub(in crate::check) fn failure(clause: &'static str, end: End) -> Failure {
+        Failure {
+            clause,
+            observed: Observation::ended(end),
+        }
+    }
+
+    /// These clauses failed, those passed.
+    pub(in crate::check) fn facts(failures: &[Failure], passed: &[&'static str]) -> Facts {
+        Facts {
+            failures: failures.to_vec(),
+            passed: passed.to_vec(),
+        }
+    }
+}
