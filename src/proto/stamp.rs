@@ -299,7 +299,7 @@ mod tests {
             is_ptp: true,
             error: Duration::MAX,
         };
-        assert_eq!(Clock::from_estimate(endless.estimate()).is_ptp, true);
+        assert!(Clock::from_estimate(endless.estimate()).is_ptp);
     }
 
     proptest::proptest! {
