@@ -716,7 +716,7 @@ mod container {
             fs::create_dir_all(to.parent().unwrap()).unwrap();
             size += fs::copy(file, to).unwrap();
         }
-        assert!(size < 2_000_000, "{size} bytes");
+        assert!(size < 4_000_000, "{size} bytes");
         let mut cargo = Command::new(env!("CARGO"));
         cargo.args(["metadata", "--offline", "--no-deps", "--format-version=1"]);
         let metadata = said(cargo.current_dir(copy.path()));

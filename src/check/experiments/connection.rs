@@ -145,6 +145,10 @@ impl<'a> Connection<'a> {
                 Ok(length) => {
                     came.extend_from_slice(&block[..length]);
                     until = Instant::now() + patience;
+                    // A trickle would go on for hours.
+                    if self.is_stopped() {
+                        return (came, Some(Ending::Silence));
+                    }
                 }
                 Err(error) => match ended(&error) {
                     Some(end) => return (came, Some(end)),
