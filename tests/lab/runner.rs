@@ -28,7 +28,7 @@ const BEYOND: Duration = Duration::from_secs(120);
 
 /// Where the results are written, between these lines.
 const PAGE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/diagnosis.md");
-const BEGIN: &str = "<!-- The table is written by `LAB_WRITE=1 make lab`. -->";
+const BEGIN: &str = "<!-- The table is written by `LAB_WRITE=1 make lab-all`. -->";
 const END: &str = "<!-- The end of the table. -->";
 
 /// Ctrl-C was pressed: no further path is begun.
