@@ -58,20 +58,7 @@ impl<'a> Connection<'a> {
 
     /// Sends all, or tells how it ended: `Silence` where not all was taken in time.
     pub(super) fn send(&self, bytes: &[u8], patience: Duration) -> Option<Ending> {
-        let (mut rest, until) = (bytes, Instant::now() + patience);
-        while !rest.is_empty() {
-            match (&self.stream).write(rest) {
-                Ok(length) => rest = &rest[length..],
-                Err(error) => match ended(&error) {
-                    Some(end) => return Some(end),
-                    None if Instant::now() >= until || self.is_stopped() => {
-                        return Some(Ending::Silence);
-                    }
-                    None => {}
-                },
-            }
-        }
-        None
+        self.send_by(bytes, patience, |rest| (&self.stream).write(rest))
     }
 
     /// Sends a segment of its own, which is put together with no other one.
@@ -81,10 +68,19 @@ impl<'a> Connection<'a> {
         // Elsewhere they may be put together.
         #[cfg(not(any(target_os = "linux", target_os = "android")))]
         const END_OF_RECORD: i32 = 0;
-        let until = Instant::now() + patience;
-        let mut rest = bytes;
+        let write = |rest: &[u8]| self.socket().send_with_flags(rest, END_OF_RECORD);
+        self.send_by(bytes, patience, write)
+    }
+
+    fn send_by(
+        &self,
+        bytes: &[u8],
+        patience: Duration,
+        write: impl Fn(&[u8]) -> io::Result<usize>,
+    ) -> Option<Ending> {
+        let (mut rest, until) = (bytes, Instant::now() + patience);
         while !rest.is_empty() {
-            match self.socket().send_with_flags(rest, END_OF_RECORD) {
+            match write(rest) {
                 Ok(length) => rest = &rest[length..],
                 Err(error) => match ended(&error) {
                     Some(end) => return Some(end),
