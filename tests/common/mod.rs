@@ -275,6 +275,8 @@ pub struct Program {
     lines: Receiver<String>,
     /// What it has logged so far.
     pub log: Vec<String>,
+    /// How long its end is awaited.
+    pub deadline: Duration,
 }
 
 impl Program {
@@ -309,6 +311,7 @@ impl Program {
             child,
             lines: channel().1,
             log: Vec::new(),
+            deadline: DEADLINE,
         };
         (program, stderr)
     }
@@ -349,7 +352,7 @@ impl Program {
 
     /// Waits for the end. Returns how it ended; the rest of the log is in `log`.
     pub fn wait(&mut self) -> ExitStatus {
-        let until = Instant::now() + DEADLINE;
+        let until = Instant::now() + self.deadline;
         let status = loop {
             if let Some(status) = self.child.try_wait().unwrap() {
                 break status;
