@@ -46,7 +46,7 @@ pub(super) enum Overdue {
 impl Client {
     /// Whether it streams, at the time `clock` of its worker.
     pub(super) const fn class(&self, clock: u64) -> Class {
-        match self.conn.relays() || clock < self.streams_until {
+        match clock < self.streams_until {
             true => Class::Stream,
             false => Class::Message,
         }

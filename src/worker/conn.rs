@@ -187,7 +187,7 @@ pub(crate) struct Conn<T> {
     cut_short: bool,
     /// Urgent data may stop the next read short.
     urgent: bool,
-    /// The peer streams: its bytes go through a pipe.
+    /// A read filled its slice: while the peer streams, its bytes go through a pipe.
     bulk: bool,
     sent: u64,
     /// The time of the last activity; see [`active`](Self::active).
@@ -516,10 +516,14 @@ impl<T: Transport> Conn<T> {
         }
     }
 
-    /// Whether its peer streams, so that its bytes go through a pipe once its pending
-    /// output is sent.
-    pub(crate) const fn relays(&self) -> bool {
-        self.bulk
+    /// Whether the peer, of which a long read has just come, sends on without waiting for its
+    /// echo: more than `message` bytes wait, or it has not acknowledged the echo of what it
+    /// sent before. The latter is not to be told once those bytes are `echoed` as well.
+    ///
+    /// # Errors
+    /// The connection has ended.
+    pub(crate) fn sends_on(&self, message: usize, echoed: bool) -> io::Result<bool> {
+        Ok(self.transport.waiting() > message || !echoed && self.is_in_flight()?)
     }
 
     /// Whether its bytes go through a pipe at present.

@@ -7,10 +7,11 @@
 //! processor's caches: a round trip takes 7.0 µs of CPU time, and took 8.1 with one
 //! connection at a time.
 //!
-//! At the end of the turn one of the connections that stream moves a slice of its bytes.
-//! The next turn begins with a look at the poller that does not wait while another one
-//! has bytes to move. So a message waits for one slice at the most, and streams are
-//! served in turn.
+//! After each phase one of the connections that stream moves a slice of its bytes, or
+//! several of them do, together no more than a slice. The next turn begins with a look at
+//! the poller that does not wait while another one has bytes to move. So a message waits
+//! for one slice at the most behind each phase, and streams are served in turn, also where
+//! messages never cease.
 //!
 //! The poller is edge-triggered. A connection that may have more input than its slice
 //! goes to the end of the ready list of its class, so that it is served again without a
@@ -37,7 +38,7 @@ use super::eviction::Reason;
 use super::pipe::Pipes;
 use super::proxy_header::Header;
 use super::ready::Class;
-use super::slices::{EXPECT_MORE, Slices};
+use super::slices::{EXPECT_MORE, LEAST_CHARGE, PHASE, Slices};
 use super::stalls::Watch;
 use crate::base::address::canonical;
 use crate::base::error::cause;
@@ -57,7 +58,8 @@ const SLICE: usize = 64 * 1024;
 /// message is shorter, so a short read shows its end without a second read.
 const NARROW_SLICE: usize = MESSAGE + ALIGN;
 
-/// A read of at most this many bytes counts as a message, unless the client streams.
+/// A read of at most this many bytes counts as a message, unless the client streams. So does
+/// one of up to two such reads whose client waits for the echo before it sends more.
 const MESSAGE: usize = 16 * 1024;
 
 /// Received bytes start at multiples of this: a cache line.
@@ -139,31 +141,43 @@ impl Worker {
         Ok(())
     }
 
-    /// Takes one turn: the events, all messages, and one slice of a stream.
+    /// Takes one turn: the events, then all messages, with a slice of the streams after each
+    /// phase.
     fn turn(&mut self, events: &mut Events) -> io::Result<()> {
         self.wait(events)?;
         self.slices.begin_turn();
         self.dispatch(events);
-        self.serve_messages();
-        self.serve_stream();
+        self.serve_ready();
         self.drain_datagrams();
         self.connections.run_checks();
         Ok(())
     }
 
     /// Serves the connections that exchange messages, each once, and after each phase as
-    /// many datagrams as messages.
-    fn serve_messages(&mut self) {
+    /// many datagrams as messages and a slice of the streams.
+    fn serve_ready(&mut self) {
         let mut turns = self.connections.ready.len(Class::Message);
         loop {
-            let served = self.receive_phase(turns);
+            let served = self.receive_phase(self.phase(turns));
             self.send_phase();
             self.serve_datagrams(served);
             turns -= served;
             // The others have their turns after what the main thread may order now.
-            if self.notifies_of_echo() || turns == 0 {
+            let is_told = self.notifies_of_echo();
+            self.serve_streams(served);
+            if is_told || turns == 0 {
                 break;
             }
+        }
+    }
+
+    /// How many of `turns` messages the next phase serves at the most. A long phase costs
+    /// less for each, but streams and datagrams would wait for it.
+    fn phase(&self, turns: usize) -> usize {
+        let is_awaited = self.connections.ready.len(Class::Stream) > 0 || self.datagrams.is_ready();
+        match is_awaited {
+            true => turns.min(PHASE),
+            false => turns,
         }
     }
 
@@ -190,14 +204,29 @@ impl Worker {
         }
     }
 
-    /// Serves the stream that has waited for the longest, for one slice. The others have
-    /// theirs in the next turns: messages come first.
-    fn serve_stream(&mut self) {
-        if let Some(key) = self.connections.ready.pop(Class::Stream) {
-            self.receive_into_batch(key, self.first_line);
-            self.send_phase();
-            self.notifies_of_echo();
+    /// Serves the stream that has waited for the longest, for one slice, and those behind it
+    /// while their slices fit into the share of streams in a phase of so many messages.
+    fn serve_streams(&mut self, messages: usize) {
+        let mut left = Slices::share(messages);
+        for _ in 0..self.connections.ready.len(Class::Stream) {
+            left = left.saturating_sub(self.serve_stream().max(LEAST_CHARGE));
+            if left < self.slices.longest(self.connections.now) {
+                break;
+            }
         }
+    }
+
+    /// Serves one stream. Returns how many bytes it was sent.
+    fn serve_stream(&mut self) -> usize {
+        let Some(key) = self.connections.ready.pop(Class::Stream) else {
+            return 0;
+        };
+        let before = self.echoed;
+        self.receive_into_batch(key, Class::Stream, self.first_line);
+        self.send_phase();
+        let sent = self.echoed - before;
+        self.notifies_of_echo();
+        usize::try_from(sent).unwrap_or(usize::MAX)
     }
 
     /// Tells the main thread after every so many bytes: what is echoed may stay in memory.
@@ -388,15 +417,15 @@ impl Worker {
             let Some(key) = self.connections.ready.pop(Class::Message) else {
                 break;
             };
-            used = self.receive_into_batch(key, used);
+            used = self.receive_into_batch(key, Class::Message, used);
         }
         taken
     }
 
-    /// Serves a connection's receive phase, with the block from `used` on. Returns where
-    /// the block is free afterwards.
-    fn receive_into_batch(&mut self, key: usize, used: usize) -> usize {
-        match self.receive(key, used) {
+    /// Serves the receive phase of a connection, which was ready in this class, with the block
+    /// from `used` on. Returns where the block is free afterwards.
+    fn receive_into_batch(&mut self, key: usize, class: Class, used: usize) -> usize {
+        match self.receive(key, class, used) {
             Ok(Received { bytes, echo }) => {
                 let range = used..used + if echo { bytes } else { 0 };
                 let free = range.end.next_multiple_of(ALIGN);
@@ -415,22 +444,22 @@ impl Worker {
 
     /// Sends a connection's pending output, then reads its slice into the block from
     /// `used` on, or moves it through a pipe.
-    fn receive(&mut self, key: usize, used: usize) -> io::Result<Received> {
+    fn receive(&mut self, key: usize, class: Class, used: usize) -> io::Result<Received> {
         let client = &mut self.connections.clients[key];
         client.queued = false;
         let before = client.conn.sent();
-        let received = self.move_bytes(key, used);
+        let received = self.move_bytes(key, class, used);
         self.count(key, before);
         received
     }
 
-    fn move_bytes(&mut self, key: usize, used: usize) -> io::Result<Received> {
+    fn move_bytes(&mut self, key: usize, class: Class, used: usize) -> io::Result<Received> {
         let clock = self.connections.clock();
         let client = &mut self.connections.clients[key];
-        let class = client.class(clock);
         let before = client.conn.sent();
         client.conn.flush(&mut self.pipes, self.connections.now)?;
-        let received = if client.conn.is_bulk() && self.pipes.can_lend() {
+        let relays = class == Class::Stream && client.conn.is_bulk() && self.pipes.can_lend();
+        let received = if relays {
             // What the socket does not accept stays in the pipe.
             let room = client.conn.room().unwrap_or(SLICE).max(SLICE);
             let flushed = usize::try_from(client.conn.sent() - before).unwrap_or(usize::MAX);
@@ -441,16 +470,18 @@ impl Worker {
                 .conn
                 .relay(&mut self.pipes, most, at_once, self.connections.now)?
         } else {
-            let slice = match clock < client.streams_until {
-                true => client.conn.room().unwrap_or(SLICE),
-                false => NARROW_SLICE,
+            let slice = match class {
+                Class::Stream => client.conn.room().unwrap_or(SLICE),
+                Class::Message => NARROW_SLICE,
             };
             let slice = slice.clamp(NARROW_SLICE, SLICE);
             let free = &mut self.block[used..used + slice];
             client.conn.receive(free, self.connections.now)?
         };
         // A stream that is read as fast as it arrives also yields short reads at times.
-        if received.bytes > MESSAGE {
+        if received.bytes > 2 * MESSAGE
+            || received.bytes > MESSAGE && client.conn.sends_on(MESSAGE, relays)?
+        {
             client.streams_until = clock + EXPECT_MORE.as_nanos() as u64;
         } else if received.bytes > 0 && class == Class::Message {
             self.slices.count_messages(1, self.connections.now);

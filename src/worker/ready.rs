@@ -1,8 +1,8 @@
 //! The connections that have something to do without a further event, in two classes.
 //!
-//! Connections that exchange messages are served first, all in one turn. Those that
-//! stream take turns, one slice at a time, so that a message waits for one slice at the
-//! most, however many stream.
+//! Connections that exchange messages are served first, all in one turn, in phases. Those
+//! that stream take turns after each phase, a slice at a time, so that a message waits for
+//! one slice at the most behind each phase, however many stream.
 
 use std::collections::VecDeque;
 

@@ -2,7 +2,10 @@
 //!
 //! A long slice pays: the bytes of the connection that has its turn are in the caches.
 //! A message waits for one slice at the most, so slices are shorter while messages are
-//! about, and shorter still where a turn serves many of them.
+//! about, and shorter still where a turn serves many of them. Where so many come that a turn
+//! is long, it is served in phases, and streams have a share after each: a slice, which
+//! several of them may have between them. A message then waits for one more slice
+//! behind each [`PHASE`] messages that came before it.
 
 use std::time::{Duration, Instant};
 
@@ -17,6 +20,15 @@ pub(super) const BESIDE_MANY: usize = 64 * 1024;
 
 /// So many messages take about as long as a short slice.
 pub(super) const FEW: usize = 8;
+
+/// The most messages that are served at once while streams or datagrams wait. With a slice
+/// of the streams after them, streams have a share of the time however many messages come,
+/// and the messages most of it.
+pub(super) const PHASE: usize = 128;
+
+/// What the turn of a stream counts in its share at the least, in bytes: one that has next
+/// to nothing to move takes about as long as a message.
+pub(super) const LEAST_CHARGE: usize = BESIDE_MANY / FEW;
 
 /// The most that one splice of a stream moves while no other stream has its turns in
 /// between, in bytes. With more, more bytes than the second-level cache holds are under
@@ -65,6 +77,12 @@ impl Slices {
         self.messages += count;
     }
 
+    /// What several streams may move together after a phase of so many messages, in bytes.
+    /// One may always move the [longest](Self::longest) slice.
+    pub(super) fn share(messages: usize) -> usize {
+        BESIDE / PHASE * messages.min(PHASE)
+    }
+
     /// The stream of this key has its turn. Returns the most that one splice moves, in
     /// bytes.
     pub(super) fn begin_slice(&mut self, key: usize) -> usize {
@@ -104,6 +122,12 @@ mod tests {
         let last = now + EXPECT_MORE;
         assert_eq!(slices.longest(last - Duration::from_nanos(1)), BESIDE);
         assert_eq!(slices.longest(last), ALONE);
+    }
+
+    #[test]
+    fn streams_share_no_more_than_a_slice_after_a_phase() {
+        let shares = [0, 1, PHASE / 2, PHASE, 10 * PHASE].map(Slices::share);
+        assert_eq!(shares, [0, BESIDE / PHASE, BESIDE / 2, BESIDE, BESIDE]);
     }
 
     #[test]

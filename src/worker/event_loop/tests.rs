@@ -91,10 +91,20 @@ impl Rig {
         connections.clients[key].class(connections.clock())
     }
 
+    /// Serves every connection that exchanges messages once, and no stream.
+    fn serve_messages(&mut self) {
+        let mut turns = self.worker.connections.ready.len(Class::Message);
+        while turns > 0 {
+            turns -= self.worker.receive_phase(turns);
+            self.worker.send_phase();
+            self.worker.notifies_of_echo();
+        }
+    }
+
     /// Serves every connection on the ready lists once.
     fn serve_ready(&mut self) {
         let streams = self.worker.connections.ready.len(Class::Stream);
-        self.worker.serve_messages();
+        self.serve_messages();
         for _ in 0..streams {
             self.worker.serve_stream();
         }
@@ -666,13 +676,19 @@ fn a_client_that_sends_messages_shortens_slices_and_a_stream_does_not() {
 
     rig.worker.connections.now += SECOND;
     let (mut stream, streaming) = rig.admit();
-    stream.write_all(&[7; LONGEST + 1]).unwrap();
-    wait_until(|| stream_has(&rig, streaming) > LONGEST);
-    rig.serve_bytes(streaming, LONGEST as u64 + 1);
+    let bytes = NARROW_SLICE + LONGEST + 1;
+    stream.write_all(&vec![7; bytes]).unwrap();
+    wait_until(|| stream_has(&rig, streaming) == bytes);
+    rig.serve(streaming);
     let now = rig.worker.connections.now;
     assert_eq!(streams_until(&rig, streaming), now + EXPECT_MORE);
     assert_eq!(rig.class(streaming), Class::Stream);
-    rig.worker.connections.now += EXPECT_MORE - MS;
+    // The last of them are too few to show a stream.
+    rig.worker.connections.now += MS;
+    rig.serve_bytes(streaming, LONGEST as u64 + 1);
+    assert_eq!(streams_until(&rig, streaming), now + EXPECT_MORE);
+    read_exactly(&stream, bytes);
+    rig.worker.connections.now += EXPECT_MORE - 2 * MS;
     stream.write_all(b"x").unwrap();
     rig.serve_bytes(streaming, 1);
     assert_eq!(
@@ -693,17 +709,25 @@ fn a_client_that_sends_messages_shortens_slices_and_a_stream_does_not() {
 }
 
 #[test]
-fn a_stream_whose_rest_is_short_does_not_count_as_a_message() {
+fn a_client_that_waits_for_its_echo_is_no_stream_however_long_its_messages_are() {
     let mut rig = Rig::new(limits());
-    let (mut stream, key) = rig.admit();
-    stream.write_all(&[7; NARROW_SLICE + 1]).unwrap();
-    wait_until(|| stream_has(&rig, key) == NARROW_SLICE + 1);
-    rig.serve_bytes(key, NARROW_SLICE as u64);
-    assert!(rig.worker.connections.clients[key].conn.is_bulk());
-    rig.worker.connections.now += SECOND;
-    rig.serve_bytes(key, 1);
-    let longest = rig.worker.slices.longest(rig.worker.connections.now);
-    assert_eq!(longest, slices::ALONE);
+    let (mut ours, key) = rig.admit();
+    for length in [LONGEST + 1, 20_000, NARROW_SLICE + LONGEST] {
+        for _ in 0..3 {
+            ours.write_all(&vec![7; length]).unwrap();
+            wait_until(|| stream_has(&rig, key) == length);
+            rig.serve(key);
+            assert_eq!(rig.class(key), Class::Message, "{length} bytes");
+            rig.serve_bytes(key, length.saturating_sub(NARROW_SLICE) as u64);
+            assert_eq!(rig.class(key), Class::Message, "the rest of {length} bytes");
+            read_exactly(&ours, length);
+        }
+    }
+}
+
+/// Reads so many bytes.
+fn read_exactly(mut client: &std::net::TcpStream, bytes: usize) {
+    client.read_exact(&mut vec![0; bytes]).unwrap();
 }
 
 fn streams_until(rig: &Rig, key: usize) -> Instant {

@@ -33,7 +33,7 @@ impl Rig {
         for &(_, key) in &streams {
             self.report(key);
         }
-        self.worker.serve_messages();
+        self.serve_messages();
         for &(_, key) in &streams {
             assert_eq!(self.sent(key), NARROW_SLICE as u64);
             assert_eq!(self.class(key), Class::Stream);
@@ -49,6 +49,22 @@ impl Rig {
 
     fn sent(&self, key: usize) -> u64 {
         self.worker.connections.clients[key].conn.sent()
+    }
+
+    /// Clients whose messages are short.
+    fn admit_pingers(&mut self, count: usize) -> Vec<Admitted> {
+        (0..count).map(|_| self.admit()).collect()
+    }
+
+    /// Has each of them send a message, and waits until all have arrived.
+    fn send_messages(&self, pingers: &[Admitted]) {
+        for (ours, _) in pingers {
+            let mut ours = ours;
+            ours.write_all(b"x").unwrap();
+        }
+        for &(_, key) in pingers {
+            wait_until(|| stream_has(self, key) == 1);
+        }
     }
 
     fn all_sent(&self, streams: &[Admitted]) -> u64 {
@@ -76,6 +92,83 @@ fn a_message_waits_for_one_slice_however_many_clients_stream() {
             assert!(moved <= SHORT as u64, "{count} streams moved {moved} bytes");
             assert!(moved > 0, "messages do not stop a stream");
         }
+    }
+}
+
+/// So many short messages arrive for each turn.
+const MANY: usize = 2 * PHASE;
+
+#[test]
+fn streams_have_a_share_in_each_turn_however_many_messages_come() {
+    let mut rig = Rig::with_short_slices();
+    let streams = rig.admit_streams(12);
+    let pingers = rig.admit_pingers(MANY);
+    let all = (streams.len() * WAITING) as u64;
+    let mut turns = 0;
+    while rig.all_sent(&streams) < all {
+        rig.send_messages(&pingers);
+        rig.turn();
+        turns += 1;
+        for &(_, key) in &pingers {
+            assert_eq!(rig.sent(key), turns, "messages are served in each turn");
+        }
+    }
+    // Three slices of each: with one in a turn there would be 36.
+    assert!(turns <= 3, "{turns} turns");
+}
+
+#[test]
+fn a_message_waits_for_one_slice_at_the_most_behind_each_phase() {
+    let mut rig = Rig::with_short_slices();
+    let streams = rig.admit_streams(24);
+    let turns = rig.worker.phase(MANY);
+    assert_eq!(turns, PHASE, "streams wait");
+    for (messages, most) in [(0, 1), (3, 1), (PHASE / 2, 7), (PHASE, 15), (MANY, 15)] {
+        let before: Vec<u64> = streams.iter().map(|&(_, key)| rig.sent(key)).collect();
+        rig.worker.serve_streams(messages);
+        let moved = |place: usize| (rig.sent(streams[place].1) - before[place]) as usize;
+        let moved: Vec<usize> = (0..streams.len()).map(moved).collect();
+        assert!(moved.iter().all(|&bytes| bytes <= SHORT), "{moved:?}");
+        let served = moved.iter().filter(|&&bytes| bytes > 0).count();
+        assert!((1..=most).contains(&served), "{messages}: {served}");
+        let together: usize = moved.iter().sum();
+        assert!(together <= slices::BESIDE, "{messages}: {together} bytes");
+    }
+    assert_eq!(
+        Rig::new(limits()).worker.phase(MANY),
+        MANY,
+        "nobody waits for the end of the phase"
+    );
+}
+
+#[test]
+fn clients_in_lock_step_with_long_messages_do_not_starve_beside_many_with_short_ones() {
+    const BYTES: usize = 20_000;
+    const ROUND_TRIPS: u64 = 5;
+
+    let mut rig = Rig::with_short_slices();
+    let clients: Vec<_> = (0..20).map(|_| rig.admit()).collect();
+    let pingers = rig.admit_pingers(MANY);
+    let mut received = vec![0; clients.len()];
+    let mut turns = 0;
+    while clients
+        .iter()
+        .any(|&(_, key)| rig.sent(key) < ROUND_TRIPS * BYTES as u64)
+    {
+        for ((ours, key), received) in clients.iter().zip(&mut received) {
+            let mut ours = ours;
+            ours.set_nonblocking(true).unwrap();
+            *received += ours.read(&mut [0; BYTES]).unwrap_or(0);
+            let asked = ROUND_TRIPS as usize * BYTES;
+            if *received as u64 == rig.sent(*key) && *received % BYTES == 0 && *received < asked {
+                ours.write_all(&[7; BYTES]).unwrap();
+                wait_until(|| stream_has(&rig, *key) == BYTES);
+            }
+        }
+        rig.send_messages(&pingers);
+        rig.turn();
+        turns += 1;
+        assert!(turns < 10 * ROUND_TRIPS, "{received:?} in {turns} turns");
     }
 }
 

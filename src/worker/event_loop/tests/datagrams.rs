@@ -55,14 +55,14 @@ fn datagrams_and_messages_take_turns_whichever_there_are_more_of() {
     let (mut rig, client) = rig();
     send(&client, 150);
     let streams = messages(&mut rig, 50);
-    rig.worker.serve_messages();
+    rig.worker.serve_ready();
     assert_eq!(counts(&rig).answered, 50, "as many as messages");
     assert_eq!(rig.worker.connections.ready.len(Class::Message), 0);
     for mut stream in streams {
         let mut echo = [0; 7];
         stream.read_exact(&mut echo).unwrap();
     }
-    rig.worker.serve_messages();
+    rig.worker.serve_ready();
     assert_eq!(counts(&rig).answered, 82, "a batch without messages");
     // Those that are left need no further event.
     wait_until(|| {
@@ -80,7 +80,7 @@ fn a_message_waits_for_no_more_than_a_batch_of_a_flood() {
     stream.write_all(b"message").unwrap();
     let socket = rig.worker.connections.clients[key].conn.transport();
     wait_until(|| socket.peek(&mut [0]).is_ok());
-    rig.worker.serve_messages();
+    rig.worker.serve_ready();
     let before = counts(&rig).answered;
     rig.serve(key);
     stream.set_nonblocking(true).unwrap();
