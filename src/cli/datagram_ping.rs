@@ -10,6 +10,7 @@ use super::lines;
 use super::values::count;
 use crate::base;
 use crate::base::signals::on_signal;
+use crate::base::units;
 use crate::ping::datagram::event::Event;
 use crate::ping::datagram::summary::DatagramSummary;
 use crate::ping::datagram::{DatagramPing, Plan};
@@ -25,16 +26,16 @@ pub(super) struct DatagramArgs {
     #[arg(long)]
     pub(super) udp: bool,
 
-    /// Source ports that are used in turn, with a verdict by port
+    /// Source ports to send from in turn; the summary reports each
     #[arg(long, value_name = "N", default_value_t = 1, requires = "udp",
           value_parser = count::<usize>(1..=MOST_PORTS))]
     ports: usize,
 
-    /// The code point to mark datagrams with: 0 to 63, or a name such as EF or AF41
+    /// Code point to mark datagrams with: 0 to 63, or a name such as EF or AF41
     #[arg(long, value_name = "DSCP", requires = "udp", value_parser = dscp)]
     dscp: Option<u8>,
 
-    /// The congestion notification to mark datagrams with: not-ect, ect0, ect1 or ce
+    /// ECN bits to mark datagrams with: not-ect, ect0, ect1 or ce
     #[arg(long, value_name = "ECN", requires = "udp", value_parser = ecn)]
     ecn: Option<u8>,
 
@@ -94,8 +95,9 @@ impl DatagramArgs {
                 true => String::new(),
                 false => format!(", {marks}"),
             };
+            let size = units::plain_count(size as u64, "byte", "bytes");
             lines::print(&format!(
-                "PING {address} over UDP: {size} bytes a datagram{ports}{marks}"
+                "PING {address} over UDP: {size} a datagram{ports}{marks}"
             ))?;
         }
         let write = |event: &Event| match asked.json {

@@ -16,6 +16,7 @@ use crate::base;
 use crate::base::address::Address;
 use crate::base::output::Output;
 use crate::base::signals::on_signal;
+use crate::base::units;
 use crate::ping::event::Event;
 use crate::ping::summary::Summary;
 use crate::ping::{Ping, Plan};
@@ -37,7 +38,7 @@ const MOST_BYTES: usize = 64 << 20;
 ADDR is HOST:PORT, [V6]:PORT, :PORT, PORT or HOST; without a host, this machine; without a \
 port, 20162.
 
-Of several addresses of a name the first that answers is used. Attempts start 250 ms apart, and \
+If a name has several addresses, the first that answers is used. Attempts start 250 ms apart, and \
 alternate between IPv6 and IPv4 (RFC 8305). After a failure the name is resolved again, at \
 most once a second.
 
@@ -107,7 +108,7 @@ Exit codes:
   0    every message came back in time and unchanged, and nothing else came
   1    otherwise
   2    wrong usage
-  130  a second signal")]
+  130  a second signal; the kernel merges those that come almost together")]
 pub(super) struct PingArgs {
     /// Messages to send [default: until Ctrl-C]
     #[arg(short, long, value_name = "COUNT", value_parser = count::<u64>(1..=u64::MAX))]
@@ -219,7 +220,8 @@ impl PingArgs {
         on_signal(move || stop.request())?;
         let started = Instant::now();
         if !self.json {
-            print(&format!("PING {name}: {} bytes a message", self.size))?;
+            let size = units::plain_count(self.size as u64, "byte", "bytes");
+            print(&format!("PING {name}: {size} a message"))?;
         }
         let summary = ping.run(&mut |event| {
             *failed |= event.is_failure();
