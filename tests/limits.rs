@@ -133,7 +133,7 @@ fn where_no_limit_was_met_the_report_says_nothing_of_them() {
     let log = log_of(program);
     assert_eq!(
         reported(&log, "total:"),
-        "total: 1 workers, 1 connections, 5 bytes echoed"
+        "total: 1 worker, 1 connection, 5 bytes echoed"
     );
 }
 
@@ -325,7 +325,7 @@ fn a_client_that_takes_its_echo_slowly_keeps_its_connection_and_gets_all_of_it()
         Some((program, sent))
     });
     let log = log_of(program);
-    let total = format!("total: 1 workers, 1 connections, {sent} bytes echoed");
+    let total = format!("total: 1 worker, 1 connection, {sent} bytes echoed");
     assert_eq!(reported(&log, "total:"), total);
 }
 
@@ -417,7 +417,7 @@ fn a_client_whose_time_is_over_gets_all_that_was_read_however_slowly_it_takes_it
     assert!(taken < got && got <= sent, "{taken} of {got} of {sent}");
     let log = log_of(program);
     let total = reported(&log, "total:");
-    let (_, counts) = total.split_once("1 connections, ").unwrap();
+    let (_, counts) = total.split_once("1 connection, ").unwrap();
     let want = format!("{got} bytes echoed, 1 refused or evicted: 1 over --max-lifetime");
     assert_eq!(counts, want);
 }

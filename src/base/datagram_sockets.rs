@@ -9,6 +9,7 @@ use super::address::Address;
 use super::error::Error;
 use super::listening::{failed, is_absent};
 use super::sys;
+use crate::base::units;
 
 /// The receive buffer that is asked for, in bytes: it held 16,000 datagrams in flight where the
 /// usual 208 KiB lost some of 800.
@@ -166,8 +167,9 @@ pub(crate) fn warn_of_smaller_buffer(socket: &UdpSocket, wanted: usize) {
     };
     let has = has / REPORTED_FACTOR;
     if has < wanted {
+        let has = units::plain_count(has as u64, "byte", "bytes");
         log::warn!(
-            "the kernel limits the receive buffer for datagrams to {has} bytes, not {wanted} \
+            "the kernel limits the receive buffer for datagrams to {has}, not {wanted} \
              (net.core.rmem_max): more that come at once are lost"
         );
     }

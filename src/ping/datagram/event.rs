@@ -118,7 +118,8 @@ impl Echo {
             size_bytes,
             ..
         } = self;
-        write!(f, "{size_bytes} bytes from {address}: seq={seq}")?;
+        let size = units::plain_count(*size_bytes as u64, "byte", "bytes");
+        write!(f, "{size} from {address}: seq={seq}")?;
         if let Some(ttl) = self.ttl {
             write!(f, " ttl={ttl}")?;
         }
@@ -155,7 +156,10 @@ impl fmt::Display for Event {
                 size_bytes,
                 damage,
                 ..
-            } => write!(f, "{size_bytes} bytes from {address}: {damage}"),
+            } => {
+                let size = units::plain_count(*size_bytes as u64, "byte", "bytes");
+                write!(f, "{size} from {address}: {damage}")
+            }
             Self::DroppedHere {
                 datagrams,
                 source_port,

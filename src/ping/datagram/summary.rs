@@ -112,9 +112,10 @@ impl DatagramSummary {
         write!(f, "\nmarks: sent {}; came back", self.sent_marks)?;
         for (place, count) in self.marks.iter().enumerate() {
             let comma = if place == 0 { "" } else { "," };
+            let times = units::plain_count(count.echoes, "time", "times");
             match count.marks == self.sent_marks {
-                true => write!(f, "{comma} the same {} times", count.echoes)?,
-                false => write!(f, "{comma} {} {} times", count.marks, count.echoes)?,
+                true => write!(f, "{comma} the same {times}")?,
+                false => write!(f, "{comma} {} {times}", count.marks)?,
             }
         }
         match self.marks.is_empty() {

@@ -14,6 +14,7 @@ use socket2::{Domain, Socket, Type};
 
 use super::refusal::explained;
 use crate::base::sys::datagram::{self, Received, Wanted, request};
+use crate::base::units;
 
 /// How the datagrams of a socket are sent.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -68,8 +69,9 @@ impl PathError {
         };
         match self.mtu {
             Some(mtu) => format!(
-                "too long for the path, which takes {mtu} bytes at once{says}; the next ones are \
-                 sent in fragments"
+                "too long for the path, which takes {} at once{says}; the next ones are sent in \
+                 fragments",
+                units::plain_count(mtu.into(), "byte", "bytes")
             ),
             None => explained(&self.error) + &says,
         }

@@ -15,6 +15,7 @@ use super::setup::{Endpoint, Setup};
 use crate::base::error::cause;
 use crate::base::sys::{self, datagram};
 use crate::base::throttle::Throttle;
+use crate::base::units;
 
 /// How many datagrams a system call receives or sends, and the least in a turn. Sizes from 8
 /// to 256 cost the same; a batch of this size takes about as long as 20 messages of TCP.
@@ -274,9 +275,8 @@ impl Log {
     fn failed_to(&mut self, what: &str, endpoint: &Endpoint, error: &io::Error, now: Instant) {
         if let Some(others) = self.failed.admit(now) {
             let cause = cause(error);
-            log::warn!(
-                "could not {what} {endpoint}: {cause} ({others} failures since the last such line)"
-            );
+            let others = units::plain_count(others, "failure", "failures");
+            log::warn!("could not {what} {endpoint}: {cause} ({others} since the last such line)");
         }
     }
 }
