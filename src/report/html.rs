@@ -76,7 +76,7 @@ pub fn write_comparison(runs: &[Run], to: &mut dyn Write) -> io::Result<()> {
         }
         @for run in runs { (suspicions(Some(&run.name), &run.results)) }
         section {
-            h2 { "Over one another" }
+            h2 { "Overlaid" }
             div.charts {
                 (plots::compared_percentiles(runs))
                 (plots::compared_paces(runs))
