@@ -31,6 +31,9 @@ use crate::proto::{self, COUNTED_MAX, Protocol};
 /// The prompt of the dialogue.
 const PROMPT: &str = "message to send :: ";
 
+/// Behind the number of bytes of a reply. The same for one byte: scripts wait for it.
+const BYTES_READ: &str = " bytes read";
+
 /// The size of the parts, in bytes, in which a line of the dialogue is sent. Each part's
 /// echo is received before the next one is sent; a part fits any path's buffers.
 const PART: usize = 16 * 1024;
@@ -246,8 +249,7 @@ impl Client {
                     (answer.len(), without_nul(&answer).to_vec())
                 }
             };
-            let bytes = units::plain_count(bytes as u64, "byte", "bytes");
-            let shown = format!("{bytes} read\n{}\n", escape(&reply));
+            let shown = format!("{bytes}{BYTES_READ}\n{}\n", escape(&reply));
             write_out(shown.as_bytes())?;
         }
         match session {

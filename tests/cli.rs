@@ -215,7 +215,7 @@ mod usage {
     fn where_a_second_signal_is_spoken_of_so_are_signals_that_merge() {
         let mut texts: Vec<_> = ["serve", "ping", "check", "bench"]
             .iter()
-            .map(|command| finish(&[command, "--help"], "").stdout)
+            .map(|command| finish([command, "--help"], "").stdout)
             .map(|help| String::from_utf8(help).unwrap())
             .collect();
         texts.push(include_str!("../README.md").to_owned());
@@ -247,7 +247,7 @@ mod usage {
         ];
         let mut tried = 0;
         for command in ["serve", "client", "ping", "check", "bench", "health"] {
-            let help = finish(&[command, "--help"], "").stdout;
+            let help = finish([command, "--help"], "").stdout;
             let help = String::from_utf8(help).unwrap();
             let lines = help.lines().filter_map(|line| line.trim().split_once("--"));
             for (_, option) in lines {

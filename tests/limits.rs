@@ -167,7 +167,7 @@ fn an_idle_client_is_ended_in_time_and_one_byte_now_and_then_keeps_another() {
     assert!(ended >= IDLE && ended < IDLE + LATE, "{ended:?}");
     talking.join().unwrap();
     let log = log_of(program);
-    let total = reported(&log, "total: 1 workers, 3 connections");
+    let total = reported(&log, "total: 1 worker, 3 connections");
     assert!(total.ends_with(", 3 refused or evicted: 3 idle"), "{total}");
     reported(&log, "evicted: no data for 1s (--idle-timeout)");
 }
@@ -373,7 +373,7 @@ fn a_connection_ends_in_order_when_it_is_too_old_however_busy() {
     assert!(last >= LIFETIME && last < LIFETIME + LATE, "{last:?}");
     expect_end(&mut silent);
     let log = log_of(program);
-    let total = reported(&log, "total: 1 workers, 2 connections");
+    let total = reported(&log, "total: 1 worker, 2 connections");
     assert!(
         total.ends_with(", 2 refused or evicted: 2 over --max-lifetime"),
         "{total}"

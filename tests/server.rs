@@ -464,7 +464,7 @@ fn descriptors_that_run_out_in_mid_run_cost_no_client() {
     let failures = program.log.iter();
     let logged = failures.filter(|l| l.contains("could not accept")).count();
     assert!((1..=most).contains(&logged), "{:#?}", program.log);
-    assert!(program.logged("total: 1 workers, 100 connections"));
+    assert!(program.logged("total: 1 worker, 100 connections"));
 }
 
 #[test]

@@ -193,7 +193,7 @@ mod tests {
             echoes,
         };
         summary.marks = vec![count(0, 2, 1), count(46, 2, 3)];
-        let want = "\nmarks: sent DSCP 46 (EF) ECN ect0; came back DSCP 0 (CS0) ECN ect0 1 times, \
+        let want = "\nmarks: sent DSCP 46 (EF) ECN ect0; came back DSCP 0 (CS0) ECN ect0 1 time, \
                     the same 3 times";
         assert!(summary.to_string().contains(want), "{summary}");
         summary.marks.clear();
