@@ -336,6 +336,9 @@ mod usage {
             let error = error_of(&line.split(' ').collect::<Vec<_>>());
             assert!(error.contains(&format!("tip: {tip}")), "{line}: {error}");
             assert_eq!(error.matches("tip: ").count(), 1, "{line}: {error}");
+            let command = line.split(' ').next().unwrap();
+            let usage = format!("Usage: echopool {command} [OPTIONS]");
+            assert!(error.contains(&usage), "{line}: {error}");
         }
         // Only client has words that may begin with a dash.
         assert!(error_of(&["client", "HOST", "-x"]).contains("'-- -x'"));

@@ -92,7 +92,8 @@ fn parse() -> Cli {
     parsed.unwrap_or_else(|mut error| {
         let arguments: Vec<_> = std::env::args_os().skip(1).collect();
         let arguments = arguments.iter().map(|text| text.to_string_lossy());
-        advice::improve(&mut error, &arguments.map(String::from).collect::<Vec<_>>());
+        let arguments: Vec<_> = arguments.map(String::from).collect();
+        advice::improve(&mut error, &arguments, &mut command());
         if error.use_stderr() {
             let _ = error.print();
             environment::note_misuse(&error, command());
