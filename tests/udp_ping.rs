@@ -12,6 +12,7 @@ use common::datagrams::{
     LOCALHOST, answering_elsewhere, changing, doubling, echo, losing_every_third, peer, refusing,
     serve, socket, swapping,
 };
+use common::ping::{assert_counts, named, story};
 use common::{Program, finish, wait_until};
 use rustix::process::Signal;
 use serde_json::Value;
@@ -19,56 +20,21 @@ use serde_json::Value;
 /// For what must run out.
 const SHORT: &str = "-W0.3";
 
+/// Each run of this suite is one.
+const UDP: &[&str] = &["ping", "--udp"];
+
 fn arguments(options: &[&str], server: SocketAddr) -> Vec<String> {
-    let address = server.to_string();
-    let all = [&["ping", "--udp"], options, &[&address]].concat();
-    all.into_iter().map(String::from).collect()
+    common::ping::arguments(UDP, options, server)
 }
 
-/// Runs it to its end. Returns the exit code and its lines; standard error must be empty.
 #[track_caller]
 fn ping(options: &[&str], server: SocketAddr) -> (i32, Vec<String>) {
-    let ended = finish(arguments(options, server), "");
-    assert_eq!(ended.stderr, "");
-    let text = String::from_utf8(ended.stdout).unwrap();
-    let lines = text.lines().map(String::from).collect();
-    (ended.code.unwrap(), lines)
+    common::ping::ping(UDP, options, server)
 }
 
-/// The exit code and the events, of a run with `--json`.
 #[track_caller]
 fn events(options: &[&str], server: SocketAddr) -> (i32, Vec<Value>) {
-    let (code, lines) = ping(&[options, &["--json"]].concat(), server);
-    let parse = |line: &String| serde_json::from_str(line).unwrap();
-    (code, lines.iter().map(parse).collect())
-}
-
-/// What happened, each with the number of its datagram.
-fn story(events: &[Value]) -> Vec<String> {
-    let tell = |event: &Value| {
-        let name = event["event"].as_str().unwrap();
-        match event["seq"].as_u64() {
-            Some(seq) => format!("{name} {seq}"),
-            None => String::from(name),
-        }
-    };
-    events.iter().map(tell).collect()
-}
-
-fn named<'a>(events: &'a [Value], name: &str) -> Vec<&'a Value> {
-    events
-        .iter()
-        .filter(|event| event["event"] == name)
-        .collect()
-}
-
-#[track_caller]
-fn assert_counts(events: &[Value], counts: &[(&str, u64)]) {
-    let summary = events.last().unwrap();
-    assert_eq!(summary["event"], "summary");
-    for (key, count) in counts {
-        assert_eq!(summary[key], *count, "{key}: {summary}");
-    }
+    common::ping::events(UDP, options, server)
 }
 
 mod output {
@@ -190,6 +156,9 @@ mod output {
             ("ping --udp -s 65508 HOST", "65,507"),
             ("ping -s 0 HOST", "--udp"),
             ("ping --dscp EF HOST", "--udp"),
+            ("ping --ptp --udp HOST", "--stamp"),
+            ("ping --stamp --udp HOST", "--udp"),
+            ("ping --stamp -s 43 HOST", "44"),
             ("ping --udp --dscp 64 HOST", "AF11"),
             ("ping --udp --ecn maybe HOST", "ect0"),
             ("ping --udp --tos 256 HOST", "0xff"),

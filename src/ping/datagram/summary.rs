@@ -5,6 +5,7 @@ use std::fmt;
 use serde::Serialize;
 
 use super::ports::{PortCounts, verdict};
+use super::reflector::ReflectorSummary;
 use crate::base::units;
 use crate::ping::summary::Summary;
 use crate::probe::datagram::marks::Marks;
@@ -45,6 +46,9 @@ pub struct DatagramSummary {
     pub marks: Vec<MarksCount>,
     /// The counts of each source port.
     pub ports: Vec<PortCounts>,
+    /// By STAMP: what is known of each direction.
+    #[serde(flatten)]
+    pub reflector: Option<ReflectorSummary>,
 }
 
 /// How many echoes arrived with these marks.
@@ -128,8 +132,14 @@ impl DatagramSummary {
 impl fmt::Display for DatagramSummary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.write_counts(f)?;
+        if let Some(reflector) = &self.reflector {
+            reflector.write_lost(f)?;
+        }
         self.common.write_round_trips(f)?;
         self.write_variation(f)?;
+        if let Some(reflector) = &self.reflector {
+            reflector.write_times(f)?;
+        }
         self.write_path(f)?;
         match self.ports.len() {
             0 | 1 => Ok(()),
