@@ -34,7 +34,7 @@ pub(super) struct DatagramArgs {
     pub(super) stamp: bool,
 
     /// Send times in the format of PTP, not of NTP
-    #[arg(long, requires = "stamp")]
+    #[arg(long, requires = "stamp", conflicts_with = "udp")]
     ptp: bool,
 
     /// Source ports to send from in turn; the summary reports each

@@ -140,7 +140,7 @@ pub(super) struct PingArgs {
     #[arg(short, long, value_name = "DURATION", default_value = "1", value_parser = time)]
     interval: Duration,
 
-    /// Bytes per message [default: 64; with --stamp 44]
+    /// Bytes per message; with --stamp 44 by default [default: 64]
     #[arg(short, long, value_name = "SIZE", value_parser = size)]
     size: Option<usize>,
 

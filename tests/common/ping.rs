@@ -30,9 +30,17 @@ pub fn lines(ended: &Ended) -> Vec<String> {
 /// The exit code and the events, of a run with `--json`.
 #[track_caller]
 pub fn events(kind: &[&str], options: &[&str], server: SocketAddr) -> (i32, Vec<Value>) {
-    let (code, lines) = ping(kind, &[options, &["--json"]].concat(), server);
+    let options = [options, &["--json"]].concat();
+    let ended = finish(arguments(kind, &options, server), "");
+    assert_eq!(ended.stderr, "");
+    (ended.code.unwrap(), read_events(&ended))
+}
+
+/// The events of a run with `--json`.
+#[track_caller]
+pub fn read_events(ended: &Ended) -> Vec<Value> {
     let parse = |line: &String| serde_json::from_str(line).unwrap();
-    (code, lines.iter().map(parse).collect())
+    lines(ended).iter().map(parse).collect()
 }
 
 /// What happened, each with the number of its message.

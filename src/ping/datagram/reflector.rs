@@ -112,6 +112,7 @@ impl ReflectorSummary {
         }
         match self.restarts {
             0 => Ok(()),
+            1 => f.write_str("\nthe reflector began to count anew once"),
             times => write!(f, "\nthe reflector began to count anew {times} times"),
         }
     }
@@ -244,6 +245,6 @@ mod tests {
         (summary.lost_either_way, summary.restarts) = (Some(3), 1);
         let words = "lost on the way to the server: 2, on the way back: 0, on either: 3";
         assert!(summary.to_string().contains(words), "{summary}");
-        assert!(summary.to_string().contains("anew 1 times"), "{summary}");
+        assert!(summary.to_string().contains("anew once"), "{summary}");
     }
 }

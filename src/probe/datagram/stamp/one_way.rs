@@ -42,7 +42,8 @@ impl OneWay {
         let (below, all) = (self.below.count(), self.below.count() + self.above.count());
         let place = all.div_ceil(2);
         let at = |side: &Latency, place: u64| {
-            let quantile = place as f64 / side.count() as f64;
+            // The middle of its share: a rounded quotient must not reach the next one's.
+            let quantile = (place as f64 - 0.5) / side.count() as f64;
             let value = side.histogram.value_at_quantile(quantile);
             i64::try_from(value.min(side.max().unwrap_or(0))).unwrap_or(i64::MAX)
         };
