@@ -15,6 +15,16 @@ use crate::base::units;
 /// usual 208 KiB lost some of 800.
 pub const DEFAULT_UDP_BUFFER: usize = 4 << 20;
 
+/// The sockets of one address.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    /// Over which the kernel distributes the clients.
+    pub(crate) sockets: Vec<UdpSocket>,
+    /// Receives nothing, and keeps other programs off the port while it is open; `None` where
+    /// the port is not shared, or the system has no such socket.
+    pub(crate) guard: Option<UdpSocket>,
+}
+
 /// Binds every address that `address` stands for, with `default_port` where it names none,
 /// `count` sockets each. The kernel distributes the clients over them, and each flow stays with
 /// one. Addresses that this machine lacks are passed over as long as one remains; one that was
@@ -28,7 +38,7 @@ pub(crate) fn bind(
     default_port: u16,
     count: usize,
     buffer: usize,
-) -> Result<Vec<Vec<UdpSocket>>, Error> {
+) -> Result<Vec<Shared>, Error> {
     let group = Group { count, buffer };
     if address.is_everywhere() {
         let port = address.port().unwrap_or(default_port);
@@ -81,7 +91,7 @@ struct Group {
 }
 
 impl Group {
-    fn bind_all_interfaces(&self, port: u16) -> Result<Vec<UdpSocket>, Error> {
+    fn bind_all_interfaces(&self, port: u16) -> Result<Shared, Error> {
         let v6 = SocketAddr::from((Ipv6Addr::UNSPECIFIED, port));
         match self.bind(v6, Form::Both) {
             Err(error) if is_absent(&error) => {
@@ -95,25 +105,43 @@ impl Group {
 
     /// The first socket is bound without `SO_REUSEPORT`, which fails where any other program
     /// has the port, also one that shares it. With the option a second server would take half
-    /// of the clients unnoticed. Only then is the port opened to the other sockets.
-    fn bind(&self, address: SocketAddr, form: Form) -> io::Result<Vec<UdpSocket>> {
+    /// of the clients unnoticed. Only then is the port opened to the other sockets, and closed
+    /// again by a guard: of the sockets that have the port the kernel asks one whether a
+    /// program that comes later may share it, by IPv6 the one that was bound first, by IPv4 the
+    /// last. (The option can't be taken back from the others: they would no longer share.)
+    fn bind(&self, address: SocketAddr, form: Form) -> io::Result<Shared> {
         let first = self.made(address, form)?;
         first.bind(&address.into())?;
-        let mut sockets = vec![UdpSocket::from(first)];
+        warn_of_smaller_buffer(&SockRef::from(&first), self.buffer);
+        let (mut sockets, mut guard) = (vec![UdpSocket::from(first)], None);
         if CAN_SHARE && self.count > 1 {
             let address = sockets[0].local_addr()?;
-            share_port(&SockRef::from(&sockets[0]))?;
-            for _ in 1..self.count {
+            share_port(&SockRef::from(&sockets[0]), true)?;
+            if address.is_ipv6() && sys::datagram::receive_nothing(&sockets[0]).is_ok() {
+                guard = sockets.pop();
+            }
+            while sockets.len() < self.count {
                 let socket = self.made(address, form)?;
-                share_port(&SockRef::from(&socket))?;
+                share_port(&SockRef::from(&socket), true)?;
                 socket.bind(&address.into())?;
                 sockets.push(socket.into());
             }
+            guard = guard.or_else(|| self.last(address, form).ok());
+            match &guard {
+                Some(guard) => share_port(&SockRef::from(guard), false)?,
+                None => log::debug!("a later program of this user may share the port {address}"),
+            }
         }
-        if let Some(first) = sockets.first() {
-            warn_of_smaller_buffer(first, self.buffer);
-        }
-        Ok(sockets)
+        Ok(Shared { sockets, guard })
+    }
+
+    /// A guard that is bound last.
+    fn last(&self, address: SocketAddr, form: Form) -> io::Result<UdpSocket> {
+        let socket = self.made(address, form)?;
+        share_port(&SockRef::from(&socket), true)?;
+        sys::datagram::receive_nothing(&socket)?;
+        socket.bind(&address.into())?;
+        Ok(socket.into())
     }
 
     fn made(&self, address: SocketAddr, form: Form) -> io::Result<Socket> {
@@ -135,12 +163,12 @@ impl Group {
 const CAN_SHARE: bool = cfg!(any(target_os = "linux", target_os = "android"));
 
 #[cfg(any(target_os = "linux", target_os = "android"))]
-fn share_port(socket: &SockRef<'_>) -> io::Result<()> {
-    socket.set_reuse_port(true)
+fn share_port(socket: &SockRef<'_>, is_shared: bool) -> io::Result<()> {
+    socket.set_reuse_port(is_shared)
 }
 
 #[cfg(not(any(target_os = "linux", target_os = "android")))]
-fn share_port(_: &SockRef<'_>) -> io::Result<()> {
+fn share_port(_: &SockRef<'_>, _: bool) -> io::Result<()> {
     Ok(())
 }
 
@@ -157,12 +185,29 @@ fn ask_for_buffers(socket: &SockRef<'_>, bytes: usize) {
     }
 }
 
+/// Has a socket receive nothing more, though what has come can still be read and answered: it
+/// gets a peer, itself. What is sent to it from here on is refused by ICMP, or goes to other
+/// sockets on the port, where it would be lost in the queue of one that is closed.
+///
+/// # Errors
+/// The system's, as where this machine does not have the address any more.
+pub(crate) fn receive_no_more(socket: &UdpSocket) -> io::Result<()> {
+    let mut own = socket.local_addr()?;
+    if own.ip().is_unspecified() {
+        own.set_ip(match own {
+            SocketAddr::V4(_) => Ipv4Addr::LOCALHOST.into(),
+            SocketAddr::V6(_) => Ipv6Addr::LOCALHOST.into(),
+        });
+    }
+    socket.connect(own)
+}
+
 /// Warns where the kernel gives a socket less than was wanted.
-pub(crate) fn warn_of_smaller_buffer(socket: &UdpSocket, wanted: usize) {
+pub(crate) fn warn_of_smaller_buffer(socket: &SockRef<'_>, wanted: usize) {
     /// Linux doubles the size for its own book-keeping, and reports the doubled one.
     const REPORTED_FACTOR: usize = if CAN_SHARE { 2 } else { 1 };
 
-    let Ok(has) = SockRef::from(socket).recv_buffer_size() else {
+    let Ok(has) = socket.recv_buffer_size() else {
         return;
     };
     let has = has / REPORTED_FACTOR;
@@ -176,69 +221,4 @@ pub(crate) fn warn_of_smaller_buffer(socket: &UdpSocket, wanted: usize) {
 }
 
 #[cfg(all(test, any(target_os = "linux", target_os = "android")))]
-mod tests {
-    use std::io::ErrorKind;
-
-    use super::*;
-
-    fn bound(address: &str, count: usize) -> Result<Vec<Vec<UdpSocket>>, Error> {
-        bind(&address.parse().unwrap(), 0, count, 100_000)
-    }
-
-    fn is_in_use(error: &Error) -> bool {
-        matches!(error, Error::Listen { source, .. } if source.kind() == ErrorKind::AddrInUse)
-    }
-
-    #[test]
-    fn each_worker_has_a_socket_on_the_port_and_another_program_can_not_have_it() {
-        for address in ["127.0.0.1:0", "[::1]:0", "*:0"] {
-            for count in [1, 3] {
-                let sockets = &bound(address, count).unwrap()[0];
-                assert_eq!(sockets.len(), count);
-                let at = sockets[0].local_addr().unwrap();
-                assert!(sockets.iter().all(|each| each.local_addr().unwrap() == at));
-                let again = match address {
-                    "*:0" => format!("*:{}", at.port()),
-                    _ => at.to_string(),
-                };
-                for second in [1, 2] {
-                    let error = bound(&again, second).unwrap_err();
-                    assert!(is_in_use(&error), "{again}: {error}");
-                }
-            }
-        }
-    }
-
-    #[test]
-    fn a_port_that_another_program_shares_is_not_joined() {
-        let other = Socket::new(Domain::IPV4, Type::DGRAM, None).unwrap();
-        other.set_reuse_port(true).unwrap();
-        let any: SocketAddr = "127.0.0.1:0".parse().unwrap();
-        other.bind(&any.into()).unwrap();
-        let at = other.local_addr().unwrap().as_socket().unwrap();
-        for count in [1, 2] {
-            assert!(is_in_use(&bound(&at.to_string(), count).unwrap_err()));
-        }
-    }
-
-    #[test]
-    fn the_clients_are_distributed_over_the_sockets() {
-        let sockets = &bound("127.0.0.1:0", 2).unwrap()[0];
-        let at = sockets[0].local_addr().unwrap();
-        let clients: Vec<_> = (0..64)
-            .map(|_| UdpSocket::bind("127.0.0.1:0").unwrap())
-            .collect();
-        for client in &clients {
-            client.send_to(b"x", at).unwrap();
-        }
-        let count = |socket: &UdpSocket| {
-            let mut byte = [0];
-            (0..64)
-                .filter(|_| socket.recv_from(&mut byte).is_ok())
-                .count()
-        };
-        let counts: Vec<_> = sockets.iter().map(count).collect();
-        assert_eq!(counts.iter().sum::<usize>(), 64, "{counts:?}");
-        assert!(counts.iter().all(|&count| count > 0), "{counts:?}");
-    }
-}
+mod tests;

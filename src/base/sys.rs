@@ -2,11 +2,6 @@
 #![allow(unsafe_code)]
 
 pub(crate) mod clock;
-#[allow(
-    dead_code,
-    unused_imports,
-    reason = "the server and the probes come to use it"
-)]
 pub(crate) mod datagram;
 
 use std::io;

@@ -5,6 +5,8 @@ use std::io;
 use std::net::{SocketAddr, UdpSocket};
 use std::sync::Arc;
 
+use socket2::SockRef;
+
 use super::error::{Error, failed_to};
 use crate::base::address::Address;
 use crate::base::datagram_sockets;
@@ -21,6 +23,9 @@ pub struct DatagramListener {
     address: SocketAddr,
     /// One a worker, or one that all share.
     sockets: Vec<UdpSocket>,
+    /// Keeps other programs off the port.
+    guard: Option<UdpSocket>,
+    is_handed_over: bool,
 }
 
 impl DatagramListener {
@@ -38,7 +43,13 @@ impl DatagramListener {
         buffer: usize,
     ) -> Result<Vec<Self>, Error> {
         let groups = datagram_sockets::bind(address, protocol.default_port(), workers, buffer)?;
-        let adopt = |sockets| Self::new(protocol, sockets);
+        let adopt = |shared: datagram_sockets::Shared| {
+            let listener = Self::new(protocol, shared.sockets)?;
+            Ok(Self {
+                guard: shared.guard,
+                ..listener
+            })
+        };
         let groups = groups.into_iter().map(adopt);
         let adopted: io::Result<_> = groups.collect();
         adopted.map_err(failed_to(&format!("set up a socket of {protocol}")))
@@ -46,16 +57,20 @@ impl DatagramListener {
 
     /// The same for a socket that a service manager has bound, which all workers share.
     #[cfg(any(target_os = "linux", target_os = "android"))]
-    pub(crate) fn handed_over(socket: UdpSocket) -> io::Result<Self> {
+    pub(crate) fn handed_over(protocol: DatagramProtocol, socket: UdpSocket) -> io::Result<Self> {
         socket.set_nonblocking(true)?;
-        Self::new(DatagramProtocol::Echo, vec![socket])
+        let listener = Self::new(protocol, vec![socket])?;
+        Ok(Self {
+            is_handed_over: true,
+            ..listener
+        })
     }
 
     /// Warns where a socket that was handed over has less than this receive buffer. It is not
     /// set: the manager may have given it more than this process could.
     pub(crate) fn warn_of_smaller_buffer(&self, bytes: usize) {
         for socket in &self.sockets {
-            datagram_sockets::warn_of_smaller_buffer(socket, bytes);
+            datagram_sockets::warn_of_smaller_buffer(&SockRef::from(socket), bytes);
         }
     }
 
@@ -78,6 +93,8 @@ impl DatagramListener {
             protocol,
             address,
             sockets,
+            guard: None,
+            is_handed_over: false,
         })
     }
 
@@ -109,6 +126,8 @@ pub(super) fn distributed(
         protocol: listener.protocol,
         address: listener.address,
         sockets: listener.sockets,
+        guard: listener.guard,
+        is_handed_over: listener.is_handed_over,
     });
     Arc::new(Setup::new(bound.collect(), workers, answered))
 }

@@ -12,6 +12,7 @@ use super::reflector::Reflector;
 use super::refusal::Refusal;
 use super::rules::Rules;
 use super::setup::{Endpoint, Setup};
+use crate::base::datagram_sockets::receive_no_more;
 use crate::base::error::cause;
 use crate::base::sys::{self, datagram};
 use crate::base::throttle::Throttle;
@@ -39,6 +40,8 @@ struct Polled {
     endpoint: Endpoint,
     /// It may have datagrams: the poller reports edges only.
     ready: bool,
+    /// A stop has closed it to what comes later; what came before is still answered.
+    is_shut: bool,
     /// The kernel's count of drops when it was last read.
     dropped: u32,
     /// The sessions of STAMP.
@@ -75,6 +78,7 @@ impl Datagrams {
                 endpoint,
                 // A worker before this one may have left some.
                 ready: true,
+                is_shut: false,
                 dropped,
                 reflector: Reflector::default(),
             });
@@ -143,7 +147,8 @@ impl Datagrams {
     }
 
     /// Once a stop was ordered: closes each socket that has nothing left to be answered. What
-    /// lies in the queue of a socket that is closed is lost, so it is answered before.
+    /// lies in the queue of a socket that is closed is lost, so it is answered before, and so
+    /// that nothing comes in between, the socket is closed to what is sent later first.
     pub(in crate::worker) fn close_quiet(
         &mut self,
         registry: &Registry,
@@ -158,7 +163,7 @@ impl Datagrams {
         };
         let (worker, setup) = (self.worker, &self.setup);
         self.sockets.retain_mut(|polled| {
-            if polled.ready && now < until {
+            if polled.ready && (now < until || polled.is_shut) || polled.shut() {
                 return true;
             }
             polled.count_drops(counters);
@@ -171,6 +176,17 @@ impl Datagrams {
 }
 
 impl Polled {
+    /// Has nothing more come, so that what has come is the last. Returns whether there may be
+    /// some. One that the service manager has, too, stays open for the next start.
+    fn shut(&mut self) -> bool {
+        if self.is_shut || !self.endpoint.is_ours {
+            return false;
+        }
+        self.is_shut = true;
+        self.ready = receive_no_more(&self.endpoint.socket).is_ok();
+        self.ready
+    }
+
     /// Answers one batch of at most `most` datagrams. Returns how many came; `None` if none
     /// could be received.
     fn answer_batch(
@@ -210,6 +226,10 @@ impl Polled {
                 Ok(()) => {
                     let marks = received.marks.unwrap_or(0);
                     batch.answer(index, received.bytes, received.to, marks);
+                    // Its send time was read just now.
+                    if self.endpoint.protocol == DatagramProtocol::Stamp {
+                        self.send(batch, counters, log, now);
+                    }
                 }
                 Err(why) => {
                     counters.refused[why as usize].add(1);
@@ -217,18 +237,29 @@ impl Polled {
                 }
             }
         }
-        let sent = batch.send(socket, |error| {
-            log.failed_to("answer on", &self.endpoint, error, now);
-        });
-        counters.answered.add(sent.datagrams);
-        counters.bytes.add(sent.bytes);
-        counters.unsent.add(sent.failed);
+        self.send(batch, counters, log, now);
         // A queue that overflows has more than one; for a single one the call would cost too
         // much.
         if came > 1 {
             self.count_drops(counters);
         }
         Some(came)
+    }
+
+    /// Sends the answers of a batch.
+    fn send(
+        &self,
+        batch: &mut datagram::Batch,
+        counters: &DatagramCounters,
+        log: &mut Log,
+        now: Instant,
+    ) {
+        let sent = batch.send(&*self.endpoint.socket, |error| {
+            log.failed_to("answer on", &self.endpoint, error, now);
+        });
+        counters.answered.add(sent.datagrams);
+        counters.bytes.add(sent.bytes);
+        counters.unsent.add(sent.failed);
     }
 
     fn count_drops(&mut self, counters: &DatagramCounters) {

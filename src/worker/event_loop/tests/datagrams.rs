@@ -18,6 +18,8 @@ fn rig() -> (Rig, UdpSocket) {
         protocol: DatagramProtocol::Echo,
         address: socket.local_addr().unwrap(),
         sockets: vec![socket],
+        guard: None,
+        is_handed_over: false,
     };
     let answered = Answered {
         low_ports: false,
