@@ -35,12 +35,19 @@ pub(super) fn half_close(facts: &Facts, findings: &Findings) -> Option<Diagnosis
 pub(super) fn urgent(facts: &Facts, findings: &Findings) -> Option<Diagnosis> {
     let explains = facts.clauses(|at| at.clause == "urgent");
     let failure = facts.failure("urgent")?;
+    let is_silent_elsewhere = facts
+        .failures
+        .iter()
+        .any(|at| at.clause != "urgent" && at.is_silent());
     let lost_one = |damage: Option<Damage>| damage == Some(Damage::Lost { bytes: 1 });
     let (what, is_certain) = match (findings.urgent, &failure.observed.end) {
         (Some(Urgent::Kept), _) => return None,
         (Some(what), _) => (what, true),
         (None, End::Wrong(wrong)) if lost_one(wrong.damage) => (Urgent::TakenOut, true),
-        (None, End::Silence) if failure.observed.urgent => (Urgent::Dropped, false),
+        // A guess, where nothing fell silent without an urgent byte.
+        (None, End::Silence) if failure.observed.urgent && !is_silent_elsewhere => {
+            (Urgent::Dropped, false)
+        }
         (None, _) => return None,
     };
     let does = match what {

@@ -81,7 +81,13 @@ impl<'a> Connection<'a> {
         let (mut rest, until) = (bytes, Instant::now() + patience);
         while !rest.is_empty() {
             match write(rest) {
-                Ok(length) => rest = &rest[length..],
+                Ok(length) => {
+                    rest = &rest[length..];
+                    // One that takes a little now and then would go on for hours.
+                    if !rest.is_empty() && (self.is_stopped() || Instant::now() >= until) {
+                        return Some(Ending::Silence);
+                    }
+                }
                 Err(error) => match ended(&error) {
                     Some(end) => return Some(end),
                     None if Instant::now() >= until || self.is_stopped() => {

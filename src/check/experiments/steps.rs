@@ -4,7 +4,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::connection::{Connection, Failed};
-use super::setting::Setting;
+use super::setting::{FORGOTTEN, Setting};
 use crate::check::context::TICK;
 use crate::check::findings::{Denied, Ending, Steps};
 
@@ -15,9 +15,7 @@ const LARGEST: usize = 32;
 /// The server needs a moment to see that the connections of the clauses are gone.
 const SETTLED: Duration = Duration::from_millis(300);
 
-/// A firewall may count a connection that was reset for ten seconds more, as Linux does
-/// where the reset overtook an acknowledgement.
-const FORGOTTEN: Duration = Duration::from_secs(11);
+/// The pause before another try where connections of the clauses still count.
 const AGAIN: Duration = Duration::from_secs(2);
 
 /// Opens connections until one is not served, `most` at most. `None` where that has
