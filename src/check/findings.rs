@@ -156,15 +156,99 @@ impl Denied {
 /// How many connections can be begun.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Rate {
-    /// Of connections that were begun one after another.
+    /// Of connections that were begun at once.
     pub(super) tried: usize,
-    /// Those that were made without a SYN sent again.
+    /// Those that were made and served without a SYN sent again.
     pub(super) made: usize,
-    /// Made a second, once the first one had not been.
+    /// Those that were then begun one after another.
+    pub(super) fast: Paced,
+    /// How many were begun at half the pace that was served, and how many of these were
+    /// served; `None` where that was not tried.
+    pub(super) slow: Option<(usize, usize)>,
+}
+
+/// Connections that were begun one after another.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub(super) struct Paced {
+    /// How many were begun once one was denied, or all where none was.
+    pub(super) tried: usize,
+    /// How many of these were served, and how many that is a second.
+    pub(super) served: usize,
     pub(super) per_s: f64,
-    /// How long those of a burst that were made first waited for their first byte in the
-    /// median, beyond what a single one waits.
+    /// How long those waited for their first byte in the median once they were made, beyond
+    /// what a single one waits.
     pub(super) wait: Duration,
+}
+
+/// A share of what happens by chance is not taken for a limit where it would come out as it
+/// did once in so many times.
+const BY_CHANCE: f64 = 0.001;
+
+/// Where fewer connections of a burst are made, more is the matter than a lost packet.
+const FEW: f64 = 0.7;
+
+/// Of as many connections as a limit serves, all are but one in so many.
+const MOST: f64 = 0.9;
+
+/// Whether there is a limit of connections that are begun in a time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Limited {
+    /// There is none, or as many are denied at any pace: by lost packets, or a dead server.
+    No,
+    /// Only those of one instant are too many.
+    AtOnce,
+    /// So many a second are served; proved, if at half the pace all are.
+    PerSecond { is_proved: bool },
+}
+
+impl Paced {
+    /// The share that is served; all where none was begun.
+    pub(super) fn share(&self) -> f64 {
+        match self.tried {
+            0 => 1.0,
+            tried => self.served as f64 / tried as f64,
+        }
+    }
+
+    /// How many wait at a time in the mean: as many come a second as are served, times how
+    /// long each waits (Little's law).
+    pub(super) fn waiting(&self) -> f64 {
+        self.per_s * self.wait.as_secs_f64()
+    }
+}
+
+impl Rate {
+    /// Whether there is a limit.
+    pub(super) fn limited(&self) -> Limited {
+        if self.made as f64 >= FEW * self.tried as f64 {
+            return Limited::No;
+        }
+        let share = self.fast.share();
+        if share >= MOST {
+            return Limited::AtOnce;
+        }
+        match self.slow {
+            // How many there are at half of hardly any takes too long to see.
+            None => Limited::PerSecond { is_proved: false },
+            Some((tried, served)) if (served as f64) < MOST * tried as f64 => Limited::No,
+            Some((tried, _)) => {
+                let by_chance = share.powi(i32::try_from(tried).unwrap_or(i32::MAX));
+                Limited::PerSecond {
+                    is_proved: by_chance < BY_CHANCE,
+                }
+            }
+        }
+    }
+
+    /// All of a burst were served.
+    pub(super) fn unlimited(tried: usize) -> Self {
+        Self {
+            tried,
+            made: tried,
+            fast: Paced::default(),
+            slow: None,
+        }
+    }
 }
 
 /// What a half-close does.

@@ -93,11 +93,17 @@ impl Trial<'_, '_> {
         }
         let hello = self.make("hello", hello::hello);
         self.found.hello.clone_from(&hello);
-        hello.is_some_and(|Hello { greeting, answer, end }| {
-            let is_echo = self.found.hello.as_ref().is_some_and(Hello::is_echoed);
-            let is_ended = matches!(end, Some(end) if end != Ending::Silence);
-            !answer.is_empty() && !is_echo || !greeting.is_empty() || is_ended
-        })
+        hello.is_some_and(
+            |Hello {
+                 greeting,
+                 answer,
+                 end,
+             }| {
+                let is_echo = self.found.hello.as_ref().is_some_and(Hello::is_echoed);
+                let is_ended = matches!(end, Some(end) if end != Ending::Silence);
+                !answer.is_empty() && !is_echo || !greeting.is_empty() || is_ended
+            },
+        )
     }
 
     /// Sees whether something is held back; whether so much is that all others would wait for

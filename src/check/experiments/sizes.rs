@@ -141,7 +141,9 @@ fn largest(
     let pairs = again.chunks(2);
     let is_sound = pairs
         .map(|pair| [holds(pair[0]), holds(pair[1])])
-        .fold([false; 2], |any, pair| [any[0] || pair[0], any[1] || pair[1]]);
+        .fold([false; 2], |any, pair| {
+            [any[0] || pair[0], any[1] || pair[1]]
+        });
     (is_sound == [true, false]).then_some(passes)
 }
 
