@@ -34,9 +34,44 @@ pub(super) struct Hello {
     pub(super) answer: Vec<u8>,
     /// How it ended, if it did.
     pub(super) end: Option<Ending>,
+    /// What came of another one on which nothing was said, if that was tried.
+    pub(super) silent: Option<Silent>,
+}
+
+/// What came of a connection on which nothing was said.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Silent {
+    pub(super) greeting: Vec<u8>,
+    /// How it ended; `Silence` where it stayed open.
+    pub(super) end: Option<Ending>,
 }
 
 impl Hello {
+    /// What came unasked on either connection.
+    pub(super) fn greeting(&self) -> &[u8] {
+        match (&self.greeting[..], &self.silent) {
+            ([], Some(silent)) => &silent.greeting,
+            (greeting, _) => greeting,
+        }
+    }
+
+    /// How both connections ended, if without a byte and on their own.
+    pub(super) fn nobody(&self) -> Option<Ending> {
+        let is_end = |end: &Ending| *end != Ending::Silence;
+        let silent = self.silent.as_ref()?.end.filter(is_end)?;
+        let is_mute = self.greeting().is_empty() && self.answer.is_empty();
+        self.end.filter(is_end).filter(|_| is_mute)?;
+        Some(silent)
+    }
+
+    /// How a connection ended once something was said, while one lives on which nothing is.
+    pub(super) fn taken_amiss(&self) -> Option<Ending> {
+        let is_mute = self.greeting().is_empty() && self.answer.is_empty();
+        let lives = self.silent.as_ref()?.end == Some(Ending::Silence);
+        let end = self.end.filter(|end| *end != Ending::Silence);
+        end.filter(|_| is_mute && lives)
+    }
+
     /// Whether what came back is what was said, be it with other line ends, capitals or a
     /// parity bit, or the begin of it.
     pub(super) fn is_echoed(&self) -> bool {

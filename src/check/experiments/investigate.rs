@@ -8,7 +8,7 @@ use super::{
     changes, half_close, held, hello, loss, rate, silences, sizes, steps, streams, urgent,
 };
 use crate::check::facts::Facts;
-use crate::check::findings::{Ending, Findings, Held, Hello};
+use crate::check::findings::{Ending, Findings, Held};
 use crate::check::target::Target;
 use crate::proto::Protocol;
 
@@ -92,18 +92,13 @@ impl Trial<'_, '_> {
             return false;
         }
         let hello = self.make("hello", hello::hello);
-        self.found.hello.clone_from(&hello);
-        hello.is_some_and(
-            |Hello {
-                 greeting,
-                 answer,
-                 end,
-             }| {
-                let is_echo = self.found.hello.as_ref().is_some_and(Hello::is_echoed);
-                let is_ended = matches!(end, Some(end) if end != Ending::Silence);
-                !answer.is_empty() && !is_echo || !greeting.is_empty() || is_ended
-            },
-        )
+        let is_other = hello.as_ref().is_some_and(|hello| {
+            let is_ended = matches!(hello.end, Some(end) if end != Ending::Silence);
+            let is_other = !hello.answer.is_empty() && !hello.is_echoed();
+            is_other || !hello.greeting().is_empty() || is_ended
+        });
+        self.found.hello = hello;
+        is_other
     }
 
     /// Sees whether something is held back; whether so much is that all others would wait for
