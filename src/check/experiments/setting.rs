@@ -119,6 +119,12 @@ impl<'a> Setting<'a> {
         Connection::open(self.address, self.connect_patience(), self.stop)
     }
 
+    /// Makes a connection of which the server is told to send no more than so many bytes in a
+    /// segment. Neither does our side.
+    pub(super) fn open_small(&self, bytes: u32) -> Result<Connection<'a>, Failed> {
+        Connection::open_small(self.address, bytes, self.connect_patience(), self.stop)
+    }
+
     /// Makes a connection on which something small comes back at all.
     pub(super) fn open_served(&self) -> Result<Connection<'a>, Failed> {
         let connection = self.open()?;

@@ -32,11 +32,17 @@ const TRIES: usize = 2;
 const SMALL: usize = 256;
 const STREAM: usize = 96 * 1024;
 
+/// The least and the most bytes that the system takes for the size of a segment.
+const SEGMENT: (u32, u32) = (88, 32_767);
+
 /// What became of one message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Passed {
     to_server: bool,
     back: bool,
+    /// A part of it came back: somebody answers less than came, and the rest was not lost for
+    /// the size of its packet.
+    in_part: bool,
 }
 
 /// Finds the largest packets that pass. `None` where the system does not tell, or messages
@@ -47,13 +53,17 @@ pub(super) fn sizes(setting: &Setting<'_>) -> Option<Sizes> {
     if whole.iter().any(|passed| passed.back) {
         return Some(Sizes::All);
     }
-    if !one(setting, LEAST)?.back {
+    if whole.iter().any(|passed| passed.in_part) || !one(setting, LEAST)?.back {
         return None;
     }
     let back = |passed: Passed| passed.back;
     let (payload, direction) = match whole.iter().any(|passed| passed.to_server) {
         true => {
             let largest = largest(setting, &full, full.payload, back)?;
+            // The same bytes come back in small packets.
+            if !comes_back_small(setting, full.payload, largest)? {
+                return None;
+            }
             (largest, Direction::ToClient)
         }
         false => {
@@ -147,15 +157,20 @@ fn largest(
     (is_sound == [true, false]).then_some(passes)
 }
 
-/// What becomes of one message of each size, all at once.
+/// What becomes of one message of each size, all at once where the system starts as many
+/// threads.
 fn all(setting: &Setting<'_>, sizes: &[u64]) -> Option<Vec<Passed>> {
     thread::scope(|scope| {
         let start = |size: &u64| {
             let size = *size;
-            scope.spawn(move || one(setting, size))
+            let thread = thread::Builder::new().spawn_scoped(scope, move || one(setting, size));
+            thread.map_err(|_| one(setting, size))
         };
         let threads: Vec<_> = sizes.iter().map(start).collect();
-        let passed = threads.into_iter().map(|thread| thread.join().ok()?);
+        let passed = threads.into_iter().map(|thread| match thread {
+            Ok(thread) => thread.join().ok()?,
+            Err(done) => done,
+        });
         passed.collect()
     })
 }
@@ -176,12 +191,26 @@ fn one(setting: &Setting<'_>, size: u64) -> Option<Passed> {
         let passed = Passed {
             to_server,
             back: came >= message.len(),
+            in_part: (1..message.len()).contains(&came),
         };
         if passed.back || Instant::now() >= until || setting.is_stopped() {
             return Some(passed);
         }
         thread::sleep(TICK / 10);
     }
+}
+
+/// Whether a message of so many bytes comes back whole where the server is told to send no
+/// more than `passes` of them in a packet.
+fn comes_back_small(setting: &Setting<'_>, size: u64, passes: u64) -> Option<bool> {
+    let segment =
+        u32::try_from(passes).map_or(SEGMENT.1, |bytes| bytes.clamp(SEGMENT.0, SEGMENT.1));
+    let connection = setting.open_small(segment).ok()?;
+    let patience = setting.patience();
+    if connection.send(&letters(size as usize), patience).is_some() {
+        return Some(false);
+    }
+    Some(connection.receive(size as usize, patience).1.is_none())
 }
 
 /// Whether a stream that is sent in small segments comes back, though its echo comes in
