@@ -332,6 +332,21 @@ pub(super) struct Loss {
     pub(super) to_client: f64,
     /// How many were counted each way.
     pub(super) packets: u64,
+    /// The server told of what arrived twice: without that (SACK, RFC 2883) a lost packet is
+    /// not told from a lost echo.
+    pub(super) knows_direction: bool,
+    /// They were lost, and not only late.
+    pub(super) is_proved: bool,
+}
+
+impl Loss {
+    /// Of the direction that loses more, or of both where they are not told apart, in percent.
+    pub(super) fn worst(&self) -> f64 {
+        match self.knows_direction {
+            true => self.to_server.max(self.to_client),
+            false => self.to_server + self.to_client,
+        }
+    }
 }
 
 /// What all experiments found.

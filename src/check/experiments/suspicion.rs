@@ -109,7 +109,12 @@ impl Suspicion<'_> {
         let is_held = !matches!(found.held, None | Some(Held::Nothing));
         let is_slow = |at: &Failure| match at.observed.end {
             End::Late { .. } => at.clause == "connect-storm",
-            End::Slow | End::Silence => true,
+            End::NotMade(NotMade::Unanswered) | End::Slow => true,
+            // What is asked for with these is often not answered where no packet is lost.
+            End::Silence => {
+                let seen = &at.observed;
+                !seen.urgent && !seen.half_closed && !seen.held_silent
+            }
             _ => false,
         };
         !is_limited && !is_few && !is_hole && !is_held && self.any(is_slow)
