@@ -48,7 +48,9 @@ pub(super) fn limit(facts: &Facts, findings: &Findings) -> Option<Diagnosis> {
                              (nft ct count), the balancer (maxconn) or the server"
         }
     };
-    let diagnosis = Diagnosis::certain("connection-limit", text, advice, explains);
+    // It holds as many open as were tried here.
+    let all = facts.clauses(|at| at.clause == "connections");
+    let diagnosis = Diagnosis::certain("connection-limit", text, advice, explains).hiding(all);
     Some(
         diagnosis
             .with("connections", connections)
@@ -248,7 +250,8 @@ mod tests {
         assert_eq!(waits.evidence["ends_by"], "waits");
         assert_eq!(waits.explains, ["connections"]);
         let reset = of(1, Denied::Ended(Ending::Reset));
-        assert_eq!(reset.explains, ["urgent"]);
+        assert_eq!(reset.explains, ["urgent", "connections"]);
+        assert_eq!(reset.hidden, ["connections"]);
         assert_eq!(reset.evidence["ends_by"], "reset");
         assert!(
             reset
