@@ -291,8 +291,8 @@ impl Rate {
 pub(super) enum HalfClosed {
     /// It is answered in order.
     Sound,
-    /// It ends the connection so, with bytes on their way, or after them.
-    Ends(Ending),
+    /// It ends the connection so; whether all bytes had come before.
+    Ends { by: Ending, all_came: bool },
 }
 
 /// What becomes of bytes of special values.
