@@ -140,8 +140,12 @@ pub(super) enum Sizes {
 pub(super) enum Streams {
     /// They don't, as far as was tried.
     Endless,
-    /// After so many bytes came back, however fast they go.
-    AfterBytes { bytes: u64, by: Ending },
+    /// After so many bytes came back; proved, if a slow one did so as well, later.
+    AfterBytes {
+        bytes: u64,
+        by: Ending,
+        is_proved: bool,
+    },
     /// At that age, however much they carry.
     AtAge { age: Duration, by: Ending },
 }
