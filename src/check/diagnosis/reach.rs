@@ -42,11 +42,29 @@ pub(super) fn not_connected(facts: &Facts, _: &Findings) -> Option<Diagnosis> {
              there drops it; if not, one before it does, or the address is wrong",
         )),
         NotMade::Unreachable(icmp) => {
-            let text = format!("something on the way says by ICMP: {icmp}");
+            let text = format!(
+                "{icmp}: something on the way says so by ICMP, or this machine has no route or \
+                 finds no neighbour"
+            );
             let advice = "see who says so (tcpdump icmp or icmp6), and have its route or its rule \
-                          put right; without any ICMP this machine has no route (ip route get)";
+                          put right; without any ICMP it is this machine (ip route get, ip neigh)";
             let diagnosis = named("unreachable", &text, advice);
             Some(diagnosis.with("icmp", icmp))
+        }
+        NotMade::Forbidden { or_icmp: false } => Some(named(
+            "unreachable",
+            "this machine itself forbids the connection, by a rule for what goes out, a route \
+             that prohibits it, or a policy for programs",
+            "look for the rule or the route (nft list ruleset, ip route get), and for what denies \
+             programs the network (SELinux or AppArmor: ausearch -m avc; seccomp)",
+        )),
+        NotMade::Forbidden { or_icmp: true } => {
+            let text = "something on the way says by ICMPv6 that it is administratively \
+                        prohibited, or this machine itself forbids it";
+            let advice = "see whether ICMPv6 comes (tcpdump icmp6), and have the rule put right of \
+                          who sends it; else look for a rule, a route or a policy of this machine";
+            let diagnosis = named("unreachable", text, advice).likely();
+            Some(diagnosis.with("icmp", "administratively prohibited"))
         }
         NotMade::Reset | NotMade::Other => None,
     }
@@ -165,6 +183,12 @@ mod tests {
         assert_eq!(unreachable.cause, "unreachable");
         assert_eq!(unreachable.evidence["icmp"], "host unreachable");
         assert_eq!(unreachable.explains, ["connect"]);
+        // By IPv4 no ICMP has that error.
+        let forbidden = unreached(NotMade::Forbidden { or_icmp: false }).unwrap();
+        assert!(!forbidden.evidence.contains_key("icmp"));
+        assert!(forbidden.text.starts_with("this machine itself forbids"));
+        let either = unreached(NotMade::Forbidden { or_icmp: true }).unwrap();
+        assert_eq!(either.confidence, Confidence::Likely);
     }
 
     #[test]
