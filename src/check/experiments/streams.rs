@@ -223,7 +223,12 @@ fn slow(setting: &Setting<'_>, slowly: Slowly) -> Option<Slow> {
     let message = letters(size);
     let (mut back, mut moved) = (0, Instant::now());
     let silence = setting.patience() + Duration::from_millis(500);
-    while connection.age() < slowly.oldest {
+    let has_time = |back| match back < slowly.bytes {
+        // On a path that is slower than that it takes longer.
+        true => connection.age() < LONGEST,
+        false => connection.age() < slowly.oldest,
+    };
+    while has_time(back) {
         if setting.is_stopped() {
             return None;
         }
