@@ -25,6 +25,7 @@ pub(in crate::check) fn investigate(
     let is_echo = target.plan().protocol == Protocol::Echo;
     if !is_echo
         || facts.failures.is_empty()
+        || facts.is_unconnected()
         || target.shared.is_unreachable()
         || target.shared.is_interrupted()
     {
