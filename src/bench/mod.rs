@@ -16,20 +16,16 @@ pub mod tcp;
 
 mod clock;
 mod collector;
+mod connections;
 mod counts;
-mod fault;
-mod flow;
-mod generator;
 mod machine;
 mod message;
 mod outage;
 mod recorder;
 mod run;
-mod schedule;
 mod search;
-mod slot;
 mod targets;
-mod timer;
+mod thread;
 mod times;
 mod validity;
 

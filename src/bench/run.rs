@@ -11,8 +11,8 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded, never, sele
 
 use super::clock::{Clock, SECOND, nanoseconds};
 use super::collector::Collector;
+use super::connections::Generator;
 use super::error::Error;
-use super::generator::{Generator, Shared, StartSignal, ThreadSummary};
 use super::machine::{host, system};
 use super::outage;
 use super::plan::{Load, Plan};
@@ -21,6 +21,7 @@ use super::recorder::{Part, PartsChannel};
 use super::results::{self, AddressCounts, FORMAT, Results};
 use super::source;
 use super::targets::Targets;
+use super::thread::shared::{Shared, StartSignal, ThreadSummary};
 use super::times::Times;
 use super::validity::{self, Evidence};
 use crate::base::cpus;

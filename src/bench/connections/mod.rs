@@ -1,0 +1,14 @@
+//! One thread's load on connections: its slots for them, and the loop that sends and receives.
+
+mod connector;
+mod event_loop;
+mod fault;
+mod flow;
+mod loss;
+mod sampler;
+mod slot;
+mod state;
+mod transfer;
+mod workload;
+
+pub(super) use event_loop::Generator;
