@@ -4,6 +4,7 @@
 //! counters. It sends its counters to the caller's thread ten times a second;
 //! that thread adds them up and reports the progress to the caller's observer.
 
+pub mod datagram_counts;
 pub mod error;
 pub mod expect;
 pub mod lines;
@@ -18,6 +19,7 @@ mod clock;
 mod collector;
 mod connections;
 mod counts;
+mod datagrams;
 mod machine;
 mod message;
 mod outage;

@@ -52,7 +52,7 @@ impl Connector {
     pub(super) fn new(load: Load, slots: usize) -> Self {
         let (queue, idle) = match load {
             Load::Churn => (VecDeque::new(), (0..slots).collect()),
-            Load::Messages | Load::Stream => ((0..slots).collect(), Vec::new()),
+            Load::Messages | Load::Stream | Load::Datagrams => ((0..slots).collect(), Vec::new()),
         };
         Self {
             first: None,

@@ -444,6 +444,7 @@ impl<'a> Generator<'a> {
             out_of_connections: self.out_of_connections,
             interrupted: self.interrupted,
             without_echo: self.without_echo,
+            ..ThreadSummary::default()
         }
     }
 }

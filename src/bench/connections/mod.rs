@@ -4,6 +4,7 @@ mod connector;
 mod event_loop;
 mod fault;
 mod flow;
+mod generator;
 mod loss;
 mod sampler;
 mod slot;
@@ -11,4 +12,4 @@ mod state;
 mod transfer;
 mod workload;
 
-pub(super) use event_loop::Generator;
+pub(super) use generator::{first, targets, works};

@@ -1,7 +1,6 @@
 //! The state of one thread that all its parts work on: slots, counters and times.
 
 use std::collections::VecDeque;
-use std::sync::atomic::Ordering;
 
 use fastrand::Rng;
 
@@ -55,7 +54,7 @@ impl<'a> State<'a> {
     ) -> Self {
         let stage = match shared.plan.load {
             Load::Churn => Stage::Idle,
-            Load::Messages | Load::Stream => Stage::Queued,
+            Load::Messages | Load::Stream | Load::Datagrams => Stage::Queued,
         };
         Self {
             shared,
@@ -150,7 +149,7 @@ impl State<'_> {
     }
 
     pub(super) fn is_stopped(&self) -> bool {
-        self.shared.stop.load(Ordering::Relaxed)
+        self.shared.is_stopped()
     }
 
     pub(super) const fn is_warming_up(&self) -> bool {
