@@ -20,6 +20,10 @@ use crate::base::throttle::Throttle;
 /// to 256 cost the same; a batch of this size takes about as long as 20 messages of TCP.
 const SLOTS: usize = 32;
 
+/// After so many bytes of datagrams, to and fro alike, messages of TCP have their turn: about
+/// as long as a slice of a stream beside them.
+const TURN_BYTES: usize = 256 * 1024;
+
 /// Room for the longest datagram, and to see that there is none longer.
 const SLOT: usize = 65_536;
 
@@ -38,10 +42,21 @@ struct Polled {
     endpoint: Endpoint,
     /// It may have datagrams: the poller reports edges only.
     ready: bool,
+    /// The most bytes that a datagram of the last batch had, at least 1. So many are expected
+    /// of each of the next.
+    longest: usize,
     /// The kernel's count of drops when it was last read.
     dropped: u32,
     /// The sessions of STAMP.
     reflector: Reflector,
+}
+
+/// What became of a batch.
+struct Done {
+    came: usize,
+    /// The bytes of those that came.
+    bytes: usize,
+    answered: usize,
 }
 
 /// The datagrams of one worker.
@@ -49,6 +64,8 @@ pub(in crate::worker) struct Datagrams {
     worker: usize,
     setup: Arc<Setup>,
     sockets: Vec<Polled>,
+    /// The place of the socket that has the next turn first.
+    turn: usize,
     /// `None` where there are no sockets.
     batch: Option<datagram::Batch>,
     /// What is answered after a stop is answered until then.
@@ -74,6 +91,7 @@ impl Datagrams {
                 endpoint,
                 // A worker before this one may have left some.
                 ready: true,
+                longest: SLOT,
                 dropped,
                 reflector: Reflector::default(),
             });
@@ -83,6 +101,7 @@ impl Datagrams {
             setup: Arc::clone(setup),
             batch: (!sockets.is_empty()).then(|| datagram::Batch::new(SLOTS, SLOT)),
             sockets,
+            turn: 0,
             until: None,
             log: Log::default(),
         })
@@ -109,8 +128,9 @@ impl Datagrams {
         self.sockets.is_empty()
     }
 
-    /// Answers what waits: of each socket up to as many datagrams as `messages` of TCP were
-    /// served before, but at least a batch. Returns how many came.
+    /// Answers what waits: up to as many datagrams as `messages` of TCP were served before, but
+    /// at least a batch, and none after [`TURN_BYTES`]. The sockets come first in turn. Returns
+    /// how many were answered.
     pub(in crate::worker) fn take_turn(
         &mut self,
         messages: usize,
@@ -120,18 +140,22 @@ impl Datagrams {
         let Some(batch) = &mut self.batch else {
             return 0;
         };
-        let mut all = 0;
-        for polled in self.sockets.iter_mut().filter(|polled| polled.ready) {
-            let mut left = messages.max(SLOTS);
-            while polled.ready && left > 0 {
+        let (mut answered, mut left, mut bytes) = (0, messages.max(SLOTS), TURN_BYTES);
+        let count = self.sockets.len();
+        for place in 0..count {
+            let polled = &mut self.sockets[(self.turn + place) % count];
+            while polled.ready && left > 0 && bytes > 0 {
+                let most = left.min(bytes.div_ceil(polled.longest));
                 let rules = &self.setup.rules;
-                let come = polled.answer_batch(left, batch, (rules, counters), &mut self.log, now);
-                let Some(came) = come else { break };
-                left -= came;
-                all += came;
+                let done = polled.answer_batch(most, batch, (rules, counters), &mut self.log, now);
+                let Some(done) = done else { break };
+                left = left.saturating_sub(done.came);
+                bytes = bytes.saturating_sub(done.bytes);
+                answered += done.answered;
             }
         }
-        all
+        self.turn = (self.turn + 1) % count.max(1);
+        answered
     }
 
     /// Adds what the kernel has dropped since the last time.
@@ -170,8 +194,8 @@ impl Datagrams {
 }
 
 impl Polled {
-    /// Answers one batch of at most `most` datagrams. Returns how many came; `None` if none
-    /// could be received.
+    /// Answers one batch of at most `most` datagrams. Returns what became of it; `None` if
+    /// none could be received.
     fn answer_batch(
         &mut self,
         most: usize,
@@ -179,7 +203,7 @@ impl Polled {
         (rules, counters): (&Rules, &DatagramCounters),
         log: &mut Log,
         now: Instant,
-    ) -> Option<usize> {
+    ) -> Option<Done> {
         let most = most.min(batch.slots());
         let socket = &*self.endpoint.socket;
         let came = match batch.receive(socket, most) {
@@ -194,8 +218,12 @@ impl Polled {
         };
         self.ready = came == most;
         counters.received.add(came as u64);
+        let mut bytes = 0;
+        self.longest = 1;
         for index in 0..came {
             let received = batch.received(index);
+            bytes += received.bytes;
+            self.longest = self.longest.max(received.bytes);
             let local = self.endpoint.address;
             let checked = rules.check(&received, local, now);
             let answered = checked.and_then(|()| match self.endpoint.protocol {
@@ -227,7 +255,11 @@ impl Polled {
         if came > 1 {
             self.count_drops(counters);
         }
-        Some(came)
+        Some(Done {
+            came,
+            bytes,
+            answered: sent.datagrams as usize,
+        })
     }
 
     fn count_drops(&mut self, counters: &DatagramCounters) {

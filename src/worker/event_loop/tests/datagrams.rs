@@ -7,15 +7,19 @@ use crate::worker::datagrams::protocol::DatagramProtocol;
 use crate::worker::datagrams::refusal::DatagramCounts;
 use crate::worker::datagrams::setup::{Answered, Bound};
 
-/// A worker with a socket for datagrams, and a client of that.
+/// A worker with a socket for datagrams of RFC 862, and a client of that.
 fn rig() -> (Rig, UdpSocket) {
+    rig_of(DatagramProtocol::Echo)
+}
+
+fn rig_of(protocol: DatagramProtocol) -> (Rig, UdpSocket) {
     let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
     socket.set_nonblocking(true).unwrap();
     let client = UdpSocket::bind("127.0.0.1:0").unwrap();
     client.set_nonblocking(true).unwrap();
     client.connect(socket.local_addr().unwrap()).unwrap();
     let bound = Bound {
-        protocol: DatagramProtocol::Echo,
+        protocol,
         address: socket.local_addr().unwrap(),
         sockets: vec![socket],
     };
@@ -86,6 +90,40 @@ fn a_message_waits_for_no_more_than_a_batch_of_a_flood() {
     stream.set_nonblocking(true).unwrap();
     wait_until(|| stream.read(&mut [0; 7]).is_ok());
     assert!(before <= 32 && counts(&rig).answered <= 64);
+}
+
+#[test]
+fn long_datagrams_are_answered_by_bytes_and_not_as_many_as_messages() {
+    const LONG: usize = 30_000;
+    // The kernel's usual buffer holds them.
+    const COUNT: u64 = 12;
+    let (mut rig, client) = rig();
+    for _ in 0..COUNT {
+        client.send(&[7; LONG]).unwrap();
+    }
+    let _streams = messages(&mut rig, 50);
+    rig.worker.serve_ready();
+    let first = counts(&rig).answered;
+    assert!((8..=9).contains(&first), "{first} of 256 KiB");
+    wait_until(|| {
+        rig.worker.serve_ready();
+        counts(&rig).answered == COUNT
+    });
+}
+
+#[test]
+fn datagrams_that_are_not_answered_shorten_no_slices() {
+    for (protocol, expected) in [
+        (DatagramProtocol::Stamp, slices::ALONE),
+        (DatagramProtocol::Echo, slices::BESIDE_MANY),
+    ] {
+        let (mut rig, client) = rig_of(protocol);
+        send(&client, 20);
+        rig.worker.serve_ready();
+        assert_eq!(counts(&rig).received, 20);
+        let longest = rig.worker.slices.longest(rig.worker.connections.now);
+        assert_eq!(longest, expected, "one byte is no packet of STAMP");
+    }
 }
 
 #[test]
