@@ -7,6 +7,7 @@ mod reflector;
 pub mod refusal;
 mod rules;
 mod service;
+mod sessions;
 pub(crate) mod setup;
 
 pub(super) use service::Datagrams;

@@ -19,7 +19,7 @@ pub enum Refusal {
     Rate,
     /// It is too short for a request of STAMP.
     Malformed,
-    /// There is no room for a further session of STAMP.
+    /// Its source has as many sessions of STAMP as it may have.
     Sessions,
 }
 
@@ -62,7 +62,7 @@ impl fmt::Display for Refusal {
             Self::Own => "from a port of this server",
             Self::Rate => "over --udp-rate",
             Self::Malformed => "too short for STAMP",
-            Self::Sessions => "over the most sessions of STAMP",
+            Self::Sessions => "over the most sessions of STAMP a source",
         })
     }
 }
