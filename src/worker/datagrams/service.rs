@@ -11,7 +11,7 @@ use super::protocol::DatagramProtocol;
 use super::reflector::Reflector;
 use super::refusal::Refusal;
 use super::rules::Rules;
-use super::setup::{Endpoint, Setup};
+use super::setup::{Endpoint, Setup, State};
 use crate::base::error::cause;
 use crate::base::sys::{self, datagram};
 use crate::base::throttle::Throttle;
@@ -49,6 +49,8 @@ struct Polled {
     dropped: u32,
     /// The sessions of STAMP.
     reflector: Reflector,
+    /// The answers of the last batch that were not sent.
+    unsent: Vec<usize>,
 }
 
 /// What became of a batch.
@@ -84,16 +86,19 @@ impl Datagrams {
         registry: &Registry,
     ) -> io::Result<Self> {
         let mut sockets = Vec::new();
-        for (index, endpoint) in setup.endpoints(worker).into_iter().enumerate() {
+        for (index, (endpoint, state)) in setup.take(worker).into_iter().enumerate() {
             sys::watch(registry, &*endpoint.socket, Token(FIRST - index))?;
-            let dropped = datagram::dropped(&*endpoint.socket).unwrap_or(0);
+            let dropped = state
+                .dropped
+                .or_else(|| datagram::dropped(&*endpoint.socket));
             sockets.push(Polled {
                 endpoint,
                 // A worker before this one may have left some.
                 ready: true,
                 longest: SLOT,
-                dropped,
-                reflector: Reflector::default(),
+                dropped: dropped.unwrap_or(0),
+                reflector: state.reflector,
+                unsent: Vec::with_capacity(SLOTS),
             });
         }
         Ok(Self {
@@ -193,6 +198,19 @@ impl Datagrams {
     }
 }
 
+/// A worker that dies leaves its sessions and counts to its successor.
+impl Drop for Datagrams {
+    fn drop(&mut self) {
+        for polled in self.sockets.drain(..) {
+            let state = State {
+                dropped: Some(polled.dropped),
+                reflector: polled.reflector,
+            };
+            self.setup.give(self.worker, &polled.endpoint, state);
+        }
+    }
+}
+
 impl Polled {
     /// Answers one batch of at most `most` datagrams. Returns what became of it; `None` if
     /// none could be received.
@@ -220,6 +238,7 @@ impl Polled {
         counters.received.add(came as u64);
         let mut bytes = 0;
         self.longest = 1;
+        self.reflector.begin();
         for index in 0..came {
             let received = batch.received(index);
             bytes += received.bytes;
@@ -244,9 +263,12 @@ impl Polled {
                 }
             }
         }
-        let sent = batch.send(socket, |error| {
+        self.unsent.clear();
+        let sent = batch.send(socket, |answer, error| {
+            self.unsent.push(answer);
             log.failed_to("answer on", &self.endpoint, error, now);
         });
+        self.reflector.give_back(&self.unsent);
         counters.answered.add(sent.datagrams);
         counters.bytes.add(sent.bytes);
         counters.unsent.add(sent.failed);

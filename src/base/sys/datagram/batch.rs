@@ -210,8 +210,13 @@ impl Batch {
     }
 
     /// Sends all answers, and never waits. What was sent in part goes on behind the last one
-    /// sent; one that is refused is passed over, and `failed` is told why.
-    pub(crate) fn send(&mut self, socket: &impl AsFd, mut failed: impl FnMut(&io::Error)) -> Sent {
+    /// sent; one that is refused is passed over, and `failed` is told which of
+    /// them it was and why.
+    pub(crate) fn send(
+        &mut self,
+        socket: &impl AsFd,
+        mut failed: impl FnMut(usize, &io::Error),
+    ) -> Sent {
         let mut sent = Sent::default();
         let mut next = 0;
         let all = std::mem::take(&mut self.answered);
@@ -237,7 +242,7 @@ impl Batch {
                     next += count.max(1);
                 }
                 Err(error) => {
-                    failed(&error);
+                    failed(next, &error);
                     sent.failed += 1;
                     next += 1;
                 }

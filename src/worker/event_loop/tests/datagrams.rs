@@ -152,3 +152,42 @@ fn a_stop_closes_the_socket_only_once_all_that_came_is_answered() {
             .is_err_and(|e| e.kind() == ErrorKind::ConnectionRefused)
     });
 }
+
+/// Sends a packet of STAMP. Returns the sequence number of its answer.
+fn reflected(rig: &mut Rig, client: &UdpSocket) -> u32 {
+    let mut packet = [0; 44];
+    client.send(&packet).unwrap();
+    wait_until(|| {
+        rig.worker.turn(&mut Events::with_capacity(8)).unwrap();
+        client.recv(&mut packet).is_ok()
+    });
+    u32::from_be_bytes(packet[..4].try_into().unwrap())
+}
+
+#[test]
+fn a_worker_that_is_replaced_leaves_its_sessions_and_its_count_of_drops() {
+    let (mut rig, client) = rig_of(DatagramProtocol::Stamp);
+    rig.worker.connections.context.settings.busy_poll = 3600 * SECOND;
+    assert_eq!(reflected(&mut rig, &client), 0);
+    assert_eq!(reflected(&mut rig, &client), 1);
+    // More than the queue holds: the kernel drops some.
+    for _ in 0..10_000 {
+        client.send(&[0; 44]).unwrap();
+    }
+    let context = rig.worker.connections.context.clone();
+    // The old one ends before the new one begins.
+    rig.worker = Rig::new(limits()).worker;
+    rig.worker = Worker::new(context).unwrap().0;
+    let (mut packet, mut last) = ([0; 44], 1);
+    wait_until(|| {
+        rig.worker.turn(&mut Events::with_capacity(8)).unwrap();
+        while client.recv(&mut packet).is_ok() {
+            let sequence = u32::from_be_bytes(packet[..4].try_into().unwrap());
+            assert_eq!(sequence, last + 1);
+            last = sequence;
+        }
+        counts(&rig).received + counts(&rig).dropped == 10_002
+    });
+    assert!(counts(&rig).dropped > 0);
+    assert!(last > 1);
+}
