@@ -1,6 +1,7 @@
 //! What differs between systems, and the system calls that have no safe wrapper.
 #![allow(unsafe_code)]
 
+pub(crate) mod addresses;
 pub(crate) mod clock;
 #[allow(
     dead_code,

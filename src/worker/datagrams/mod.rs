@@ -2,6 +2,7 @@
 
 mod buckets;
 pub(crate) mod counters;
+mod own;
 pub mod protocol;
 mod reflector;
 pub mod refusal;

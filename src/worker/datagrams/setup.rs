@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use super::buckets::Buckets;
+use super::own::OwnAddresses;
 use super::protocol::DatagramProtocol;
 use super::reflector::Reflector;
 use super::rules::Rules;
@@ -98,6 +99,7 @@ impl Setup {
             rules: Rules {
                 answers_low_ports: answered.low_ports,
                 own_ports,
+                own: OwnAddresses::default(),
                 buckets: answered.rate.map(|rate| Buckets::new(rate, Instant::now())),
             },
         }
