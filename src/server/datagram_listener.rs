@@ -64,8 +64,8 @@ impl DatagramListener {
         let first = first.ok_or_else(|| io::Error::other("there is no socket"))?;
         let address = first.local_addr()?;
         let wanted = Wanted {
-            // A socket of one address answers from that address anyway.
-            destination: address.ip().is_unspecified(),
+            // Also where it is bound to one address, which can be that of a broadcast.
+            destination: true,
             marks: true,
             hops: protocol == DatagramProtocol::Stamp,
             time: protocol == DatagramProtocol::Stamp,
@@ -117,13 +117,15 @@ pub(super) fn distributed(
 mod tests {
     use std::time::Duration;
 
-    use socket2::SockRef;
+    use socket2::{Domain, SockRef, Socket, Type};
 
     use super::*;
     use crate::base::sys::datagram::receive;
     use crate::server::config::Config;
+    use crate::server::report::Report;
     use crate::server::run::Server;
     use crate::server::stop::Stop;
+    use crate::worker::datagrams::refusal::Refusal;
 
     /// The marks of the answers to datagrams that are sent with these marks.
     fn answered(client: &str, server: SocketAddr, marks: &[u8]) -> Vec<u8> {
@@ -147,6 +149,58 @@ mod tests {
             answer.marks.unwrap()
         };
         marks.iter().map(exchange).collect()
+    }
+
+    /// A server that runs, with one worker.
+    fn running(listeners: Vec<DatagramListener>) -> (Stop, std::thread::JoinHandle<Report>) {
+        let config = Config {
+            workers: 1,
+            ..Config::default()
+        };
+        let server = Server::start_with(Vec::new(), listeners, &config).unwrap();
+        let stop = Stop::new();
+        let running = std::thread::spawn({
+            let stop = stop.clone();
+            move || server.run(&stop).unwrap()
+        });
+        (stop, running)
+    }
+
+    #[test]
+    fn nothing_that_was_sent_to_a_broadcast_address_is_answered_also_where_it_is_bound() {
+        let address = "127.255.255.255:0".parse().unwrap();
+        let listeners = DatagramListener::bind(DatagramProtocol::Echo, &address, 1, 1).unwrap();
+        let server = listeners[0].address();
+        let (stop, running) = running(listeners);
+        let client = UdpSocket::bind("127.0.0.1:0").unwrap();
+        client.set_broadcast(true).unwrap();
+        client.send_to(b"to many", server).unwrap();
+        stop.request();
+        // What has arrived before a stop is answered or refused.
+        let counts = running.join().unwrap().workers[0].datagrams;
+        assert_eq!(counts.refused(Refusal::Address), 1, "{counts:?}");
+        assert_eq!(counts.answered, 0);
+    }
+
+    #[test]
+    fn a_socket_of_all_mapped_addresses_answers_from_the_one_that_was_asked() {
+        let socket = Socket::new(Domain::IPV6, Type::DGRAM, None).unwrap();
+        socket.set_only_v6(false).unwrap();
+        let all: SocketAddr = "[::ffff:0.0.0.0]:0".parse().unwrap();
+        if socket.bind(&all.into()).is_err() {
+            return; // This system has no IPv6.
+        }
+        let listener = DatagramListener::handed_over(socket.into()).unwrap();
+        let port = listener.address().port();
+        let (stop, running) = running(vec![listener]);
+        let client = UdpSocket::bind("127.0.0.1:0").unwrap();
+        let time = Some(Duration::from_secs(30));
+        client.set_read_timeout(time).unwrap();
+        let asked = SocketAddr::from(([127, 7, 7, 7], port));
+        client.send_to(b"x", asked).unwrap();
+        assert_eq!(client.recv_from(&mut [0; 2]).unwrap(), (1, asked));
+        stop.request();
+        assert_eq!(running.join().unwrap().workers[0].datagrams.answered, 1);
     }
 
     #[test]

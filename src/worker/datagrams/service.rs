@@ -255,7 +255,8 @@ impl Polled {
             match answered {
                 Ok(()) => {
                     let marks = received.marks.unwrap_or(0);
-                    batch.answer(index, received.bytes, received.to, marks);
+                    let from = received.to.filter(|_| self.endpoint.is_everywhere);
+                    batch.answer(index, received.bytes, from, marks);
                 }
                 Err(why) => {
                     counters.refused[why as usize].add(1);

@@ -34,6 +34,8 @@ pub(super) struct Endpoint {
     pub(super) protocol: DatagramProtocol,
     pub(super) socket: Arc<UdpSocket>,
     pub(super) address: SocketAddr,
+    /// It is bound to all addresses, so an answer must name the one that it is from.
+    pub(super) is_everywhere: bool,
     /// This worker counts what the kernel drops of the socket's: one that several share is
     /// counted once.
     pub(super) counts_drops: bool,
@@ -80,6 +82,7 @@ impl Setup {
                     protocol,
                     socket: Arc::new(socket),
                     address,
+                    is_everywhere: address.ip().to_canonical().is_unspecified(),
                     counts_drops: true,
                 };
                 each[number % workers].push((endpoint.clone(), State::default()));
