@@ -63,7 +63,7 @@ impl Admin {
         let mut bound = Self::bound(address, &options)?;
         let early = || {
             let mut absent = bound.absent.drain(..);
-            absent.find_map(|each| each.bind_early(&options))
+            absent.find_map(|each| each.bind_early(|at| listening::bind_early(at, &options)))
         };
         let first = bound.sockets.drain(..).next().or_else(early);
         first.map(Self::adopt).transpose()

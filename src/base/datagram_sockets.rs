@@ -7,59 +7,63 @@ use socket2::{Domain, SockRef, Socket, Type};
 
 use super::address::Address;
 use super::error::Error;
-use super::listening::{failed, is_absent};
+use super::listening::{Absent, failed, is_absent};
 use super::sys;
 
 /// The receive buffer that is asked for, in bytes: it held 16,000 datagrams in flight where the
 /// usual 208 KiB lost some of 800.
 pub const DEFAULT_UDP_BUFFER: usize = 4 << 20;
 
+/// The sockets of each address that was bound, and the addresses that the machine lacks.
+#[derive(Debug, Default)]
+pub(crate) struct Bound {
+    pub(crate) groups: Vec<Vec<UdpSocket>>,
+    pub(crate) absent: Vec<Absent>,
+}
+
 /// Binds every address that `address` stands for, with `default_port` where it names none,
 /// `count` sockets each. The kernel distributes the clients over them, and each flow stays with
-/// one. Addresses that this machine lacks are passed over as long as one remains; one that was
-/// asked for by itself is bound all the same where the system can do that.
+/// one.
 ///
 /// # Errors
-/// [`Error::Resolve`] for an unknown name, [`Error::Listen`] for an address that can't be had,
-/// also because another program has it.
+/// [`Error::Resolve`] for an unknown name, [`Error::Listen`] for an address that the machine has
+/// and that can't be had, also because another program has it.
 pub(crate) fn bind(
     address: &Address,
     default_port: u16,
     count: usize,
     buffer: usize,
-) -> Result<Vec<Vec<UdpSocket>>, Error> {
+) -> Result<Bound, Error> {
     let group = Group { count, buffer };
+    let mut bound = Bound::default();
     if address.is_everywhere() {
         let port = address.port().unwrap_or(default_port);
-        return Ok(vec![group.bind_all_interfaces(port)?]);
+        bound.groups.push(group.bind_all_interfaces(port)?);
+        return Ok(bound);
     }
-    let (mut bound, mut absent) = (Vec::new(), Vec::new());
     for each in address.resolve("", default_port)? {
         match group.bind(each, Form::One) {
-            Ok(sockets) => bound.push(sockets),
-            Err(source) if is_absent(&source) => absent.push((each, source)),
+            Ok(sockets) => bound.groups.push(sockets),
+            Err(source) if is_absent(&source) => {
+                let absent = Absent::new(each, source, address.is_literal());
+                bound.absent.push(absent);
+            }
             Err(source) => return Err(failed(each, source)),
         }
     }
-    for (each, source) in absent {
-        let early = match address.is_literal() {
-            true => group.bind(each, Form::Early).ok(),
-            false => None,
-        };
-        match early {
-            Some(sockets) => {
-                log::warn!(
-                    "this machine does not have the address {} yet: {each} is served once \
-                     it does",
-                    each.ip()
-                );
-                bound.push(sockets);
-            }
-            None if bound.is_empty() => return Err(failed(each, source)),
-            None => log::warn!("{}; the other addresses are served", failed(each, source)),
-        }
-    }
     Ok(bound)
+}
+
+/// Binds an address that the machine may have later, where the system can do that.
+///
+/// # Errors
+/// The system's.
+pub(crate) fn bind_early(
+    address: SocketAddr,
+    count: usize,
+    buffer: usize,
+) -> io::Result<Vec<UdpSocket>> {
+    Group { count, buffer }.bind(address, Form::Early)
 }
 
 /// Which address is bound.
@@ -180,7 +184,7 @@ mod tests {
     use super::*;
 
     fn bound(address: &str, count: usize) -> Result<Vec<Vec<UdpSocket>>, Error> {
-        bind(&address.parse().unwrap(), 0, count, 100_000)
+        bind(&address.parse().unwrap(), 0, count, 100_000).map(|bound| bound.groups)
     }
 
     fn is_in_use(error: &Error) -> bool {

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use super::error::{Error, failed_to};
 use crate::base::address::Address;
 use crate::base::datagram_sockets;
+use crate::base::listening::Absent;
 use crate::base::sys::datagram::{Wanted, request};
 use crate::worker::datagrams::protocol::DatagramProtocol;
 use crate::worker::datagrams::setup::{Answered, Bound, Setup};
@@ -37,11 +38,44 @@ impl DatagramListener {
         workers: usize,
         buffer: usize,
     ) -> Result<Vec<Self>, Error> {
-        let groups = datagram_sockets::bind(address, protocol.default_port(), workers, buffer)?;
-        let adopt = |sockets| Self::new(protocol, sockets);
-        let groups = groups.into_iter().map(adopt);
-        let adopted: io::Result<_> = groups.collect();
-        adopted.map_err(failed_to(&format!("set up a socket of {protocol}")))
+        let made = (workers, buffer);
+        let (mut listeners, mut absent) = Self::attempt(protocol, address, made)?;
+        if listeners.is_empty() && !absent.is_empty() {
+            return Err(absent.swap_remove(0).into_error().into());
+        }
+        for each in absent {
+            listeners.extend(Self::early(protocol, each, made)?);
+        }
+        Ok(listeners)
+    }
+
+    /// Binds what this machine has of the addresses that `address` stands for, with so many
+    /// sockets each, of this receive buffer. Returns what it does not have as well.
+    pub(super) fn attempt(
+        protocol: DatagramProtocol,
+        address: &Address,
+        (workers, buffer): (usize, usize),
+    ) -> Result<(Vec<Self>, Vec<Absent>), Error> {
+        let bound = datagram_sockets::bind(address, protocol.default_port(), workers, buffer)?;
+        let adopt = |sockets| Self::adopt(protocol, sockets);
+        let listeners: Result<_, _> = bound.groups.into_iter().map(adopt).collect();
+        Ok((listeners?, bound.absent))
+    }
+
+    /// Binds an address that this machine does not have, where the system can; with a warning.
+    pub(super) fn early(
+        protocol: DatagramProtocol,
+        absent: Absent,
+        (workers, buffer): (usize, usize),
+    ) -> Result<Option<Self>, Error> {
+        let bind = |at| datagram_sockets::bind_early(at, workers, buffer);
+        let sockets = absent.bind_early(bind);
+        sockets.map(|its| Self::adopt(protocol, its)).transpose()
+    }
+
+    fn adopt(protocol: DatagramProtocol, sockets: Vec<UdpSocket>) -> Result<Self, Error> {
+        let operation = format!("set up a socket of {protocol}");
+        Self::new(protocol, sockets).map_err(failed_to(&operation))
     }
 
     /// The same for a socket that a service manager has bound, which all workers share.
