@@ -226,6 +226,8 @@ mod binding {
         // It waits for the server.
         client.send_to(b"early", server).unwrap();
         let mut program = under_manager(socket.try_clone().unwrap(), &["--workers", "3"]);
+        let warning = program.wait_for("ReceiveBuffer=");
+        assert!(warning.contains("not 4194304"), "{warning}");
         assert_eq!(program.wait_for_listener("udp"), server);
         assert_eq!(receive(&client).0, b"early");
         for turn in 0..100 {
@@ -461,7 +463,7 @@ mod queues {
         assert!(dropped > 0);
         let words = format!(", {answered} datagrams with");
         assert!(reported(&log, "total:").contains(&words), "{log:#?}");
-        let words = format!(", {dropped} dropped by the kernel (--udp-buffer)");
+        let words = format!(", {dropped} dropped by the kernel, its buffer was full");
         assert!(reported(&log, "total:").contains(&words), "{log:#?}");
     }
 }

@@ -113,8 +113,12 @@ impl Group {
                 sockets.push(socket.into());
             }
         }
-        if let Some(first) = sockets.first() {
-            warn_of_smaller_buffer(first, self.buffer);
+        let wanted = self.buffer;
+        if let Some(has) = sockets.first().and_then(|it| smaller_buffer(it, wanted)) {
+            log::warn!(
+                "the kernel limits the receive buffer for datagrams to {has} bytes, not {wanted} \
+                 (net.core.rmem_max): more that come at once are lost"
+            );
         }
         Ok(sockets)
     }
@@ -160,21 +164,13 @@ fn ask_for_buffers(socket: &SockRef<'_>, bytes: usize) {
     }
 }
 
-/// Warns where the kernel gives a socket less than was wanted.
-pub(crate) fn warn_of_smaller_buffer(socket: &UdpSocket, wanted: usize) {
+/// The size of a socket's receive buffer, where it is less than was wanted.
+pub(crate) fn smaller_buffer(socket: &UdpSocket, wanted: usize) -> Option<usize> {
     /// Linux doubles the size for its own book-keeping, and reports the doubled one.
     const REPORTED_FACTOR: usize = if CAN_SHARE { 2 } else { 1 };
 
-    let Ok(has) = SockRef::from(socket).recv_buffer_size() else {
-        return;
-    };
-    let has = has / REPORTED_FACTOR;
-    if has < wanted {
-        log::warn!(
-            "the kernel limits the receive buffer for datagrams to {has} bytes, not {wanted} \
-             (net.core.rmem_max): more that come at once are lost"
-        );
-    }
+    let has = SockRef::from(socket).recv_buffer_size().ok()? / REPORTED_FACTOR;
+    (has < wanted).then_some(has)
 }
 
 #[cfg(all(test, any(target_os = "linux", target_os = "android")))]

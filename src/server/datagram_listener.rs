@@ -88,8 +88,12 @@ impl DatagramListener {
     /// Warns where a socket that was handed over has less than this receive buffer. It is not
     /// set: the manager may have given it more than this process could.
     pub(crate) fn warn_of_smaller_buffer(&self, bytes: usize) {
-        for socket in &self.sockets {
-            datagram_sockets::warn_of_smaller_buffer(socket, bytes);
+        let smaller = |socket| datagram_sockets::smaller_buffer(socket, bytes);
+        if let Some(has) = self.sockets.iter().find_map(smaller) {
+            log::warn!(
+                "{self} was handed over with a receive buffer of {has} bytes, not {bytes} \
+                 (ReceiveBuffer= in its .socket unit): more that come at once are lost"
+            );
         }
     }
 

@@ -132,7 +132,7 @@ impl fmt::Display for DatagramCounts {
         }
         match self.dropped {
             0 => Ok(()),
-            dropped => write!(f, ", {dropped} dropped by the kernel (--udp-buffer)"),
+            dropped => write!(f, ", {dropped} dropped by the kernel, its buffer was full"),
         }
     }
 }
@@ -168,7 +168,7 @@ mod tests {
             counts.and(&DatagramCounts::default()).to_string(),
             format!(
                 "{plain}, 3 refused: 1 from port 0, 2 over --udp-rate, 1 could not be sent back, \
-                 7 dropped by the kernel (--udp-buffer)"
+                 7 dropped by the kernel, its buffer was full"
             )
         );
     }
