@@ -295,7 +295,19 @@ mod guards {
         let most = 100.0 * (1.0 + start.elapsed().as_secs_f64()) + 1.0;
         assert!((100.0..=most).contains(&answered), "{answered} of {most}");
         let log = log_of(program);
-        reported(&log, "is not answered: over --udp-rate (and");
+        // Each of them is counted in a line.
+        let count = |line: &String, before: &str| -> Option<f64> {
+            let words = line.split(before).nth(1)?.split(' ').next()?;
+            words.parse().ok()
+        };
+        let lines = log.iter().filter(|line| line.contains("over --udp-rate"));
+        let told = lines.filter_map(|line| match line.contains("is not answered: ") {
+            true => count(line, "(and ").map(|others| 1.0 + others),
+            false => line
+                .contains("more datagrams were not answered")
+                .then(|| count(line, "WARN  "))?,
+        });
+        assert_eq!(told.sum::<f64>(), refused, "{log:#?}");
         let words = format!("{refused} over --udp-rate");
         assert!(reported(&log, "total:").contains(&words), "{log:#?}");
     }

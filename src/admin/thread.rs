@@ -311,6 +311,7 @@ mod tests {
             acceptor: Arc::default(),
             workers: Arc::default(),
             evictions: Arc::default(),
+            datagrams: Arc::default(),
         };
         let (acceptor, started) = (Arc::clone(&status.acceptor), status.started);
         let admin_thread = admin.start(status).unwrap();

@@ -120,6 +120,7 @@ impl Server {
             acceptor: Arc::default(),
             workers: pool.metrics(),
             evictions,
+            datagrams: settings.datagrams.log(),
         };
         let bound = (max_connections, max_connections == allowed);
         let admission = AdmissionControl::new(bound, settings.sources, &status);

@@ -2,6 +2,7 @@
 
 mod buckets;
 pub(crate) mod counters;
+pub(crate) mod log;
 mod own;
 pub mod protocol;
 mod reflector;

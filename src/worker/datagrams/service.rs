@@ -7,14 +7,12 @@ use std::time::{Duration, Instant};
 use mio::{Registry, Token};
 
 use super::counters::DatagramCounters;
+use super::log::{Call, DatagramLog};
 use super::protocol::DatagramProtocol;
 use super::reflector::Reflector;
-use super::refusal::Refusal;
 use super::rules::Rules;
 use super::setup::{Endpoint, Setup, State};
-use crate::base::error::cause;
 use crate::base::sys::{self, datagram};
-use crate::base::throttle::Throttle;
 
 /// How many datagrams a system call receives or sends, and the least in a turn. Sizes from 8
 /// to 256 cost the same; a batch of this size takes about as long as 20 messages of TCP.
@@ -30,9 +28,6 @@ const SLOT: usize = 65_536;
 /// The poller's token of the first socket; the next ones go down. Connections have tokens from
 /// 0 up.
 const FIRST: usize = usize::MAX - 1;
-
-/// One line of a kind is logged in this time, with the number of those left out.
-const LOG_EVERY: Duration = Duration::from_secs(1);
 
 /// How long at most a stop answers what arrives, where it never ends.
 const LAST_ANSWERS: Duration = Duration::from_secs(1);
@@ -72,7 +67,6 @@ pub(in crate::worker) struct Datagrams {
     batch: Option<datagram::Batch>,
     /// What is answered after a stop is answered until then.
     until: Option<Instant>,
-    log: Log,
 }
 
 impl Datagrams {
@@ -108,7 +102,6 @@ impl Datagrams {
             sockets,
             turn: 0,
             until: None,
-            log: Log::default(),
         })
     }
 
@@ -151,8 +144,8 @@ impl Datagrams {
             let polled = &mut self.sockets[(self.turn + place) % count];
             while polled.ready && left > 0 && bytes > 0 {
                 let most = left.min(bytes.div_ceil(polled.longest));
-                let rules = &self.setup.rules;
-                let done = polled.answer_batch(most, batch, (rules, counters), &mut self.log, now);
+                let Setup { rules, log, .. } = &*self.setup;
+                let done = polled.answer_batch(most, batch, (rules, counters), log, now);
                 let Some(done) = done else { break };
                 left = left.saturating_sub(done.came);
                 bytes = bytes.saturating_sub(done.bytes);
@@ -219,7 +212,7 @@ impl Polled {
         most: usize,
         batch: &mut datagram::Batch,
         (rules, counters): (&Rules, &DatagramCounters),
-        log: &mut Log,
+        log: &DatagramLog,
         now: Instant,
     ) -> Option<Done> {
         let most = most.min(batch.slots());
@@ -229,7 +222,7 @@ impl Polled {
             Err(error) => {
                 self.ready = error.kind() != ErrorKind::WouldBlock;
                 if self.ready {
-                    log.failed_to("receive on", &self.endpoint, &error, now);
+                    log.failed_to(Call::Receive, &self.endpoint, &error, now);
                 }
                 return None;
             }
@@ -267,7 +260,7 @@ impl Polled {
         self.unsent.clear();
         let sent = batch.send(socket, |answer, error| {
             self.unsent.push(answer);
-            log.failed_to("answer on", &self.endpoint, error, now);
+            log.failed_to(Call::Answer, &self.endpoint, error, now);
         });
         self.reflector.give_back(&self.unsent);
         counters.answered.add(sent.datagrams);
@@ -296,42 +289,6 @@ impl Polled {
             if more > 0 {
                 counters.dropped.add(u64::from(more));
             }
-        }
-    }
-}
-
-/// The lines about datagrams, each kind once in [`LOG_EVERY`].
-struct Log {
-    refused: [Throttle; Refusal::ALL.len()],
-    failed: Throttle,
-}
-
-impl Default for Log {
-    fn default() -> Self {
-        Self {
-            refused: [const { Throttle::new(LOG_EVERY) }; Refusal::ALL.len()],
-            failed: Throttle::new(LOG_EVERY),
-        }
-    }
-}
-
-impl Log {
-    fn refused(&mut self, received: &datagram::Received, why: Refusal, now: Instant) {
-        if let Some(others) = self.refused[why as usize].admit(now) {
-            let source = crate::base::address::canonical(received.source);
-            log::warn!(
-                "a datagram of {source} is not answered: {why} (and {others} more since the last \
-                 such line)"
-            );
-        }
-    }
-
-    fn failed_to(&mut self, what: &str, endpoint: &Endpoint, error: &io::Error, now: Instant) {
-        if let Some(others) = self.failed.admit(now) {
-            let cause = cause(error);
-            log::warn!(
-                "could not {what} {endpoint}: {cause} ({others} failures since the last such line)"
-            );
         }
     }
 }

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use super::buckets::Buckets;
+use super::log::DatagramLog;
 use super::own::OwnAddresses;
 use super::protocol::DatagramProtocol;
 use super::reflector::Reflector;
@@ -63,6 +64,7 @@ pub(crate) struct Setup {
     /// Of each worker, by its number. Locked when a worker starts and when it ends.
     endpoints: Vec<Mutex<Vec<(Endpoint, State)>>>,
     pub(super) rules: Rules,
+    pub(super) log: Arc<DatagramLog>,
 }
 
 impl Setup {
@@ -105,7 +107,13 @@ impl Setup {
                 own: OwnAddresses::default(),
                 buckets: answered.rate.map(|rate| Buckets::new(rate, Instant::now())),
             },
+            log: Arc::default(),
         }
+    }
+
+    /// The log, which outlives the workers.
+    pub(crate) fn log(&self) -> Arc<DatagramLog> {
+        Arc::clone(&self.log)
     }
 
     /// The sockets of one worker, with what its predecessor left.
