@@ -29,6 +29,10 @@ const SLOT: usize = 65_536;
 /// 0 up.
 const FIRST: usize = usize::MAX - 1;
 
+/// After so many failures in a row to receive on a socket, it is left alone until the next
+/// event: one that goes on would keep the worker busy for nothing.
+const TRIES: u32 = 3;
+
 /// How long at most a stop answers what arrives, where it never ends.
 const LAST_ANSWERS: Duration = Duration::from_secs(1);
 
@@ -37,6 +41,8 @@ struct Polled {
     endpoint: Endpoint,
     /// It may have datagrams: the poller reports edges only.
     ready: bool,
+    /// How many calls in a row have failed to receive.
+    failures: u32,
     /// The most bytes that a datagram of the last batch had, at least 1. So many are expected
     /// of each of the next.
     longest: usize,
@@ -89,6 +95,7 @@ impl Datagrams {
                 endpoint,
                 // A worker before this one may have left some.
                 ready: true,
+                failures: 0,
                 longest: SLOT,
                 dropped: dropped.unwrap_or(0),
                 reflector: state.reflector,
@@ -220,13 +227,20 @@ impl Polled {
         let came = match batch.receive(socket, most) {
             Ok(came) => came,
             Err(error) => {
-                self.ready = error.kind() != ErrorKind::WouldBlock;
-                if self.ready {
+                let is_empty = error.kind() == ErrorKind::WouldBlock;
+                self.failures = if is_empty {
+                    0
+                } else {
+                    self.failures.saturating_add(1)
+                };
+                self.ready = (1..TRIES).contains(&self.failures);
+                if !is_empty {
                     log.failed_to(Call::Receive, &self.endpoint, &error, now);
                 }
                 return None;
             }
         };
+        self.failures = 0;
         self.ready = came == most;
         counters.received.add(came as u64);
         let mut bytes = 0;

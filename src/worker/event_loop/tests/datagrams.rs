@@ -13,6 +13,12 @@ fn rig() -> (Rig, UdpSocket) {
 }
 
 fn rig_of(protocol: DatagramProtocol) -> (Rig, UdpSocket) {
+    let (client, bound) = bound(protocol);
+    (with_bound(bound), client)
+}
+
+/// A client, and the socket that it is connected to.
+fn bound(protocol: DatagramProtocol) -> (UdpSocket, Bound) {
     let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
     socket.set_nonblocking(true).unwrap();
     let client = UdpSocket::bind("127.0.0.1:0").unwrap();
@@ -23,12 +29,16 @@ fn rig_of(protocol: DatagramProtocol) -> (Rig, UdpSocket) {
         address: socket.local_addr().unwrap(),
         sockets: vec![socket],
     };
+    (client, bound)
+}
+
+fn with_bound(bound: Bound) -> Rig {
     let answered = Answered {
         low_ports: false,
         rate: None,
     };
     let setup = Arc::new(Setup::new(vec![bound], 1, answered));
-    (Rig::with_datagrams(limits(), setup), client)
+    Rig::with_datagrams(limits(), setup)
 }
 
 fn counts(rig: &Rig) -> DatagramCounts {
@@ -190,4 +200,21 @@ fn a_worker_that_is_replaced_leaves_its_sessions_and_its_count_of_drops() {
     });
     assert!(counts(&rig).dropped > 0);
     assert!(last > 1);
+}
+
+#[test]
+fn a_socket_that_can_not_be_received_on_does_not_keep_its_worker_busy() {
+    let (client, bound) = bound(DatagramProtocol::Echo);
+    // A file that never can be: not a socket at all.
+    let (reads, _writes) = std::io::pipe().unwrap();
+    let sockets = vec![std::os::fd::OwnedFd::from(reads).into()];
+    let mut rig = with_bound(Bound { sockets, ..bound });
+    drop(client);
+    wait_until(|| {
+        rig.worker.serve_ready();
+        !rig.worker.datagrams.is_ready()
+    });
+    rig.worker.serve_ready();
+    assert!(!rig.worker.datagrams.is_ready());
+    assert_eq!(counts(&rig), DatagramCounts::default());
 }
