@@ -87,7 +87,11 @@ impl Datagrams {
     ) -> io::Result<Self> {
         let mut sockets = Vec::new();
         for (index, (endpoint, state)) in setup.take(worker).into_iter().enumerate() {
-            sys::watch(registry, &*endpoint.socket, Token(FIRST - index))?;
+            let token = Token(FIRST - index);
+            match endpoint.is_shared {
+                true => sys::watch_shared(registry, &*endpoint.socket, token)?,
+                false => sys::watch(registry, &*endpoint.socket, token)?,
+            }
             let dropped = state
                 .dropped
                 .or_else(|| datagram::dropped(&*endpoint.socket));

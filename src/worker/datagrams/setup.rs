@@ -37,6 +37,8 @@ pub(super) struct Endpoint {
     pub(super) address: SocketAddr,
     /// It is bound to all addresses, so an answer must name the one that it is from.
     pub(super) is_everywhere: bool,
+    /// Other workers have it as well.
+    pub(super) is_shared: bool,
     /// This worker counts what the kernel drops of the socket's: one that several share is
     /// counted once.
     pub(super) counts_drops: bool,
@@ -78,13 +80,14 @@ impl Setup {
             sockets,
         } in bound
         {
-            let is_shared = sockets.len() == 1;
+            let is_shared = sockets.len() == 1 && workers > 1;
             for (number, socket) in sockets.into_iter().enumerate() {
                 let endpoint = Endpoint {
                     protocol,
                     socket: Arc::new(socket),
                     address,
                     is_everywhere: address.ip().to_canonical().is_unspecified(),
+                    is_shared,
                     counts_drops: true,
                 };
                 each[number % workers].push((endpoint.clone(), State::default()));
