@@ -277,7 +277,14 @@ mod guards {
 
     #[test]
     fn a_source_over_its_rate_is_not_answered_and_counted() {
-        let arguments = ["--udp-rate", "100/s", "--admin", "127.0.0.1:0"];
+        let arguments = [
+            "--udp-rate",
+            "100/s",
+            "--admin",
+            "127.0.0.1:0",
+            "--workers",
+            "2",
+        ];
         let (mut program, server) = serve(&arguments);
         let admin = admin_of(&mut program);
         let client = local();
@@ -292,6 +299,19 @@ mod guards {
         let answered = samples["echopool_datagrams_answered_total"];
         let refused = samples["echopool_datagrams_refused_total{reason=\"rate\"}"];
         assert_eq!(answered + refused, 500.0);
+        for (part, whole, labels) in [
+            ("received", 500.0, ""),
+            ("answered", answered, ""),
+            ("echoed_bytes", answered, ""),
+            ("dropped", 0.0, ""),
+            ("refused", refused, ",reason=\"rate\""),
+        ] {
+            let of = |worker: &str| {
+                let name = format!("echopool_worker_datagrams_{part}_total");
+                samples[&format!("{name}{{worker=\"{worker}\"{labels}}}")]
+            };
+            assert_eq!(of("0") + of("1"), whole, "{part}");
+        }
         let most = 100.0 * (1.0 + start.elapsed().as_secs_f64()) + 1.0;
         assert!((100.0..=most).contains(&answered), "{answered} of {most}");
         let log = log_of(program);
