@@ -86,7 +86,10 @@ mod answers {
         let log = log_of(program);
         let total = reported(&log, "total:");
         let bytes = sizes.iter().sum::<usize>() + 27;
-        let words = format!(", {} datagrams with {bytes} bytes echoed", sizes.len() + 1);
+        let words = format!(
+            ", {} datagrams answered with {bytes} bytes",
+            sizes.len() + 1
+        );
         assert!(total.ends_with(&words), "{total}");
     }
 
@@ -493,7 +496,7 @@ mod queues {
         let log = log_of(program);
         let dropped = 200 - answered;
         assert!(dropped > 0);
-        let words = format!(", {answered} datagrams with");
+        let words = format!(", {answered} datagrams answered with");
         assert!(reported(&log, "total:").contains(&words), "{log:#?}");
         let words = format!(", {dropped} dropped by the kernel, its buffer was full");
         assert!(reported(&log, "total:").contains(&words), "{log:#?}");

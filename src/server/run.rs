@@ -107,7 +107,7 @@ impl Server {
         let names = listeners.iter().map(ToString::to_string);
         let names = names.chain(datagrams.iter().map(ToString::to_string));
         let names = names.collect();
-        let asked = datagrams.iter().map(DatagramListener::address).collect();
+        let datagram_addresses = datagrams.iter().map(DatagramListener::address).collect();
         let answered = config.answered();
         settings.datagrams = datagram_listener::distributed(datagrams, config.workers, answered);
         let pool = Pool::spawn(config.workers, &settings, &main_waker, &evictions)
@@ -135,7 +135,7 @@ impl Server {
             admission,
             status,
             listeners,
-            datagrams: asked,
+            datagrams: datagram_addresses,
             config: config.clone(),
             is_watched: false,
         })

@@ -11,7 +11,7 @@ pub enum Refusal {
     PortZero,
     /// Its source port is below 1024, which other services answer by themselves.
     LowPort,
-    /// It was sent to many, or names many or nobody as its source.
+    /// Its source or its destination is a broadcast, multicast or unspecified address.
     Address,
     /// Its source is a port of this server.
     Own,
@@ -58,7 +58,7 @@ impl fmt::Display for Refusal {
             Self::Cut => "cut",
             Self::PortZero => "from port 0",
             Self::LowPort => "from a port below 1024 (--udp-low-ports)",
-            Self::Address => "to or from many or nobody",
+            Self::Address => "to or from a broadcast, multicast or unspecified address",
             Self::Own => "from a port of this server",
             Self::Rate => "over --udp-rate",
             Self::Malformed => "too short for STAMP",
@@ -105,7 +105,7 @@ impl DatagramCounts {
     }
 }
 
-/// The tail of a line in the closing report: `, 5 datagrams of 3 kB echoed, 2 refused: 2 cut`,
+/// The tail of a line in the closing report: `, 5 datagrams answered with 320 bytes, 2 refused: 2 cut`,
 /// or nothing where none came.
 impl fmt::Display for DatagramCounts {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -115,7 +115,7 @@ impl fmt::Display for DatagramCounts {
         let Self {
             answered, bytes, ..
         } = self;
-        write!(f, ", {answered} datagrams with {bytes} bytes echoed")?;
+        write!(f, ", {answered} datagrams answered with {bytes} bytes")?;
         let refused: u64 = self.refused.iter().sum();
         let some = Refusal::ALL
             .into_iter()
@@ -159,7 +159,7 @@ mod tests {
             bytes: 320,
             ..DatagramCounts::default()
         };
-        let plain = ", 5 datagrams with 320 bytes echoed";
+        let plain = ", 5 datagrams answered with 320 bytes";
         assert_eq!(counts.to_string(), plain);
         counts.refused[Refusal::PortZero as usize] = 1;
         counts.refused[Refusal::Rate as usize] = 2;

@@ -28,8 +28,8 @@ pub(crate) struct Sent {
 /// Room for a number of datagrams, and for an answer to each of them. All memory is
 /// allocated at the start; the kernel touches only as much of a slot as a datagram has.
 ///
-/// The headers hold pointers into the other vectors, which never grow. Those are accessed by
-/// pointers alone, so that no reference to them exists beside the ones in the headers.
+/// The headers hold pointers into the other vectors, which never grow or shrink. Elements are
+/// accessed by pointers, and no reference to one is held during a system call.
 pub(crate) struct Batch {
     slot: usize,
     bytes: Vec<u8>,
@@ -46,7 +46,8 @@ pub(crate) struct Batch {
     answered: usize,
 }
 
-// SAFETY: the pointers in it are to memory that it owns itself, and that moves with it.
+// SAFETY: the pointers in it are to the heap memory of its own vectors, which stays where it is
+// when the batch moves to another thread, and nothing else points there.
 unsafe impl Send for Batch {}
 
 impl Batch {
