@@ -70,6 +70,25 @@ mod an_absent_address {
     }
 
     #[test]
+    fn is_passed_over_for_datagrams_and_beside_datagrams_as_well() {
+        for [absent, present] in [
+            ["--udp", "--echo"],
+            ["--stamp", "--udp"],
+            ["--echo", "--udp"],
+        ] {
+            let lacking = format!("{}:{}", ABSENT[0], free_port());
+            let arguments = [absent, &lacking, present, "127.0.0.1:0"];
+            let mut server = serve(&[], &arguments);
+            let warning = server.wait_for(&lacking);
+            assert!(warning.contains("WARN"), "{warning}");
+            let protocol = present.trim_start_matches("--");
+            let address = server.wait_for_listener(protocol);
+            assert_eq!(address.ip(), IpAddr::V4(Ipv4Addr::LOCALHOST));
+            stop_cleanly(server);
+        }
+    }
+
+    #[test]
     fn of_the_admin_socket_is_a_warning() {
         for absent in ABSENT {
             let absent = format!("{absent}:{}", free_port());
@@ -88,6 +107,8 @@ mod an_absent_address {
         for (arguments, named) in [
             (vec!["--echo", v4], v4),
             (vec!["--counted", v6], v6),
+            (vec!["--udp", v4], v4),
+            (vec!["--stamp", v6, "--udp", v4], v4),
             (vec!["--echo", v6, "--counted", v4], v6),
             ([&["--whoami", v4], admin].concat(), v4),
         ] {

@@ -82,7 +82,7 @@ fn an_answer_is_the_one_of_the_rfc_with_the_times_the_ttl_and_its_own_count() {
     }
     let log = log_of(program);
     assert!(
-        reported(&log, "total:").contains(", 4 datagrams with 176 bytes"),
+        reported(&log, "total:").contains(", 4 datagrams answered with 176 bytes"),
         "{log:#?}"
     );
 }

@@ -87,7 +87,10 @@ mod answers {
         let log = log_of(program);
         let total = reported(&log, "total:");
         let bytes = sizes.iter().sum::<usize>() + 27;
-        let words = format!(", {} datagrams with {bytes} bytes echoed", sizes.len() + 1);
+        let words = format!(
+            ", {} datagrams answered with {bytes} bytes",
+            sizes.len() + 1
+        );
         assert!(total.ends_with(&words), "{total}");
     }
 
@@ -254,6 +257,8 @@ mod binding {
         // It waits for the server.
         client.send_to(b"early", server).unwrap();
         let mut program = under_manager(socket.try_clone().unwrap(), "udp", &["--workers", "3"]);
+        let warning = program.wait_for("ReceiveBuffer=");
+        assert!(warning.contains("not 4194304"), "{warning}");
         assert_eq!(program.wait_for_listener("udp"), server);
         assert_eq!(receive(&client).0, b"early");
         for turn in 0..100 {
@@ -303,7 +308,14 @@ mod guards {
 
     #[test]
     fn a_source_over_its_rate_is_not_answered_and_counted() {
-        let arguments = ["--udp-rate", "100/s", "--admin", "127.0.0.1:0"];
+        let arguments = [
+            "--udp-rate",
+            "100/s",
+            "--admin",
+            "127.0.0.1:0",
+            "--workers",
+            "2",
+        ];
         let (mut program, server) = serve(&arguments);
         let admin = admin_of(&mut program);
         let client = local();
@@ -318,10 +330,35 @@ mod guards {
         let answered = samples["echopool_datagrams_answered_total"];
         let refused = samples["echopool_datagrams_refused_total{reason=\"rate\"}"];
         assert_eq!(answered + refused, 500.0);
+        for (part, whole, labels) in [
+            ("received", 500.0, ""),
+            ("answered", answered, ""),
+            ("echoed_bytes", answered, ""),
+            ("dropped", 0.0, ""),
+            ("refused", refused, ",reason=\"rate\""),
+        ] {
+            let of = |worker: &str| {
+                let name = format!("echopool_worker_datagrams_{part}_total");
+                samples[&format!("{name}{{worker=\"{worker}\"{labels}}}")]
+            };
+            assert_eq!(of("0") + of("1"), whole, "{part}");
+        }
         let most = 100.0 * (1.0 + start.elapsed().as_secs_f64()) + 1.0;
         assert!((100.0..=most).contains(&answered), "{answered} of {most}");
         let log = log_of(program);
-        reported(&log, "is not answered: over --udp-rate (and");
+        // Each of them is counted in a line.
+        let count = |line: &String, before: &str| -> Option<f64> {
+            let words = line.split(before).nth(1)?.split(' ').next()?;
+            words.parse().ok()
+        };
+        let lines = log.iter().filter(|line| line.contains("over --udp-rate"));
+        let told = lines.filter_map(|line| match line.contains("is not answered: ") {
+            true => count(line, "(and ").map(|others| 1.0 + others),
+            false => line
+                .contains("more datagrams were not answered")
+                .then(|| count(line, "WARN  "))?,
+        });
+        assert_eq!(told.sum::<f64>(), refused, "{log:#?}");
         let words = format!("{refused} over --udp-rate");
         assert!(reported(&log, "total:").contains(&words), "{log:#?}");
     }
@@ -487,9 +524,9 @@ mod queues {
         let log = log_of(program);
         let dropped = 200 - answered;
         assert!(dropped > 0);
-        let words = format!(", {answered} datagrams with");
+        let words = format!(", {answered} datagrams answered with");
         assert!(reported(&log, "total:").contains(&words), "{log:#?}");
-        let words = format!(", {dropped} dropped by the kernel (--udp-buffer)");
+        let words = format!(", {dropped} dropped by the kernel, its buffer was full");
         assert!(reported(&log, "total:").contains(&words), "{log:#?}");
     }
 }

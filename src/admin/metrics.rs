@@ -238,22 +238,50 @@ impl Writer<'_> {
                 .cpu
                 .map_or(Value::Unknown, |time| Value::Time(time.as_secs_f64()))
         })?;
-        let help = "Datagrams that this worker answered.";
-        let family = ("worker_datagrams_answered", None, help);
-        self.each(family, workers, |worker| {
-            Value::Sum(worker.datagrams.answered)
-        })?;
-        let help = "Datagrams for this worker that the kernel dropped.";
-        let family = ("worker_datagrams_dropped", None, help);
-        self.each(family, workers, |worker| {
-            Value::Sum(worker.datagrams.dropped)
-        })?;
+        self.worker_datagrams(workers)?;
         let help = "Memory of the echo that this worker's clients have not accepted.";
         let family = ("worker_held", bytes, help);
         self.each(family, workers, |worker| Value::Now(worker.held))?;
         let help = "Times that this worker died and was replaced.";
         let family = ("worker_replaced", None, help);
         self.each(family, workers, |worker| Value::Sum(worker.replaced))
+    }
+
+    fn worker_datagrams(&mut self, workers: &[WorkerLoad]) -> fmt::Result {
+        let help = "Datagrams that came to this worker.";
+        let family = ("worker_datagrams_received", None, help);
+        self.each(family, workers, |worker| {
+            Value::Sum(worker.datagrams.received)
+        })?;
+        let help = "Datagrams that this worker answered.";
+        let family = ("worker_datagrams_answered", None, help);
+        self.each(family, workers, |worker| {
+            Value::Sum(worker.datagrams.answered)
+        })?;
+        let help = "Bytes that this worker sent back in datagrams.";
+        let family = ("worker_datagrams_echoed", Some(&Unit::Bytes), help);
+        self.each(family, workers, |worker| Value::Sum(worker.datagrams.bytes))?;
+        let help = "Datagrams for this worker that the kernel dropped.";
+        let family = ("worker_datagrams_dropped", None, help);
+        self.each(family, workers, |worker| {
+            Value::Sum(worker.datagrams.dropped)
+        })?;
+        let help = "Datagrams that this worker did not answer, by reason.";
+        let name = "worker_datagrams_refused";
+        let mut family = self
+            .0
+            .encode_descriptor(name, help, None, MetricType::Counter)?;
+        for worker in workers {
+            for why in Refusal::ALL {
+                let labels = [
+                    ("worker", worker.id.to_string()),
+                    ("reason", why.word().into()),
+                ];
+                let refused = worker.datagrams.refused(why);
+                count(&mut family.encode_family(&labels)?, refused)?;
+            }
+        }
+        Ok(())
     }
 
     /// A family with one sample a worker.

@@ -63,7 +63,7 @@ impl Admin {
         let mut bound = Self::bound(address, &options)?;
         let early = || {
             let mut absent = bound.absent.drain(..);
-            absent.find_map(|each| each.bind_early(&options))
+            absent.find_map(|each| each.bind_early(|at| listening::bind_early(at, &options)))
         };
         let first = bound.sockets.drain(..).next().or_else(early);
         first.map(Self::adopt).transpose()
@@ -311,6 +311,7 @@ mod tests {
             acceptor: Arc::default(),
             workers: Arc::default(),
             evictions: Arc::default(),
+            datagrams: Arc::default(),
         };
         let (acceptor, started) = (Arc::clone(&status.acceptor), status.started);
         let admin_thread = admin.start(status).unwrap();

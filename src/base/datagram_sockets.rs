@@ -7,7 +7,7 @@ use socket2::{Domain, SockRef, Socket, Type};
 
 use super::address::Address;
 use super::error::Error;
-use super::listening::{failed, is_absent};
+use super::listening::{Absent, failed, is_absent};
 use super::sys;
 use crate::base::units;
 
@@ -25,52 +25,52 @@ pub(crate) struct Shared {
     pub(crate) guard: Option<UdpSocket>,
 }
 
+/// The sockets of each address that was bound, and the addresses that the machine lacks.
+#[derive(Debug, Default)]
+pub(crate) struct Bound {
+    pub(crate) groups: Vec<Shared>,
+    pub(crate) absent: Vec<Absent>,
+}
+
 /// Binds every address that `address` stands for, with `default_port` where it names none,
 /// `count` sockets each. The kernel distributes the clients over them, and each flow stays with
-/// one. Addresses that this machine lacks are passed over as long as one remains; one that was
-/// asked for by itself is bound all the same where the system can do that.
+/// one.
 ///
 /// # Errors
-/// [`Error::Resolve`] for an unknown name, [`Error::Listen`] for an address that can't be had,
-/// also because another program has it.
+/// [`Error::Resolve`] for an unknown name, [`Error::Listen`] for an address that the machine has
+/// and that can't be had, also because another program has it.
 pub(crate) fn bind(
     address: &Address,
     default_port: u16,
     count: usize,
     buffer: usize,
-) -> Result<Vec<Shared>, Error> {
+) -> Result<Bound, Error> {
     let group = Group { count, buffer };
+    let mut bound = Bound::default();
     if address.is_everywhere() {
         let port = address.port().unwrap_or(default_port);
-        return Ok(vec![group.bind_all_interfaces(port)?]);
+        bound.groups.push(group.bind_all_interfaces(port)?);
+        return Ok(bound);
     }
-    let (mut bound, mut absent) = (Vec::new(), Vec::new());
     for each in address.resolve("", default_port)? {
         match group.bind(each, Form::One) {
-            Ok(sockets) => bound.push(sockets),
-            Err(source) if is_absent(&source) => absent.push((each, source)),
+            Ok(sockets) => bound.groups.push(sockets),
+            Err(source) if is_absent(&source) => {
+                let absent = Absent::new(each, source, address.is_literal());
+                bound.absent.push(absent);
+            }
             Err(source) => return Err(failed(each, source)),
         }
     }
-    for (each, source) in absent {
-        let early = match address.is_literal() {
-            true => group.bind(each, Form::Early).ok(),
-            false => None,
-        };
-        match early {
-            Some(sockets) => {
-                log::warn!(
-                    "this machine does not have the address {} yet: {each} is served once \
-                     it does",
-                    each.ip()
-                );
-                bound.push(sockets);
-            }
-            None if bound.is_empty() => return Err(failed(each, source)),
-            None => log::warn!("{}; the other addresses are served", failed(each, source)),
-        }
-    }
     Ok(bound)
+}
+
+/// Binds an address that the machine may have later, where the system can do that.
+///
+/// # Errors
+/// The system's.
+pub(crate) fn bind_early(address: SocketAddr, count: usize, buffer: usize) -> io::Result<Shared> {
+    Group { count, buffer }.bind(address, Form::Early)
 }
 
 /// Which address is bound.
@@ -112,7 +112,14 @@ impl Group {
     fn bind(&self, address: SocketAddr, form: Form) -> io::Result<Shared> {
         let first = self.made(address, form)?;
         first.bind(&address.into())?;
-        warn_of_smaller_buffer(&SockRef::from(&first), self.buffer);
+        let wanted = self.buffer;
+        if let Some(has) = smaller_buffer(&SockRef::from(&first), wanted) {
+            let has = units::plain_count(has as u64, "byte", "bytes");
+            log::warn!(
+                "the kernel limits the receive buffer for datagrams to {has}, not {wanted} \
+                 (net.core.rmem_max): more that come at once are lost"
+            );
+        }
         let (mut sockets, mut guard) = (vec![UdpSocket::from(first)], None);
         if CAN_SHARE && self.count > 1 {
             let address = sockets[0].local_addr()?;
@@ -185,6 +192,15 @@ fn ask_for_buffers(socket: &SockRef<'_>, bytes: usize) {
     }
 }
 
+/// The size of a socket's receive buffer, where it is less than was wanted.
+pub(crate) fn smaller_buffer(socket: &SockRef<'_>, wanted: usize) -> Option<usize> {
+    /// Linux doubles the size for its own book-keeping, and reports the doubled one.
+    const REPORTED_FACTOR: usize = if CAN_SHARE { 2 } else { 1 };
+
+    let has = socket.recv_buffer_size().ok()? / REPORTED_FACTOR;
+    (has < wanted).then_some(has)
+}
+
 /// Has a socket receive nothing more, though what has come can still be read and answered: it
 /// gets a peer, itself. What is sent to it from here on is refused by ICMP, or goes to other
 /// sockets on the port, where it would be lost in the queue of one that is closed.
@@ -200,24 +216,6 @@ pub(crate) fn receive_no_more(socket: &UdpSocket) -> io::Result<()> {
         });
     }
     socket.connect(own)
-}
-
-/// Warns where the kernel gives a socket less than was wanted.
-pub(crate) fn warn_of_smaller_buffer(socket: &SockRef<'_>, wanted: usize) {
-    /// Linux doubles the size for its own book-keeping, and reports the doubled one.
-    const REPORTED_FACTOR: usize = if CAN_SHARE { 2 } else { 1 };
-
-    let Ok(has) = socket.recv_buffer_size() else {
-        return;
-    };
-    let has = has / REPORTED_FACTOR;
-    if has < wanted {
-        let has = units::plain_count(has as u64, "byte", "bytes");
-        log::warn!(
-            "the kernel limits the receive buffer for datagrams to {has}, not {wanted} \
-             (net.core.rmem_max): more that come at once are lost"
-        );
-    }
 }
 
 #[cfg(all(test, any(target_os = "linux", target_os = "android")))]

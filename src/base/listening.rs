@@ -52,11 +52,9 @@ impl Bound {
     ) -> Result<(), Error> {
         match bind_one(address, options, Presence::Now) {
             Ok(socket) => self.sockets.push(socket),
-            Err(source) if is_absent(&source) => self.absent.push(Absent {
-                address,
-                source,
-                is_literal,
-            }),
+            Err(source) if is_absent(&source) => {
+                self.absent.push(Absent::new(address, source, is_literal));
+            }
             Err(source) => return Err(failed(address, source)),
         }
         Ok(())
@@ -73,28 +71,43 @@ pub(crate) struct Absent {
 }
 
 impl Absent {
+    /// The address could not be bound because of `source`.
+    pub(crate) const fn new(address: SocketAddr, source: io::Error, is_literal: bool) -> Self {
+        Self {
+            address,
+            source,
+            is_literal,
+        }
+    }
+
     /// The error of a caller that has nothing else to listen on.
     pub(crate) fn into_error(self) -> Error {
         failed(self.address, self.source)
     }
 
     /// Goes on without the address, with a warning. One that was asked for by itself is
-    /// bound all the same where the system can do that: it may come later, as an IPv6
-    /// address does that is still tentative, and its clients are served then.
-    pub(crate) fn bind_early(self, options: &Options) -> Option<TcpListener> {
-        let early = match self.is_literal {
-            true => bind_one(self.address, options, Presence::Later).ok(),
-            false => None,
-        };
+    /// bound all the same by `bind`, where the system can do that: it may come later, as an
+    /// IPv6 address does that is still tentative, and its clients are served then.
+    pub(crate) fn bind_early<T>(
+        mut self,
+        bind: impl FnOnce(SocketAddr) -> io::Result<T>,
+    ) -> Option<T> {
         let address = self.address;
-        match early {
-            Some(_) => log::warn!(
-                "this machine does not have the address {} yet: {address} is served once it does",
-                address.ip()
-            ),
-            None => log::warn!("{}; the other addresses are served", self.into_error()),
+        if self.is_literal {
+            match bind(address) {
+                Ok(early) => {
+                    log::warn!(
+                        "this machine does not have the address {} yet: {address} is served \
+                         once it does",
+                        address.ip()
+                    );
+                    return Some(early);
+                }
+                Err(error) => self.source = error,
+            }
         }
-        early
+        log::warn!("{}; the other addresses are served", self.into_error());
+        None
     }
 }
 
@@ -152,6 +165,14 @@ pub(crate) fn bind_first(
         }
     }
     error.map_or(Ok(bound), Err)
+}
+
+/// Binds an address that the machine may have later.
+///
+/// # Errors
+/// The system's.
+pub(crate) fn bind_early(address: SocketAddr, options: &Options) -> io::Result<TcpListener> {
+    bind_one(address, options, Presence::Later)
 }
 
 fn bind_all_interfaces(port: u16, options: &Options) -> Result<TcpListener, Error> {

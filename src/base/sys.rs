@@ -1,6 +1,7 @@
 //! What differs between systems, and the system calls that have no safe wrapper.
 #![allow(unsafe_code)]
 
+pub(crate) mod addresses;
 pub(crate) mod clock;
 pub(crate) mod datagram;
 
@@ -464,7 +465,39 @@ pub(crate) fn watch<S>(_: &Registry, _: &S, _: Token) -> io::Result<()> {
     Err(io::ErrorKind::Unsupported.into())
 }
 
-/// Ends what [`watch`] began.
+/// As [`watch`], but of the pollers that watch the same socket not all are woken for what
+/// arrives: one that waits is, and those that do not wait are told with their next poll.
+/// Source: `EPOLLEXCLUSIVE` in epoll_ctl(2).
+#[cfg(any(target_os = "linux", target_os = "android"))]
+pub(crate) fn watch_shared(
+    registry: &Registry,
+    socket: &impl AsFd,
+    token: Token,
+) -> io::Result<()> {
+    use rustix::event::epoll::{EventData, EventFlags, add};
+
+    let data = EventData::new_u64(token.0 as u64);
+    let flags = EventFlags::IN | EventFlags::ET | EventFlags::EXCLUSIVE;
+    Ok(add(registry, socket, data, flags)?)
+}
+
+/// Elsewhere all of them are woken.
+#[cfg(all(unix, not(any(target_os = "linux", target_os = "android"))))]
+pub(crate) fn watch_shared(
+    registry: &Registry,
+    socket: &impl std::os::fd::AsRawFd,
+    token: Token,
+) -> io::Result<()> {
+    watch(registry, socket, token)
+}
+
+/// Elsewhere nothing is watched.
+#[cfg(not(unix))]
+pub(crate) fn watch_shared<S>(registry: &Registry, socket: &S, token: Token) -> io::Result<()> {
+    watch(registry, socket, token)
+}
+
+/// Ends what [`watch`] or [`watch_shared`] began.
 #[cfg(unix)]
 pub(crate) fn unwatch(registry: &Registry, socket: &impl std::os::fd::AsRawFd) -> io::Result<()> {
     registry.deregister(&mut mio::unix::SourceFd(&socket.as_raw_fd()))
@@ -592,5 +625,66 @@ mod tests {
         assert!(Yielding::begin().is_none(), "it yields already");
         drop(yielding);
         assert_eq!(policy(), libc::SCHED_OTHER);
+    }
+
+    /// Whether a thread of this process sleeps.
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    fn sleeps(thread: i32) -> bool {
+        let stat = std::fs::read_to_string(format!("/proc/self/task/{thread}/stat")).unwrap();
+        stat.rsplit(')')
+            .next()
+            .unwrap()
+            .trim_start()
+            .starts_with('S')
+    }
+
+    #[test]
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    fn a_datagram_of_a_shared_socket_wakes_one_of_those_that_wait() {
+        use std::net::UdpSocket;
+        use std::sync::atomic::{AtomicI32, AtomicU32, Ordering};
+
+        use crate::base::testing::wait_until;
+
+        const WAITING: usize = 4;
+        const DATAGRAMS: u32 = 20;
+        let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+        socket.set_nonblocking(true).unwrap();
+        let threads = [const { AtomicI32::new(0) }; WAITING];
+        let (woken, received) = (AtomicU32::new(0), AtomicU32::new(0));
+        let wait = |thread: &AtomicI32| {
+            let mut poller = Poll::new().unwrap();
+            watch_shared(poller.registry(), &socket, Token(7)).unwrap();
+            let id = rustix::thread::gettid().as_raw_nonzero().get();
+            thread.store(id, Ordering::SeqCst);
+            let mut events = Events::with_capacity(8);
+            while received.load(Ordering::SeqCst) < DATAGRAMS {
+                poll(&mut poller, &mut events, Some(Duration::from_millis(500))).unwrap();
+                for event in &events {
+                    assert_eq!(event.token(), Token(7));
+                    woken.fetch_add(1, Ordering::SeqCst);
+                    while socket.recv(&mut [0]).is_ok() {
+                        received.fetch_add(1, Ordering::SeqCst);
+                    }
+                }
+            }
+        };
+        let client = UdpSocket::bind("127.0.0.1:0").unwrap();
+        std::thread::scope(|scope| {
+            for thread in &threads {
+                scope.spawn(|| wait(thread));
+            }
+            for sent in 0..DATAGRAMS {
+                wait_until(|| {
+                    let ids = threads.iter().map(|id| id.load(Ordering::SeqCst));
+                    received.load(Ordering::SeqCst) == sent
+                        && ids.clone().all(|id| id != 0 && sleeps(id))
+                });
+                client.send_to(b"x", socket.local_addr().unwrap()).unwrap();
+            }
+        });
+        // One that had just woken by its time limit is told with its next poll.
+        let woken = woken.load(Ordering::SeqCst);
+        assert!(woken < 2 * DATAGRAMS, "{woken} for {DATAGRAMS} datagrams");
     }
 }

@@ -1,5 +1,6 @@
 //! Limits the rate of a repeated log line; the lines left out are counted.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 /// Admits one event in each period and counts the others.
@@ -39,6 +40,49 @@ impl Throttle {
     }
 }
 
+/// The same for several threads, without a lock: a flood of events waits for nobody.
+#[derive(Debug)]
+pub(crate) struct SharedThrottle {
+    period_ns: u64,
+    started: Instant,
+    /// The time since the start from which the next event is admitted, in nanoseconds.
+    next_ns: AtomicU64,
+    suppressed: AtomicU64,
+}
+
+impl SharedThrottle {
+    pub(crate) fn new(period: Duration) -> Self {
+        Self {
+            period_ns: u64::try_from(period.as_nanos()).unwrap_or(u64::MAX / 2),
+            started: Instant::now(),
+            next_ns: AtomicU64::new(0),
+            suppressed: AtomicU64::new(0),
+        }
+    }
+
+    /// As [`Throttle::admit`]. Of events at the same time one is admitted; the others count as
+    /// suppressed before or after it.
+    pub(crate) fn admit(&self, now: Instant) -> Option<u64> {
+        let since = now.saturating_duration_since(self.started).as_nanos();
+        let since = u64::try_from(since).unwrap_or(u64::MAX / 2);
+        let next = self.next_ns.load(Ordering::Relaxed);
+        let later = since + self.period_ns;
+        let (success, failure) = (Ordering::Relaxed, Ordering::Relaxed);
+        let is_admitted =
+            since >= next && (self.next_ns.compare_exchange(next, later, success, failure)).is_ok();
+        if !is_admitted {
+            self.suppressed.fetch_add(1, Ordering::Relaxed);
+            return None;
+        }
+        Some(self.take_suppressed())
+    }
+
+    /// As [`Throttle::take_suppressed`].
+    pub(crate) fn take_suppressed(&self) -> u64 {
+        self.suppressed.swap(0, Ordering::Relaxed)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -54,6 +98,31 @@ mod tests {
         assert_eq!(admitted, [Some(0), None, None, Some(2), None, Some(1)]);
         assert_eq!(throttle.admit(after(2999)), None);
         assert_eq!(throttle.take_suppressed(), 1);
+        assert_eq!(throttle.take_suppressed(), 0);
+    }
+
+    #[test]
+    fn threads_share_what_is_admitted_and_none_is_left_out_of_the_count() {
+        const EVENTS: u64 = 1000;
+        let throttle = SharedThrottle::new(Duration::from_secs(1));
+        let start = throttle.started;
+        let run = || -> Vec<u64> {
+            let at = |event| start + Duration::from_millis(2 * event);
+            (0..EVENTS)
+                .filter_map(|event| throttle.admit(at(event)))
+                .collect()
+        };
+        let admitted: Vec<u64> = std::thread::scope(|scope| {
+            let threads = [scope.spawn(run), scope.spawn(run)];
+            threads
+                .into_iter()
+                .flat_map(|thread| thread.join().unwrap())
+                .collect()
+        });
+        // The events are spread over two seconds.
+        assert_eq!(admitted.len(), 2, "{admitted:?}");
+        let counted = admitted.len() as u64 + admitted.iter().sum::<u64>();
+        assert_eq!(counted + throttle.take_suppressed(), 2 * EVENTS);
         assert_eq!(throttle.take_suppressed(), 0);
     }
 }

@@ -18,8 +18,7 @@ use crate::base::signals::on_signal;
 use crate::pool::MAX_WORKERS;
 use crate::proto::Protocol;
 use crate::server::{
-    self, Config, DEFAULT_BACKLOG, DatagramListener, Listener, Options, Server, ServiceManager,
-    Sockets, Stop,
+    self, Asked, Config, DEFAULT_BACKLOG, Listener, Options, Server, ServiceManager, Sockets, Stop,
 };
 use crate::worker::datagrams::protocol::DatagramProtocol;
 
@@ -240,7 +239,7 @@ impl ServeArgs {
             ..default
         };
         raise_open_files();
-        let (listeners, datagrams) = self.listeners(config.workers)?;
+        let sockets = self.sockets(config.workers)?;
         let admin = self.admin.as_ref().map(Admin::bind_if_present);
         let admin = admin.transpose()?.flatten();
         let stop = Stop::new();
@@ -248,7 +247,7 @@ impl ServeArgs {
             let stop = stop.clone();
             move || stop.request()
         })?;
-        let mut server = Server::start_with(listeners, datagrams, &config)?;
+        let mut server = Server::start_with(sockets.listeners, sockets.datagrams, &config)?;
         let _admin = admin
             .map(|admin| admin.start(server.status()))
             .transpose()?;
@@ -281,11 +280,9 @@ impl ServeArgs {
         })
     }
 
-    fn listeners(&self, workers: usize) -> Result<(Vec<Listener>, Vec<DatagramListener>), Error> {
-        let Sockets {
-            listeners: handed_over,
-            mut datagrams,
-        } = self.handed_over()?;
+    /// All that it is asked to listen on, beside what a service manager has handed over.
+    fn sockets(&self, workers: usize) -> Result<Sockets, Error> {
+        let handed_over = self.handed_over()?;
         let default = [Address::from_port(Protocol::Echo.default_port())];
         let asked = [
             &self.echo,
@@ -294,45 +291,41 @@ impl ServeArgs {
             &self.udp,
             &self.stamp,
         ];
-        let nothing_else = handed_over.is_empty()
-            && datagrams.is_empty()
+        let nothing_else = handed_over.listeners.is_empty()
+            && handed_over.datagrams.is_empty()
             && asked.iter().all(|asked| asked.is_empty());
         let echo: &[Address] = match nothing_else {
             true => &default,
             false => &self.echo,
         };
-        let options = Options {
-            backlog: self.backlog,
-            buffer: self.socket_buffer,
+        let asked = Asked {
+            connections: [
+                each(Protocol::Echo, echo),
+                each(Protocol::Counted, &self.counted),
+                each(Protocol::Whoami, &self.whoami),
+            ]
+            .concat(),
+            options: Options {
+                backlog: self.backlog,
+                buffer: self.socket_buffer,
+            },
+            datagrams: [
+                each(DatagramProtocol::Echo, &self.udp),
+                each(DatagramProtocol::Stamp, &self.stamp),
+            ]
+            .concat(),
+            workers,
+            udp_buffer: self.udp_buffer,
         };
-        let asked = [
-            (Protocol::Echo, echo),
-            (Protocol::Counted, &self.counted),
-            (Protocol::Whoami, &self.whoami),
-        ];
-        let asked = asked.into_iter().flat_map(|(protocol, addresses)| {
-            addresses.iter().map(move |address| (protocol, address))
-        });
-        let asked: Vec<_> = asked.collect();
-        let listeners = Listener::bind_beside(handed_over, &asked, &options)?;
+        let mut sockets = asked.bind_beside(handed_over)?;
         let keepalive = Some(self.keepalive).filter(|time| !time.is_zero());
-        let listeners = listeners.into_iter();
-        let mut listeners: Vec<_> = listeners
-            .map(|listener| listener.with_keepalive(keepalive))
-            .collect();
-        if self.proxy_protocol {
-            listeners = listeners.into_iter().map(Listener::behind_proxy).collect();
-        }
-        for (protocol, addresses) in [
-            (DatagramProtocol::Echo, &self.udp),
-            (DatagramProtocol::Stamp, &self.stamp),
-        ] {
-            for address in addresses {
-                let buffer = self.udp_buffer;
-                datagrams.extend(DatagramListener::bind(protocol, address, workers, buffer)?);
-            }
-        }
-        Ok((listeners, datagrams))
+        let listeners = sockets.listeners.into_iter();
+        let listeners = listeners.map(|listener| listener.with_keepalive(keepalive));
+        sockets.listeners = match self.proxy_protocol {
+            true => listeners.map(Listener::behind_proxy).collect(),
+            false => listeners.collect(),
+        };
+        Ok(sockets)
     }
 
     const fn level(&self) -> LevelFilter {
@@ -343,4 +336,12 @@ impl ServeArgs {
             (false, _) => LevelFilter::Trace,
         }
     }
+}
+
+/// Each of these addresses with what is spoken there.
+fn each<P: Copy>(protocol: P, addresses: &[Address]) -> Vec<(P, &Address)> {
+    addresses
+        .iter()
+        .map(|address| (protocol, address))
+        .collect()
 }

@@ -393,6 +393,7 @@ impl Acceptor {
             }),
         };
         self.status.evictions.finish();
+        self.status.datagrams.finish();
         for worker in &report.workers {
             log::info!("{worker}");
         }

@@ -10,7 +10,9 @@ use socket2::SockRef;
 use super::error::{Error, failed_to};
 use crate::base::address::Address;
 use crate::base::datagram_sockets;
+use crate::base::listening::Absent;
 use crate::base::sys::datagram::{Wanted, request};
+use crate::base::units;
 use crate::worker::datagrams::protocol::DatagramProtocol;
 use crate::worker::datagrams::setup::{Answered, Bound, Setup};
 
@@ -42,17 +44,48 @@ impl DatagramListener {
         workers: usize,
         buffer: usize,
     ) -> Result<Vec<Self>, Error> {
-        let groups = datagram_sockets::bind(address, protocol.default_port(), workers, buffer)?;
-        let adopt = |shared: datagram_sockets::Shared| {
-            let listener = Self::new(protocol, shared.sockets)?;
-            Ok(Self {
-                guard: shared.guard,
-                ..listener
-            })
-        };
-        let groups = groups.into_iter().map(adopt);
-        let adopted: io::Result<_> = groups.collect();
-        adopted.map_err(failed_to(&format!("set up a socket of {protocol}")))
+        let made = (workers, buffer);
+        let (mut listeners, mut absent) = Self::attempt(protocol, address, made)?;
+        if listeners.is_empty() && !absent.is_empty() {
+            return Err(absent.swap_remove(0).into_error().into());
+        }
+        for each in absent {
+            listeners.extend(Self::early(protocol, each, made)?);
+        }
+        Ok(listeners)
+    }
+
+    /// Binds what this machine has of the addresses that `address` stands for, with so many
+    /// sockets each, of this receive buffer. Returns what it does not have as well.
+    pub(super) fn attempt(
+        protocol: DatagramProtocol,
+        address: &Address,
+        (workers, buffer): (usize, usize),
+    ) -> Result<(Vec<Self>, Vec<Absent>), Error> {
+        let bound = datagram_sockets::bind(address, protocol.default_port(), workers, buffer)?;
+        let adopt = |sockets| Self::adopt(protocol, sockets);
+        let listeners: Result<_, _> = bound.groups.into_iter().map(adopt).collect();
+        Ok((listeners?, bound.absent))
+    }
+
+    /// Binds an address that this machine does not have, where the system can; with a warning.
+    pub(super) fn early(
+        protocol: DatagramProtocol,
+        absent: Absent,
+        (workers, buffer): (usize, usize),
+    ) -> Result<Option<Self>, Error> {
+        let bind = |at| datagram_sockets::bind_early(at, workers, buffer);
+        let sockets = absent.bind_early(bind);
+        sockets.map(|its| Self::adopt(protocol, its)).transpose()
+    }
+
+    fn adopt(protocol: DatagramProtocol, shared: datagram_sockets::Shared) -> Result<Self, Error> {
+        let operation = format!("set up a socket of {protocol}");
+        let listener = Self::new(protocol, shared.sockets).map_err(failed_to(&operation))?;
+        Ok(Self {
+            guard: shared.guard,
+            ..listener
+        })
     }
 
     /// The same for a socket that a service manager has bound, which all workers share.
@@ -69,8 +102,13 @@ impl DatagramListener {
     /// Warns where a socket that was handed over has less than this receive buffer. It is not
     /// set: the manager may have given it more than this process could.
     pub(crate) fn warn_of_smaller_buffer(&self, bytes: usize) {
-        for socket in &self.sockets {
-            datagram_sockets::warn_of_smaller_buffer(&SockRef::from(socket), bytes);
+        let smaller = |socket| datagram_sockets::smaller_buffer(&SockRef::from(socket), bytes);
+        if let Some(has) = self.sockets.iter().find_map(smaller) {
+            let has = units::plain_count(has as u64, "byte", "bytes");
+            log::warn!(
+                "{self} was handed over with a receive buffer of {has}, not {bytes} \
+                 (ReceiveBuffer= in its .socket unit): more that come at once are lost"
+            );
         }
     }
 
@@ -79,8 +117,8 @@ impl DatagramListener {
         let first = first.ok_or_else(|| io::Error::other("there is no socket"))?;
         let address = first.local_addr()?;
         let wanted = Wanted {
-            // A socket of one address answers from that address anyway.
-            destination: address.ip().is_unspecified(),
+            // Also where it is bound to one address, which can be that of a broadcast.
+            destination: true,
             marks: true,
             hops: protocol == DatagramProtocol::Stamp,
             time: protocol == DatagramProtocol::Stamp,
@@ -136,13 +174,15 @@ pub(super) fn distributed(
 mod tests {
     use std::time::Duration;
 
-    use socket2::SockRef;
+    use socket2::{Domain, SockRef, Socket, Type};
 
     use super::*;
     use crate::base::sys::datagram::receive;
     use crate::server::config::Config;
+    use crate::server::report::Report;
     use crate::server::run::Server;
     use crate::server::stop::Stop;
+    use crate::worker::datagrams::refusal::Refusal;
 
     /// The marks of the answers to datagrams that are sent with these marks.
     fn answered(client: &str, server: SocketAddr, marks: &[u8]) -> Vec<u8> {
@@ -166,6 +206,59 @@ mod tests {
             answer.marks.unwrap()
         };
         marks.iter().map(exchange).collect()
+    }
+
+    /// A server that runs, with one worker.
+    fn running(listeners: Vec<DatagramListener>) -> (Stop, std::thread::JoinHandle<Report>) {
+        let config = Config {
+            workers: 1,
+            ..Config::default()
+        };
+        let server = Server::start_with(Vec::new(), listeners, &config).unwrap();
+        let stop = Stop::new();
+        let running = std::thread::spawn({
+            let stop = stop.clone();
+            move || server.run(&stop).unwrap()
+        });
+        (stop, running)
+    }
+
+    #[test]
+    fn nothing_that_was_sent_to_a_broadcast_address_is_answered_also_where_it_is_bound() {
+        let address = "127.255.255.255:0".parse().unwrap();
+        let listeners = DatagramListener::bind(DatagramProtocol::Echo, &address, 1, 1).unwrap();
+        let server = listeners[0].address();
+        let (stop, running) = running(listeners);
+        let client = UdpSocket::bind("127.0.0.1:0").unwrap();
+        client.set_broadcast(true).unwrap();
+        client.send_to(b"to many", server).unwrap();
+        stop.request();
+        // What has arrived before a stop is answered or refused.
+        let counts = running.join().unwrap().workers[0].datagrams;
+        assert_eq!(counts.refused(Refusal::Address), 1, "{counts:?}");
+        assert_eq!(counts.answered, 0);
+    }
+
+    #[test]
+    fn a_socket_of_all_mapped_addresses_answers_from_the_one_that_was_asked() {
+        let socket = Socket::new(Domain::IPV6, Type::DGRAM, None).unwrap();
+        socket.set_only_v6(false).unwrap();
+        let all: SocketAddr = "[::ffff:0.0.0.0]:0".parse().unwrap();
+        if socket.bind(&all.into()).is_err() {
+            return; // This system has no IPv6.
+        }
+        let listener =
+            DatagramListener::handed_over(DatagramProtocol::Echo, socket.into()).unwrap();
+        let port = listener.address().port();
+        let (stop, running) = running(vec![listener]);
+        let client = UdpSocket::bind("127.0.0.1:0").unwrap();
+        let time = Some(Duration::from_secs(30));
+        client.set_read_timeout(time).unwrap();
+        let asked = SocketAddr::from(([127, 7, 7, 7], port));
+        client.send_to(b"x", asked).unwrap();
+        assert_eq!(client.recv_from(&mut [0; 2]).unwrap(), (1, asked));
+        stop.request();
+        assert_eq!(running.join().unwrap().workers[0].datagrams.answered, 1);
     }
 
     #[test]

@@ -10,7 +10,7 @@ use socket2::{SockRef, TcpKeepalive};
 use super::error::{Error, failed_to};
 use crate::base::address::Address;
 use crate::base::error::cause;
-use crate::base::listening::{self, Options, set_buffers, warn_of_short_queue};
+use crate::base::listening::{self, Absent, Options, set_buffers, warn_of_short_queue};
 use crate::base::sys;
 use crate::base::units;
 use crate::proto::Protocol;
@@ -101,43 +101,43 @@ impl Listener {
             backlog,
             ..Options::default()
         };
-        Self::bind_beside(Vec::new(), &[(protocol, address)], &options)
-    }
-
-    /// Binds every address of `asked` beside the listeners that are there already, in this
-    /// order. Addresses that this machine does not have are passed over with a warning as
-    /// long as there is one listener; where the system can, it listens on them already
-    /// before it has them.
-    ///
-    /// # Errors
-    /// As [`bind`](Self::bind).
-    pub fn bind_beside(
-        there: Vec<Self>,
-        asked: &[(Protocol, &Address)],
-        options: &Options,
-    ) -> Result<Vec<Self>, Error> {
-        warn_of_short_queue(options.backlog);
-        let mut listeners = there;
-        let (before, mut absent) = (listeners.len(), Vec::new());
-        for &(protocol, address) in asked {
-            let bound = listening::bind(address, protocol.default_port(), options)?;
-            for socket in bound.sockets {
-                listeners.push(Self::adopt(protocol, socket)?);
-            }
-            absent.extend(bound.absent.into_iter().map(|each| (protocol, each)));
-        }
+        warn_of_short_queue(backlog);
+        let (mut listeners, mut absent) = Self::attempt(protocol, address, &options)?;
         if listeners.is_empty() && !absent.is_empty() {
-            return Err(absent.swap_remove(0).1.into_error().into());
+            return Err(absent.swap_remove(0).into_error().into());
         }
-        for (protocol, absent) in absent {
-            if let Some(socket) = absent.bind_early(options) {
-                listeners.push(Self::adopt(protocol, socket)?);
-            }
-        }
-        if let (Some(listener), Some(wanted)) = (listeners.get(before), options.buffer) {
-            warn_of_other_buffers(&listener.socket, wanted);
+        for each in absent {
+            listeners.extend(Self::early(protocol, each, &options)?);
         }
         Ok(listeners)
+    }
+
+    /// Binds what this machine has of the addresses that `address` stands for. Returns what it
+    /// does not have as well.
+    pub(super) fn attempt(
+        protocol: Protocol,
+        address: &Address,
+        options: &Options,
+    ) -> Result<(Vec<Self>, Vec<Absent>), Error> {
+        let bound = listening::bind(address, protocol.default_port(), options)?;
+        let adopt = |socket| Self::adopt(protocol, socket);
+        let listeners: Result<_, _> = bound.sockets.into_iter().map(adopt).collect();
+        Ok((listeners?, bound.absent))
+    }
+
+    /// Binds an address that this machine does not have, where the system can; with a warning.
+    pub(super) fn early(
+        protocol: Protocol,
+        absent: Absent,
+        options: &Options,
+    ) -> Result<Option<Self>, Error> {
+        let socket = absent.bind_early(|at| listening::bind_early(at, options));
+        socket.map(|it| Self::adopt(protocol, it)).transpose()
+    }
+
+    /// Warns where the buffers of its clients are not of the size that was wanted.
+    pub(super) fn warn_of_other_buffers(&self, wanted: usize) {
+        warn_of_other_buffers(&self.socket, wanted);
     }
 
     fn adopt(protocol: Protocol, socket: TcpListener) -> Result<Self, Error> {
@@ -306,8 +306,7 @@ mod tests {
             ..Options::default()
         };
         let address = "127.0.0.1:0".parse().unwrap();
-        let bound =
-            Listener::bind_beside(Vec::new(), &[(Protocol::Echo, &address)], &options).unwrap();
+        let (bound, _) = Listener::attempt(Protocol::Echo, &address, &options).unwrap();
         let socket = &bound[0].socket;
         socket.set_nonblocking(false).unwrap();
         let _client = TcpStream::connect(bound[0].address()).unwrap();

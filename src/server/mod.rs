@@ -18,6 +18,7 @@ mod run;
     path = "service_manager/none.rs"
 )]
 mod service_manager;
+mod sockets;
 pub(crate) mod status;
 mod stop;
 
@@ -29,6 +30,7 @@ pub use listener::{DEFAULT_KEEPALIVE, Listener};
 pub use memory_limit::{MemoryLimit, Shortages};
 pub use report::Report;
 pub use run::Server;
-pub use service_manager::{ServiceManager, Sockets, sockets};
+pub use service_manager::{ServiceManager, sockets};
+pub use sockets::{Asked, Sockets};
 pub use status::Status;
 pub use stop::Stop;

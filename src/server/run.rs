@@ -108,7 +108,7 @@ impl Server {
         let names = listeners.iter().map(ToString::to_string);
         let names = names.chain(datagrams.iter().map(ToString::to_string));
         let names = names.collect();
-        let asked = datagrams.iter().map(DatagramListener::address).collect();
+        let datagram_addresses = datagrams.iter().map(DatagramListener::address).collect();
         let answered = config.answered();
         settings.datagrams = datagram_listener::distributed(datagrams, config.workers, answered);
         let pool = Pool::spawn(config.workers, &settings, &main_waker, &evictions)
@@ -121,6 +121,7 @@ impl Server {
             acceptor: Arc::default(),
             workers: pool.metrics(),
             evictions,
+            datagrams: settings.datagrams.log(),
         };
         let bound = (max_connections, max_connections == allowed);
         let admission = AdmissionControl::new(bound, settings.sources, &status);
@@ -135,7 +136,7 @@ impl Server {
             admission,
             status,
             listeners,
-            datagrams: asked,
+            datagrams: datagram_addresses,
             config: config.clone(),
             is_watched: false,
         })

@@ -16,6 +16,7 @@ use socket2::{Domain, Socket, Type};
 use super::datagram_listener::DatagramListener;
 use super::error::Error;
 use super::listener::Listener;
+use super::sockets::Sockets;
 use crate::base::error::cause;
 use crate::base::sys;
 use crate::proto::Protocol;
@@ -114,15 +115,6 @@ impl ServiceManager {
             );
         }
     }
-}
-
-/// The sockets that a service manager has handed over.
-#[derive(Debug, Default)]
-pub struct Sockets {
-    /// Those that listen for connections.
-    pub listeners: Vec<Listener>,
-    /// Those for datagrams.
-    pub datagrams: Vec<DatagramListener>,
 }
 
 /// Adopts the sockets that the service manager has handed over; the name of each is its

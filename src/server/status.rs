@@ -6,6 +6,7 @@ use std::time::{Duration, Instant, SystemTime};
 use super::memory_limit::{MemoryLimit, Shortages};
 use super::metrics::{AcceptorMetrics, Phase};
 use crate::base::sys;
+use crate::worker::datagrams::log::DatagramLog;
 use crate::worker::datagrams::refusal::DatagramCounts;
 use crate::worker::eviction::{Counts, EvictionLog, Latest};
 use crate::worker::metrics::{DELAY_CLASSES, WorkerMetrics};
@@ -29,6 +30,7 @@ pub struct Status {
     pub(crate) acceptor: Arc<AcceptorMetrics>,
     pub(crate) workers: Arc<[Arc<WorkerMetrics>]>,
     pub(crate) evictions: Arc<EvictionLog>,
+    pub(crate) datagrams: Arc<DatagramLog>,
 }
 
 /// The counters at one moment. They are read one after another while the threads

@@ -189,6 +189,7 @@ impl Worker {
         }
         let now = self.connections.now;
         let counters = &self.connections.context.metrics.counters.datagrams;
+        // What is not answered takes next to no time, and nobody waits for it.
         let answered = self.datagrams.take_turn(messages, counters, now);
         if answered > 0 {
             self.slices.count_messages(answered, now);

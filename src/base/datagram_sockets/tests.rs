@@ -3,7 +3,7 @@ use std::io::ErrorKind;
 use super::*;
 
 fn bound(address: &str, count: usize) -> Result<Vec<Shared>, Error> {
-    bind(&address.parse().unwrap(), 0, count, 100_000)
+    bind(&address.parse().unwrap(), 0, count, 100_000).map(|bound| bound.groups)
 }
 
 fn is_in_use(error: &Error) -> bool {

@@ -16,7 +16,8 @@ pub(crate) struct ClockState {
 pub(crate) fn clock_state() -> Option<ClockState> {
     // SAFETY: a structure of zeros is a valid one, which asks for no change.
     let mut state: libc::timex = unsafe { std::mem::zeroed() };
-    // SAFETY: the call only writes to the structure, which lives for all of it.
+    // SAFETY: the call reads the modes, which are 0, and writes to the rest of the structure,
+    // which lives for all of it.
     let answer = unsafe { libc::adjtimex(&raw mut state) };
     (answer >= 0).then(|| ClockState {
         is_synchronized: answer != libc::TIME_ERROR && state.status & libc::STA_UNSYNC == 0,

@@ -2,9 +2,8 @@
 
 use std::time::Duration;
 
-use super::datagram_listener::DatagramListener;
 use super::error::Error;
-use super::listener::Listener;
+use super::sockets::Sockets;
 
 /// No service manager: every notification is dropped.
 #[derive(Clone, Debug, Default)]
@@ -32,15 +31,6 @@ impl ServiceManager {
     pub(crate) const fn stopping(&self, _: Duration) {}
 
     pub(crate) const fn lame_duck(&self, _: Duration, _: Duration) {}
-}
-
-/// The sockets that a service manager has handed over: none.
-#[derive(Debug, Default)]
-pub struct Sockets {
-    /// Those that listen for connections.
-    pub listeners: Vec<Listener>,
-    /// Those for datagrams.
-    pub datagrams: Vec<DatagramListener>,
 }
 
 /// No sockets, as none are handed over on this system.

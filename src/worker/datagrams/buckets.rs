@@ -1,9 +1,9 @@
 //! How much each source may send: a token bucket a source, in a table of fixed size.
 //!
-//! A pure echo can't mark its answers, so it can't tell that a datagram of another echo
-//! server is an answer to one of its own. Two such servers answer each other for ever once one
-//! forged datagram has named one to the other. What is over the rate is dropped, and so is
-//! a loop that turns faster.
+//! An echo is its datagram and nothing else, so a server can't tell a client's datagram from
+//! another echo server's answer. Two such servers answer each other for ever once one forged
+//! datagram has named one to the other. What is over the rate is dropped, which ends a
+//! loop that is faster.
 
 use std::hash::{BuildHasher, RandomState};
 use std::net::SocketAddr;
@@ -13,9 +13,9 @@ use std::time::Instant;
 use crate::worker::source::Source;
 
 /// The number of buckets. Sources are distributed over them by a hash that nobody outside can
-/// compute, and those that meet share one, so the memory is the same however many sources
-/// there are: half a megabyte. Who forges sources at random spreads over all of them, and
-/// takes little from each.
+/// compute, and sources with the same hash share one. So the memory is half a megabyte,
+/// however many sources there are, and datagrams with forged random sources take little of
+/// each bucket.
 const BUCKETS: usize = 1 << 16;
 
 /// A datagram costs a token for each started part of this size in bytes, about a packet on

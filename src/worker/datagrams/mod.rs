@@ -2,11 +2,14 @@
 
 mod buckets;
 pub(crate) mod counters;
+pub(crate) mod log;
+mod own;
 pub mod protocol;
 mod reflector;
 pub mod refusal;
 mod rules;
 mod service;
+mod sessions;
 pub(crate) mod setup;
 
 pub(super) use service::Datagrams;

@@ -1,52 +1,44 @@
 //! The reflector of STAMP, RFC 8762: it keeps a count for each session, so that the sender
 //! knows in which direction a packet was lost.
 
-use std::collections::HashMap;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use super::refusal::Refusal;
+use super::sessions::{Full, Key, Sessions};
 use crate::base::sys::clock::{ClockState, clock_state};
 use crate::base::sys::datagram::Received;
 use crate::proto::stamp::{Clock, Format, Reflection, Request, Timestamp};
 
-/// The most sessions of a worker. Each costs about 100 bytes.
-const SESSIONS: usize = 16_384;
-
-/// A session without a packet for this long may be forgotten, and its count begins anew.
-const FORGET_AFTER: Duration = Duration::from_secs(60);
-
-/// While there is no room, forgotten sessions are searched for once in this time.
-const SEARCH_EVERY: Duration = Duration::from_secs(1);
-
 /// The clock's state is asked for once in this time.
 const CLOCK_EVERY: Duration = Duration::from_secs(1);
-
-/// Whose session it is: RFC 8972, section 3.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-struct Key {
-    source: SocketAddr,
-    local: (IpAddr, u16),
-    session: u16,
-}
-
-#[derive(Clone, Copy, Debug)]
-struct Session {
-    /// The sequence number of the next answer.
-    next: u32,
-    last: Instant,
-}
 
 /// The sessions of one worker, and what it says of its clock.
 #[derive(Debug, Default)]
 pub(super) struct Reflector {
-    sessions: HashMap<Key, Session>,
-    search_at: Option<Instant>,
+    sessions: Sessions,
+    /// The sequence number of each answer since the last [`begin`](Self::begin).
+    taken: Vec<(Key, u32)>,
     clock: Option<ClockState>,
     clock_until: Option<Instant>,
 }
 
 impl Reflector {
+    /// A batch of answers begins.
+    pub(super) fn begin(&mut self) {
+        self.taken.clear();
+    }
+
+    /// Answers of the batch, by their places in it, were not sent: their numbers are given
+    /// back where no later one was sent, so that they are not taken for losses.
+    pub(super) fn give_back(&mut self, places: &[usize]) {
+        for &place in places.iter().rev() {
+            if let Some(&(key, sequence)) = self.taken.get(place) {
+                self.sessions.give_back(key, sequence);
+            }
+        }
+    }
+
     /// Turns a request into its answer. `packet` is the whole datagram.
     ///
     /// # Errors
@@ -65,7 +57,11 @@ impl Reflector {
             local: (address, local.port()),
             session: request.session,
         };
-        let sequence = self.next(key, now).ok_or(Refusal::Sessions)?;
+        let sequence = self
+            .sessions
+            .take(key, now)
+            .map_err(|Full| Refusal::Sessions)?;
+        self.taken.push((key, sequence));
         // The sender reads the format that it writes.
         let format = Clock::from_estimate(request.estimate).format;
         let estimate = self.clock(now, format).estimate();
@@ -82,31 +78,6 @@ impl Reflector {
         };
         reflection.write(packet);
         Ok(())
-    }
-
-    /// The sequence number of the next answer of a session; `None` if it has no room.
-    fn next(&mut self, key: Key, now: Instant) -> Option<u32> {
-        if !self.sessions.contains_key(&key) && self.sessions.len() >= SESSIONS {
-            self.forget(now);
-            if self.sessions.len() >= SESSIONS {
-                return None;
-            }
-        }
-        let session = self.sessions.entry(key);
-        let session = session.or_insert(Session { next: 0, last: now });
-        session.last = now;
-        let sequence = session.next;
-        session.next = sequence.wrapping_add(1);
-        Some(sequence)
-    }
-
-    fn forget(&mut self, now: Instant) {
-        if self.search_at.is_some_and(|at| now < at) {
-            return;
-        }
-        self.search_at = Some(now + SEARCH_EVERY);
-        self.sessions
-            .retain(|_, session| now.saturating_duration_since(session.last) < FORGET_AFTER);
     }
 
     /// What is said of the clock. One whose state is unknown is not synchronized.
@@ -182,6 +153,26 @@ mod tests {
     }
 
     #[test]
+    fn a_source_with_too_many_sessions_is_refused_and_numbers_are_given_back() {
+        let (mut reflector, now) = (Reflector::default(), Instant::now());
+        let over = (0..u16::MAX).find_map(|session| {
+            reflector.begin();
+            reflected(&mut reflector, ONE, (0, session), now).err()
+        });
+        assert_eq!(over, Some(Refusal::Sessions));
+        reflector.begin();
+        let mut count = |_| {
+            reflected(&mut reflector, ONE, (0, 0), now)
+                .unwrap()
+                .sequence
+        };
+        assert_eq!([0; 4].map(&mut count), [1, 2, 3, 4]);
+        reflector.give_back(&[0, 2, 3]);
+        let answer = reflected(&mut reflector, ONE, (0, 0), now).unwrap();
+        assert_eq!(answer.sequence, 3, "the second was sent");
+    }
+
+    #[test]
     fn an_answer_has_times_in_the_format_of_its_request() {
         let mut packet = [0; LENGTH];
         let request = Request {
@@ -199,22 +190,6 @@ mod tests {
         assert_eq!(Clock::from_estimate(answer.estimate).format, Format::Ptp);
         let received = Timestamp::from_unix(Duration::from_secs(1000), Format::Ptp);
         assert_eq!(answer.received, received);
-    }
-
-    #[test]
-    fn sessions_are_bounded_and_old_ones_make_room() {
-        let (mut reflector, start) = (Reflector::default(), Instant::now());
-        for number in 0..SESSIONS {
-            let source = format!("198.51.{}.{}:5000", number / 256, number % 256);
-            assert!(reflected(&mut reflector, &source, (0, 0), start).is_ok());
-        }
-        let over = reflected(&mut reflector, "203.0.113.1:5000", (0, 0), start);
-        assert_eq!(over.unwrap_err(), Refusal::Sessions);
-        let later = start + FORGET_AFTER;
-        let known = reflected(&mut reflector, "198.51.0.0:5000", (1, 0), later).unwrap();
-        assert_eq!(known.sequence, 1, "it is still known");
-        let new = reflected(&mut reflector, "203.0.113.1:5000", (0, 0), later).unwrap();
-        assert_eq!((new.sequence, reflector.sessions.len()), (0, 2));
     }
 
     #[test]

@@ -13,7 +13,7 @@ pub enum Refusal {
     PortZero,
     /// Its source port is below 1024, which other services answer by themselves.
     LowPort,
-    /// It was sent to many, or names many or nobody as its source.
+    /// Its source or its destination is a broadcast, multicast or unspecified address.
     Address,
     /// Its source is a port of this server.
     Own,
@@ -21,7 +21,7 @@ pub enum Refusal {
     Rate,
     /// It is too short for a request of STAMP.
     Malformed,
-    /// There is no room for a further session of STAMP.
+    /// Its source has as many sessions of STAMP as it may have.
     Sessions,
 }
 
@@ -60,11 +60,11 @@ impl fmt::Display for Refusal {
             Self::Cut => "cut",
             Self::PortZero => "from port 0",
             Self::LowPort => "from a port below 1024 (--udp-low-ports)",
-            Self::Address => "to or from many or nobody",
+            Self::Address => "to or from a broadcast, multicast or unspecified address",
             Self::Own => "from a port of this server",
             Self::Rate => "over --udp-rate",
             Self::Malformed => "too short for STAMP",
-            Self::Sessions => "over the most sessions of STAMP",
+            Self::Sessions => "over the most sessions of STAMP a source",
         })
     }
 }
@@ -107,7 +107,7 @@ impl DatagramCounts {
     }
 }
 
-/// The tail of a line in the closing report: `, 5 datagrams of 3 kB echoed, 2 refused: 2 cut`,
+/// The tail of a line in the closing report: `, 5 datagrams answered with 320 bytes, 2 refused: 2 cut`,
 /// or nothing where none came.
 impl fmt::Display for DatagramCounts {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -116,7 +116,7 @@ impl fmt::Display for DatagramCounts {
         }
         let answered = units::plain_count(self.answered, "datagram", "datagrams");
         let bytes = units::plain_count(self.bytes, "byte", "bytes");
-        write!(f, ", {answered} with {bytes} echoed")?;
+        write!(f, ", {answered} answered with {bytes}")?;
         let refused: u64 = self.refused.iter().sum();
         let some = Refusal::ALL
             .into_iter()
@@ -133,7 +133,7 @@ impl fmt::Display for DatagramCounts {
         }
         match self.dropped {
             0 => Ok(()),
-            dropped => write!(f, ", {dropped} dropped by the kernel (--udp-buffer)"),
+            dropped => write!(f, ", {dropped} dropped by the kernel, its buffer was full"),
         }
     }
 }
@@ -160,7 +160,7 @@ mod tests {
             bytes: 320,
             ..DatagramCounts::default()
         };
-        let plain = ", 5 datagrams with 320 bytes echoed";
+        let plain = ", 5 datagrams answered with 320 bytes";
         assert_eq!(counts.to_string(), plain);
         counts.refused[Refusal::PortZero as usize] = 1;
         counts.refused[Refusal::Rate as usize] = 2;
@@ -169,7 +169,7 @@ mod tests {
             counts.and(&DatagramCounts::default()).to_string(),
             format!(
                 "{plain}, 3 refused: 1 from port 0, 2 over --udp-rate, 1 could not be sent back, \
-                 7 dropped by the kernel (--udp-buffer)"
+                 7 dropped by the kernel, its buffer was full"
             )
         );
     }

@@ -1,10 +1,10 @@
 //! Which datagrams are answered: the server joins no attack.
 
-use std::io::ErrorKind;
-use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::net::{IpAddr, SocketAddr};
 use std::time::Instant;
 
 use super::buckets::Buckets;
+use super::own::OwnAddresses;
 use super::refusal::Refusal;
 use crate::base::address::canonical;
 use crate::base::sys::datagram::Received;
@@ -17,6 +17,7 @@ pub(super) struct Rules {
     pub(super) answers_low_ports: bool,
     /// The ports of this server, on any address of this machine.
     pub(super) own_ports: Vec<u16>,
+    pub(super) own: OwnAddresses,
     /// What each source may send; `None` for no limit.
     pub(super) buckets: Option<Buckets>,
 }
@@ -43,20 +44,20 @@ impl Rules {
         if is_to_many || !is_one_host(source.ip()) {
             return Err(Refusal::Address);
         }
-        if self.own_ports.contains(&source.port()) {
-            let local = received.to.map_or(local.ip(), |to| to.address);
-            if source.ip() == local.to_canonical() || is_of_this_machine(source) {
-                return Err(Refusal::Own);
-            }
-        }
         if source.port() < LOW_PORTS && !self.answers_low_ports {
             return Err(Refusal::LowPort);
         }
         let buckets = self.buckets.as_ref();
-        match buckets.is_none_or(|all| all.admit(source, received.bytes, now)) {
-            true => Ok(()),
-            false => Err(Refusal::Rate),
+        if !buckets.is_none_or(|all| all.admit(source, received.bytes, now)) {
+            return Err(Refusal::Rate);
         }
+        if self.own_ports.contains(&source.port()) {
+            let local = received.to.map_or(local.ip(), |to| to.address);
+            if source.ip() == local.to_canonical() || self.own.contain(source.ip(), now) {
+                return Err(Refusal::Own);
+            }
+        }
+        Ok(())
     }
 }
 
@@ -65,19 +66,6 @@ impl Rules {
 fn is_one_host(address: IpAddr) -> bool {
     let is_broadcast = matches!(address, IpAddr::V4(v4) if v4.is_broadcast());
     !(is_broadcast || address.is_unspecified() || address.is_multicast())
-}
-
-/// Whether this machine has the address. Asked only of a source with a port of ours: a
-/// socket can be bound to no other address. Where that can't be found out, it counts as ours.
-fn is_of_this_machine(mut source: SocketAddr) -> bool {
-    if source.ip().is_loopback() {
-        return true;
-    }
-    source.set_port(0);
-    match UdpSocket::bind(source) {
-        Ok(_) => true,
-        Err(error) => error.kind() != ErrorKind::AddrNotAvailable,
-    }
 }
 
 #[cfg(test)]
@@ -166,6 +154,20 @@ mod tests {
             to_many: true,
         });
         assert_eq!(check(&rules(), &received), Err(Refusal::Address));
+    }
+
+    #[test]
+    fn a_source_over_its_rate_is_refused_before_its_address_is_looked_up() {
+        let rules = Rules {
+            buckets: Some(Buckets::new(64, Instant::now())),
+            ..rules()
+        };
+        let now = Instant::now();
+        let local = LOCAL.parse().unwrap();
+        let own = from("127.0.0.1:20162");
+        let results = (0..65).map(|_| rules.check(&own, local, now));
+        let (own, over): (Vec<_>, Vec<_>) = results.partition(|&it| it == Err(Refusal::Own));
+        assert_eq!((own.len(), over), (64, vec![Err(Refusal::Rate)]));
     }
 
     #[test]

@@ -7,20 +7,21 @@ use std::time::{Duration, Instant};
 use mio::{Registry, Token};
 
 use super::counters::DatagramCounters;
+use super::log::{Call, DatagramLog};
 use super::protocol::DatagramProtocol;
 use super::reflector::Reflector;
-use super::refusal::Refusal;
 use super::rules::Rules;
-use super::setup::{Endpoint, Setup};
+use super::setup::{Endpoint, Setup, State};
 use crate::base::datagram_sockets::receive_no_more;
-use crate::base::error::cause;
 use crate::base::sys::{self, datagram};
-use crate::base::throttle::Throttle;
-use crate::base::units;
 
 /// How many datagrams a system call receives or sends, and the least in a turn. Sizes from 8
 /// to 256 cost the same; a batch of this size takes about as long as 20 messages of TCP.
 const SLOTS: usize = 32;
+
+/// After so many bytes of datagrams, to and fro alike, messages of TCP have their turn: about
+/// as long as a slice of a stream beside them.
+const TURN_BYTES: usize = 256 * 1024;
 
 /// Room for the longest datagram, and to see that there is none longer.
 const SLOT: usize = 65_536;
@@ -29,8 +30,9 @@ const SLOT: usize = 65_536;
 /// 0 up.
 const FIRST: usize = usize::MAX - 1;
 
-/// One line of a kind is logged in this time, with the number of those left out.
-const LOG_EVERY: Duration = Duration::from_secs(1);
+/// After so many failures in a row to receive on a socket, it is left alone until the next
+/// event: one that goes on would keep the worker busy for nothing.
+const TRIES: u32 = 3;
 
 /// How long at most a stop answers what arrives, where it never ends.
 const LAST_ANSWERS: Duration = Duration::from_secs(1);
@@ -40,12 +42,27 @@ struct Polled {
     endpoint: Endpoint,
     /// It may have datagrams: the poller reports edges only.
     ready: bool,
+    /// How many calls in a row have failed to receive.
+    failures: u32,
+    /// The most bytes that a datagram of the last batch had, at least 1. So many are expected
+    /// of each of the next.
+    longest: usize,
     /// A stop has closed it to what comes later; what came before is still answered.
     is_shut: bool,
     /// The kernel's count of drops when it was last read.
     dropped: u32,
     /// The sessions of STAMP.
     reflector: Reflector,
+    /// The answers of the last batch that were not sent.
+    unsent: Vec<usize>,
+}
+
+/// What became of a batch.
+struct Done {
+    came: usize,
+    /// The bytes of those that came.
+    bytes: usize,
+    answered: usize,
 }
 
 /// The datagrams of one worker.
@@ -53,11 +70,12 @@ pub(in crate::worker) struct Datagrams {
     worker: usize,
     setup: Arc<Setup>,
     sockets: Vec<Polled>,
+    /// The place of the socket that has the next turn first.
+    turn: usize,
     /// `None` where there are no sockets.
     batch: Option<datagram::Batch>,
     /// What is answered after a stop is answered until then.
     until: Option<Instant>,
-    log: Log,
 }
 
 impl Datagrams {
@@ -71,16 +89,25 @@ impl Datagrams {
         registry: &Registry,
     ) -> io::Result<Self> {
         let mut sockets = Vec::new();
-        for (index, endpoint) in setup.endpoints(worker).into_iter().enumerate() {
-            sys::watch(registry, &*endpoint.socket, Token(FIRST - index))?;
-            let dropped = datagram::dropped(&*endpoint.socket).unwrap_or(0);
+        for (index, (endpoint, state)) in setup.take(worker).into_iter().enumerate() {
+            let token = Token(FIRST - index);
+            match endpoint.is_shared {
+                true => sys::watch_shared(registry, &*endpoint.socket, token)?,
+                false => sys::watch(registry, &*endpoint.socket, token)?,
+            }
+            let dropped = state
+                .dropped
+                .or_else(|| datagram::dropped(&*endpoint.socket));
             sockets.push(Polled {
                 endpoint,
                 // A worker before this one may have left some.
                 ready: true,
+                failures: 0,
+                longest: SLOT,
                 is_shut: false,
-                dropped,
-                reflector: Reflector::default(),
+                dropped: dropped.unwrap_or(0),
+                reflector: state.reflector,
+                unsent: Vec::with_capacity(SLOTS),
             });
         }
         Ok(Self {
@@ -88,8 +115,8 @@ impl Datagrams {
             setup: Arc::clone(setup),
             batch: (!sockets.is_empty()).then(|| datagram::Batch::new(SLOTS, SLOT)),
             sockets,
+            turn: 0,
             until: None,
-            log: Log::default(),
         })
     }
 
@@ -114,8 +141,9 @@ impl Datagrams {
         self.sockets.is_empty()
     }
 
-    /// Answers what waits: of each socket up to as many datagrams as `messages` of TCP were
-    /// served before, but at least a batch. Returns how many came.
+    /// Answers what waits: up to as many datagrams as `messages` of TCP were served before, but
+    /// at least a batch, and none after [`TURN_BYTES`]. The sockets come first in turn. Returns
+    /// how many were answered.
     pub(in crate::worker) fn take_turn(
         &mut self,
         messages: usize,
@@ -125,18 +153,22 @@ impl Datagrams {
         let Some(batch) = &mut self.batch else {
             return 0;
         };
-        let mut all = 0;
-        for polled in self.sockets.iter_mut().filter(|polled| polled.ready) {
-            let mut left = messages.max(SLOTS);
-            while polled.ready && left > 0 {
-                let rules = &self.setup.rules;
-                let come = polled.answer_batch(left, batch, (rules, counters), &mut self.log, now);
-                let Some(came) = come else { break };
-                left -= came;
-                all += came;
+        let (mut answered, mut left, mut bytes) = (0, messages.max(SLOTS), TURN_BYTES);
+        let count = self.sockets.len();
+        for place in 0..count {
+            let polled = &mut self.sockets[(self.turn + place) % count];
+            while polled.ready && left > 0 && bytes > 0 {
+                let most = left.min(bytes.div_ceil(polled.longest));
+                let Setup { rules, log, .. } = &*self.setup;
+                let done = polled.answer_batch(most, batch, (rules, counters), log, now);
+                let Some(done) = done else { break };
+                left = left.saturating_sub(done.came);
+                bytes = bytes.saturating_sub(done.bytes);
+                answered += done.answered;
             }
         }
-        all
+        self.turn = (self.turn + 1) % count.max(1);
+        answered
     }
 
     /// Adds what the kernel has dropped since the last time.
@@ -175,6 +207,19 @@ impl Datagrams {
     }
 }
 
+/// A worker that dies leaves its sessions and counts to its successor.
+impl Drop for Datagrams {
+    fn drop(&mut self) {
+        for polled in self.sockets.drain(..) {
+            let state = State {
+                dropped: Some(polled.dropped),
+                reflector: polled.reflector,
+            };
+            self.setup.give(self.worker, &polled.endpoint, state);
+        }
+    }
+}
+
 impl Polled {
     /// Has nothing more come, so that what has come is the last. Returns whether there may be
     /// some. One that the service manager has, too, stays open for the next start.
@@ -187,32 +232,44 @@ impl Polled {
         self.ready
     }
 
-    /// Answers one batch of at most `most` datagrams. Returns how many came; `None` if none
-    /// could be received.
+    /// Answers one batch of at most `most` datagrams. Returns what became of it; `None` if
+    /// none could be received.
     fn answer_batch(
         &mut self,
         most: usize,
         batch: &mut datagram::Batch,
         (rules, counters): (&Rules, &DatagramCounters),
-        log: &mut Log,
+        log: &DatagramLog,
         now: Instant,
-    ) -> Option<usize> {
+    ) -> Option<Done> {
         let most = most.min(batch.slots());
         let socket = &*self.endpoint.socket;
         let came = match batch.receive(socket, most) {
             Ok(came) => came,
             Err(error) => {
-                self.ready = error.kind() != ErrorKind::WouldBlock;
-                if self.ready {
-                    log.failed_to("receive on", &self.endpoint, &error, now);
+                let is_empty = error.kind() == ErrorKind::WouldBlock;
+                self.failures = if is_empty {
+                    0
+                } else {
+                    self.failures.saturating_add(1)
+                };
+                self.ready = (1..TRIES).contains(&self.failures);
+                if !is_empty {
+                    log.failed_to(Call::Receive, &self.endpoint, &error, now);
                 }
                 return None;
             }
         };
+        self.failures = 0;
         self.ready = came == most;
         counters.received.add(came as u64);
+        let mut bytes = 0;
+        let mut answered_in_all = 0;
+        self.longest = 1;
         for index in 0..came {
             let received = batch.received(index);
+            bytes += received.bytes;
+            self.longest = self.longest.max(received.bytes);
             let local = self.endpoint.address;
             let checked = rules.check(&received, local, now);
             let answered = checked.and_then(|()| match self.endpoint.protocol {
@@ -225,10 +282,11 @@ impl Polled {
             match answered {
                 Ok(()) => {
                     let marks = received.marks.unwrap_or(0);
-                    batch.answer(index, received.bytes, received.to, marks);
+                    let from = received.to.filter(|_| self.endpoint.is_everywhere);
+                    batch.answer(index, received.bytes, from, marks);
                     // Its send time was read just now.
                     if self.endpoint.protocol == DatagramProtocol::Stamp {
-                        self.send(batch, counters, log, now);
+                        answered_in_all += self.send(batch, counters, log, now);
                     }
                 }
                 Err(why) => {
@@ -237,29 +295,38 @@ impl Polled {
                 }
             }
         }
-        self.send(batch, counters, log, now);
+        answered_in_all += self.send(batch, counters, log, now);
         // A queue that overflows has more than one; for a single one the call would cost too
         // much.
         if came > 1 {
             self.count_drops(counters);
         }
-        Some(came)
+        Some(Done {
+            came,
+            bytes,
+            answered: answered_in_all,
+        })
     }
 
-    /// Sends the answers of a batch.
+    /// Sends the answers of a batch. Returns how many were sent.
     fn send(
-        &self,
+        &mut self,
         batch: &mut datagram::Batch,
         counters: &DatagramCounters,
-        log: &mut Log,
+        log: &DatagramLog,
         now: Instant,
-    ) {
-        let sent = batch.send(&*self.endpoint.socket, |error| {
-            log.failed_to("answer on", &self.endpoint, error, now);
+    ) -> usize {
+        self.unsent.clear();
+        let sent = batch.send(&*self.endpoint.socket, |answer, error| {
+            self.unsent.push(answer);
+            log.failed_to(Call::Answer, &self.endpoint, error, now);
         });
+        self.reflector.give_back(&self.unsent);
+        self.reflector.begin();
         counters.answered.add(sent.datagrams);
         counters.bytes.add(sent.bytes);
         counters.unsent.add(sent.failed);
+        sent.datagrams as usize
     }
 
     fn count_drops(&mut self, counters: &DatagramCounters) {
@@ -273,41 +340,6 @@ impl Polled {
             if more > 0 {
                 counters.dropped.add(u64::from(more));
             }
-        }
-    }
-}
-
-/// The lines about datagrams, each kind once in [`LOG_EVERY`].
-struct Log {
-    refused: [Throttle; Refusal::ALL.len()],
-    failed: Throttle,
-}
-
-impl Default for Log {
-    fn default() -> Self {
-        Self {
-            refused: [const { Throttle::new(LOG_EVERY) }; Refusal::ALL.len()],
-            failed: Throttle::new(LOG_EVERY),
-        }
-    }
-}
-
-impl Log {
-    fn refused(&mut self, received: &datagram::Received, why: Refusal, now: Instant) {
-        if let Some(others) = self.refused[why as usize].admit(now) {
-            let source = crate::base::address::canonical(received.source);
-            log::warn!(
-                "a datagram of {source} is not answered: {why} (and {others} more since the last \
-                 such line)"
-            );
-        }
-    }
-
-    fn failed_to(&mut self, what: &str, endpoint: &Endpoint, error: &io::Error, now: Instant) {
-        if let Some(others) = self.failed.admit(now) {
-            let cause = cause(error);
-            let others = units::plain_count(others, "failure", "failures");
-            log::warn!("could not {what} {endpoint}: {cause} ({others} since the last such line)");
         }
     }
 }

@@ -6,7 +6,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use super::buckets::Buckets;
+use super::log::DatagramLog;
+use super::own::OwnAddresses;
 use super::protocol::DatagramProtocol;
+use super::reflector::Reflector;
 use super::rules::Rules;
 
 /// Who is answered; the server's configuration says so.
@@ -36,6 +39,10 @@ pub(super) struct Endpoint {
     pub(super) protocol: DatagramProtocol,
     pub(super) socket: Arc<UdpSocket>,
     pub(super) address: SocketAddr,
+    /// It is bound to all addresses, so an answer must name the one that it is from.
+    pub(super) is_everywhere: bool,
+    /// Other workers have it as well.
+    pub(super) is_shared: bool,
     /// This worker counts what the kernel drops of the socket's: one that several share is
     /// counted once.
     pub(super) counts_drops: bool,
@@ -50,21 +57,30 @@ impl fmt::Display for Endpoint {
     }
 }
 
+/// What a worker leaves of a socket to its successor.
+#[derive(Debug, Default)]
+pub(super) struct State {
+    /// The kernel's count of drops when it was last read; `None` if it never was.
+    pub(super) dropped: Option<u32>,
+    pub(super) reflector: Reflector,
+}
+
 /// What the workers have of datagrams. A worker that is replaced leaves its sockets, and what
 /// is queued in them, to its successor. The default has no sockets.
 #[derive(Debug, Default)]
 pub(crate) struct Setup {
     /// Of each worker, by its number. Locked when a worker starts and when it ends.
-    endpoints: Vec<Mutex<Vec<Endpoint>>>,
+    endpoints: Vec<Mutex<Vec<(Endpoint, State)>>>,
     /// Open for as long as this is there; nothing is done with them.
     _guards: Vec<UdpSocket>,
     pub(super) rules: Rules,
+    pub(super) log: Arc<DatagramLog>,
 }
 
 impl Setup {
     /// Distributes sockets over `workers`, at least 1.
     pub(crate) fn new(bound: Vec<Bound>, workers: usize, answered: Answered) -> Self {
-        let mut each: Vec<Vec<Endpoint>> = vec![Vec::new(); workers];
+        let mut each: Vec<Vec<_>> = (0..workers).map(|_| Vec::new()).collect();
         let mut guards = Vec::new();
         let own_ports = bound.iter().map(|bound| bound.address.port()).collect();
         for Bound {
@@ -76,22 +92,26 @@ impl Setup {
         } in bound
         {
             guards.extend(guard);
-            let is_shared = sockets.len() == 1;
+            let is_shared = sockets.len() == 1 && workers > 1;
             for (number, socket) in sockets.into_iter().enumerate() {
                 let endpoint = Endpoint {
                     protocol,
                     socket: Arc::new(socket),
                     address,
+                    is_everywhere: address.ip().to_canonical().is_unspecified(),
+                    is_shared,
                     counts_drops: true,
                     is_ours: !is_handed_over,
                 };
-                each[number % workers].push(endpoint.clone());
+                each[number % workers].push((endpoint.clone(), State::default()));
                 if is_shared {
                     let other = Endpoint {
                         counts_drops: false,
                         ..endpoint
                     };
-                    each[1..].iter_mut().for_each(|its| its.push(other.clone()));
+                    for its in &mut each[1..] {
+                        its.push((other.clone(), State::default()));
+                    }
                 }
             }
         }
@@ -101,26 +121,52 @@ impl Setup {
             rules: Rules {
                 answers_low_ports: answered.low_ports,
                 own_ports,
+                own: OwnAddresses::default(),
                 buckets: answered.rate.map(|rate| Buckets::new(rate, Instant::now())),
             },
+            log: Arc::default(),
         }
     }
 
-    /// The sockets of one worker.
-    pub(super) fn endpoints(&self, worker: usize) -> Vec<Endpoint> {
-        self.lock(worker).map_or_else(Vec::new, |its| its.clone())
+    /// The log, which outlives the workers.
+    pub(crate) fn log(&self) -> Arc<DatagramLog> {
+        Arc::clone(&self.log)
+    }
+
+    /// The sockets of one worker, with what its predecessor left.
+    pub(super) fn take(&self, worker: usize) -> Vec<(Endpoint, State)> {
+        let Some(mut its) = self.lock(worker) else {
+            return Vec::new();
+        };
+        let taken = its
+            .iter_mut()
+            .map(|(endpoint, state)| (endpoint.clone(), std::mem::take(state)));
+        taken.collect()
+    }
+
+    /// Leaves the state of a worker's socket to its successor.
+    pub(super) fn give(&self, worker: usize, endpoint: &Endpoint, state: State) {
+        if let Some(mut its) = self.lock(worker)
+            && let Some((_, kept)) = its.iter_mut().find(|(other, _)| is_same(other, endpoint))
+        {
+            *kept = state;
+        }
     }
 
     /// Gives a socket of a worker up. It is closed once the worker has dropped its own.
     pub(super) fn give_up(&self, worker: usize, endpoint: &Endpoint) {
         if let Some(mut its) = self.lock(worker) {
-            its.retain(|other| !Arc::ptr_eq(&other.socket, &endpoint.socket));
+            its.retain(|(other, _)| !is_same(other, endpoint));
         }
     }
 
     /// A panic can't leave the list inconsistent, so a poisoned lock is usable.
-    fn lock(&self, worker: usize) -> Option<MutexGuard<'_, Vec<Endpoint>>> {
+    fn lock(&self, worker: usize) -> Option<MutexGuard<'_, Vec<(Endpoint, State)>>> {
         let endpoints = self.endpoints.get(worker)?.lock();
         Some(endpoints.unwrap_or_else(PoisonError::into_inner))
     }
+}
+
+fn is_same(one: &Endpoint, other: &Endpoint) -> bool {
+    Arc::ptr_eq(&one.socket, &other.socket)
 }

@@ -28,8 +28,8 @@ pub(crate) struct Sent {
 /// Room for a number of datagrams, and for an answer to each of them. All memory is
 /// allocated at the start; the kernel touches only as much of a slot as a datagram has.
 ///
-/// The headers hold pointers into the other vectors, which never grow. Those are accessed by
-/// pointers alone, so that no reference to them exists beside the ones in the headers.
+/// The headers hold pointers into the other vectors, which never grow or shrink. Elements are
+/// accessed by pointers, and no reference to one is held during a system call.
 pub(crate) struct Batch {
     slot: usize,
     bytes: Vec<u8>,
@@ -46,7 +46,8 @@ pub(crate) struct Batch {
     answered: usize,
 }
 
-// SAFETY: the pointers in it are to memory that it owns itself, and that moves with it.
+// SAFETY: the pointers in it are to the heap memory of its own vectors, which stays where it is
+// when the batch moves to another thread, and nothing else points there.
 unsafe impl Send for Batch {}
 
 impl Batch {
@@ -210,8 +211,13 @@ impl Batch {
     }
 
     /// Sends all answers, and never waits. What was sent in part goes on behind the last one
-    /// sent; one that is refused is passed over, and `failed` is told why.
-    pub(crate) fn send(&mut self, socket: &impl AsFd, mut failed: impl FnMut(&io::Error)) -> Sent {
+    /// sent; one that is refused is passed over, and `failed` is told which of
+    /// them it was and why.
+    pub(crate) fn send(
+        &mut self,
+        socket: &impl AsFd,
+        mut failed: impl FnMut(usize, &io::Error),
+    ) -> Sent {
         let mut sent = Sent::default();
         let mut next = 0;
         let all = std::mem::take(&mut self.answered);
@@ -237,7 +243,7 @@ impl Batch {
                     next += count.max(1);
                 }
                 Err(error) => {
-                    failed(&error);
+                    failed(next, &error);
                     sent.failed += 1;
                     next += 1;
                 }

@@ -80,22 +80,23 @@ impl Batch {
         self.answers.push((index, bytes, to));
     }
 
-    /// Sends all answers. One that is refused is passed over, and `failed` is told why.
+    /// Sends all answers. One that is refused is passed over, and `failed` is told which of
+    /// them it was and why.
     pub(crate) fn send(
         &mut self,
         socket: &impl Handle,
-        mut failed: impl FnMut(&io::Error),
+        mut failed: impl FnMut(usize, &io::Error),
     ) -> Sent {
         let mut sent = Sent::default();
-        for (index, bytes, to) in self.answers.drain(..) {
-            let answer = &self.slots[index][..bytes];
-            match SockRef::from(socket).send_to(answer, &to.into()) {
+        for (answer, (index, bytes, to)) in self.answers.drain(..).enumerate() {
+            let content = &self.slots[index][..bytes];
+            match SockRef::from(socket).send_to(content, &to.into()) {
                 Ok(_) => {
                     sent.datagrams += 1;
                     sent.bytes += bytes as u64;
                 }
                 Err(error) => {
-                    failed(&error);
+                    failed(answer, &error);
                     sent.failed += 1;
                 }
             }

@@ -129,7 +129,7 @@ fn a_batch_is_answered_from_the_address_asked_with_the_marks_it_came_with() {
             assert_eq!(got.to.unwrap().address, to.ip());
             batch.answer(index, got.bytes, got.to, got.marks.unwrap());
         }
-        let sent = batch.send(&server, |error| panic!("{error}"));
+        let sent = batch.send(&server, |_, error| panic!("{error}"));
         assert_eq!((sent.datagrams, sent.bytes, sent.failed), (3, 8, 0));
         for text in ["one", "", "three"] {
             let mut buffer = [0; 100];
@@ -188,7 +188,10 @@ fn a_largest_datagram_comes_back_whole() {
     fill(&mut batch, &server, 1);
     let got = batch.received(0);
     batch.answer(0, got.bytes, got.to, 0);
-    assert_eq!(batch.send(&server, |error| panic!("{error}")).datagrams, 1);
+    assert_eq!(
+        batch.send(&server, |_, error| panic!("{error}")).datagrams,
+        1
+    );
     let mut buffer = vec![0; 65_535];
     let got = receive(&client, &mut buffer).unwrap();
     assert!(buffer[..got.bytes] == whole);
@@ -211,7 +214,7 @@ fn an_answer_that_is_refused_stops_none_of_the_others() {
         batch.answer(index, 1, from, 0);
     }
     let mut errors = 0;
-    let sent = batch.send(&server, |_| errors += 1);
+    let sent = batch.send(&server, |_, _| errors += 1);
     assert_eq!(
         (sent.datagrams, sent.bytes, sent.failed, errors),
         (3, 3, 2, 2)

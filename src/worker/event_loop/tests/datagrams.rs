@@ -7,26 +7,43 @@ use crate::worker::datagrams::protocol::DatagramProtocol;
 use crate::worker::datagrams::refusal::DatagramCounts;
 use crate::worker::datagrams::setup::{Answered, Bound};
 
-/// A worker with a socket for datagrams, and a client of that.
+/// A worker with a socket for datagrams of RFC 862, and a client of that.
 fn rig() -> (Rig, UdpSocket) {
+    rig_of(DatagramProtocol::Echo)
+}
+
+fn rig_of(protocol: DatagramProtocol) -> (Rig, UdpSocket) {
+    let (client, bound) = bound(protocol);
+    (with_bound(bound), client)
+}
+
+/// A client, and the socket that it is connected to.
+fn bound(protocol: DatagramProtocol) -> (UdpSocket, Bound) {
     let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
     socket.set_nonblocking(true).unwrap();
+    SockRef::from(&socket)
+        .set_recv_buffer_size(1 << 20)
+        .unwrap();
     let client = UdpSocket::bind("127.0.0.1:0").unwrap();
     client.set_nonblocking(true).unwrap();
     client.connect(socket.local_addr().unwrap()).unwrap();
     let bound = Bound {
-        protocol: DatagramProtocol::Echo,
+        protocol,
         address: socket.local_addr().unwrap(),
         sockets: vec![socket],
         guard: None,
         is_handed_over: false,
     };
+    (client, bound)
+}
+
+fn with_bound(bound: Bound) -> Rig {
     let answered = Answered {
         low_ports: false,
         rate: None,
     };
     let setup = Arc::new(Setup::new(vec![bound], 1, answered));
-    (Rig::with_datagrams(limits(), setup), client)
+    Rig::with_datagrams(limits(), setup)
 }
 
 fn counts(rig: &Rig) -> DatagramCounts {
@@ -91,6 +108,40 @@ fn a_message_waits_for_no_more_than_a_batch_of_a_flood() {
 }
 
 #[test]
+fn long_datagrams_are_answered_by_bytes_and_not_as_many_as_messages() {
+    const LONG: usize = 30_000;
+    // The largest buffer that any kernel allows holds them.
+    const COUNT: u64 = 10;
+    let (mut rig, client) = rig();
+    for _ in 0..COUNT {
+        client.send(&[7; LONG]).unwrap();
+    }
+    let _streams = messages(&mut rig, 50);
+    rig.worker.serve_ready();
+    let first = counts(&rig).answered;
+    assert!((8..=9).contains(&first), "{first} of 256 KiB");
+    wait_until(|| {
+        rig.worker.serve_ready();
+        counts(&rig).answered == COUNT
+    });
+}
+
+#[test]
+fn datagrams_that_are_not_answered_shorten_no_slices() {
+    for (protocol, expected) in [
+        (DatagramProtocol::Stamp, slices::ALONE),
+        (DatagramProtocol::Echo, slices::BESIDE_MANY),
+    ] {
+        let (mut rig, client) = rig_of(protocol);
+        send(&client, 20);
+        rig.worker.serve_ready();
+        assert_eq!(counts(&rig).received, 20);
+        let longest = rig.worker.slices.longest(rig.worker.connections.now);
+        assert_eq!(longest, expected, "one byte is no packet of STAMP");
+    }
+}
+
+#[test]
 fn a_stop_closes_the_socket_only_once_all_that_came_is_answered() {
     let (mut rig, client) = rig();
     send(&client, 100);
@@ -115,4 +166,60 @@ fn a_stop_closes_the_socket_only_once_all_that_came_is_answered() {
             .recv(&mut [0; 2])
             .is_err_and(|e| e.kind() == ErrorKind::ConnectionRefused)
     });
+}
+
+/// Sends a packet of STAMP. Returns the sequence number of its answer.
+fn reflected(rig: &mut Rig, client: &UdpSocket) -> u32 {
+    let mut packet = [0; 44];
+    client.send(&packet).unwrap();
+    wait_until(|| {
+        rig.worker.turn(&mut Events::with_capacity(8)).unwrap();
+        client.recv(&mut packet).is_ok()
+    });
+    u32::from_be_bytes(packet[..4].try_into().unwrap())
+}
+
+#[test]
+fn a_worker_that_is_replaced_leaves_its_sessions_and_its_count_of_drops() {
+    let (mut rig, client) = rig_of(DatagramProtocol::Stamp);
+    rig.worker.connections.context.settings.busy_poll = 3600 * SECOND;
+    assert_eq!(reflected(&mut rig, &client), 0);
+    assert_eq!(reflected(&mut rig, &client), 1);
+    // More than the queue holds: the kernel drops some.
+    for _ in 0..10_000 {
+        client.send(&[0; 44]).unwrap();
+    }
+    let context = rig.worker.connections.context.clone();
+    // The old one ends before the new one begins.
+    rig.worker = Rig::new(limits()).worker;
+    rig.worker = Worker::new(context).unwrap().0;
+    let (mut packet, mut last) = ([0; 44], 1);
+    wait_until(|| {
+        rig.worker.turn(&mut Events::with_capacity(8)).unwrap();
+        while client.recv(&mut packet).is_ok() {
+            let sequence = u32::from_be_bytes(packet[..4].try_into().unwrap());
+            assert_eq!(sequence, last + 1);
+            last = sequence;
+        }
+        counts(&rig).received + counts(&rig).dropped == 10_002
+    });
+    assert!(counts(&rig).dropped > 0);
+    assert!(last > 1);
+}
+
+#[test]
+fn a_socket_that_can_not_be_received_on_does_not_keep_its_worker_busy() {
+    let (client, bound) = bound(DatagramProtocol::Echo);
+    // A file that never can be: not a socket at all.
+    let (reads, _writes) = std::io::pipe().unwrap();
+    let sockets = vec![std::os::fd::OwnedFd::from(reads).into()];
+    let mut rig = with_bound(Bound { sockets, ..bound });
+    drop(client);
+    wait_until(|| {
+        rig.worker.serve_ready();
+        !rig.worker.datagrams.is_ready()
+    });
+    rig.worker.serve_ready();
+    assert!(!rig.worker.datagrams.is_ready());
+    assert_eq!(counts(&rig), DatagramCounts::default());
 }
