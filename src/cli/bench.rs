@@ -212,7 +212,7 @@ impl BenchArgs {
     /// Ends the program as for wrong usage where two outputs go to standard output.
     fn check(&self) {
         if self.outputs().filter(|to| **to == Output::Standard).count() > 1 {
-            usage_error("only one of --json, --csv and --html can write to standard output\n");
+            usage_error("only one of --json, --csv and --html can write to standard output");
         }
     }
 
