@@ -165,6 +165,8 @@ mod output {
             ("ping --udp --tos 256 HOST", "0xff"),
             ("ping --udp --tos 4 --ecn 1 HOST", "--ecn"),
             ("ping --udp --ports 0 HOST", "it must be from 1 to 256"),
+            ("ping --udp -i 0.000001 HOST", "it must be 10us or longer"),
+            ("ping -i 1ns HOST", "it must be 10us or longer"),
         ] {
             let ended = finish(line.split(' '), "");
             assert_eq!(ended.code, Some(2), "{line}: {ended:?}");
@@ -477,6 +479,26 @@ mod path {
         let words = "marks: sent DSCP 46 (EF) ECN ect0; came back DSCP 0 (CS0) ECN not-ect 2 times";
         assert!(lines.contains(&words.to_owned()), "{lines:#?}");
         assert!(lines[0].ends_with(", DSCP 46 (EF) ECN ect0"), "{lines:#?}");
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn a_wrong_checksum_is_not_said_to_be_our_full_queue() {
+        // Only root may send one.
+        let Some(server) = common::datagrams::with_wrong_checksums() else {
+            return;
+        };
+        // Of shorter ones the kernel counts none to a socket.
+        let (code, events) = events(&["-c3", "-i0.01", "-s200", SHORT], server);
+        assert_eq!(code, 1);
+        assert_counts(&events, &[("lost", 3), ("dropped_here", 3)]);
+        assert_counts(&events, &[("wrong_checksums", 3)]);
+        let (_, lines) = ping(&["-c1", "-s200", SHORT], server);
+        let words = "1 dropped here, for a wrong checksum, or by the full queue of our own port";
+        assert!(
+            lines.iter().any(|line| line.starts_with(words)),
+            "{lines:#?}"
+        );
     }
 
     #[test]

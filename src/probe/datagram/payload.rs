@@ -19,7 +19,7 @@ use crate::probe::pattern::{BLOCK_BYTES, Pattern};
 pub const MOST_BYTES: usize = 65_507;
 
 /// Bytes of a word, the least that name a flow and a sequence number.
-const WORD: usize = size_of::<u64>();
+pub(super) const WORD: usize = size_of::<u64>();
 
 /// How many blocks a flow's stream has before it repeats.
 const BLOCKS: u64 = 1 << Pattern::BLOCK_BITS;
