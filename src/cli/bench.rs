@@ -237,7 +237,7 @@ impl BenchArgs {
     fn check(&self) {
         self.check_transport();
         if self.outputs().filter(|to| **to == Output::Standard).count() > 1 {
-            usage_error("only one of --json, --csv and --html can write to standard output\n");
+            usage_error("only one of --json, --csv and --html can write to standard output");
         }
     }
 
