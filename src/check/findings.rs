@@ -329,7 +329,7 @@ impl Urgent {
 }
 
 /// Packets lost, of those that were counted.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(super) struct Loss {
     /// In percent.
     pub(super) to_server: f64,
@@ -350,6 +350,13 @@ impl Loss {
             true => self.to_server.max(self.to_client),
             false => self.to_server + self.to_client,
         }
+    }
+}
+
+impl Loss {
+    /// That of the direction that loses more, in percent.
+    pub(super) fn worst(&self) -> f64 {
+        self.to_server.max(self.to_client)
     }
 }
 

@@ -65,7 +65,8 @@ fn reset(target: &Target<'_>) -> Result<String, NotPassed> {
         .collect();
     // One after another takes long where round trips do.
     let one_by_one = target.context.round_trip() * ROUND_TRIPS * RESETS as u32;
-    let together = match target.budget(1).is_some_and(|budget| one_by_one > budget) {
+    let is_long = target.budget(1).is_some_and(|budget| one_by_one > budget);
+    let together = match is_long || target.shared.is_lossy() {
         true => (target.shared.width() / (OTHERS + 2)).clamp(1, sizes.len()),
         false => 1,
     };
