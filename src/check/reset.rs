@@ -48,7 +48,8 @@ const LEAST: u64 = 16 * 1024;
 /// About how many round trips each takes.
 const ROUND_TRIPS: u32 = 12;
 
-/// The least time a server has to fail after a reset; a round trip, if that is longer.
+/// The least time a server has to fail after a reset, which is its own and not the path's; a
+/// round trip, if that is longer.
 const REACTION: Duration = Duration::from_millis(10);
 
 /// How long a connection that is to be reset may take until the path is full, in round trips.
