@@ -353,13 +353,6 @@ impl Loss {
     }
 }
 
-impl Loss {
-    /// That of the direction that loses more, in percent.
-    pub(super) fn worst(&self) -> f64 {
-        self.to_server.max(self.to_client)
-    }
-}
-
 /// What all experiments found.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Findings {
