@@ -159,7 +159,7 @@ fn prove<'a>(
             Some(next) => next,
             None => {
                 setting.pause(pause);
-                setting.open_served().map_err(|_| Not::Theirs)?
+                setting.open_served().map_err(|_| Not::Yet)?
             }
         };
         if setting.is_late(next.connect_time) || setting.is_stopped() {
@@ -169,7 +169,8 @@ fn prove<'a>(
     }
     let by = match first {
         _ if waited.iter().all(|waited| *waited) => Denied::Waits,
-        _ if waited.contains(&true) => return Err(Not::Theirs),
+        // A busy server came too late to one that waited.
+        _ if waited.contains(&true) => return Err(Not::Yet),
         Failed::Here => return Err(Not::Theirs),
         Failed::Refused => Denied::Ended(Ending::Reset),
         Failed::Unanswered => Denied::Ended(Ending::Silence),
