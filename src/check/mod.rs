@@ -38,9 +38,11 @@ mod shared;
 mod source_address;
 mod target;
 mod urgent;
+mod watch;
 
 pub use cause::{Confidence, Diagnosis};
 pub use clause::Clause;
 pub use clauses::clauses;
 pub use plan::Plan;
-pub use run::{Doing, run};
+pub use run::run;
+pub use watch::Doing;
