@@ -11,6 +11,7 @@ mod connections;
 mod connector;
 mod context;
 mod counted;
+pub mod datagram;
 mod diagnosis;
 mod duplex;
 mod experiments;
