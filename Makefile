@@ -33,7 +33,7 @@ FUZZ_SECONDS ?= 60
 # Suites that run the server, in this process.
 SERVER_SUITES = --lib --test server --test concurrency --test proto --test bulk --test client
 
-.PHONY: help run-server run-client test test-tools soak models fuzz-build fuzz sanitize lab lab-all lab-quick mutants lint doc compare install install-units uninstall deb
+.PHONY: help run-server run-client test test-tools soak models fuzz-build fuzz sanitize lab lab-all lab-udp lab-quick mutants lint doc compare install install-units uninstall deb
 
 help:           ## List these commands
 	@awk -F ':|## ' '/^[a-z-]+:.*## / { printf "make %-14s %s\n", $$1, substr($$0, index($$0, "## ") + 3) }' $(MAKEFILE_LIST)
@@ -79,7 +79,7 @@ sanitize:       ## Run the server's suites under AddressSanitizer, with leaks, a
 
 lab:            ## Show that each broken or healthy path of tests/lab is what it claims: make lab LAB=NAME
 	$(if $(filter-out 0,$(shell id -u)),unshare --map-root-user) $(CARGO) test --locked --test lab -- \
-		--include-ignored --nocapture --test-threads 1 --skip every_path_is_diagnosed
+		--include-ignored --nocapture --test-threads 1 --skip every_path_is_diagnosed --skip every_path_of_datagrams_is_diagnosed
 
 # One path of each kind that is diagnosed without long waits.
 LAB_QUICK ?= plain,refused,nobody-behind,http,ssh,discard,quota-300k-close,idle-2s-close,limit-3-reset,$(strip \
@@ -87,6 +87,10 @@ LAB_QUICK ?= plain,refused,nobody-behind,http,ssh,discard,quota-300k-close,idle-
 lab-all:        ## Show what check says of every path; LAB_WRITE=1 writes the table of docs/diagnosis.md
 	$(if $(filter-out 0,$(shell id -u)),unshare --map-root-user) $(CARGO) test --locked --test lab -- \
 		--ignored --nocapture --exact every_path_is_diagnosed
+
+lab-udp:        ## Show what check --udp says of every path of datagrams; LAB_WRITE=1 writes its table
+	$(if $(filter-out 0,$(shell id -u)),unshare --map-root-user) $(CARGO) test --locked --test lab -- \
+		--ignored --nocapture --exact every_path_of_datagrams_is_diagnosed
 
 lab-quick:      ## Show that check names the cause of some paths of tests/lab, in two minutes
 	LAB='$(LAB_QUICK)' LAB_SLACK=3 \

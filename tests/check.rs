@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 use common::check::{check, read};
 use common::faulty::{Faulty, echo, swallow};
 use common::{Program, Server, end, finish, wait_until};
-use echopool::check::clauses;
+use echopool::check::{clauses, datagram};
 use echopool::proto::Protocol;
 use rustix::process::Signal;
 
@@ -279,6 +279,15 @@ mod command_line {
         assert_usage_error("check :1 --only answer", &other);
         let other = ["counted protocol has no clause 'urgent'", "answer"];
         assert_usage_error("check :1 --counted --skip urgent", &other);
+        let other = ["udp protocol has no clause 'urgent'", "reply-address"];
+        assert_usage_error("check :1 --udp --skip urgent", &other);
+        let other = ["echo protocol has no clause 'path-mtu'", "full-duplex"];
+        assert_usage_error("check :1 --only path-mtu", &other);
+        for of_tcp in ["--counted", "--whoami", "--connections 9", "--thorough"] {
+            let arguments = format!("check :1 --udp {of_tcp}");
+            let option = of_tcp.split(' ').next().unwrap();
+            assert_usage_error(&arguments, &["--udp", option]);
+        }
         assert_usage_error("check :1 --only bytes --skip bytes", &["no clause"]);
         for bad in ["0", "10001", "-1", "many"] {
             let arguments = format!("check :1 --connections={bad}");
@@ -318,6 +327,13 @@ mod command_line {
             let lines = 2 * clauses(protocol).len();
             assert_eq!(said.lines().count(), lines);
         }
+        let ended = finish(["check", "--list", "--udp"], "");
+        let said = text(ended.stdout);
+        assert_eq!(said.lines().count(), 2 * datagram::clauses().len());
+        assert!(
+            said.contains("\nfragments: datagrams of a byte more "),
+            "{said}"
+        );
         let ended = finish(["check", "--list", "--only", "urgent"], "");
         assert_eq!(text(ended.stdout).lines().count(), 2);
     }
@@ -330,6 +346,7 @@ mod command_line {
             let said = said.split_whitespace().collect::<Vec<_>>().join(" ");
             for words in [
                 "--counted",
+                "--udp",
                 "--timeout <DURATION>",
                 "[default: 5s]",
                 "--idle <DURATION>",
@@ -473,6 +490,14 @@ fn the_manual_has_a_row_for_each_clause() {
             assert!(manual.lines().any(|line| line == row), "no row {row}");
             rows.insert(row);
         }
+    }
+    for clause in datagram::clauses() {
+        let row = format!(
+            "| `{}` | {} | {} | {} |",
+            clause.name, clause.proves, clause.usually, clause.rfc
+        );
+        assert!(manual.lines().any(|line| line == row), "no row {row}");
+        rows.insert(row);
     }
     let (tables, _) = manual.split_once("## How to read it").unwrap();
     let written = tables.lines().filter(|line| line.starts_with("| `"));

@@ -1,13 +1,13 @@
 //! The result of a check. Its fields are the keys of the JSON; they carry their units.
 
 use std::fmt;
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use serde::Serialize;
 
 use super::cause::{Confidence, Diagnosis};
 use super::observation::Observation;
-use super::plan::Plan;
 use crate::base::units;
 
 /// The name and version of the JSON format; the number grows when a reader of
@@ -94,7 +94,7 @@ pub struct Report {
 
 impl Report {
     pub(super) fn new(
-        plan: &Plan,
+        (addresses, protocol): (&[SocketAddr], String),
         mut clauses: Vec<Outcome>,
         diagnosis: Vec<Diagnosis>,
         elapsed: Duration,
@@ -118,8 +118,8 @@ impl Report {
         let count = |verdict| clauses.iter().filter(|at| at.verdict == verdict).count();
         Self {
             format: FORMAT,
-            addresses: plan.addresses.iter().map(ToString::to_string).collect(),
-            protocol: plan.protocol.to_string(),
+            addresses: addresses.iter().map(ToString::to_string).collect(),
+            protocol,
             passed: count(Verdict::Pass),
             failed: count(Verdict::Fail),
             skipped: count(Verdict::Skip),
@@ -179,21 +179,9 @@ pub(super) fn nanoseconds(time: Duration) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::proto::Protocol;
 
     #[test]
     fn a_clause_follows_from_the_proved_cause_that_explains_least() {
-        let plan = Plan {
-            protocol: Protocol::Echo,
-            addresses: Vec::new(),
-            timeout: Duration::ZERO,
-            whole: Duration::ZERO,
-            budget: None,
-            idle: None,
-            connections: 1,
-            experiments: true,
-            seed: 1,
-        };
         let outcome = |name| Outcome {
             name,
             verdict: Verdict::Fail,
@@ -214,7 +202,8 @@ mod tests {
             cause("hidden", &[]).hiding(vec!["bytes"]),
             cause("guess", &["idle"]).likely(),
         ];
-        let report = Report::new(&plan, clauses, causes, Duration::ZERO, false);
+        let about = (&[][..], String::from("echo"));
+        let report = Report::new(about, clauses, causes, Duration::ZERO, false);
         let follow: Vec<_> = report.clauses.iter().map(|one| one.follows_from).collect();
         let expected = [Some("much"), Some("urgent-lost"), Some("much"), None];
         assert_eq!(follow, expected);

@@ -14,7 +14,7 @@ use std::sync::atomic::AtomicBool;
 use std::thread::{self, Scope};
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded, unbounded};
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, unbounded};
 
 use super::beside;
 use super::cause::Diagnosis;
@@ -31,27 +31,8 @@ use super::report::{Outcome, Report, Verdict, nanoseconds};
 use super::schedule::{Path, Schedule};
 use super::shared::Shared;
 use super::target::Target;
+use super::watch::{Doing, TELL_EVERY, experimenting, watched};
 use crate::base::units::duration;
-
-/// How often the clauses under test are told.
-const TELL_EVERY: Duration = Duration::from_millis(100);
-
-/// The clauses under test.
-#[derive(Clone, Debug)]
-pub struct Doing {
-    /// Their names, in order.
-    pub names: Vec<&'static str>,
-    /// The place of the first among all, from 1; 0 for an experiment after them.
-    pub number: usize,
-    /// How many clauses there are.
-    pub of: usize,
-    /// How long the first has lasted.
-    pub elapsed: Duration,
-    /// How long it lasts, if that is known.
-    pub lasts: Option<Duration>,
-    /// How long it may last at the most.
-    pub at_most: Duration,
-}
 
 /// Tests the clauses and calls `report` with each outcome once it and all before it are
 /// known, and `watch` about ten times a second with the clauses under test. Once `stop` is
@@ -90,7 +71,8 @@ pub fn run(
     let interrupted = shared.is_interrupted() && outcomes.len() < clauses.len();
     let causes = diagnose(&Target::new(&shared), &outcomes, watch);
     let elapsed = started.elapsed();
-    Ok(Report::new(plan, outcomes, causes, elapsed, interrupted))
+    let about = (&plan.addresses[..], plan.protocol.to_string());
+    Ok(Report::new(about, outcomes, causes, elapsed, interrupted))
 }
 
 /// The causes of what failed. What is suspected is tried by experiments first.
@@ -101,50 +83,17 @@ fn diagnose(
 ) -> Vec<Diagnosis> {
     let facts = Facts::new(outcomes);
     let mut show = |name, experiment: &mut (dyn FnMut() + Send)| {
-        watched(name, target, watch, experiment);
+        let doing = |elapsed| {
+            let at_most = elapsed + target.shared.left_in_all();
+            experimenting(name, elapsed, at_most)
+        };
+        watched(&doing, watch, experiment);
     };
     let findings = match target.plan().experiments {
         true => investigate(target, &facts, &mut show),
         false => Findings::default(),
     };
     infer(&facts, &findings)
-}
-
-/// Makes an experiment, and calls `watch` as long as it lasts. It may last as long as there
-/// is time for all.
-fn watched(
-    name: &'static str,
-    target: &Target<'_>,
-    watch: &mut dyn FnMut(Doing),
-    experiment: &mut (dyn FnMut() + Send),
-) {
-    let (ended, end) = bounded::<()>(0);
-    let begun = Instant::now();
-    let is_made = thread::scope(|scope| {
-        let make = || {
-            experiment();
-            drop(ended);
-        };
-        if thread::Builder::new().spawn_scoped(scope, make).is_err() {
-            return false;
-        }
-        while end.recv_timeout(TELL_EVERY) == Err(RecvTimeoutError::Timeout) {
-            let elapsed = begun.elapsed();
-            watch(Doing {
-                names: vec![name],
-                number: 0,
-                of: 0,
-                elapsed,
-                lasts: None,
-                at_most: elapsed + target.shared.left_in_all(),
-            });
-        }
-        true
-    });
-    // Where the system starts no thread, nothing is shown of it.
-    if !is_made {
-        experiment();
-    }
 }
 
 /// A clause that has ended, by its place, and its outcome unless the check was stopped.

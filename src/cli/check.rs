@@ -3,14 +3,16 @@
 use std::cell::RefCell;
 use std::hash::{BuildHasher, RandomState};
 use std::io::{self, ErrorKind, Write};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use clap::{Args, ValueHint};
 
+use super::clause_list::{About, chosen, list, names};
 use super::error::Error;
-use super::exit::{Exit, usage_error};
+use super::exit::Exit;
 use super::family::FamilyArgs;
 use super::json::{Failure, write_json};
 use super::values::{OneOf, count, some_time, time_limit};
@@ -20,23 +22,24 @@ use crate::base::open_files::raise_open_files;
 use crate::base::output::{Output, write_standard};
 use crate::base::signals::on_signal;
 use crate::base::step::{StepLine, is_terminal};
-use crate::check::report::{FORMAT, Report, Verdict};
-use crate::check::{self, Clause, Doing, Plan, clauses};
+use crate::check::report::{FORMAT, Outcome, Report, Verdict};
+use crate::check::{self, Clause, Doing, Plan, clauses, datagram};
 use crate::proto::Protocol;
 
 /// The most connections open at once. The clause connect-storm has four times as many.
 const MOST: u64 = 10_000;
 
-/// Test whether a path carries TCP faithfully
+/// Test whether a path carries TCP, or UDP, faithfully
 ///
 /// The path is a server, with any load balancer, proxy, tunnel or firewall before it. Each
-/// clause tests one property of TCP. Its line says pass, FAIL or skip, and what was observed.
-/// Every byte that comes back is verified. If clauses fail, experiments find the causes, and each
-/// cause is shown with its remedy. --list describes the clauses.
+/// clause tests one property of TCP, or with --udp of UDP. Its line says pass, FAIL or skip, and
+/// what was observed. Every byte that comes back is verified. If clauses fail, experiments find
+/// the causes, and each cause is shown with its remedy. --list describes the clauses.
 #[derive(Debug, Args)]
 #[command(after_long_help = "\
 ADDR is HOST:PORT, [V6]:PORT, :PORT, PORT or HOST; without a host, this machine; without a \
-port, 20162, 4000 with --counted, or 4001 with --whoami. Any TCP echo server will do (RFC 862).
+port, 20162, 4000 with --counted, or 4001 with --whoami. Any TCP echo server will do, with \
+--udp any UDP echo server (RFC 862).
 
 Of several addresses of a name the first one that answers is used, the families in turn, each \
 tried 250 ms after the one before (RFC 8305).
@@ -54,6 +57,7 @@ Examples:
   echopool check --idle 5m lb.example:7      also a silent connection, for 5 minutes
   echopool check --only bytes,urgent HOST    two clauses
   echopool check --list                      what each clause proves
+  echopool check --udp lb.example:7          every clause of datagrams
 
 Exit codes:
   0    no clause failed
@@ -71,6 +75,10 @@ pub(super) struct CheckArgs {
     /// Check whether the server sees the address that connections come from, on its --whoami port
     #[arg(long, conflicts_with = "counted")]
     whoami: bool,
+
+    /// Check the path of UDP datagrams, which has clauses of its own
+    #[arg(long, conflicts_with_all = ["counted", "whoami", "budget", "thorough", "connections"])]
+    udp: bool,
 
     /// Time limit for connecting, and for what is awaited; a long transfer may take as long as 64
     /// kbit/s needs
@@ -130,15 +138,52 @@ pub(super) struct CheckArgs {
     address: Option<Address>,
 }
 
+/// How a check is stopped, and what it tells.
+struct Told<'a> {
+    stop: &'a AtomicBool,
+    watch: &'a mut dyn FnMut(Doing),
+    report: &'a mut dyn FnMut(&Outcome) -> io::Result<()>,
+}
+
+/// Tests clauses on the path to the first of the addresses that answers.
+type Run<'a, C> = dyn Fn(Vec<SocketAddr>, &[&'static C], Told<'_>) -> io::Result<Report> + 'a;
+
 impl CheckArgs {
     pub(super) fn run(&self) -> Result<Exit, Error> {
-        let clauses = self.clauses();
+        match self.udp {
+            true => self.run_all(datagram::clauses(), "udp", &|addresses, clauses, told| {
+                let plan = self.datagram_plan(addresses);
+                datagram::run(&plan, clauses, told.stop, told.watch, told.report)
+            }),
+            false => {
+                let protocol = self.protocol();
+                let (all, name) = (clauses(protocol), protocol.to_string());
+                self.run_all(
+                    all,
+                    &name,
+                    &|addresses, clauses: &[&'static Clause], told| {
+                        let plan = self.plan(addresses);
+                        check::run(&plan, clauses, told.stop, told.watch, told.report)
+                    },
+                )
+            }
+        }
+    }
+
+    /// Tests the chosen ones of a protocol's clauses, or lists them.
+    fn run_all<C: About>(
+        &self,
+        all: &'static [C],
+        protocol: &str,
+        run: &Run<'_, C>,
+    ) -> Result<Exit, Error> {
+        let clauses = chosen(all, protocol, &self.only, &self.skip);
         let Some(address) = self.address.as_ref().filter(|_| !self.list) else {
             list(&clauses)?;
             return Ok(Exit::Success);
         };
         Output::Standard.check()?;
-        let ended = self.check_path(address, &clauses);
+        let ended = self.check_path(address, &clauses, run);
         if let (Err(error), true) = (&ended, self.json) {
             // If that fails, the first error is the one to tell.
             let failure = Failure::new(FORMAT, error);
@@ -147,16 +192,10 @@ impl CheckArgs {
         ended
     }
 
-    /// Checks the path to a server.
-    fn check_path(&self, address: &Address, clauses: &[&'static Clause]) -> Result<Exit, Error> {
-        let protocol = self.protocol();
-        let plan = Plan {
-            protocol,
-            addresses: address.resolve_of(
-                self.family.family(),
-                "localhost",
-                protocol.default_port(),
-            )?,
+    fn plan(&self, addresses: Vec<SocketAddr>) -> Plan {
+        Plan {
+            protocol: self.protocol(),
+            addresses,
             timeout: self.timeout,
             whole: Plan::usual_whole(self.timeout, self.budget(), self.idle),
             budget: self.budget(),
@@ -165,7 +204,29 @@ impl CheckArgs {
             experiments: !self.no_experiments,
             // Its keys are random, from the system.
             seed: RandomState::new().hash_one(()),
-        };
+        }
+    }
+
+    fn datagram_plan(&self, addresses: Vec<SocketAddr>) -> datagram::Plan {
+        datagram::Plan {
+            addresses,
+            timeout: self.timeout,
+            whole: datagram::Plan::usual_whole(self.timeout, self.idle),
+            idle: self.idle,
+            experiments: !self.no_experiments,
+            seed: RandomState::new().hash_one(()),
+        }
+    }
+
+    /// Checks the path to a server.
+    fn check_path<C>(
+        &self,
+        address: &Address,
+        clauses: &[&'static C],
+        run: &Run<'_, C>,
+    ) -> Result<Exit, Error> {
+        let (family, port) = (self.family.family(), self.protocol().default_port());
+        let addresses = address.resolve_of(family, "localhost", port)?;
         raise_open_files();
         let stop = Arc::new(AtomicBool::new(false));
         on_signal({
@@ -173,7 +234,8 @@ impl CheckArgs {
             move || !stop.swap(true, Ordering::SeqCst)
         })?;
         let mut failed = false;
-        match self.check(&plan, clauses, &stop, &mut failed) {
+        let run = |told: Told<'_>| run(addresses.clone(), clauses, told);
+        match self.check(&run, &stop, &mut failed) {
             Ok(report) => Ok(verdict(&report)),
             // The reader of the output has closed it. Nothing is wrong with the check, but a
             // failure it has found so far counts.
@@ -189,8 +251,7 @@ impl CheckArgs {
     /// where the outcome then can't be written.
     fn check(
         &self,
-        plan: &Plan,
-        clauses: &[&'static Clause],
+        run: &dyn Fn(Told<'_>) -> io::Result<Report>,
         stop: &AtomicBool,
         failed: &mut bool,
     ) -> io::Result<Report> {
@@ -202,13 +263,18 @@ impl CheckArgs {
                 line.borrow_mut().show(&step, &how_far);
             }
         };
-        let report = check::run(plan, clauses, stop, watch, &mut |outcome| {
+        let report = &mut |outcome: &Outcome| {
             line.borrow_mut().end();
             *failed |= outcome.verdict == Verdict::Fail;
             match self.json {
                 true => Ok(()),
                 false => write_standard(format!("{outcome}\n").as_bytes()),
             }
+        };
+        let report = run(Told {
+            stop,
+            watch,
+            report,
         })?;
         let mut end = Vec::new();
         match self.json {
@@ -230,60 +296,6 @@ impl CheckArgs {
             _ => Protocol::Echo,
         }
     }
-
-    /// The clauses chosen by `--only` and `--skip`. Ends the program as for wrong usage where
-    /// they name an unknown clause or leave none.
-    fn clauses(&self) -> Vec<&'static Clause> {
-        let protocol = self.protocol();
-        let all = clauses(protocol);
-        let is_of = |name: &String| all.iter().any(|clause| clause.name == name);
-        if let Some(name) = self.only.iter().chain(&self.skip).find(|name| !is_of(name)) {
-            let names: Vec<_> = all.iter().map(|clause| clause.name).collect();
-            let names = names.join(", ");
-            usage_error(&format!(
-                "the {protocol} protocol has no clause '{name}', but {names}"
-            ));
-        }
-        let is_among = |names: &[String], clause: &Clause| names.iter().any(|at| at == clause.name);
-        let chosen = all.iter().filter(|clause| {
-            (self.only.is_empty() || is_among(&self.only, clause)) && !is_among(&self.skip, clause)
-        });
-        let chosen: Vec<_> = chosen.collect();
-        if chosen.is_empty() {
-            usage_error("--only and --skip leave no clause to check");
-        }
-        chosen
-    }
-}
-
-/// The names of the clauses of all protocols, each once.
-fn names() -> Vec<&'static str> {
-    let all = Protocol::ALL.map(clauses);
-    let mut names = Vec::new();
-    for clause in all.into_iter().flatten() {
-        if !names.contains(&clause.name) {
-            names.push(clause.name);
-        }
-    }
-    names
-}
-
-/// Writes what each clause proves.
-fn list(clauses: &[&Clause]) -> Result<(), base::error::Error> {
-    Output::Standard.write(|to| {
-        for clause in clauses {
-            let Clause {
-                name,
-                proves,
-                usually,
-                rfc,
-                ..
-            } = clause;
-            writeln!(to, "{name}: {proves} ({rfc})")?;
-            writeln!(to, "    if not, usually {usually}")?;
-        }
-        Ok(())
-    })
 }
 
 /// The names of the clauses under test, the first two of them, with their place among all.

@@ -3,6 +3,7 @@
 mod advice;
 mod bench;
 mod check;
+mod clause_list;
 mod client;
 mod completions;
 mod datagram_ping;

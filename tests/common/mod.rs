@@ -2,6 +2,7 @@
 // Every suite is a program of its own and uses a part of this.
 #![allow(dead_code, unreachable_pub)]
 
+pub mod bad_datagrams;
 #[cfg(unix)]
 pub mod browser;
 pub mod check;

@@ -13,6 +13,7 @@ use socket2::{Domain, SockRef, Socket, Type};
 
 use crate::common::faulty::BLOCK;
 use crate::common::{is_reset, keyed, read_to_end, reset};
+use crate::datagram_claims::Datagrams;
 use crate::made::Made;
 use crate::middlebox::Direction;
 use crate::namespaces::{Network, server_ip};
@@ -165,6 +166,8 @@ pub(crate) enum Claim {
     Translates,
     /// The server tells the client its own address.
     TellsOwnAddress,
+    /// Of UDP.
+    Datagrams(Datagrams),
 }
 
 impl Claim {
@@ -176,6 +179,7 @@ impl Claim {
                 let mut has = has.iter();
                 lacks.is_empty() && has.all(|word| ["ts", "sack", "wscale"].contains(word))
             }
+            Self::Datagrams(claim) => claim.is_of_any_path(),
             _ => false,
         }
     }
@@ -225,6 +229,7 @@ fn prove_here(claim: Claim, server: SocketAddr) -> Result<String, String> {
         Claim::LeaksBytes => leaks(server),
         Claim::Translates => own_address(server, false),
         Claim::TellsOwnAddress => own_address(server, true),
+        Claim::Datagrams(claim) => claim.prove(server),
         Claim::LargestPacket { .. }
         | Claim::Packets(_)
         | Claim::Options { .. }

@@ -66,10 +66,17 @@ impl Made {
 /// # Errors
 /// What this machine can't do.
 pub(crate) fn unbroken(like: &Made, options: &str) -> Result<Made, String> {
+    let is_udp = options.contains("--udp");
     if matches!(like.place, Place::Host(_)) {
-        return on_the_same_host();
+        return match is_udp {
+            true => datagrams_on_the_same_host(),
+            false => on_the_same_host(),
+        };
     }
     let mut way = Routed::default();
+    if is_udp {
+        way = way.udp();
+    }
     if like.address.is_ipv6() {
         way = way.by_v6();
     }
@@ -98,8 +105,20 @@ pub(crate) fn host(start: impl FnOnce() -> Server + Send) -> Result<Made, String
 /// # Errors
 /// What this machine can't do.
 pub(crate) fn on_the_same_host() -> Result<Made, String> {
+    ours_on_the_same_host("echo")
+}
+
+/// A host on which our server answers datagrams.
+///
+/// # Errors
+/// What this machine can't do.
+pub(crate) fn datagrams_on_the_same_host() -> Result<Made, String> {
+    ours_on_the_same_host("udp")
+}
+
+fn ours_on_the_same_host(protocol: &str) -> Result<Made, String> {
     let namespace = Namespace::new().map_err(|error| format!("network namespace: {error}"))?;
-    let echo = echopool(&namespace, "echo", [127, 0, 0, 1].into());
+    let echo = echopool(&namespace, protocol, [127, 0, 0, 1].into());
     Ok(Made {
         address: echo.address,
         _servers: vec![echo],
@@ -161,6 +180,12 @@ impl Routed {
     /// With the listener that tells a client its address.
     pub(crate) fn whoami(mut self) -> Self {
         self.protocol = Some("whoami");
+        self
+    }
+
+    /// With the listener for datagrams.
+    pub(crate) fn udp(mut self) -> Self {
+        self.protocol = Some("udp");
         self
     }
 

@@ -9,6 +9,8 @@
 mod common;
 
 mod claims;
+mod datagram_claims;
+mod datagram_paths;
 mod faulty;
 mod kernel;
 mod made;
@@ -56,4 +58,10 @@ fn what_tcp_knows_of_a_path_is_what_was_done_to_it() {
 #[ignore = "needs root, nft, haproxy, socat and nginx: make lab"]
 fn every_path_is_diagnosed() {
     runner::check_all();
+}
+
+#[test]
+#[ignore = "needs root and nft: make lab-udp"]
+fn every_path_of_datagrams_is_diagnosed() {
+    runner::check_datagrams();
 }

@@ -214,3 +214,47 @@ pub(crate) fn translate() -> Rules {
         ..Rules::default()
     }
 }
+
+/// Answers datagrams in a way of its choice: `drop`, `reject with icmpx ...`.
+pub(crate) fn answer_datagrams(verdict: &str) -> Rules {
+    let of = Direction::ToServer.matches();
+    Rules::rule(format!("{of}meta l4proto udp {verdict}"))
+}
+
+/// Loses every fragment.
+pub(crate) fn lose_fragments() -> Rules {
+    Rules::rule("ip frag-off & 0x3fff != 0 drop").and(Rules::rule("exthdr frag exists drop"))
+}
+
+/// Loses what comes from source ports with this remainder of eight.
+pub(crate) fn lose_ports(remainder: u16) -> Rules {
+    let of = Direction::ToServer.matches();
+    Rules::rule(format!("{of}udp sport & 7 == {remainder} drop"))
+}
+
+/// Lets so many datagrams a second through.
+pub(crate) fn limit_datagrams(per_s: u32, burst: u32) -> Rules {
+    answer_datagrams(&format!(
+        "limit rate over {per_s}/second burst {burst} packets drop"
+    ))
+}
+
+/// Sets DSCP to 0, and keeps ECN.
+pub(crate) fn bleach_dscp() -> Rules {
+    Rules::rule("ip dscp set cs0").and(Rules::rule("ip6 dscp set cs0"))
+}
+
+/// Forgets source ports that are silent for so long, and loses what they send then.
+pub(crate) fn forget_ports(seconds: u32) -> Rules {
+    let of = Direction::ToServer.matches();
+    let mut rules = Rules::rule(format!(
+        "{of}udp sport @known update @known {{ udp sport }} accept\n\
+         {of}udp sport @ever drop\n\
+         {of}meta l4proto udp add @known {{ udp sport }} add @ever {{ udp sport }} accept"
+    ));
+    let set = |name, seconds| {
+        format!("set {name} {{ type inet_service; flags dynamic,timeout; timeout {seconds}s; }}\n")
+    };
+    rules.others = set("known", seconds) + &set("ever", 600);
+    rules
+}

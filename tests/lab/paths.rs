@@ -8,6 +8,7 @@
 use std::time::Duration;
 
 use crate::claims::{Claim, End, Packets, Refusal, Release, Urgent};
+use crate::datagram_paths;
 use crate::faulty::{self, Leave};
 use crate::made::{Routed, Server, host, on_the_same_host, proxied};
 use crate::middlebox::{self as nft, By, Counted, Direction};
@@ -42,6 +43,7 @@ pub(crate) fn paths() -> Vec<Path> {
     paths.extend(others());
     paths.extend(combined());
     paths.extend(healthy());
+    paths.extend(datagram_paths::paths());
     paths
 }
 

@@ -30,6 +30,7 @@ const BEYOND: Duration = Duration::from_secs(120);
 const PAGE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/diagnosis.md");
 const BEGIN: &str = "<!-- The table is written by `LAB_WRITE=1 make lab-all`. -->";
 const END: &str = "<!-- The end of the table. -->";
+const BEGIN_DATAGRAMS: &str = "<!-- This table is written by `LAB_WRITE=1 make lab-udp`. -->";
 
 /// Ctrl-C was pressed: no further path is begun.
 static STOPPED: AtomicBool = AtomicBool::new(false);
@@ -96,12 +97,29 @@ pub(crate) fn disprove_all() {
     finish(&paths, &rows);
 }
 
-/// Checks every path, and compares what is said of it.
+/// Checks every path of TCP, and compares what is said of it.
 ///
 /// # Panics
 /// When it is wrong of one.
 pub(crate) fn check_all() {
-    let paths = chosen();
+    check(BEGIN, |path| !is_of_datagrams(path));
+}
+
+/// Checks every path of datagrams, and compares what is said of it.
+///
+/// # Panics
+/// When it is wrong of one.
+pub(crate) fn check_datagrams() {
+    check(BEGIN_DATAGRAMS, is_of_datagrams);
+}
+
+fn is_of_datagrams(path: &Path) -> bool {
+    path.options.contains("--udp")
+}
+
+fn check(mark: &str, is_wanted: impl Fn(&Path) -> bool) {
+    let mut paths = chosen();
+    paths.retain(is_wanted);
     let rows = play(&paths, jobs(2), |path| {
         let made = path.make().map_err(Outcome::Skipped)?;
         let mut command = bound(env!("CARGO_BIN_EXE_echopool"));
@@ -120,7 +138,7 @@ pub(crate) fn check_all() {
     });
     println!("{}", table(&paths, &rows));
     if std::env::var_os("LAB_WRITE").is_some() && std::env::var_os("LAB").is_none() {
-        write_page(&table(&paths, &rows));
+        write_page(mark, &table(&paths, &rows));
     }
     finish(&paths, &rows);
 }
@@ -478,17 +496,17 @@ fn table(paths: &[Path], rows: &[Row]) -> String {
 ///
 /// # Panics
 /// Where the page has no such place.
-fn placed(page: &str, table: &str) -> String {
-    let (before, rest) = page.split_once(BEGIN).expect("the page has its mark");
+fn placed(page: &str, mark: &str, table: &str) -> String {
+    let (before, rest) = page.split_once(mark).expect("the page has its mark");
     let (_, after) = rest.split_once(END).expect("the page has its end mark");
-    format!("{before}{BEGIN}\n\n{table}\n{END}{after}")
+    format!("{before}{mark}\n\n{table}\n{END}{after}")
 }
 
-fn write_page(table: &str) {
+fn write_page(mark: &str, table: &str) {
     let page = fs::read_to_string(PAGE).unwrap_or_else(|_| {
-        format!("# What `echopool check` says of broken paths\n\n{BEGIN}\n{END}\n")
+        format!("# What `echopool check` says of broken paths\n\n{mark}\n{END}\n")
     });
-    fs::write(PAGE, placed(&page, table)).expect("to write it");
+    fs::write(PAGE, placed(&page, mark, table)).expect("to write it");
 }
 
 #[cfg(test)]
@@ -558,7 +576,10 @@ mod tests {
     #[test]
     fn the_table_takes_the_place_of_the_last_one() {
         let page = |table: &str| format!("before\n{BEGIN}\n\n{table}\n{END}\nafter\n");
-        assert_eq!(placed(&page("| old |\n"), "| new |\n"), page("| new |\n"));
+        assert_eq!(
+            placed(&page("| old |\n"), BEGIN, "| new |\n"),
+            page("| new |\n")
+        );
     }
 
     #[test]

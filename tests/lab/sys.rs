@@ -4,12 +4,12 @@
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::mem::MaybeUninit;
-use std::net::TcpStream;
+use std::net::{TcpStream, UdpSocket};
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::OpenOptionsExt;
 
 use rustix::thread::UnshareFlags;
-use socket2::SockRef;
+use socket2::{MaybeUninitSlice, MsgHdrMut, SockRef};
 
 /// Gives this thread, and what it starts from now on, an empty network namespace.
 ///
@@ -56,4 +56,33 @@ pub(crate) fn receive_urgent(stream: &TcpStream) -> Option<u8> {
         Ok(1) => Some(unsafe { byte[0].assume_init() }),
         _ => None,
     }
+}
+
+/// Sends a datagram, a few times if need be, and returns the byte of DSCP and ECN with which
+/// its echo comes.
+pub(crate) fn ask_for_marks(socket: &UdpSocket, bytes: &[u8]) -> Option<u8> {
+    const WORD: usize = size_of::<usize>();
+    const HEADER: usize = WORD + 2 * size_of::<libc::c_int>();
+
+    let reference = SockRef::from(socket);
+    let is_v6 = socket.local_addr().ok()?.is_ipv6();
+    match is_v6 {
+        false => reference.set_recv_tos_v4(true).ok()?,
+        true => reference.set_recv_tclass_v6(true).ok()?,
+    }
+    (0..4).find_map(|_| {
+        socket.send(bytes).ok()?;
+        let mut control = [MaybeUninit::new(0_u8); 64];
+        let mut block = [MaybeUninit::uninit(); 64];
+        let mut buffers = [MaybeUninitSlice::new(&mut block)];
+        let mut message = MsgHdrMut::new()
+            .with_control(&mut control)
+            .with_buffers(&mut buffers);
+        reference.recvmsg(&mut message, 0).ok()?;
+        let length = message.control_len();
+        // SAFETY: all of them were initialised above, and the kernel writes over some.
+        let control = control.map(|byte| unsafe { byte.assume_init() });
+        // Behind its header one message has a byte of IPv4, or an int of IPv6.
+        (length > HEADER).then(|| control[HEADER])
+    })
 }

@@ -15,3 +15,5 @@ mod size;
 mod values;
 
 pub(super) use infer::infer;
+pub(super) use pick::pick;
+pub(super) use values::how;

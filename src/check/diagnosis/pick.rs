@@ -6,7 +6,10 @@ use crate::check::cause::{Confidence, Diagnosis};
 /// fault must not hide behind a first one. Of the others, the smallest set that explains
 /// what then is left; of two such sets that of the candidates listed first. The one that
 /// explains most comes first.
-pub(super) fn pick(failed: &[&'static str], candidates: Vec<Diagnosis>) -> Vec<Diagnosis> {
+pub(in crate::check) fn pick(
+    failed: &[&'static str],
+    candidates: Vec<Diagnosis>,
+) -> Vec<Diagnosis> {
     let explaining = candidates.into_iter().filter(|at| !at.explains.is_empty());
     let (mut picked, likely): (Vec<_>, Vec<_>) =
         explaining.partition(|at| at.confidence == Confidence::Certain);

@@ -44,7 +44,7 @@ pub(super) fn changed(facts: &Facts, findings: &Findings) -> Option<Diagnosis> {
 }
 
 /// The word for what happens to the texts.
-fn how(changes: &Changes) -> &'static str {
+pub(in crate::check) fn how(changes: &Changes) -> &'static str {
     let all = |rule: fn(&[u8]) -> Vec<u8>| {
         let mut pairs = changes.changed.iter();
         pairs.all(|(sent, came)| rule(sent) == *came)

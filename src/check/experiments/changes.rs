@@ -7,7 +7,7 @@ use super::setting::Setting;
 use crate::check::findings::{Changes, Ending};
 
 /// Each has bytes of one kind that something may take for more than bytes.
-const TEXTS: [&[u8]; 11] = [
+pub(in crate::check) const TEXTS: [&[u8]; 11] = [
     b"aAbBz",
     b"a\0b",
     b"a\r\nb",

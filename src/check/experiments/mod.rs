@@ -18,5 +18,6 @@ mod streams;
 mod suspicion;
 mod urgent;
 
+pub(super) use changes::TEXTS;
 pub(super) use investigate::investigate;
 pub(super) use loss::count_lost;

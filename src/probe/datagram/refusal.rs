@@ -20,6 +20,9 @@ pub(crate) fn explained(error: &io::Error) -> String {
             "network unreachable: a router, or this machine, has no route to the network; look \
              at the address and the routes",
         ),
+        ErrorKind::PermissionDenied => String::from(
+            "administratively prohibited, by ICMPv6: a firewall rejects it; look at the firewalls",
+        ),
         _ => cause(error),
     }
 }
@@ -78,6 +81,7 @@ mod tests {
             (libc::EHOSTUNREACH, "ICMP host unreachable"),
             (libc::ENETUNREACH, "no route"),
             (libc::EHOSTDOWN, "down"),
+            (libc::EACCES, "prohibited"),
         ] {
             let text = explained(&of(code));
             assert!(text.contains(word), "{text}");

@@ -13,7 +13,7 @@ use mio::{Interest, Registry, Token};
 use socket2::{Domain, Socket, Type};
 
 use super::refusal::explained;
-use crate::base::sys::datagram::{self, Received, Wanted, request};
+use crate::base::sys::datagram::{self, Origin, Received, Wanted, request};
 use crate::base::units;
 
 mod batched;
@@ -29,6 +29,10 @@ pub struct Options {
     pub from: Option<IpAddr>,
     /// The kernel is to say nothing of what comes but when: each further thing takes time.
     pub only_time: bool,
+    /// The local port; a free one if `None`.
+    pub port: Option<u16>,
+    /// Each datagram is one packet that may not be fragmented, however long it is.
+    pub unfragmented: bool,
 }
 
 /// What came.
@@ -78,6 +82,8 @@ pub(crate) struct PathError {
     pub(crate) from: Option<IpAddr>,
     /// The MTU that the ICMP message names, where the datagram was too long.
     pub(crate) mtu: Option<u32>,
+    /// What reports it, where the system says.
+    pub(crate) origin: Option<Origin>,
 }
 
 impl PathError {
@@ -128,8 +134,12 @@ impl ProbeSocket {
             // The kernel's own limit may be lower, and drops are counted.
             let _ = socket.set_recv_buffer_size(bytes);
         }
-        let from = options.from.map(|from| SocketAddr::new(from, 0));
-        socket.bind(&from.unwrap_or(unspecified(server, 0)).into())?;
+        if options.unfragmented {
+            datagram::never_fragment(&socket)?;
+        }
+        let port = options.port.unwrap_or(0);
+        let from = options.from.map(|from| SocketAddr::new(from, port));
+        socket.bind(&from.unwrap_or(unspecified(server, port)).into())?;
         socket.connect(&server.into())?;
         let connected = UdpSocket::from(socket);
         let port = connected.local_addr()?.port();
@@ -243,14 +253,21 @@ impl ProbeSocket {
                 error: details.error,
                 quoted: details.bytes,
                 from: details.offender.map(|address| address.ip()),
+                origin: Some(details.origin),
             },
             Err(_) => PathError {
                 error,
                 quoted: 0,
                 from: None,
                 mtu: None,
+                origin: None,
             },
         }
+    }
+
+    /// The MTU that the kernel knows of the path, in bytes; `None` where it does not say.
+    pub(crate) fn path_mtu(&self) -> Option<u32> {
+        datagram::path_mtu(&self.connected)
     }
 
     /// How many datagrams the kernel has dropped because the socket's queue was full, modulo
@@ -316,6 +333,11 @@ fn other_errors_of_path(error: &io::Error) -> bool {
     let codes = [
         libc::ENOPROTOOPT,
         libc::EHOSTDOWN,
+        // ICMPv6 administratively prohibited, and a policy; a source route failed; a header's
+        // field was wrong.
+        libc::EACCES,
+        libc::EOPNOTSUPP,
+        libc::EPROTO,
         #[cfg(any(target_os = "linux", target_os = "android"))]
         libc::ENONET,
     ];

@@ -26,14 +26,9 @@ mod switches;
 pub(crate) use batch::Batch;
 #[cfg(test)]
 pub(crate) use received::Local;
-#[allow(
-    unused_imports,
-    reason = "it tells who reports an error, for probes that ask"
-)]
-pub(crate) use received::Origin;
-pub(crate) use received::{Received, Wanted};
+pub(crate) use received::{Origin, Received, Wanted};
 pub(crate) use single::{receive, receive_error};
-pub(crate) use switches::{dropped, receive_nothing, request};
+pub(crate) use switches::{dropped, never_fragment, path_mtu, receive_nothing, request};
 
 #[cfg(all(test, any(target_os = "linux", target_os = "android")))]
 mod tests;

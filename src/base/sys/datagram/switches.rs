@@ -3,6 +3,7 @@
 use std::io;
 use std::os::fd::{AsFd, AsRawFd};
 
+use rustix::net::sockopt;
 use socket2::{Domain, SockRef};
 
 use super::received::Wanted;
@@ -73,6 +74,28 @@ fn set(
     match failed {
         true => Err(io::Error::last_os_error()),
         false => Ok(()),
+    }
+}
+
+/// Has a socket send each datagram as one packet that no router may fragment (DF), however
+/// small the kernel takes the path's MTU to be: ip(7), `IP_PMTUDISC_PROBE`.
+///
+/// # Errors
+/// The system's, when an option can't be set.
+pub(crate) fn never_fragment(socket: &impl AsFd) -> io::Result<()> {
+    match SockRef::from(socket).domain()? == Domain::IPV6 {
+        true => sockopt::set_ipv6_mtu_discover(socket, sockopt::Ipv6PathMtuDiscovery::PROBE)?,
+        false => sockopt::set_ip_mtu_discover(socket, sockopt::Ipv4PathMtuDiscovery::PROBE)?,
+    }
+    Ok(())
+}
+
+/// The MTU that the kernel knows of the path of a connected socket, in bytes: that of the
+/// interface, or less where ICMP has said so; `None` where the system does not say.
+pub(crate) fn path_mtu(socket: &impl AsFd) -> Option<u32> {
+    match SockRef::from(socket).domain().ok()? == Domain::IPV6 {
+        true => sockopt::ipv6_mtu(socket).ok(),
+        false => sockopt::ip_mtu(socket).ok(),
     }
 }
 

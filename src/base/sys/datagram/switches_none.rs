@@ -17,6 +17,19 @@ pub(crate) fn request(_: &impl Handle, _: Wanted) -> io::Result<()> {
     Ok(())
 }
 
+/// Not available.
+///
+/// # Errors
+/// [`Unsupported`](io::ErrorKind::Unsupported), always.
+pub(crate) fn never_fragment(_: &impl Handle) -> io::Result<()> {
+    Err(io::ErrorKind::Unsupported.into())
+}
+
+/// Unknown.
+pub(crate) fn path_mtu(_: &impl Handle) -> Option<u32> {
+    None
+}
+
 /// Unknown.
 pub(crate) fn dropped(_: &impl Handle) -> Option<u32> {
     None

@@ -1,0 +1,15 @@
+//! Infers causes from what the clauses saw and what the experiments found. Each file has a
+//! family of causes: pure functions from facts and findings to a cause and what it
+//! explains.
+
+mod age;
+mod content;
+mod infer;
+mod marks;
+mod order;
+mod ports;
+mod rate;
+mod reach;
+mod size;
+
+pub(super) use infer::infer;

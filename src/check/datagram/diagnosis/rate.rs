@@ -1,0 +1,77 @@
+//! Datagrams are lost: those above a rate, or any.
+
+use crate::check::cause::Diagnosis;
+use crate::check::datagram::facts::{Facts, Failure};
+use crate::check::datagram::findings::{Findings, Rate};
+
+/// Whether what is lost by chance, or above a rate, can be the reason.
+const fn may_be(failure: &Failure) -> bool {
+    failure.is_silent()
+}
+
+/// `rate-limit`: so many a second come back of more, and all of few.
+pub(super) fn limit(facts: &Facts, findings: &Findings) -> Option<Diagnosis> {
+    let Some(Rate::Limited { per_s }) = findings.rate else {
+        return None;
+    };
+    let text = format!(
+        "the rate is limited: of more datagrams than that about {per_s:.0} a second come back, \
+         and at a low rate all do"
+    );
+    let advice = "raise the limit of the server (echopool serve --udp-rate) or of the firewall \
+                  (nft limit rate, hashlimit, a policer), or send less; a limit below what a \
+                  check sends hides what else may be the matter";
+    let diagnosis = Diagnosis::certain("rate-limit", text, advice, facts.clauses(may_be));
+    Some(diagnosis.with("per_s", per_s.round()))
+}
+
+/// `loss`: as many are lost at a low rate.
+pub(super) fn loss(facts: &Facts, findings: &Findings) -> Option<Diagnosis> {
+    let loss = findings.loss?;
+    let percent = loss.percent();
+    loss.is_one().then(|| {
+        let text = format!(
+            "{percent} % of the datagrams or their echoes are lost, at any rate: an echo does not \
+             tell in which direction"
+        );
+        let advice = "look for errors and drops on the interfaces along the way (ip -s link, \
+                      ethtool -S, the routers' counters), and for a link that is full; STAMP \
+                      tells each direction (echopool serve --stamp)";
+        let diagnosis = Diagnosis::certain("loss", text, advice, facts.clauses(may_be));
+        diagnosis.with("percent", percent).with("packets", loss.of)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::check::datagram::facts::made::facts;
+    use crate::check::datagram::findings::Loss;
+    use crate::check::datagram::trouble::Trouble;
+
+    #[test]
+    fn a_limit_and_a_loss_explain_what_is_silent() {
+        let failed = [
+            ("loss", Trouble::Lost { lost: 90, of: 100 }),
+            ("marks", Trouble::Marks("ecn")),
+            ("longest", Trouble::Unanswered),
+        ];
+        let facts = facts(&failed, &[]);
+        let limited = Findings {
+            rate: Some(Rate::Limited { per_s: 99.6 }),
+            ..Findings::default()
+        };
+        let limit = limit(&facts, &limited).unwrap();
+        assert_eq!(
+            (&limit.explains[..], &limit.evidence["per_s"]),
+            (&["loss", "longest"][..], &100.0.into())
+        );
+        let lossy = |lost| Findings {
+            loss: Some(Loss { lost, of: 300 }),
+            ..Findings::default()
+        };
+        let loss_of = |lost| loss(&facts, &lossy(lost));
+        assert_eq!(loss_of(31).unwrap().evidence["percent"], 10.3);
+        assert_eq!(loss_of(6), None);
+    }
+}

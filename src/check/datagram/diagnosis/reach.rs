@@ -1,0 +1,167 @@
+//! Nobody is reached, or somebody else.
+
+use crate::check::cause::Diagnosis;
+use crate::check::datagram::facts::Facts;
+use crate::check::datagram::findings::Findings;
+use crate::check::datagram::trouble::{Refused, Trouble};
+
+/// What says that the first clause's datagram could not arrive.
+fn refusal(facts: &Facts) -> Option<&Refused> {
+    match &facts.failures.first()?.trouble {
+        Trouble::Refused(refused) => Some(refused),
+        _ => None,
+    }
+}
+
+/// All clauses in which the same was said.
+fn refused_clauses(facts: &Facts) -> Vec<&'static str> {
+    facts.clauses(|at| matches!(at.trouble, Trouble::Refused(_)))
+}
+
+/// `refused`: ICMP port unreachable.
+pub(super) fn refused(facts: &Facts, _: &Findings) -> Option<Diagnosis> {
+    let refused = refusal(facts).filter(|refused| refused.is_port)?;
+    let text = "the host is there, and no program has the UDP port open, or a firewall says so";
+    let advice = "start the server, or have it listen for UDP on this address and port (ss -lun on \
+                  its host; echopool serve --udp); else let the port through the firewall";
+    let diagnosis = Diagnosis::certain("refused", text, advice, refused_clauses(facts));
+    Some(diagnosis.with("icmp", refused.icmp))
+}
+
+/// `unreachable`: any other ICMP message, or nothing can be sent from here.
+pub(super) fn unreachable(facts: &Facts, _: &Findings) -> Option<Diagnosis> {
+    let advice = "see who says so (tcpdump icmp or icmp6), and have its route or its rule put \
+                  right; without any ICMP this machine has no route, or its own firewall refuses \
+                  (ip route get, nft list ruleset)";
+    if let Trouble::NotSent(why) = &facts.failures.first()?.trouble {
+        let explains = facts.clauses(|at| matches!(at.trouble, Trouble::NotSent(_)));
+        return Some(Diagnosis::certain(
+            "unreachable",
+            why.clone(),
+            advice,
+            explains,
+        ));
+    }
+    let refused = refusal(facts).filter(|refused| !refused.is_port)?;
+    let icmp = refused.icmp;
+    let text = format!("something on the way says by ICMP: {icmp}");
+    let diagnosis = Diagnosis::certain("unreachable", text, advice, refused_clauses(facts));
+    Some(diagnosis.with("icmp", icmp))
+}
+
+/// `no-answer`: nothing comes back at all.
+pub(super) fn no_answer(facts: &Facts, _: &Findings) -> Option<Diagnosis> {
+    let first = facts.failures.first()?;
+    let is_first = facts.passed.is_empty() && first.trouble == Trouble::Unanswered;
+    is_first.then(|| {
+        let text = "nothing answers, and nobody says why: a firewall drops the datagrams or the \
+                    echoes, the host is not there, or what has the port does not answer";
+        let advice = "look with tcpdump on the server's host whether the datagrams come, and \
+                      whether echoes leave: if none comes, a firewall before it drops them, or the \
+                      address is wrong; if none leaves, the server's";
+        let explains = facts.clauses(|at| at.trouble == Trouble::Unanswered);
+        Diagnosis::certain("no-answer", text, advice, explains)
+    })
+}
+
+/// `not-an-echo`: what answers does not send back what it got.
+pub(super) fn not_an_echo(facts: &Facts, findings: &Findings) -> Option<Diagnosis> {
+    let came = facts.find(|trouble| match trouble {
+        Trouble::Foreign(came) => Some(came.clone()),
+        _ => None,
+    })?;
+    let hello = findings.hello.as_ref();
+    if hello.is_some_and(|hello| hello.is_echoed()) {
+        return None;
+    }
+    let explains = facts.clauses(|at| matches!(at.trouble, Trouble::Foreign(_)));
+    let text = "what is there answers, but not with what it was sent";
+    let advice = "ask another port: echo is 7, and echopool serves 20162 by default";
+    let diagnosis = Diagnosis::certain("not-an-echo", text, advice, explains)
+        .with("looks_like", "other")
+        .with("first_bytes", came.escape_ascii().to_string());
+    Some(match hello {
+        Some(_) => diagnosis,
+        None => diagnosis.likely(),
+    })
+}
+
+/// `wrong-address`: another address answers than the one asked.
+pub(super) fn wrong_address(facts: &Facts, _: &Findings) -> Option<Diagnosis> {
+    let (asked, seen) = facts.find(|trouble| match trouble {
+        Trouble::Elsewhere { asked, seen } => Some((*asked, *seen)),
+        _ => None,
+    })?;
+    let explains = facts.clauses(|at| matches!(at.trouble, Trouble::Elsewhere { .. }));
+    let text = format!(
+        "{asked} was asked, and {seen} answers: clients with a connected socket, NATs and \
+         firewalls drop that"
+    );
+    let advice = "have the server answer from the address that it was asked at (IP_PKTINFO, or a \
+                  socket bound to each address), or listen on one address alone; where an \
+                  address is translated, translate both directions";
+    let diagnosis = Diagnosis::certain("wrong-address", text, advice, explains);
+    Some(
+        diagnosis
+            .with("asked", asked.to_string())
+            .with("seen", seen.to_string()),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::check::datagram::facts::made::facts;
+    use crate::check::findings::Hello;
+
+    fn said(is_port: bool, icmp: &'static str) -> Trouble {
+        Trouble::Refused(Refused {
+            is_port,
+            icmp,
+            words: String::from("words"),
+        })
+    }
+
+    #[test]
+    fn who_refuses_is_told_from_who_does_not_answer() {
+        let of = |trouble: Trouble| {
+            let facts = facts(&[("reachable", trouble)], &[]);
+            let none = Findings::default();
+            let all = [refused, unreachable, no_answer].map(|family| family(&facts, &none));
+            let mut all = all.into_iter().flatten();
+            let first = all.next().unwrap();
+            assert_eq!(all.next(), None);
+            first
+        };
+        assert_eq!(of(said(true, "port unreachable")).cause, "refused");
+        let unreachable = of(said(false, "host unreachable"));
+        assert_eq!(unreachable.cause, "unreachable");
+        assert_eq!(unreachable.evidence["icmp"], "host unreachable");
+        assert_eq!(of(Trouble::Unanswered).cause, "no-answer");
+        assert_eq!(of(Trouble::NotSent(String::from("x"))).cause, "unreachable");
+    }
+
+    #[test]
+    fn one_clause_without_an_answer_is_not_that() {
+        let facts = facts(&[("longest", Trouble::Unanswered)], &["reachable"]);
+        assert_eq!(no_answer(&facts, &Findings::default()), None);
+    }
+
+    #[test]
+    fn an_echo_in_other_letters_is_one() {
+        let facts = facts(
+            &[("reachable", Trouble::Foreign(b"HTTP/1.1".to_vec()))],
+            &[],
+        );
+        let with = |answer: &[u8]| Findings {
+            hello: Some(Hello {
+                answer: answer.to_vec(),
+                ..Hello::default()
+            }),
+            ..Findings::default()
+        };
+        let other = not_an_echo(&facts, &with(b"HTTP/1.1 400")).unwrap();
+        assert_eq!(other.evidence["first_bytes"], "HTTP/1.1");
+        assert_eq!(not_an_echo(&facts, &with(b"HELLO")), None);
+    }
+}

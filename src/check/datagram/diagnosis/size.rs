@@ -1,0 +1,138 @@
+//! Packets or datagrams above a size are lost.
+
+use crate::base::units::whole;
+use crate::check::cause::Diagnosis;
+use crate::check::datagram::facts::Facts;
+use crate::check::datagram::findings::{Findings, Loss, Sizes};
+use crate::check::findings::Direction;
+
+/// The longest datagram over IPv4, in bytes.
+const LONGEST: usize = 65_507;
+
+/// The clauses that a datagram of a size failed.
+fn of_size(facts: &Facts) -> Vec<&'static str> {
+    facts.clauses(|at| at.is_silent() && at.is_of_size())
+}
+
+fn sizes(findings: &Findings, is_it: impl Fn(&Sizes) -> bool) -> Option<&Sizes> {
+    findings.sizes.as_ref().filter(|sizes| is_it(sizes))
+}
+
+/// `mtu`: packets above a size are lost without a word.
+pub(super) fn hole(facts: &Facts, findings: &Findings) -> Option<Diagnosis> {
+    let sizes = sizes(findings, |sizes| sizes.mtu.is_hole)?;
+    let packet = sizes.mtu.packet?;
+    let way = match sizes.direction {
+        Some(Direction::ToServer) => {
+            "on the way to the server (the way back can't be seen beyond it)"
+        }
+        Some(Direction::ToClient) => "on the way back from the server, and not on the way there",
+        Some(Direction::Both) => "in both directions",
+        None => "in one direction or both",
+    };
+    let text = format!(
+        "path MTU black hole: packets above {} bytes are lost {way}, and no ICMP says so",
+        whole(packet as u64)
+    );
+    let advice = "have the firewalls pass ICMP type 3 code 4 (ICMPv6 type 2), or lower the MTU of \
+                  the interfaces at both ends to what passes; programs should send less at once, \
+                  or look for the size themselves (RFC 8899)";
+    let diagnosis = Diagnosis::certain("mtu", text, advice, of_size(facts));
+    let diagnosis = diagnosis.with("packet_bytes", packet);
+    Some(match sizes.direction {
+        Some(direction) => diagnosis.with("direction", direction.word()),
+        None => diagnosis,
+    })
+}
+
+/// `fragments-dropped`: what does not fit one packet is lost.
+pub(super) fn fragments(facts: &Facts, findings: &Findings) -> Option<Diagnosis> {
+    let sizes = sizes(findings, |sizes| {
+        !sizes.mtu.is_hole && sizes.datagram.is_none()
+    })?;
+    let text = format!(
+        "fragments are dropped: a datagram of {} bytes passes in one packet, and none that is \
+         longer comes back",
+        whole(sizes.in_one as u64)
+    );
+    let advice = "have the firewall, the NAT or the load balancer put fragments together before \
+                  it decides (as nft does with connection tracking), or let them through; \
+                  programs should send no datagram that is longer than a packet (RFC 8085 \
+                  section 3.2)";
+    let diagnosis = Diagnosis::certain("fragments-dropped", text, advice, of_size(facts));
+    Some(diagnosis.with("datagram_bytes", sizes.in_one))
+}
+
+/// `size-limit`: fragments pass, and datagrams above a size are lost.
+pub(super) fn limit(facts: &Facts, findings: &Findings) -> Option<Diagnosis> {
+    let sizes = sizes(findings, |sizes| !sizes.mtu.is_hole)?;
+    // Where packets are lost at random, long datagrams are the first that never come.
+    if findings.loss.is_some_and(Loss::is_one) {
+        return None;
+    }
+    let bytes = sizes.datagram.filter(|bytes| *bytes < LONGEST)?;
+    let text = format!(
+        "datagrams above {} bytes are lost, and shorter ones come back, however many packets they need",
+        whole(bytes as u64)
+    );
+    let advice = "look for the server's receive buffer, for a limit on the fragments of a \
+                  datagram (net.ipv4.ipfrag_high_thresh, or a firewall's), and for a queue \
+                  that is shorter than all of them at once";
+    let diagnosis = Diagnosis::certain("size-limit", text, advice, of_size(facts));
+    Some(diagnosis.with("datagram_bytes", bytes))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::check::datagram::facts::made::facts;
+    use crate::check::datagram::mtu::Mtu;
+    use crate::check::datagram::trouble::Trouble;
+
+    fn found(is_hole: bool, datagram: Option<usize>) -> Findings {
+        let mtu = Mtu {
+            packet: Some(1280),
+            own: 1500,
+            is_told: false,
+            is_hole,
+        };
+        Findings {
+            sizes: Some(Sizes {
+                mtu,
+                direction: Some(Direction::ToClient),
+                datagram,
+                in_one: 1252,
+            }),
+            ..Findings::default()
+        }
+    }
+
+    #[test]
+    fn packets_fragments_and_datagrams_are_told_apart() {
+        let failed = [
+            ("longest", Trouble::Unanswered),
+            ("loss", Trouble::Unanswered),
+        ];
+        let facts = facts(&failed, &[]);
+        let causes = |findings: &Findings| -> Vec<_> {
+            let all = [hole, fragments, limit].map(|family| family(&facts, findings));
+            let all = all.into_iter().flatten();
+            all.inspect(|at| assert_eq!(at.explains, ["longest"]))
+                .map(|at| at.cause)
+                .collect()
+        };
+        assert_eq!(causes(&found(true, None)), ["mtu"]);
+        assert_eq!(causes(&found(false, None)), ["fragments-dropped"]);
+        assert_eq!(causes(&found(false, Some(9000))), ["size-limit"]);
+        let lossy = Findings {
+            loss: Some(Loss { lost: 30, of: 300 }),
+            ..found(false, Some(9000))
+        };
+        assert_eq!(causes(&lossy), [""; 0]);
+        assert_eq!(causes(&found(false, Some(65_507))), [""; 0]);
+        assert_eq!(causes(&Findings::default()), [""; 0]);
+        let hole = hole(&facts, &found(true, None)).unwrap();
+        assert_eq!(hole.evidence["packet_bytes"], 1280);
+        assert_eq!(hole.evidence["direction"], "to-client");
+    }
+}

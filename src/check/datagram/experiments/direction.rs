@@ -1,0 +1,73 @@
+//! Which way packets are lost that are too long.
+//!
+//! A closed port answers for itself: the server's system says so by ICMP, in a short message
+//! however long the datagram was (RFC 1122 section 4.1.3.1, RFC 1812 section 4.3.2.3). So where
+//! it answers a short datagram and a long one alike, long packets reach the server, and are
+//! lost on their way back.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use crate::check::datagram::not_passed::NotPassed;
+use crate::check::datagram::port::Port;
+use crate::check::datagram::reachable::SMALL;
+use crate::check::datagram::sizes::headers;
+use crate::check::datagram::target::{TRIES, Target};
+use crate::check::findings::Direction;
+use crate::probe::datagram::socket::Options;
+
+/// Ports that are hardly ever open: those of traceroute.
+const CLOSED: [u16; 3] = [33_437, 33_523, 33_499];
+
+/// Linux sends one ICMP message a second to each address, and six at once.
+const AGAIN: Duration = Duration::from_millis(1100);
+
+/// The way in which packets above `passes` bytes are lost, of those up to `own`; `None` where
+/// the server's system does not answer for closed ports.
+pub(super) fn direction(
+    target: &mut Target<'_>,
+    passes: usize,
+    own: usize,
+) -> Result<Option<Direction>, NotPassed> {
+    let headers = headers(target);
+    let long = (passes + 1).max(own.min(1500)) - headers;
+    for port in CLOSED {
+        let server = SocketAddr::new(target.address.ip(), port);
+        if server == target.address || !is_refused(target, server, SMALL, 1)? {
+            continue;
+        }
+        let arrives = is_refused(target, server, long, TRIES)?;
+        return Ok(Some(match arrives {
+            true => Direction::ToClient,
+            false => Direction::ToServer,
+        }));
+    }
+    Ok(None)
+}
+
+/// Whether that closed port says of a datagram of so many bytes that it is closed.
+fn is_refused(
+    target: &mut Target<'_>,
+    server: SocketAddr,
+    bytes: usize,
+    tries: usize,
+) -> Result<bool, NotPassed> {
+    let options = Options {
+        unfragmented: true,
+        ..Options::default()
+    };
+    let Ok(mut port) = Port::new(server, options) else {
+        return Ok(false);
+    };
+    for number in 0..tries {
+        if number > 0 {
+            target.pause(AGAIN)?;
+        }
+        let bytes = target.content(bytes);
+        let at = target.ask(&mut port, bytes, 1)?;
+        if port.sent[at].refused.is_some() {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}

@@ -1,0 +1,12 @@
+//! Experiments: what is suspected after the clauses is tried, each in a bounded time. Each
+//! would come out otherwise if the suspicion were wrong.
+
+mod content;
+mod direction;
+mod investigate;
+mod ports;
+mod rate;
+mod silences;
+mod sizes;
+
+pub(super) use investigate::investigate;

@@ -1,0 +1,72 @@
+//! Whether more is lost the faster datagrams are sent.
+
+use std::time::Duration;
+
+use crate::check::datagram::findings::{Loss, Rate};
+use crate::check::datagram::load::lost;
+use crate::check::datagram::not_passed::NotPassed;
+use crate::check::datagram::reachable::SMALL;
+use crate::check::datagram::target::Target;
+
+/// So few that no limit is in the way.
+const SLOW: usize = 12;
+const SLOW_INTERVAL: Duration = Duration::from_millis(250);
+
+/// As many as are sent in the second before those that count: a token bucket is empty then.
+const AHEAD: usize = 1500;
+
+/// Those that count, and the time in which they are sent.
+const FAST: usize = 1000;
+const FAST_INTERVAL: Duration = Duration::from_millis(1);
+const FAST_SECONDS: f64 = 1.0;
+
+/// At least so many of 100 of those that come back at a low rate do not at a high one, where
+/// there is a limit: as many are not lost by chance.
+const LESS: f64 = 0.6;
+
+/// Datagrams that are counted to measure the loss, and the time between two.
+const COUNTED: usize = 300;
+const COUNTED_INTERVAL: Duration = Duration::from_millis(10);
+
+/// Compares a low rate with a high one.
+pub(super) fn rate(target: &mut Target<'_>) -> Result<Rate, NotPassed> {
+    let slow = SLOW - lost(target, SLOW, SLOW_INTERVAL)?;
+    let mut port = target.open()?;
+    let datagrams = (0..AHEAD + FAST).map(|_| target.content(SMALL));
+    let datagrams = datagrams.collect();
+    let all = target.ask_all(&mut port, datagrams, FAST_INTERVAL, 1)?;
+    let counted = all.skip(AHEAD);
+    let fast = counted.filter(|at| port.sent[*at].is_answered()).count();
+    Ok(judge(slow, fast))
+}
+
+/// What so many answers to those of the low rate and of the high one mean.
+fn judge(slow: usize, fast: usize) -> Rate {
+    let part = |answered: usize, of: usize| answered as f64 / of as f64;
+    match part(fast, FAST) < LESS * part(slow, SLOW) {
+        true => Rate::Limited {
+            per_s: fast as f64 / FAST_SECONDS,
+        },
+        false => Rate::Alike,
+    }
+}
+
+/// Measures the loss at a low rate.
+pub(super) fn loss(target: &mut Target<'_>) -> Result<Loss, NotPassed> {
+    let lost = lost(target, COUNTED, COUNTED_INTERVAL)?;
+    Ok(Loss { lost, of: COUNTED })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_limit_is_told_from_a_loss() {
+        assert_eq!(judge(12, 100), Rate::Limited { per_s: 100.0 });
+        assert_eq!(judge(11, 0), Rate::Limited { per_s: 0.0 });
+        assert_eq!(judge(12, 900), Rate::Alike);
+        assert_eq!(judge(6, 500), Rate::Alike);
+        assert_eq!(judge(0, 0), Rate::Alike);
+    }
+}

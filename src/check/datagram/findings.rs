@@ -1,0 +1,75 @@
+//! What the experiments found, as data. One that was not made, or came to nothing that can be
+//! told, has none.
+
+use std::time::Duration;
+
+use super::mtu::Mtu;
+use crate::check::findings::{Changes, Direction, Hello};
+
+/// What becomes of datagrams at a low rate and at a high one.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) enum Rate {
+    /// So many a second come back of more; at a low rate nearly all do.
+    Limited { per_s: f64 },
+    /// As many are lost at either.
+    Alike,
+}
+
+/// The largest that comes back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Sizes {
+    pub(super) mtu: Mtu,
+    /// Which way larger packets are lost, if there is a hole and that can be seen.
+    pub(super) direction: Option<Direction>,
+    /// The longest datagram, in bytes, that may be fragmented; `None` where none is longer than
+    /// one packet carries.
+    pub(super) datagram: Option<usize>,
+    /// The bytes of a datagram that one packet carries.
+    pub(super) in_one: usize,
+}
+
+/// What becomes of sockets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Silences {
+    /// They live, or how they end follows no rule.
+    Alive,
+    /// So long a silence they survive, and so long a one not.
+    Forgotten { alive: Duration, dead: Duration },
+    /// They end at that age, and a busy one as well.
+    Busy { age: Duration },
+}
+
+/// Datagrams lost, of those that were counted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Loss {
+    pub(super) lost: usize,
+    pub(super) of: usize,
+}
+
+impl Loss {
+    /// The least that is one, in percent.
+    const LEAST: f64 = 3.0;
+
+    /// In percent, to a tenth.
+    pub(super) fn percent(self) -> f64 {
+        (self.lost as f64 * 1000.0 / self.of.max(1) as f64).round() / 10.0
+    }
+
+    /// Whether it is more than a healthy path has.
+    pub(super) fn is_one(self) -> bool {
+        self.percent() >= Self::LEAST
+    }
+}
+
+/// What all experiments found.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Findings {
+    pub(super) hello: Option<Hello>,
+    pub(super) changes: Option<Changes>,
+    pub(super) rate: Option<Rate>,
+    pub(super) sizes: Option<Sizes>,
+    /// The source ports that again got nothing, where others got something each time.
+    pub(super) ports: Option<Vec<u16>>,
+    pub(super) loss: Option<Loss>,
+    pub(super) silences: Option<Silences>,
+}

@@ -1,0 +1,47 @@
+//! What a failed clause saw, as data.
+
+use std::net::SocketAddr;
+
+use crate::probe::datagram::payload::Change;
+
+/// Why a datagram could not arrive, as the network says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Refused {
+    /// No program has the port open, or a firewall says so.
+    pub(super) is_port: bool,
+    /// The ICMP message by its name.
+    pub(super) icmp: &'static str,
+    /// In words, with who says so and what to do.
+    pub(super) words: String,
+}
+
+/// What a failed clause saw.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Trouble {
+    /// The system did not take a datagram, and why.
+    NotSent(String),
+    /// Nothing came for a datagram, however often it was sent.
+    Unanswered,
+    /// An ICMP message came for it, each time.
+    Refused(Refused),
+    /// What was sent came back changed.
+    Changed(Change),
+    /// Something came, and was nothing that was sent; its begin.
+    Foreign(Vec<u8>),
+    /// The answer came from another address.
+    Elsewhere { asked: SocketAddr, seen: SocketAddr },
+    /// So many of so many did not come back.
+    Lost { lost: usize, of: usize },
+    /// So many of so many came back after a later one, each time.
+    Reordered { late: usize, of: usize },
+    /// So many of so many came back more than once.
+    Duplicated { copies: usize, of: usize },
+    /// What is not kept of the marks: `dscp`, `ecn` or both.
+    Marks(&'static str),
+    /// Nothing came back to these source ports of so many, and to the others it did.
+    Ports { silent: Vec<u16>, of: usize },
+    /// Packets of at most so many bytes pass unfragmented, and no ICMP message says so.
+    Hole { packet: usize },
+    /// A socket that was used before gets nothing any more, and a new one does.
+    Forgotten,
+}
