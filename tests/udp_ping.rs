@@ -479,6 +479,26 @@ mod path {
         assert!(lines[0].ends_with(", DSCP 46 (EF) ECN ect0"), "{lines:#?}");
     }
 
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn a_wrong_checksum_is_not_said_to_be_our_full_queue() {
+        // Only root may send one.
+        let Some(server) = common::datagrams::with_wrong_checksums() else {
+            return;
+        };
+        // Of shorter ones the kernel counts none to a socket.
+        let (code, events) = events(&["-c3", "-i0.01", "-s200", SHORT], server);
+        assert_eq!(code, 1);
+        assert_counts(&events, &[("lost", 3), ("dropped_here", 3)]);
+        assert_counts(&events, &[("wrong_checksums", 3)]);
+        let (_, lines) = ping(&["-c1", "-s200", SHORT], server);
+        let words = "1 dropped here, for a wrong checksum, or by the full queue of our own port";
+        assert!(
+            lines.iter().any(|line| line.starts_with(words)),
+            "{lines:#?}"
+        );
+    }
+
     #[test]
     fn ports_take_turns_and_a_bad_one_is_named() {
         let (sender, got) = channel();

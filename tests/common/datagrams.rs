@@ -103,6 +103,33 @@ pub fn changing(offset: usize) -> SocketAddr {
     peer(move |got| got.answer(&got.changed(offset)))
 }
 
+/// Sends everything back with a wrong checksum; `None` where this user may not.
+pub fn with_wrong_checksums() -> Option<SocketAddr> {
+    use socket2::{Domain, Protocol, Socket, Type};
+
+    let raw = Socket::new(Domain::IPV4, Type::RAW, Some(Protocol::UDP)).ok()?;
+    Some(peer(move |got| {
+        let port = |address: SocketAddr| address.port().to_be_bytes();
+        let from = got.socket.local_addr().unwrap();
+        let length = (got.bytes.len() as u16 + 8).to_be_bytes();
+        let header = [port(from), port(got.from), length, [0, 0]].concat();
+        let mut datagram = [&header, got.bytes].concat();
+        // The pseudo-header of RFC 768, and the datagram.
+        let ip = Ipv4Addr::LOCALHOST.octets();
+        let pseudo = [&ip[..], &ip, &[0, 17], &length, &datagram].concat();
+        let words = pseudo.chunks(2).map(|word| {
+            let [high, low] = [word[0], word.get(1).copied().unwrap_or(0)];
+            u32::from(u16::from_be_bytes([high, low]))
+        });
+        let sum = words.sum::<u32>();
+        let right = !((sum % 0xffff) as u16);
+        // Neither the right one, nor 0, which says that there is none.
+        let wrong = if right == 1 { 2_u16 } else { 1 };
+        datagram[6..8].copy_from_slice(&wrong.to_be_bytes());
+        let _ = raw.send_to(&datagram, &got.from.into());
+    }))
+}
+
 /// Answers from another port than it is asked at. Returns both.
 pub fn answering_elsewhere() -> (SocketAddr, SocketAddr) {
     let other = socket();

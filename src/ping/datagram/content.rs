@@ -76,7 +76,7 @@ impl Content {
         match self {
             Self::Echo(tracker) => {
                 tracker.foreign();
-                tracker.quoted(bytes)
+                tracker.echoed(bytes)
             }
             Self::Stamp(tracker) => {
                 tracker.foreign();

@@ -94,10 +94,21 @@ pub enum Event {
         /// What it is.
         damage: String,
     },
-    /// Our own socket's queue was full, and the kernel dropped what came.
+    /// An error came that does not say of which of the awaited datagrams it is. They stay
+    /// awaited.
+    PathError {
+        /// Our port that the datagram was sent from.
+        source_port: u16,
+        /// The cause.
+        reason: String,
+    },
+    /// This machine's kernel dropped what came to our own socket: its queue was full, or the
+    /// checksum was wrong.
     DroppedHere {
         /// How many datagrams.
         datagrams: u32,
+        /// At most so many of them for a wrong checksum; `null` where the system does not say.
+        wrong_checksums: Option<u32>,
         /// Our port that they came to.
         source_port: u16,
     },
@@ -189,13 +200,25 @@ impl fmt::Display for Event {
                 let size = units::plain_count(*size_bytes as u64, "byte", "bytes");
                 write!(f, "{size} from {address}: {damage}")
             }
+            Self::PathError { reason, .. } => {
+                write!(f, "an error that names no datagram: {reason}")
+            }
             Self::DroppedHere {
                 datagrams,
+                wrong_checksums,
                 source_port,
-            } => write!(
-                f,
-                "{datagrams} dropped here, by the full queue of our own port {source_port}"
-            ),
+            } => {
+                let full = format!("by the full queue of our own port {source_port}");
+                write!(f, "{datagrams} dropped here, ")?;
+                match *wrong_checksums {
+                    Some(0) => f.write_str(&full),
+                    Some(most) if most == *datagrams => {
+                        write!(f, "for a wrong checksum, or {full}")
+                    }
+                    Some(most) => write!(f, "{full}, or for a wrong checksum (at most {most})"),
+                    None => write!(f, "{full}, or for a wrong checksum"),
+                }
+            }
             Self::Summary(summary) => summary.fmt(f),
         }
     }
@@ -204,6 +227,32 @@ impl fmt::Display for Event {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_wrong_checksum_is_not_taken_for_a_full_queue() {
+        for (wrong_checksums, words) in [
+            (Some(0), "by the full queue of our own port 7"),
+            (
+                Some(2),
+                "by the full queue of our own port 7, or for a wrong checksum (at most 2)",
+            ),
+            (
+                Some(3),
+                "for a wrong checksum, or by the full queue of our own port 7",
+            ),
+            (
+                None,
+                "by the full queue of our own port 7, or for a wrong checksum",
+            ),
+        ] {
+            let event = Event::DroppedHere {
+                datagrams: 3,
+                wrong_checksums,
+                source_port: 7,
+            };
+            assert_eq!(event.to_string(), format!("3 dropped here, {words}"));
+        }
+    }
 
     #[test]
     fn hops_count_from_the_next_usual_start() {

@@ -6,6 +6,7 @@ use std::time::{Duration, SystemTime};
 use super::content::{Came, Content};
 use super::event::{Echo, Event, hops};
 use super::ports::PortCounts;
+use crate::probe::datagram::checksums::wrong_checksums;
 use crate::probe::datagram::ledger::Reply;
 use crate::probe::datagram::marks::Marks;
 use crate::probe::datagram::refusal::not_sent;
@@ -21,6 +22,9 @@ pub(super) struct Flow {
     place: u64,
     ports: u64,
     timeout: Duration,
+    /// The machine's count of wrong checksums before any could be of a datagram that came to
+    /// this port, and those of them that were told of.
+    wrong_checksums: Option<u64>,
     /// The kernel's count of drops when it was last looked at.
     dropped: Option<u32>,
 }
@@ -33,6 +37,7 @@ impl Flow {
         timeout: Duration,
     ) -> Self {
         Self {
+            wrong_checksums: wrong_checksums(socket.server),
             dropped: socket.dropped(),
             socket,
             content,
@@ -157,10 +162,16 @@ impl Flow {
     /// What an error of the path says; `quoted` is what it has of the datagram.
     pub(super) fn refused(&mut self, quoted: &[u8], error: &PathError) -> Option<Event> {
         let quoted = self.content.quoted(quoted);
-        // Where nothing is quoted it is of a datagram that is awaited.
-        let number = quoted.or_else(|| self.content.ledger().presumed())?;
-        let is_awaited = self.content.ledger_mut().refused(number);
-        is_awaited.then(|| self.lost(number, error.explained()))
+        let ledger = self.content.ledger_mut();
+        // Many routers quote 8 bytes, the header of UDP: RFC 792.
+        if let Some(number) = quoted.or_else(|| ledger.sole_awaited()) {
+            let is_awaited = ledger.refused(number);
+            return is_awaited.then(|| self.lost(number, error.explained()));
+        }
+        ledger.unnamed_error().then(|| Event::PathError {
+            source_port: self.socket.port,
+            reason: error.explained(),
+        })
     }
 
     /// The datagrams whose time-out is over now.
@@ -187,10 +198,21 @@ impl Flow {
         let now = self.socket.dropped();
         let datagrams = now?.wrapping_sub(self.dropped?);
         self.dropped = now;
-        (datagrams > 0).then_some(Event::DroppedHere {
+        (datagrams > 0).then(|| Event::DroppedHere {
             datagrams,
+            wrong_checksums: self.wrong_checksums(datagrams),
             source_port: self.socket.port,
         })
+    }
+
+    /// How many of so many dropped datagrams may have had a wrong checksum, which the kernel
+    /// counts as a drop too: at most as many as the whole machine received since.
+    fn wrong_checksums(&mut self, datagrams: u32) -> Option<u32> {
+        let told = self.wrong_checksums?;
+        let new = wrong_checksums(self.socket.server)?.saturating_sub(told);
+        let new = u32::try_from(new).unwrap_or(u32::MAX).min(datagrams);
+        self.wrong_checksums = Some(told + u64::from(new));
+        Some(new)
     }
 
     /// Whether the system says what it drops.

@@ -126,6 +126,8 @@ pub struct DatagramPing {
     hops: Option<(u8, u8)>,
     marks: BTreeMap<Marks, u64>,
     dropped: u64,
+    /// Of the dropped, at most so many for a wrong checksum.
+    wrong_checksums: Option<u64>,
 }
 
 impl DatagramPing {
@@ -187,6 +189,7 @@ impl DatagramPing {
             hops: None,
             marks: BTreeMap::new(),
             dropped: 0,
+            wrong_checksums: Some(0),
         })
     }
 
@@ -382,7 +385,15 @@ impl DatagramPing {
                     *self.marks.entry(marks).or_default() += 1;
                 }
             }
-            Event::DroppedHere { datagrams, .. } => self.dropped += u64::from(*datagrams),
+            Event::DroppedHere {
+                datagrams,
+                wrong_checksums,
+                ..
+            } => {
+                self.dropped += u64::from(*datagrams);
+                let both = self.wrong_checksums.zip(*wrong_checksums);
+                self.wrong_checksums = both.map(|(sum, more)| sum + u64::from(more));
+            }
             _ => {}
         }
     }
@@ -410,6 +421,7 @@ impl DatagramPing {
                 ..self.round_trips.summary()
             },
             refused: sum(|it| it.content.ledger().counts().refused),
+            unnamed_errors: sum(|it| it.content.ledger().counts().unnamed_errors),
             duplicates: sum(|it| it.content.ledger().counts().duplicates),
             reordered: sum(|it| it.content.ledger().counts().reordered),
             not_sent: sum(|it| it.content.ledger().counts().not_sent),
@@ -418,6 +430,7 @@ impl DatagramPing {
                 .iter()
                 .all(Flow::knows_drops)
                 .then_some(self.dropped),
+            wrong_checksums: self.wrong_checksums,
             foreign,
             variation_p50_ns: of_differences(0.5, 1),
             variation_p99_ns: of_differences(0.99, 100),

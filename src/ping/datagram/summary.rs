@@ -21,15 +21,21 @@ pub struct DatagramSummary {
     pub common: Summary,
     /// Of the lost, those that an ICMP error, or this machine's routes, said can't come back.
     pub refused: u64,
+    /// Errors that do not say of which of several datagrams they are, so that as many of the
+    /// lost may have been refused too.
+    pub unnamed_errors: u64,
     /// Echoes that came again.
     pub duplicates: u64,
     /// Of those received, after the echo of a later datagram from the same port.
     pub reordered: u64,
     /// Datagrams that this machine's kernel did not take.
     pub not_sent: u64,
-    /// What came and our own socket's queue had no room for, so that as many of the lost may
-    /// have come back; `null` where the system does not say.
+    /// What came and this machine's kernel dropped, because our own socket's queue was full or
+    /// the checksum was wrong: as many of the lost may have come back; `null` where the system
+    /// does not say.
     pub dropped_here: Option<u64>,
+    /// At most so many of them for a wrong checksum; `null` where the system does not say.
+    pub wrong_checksums: Option<u64>,
     /// Of the corrupted, what is no echo of ours, or came from another address.
     pub foreign: u64,
     /// By how much the round trips of two consecutive datagrams of a port differ: the median.
@@ -72,6 +78,7 @@ impl DatagramSummary {
         self.common.write_counts(f)?;
         for (count, name) in [
             (self.refused, "of the lost refused"),
+            (self.unnamed_errors, "errors that name none"),
             (self.duplicates, "came again"),
             (self.reordered, "reordered"),
             (self.foreign, "foreign"),
@@ -81,6 +88,9 @@ impl DatagramSummary {
             if count > 0 {
                 write!(f, ", {count} {name}")?;
             }
+        }
+        if let Some(most @ 1..) = self.wrong_checksums {
+            write!(f, " (at most {most} for a wrong checksum)")?;
         }
         write!(f, " in {}", units::time(self.common.elapsed_ns as f64))
     }
@@ -173,9 +183,14 @@ mod tests {
         let mut bad = summary();
         (bad.duplicates, bad.reordered, bad.not_sent) = (1, 2, 3);
         (bad.dropped_here, bad.foreign) = (Some(5), 4);
-        (bad.common.lost, bad.refused) = (9, 6);
+        bad.wrong_checksums = Some(0);
+        (bad.common.lost, bad.refused, bad.unnamed_errors) = (9, 6, 7);
         let text = bad.to_string();
-        let words = ", 6 of the lost refused, 1 came again, 2 reordered, 4 foreign, 3 not sent, 5 dropped here in ";
+        let words = ", 6 of the lost refused, 7 errors that name none, 1 came again, 2 reordered, 4 foreign, 3 not sent, 5 dropped here in ";
+        assert!(text.contains(words), "{text}");
+        bad.wrong_checksums = Some(2);
+        let text = bad.to_string();
+        let words = ", 5 dropped here (at most 2 for a wrong checksum) in ";
         assert!(text.contains(words), "{text}");
     }
 

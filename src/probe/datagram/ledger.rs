@@ -22,7 +22,10 @@ enum Fate {
     Awaited,
     /// Back in time, with its round trip.
     Received(u64),
-    Lost,
+    /// With `refused`, an error says that it won't be back.
+    Lost {
+        refused: bool,
+    },
     /// Lost, and back after its time-out.
     Late,
     /// Its first reply was not what was sent.
@@ -48,6 +51,8 @@ pub struct Counts {
     pub lost: u64,
     /// Of the lost, those of which an error says that they won't be back.
     pub refused: u64,
+    /// Errors that do not say of which of several datagrams they are.
+    pub unnamed_errors: u64,
     /// Of the lost, back after the time-out.
     pub late: u64,
     /// Replies after the first to a datagram.
@@ -123,6 +128,7 @@ impl<V: Differences> Ledger<V> {
                 received: 0,
                 lost: 0,
                 refused: 0,
+                unnamed_errors: 0,
                 late: 0,
                 duplicates: 0,
                 reordered: 0,
@@ -158,7 +164,7 @@ impl<V: Differences> Ledger<V> {
 
     /// The number of the last datagram that is lost, and not late.
     pub fn last_unanswered(&self) -> Option<u64> {
-        let is_lost = |it: &Sent| it.fate == Fate::Lost;
+        let is_lost = |it: &Sent| matches!(it.fate, Fate::Lost { .. });
         let place = self.sent.iter().rposition(is_lost)?;
         Some(self.first + place as u64)
     }
@@ -234,7 +240,13 @@ impl<V: Differences> Ledger<V> {
                 Reply::Unknown
             }
             Fate::Awaited if whole <= self.timeout => self.in_time(number, round_trip),
-            Fate::Awaited | Fate::Lost => {
+            // The error was of a copy of it, or was wrong.
+            Fate::Lost { refused: true } if whole <= self.timeout => {
+                self.counts.lost -= 1;
+                self.counts.refused -= 1;
+                self.in_time(number, round_trip)
+            }
+            Fate::Awaited | Fate::Lost { .. } => {
                 self.end(number, Fate::Late);
                 self.counts.lost += u64::from(is_awaited);
                 self.counts.late += 1;
@@ -283,17 +295,33 @@ impl<V: Differences> Ledger<V> {
     }
 
     /// Records that an error says that no reply can come. Returns whether the datagram was
-    /// awaited; it is lost.
+    /// awaited; it is lost, unless its reply comes in time nevertheless.
     pub fn refused(&mut self, number: u64) -> bool {
-        let is_awaited = self.lose(number);
+        let is_awaited = self.lose(number, true);
         self.counts.refused += u64::from(is_awaited);
         is_awaited
     }
 
-    fn lose(&mut self, number: u64) -> bool {
+    /// The same for a caller that can't take the loss back: a reply that comes nevertheless is
+    /// late.
+    pub fn refused_for_good(&mut self, number: u64) -> bool {
+        let is_awaited = self.lose(number, false);
+        self.counts.refused += u64::from(is_awaited);
+        is_awaited
+    }
+
+    /// Records an error that does not say of which datagram it is. Each that is awaited stays
+    /// so. Returns whether any is.
+    pub fn unnamed_error(&mut self) -> bool {
+        let is_any_awaited = self.awaited > 0;
+        self.counts.unnamed_errors += u64::from(is_any_awaited);
+        is_any_awaited
+    }
+
+    fn lose(&mut self, number: u64, refused: bool) -> bool {
         let is_awaited = self.is_awaited(number);
         if is_awaited {
-            self.end(number, Fate::Lost);
+            self.end(number, Fate::Lost { refused });
             self.counts.lost += 1;
         }
         is_awaited
@@ -307,7 +335,7 @@ impl<V: Differences> Ledger<V> {
     /// The oldest datagram whose time-out is over now is lost. Returns its number.
     pub fn expire_one(&mut self, now: u64) -> Option<u64> {
         let (number, _) = self.oldest().filter(|&(_, deadline)| deadline <= now)?;
-        self.lose(number);
+        self.lose(number, false);
         Some(number)
     }
 
@@ -330,7 +358,10 @@ impl<V: Differences> Ledger<V> {
     /// The datagram that a reply without bytes is taken for: the oldest awaited one, else the
     /// latest lost one, else the latest.
     pub fn presumed(&self) -> Option<u64> {
-        let is_lost = |number: &u64| self.get(*number).is_some_and(|it| it.fate == Fate::Lost);
+        let is_lost = |number: &u64| {
+            let sent = self.get(*number);
+            sent.is_some_and(|it| matches!(it.fate, Fate::Lost { .. }))
+        };
         let oldest = self.oldest().map(|(number, _)| number);
         let lost = || (self.first..self.next()).rev().find(is_lost);
         let latest = || {
@@ -339,6 +370,17 @@ impl<V: Differences> Ledger<V> {
                 .filter(|&last| last >= self.first)
         };
         oldest.or_else(lost).or_else(latest)
+    }
+
+    /// The datagram that is awaited, if it is one alone.
+    pub fn sole_awaited(&self) -> Option<u64> {
+        let oldest = self.oldest().map(|(number, _)| number);
+        oldest.filter(|_| self.awaited == 1)
+    }
+
+    /// How many datagrams there are from the oldest awaited one on: all of them are remembered.
+    pub fn span(&self) -> u64 {
+        self.next() - self.awaited_from
     }
 
     fn oldest(&self) -> Option<(u64, u64)> {

@@ -1,5 +1,6 @@
 //! Probing with datagrams: what is in them, what became of each, and the sockets.
 
+pub(crate) mod checksums;
 pub(crate) mod choose;
 pub mod ledger;
 pub mod marks;

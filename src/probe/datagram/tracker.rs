@@ -40,15 +40,19 @@ impl Tracker {
         self.payload.fill(self.ledger.next(), out);
     }
 
-    /// The datagram that these bytes once were, for an error that quotes it.
+    /// The datagram that begins with these bytes, for an error that quotes them. `None` where
+    /// they are too few to name one.
     pub fn quoted(&self, bytes: &[u8]) -> Option<u64> {
-        match self
-            .payload
-            .read(bytes, self.ledger.next(), |_| bytes.len())
-        {
-            Reading::Whole(number) | Reading::Changed(number, _) => Some(number),
-            Reading::Empty => self.ledger.presumed(),
-            Reading::Foreign => None,
+        let sent = self.ledger.next();
+        self.payload.quoted(bytes, sent, |_| self.size)
+    }
+
+    /// The datagram that these bytes are the echo of, as far as they say, for what came from
+    /// another address.
+    pub fn echoed(&self, bytes: &[u8]) -> Option<u64> {
+        match (bytes.len(), self.size) {
+            (0, 0) => self.ledger.presumed(),
+            _ => self.quoted(bytes),
         }
     }
 
@@ -144,5 +148,35 @@ mod tests {
         let bytes = send(&mut tracker, 0);
         assert_eq!(tracker.quoted(&bytes[..8]), Some(1));
         assert_eq!(tracker.quoted(&[0; 64]), None);
+    }
+
+    #[test]
+    fn too_few_bytes_name_no_datagram() {
+        for (size, few) in [(64, 0), (64, 1), (64, 7), (7, 1), (1, 0), (0, 1)] {
+            let mut tracker = tracker(size);
+            for at in 0..300 {
+                send(&mut tracker, at);
+            }
+            // With one byte each value is that of a datagram of the last 256.
+            for byte in 0..=255 {
+                let bytes = vec![byte; few];
+                assert_eq!(tracker.quoted(&bytes), None, "{few} of {size}");
+                assert_eq!(tracker.echoed(&bytes), None, "{few} of {size}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_whole_datagram_is_named_also_a_short_one() {
+        for size in [1, 7, 8, 64] {
+            let mut tracker = tracker(size);
+            let bytes = send(&mut tracker, 0);
+            assert_eq!(tracker.quoted(&bytes), Some(1), "{size}");
+            assert_eq!(tracker.echoed(&bytes), Some(1), "{size}");
+        }
+        let mut tracker = tracker(0);
+        send(&mut tracker, 0);
+        // It quotes nothing, and may be of any.
+        assert_eq!((tracker.quoted(&[]), tracker.echoed(&[])), (None, Some(1)));
     }
 }

@@ -56,10 +56,16 @@ struct Model {
 }
 
 impl Model {
-    /// The first thing that decided on a datagram, and the time it took.
+    /// The first thing that decided on a datagram, and the time it took. A refusal does not,
+    /// where a reply comes in time.
     fn round_trip(&self, number: u64) -> Option<u64> {
         let (at, happened) = self.sent.get(&number)?;
-        match happened.first() {
+        let is_reply = |it: &&Happened| matches!(it, Happened::Reply(_));
+        let decides = match happened.first() {
+            Some(Happened::Refused) => happened.iter().find(is_reply),
+            first => first,
+        };
+        match decides {
             Some(Happened::Reply(back)) if back - at <= TIMEOUT => Some(back - at),
             _ => None,
         }
@@ -97,9 +103,9 @@ impl Model {
             let is =
                 |what: fn(&Happened) -> bool| happened.iter().filter(|it| what(it)).count() as u64;
             let replies = is(|it| matches!(it, Happened::Reply(_)));
-            counts.refused += is(|it| matches!(it, Happened::Refused));
-            counts.changed += is(|it| matches!(it, Happened::Changed));
             let in_time = received.contains_key(number);
+            counts.refused += is(|it| matches!(it, Happened::Refused)) * u64::from(!in_time);
+            counts.changed += is(|it| matches!(it, Happened::Changed));
             let first_changed = matches!(happened.first(), Some(Happened::Changed));
             // Lost by its time-out before anything came.
             let is_lost = match happened.first() {
@@ -179,8 +185,10 @@ fn run(steps: &[(u64, Step)]) -> (Ledger, Model, u64) {
                 if let Some(number) = choose(index) {
                     // A datagram whose time-out is over at this very time is lost.
                     ledger.received(number, now);
-                    let is_overdue = now - model.sent[&number].0 >= TIMEOUT;
-                    let at = now + u64::from(is_overdue);
+                    let (sent_at, happened) = &model.sent[&number];
+                    let is_refused = matches!(happened.first(), Some(Happened::Refused));
+                    let is_expired = now - sent_at >= TIMEOUT && !is_refused;
+                    let at = now + u64::from(is_expired);
                     model
                         .sent
                         .get_mut(&number)
@@ -315,4 +323,57 @@ fn what_is_long_over_is_forgotten_and_what_is_awaited_is_not() {
     let last = ledger.next() - 1;
     assert_eq!(ledger.received(last, 6), Reply::Unknown, "it was not sent");
     assert_eq!(ledger.counts().foreign, 2);
+}
+
+#[test]
+fn a_reply_in_time_proves_a_refusal_wrong() {
+    let mut ledger = ledger();
+    ledger.sent(0);
+    ledger.sent(0);
+    assert!(ledger.refused(1) && ledger.refused(2));
+    let in_time = Reply::InTime {
+        round_trip: 40,
+        is_reordered: false,
+    };
+    assert_eq!(ledger.received(1, 40), in_time);
+    assert_eq!((ledger.counts().lost, ledger.counts().refused), (1, 1));
+    assert_eq!(ledger.counts().received, 1);
+    // After the time-out it is late as any other.
+    let late = Reply::Late {
+        round_trip: 101,
+        is_newly_lost: false,
+    };
+    assert_eq!(ledger.received(2, 101), late);
+    let counts = ledger.counts();
+    assert_eq!((counts.lost, counts.refused, counts.late), (1, 1, 1));
+}
+
+#[test]
+fn an_error_without_a_number_is_of_the_one_that_is_awaited_or_of_none() {
+    let mut ledger = ledger();
+    assert!(!ledger.unnamed_error(), "none is awaited");
+    for _ in 0..3 {
+        ledger.sent(0);
+    }
+    assert_eq!(ledger.sole_awaited(), None);
+    assert!(ledger.unnamed_error());
+    assert_eq!(ledger.awaited(), 3);
+    ledger.received(1, 1);
+    ledger.received(3, 1);
+    assert_eq!(ledger.sole_awaited(), Some(2));
+    assert!(ledger.refused(2));
+    assert_eq!(ledger.sole_awaited(), None);
+    assert_eq!(ledger.counts().unnamed_errors, 1);
+}
+
+#[test]
+fn all_from_the_oldest_awaited_on_are_remembered() {
+    let mut ledger = ledger();
+    for _ in 0..5 {
+        ledger.sent(0);
+    }
+    for (number, span) in [(3, 5), (1, 4), (2, 2), (5, 2), (4, 0)] {
+        ledger.received(number, 1);
+        assert_eq!(ledger.span(), span, "{number}");
+    }
 }
