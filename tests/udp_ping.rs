@@ -165,6 +165,8 @@ mod output {
             ("ping --udp --tos 256 HOST", "0xff"),
             ("ping --udp --tos 4 --ecn 1 HOST", "--ecn"),
             ("ping --udp --ports 0 HOST", "it must be from 1 to 256"),
+            ("ping --udp -i 0.000001 HOST", "it must be 10us or longer"),
+            ("ping -i 1ns HOST", "it must be 10us or longer"),
         ] {
             let ended = finish(line.split(' '), "");
             assert_eq!(ended.code, Some(2), "{line}: {ended:?}");

@@ -27,6 +27,9 @@ use crate::proto::{Protocol, stamp};
 /// The largest message, in bytes. One echo is held in memory.
 const MOST_BYTES: usize = 64 << 20;
 
+/// The shortest interval that is not zero: fewer systems send a datagram in less.
+const LEAST_INTERVAL: Duration = Duration::from_micros(10);
+
 /// Send a message at intervals and show each round-trip time
 ///
 /// Like ping(8), over one TCP connection, which is made again when it is lost, or with --udp
@@ -96,9 +99,13 @@ Events of --udp:
   corrupted     address, seq, source_port, damage
   unasked       address, source_port, size_bytes, damage (no echo of ours, or from
                 another address)
-  dropped_here  datagrams, source_port (by the queue of our own socket)
-  summary       those above and refused (of the lost, by an ICMP error), duplicates,
-                reordered, not_sent, dropped_here, foreign
+  path_error    source_port, reason (an ICMP error that quotes too little to say of
+                which of several datagrams)
+  dropped_here  datagrams, wrong_checksums (at most so many of them), source_port
+                (by the full queue of our own socket, or for a wrong checksum)
+  summary       those above and refused (of the lost, by an ICMP error),
+                unnamed_errors (path_error), duplicates, reordered, not_sent,
+                dropped_here, wrong_checksums, foreign
                 (of the corrupted), variation_p50_ns and variation_p99_ns (of the round
                 trips of two in a row, RFC 3393), jitter_ns (RFC 3550), hops (least and
                 most), sent_marks, marks (dscp, ecn, echoes), ports (source_port, sent,
@@ -137,7 +144,7 @@ pub(super) struct PingArgs {
     count: Option<u64>,
 
     /// Time from one message to the next; 0 sends the next as soon as a reply is back
-    #[arg(short, long, value_name = "DURATION", default_value = "1", value_parser = time)]
+    #[arg(short, long, value_name = "DURATION", default_value = "1", value_parser = interval)]
     interval: Duration,
 
     /// Bytes per message; with --stamp 44 by default [default: 64]
@@ -280,6 +287,16 @@ impl PingArgs {
             true => write_json(event, started),
             false => write_line(&event.to_string()),
         }
+    }
+}
+
+/// A time from one message to the next.
+fn interval(text: &str) -> Result<Duration, String> {
+    match time(text)? {
+        time if time.is_zero() || time >= LEAST_INTERVAL => Ok(time),
+        _ => Err(String::from(
+            "it must be 10us or longer, or 0 to send the next message once a reply is back",
+        )),
     }
 }
 

@@ -43,6 +43,15 @@ const FLOOD: Duration = Duration::from_millis(10);
 /// A schedule that is so far behind goes on from now: the machine was suspended.
 const BEHIND: Duration = Duration::from_millis(100);
 
+/// So many datagrams at the most are sent in a turn, and received on each port. It receives
+/// more than it sends, so that a flood of copies is seen and not dropped here.
+const SENT_A_TURN: usize = 64;
+const RECEIVED_A_TURN: usize = 256;
+
+/// Sending waits while so many are remembered, since the oldest one is awaited: it bounds the
+/// memory, of 24 bytes each, of a long time-out.
+const REMEMBERED: u64 = 1 << 22;
+
 /// The poller waits whole milliseconds, rounded up; the rest is slept.
 const TICK: Duration = Duration::from_millis(1);
 
@@ -114,6 +123,9 @@ pub struct DatagramPing {
     number: u64,
     /// Whether the last one that was sent has come back.
     is_back: bool,
+    /// Where more may have come than was received in this turn: after this time, in nanoseconds
+    /// from the start. The poller tells of what is there once.
+    unread: Option<u64>,
     /// Until when copies are waited for, once all datagrams are back.
     copies_until: Option<Instant>,
     /// How often it was asked, at the end, in which direction the last ones were lost, and
@@ -181,6 +193,7 @@ impl DatagramPing {
             due: now,
             number: 0,
             is_back: false,
+            unread: None,
             copies_until: None,
             asked_for_the_last: 0,
             asked_until: None,
@@ -243,9 +256,11 @@ impl DatagramPing {
         // What comes from here on was not overdue when it is looked for.
         let now = nanoseconds(self.started.elapsed());
         let mut happened = Vec::new();
+        self.unread = None;
         for flow in &mut self.flows {
-            receive(flow, self.started, block, &mut happened)?;
-            let expired = flow.expired(now);
+            let until = receive(flow, self.started, block, &mut happened)?;
+            self.unread = self.unread.into_iter().chain(until).min();
+            let expired = flow.expired(until.unwrap_or(now).min(now));
             // Where something is missing, it may have been dropped here.
             let dropped = (!expired.is_empty()).then(|| flow.dropped()).flatten();
             happened.extend(expired);
@@ -262,9 +277,12 @@ impl DatagramPing {
         Ok(happened)
     }
 
-    /// Sends every datagram that is due by now.
+    /// Sends the datagrams that are due by now, as many as a turn has.
     fn send_due(&mut self, block: &mut [u8], happened: &mut Vec<Event>) {
-        while let Some(due) = self.next_due() {
+        for _ in 0..SENT_A_TURN {
+            let Some(due) = self.next_due() else {
+                return;
+            };
             let now = Instant::now();
             if due > now {
                 return;
@@ -320,9 +338,10 @@ impl DatagramPing {
         }
     }
 
-    /// When the next datagram is due; `None` if none is left.
+    /// When the next datagram is due; `None` if none is left, or none more can be remembered.
     fn next_due(&self) -> Option<Instant> {
-        if self.is_complete() {
+        let spans = self.flows.iter().map(|it| it.content.ledger().span());
+        if self.is_complete() || spans.sum::<u64>() >= REMEMBERED {
             return None;
         }
         let is_flood = self.plan.interval.is_zero() && self.is_back;
@@ -344,8 +363,11 @@ impl DatagramPing {
     }
 
     fn is_over(&self) -> bool {
-        self.copies_until
-            .is_some_and(|until| Instant::now() >= until)
+        self.copies_until.is_some_and(|until| {
+            let end = nanoseconds(until.saturating_duration_since(self.started));
+            // What came before is read first.
+            Instant::now() >= until && self.unread.is_none_or(|since| since >= end)
+        })
     }
 
     /// Waits for the sockets until a timer is due.
@@ -361,12 +383,16 @@ impl DatagramPing {
         ];
         let next = next.into_iter().flatten().min();
         let left = |at: Instant| at.saturating_duration_since(Instant::now());
-        let wait = next.map_or(LONGEST_WAIT, |at| left(at).min(LONGEST_WAIT));
+        let wait = match self.unread {
+            Some(_) => Duration::ZERO,
+            None => next.map_or(LONGEST_WAIT, |at| left(at).min(LONGEST_WAIT)),
+        };
         let whole = Duration::from_millis(u64::try_from(wait.as_millis()).unwrap_or(u64::MAX));
         sys::poll(&mut self.poll, events, Some(whole))?;
         // What comes now is stamped by the kernel.
         let rest = next.map_or(Duration::ZERO, left);
-        if events.is_empty() && !self.stop.is_requested() && rest < TICK {
+        let is_idle = events.is_empty() && self.unread.is_none() && !self.stop.is_requested();
+        if is_idle && rest < TICK {
             thread::sleep(rest);
         }
         Ok(())
@@ -483,29 +509,35 @@ fn hello(clock: Option<Clock>) -> Vec<u8> {
     packet
 }
 
-/// Receives what has come to a port.
+/// Receives what has come to a port, as much as a turn has. Returns when the last was received
+/// by the kernel, in nanoseconds from the start, if there may be more, which came after it.
 fn receive(
     flow: &mut Flow,
     started: Instant,
     block: &mut [u8],
     happened: &mut Vec<Event>,
-) -> io::Result<()> {
-    while let Some(incoming) = flow.socket.receive(block)? {
-        match incoming {
-            Incoming::Datagram(datagram) => {
+) -> io::Result<Option<u64>> {
+    let mut until = 0;
+    for _ in 0..RECEIVED_A_TURN {
+        match flow.socket.receive(block)? {
+            None => return Ok(None),
+            Some(Incoming::Datagram(datagram)) => {
                 let waited = datagram.waited.unwrap_or(Duration::ZERO);
-                let at = started.elapsed().saturating_sub(waited);
+                until = nanoseconds(started.elapsed().saturating_sub(waited));
                 let bytes = &block[..datagram.length];
-                happened.extend(flow.arrived(bytes, datagram, nanoseconds(at)));
+                happened.extend(flow.arrived(bytes, datagram, until));
             }
-            Incoming::Error(error) => {
+            Some(Incoming::Error(error)) => {
                 happened.extend(flow.refused(&block[..error.quoted], &error));
             }
         }
     }
-    Ok(())
+    Ok(Some(until))
 }
 
 fn nanoseconds(time: Duration) -> u64 {
     u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
 }
+
+#[cfg(all(test, any(target_os = "linux", target_os = "android")))]
+mod tests;

@@ -78,7 +78,7 @@ impl DatagramSummary {
         self.common.write_counts(f)?;
         for (count, name) in [
             (self.refused, "of the lost refused"),
-            (self.unnamed_errors, "errors that name none"),
+            (self.unnamed_errors, "refused without a number"),
             (self.duplicates, "came again"),
             (self.reordered, "reordered"),
             (self.foreign, "foreign"),
@@ -186,7 +186,7 @@ mod tests {
         bad.wrong_checksums = Some(0);
         (bad.common.lost, bad.refused, bad.unnamed_errors) = (9, 6, 7);
         let text = bad.to_string();
-        let words = ", 6 of the lost refused, 7 errors that name none, 1 came again, 2 reordered, 4 foreign, 3 not sent, 5 dropped here in ";
+        let words = ", 6 of the lost refused, 7 refused without a number, 1 came again, 2 reordered, 4 foreign, 3 not sent, 5 dropped here in ";
         assert!(text.contains(words), "{text}");
         bad.wrong_checksums = Some(2);
         let text = bad.to_string();
