@@ -278,7 +278,7 @@ impl BenchArgs {
             }
         }
         if *self.size.end() > MOST_BYTES {
-            usage_error("a datagram has at most 65,507 bytes: choose a smaller --size\n");
+            usage_error("a datagram has at most 65,507 bytes: choose a smaller --size");
         }
     }
 

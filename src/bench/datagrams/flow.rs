@@ -229,20 +229,17 @@ impl Flow {
     }
 
     /// An error of the path says that a datagram won't come back, of which it quotes these
-    /// bytes. Returns whether that one was awaited.
+    /// bytes. Where they name none of several it is lost at its time-out. Returns whether that one was awaited.
     pub(super) fn refused(&mut self, quoted: &[u8], now: u64, recorder: &mut Recorder) -> bool {
-        let reading = self
-            .payload
-            .read(quoted, self.ledger.next(), |_| quoted.len());
-        let number = match reading {
-            Reading::Whole(number) | Reading::Changed(number, _) => Some(number),
-            Reading::Empty | Reading::Foreign => self.ledger.presumed(),
-        };
+        let sizes = &self.sizes;
+        let next = self.ledger.next();
+        let quoted = self.payload.quoted(quoted, next, |number| sizes.of(number));
+        let number = quoted.or_else(|| self.ledger.sole_awaited());
         let times = number.and_then(|number| Some((number, self.times(number)?)));
         let Some((number, sent)) = times else {
             return false;
         };
-        self.ledger.refused(number);
+        self.ledger.refused_for_good(number);
         self.lost(number, sent, now, true, recorder);
         self.forget_dues();
         true

@@ -123,9 +123,9 @@ pub struct DatagramPing {
     number: u64,
     /// Whether the last one that was sent has come back.
     is_back: bool,
-    /// Whether more may have come than was received in this turn. The poller tells of what is
-    /// there once.
-    is_more: bool,
+    /// Where more may have come than was received in this turn: after this time, in nanoseconds
+    /// from the start. The poller tells of what is there once.
+    unread: Option<u64>,
     /// Until when copies are waited for, once all datagrams are back.
     copies_until: Option<Instant>,
     /// How often it was asked, at the end, in which direction the last ones were lost, and
@@ -193,7 +193,7 @@ impl DatagramPing {
             due: now,
             number: 0,
             is_back: false,
-            is_more: false,
+            unread: None,
             copies_until: None,
             asked_for_the_last: 0,
             asked_until: None,
@@ -256,10 +256,10 @@ impl DatagramPing {
         // What comes from here on was not overdue when it is looked for.
         let now = nanoseconds(self.started.elapsed());
         let mut happened = Vec::new();
-        self.is_more = false;
+        self.unread = None;
         for flow in &mut self.flows {
             let until = receive(flow, self.started, block, &mut happened)?;
-            self.is_more |= until.is_some();
+            self.unread = self.unread.into_iter().chain(until).min();
             let expired = flow.expired(until.unwrap_or(now).min(now));
             // Where something is missing, it may have been dropped here.
             let dropped = (!expired.is_empty()).then(|| flow.dropped()).flatten();
@@ -363,8 +363,11 @@ impl DatagramPing {
     }
 
     fn is_over(&self) -> bool {
-        self.copies_until
-            .is_some_and(|until| Instant::now() >= until)
+        self.copies_until.is_some_and(|until| {
+            let end = nanoseconds(until.saturating_duration_since(self.started));
+            // What came before is read first.
+            Instant::now() >= until && self.unread.is_none_or(|since| since >= end)
+        })
     }
 
     /// Waits for the sockets until a timer is due.
@@ -380,15 +383,15 @@ impl DatagramPing {
         ];
         let next = next.into_iter().flatten().min();
         let left = |at: Instant| at.saturating_duration_since(Instant::now());
-        let wait = match self.is_more {
-            true => Duration::ZERO,
-            false => next.map_or(LONGEST_WAIT, |at| left(at).min(LONGEST_WAIT)),
+        let wait = match self.unread {
+            Some(_) => Duration::ZERO,
+            None => next.map_or(LONGEST_WAIT, |at| left(at).min(LONGEST_WAIT)),
         };
         let whole = Duration::from_millis(u64::try_from(wait.as_millis()).unwrap_or(u64::MAX));
         sys::poll(&mut self.poll, events, Some(whole))?;
         // What comes now is stamped by the kernel.
         let rest = next.map_or(Duration::ZERO, left);
-        let is_idle = events.is_empty() && !self.is_more && !self.stop.is_requested();
+        let is_idle = events.is_empty() && self.unread.is_none() && !self.stop.is_requested();
         if is_idle && rest < TICK {
             thread::sleep(rest);
         }

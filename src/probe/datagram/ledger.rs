@@ -302,6 +302,14 @@ impl<V: Differences> Ledger<V> {
         is_awaited
     }
 
+    /// The same for a caller that can't take the loss back: a reply that comes nevertheless is
+    /// late.
+    pub fn refused_for_good(&mut self, number: u64) -> bool {
+        let is_awaited = self.lose(number, false);
+        self.counts.refused += u64::from(is_awaited);
+        is_awaited
+    }
+
     /// Records an error that does not say of which datagram it is. Each that is awaited stays
     /// so. Returns whether any is.
     pub fn unnamed_error(&mut self) -> bool {

@@ -140,6 +140,19 @@ impl Payload {
         }
     }
 
+    /// The datagram that begins with these bytes, for an error that quotes them, after those
+    /// below `next` were sent, of which each had the length that `size_of` gives. `None` where
+    /// they are too few to name one: the first bytes of a word are no number.
+    pub fn quoted(&self, bytes: &[u8], next: u64, size_of: impl Fn(u64) -> usize) -> Option<u64> {
+        match self.read(bytes, next, |_| bytes.len()) {
+            Reading::Whole(number) | Reading::Changed(number, _) => {
+                let is_named = bytes.len() >= WORD || bytes.len() == size_of(number);
+                is_named.then_some(number)
+            }
+            Reading::Empty | Reading::Foreign => None,
+        }
+    }
+
     fn position(&self, sequence: u64) -> u64 {
         sequence % self.period * self.stride * BLOCK_BYTES as u64
     }

@@ -43,15 +43,8 @@ impl Tracker {
     /// The datagram that begins with these bytes, for an error that quotes them. `None` where
     /// they are too few to name one.
     pub fn quoted(&self, bytes: &[u8]) -> Option<u64> {
-        // The first bytes of a word are no number.
-        if bytes.len() < WORD && bytes.len() != self.size {
-            return None;
-        }
         let sent = self.ledger.next();
-        match self.payload.read(bytes, sent, |_| bytes.len()) {
-            Reading::Whole(number) | Reading::Changed(number, _) => Some(number),
-            Reading::Empty | Reading::Foreign => None,
-        }
+        self.payload.quoted(bytes, sent, |_| self.size)
     }
 
     /// The datagram that these bytes are the echo of, as far as they say, for what came from

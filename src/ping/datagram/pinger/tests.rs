@@ -131,7 +131,7 @@ fn what_a_turn_leaves_is_received_without_another_arrival() {
         ping.wait(&mut events).unwrap();
         let more = turn(&mut ping);
         assert!(more.len() <= RECEIVED_A_TURN, "{}", more.len());
-        assert_eq!(ping.is_more, more.len() == RECEIVED_A_TURN);
+        assert_eq!(ping.unread.is_some(), more.len() == RECEIVED_A_TURN);
         received.extend(more);
     }
     let is_unasked = |event: &Event| matches!(event, Event::Unasked { .. });
@@ -152,7 +152,7 @@ fn what_is_there_in_time_is_not_lost_because_it_is_read_later() {
     // The time-out of all is over before the first is read.
     wait_until(|| ping.started.elapsed() > timeout);
     let mut all = turn(&mut ping);
-    assert!(ping.is_more);
+    assert!(ping.unread.is_some());
     all.extend(turn(&mut ping));
     let is_reply = |event: &Event| matches!(event, Event::Reply(_));
     assert!(all.iter().all(is_reply), "{all:?}");
