@@ -1,7 +1,7 @@
 //! One flow of datagrams: their content and what became of each.
 
 use super::ledger::{Ledger, Reply};
-use super::payload::{Change, Payload, Reading, WORD};
+use super::payload::{Change, Payload, Reading};
 use super::variation::Variation;
 
 /// What came.

@@ -47,6 +47,7 @@ fn refused() -> PathError {
         error: ErrorKind::ConnectionRefused.into(),
         quoted: 0,
         from: None,
+        origin: None,
         mtu: None,
     }
 }
