@@ -113,7 +113,10 @@ impl ReflectorSummary {
         match self.restarts {
             0 => Ok(()),
             1 => f.write_str("\nthe reflector began to count anew once"),
-            times => write!(f, "\nthe reflector began to count anew {times} times"),
+            restarts => {
+                let times = units::plain_count(restarts, "time", "times");
+                write!(f, "\nthe reflector began to count anew {times}")
+            }
         }
     }
 

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::directions::Directions;
 use super::times::{Ours, Reflected, Times};
+use crate::base::units;
 use crate::probe::datagram::ledger::{Ledger, Reply};
 use crate::probe::datagram::variation::Variation;
 use crate::proto::stamp::{Clock, LENGTH, Reflection, Request, Timestamp, quoted};
@@ -135,7 +136,8 @@ impl StampTracker {
             };
         };
         let Some(answer) = Reflection::read(bytes) else {
-            let what = format!("cut to {} bytes of {}", bytes.len(), self.size);
+            let came = units::plain_count(bytes.len() as u64, "byte", "bytes");
+            let what = format!("cut to {came} of {}", self.size);
             return self.changed(number, what);
         };
         if number >= self.ledger.next() {
