@@ -476,20 +476,14 @@ pub(crate) fn watch<S>(_: &Registry, _: &S, _: Token) -> io::Result<()> {
 #[cfg(any(target_os = "linux", target_os = "android"))]
 pub(crate) fn watch_shared(
     registry: &Registry,
-    socket: &impl std::os::fd::AsFd,
+    socket: &impl AsFd,
     token: Token,
 ) -> io::Result<()> {
     use rustix::event::epoll::{EventData, EventFlags, add};
 
-    // SAFETY: the registry keeps its descriptor open for as long as it is borrowed.
-    let poller = unsafe { std::os::fd::BorrowedFd::borrow_raw(registry.as_raw_fd()) };
+    let data = EventData::new_u64(token.0 as u64);
     let flags = EventFlags::IN | EventFlags::ET | EventFlags::EXCLUSIVE;
-    Ok(add(
-        poller,
-        socket,
-        EventData::new_u64(token.0 as u64),
-        flags,
-    )?)
+    Ok(add(registry, socket, data, flags)?)
 }
 
 /// Elsewhere all of them are woken.

@@ -83,6 +83,11 @@ impl Sessions {
         }
     }
 
+    #[cfg(test)]
+    pub(super) const fn is_empty(&self) -> bool {
+        self.all.is_empty()
+    }
+
     fn begin(&mut self, key: Key, now: Instant) -> Result<usize, Full> {
         let source = Source::of(key.source);
         if self.of_sources.get(&source) == Some(&OF_A_SOURCE) {
