@@ -133,7 +133,8 @@ pub(super) fn time(data: &[u8]) -> Option<Duration> {
 }
 
 /// `in_pktinfo`: the interface, the address of ours, the address in the header. The two
-/// differ where that one is of many.
+/// differ where that one is of many. Ours is unspecified where the datagram came before the
+/// socket was asked for it.
 fn destination_v4(data: &[u8]) -> Option<Local> {
     let interface = u32::from_ne_bytes(part(data, 0)?);
     let ours = Ipv4Addr::from(part::<4>(data, 4)?);
@@ -141,7 +142,10 @@ fn destination_v4(data: &[u8]) -> Option<Local> {
     Some(Local {
         address: address.into(),
         interface,
-        to_many: ours != address,
+        to_many: match ours.is_unspecified() {
+            true => address.is_multicast() || address.is_broadcast(),
+            false => ours != address,
+        },
     })
 }
 
