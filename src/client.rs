@@ -18,17 +18,21 @@ use crate::base::error::{self as base, cause};
 use crate::base::escape::{Escaped, escape};
 use crate::base::output::{Output, write_standard};
 use crate::base::sys;
+use crate::base::units;
 use crate::probe::answer::Asked;
 use crate::probe::connect::{Connected, connect_to_first};
 use crate::probe::error::Error as ProbeError;
 use crate::probe::exchange::{
-    CLOSE_TIME, HalfClose, echo_pieces, exchange, extra_byte, first_difference, guess_by_start,
-    is_timeout, no_data, peer_name,
+    CLOSE_TIME, echo_pieces, exchange, extra_byte, first_difference, guess_by_start, is_timeout,
+    no_data, peer_name,
 };
 use crate::proto::{self, COUNTED_MAX, Protocol};
 
 /// The prompt of the dialogue.
 const PROMPT: &str = "message to send :: ";
+
+/// Behind the number of bytes of a reply. The same for one byte: scripts wait for it.
+const BYTES_READ: &str = " bytes read";
 
 /// The size of the parts, in bytes, in which a line of the dialogue is sent. Each part's
 /// echo is received before the next one is sent; a part fits any path's buffers.
@@ -37,8 +41,8 @@ const PART: usize = 16 * 1024;
 /// The longest reply of the whoami protocol that is read, in bytes; an address is shorter.
 const ANSWER_MOST: usize = 128;
 
-/// How long an answer of the whoami protocol is awaited at the least before our half-close
-/// shows whether the server waits for us.
+/// How long an echo, or an answer of the whoami protocol, is awaited at the least before our
+/// half-close shows whether the server waits for us.
 const PATIENCE: Duration = Duration::from_secs(1);
 
 /// Why the client failed.
@@ -141,17 +145,32 @@ impl Client {
             return Ok(datagrams.finish()?);
         }
         let mut reply = Vec::new();
-        let pieces = echo_pieces(Cursor::new(text.to_vec()));
-        let stream = self.connect()?;
-        exchange(stream, pieces, &mut reply, self.timeout, HalfClose::Echoed)?;
+        self.exchange(
+            self.connect_to_first()?,
+            Cursor::new(text.to_vec()),
+            &mut reply,
+        )?;
         print_line(&reply)
+    }
+
+    /// Sends all of `source` and writes its echo to `sink`.
+    fn exchange(
+        &self,
+        connected: Connected,
+        source: impl Read + Send + 'static,
+        sink: &mut dyn Write,
+    ) -> Result<(), Error> {
+        let Connected { stream, took, .. } = connected;
+        let (pieces, patience) = (echo_pieces(source), patience(took));
+        exchange(stream, pieces, sink, self.timeout, patience)?;
+        Ok(())
     }
 
     /// Receives this client's address as the server sees it.
     fn query_address(&self) -> Result<SocketAddr, Error> {
         let Connected { stream, took, .. } = self.connect_to_first()?;
         let mut asked = Asked::new(stream, self.timeout);
-        let answer = asked.receive(ANSWER_MOST, PATIENCE.max(took * 4))?;
+        let answer = asked.receive(ANSWER_MOST, patience(took))?;
         match proto::seen(answer) {
             Some(seen) => Ok(seen),
             None => Err(asked.unexpected("this client's address as a line").into()),
@@ -193,14 +212,12 @@ impl Client {
             datagrams.pipe(&mut stdin, &mut escaped, cut)?;
             return Ok(escaped.finish().map(drop).map_err(base::Error::Output)?);
         }
-        let stream = self.connect()?;
-        let pieces = echo_pieces(io::stdin());
+        let connected = self.connect_to_first()?;
         if !stdout.is_terminal() {
-            exchange(stream, pieces, &mut stdout, self.timeout, HalfClose::Sent)?;
-            return Ok(());
+            return self.exchange(connected, io::stdin(), &mut stdout);
         }
         let mut escaped = Escaped::new(stdout);
-        exchange(stream, pieces, &mut escaped, self.timeout, HalfClose::Sent)?;
+        self.exchange(connected, io::stdin(), &mut escaped)?;
         Ok(escaped.finish().map_err(base::Error::Output)?)
     }
 
@@ -232,7 +249,7 @@ impl Client {
                     (answer.len(), without_nul(&answer).to_vec())
                 }
             };
-            let shown = format!("{bytes} bytes read\n{}\n", escape(&reply));
+            let shown = format!("{bytes}{BYTES_READ}\n{}\n", escape(&reply));
             write_out(shown.as_bytes())?;
         }
         match session {
@@ -323,9 +340,9 @@ impl Dialogue {
             _ if is_timeout(error) => no_data(self.timeout),
             _ => cause(error),
         };
-        let after = self.received;
+        let after = units::count(self.received, "byte", "bytes");
         self.bad_echo(format!(
-            "{why} before the echo was whole, {after} bytes had come back before"
+            "{why} before the echo was whole, {after} had come back before"
         ))
     }
 
@@ -335,6 +352,11 @@ impl Dialogue {
             fault,
         }
     }
+}
+
+/// How long nothing may come on a path that took so long to connect before our half-close.
+fn patience(took: Duration) -> Duration {
+    PATIENCE.max(took * 4)
 }
 
 /// A counted answer without its NUL.

@@ -1,4 +1,4 @@
-//! A TCP echo server on a fixed pool of pre-spawned workers, and the client
+//! A TCP and UDP echo server on a fixed pool of pre-spawned workers, and the client
 //! that talks to it and checks every byte that comes back.
 //!
 //! Data goes one way: [`server::Listener`] → channel → [`pool`] → worker → connection

@@ -18,6 +18,7 @@ use crossbeam_channel::{Sender, bounded};
 use mio::Waker;
 
 use crate::base::error::cause;
+use crate::base::units;
 use crate::worker::channel::{HandOverSender, hand_over_channel};
 use crate::worker::context::{Accepted, Context, CountGuard, Drain, HandOver, Settings};
 use crate::worker::datagrams::refusal::DatagramCounts;
@@ -79,12 +80,21 @@ impl fmt::Display for WorkerReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "worker {}: {}, {} connections, {} bytes echoed{}{}",
-            self.id, self.end, self.connections, self.bytes, self.evicted, self.datagrams
+            "worker {}: {}, {}, {} echoed{}{}",
+            self.id,
+            self.end,
+            units::plain_count(self.connections, "connection", "connections"),
+            units::plain_count(self.bytes, "byte", "bytes"),
+            self.evicted,
+            self.datagrams
         )?;
         match self.replaced {
             0 => Ok(()),
-            times => write!(f, ", replaced {times} times"),
+            times => write!(
+                f,
+                ", replaced {}",
+                units::plain_count(times, "time", "times")
+            ),
         }
     }
 }

@@ -210,6 +210,67 @@ mod usage {
         }
     }
 
+    /// Two signals within a millisecond are one to the kernel.
+    #[test]
+    fn where_a_second_signal_is_spoken_of_so_are_signals_that_merge() {
+        let mut texts: Vec<_> = ["serve", "ping", "check", "bench"]
+            .iter()
+            .map(|command| finish([command, "--help"], "").stdout)
+            .map(|help| String::from_utf8(help).unwrap())
+            .collect();
+        texts.push(include_str!("../README.md").to_owned());
+        for text in texts {
+            let words = text.split_whitespace().collect::<Vec<_>>().join(" ");
+            let second = ["a second signal", "A second signal", "a second one"];
+            assert!(second.iter().any(|each| words.contains(each)), "{text}");
+            assert!(
+                words.contains("kernel merges signals") || words.contains("kernel merges those"),
+                "{text}"
+            );
+            assert!(words.contains("almost together"), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_negative_value_is_reported_as_the_value_of_its_option() {
+        const NUMBERS: [&str; 10] = [
+            "N",
+            "N/s",
+            "COUNT",
+            "SIZE",
+            "BYTES",
+            "BYTES|A..B",
+            "DURATION",
+            "BYTE",
+            "DSCP",
+            "ECN",
+        ];
+        let mut tried = 0;
+        for command in ["serve", "client", "ping", "check", "bench", "health"] {
+            let help = finish([command, "--help"], "").stdout;
+            let help = String::from_utf8(help).unwrap();
+            let lines = help.lines().filter_map(|line| line.trim().split_once("--"));
+            for (_, option) in lines {
+                let Some((name, value)) = option.trim_end().split_once(" <") else {
+                    continue;
+                };
+                if !NUMBERS.contains(&value.split('>').next().unwrap()) {
+                    continue;
+                }
+                for bad in ["-1", "-1s", "-0.5s", "-5k", "-1KiB", "-5/s", "-2..3"] {
+                    let error = error_of(&[command, &format!("--{name}"), bad, "HOST"]);
+                    let begin = format!("error: invalid value '{bad}' for '--{name} <");
+                    assert!(
+                        error.starts_with(&begin),
+                        "{command} --{name} {bad}: {error}"
+                    );
+                    tried += 1;
+                }
+            }
+        }
+        assert!(tried > 200, "{tried}");
+    }
+
     #[test]
     fn a_value_is_read_the_same_way_in_every_command() {
         for line in [
@@ -275,6 +336,9 @@ mod usage {
             let error = error_of(&line.split(' ').collect::<Vec<_>>());
             assert!(error.contains(&format!("tip: {tip}")), "{line}: {error}");
             assert_eq!(error.matches("tip: ").count(), 1, "{line}: {error}");
+            let command = line.split(' ').next().unwrap();
+            let usage = format!("Usage: echopool {command} [OPTIONS]");
+            assert!(error.contains(&usage), "{line}: {error}");
         }
         // Only client has words that may begin with a dash.
         assert!(error_of(&["client", "HOST", "-x"]).contains("'-- -x'"));

@@ -1127,9 +1127,26 @@ mod tunnel {
     }
 
     #[test]
-    fn a_text_is_read_back_before_the_half_close() {
+    fn a_text_and_a_pipe_are_read_back_before_the_half_close() {
         let ended = client(&[], cut_at_half_close(), &["hello"], "");
         assert_clean(&ended, b"hello\n");
+        let input = keyed(6, 0, 300_000);
+        let ended = client(&[], cut_at_half_close(), &[], &*input);
+        assert_clean(&ended, &input);
+    }
+
+    #[test]
+    fn a_text_and_a_pipe_end_for_a_server_that_waits_for_that() {
+        for text in [&["hello"][..], &[]] {
+            let server = peer(|mut stream| {
+                let mut all = Vec::new();
+                stream.read_to_end(&mut all).unwrap();
+                stream.write_all(&all).unwrap();
+            });
+            let ended = client(&[], server, text, "hello");
+            assert_eq!(String::from_utf8_lossy(&ended.stdout).trim_end(), "hello");
+            assert_eq!(ended.code, Some(0), "{ended:?}");
+        }
     }
 
     #[test]
@@ -1153,14 +1170,19 @@ mod tunnel {
     }
 
     #[test]
-    fn a_pipe_that_is_cut_at_its_half_close_says_so() {
-        let server = cut_at_half_close();
-        let ended = client(&[], server, &[], "hello");
-        assert_fault(
-            &ended,
-            server,
-            "; the path may take our half-close for the end",
-        );
+    fn a_text_and_a_pipe_that_are_cut_at_a_half_close_say_so() {
+        // It passes nothing on, until it takes the half-close for the end.
+        for text in [&["hello"][..], &[]] {
+            let server = peer(|mut stream| {
+                stream.read_to_end(&mut Vec::new()).unwrap();
+            });
+            let ended = client(&[], server, text, "hello");
+            assert_fault(
+                &ended,
+                server,
+                "; the path may take our half-close for the end",
+            );
+        }
     }
 }
 

@@ -17,12 +17,13 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use common::gap::{fill_behind_gap, losing_socket};
+use common::ping::{assert_counts, read_events, story};
 use common::serve::{
     PROMPT, log_of, pipe_ends, processor_time, reported, serve_under, stop_cleanly,
 };
 use common::{
-    Program, connect, connect_narrow, expect, fill, full_duplex, is_reset, is_silent, keyed, pour,
-    read_to_end, round_trip, wait_until,
+    Program, connect, connect_narrow, end, expect, fill, full_duplex, is_reset, is_silent, keyed,
+    pour, read_to_end, round_trip, wait_until,
 };
 use echopool::proto::answer;
 use rustix::process::Signal;
@@ -471,8 +472,9 @@ mod needs_cgroups {
         ("/sys/fs/cgroup/unified", "cpu.max"),
     ];
 
-    const MEMORY: &Places = &[
-        ("/sys/fs/cgroup/memory", "memory.kmem.tcp.limit_in_bytes"),
+    const MEMORY_ONE: &Places = &[("/sys/fs/cgroup/memory", "memory.kmem.tcp.limit_in_bytes")];
+
+    const MEMORY_TWO: &Places = &[
         ("/sys/fs/cgroup", "memory.max"),
         ("/sys/fs/cgroup/unified", "memory.max"),
     ];
@@ -580,11 +582,23 @@ mod needs_cgroups {
     }
 
     #[test]
-    #[ignore = "needs cgroups with the controller of memory, and root"]
-    fn clients_that_do_not_read_are_shed_before_the_cgroups_memory_is_used_up() {
+    #[ignore = "needs cgroups of version 1 with the controller of memory, and root"]
+    fn clients_that_do_not_read_are_shed_before_the_memory_of_a_cgroup_of_version_1_is_used_up() {
+        shed_within(MEMORY_ONE);
+    }
+
+    #[test]
+    #[ignore = "needs cgroups of version 2 with the controller of memory, and root"]
+    fn clients_that_do_not_read_are_shed_before_the_memory_of_a_cgroup_of_version_2_is_used_up() {
+        shed_within(MEMORY_TWO);
+    }
+
+    /// Clients pour into a server and read nothing, first within the limit of an outer cgroup,
+    /// then within that of an inner one.
+    fn shed_within(places: &Places) {
         const LIMIT: u32 = 64 << 20;
         const AMPLE: u32 = 1 << 30;
-        let Some(nested) = Nested::make(MEMORY) else {
+        let Some(nested) = Nested::make(places) else {
             return;
         };
         for cgroup in [nested.outer.clone(), nested.inner()] {
@@ -740,5 +754,32 @@ mod needs_namespaces {
         );
         let Some(said) = said else { return };
         assert_eq!(said.trim(), "100006");
+    }
+
+    #[test]
+    #[ignore = "needs unshare(1), ip(8) and nft(8)"]
+    fn a_datagram_that_a_firewall_here_drops_is_not_sent_and_not_lost() {
+        if !can(&["unshare", "-rn", "nft", "add", "table", "inet", "t"]) {
+            return;
+        }
+        let script = "set -e; ip link set lo up; nft add table inet t
+            nft add chain inet t c '{ type filter hook output priority 0; }'
+            nft add rule inet t c udp dport 7 drop
+            exec \"$0\" ping --udp -c3 -i0.01 -W0.3 --json 127.0.0.1:7";
+        let mut command = Command::new("unshare");
+        command.args(["-rn", "sh", "-c", script, env!("CARGO_BIN_EXE_echopool")]);
+        command.stdin(Stdio::null()).stdout(Stdio::piped());
+        let ended = end(Program::spawn(command));
+        assert_eq!((ended.code, &*ended.stderr), (Some(1), ""), "{ended:?}");
+        let events = read_events(&ended);
+        assert_eq!(
+            story(&events),
+            ["not_sent 1", "not_sent 2", "not_sent 3", "summary"]
+        );
+        let reason = events[0]["reason"].as_str().unwrap();
+        let words = "operation not permitted: a firewall rule of this machine";
+        assert!(reason.starts_with(words), "{reason}");
+        let counts = [("not_sent", 3), ("sent", 0), ("lost", 0), ("under_way", 0)];
+        assert_counts(&events, &counts);
     }
 }

@@ -133,7 +133,7 @@ fn where_no_limit_was_met_the_report_says_nothing_of_them() {
     let log = log_of(program);
     assert_eq!(
         reported(&log, "total:"),
-        "total: 1 workers, 1 connections, 5 bytes echoed"
+        "total: 1 worker, 1 connection, 5 bytes echoed"
     );
 }
 
@@ -167,7 +167,7 @@ fn an_idle_client_is_ended_in_time_and_one_byte_now_and_then_keeps_another() {
     assert!(ended >= IDLE && ended < IDLE + LATE, "{ended:?}");
     talking.join().unwrap();
     let log = log_of(program);
-    let total = reported(&log, "total: 1 workers, 3 connections");
+    let total = reported(&log, "total: 1 worker, 3 connections");
     assert!(total.ends_with(", 3 refused or evicted: 3 idle"), "{total}");
     reported(&log, "evicted: no data for 1s (--idle-timeout)");
 }
@@ -325,7 +325,7 @@ fn a_client_that_takes_its_echo_slowly_keeps_its_connection_and_gets_all_of_it()
         Some((program, sent))
     });
     let log = log_of(program);
-    let total = format!("total: 1 workers, 1 connections, {sent} bytes echoed");
+    let total = format!("total: 1 worker, 1 connection, {sent} bytes echoed");
     assert_eq!(reported(&log, "total:"), total);
 }
 
@@ -373,7 +373,7 @@ fn a_connection_ends_in_order_when_it_is_too_old_however_busy() {
     assert!(last >= LIFETIME && last < LIFETIME + LATE, "{last:?}");
     expect_end(&mut silent);
     let log = log_of(program);
-    let total = reported(&log, "total: 1 workers, 2 connections");
+    let total = reported(&log, "total: 1 worker, 2 connections");
     assert!(
         total.ends_with(", 2 refused or evicted: 2 over --max-lifetime"),
         "{total}"
@@ -417,7 +417,7 @@ fn a_client_whose_time_is_over_gets_all_that_was_read_however_slowly_it_takes_it
     assert!(taken < got && got <= sent, "{taken} of {got} of {sent}");
     let log = log_of(program);
     let total = reported(&log, "total:");
-    let (_, counts) = total.split_once("1 connections, ").unwrap();
+    let (_, counts) = total.split_once("1 connection, ").unwrap();
     let want = format!("{got} bytes echoed, 1 refused or evicted: 1 over --max-lifetime");
     assert_eq!(counts, want);
 }

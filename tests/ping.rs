@@ -11,7 +11,8 @@ use std::thread::spawn;
 use std::time::{Duration, Instant};
 
 use common::load::Machine;
-use common::{DEADLINE, Ended, Program, Server, finish, reserve};
+use common::ping::{assert_counts, story};
+use common::{DEADLINE, Program, Server, finish, reserve};
 use rustix::process::Signal;
 use serde_json::Value;
 
@@ -60,43 +61,21 @@ fn echo(mut stream: &TcpStream) {
     }
 }
 
+/// Each run of this suite is one.
+const TCP: &[&str] = &["ping"];
+
 fn arguments(options: &[&str], server: SocketAddr) -> Vec<String> {
-    let address = server.to_string();
-    let all = [&["ping"], options, &[&address]].concat();
-    all.into_iter().map(String::from).collect()
+    common::ping::arguments(TCP, options, server)
 }
 
-/// Runs it to its end. Returns the exit code and its lines; standard error must be empty.
 #[track_caller]
 fn ping(options: &[&str], server: SocketAddr) -> (i32, Vec<String>) {
-    let ended = finish(arguments(options, server), "");
-    assert_eq!(ended.stderr, "");
-    (ended.code.unwrap(), lines(&ended))
+    common::ping::ping(TCP, options, server)
 }
 
-fn lines(ended: &Ended) -> Vec<String> {
-    let text = String::from_utf8(ended.stdout.clone()).unwrap();
-    text.lines().map(String::from).collect()
-}
-
-/// The exit code and the events, of a run with `--json`.
 #[track_caller]
 fn events(options: &[&str], server: SocketAddr) -> (i32, Vec<Value>) {
-    let (code, lines) = ping(&[options, &["--json"]].concat(), server);
-    let parse = |line: &String| serde_json::from_str(line).unwrap();
-    (code, lines.iter().map(parse).collect())
-}
-
-/// What happened, each with the number of its message.
-fn story(events: &[Value]) -> Vec<String> {
-    let tell = |event: &Value| {
-        let name = event["event"].as_str().unwrap();
-        match event["seq"].as_u64() {
-            Some(seq) => format!("{name} {seq}"),
-            None => String::from(name),
-        }
-    };
-    events.iter().map(tell).collect()
+    common::ping::events(TCP, options, server)
 }
 
 /// The event of this name; there must be one alone.
@@ -106,15 +85,6 @@ fn only<'a>(events: &'a [Value], name: &str) -> &'a Value {
     let event = found.next().unwrap_or_else(|| panic!("no {name}"));
     assert_eq!(found.next(), None);
     event
-}
-
-#[track_caller]
-fn assert_counts(events: &[Value], counts: [(&str, u64); 4]) {
-    let summary = events.last().unwrap();
-    assert_eq!(summary["event"], "summary");
-    for (key, count) in counts {
-        assert_eq!(summary[key], count, "{key}: {summary}");
-    }
 }
 
 /// A ping that is watched while it runs.
@@ -236,7 +206,7 @@ mod output {
         let zeros = [("lost", 0), ("corrupted", 0)];
         assert_counts(
             &events,
-            [("sent", 120), ("received", 120), zeros[0], zeros[1]],
+            &[("sent", 120), ("received", 120), zeros[0], zeros[1]],
         );
         let summary = &events[121];
         let key = |key: &str| summary[key].as_u64().expect(key);
@@ -454,7 +424,7 @@ mod loss {
         );
         assert_counts(
             &events,
-            [("sent", 3), ("received", 2), ("lost", 1), ("late", 1)],
+            &[("sent", 3), ("received", 2), ("lost", 1), ("late", 1)],
         );
     }
 
@@ -558,7 +528,7 @@ mod loss {
         assert_eq!(story(&events), ["lost 1", "lost 2", "lost 3", "summary"]);
         assert_counts(
             &events,
-            [("sent", 3), ("received", 0), ("lost", 3), ("under_way", 0)],
+            &[("sent", 3), ("received", 0), ("lost", 3), ("under_way", 0)],
         );
         // As fast as replies come, but a dead server is not hammered.
         let elapsed = events[3]["elapsed_ns"].as_u64().unwrap();
@@ -712,7 +682,7 @@ mod damage {
             assert_eq!(corrupted["damage"], "bytes came that were never sent");
             assert_counts(
                 &events,
-                [("sent", 1), ("received", 0), ("lost", 0), ("corrupted", 1)],
+                &[("sent", 1), ("received", 0), ("lost", 0), ("corrupted", 1)],
             );
         }
     }
@@ -757,7 +727,7 @@ mod damage {
         assert_eq!(events[2]["size_bytes"], 64);
         assert_counts(
             &events,
-            [("sent", 2), ("received", 2), ("lost", 0), ("corrupted", 2)],
+            &[("sent", 2), ("received", 2), ("lost", 0), ("corrupted", 2)],
         );
     }
 }

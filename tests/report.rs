@@ -173,6 +173,53 @@ mod in_text {
     }
 
     #[test]
+    fn the_headline_says_how_many_connections_there_were() {
+        let mut results = closed("a");
+        let whole = [
+            "\n50 connections, messages",
+            " connections           50 open, 50 made\n",
+        ];
+        assert_has(&of(&results), &whole);
+        // Outages are told of elsewhere.
+        results.plan.reconnect = true;
+        for second in &mut results.timeline {
+            second.connections = Some(10.0);
+        }
+        let few = "connections           10.0 of 50 open on average, 10 at the least; 50 made\n";
+        assert_has(&of(&results), &["\n50 connections, messages", few]);
+        results.suspicions = vec![suspicion(Doubt::ConnectionsMissing)];
+        results.suspicions[0].seen = String::from("40 of 50 connections had no echo");
+        let missing = [
+            "\n50 connections asked for, messages",
+            "connections           40 of 50 connections had no echo; 50 made\n",
+        ];
+        assert_has(&of(&results), &missing);
+        let page = written(|to| html::write(&results, to));
+        assert_has(
+            &page,
+            &[
+                "50 connections asked for, messages",
+                "had no echo; 50 made<",
+            ],
+        );
+        results.timeline.clear();
+        results.suspicions.clear();
+        assert_has(&of(&results), &["connections           50 made\n"]);
+        assert_has(&of(&churned()), &["connections           50 made\n"]);
+    }
+
+    #[test]
+    fn one_of_a_kind_has_its_singular() {
+        let mut results = closed("a");
+        (results.totals.sent, results.totals.echoed) = (1, 1);
+        results.plan.connections = 1;
+        assert_has(
+            &of(&results),
+            &["\n1 connection, ", "1 of 1 message sent, in 10.0 s\n"],
+        );
+    }
+
+    #[test]
     fn every_kind_of_run_is_described() {
         assert_has(
             &of(&churned()),

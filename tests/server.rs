@@ -77,7 +77,7 @@ fn a_transfer_that_is_under_way_at_the_stop_finishes() {
     let (code, _) = stop(&mut program, Signal::TERM);
     client.join().unwrap();
     assert_eq!(code, Some(0), "{:#?}", program.log);
-    let total = format!("1 connections, {} bytes echoed", 100 * MIB);
+    let total = format!("1 connection, {} bytes echoed", 100 * MIB);
     assert!(program.logged(&total), "{:#?}", program.log);
 }
 
@@ -464,7 +464,7 @@ fn descriptors_that_run_out_in_mid_run_cost_no_client() {
     let failures = program.log.iter();
     let logged = failures.filter(|l| l.contains("could not accept")).count();
     assert!((1..=most).contains(&logged), "{:#?}", program.log);
-    assert!(program.logged("total: 1 workers, 100 connections"));
+    assert!(program.logged("total: 1 worker, 100 connections"));
 }
 
 #[test]
@@ -757,8 +757,8 @@ fn clients_that_wait_at_the_connection_limit_are_counted_at_the_stop() {
     let (code, _) = stop(&mut program, Signal::TERM);
     assert_eq!(code, Some(3), "{:#?}", program.log);
     for words in [
-        "3 clients waited in the listen queue and are refused",
-        "1 connections, 1 bytes echoed, 3 refused at the stop",
+        "refused 3 clients that waited in the listen queue",
+        "1 connection, 1 byte echoed, 3 refused at the stop",
     ] {
         assert!(program.logged(words), "{:#?}", program.log);
     }

@@ -308,7 +308,7 @@ mod the_journal {
         );
         assert!(lines[1].starts_with("<6>waiting for clients on echo://"));
         let last = lines.last().unwrap();
-        assert!(last.starts_with("<6>total: 1 workers"), "{lines:?}");
+        assert!(last.starts_with("<6>total: 1 worker"), "{lines:?}");
         let has_level = |line: &String| line.contains("INFO") || line.contains("WARN");
         assert!(!lines.iter().any(has_level), "{lines:?}");
     }

@@ -177,7 +177,7 @@ fn clients_that_wait_at_a_stop_while_no_descriptor_is_free_are_counted() {
     program.wait_for("could not accept");
     let (code, _) = stop(&mut program, Signal::TERM);
     assert_eq!(code, Some(3), "{:#?}", program.log);
-    let total = reported(&program.log, "total: 1 workers, ");
+    let total = reported(&program.log, "total: 1 worker, ");
     let numbers = total.split(|c: char| !c.is_ascii_digit());
     let numbers: Vec<usize> = numbers.filter_map(|text| text.parse().ok()).collect();
     let [_, served, echoed, waited] = numbers[..] else {

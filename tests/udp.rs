@@ -4,6 +4,7 @@
 
 mod common;
 
+use std::io::ErrorKind;
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 use std::os::fd::OwnedFd;
 use std::process::{Command, Stdio};
@@ -195,6 +196,18 @@ mod binding {
     }
 
     #[test]
+    fn a_later_program_that_shares_the_port_is_refused() {
+        for workers in ["1", "2"] {
+            let (_program, server) = serve(&["--workers", workers]);
+            let other = Socket::new(Domain::IPV4, Type::DGRAM, None).unwrap();
+            other.set_reuse_port(true).unwrap();
+            let error = other.bind(&server.into()).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::AddrInUse, "{workers}");
+            round_trip(&local(), server, b"the first serves on");
+        }
+    }
+
+    #[test]
     fn a_buffer_that_the_kernel_refuses_is_warned_of_by_its_setting() {
         let (program, _) = serve(&["--udp-buffer", "512MiB"]);
         let log = log_of(program);
@@ -209,16 +222,31 @@ mod binding {
     }
 
     /// The program, started with a socket as a service manager would: as descriptor 3.
-    fn under_manager(socket: UdpSocket, arguments: &[&str]) -> Program {
-        let script = "export LISTEN_PID=$$ LISTEN_FDS=1 LISTEN_FDNAMES=udp; \
+    fn under_manager(socket: UdpSocket, name: &str, arguments: &[&str]) -> Program {
+        let script = "export LISTEN_PID=$$ LISTEN_FDS=1; \
                       exec \"$@\" 3<&0 0</dev/null";
         let mut command = Command::new("sh");
         command
             .args(["-c", script, "sh", env!("CARGO_BIN_EXE_echopool"), "serve"])
             .args(arguments)
             .env_remove("RUST_LOG")
+            .env("LISTEN_FDNAMES", name)
             .stdin(Stdio::from(OwnedFd::from(socket)));
         Program::spawn(command)
+    }
+
+    #[test]
+    fn a_socket_of_the_name_stamp_is_a_reflectors() {
+        let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+        let server = socket.local_addr().unwrap();
+        let mut program = under_manager(socket, "stamp", &["--workers", "2"]);
+        assert_eq!(program.wait_for_listener("stamp"), server);
+        let client = local();
+        let request = [7; 44];
+        client.send_to(&request, server).unwrap();
+        let (answer, _) = receive(&client);
+        assert_eq!((&answer[24..36], answer.len()), (&request[..12], 44));
+        stop_cleanly(program);
     }
 
     #[test]
@@ -228,7 +256,7 @@ mod binding {
         let server = socket.local_addr().unwrap();
         // It waits for the server.
         client.send_to(b"early", server).unwrap();
-        let mut program = under_manager(socket.try_clone().unwrap(), &["--workers", "3"]);
+        let mut program = under_manager(socket.try_clone().unwrap(), "udp", &["--workers", "3"]);
         let warning = program.wait_for("ReceiveBuffer=");
         assert!(warning.contains("not 4194304"), "{warning}");
         assert_eq!(program.wait_for_listener("udp"), server);

@@ -9,66 +9,32 @@ use std::sync::mpsc::channel;
 use std::time::{Duration, Instant};
 
 use common::datagrams::{
-    LOCALHOST, answering_elsewhere, changing, doubling, echo, losing_every_third, peer, refusing,
-    serve, socket, swapping,
+    Got, LOCALHOST, answering_elsewhere, changing, doubling, echo, losing_every_third, peer,
+    refusing, serve, socket, swapping,
 };
-use common::{Program, finish, wait_until};
-use rustix::process::Signal;
+use common::ping::{assert_counts, lines, named, read_events, story};
+use common::{Ended, Program, finish, wait_until};
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
 /// For what must run out.
 const SHORT: &str = "-W0.3";
 
+/// Each run of this suite is one.
+const UDP: &[&str] = &["ping", "--udp"];
+
 fn arguments(options: &[&str], server: SocketAddr) -> Vec<String> {
-    let address = server.to_string();
-    let all = [&["ping", "--udp"], options, &[&address]].concat();
-    all.into_iter().map(String::from).collect()
+    common::ping::arguments(UDP, options, server)
 }
 
-/// Runs it to its end. Returns the exit code and its lines; standard error must be empty.
 #[track_caller]
 fn ping(options: &[&str], server: SocketAddr) -> (i32, Vec<String>) {
-    let ended = finish(arguments(options, server), "");
-    assert_eq!(ended.stderr, "");
-    let text = String::from_utf8(ended.stdout).unwrap();
-    let lines = text.lines().map(String::from).collect();
-    (ended.code.unwrap(), lines)
+    common::ping::ping(UDP, options, server)
 }
 
-/// The exit code and the events, of a run with `--json`.
 #[track_caller]
 fn events(options: &[&str], server: SocketAddr) -> (i32, Vec<Value>) {
-    let (code, lines) = ping(&[options, &["--json"]].concat(), server);
-    let parse = |line: &String| serde_json::from_str(line).unwrap();
-    (code, lines.iter().map(parse).collect())
-}
-
-/// What happened, each with the number of its datagram.
-fn story(events: &[Value]) -> Vec<String> {
-    let tell = |event: &Value| {
-        let name = event["event"].as_str().unwrap();
-        match event["seq"].as_u64() {
-            Some(seq) => format!("{name} {seq}"),
-            None => String::from(name),
-        }
-    };
-    events.iter().map(tell).collect()
-}
-
-fn named<'a>(events: &'a [Value], name: &str) -> Vec<&'a Value> {
-    events
-        .iter()
-        .filter(|event| event["event"] == name)
-        .collect()
-}
-
-#[track_caller]
-fn assert_counts(events: &[Value], counts: &[(&str, u64)]) {
-    let summary = events.last().unwrap();
-    assert_eq!(summary["event"], "summary");
-    for (key, count) in counts {
-        assert_eq!(summary[key], *count, "{key}: {summary}");
-    }
+    common::ping::events(UDP, options, server)
 }
 
 mod output {
@@ -190,6 +156,10 @@ mod output {
             ("ping --udp -s 65508 HOST", "65,507"),
             ("ping -s 0 HOST", "--udp"),
             ("ping --dscp EF HOST", "--udp"),
+            ("ping --ptp --udp HOST", "--udp"),
+            ("ping --ptp HOST", "--stamp"),
+            ("ping --stamp --udp HOST", "--udp"),
+            ("ping --stamp -s 43 HOST", "44"),
             ("ping --udp --dscp 64 HOST", "AF11"),
             ("ping --udp --ecn maybe HOST", "ect0"),
             ("ping --udp --tos 256 HOST", "0xff"),
@@ -416,34 +386,65 @@ mod schedule {
     #[test]
     fn our_own_wake_up_is_not_in_the_round_trip() {
         // The peer answers at once, and stops the probe so that it reads the echo late.
+        let ended = stopped_while(|got| {
+            got.echo();
+            std::thread::sleep(Duration::from_millis(400));
+        });
+        assert_eq!(ended.code, Some(0), "{ended:?}");
+        let reply: Value = serde_json::from_str(&lines(&ended)[0]).unwrap();
+        let [time, at] = ["time_ns", "at_ns"].map(|key| reply[key].as_u64().unwrap());
+        assert!(at - time >= 380_000_000, "{reply}");
+    }
+
+    /// Runs a ping of one datagram, which is stopped while the peer does this.
+    fn stopped_while(act: impl Fn(&Got<'_>) + Send + 'static) -> Ended {
         let (sender, pids) = channel::<u32>();
-        let server = {
-            let mut pid = None;
-            peer(move |got| {
-                let pid = *pid.get_or_insert_with(|| pids.recv().unwrap());
-                let pid = rustix::process::Pid::from_raw(pid.cast_signed()).unwrap();
-                rustix::process::kill_process(pid, Signal::STOP).unwrap();
-                wait_until("the probe to stop", || {
-                    let stat =
-                        std::fs::read_to_string(format!("/proc/{}/stat", pid.as_raw_nonzero()));
-                    stat.is_ok_and(|stat| stat.contains(") T "))
-                });
-                got.echo();
-                std::thread::sleep(Duration::from_millis(400));
-                rustix::process::kill_process(pid, Signal::CONT).unwrap();
-            })
-        };
+        let server = peer(move |got| {
+            if got.number > 0 {
+                return;
+            }
+            let pid = Pid::from_raw(pids.recv().unwrap().cast_signed()).unwrap();
+            kill_process(pid, Signal::STOP).unwrap();
+            wait_until("the probe to stop", || {
+                let stat = std::fs::read_to_string(format!("/proc/{}/stat", pid.as_raw_nonzero()));
+                stat.is_ok_and(|stat| stat.contains(") T "))
+            });
+            act(got);
+            kill_process(pid, Signal::CONT).unwrap();
+        });
         let mut command = Command::new(env!("CARGO_BIN_EXE_echopool"));
         command.args(arguments(&["-c1", "-W30", "--json"], server));
         command.stdin(Stdio::null()).stdout(Stdio::piped());
         let program = Program::spawn(command);
         sender.send(program.child.id()).unwrap();
-        let ended = common::end(program);
-        assert_eq!(ended.code, Some(0), "{ended:?}");
-        let text = String::from_utf8(ended.stdout).unwrap();
-        let reply: Value = serde_json::from_str(text.lines().next().unwrap()).unwrap();
-        let [time, at] = ["time_ns", "at_ns"].map(|key| reply[key].as_u64().unwrap());
-        assert!(at - time >= 380_000_000, "{reply}");
+        common::end(program)
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn what_our_own_queue_had_no_room_for_is_told_from_what_is_lost() {
+        /// More than fits in the queue that is asked for.
+        const FLOOD: u64 = 4000;
+
+        let ended = stopped_while(|got| {
+            got.echo();
+            (0..FLOOD).for_each(|_| got.answer(&[7; 1000]));
+        });
+        assert_eq!(ended.code, Some(1));
+        let events = read_events(&ended);
+        let told = named(&events, "dropped_here");
+        let told: u64 = told
+            .iter()
+            .map(|it| it["datagrams"].as_u64().unwrap())
+            .sum();
+        let summary = events.last().unwrap();
+        let [dropped, foreign] = ["dropped_here", "foreign"].map(|key| summary[key].as_u64());
+        assert!(dropped > Some(0), "{summary}");
+        assert_eq!(
+            (Some(told), dropped.unwrap() + foreign.unwrap()),
+            (dropped, FLOOD)
+        );
+        assert_counts(&events, &[("received", 1), ("lost", 0), ("not_sent", 0)]);
     }
 }
 

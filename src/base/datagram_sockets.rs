@@ -9,15 +9,26 @@ use super::address::Address;
 use super::error::Error;
 use super::listening::{Absent, failed, is_absent};
 use super::sys;
+use crate::base::units;
 
 /// The receive buffer that is asked for, in bytes: it held 16,000 datagrams in flight where the
 /// usual 208 KiB lost some of 800.
 pub const DEFAULT_UDP_BUFFER: usize = 4 << 20;
 
+/// The sockets of one address.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    /// Over which the kernel distributes the clients.
+    pub(crate) sockets: Vec<UdpSocket>,
+    /// Receives nothing, and keeps other programs off the port while it is open; `None` where
+    /// the port is not shared, or the system has no such socket.
+    pub(crate) guard: Option<UdpSocket>,
+}
+
 /// The sockets of each address that was bound, and the addresses that the machine lacks.
 #[derive(Debug, Default)]
 pub(crate) struct Bound {
-    pub(crate) groups: Vec<Vec<UdpSocket>>,
+    pub(crate) groups: Vec<Shared>,
     pub(crate) absent: Vec<Absent>,
 }
 
@@ -58,11 +69,7 @@ pub(crate) fn bind(
 ///
 /// # Errors
 /// The system's.
-pub(crate) fn bind_early(
-    address: SocketAddr,
-    count: usize,
-    buffer: usize,
-) -> io::Result<Vec<UdpSocket>> {
+pub(crate) fn bind_early(address: SocketAddr, count: usize, buffer: usize) -> io::Result<Shared> {
     Group { count, buffer }.bind(address, Form::Early)
 }
 
@@ -84,7 +91,7 @@ struct Group {
 }
 
 impl Group {
-    fn bind_all_interfaces(&self, port: u16) -> Result<Vec<UdpSocket>, Error> {
+    fn bind_all_interfaces(&self, port: u16) -> Result<Shared, Error> {
         let v6 = SocketAddr::from((Ipv6Addr::UNSPECIFIED, port));
         match self.bind(v6, Form::Both) {
             Err(error) if is_absent(&error) => {
@@ -98,29 +105,50 @@ impl Group {
 
     /// The first socket is bound without `SO_REUSEPORT`, which fails where any other program
     /// has the port, also one that shares it. With the option a second server would take half
-    /// of the clients unnoticed. Only then is the port opened to the other sockets.
-    fn bind(&self, address: SocketAddr, form: Form) -> io::Result<Vec<UdpSocket>> {
+    /// of the clients unnoticed. Only then is the port opened to the other sockets, and closed
+    /// again by a guard: of the sockets that have the port the kernel asks one whether a
+    /// program that comes later may share it, by IPv6 the one that was bound first, by IPv4 the
+    /// last. (The option can't be taken back from the others: they would no longer share.)
+    fn bind(&self, address: SocketAddr, form: Form) -> io::Result<Shared> {
         let first = self.made(address, form)?;
         first.bind(&address.into())?;
-        let mut sockets = vec![UdpSocket::from(first)];
-        if CAN_SHARE && self.count > 1 {
-            let address = sockets[0].local_addr()?;
-            share_port(&SockRef::from(&sockets[0]))?;
-            for _ in 1..self.count {
-                let socket = self.made(address, form)?;
-                share_port(&SockRef::from(&socket))?;
-                socket.bind(&address.into())?;
-                sockets.push(socket.into());
-            }
-        }
         let wanted = self.buffer;
-        if let Some(has) = sockets.first().and_then(|it| smaller_buffer(it, wanted)) {
+        if let Some(has) = smaller_buffer(&SockRef::from(&first), wanted) {
+            let has = units::plain_count(has as u64, "byte", "bytes");
             log::warn!(
-                "the kernel limits the receive buffer for datagrams to {has} bytes, not {wanted} \
+                "the kernel limits the receive buffer for datagrams to {has}, not {wanted} \
                  (net.core.rmem_max): more that come at once are lost"
             );
         }
-        Ok(sockets)
+        let (mut sockets, mut guard) = (vec![UdpSocket::from(first)], None);
+        if CAN_SHARE && self.count > 1 {
+            let address = sockets[0].local_addr()?;
+            share_port(&SockRef::from(&sockets[0]), true)?;
+            if address.is_ipv6() && sys::datagram::receive_nothing(&sockets[0]).is_ok() {
+                guard = sockets.pop();
+            }
+            while sockets.len() < self.count {
+                let socket = self.made(address, form)?;
+                share_port(&SockRef::from(&socket), true)?;
+                socket.bind(&address.into())?;
+                sockets.push(socket.into());
+            }
+            guard = guard.or_else(|| self.last(address, form).ok());
+            match &guard {
+                Some(guard) => share_port(&SockRef::from(guard), false)?,
+                None => log::debug!("a later program of this user may share the port {address}"),
+            }
+        }
+        Ok(Shared { sockets, guard })
+    }
+
+    /// A guard that is bound last.
+    fn last(&self, address: SocketAddr, form: Form) -> io::Result<UdpSocket> {
+        let socket = self.made(address, form)?;
+        share_port(&SockRef::from(&socket), true)?;
+        sys::datagram::receive_nothing(&socket)?;
+        socket.bind(&address.into())?;
+        Ok(socket.into())
     }
 
     fn made(&self, address: SocketAddr, form: Form) -> io::Result<Socket> {
@@ -142,12 +170,12 @@ impl Group {
 const CAN_SHARE: bool = cfg!(any(target_os = "linux", target_os = "android"));
 
 #[cfg(any(target_os = "linux", target_os = "android"))]
-fn share_port(socket: &SockRef<'_>) -> io::Result<()> {
-    socket.set_reuse_port(true)
+fn share_port(socket: &SockRef<'_>, is_shared: bool) -> io::Result<()> {
+    socket.set_reuse_port(is_shared)
 }
 
 #[cfg(not(any(target_os = "linux", target_os = "android")))]
-fn share_port(_: &SockRef<'_>) -> io::Result<()> {
+fn share_port(_: &SockRef<'_>, _: bool) -> io::Result<()> {
     Ok(())
 }
 
@@ -165,78 +193,30 @@ fn ask_for_buffers(socket: &SockRef<'_>, bytes: usize) {
 }
 
 /// The size of a socket's receive buffer, where it is less than was wanted.
-pub(crate) fn smaller_buffer(socket: &UdpSocket, wanted: usize) -> Option<usize> {
+pub(crate) fn smaller_buffer(socket: &SockRef<'_>, wanted: usize) -> Option<usize> {
     /// Linux doubles the size for its own book-keeping, and reports the doubled one.
     const REPORTED_FACTOR: usize = if CAN_SHARE { 2 } else { 1 };
 
-    let has = SockRef::from(socket).recv_buffer_size().ok()? / REPORTED_FACTOR;
+    let has = socket.recv_buffer_size().ok()? / REPORTED_FACTOR;
     (has < wanted).then_some(has)
 }
 
-#[cfg(all(test, any(target_os = "linux", target_os = "android")))]
-mod tests {
-    use std::io::ErrorKind;
-
-    use super::*;
-
-    fn bound(address: &str, count: usize) -> Result<Vec<Vec<UdpSocket>>, Error> {
-        bind(&address.parse().unwrap(), 0, count, 100_000).map(|bound| bound.groups)
+/// Has a socket receive nothing more, though what has come can still be read and answered: it
+/// gets a peer, itself. What is sent to it from here on is refused by ICMP, or goes to other
+/// sockets on the port, where it would be lost in the queue of one that is closed.
+///
+/// # Errors
+/// The system's, as where this machine does not have the address any more.
+pub(crate) fn receive_no_more(socket: &UdpSocket) -> io::Result<()> {
+    let mut own = socket.local_addr()?;
+    if own.ip().is_unspecified() {
+        own.set_ip(match own {
+            SocketAddr::V4(_) => Ipv4Addr::LOCALHOST.into(),
+            SocketAddr::V6(_) => Ipv6Addr::LOCALHOST.into(),
+        });
     }
-
-    fn is_in_use(error: &Error) -> bool {
-        matches!(error, Error::Listen { source, .. } if source.kind() == ErrorKind::AddrInUse)
-    }
-
-    #[test]
-    fn each_worker_has_a_socket_on_the_port_and_another_program_can_not_have_it() {
-        for address in ["127.0.0.1:0", "[::1]:0", "*:0"] {
-            for count in [1, 3] {
-                let sockets = &bound(address, count).unwrap()[0];
-                assert_eq!(sockets.len(), count);
-                let at = sockets[0].local_addr().unwrap();
-                assert!(sockets.iter().all(|each| each.local_addr().unwrap() == at));
-                let again = match address {
-                    "*:0" => format!("*:{}", at.port()),
-                    _ => at.to_string(),
-                };
-                for second in [1, 2] {
-                    let error = bound(&again, second).unwrap_err();
-                    assert!(is_in_use(&error), "{again}: {error}");
-                }
-            }
-        }
-    }
-
-    #[test]
-    fn a_port_that_another_program_shares_is_not_joined() {
-        let other = Socket::new(Domain::IPV4, Type::DGRAM, None).unwrap();
-        other.set_reuse_port(true).unwrap();
-        let any: SocketAddr = "127.0.0.1:0".parse().unwrap();
-        other.bind(&any.into()).unwrap();
-        let at = other.local_addr().unwrap().as_socket().unwrap();
-        for count in [1, 2] {
-            assert!(is_in_use(&bound(&at.to_string(), count).unwrap_err()));
-        }
-    }
-
-    #[test]
-    fn the_clients_are_distributed_over_the_sockets() {
-        let sockets = &bound("127.0.0.1:0", 2).unwrap()[0];
-        let at = sockets[0].local_addr().unwrap();
-        let clients: Vec<_> = (0..64)
-            .map(|_| UdpSocket::bind("127.0.0.1:0").unwrap())
-            .collect();
-        for client in &clients {
-            client.send_to(b"x", at).unwrap();
-        }
-        let count = |socket: &UdpSocket| {
-            let mut byte = [0];
-            (0..64)
-                .filter(|_| socket.recv_from(&mut byte).is_ok())
-                .count()
-        };
-        let counts: Vec<_> = sockets.iter().map(count).collect();
-        assert_eq!(counts.iter().sum::<usize>(), 64, "{counts:?}");
-        assert!(counts.iter().all(|&count| count > 0), "{counts:?}");
-    }
+    socket.connect(own)
 }
+
+#[cfg(all(test, any(target_os = "linux", target_os = "android")))]
+mod tests;

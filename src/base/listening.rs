@@ -8,6 +8,7 @@ use socket2::{Domain, SockRef, Socket, Type};
 use super::address::Address;
 use super::error::Error;
 use super::sys;
+use crate::base::units;
 
 /// How many clients may wait in the kernel to be accepted. With the customary
 /// 128 a connect storm overflows the queue, and every client it drops waits a
@@ -234,8 +235,9 @@ pub(crate) fn warn_of_short_queue(backlog: u32) {
     let limit = std::fs::read_to_string("/proc/sys/net/core/somaxconn");
     let limit = limit.ok().and_then(|text| text.trim().parse::<u32>().ok());
     if let Some(limit) = limit.filter(|&limit| limit < backlog) {
+        let clients = units::plain_count(limit.into(), "client", "clients");
         log::warn!(
-            "the kernel limits the listen queue to {limit} clients, not {backlog} (net.core.somaxconn)"
+            "the kernel limits the listen queue to {clients}, not {backlog} (net.core.somaxconn)"
         );
     }
 }

@@ -3,11 +3,6 @@
 
 pub(crate) mod addresses;
 pub(crate) mod clock;
-#[allow(
-    dead_code,
-    unused_imports,
-    reason = "the server and the probes come to use it"
-)]
 pub(crate) mod datagram;
 
 use std::io;

@@ -75,10 +75,22 @@ pub(crate) fn split_factor(number: &str) -> (&str, f64) {
     }
 }
 
-/// Formats a count with its noun: `1 reply`, `2 replies`.
+/// Formats a count with its noun: `1 reply`, `2 replies`, `1,000 replies`.
 pub(crate) fn count(number: u64, one: &str, many: &str) -> String {
-    let noun = if number == 1 { one } else { many };
-    format!("{} {noun}", whole(number))
+    format!("{} {}", whole(number), noun(number, one, many))
+}
+
+/// Formats a count with its noun as a log has it, whose numbers are read by programs as well:
+/// `1 reply`, `1000 replies`.
+pub(crate) fn plain_count(number: u64, one: &str, many: &str) -> String {
+    format!("{number} {}", noun(number, one, many))
+}
+
+const fn noun<'a>(number: u64, one: &'a str, many: &'a str) -> &'a str {
+    match number {
+        1 => one,
+        _ => many,
+    }
 }
 
 /// Formats a count with separated thousands: `1,234,567`.
@@ -124,5 +136,8 @@ mod tests {
         assert_eq!(whole(1_234_567), "1,234,567");
         assert_eq!(count(1, "reply", "replies"), "1 reply");
         assert_eq!(count(1000, "reply", "replies"), "1,000 replies");
+        assert_eq!(plain_count(0, "reply", "replies"), "0 replies");
+        assert_eq!(plain_count(1, "reply", "replies"), "1 reply");
+        assert_eq!(plain_count(1000, "reply", "replies"), "1000 replies");
     }
 }

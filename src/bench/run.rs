@@ -466,7 +466,10 @@ fn wait_until_connected(all_ready: &Receiver<()>, shared: &Shared<'_>, watch: &m
         let connections = units::count(all, "connection", "connections");
         let failed = match failed {
             0 => String::new(),
-            failed => format!(", {} attempts failed", units::whole(failed)),
+            failed => format!(
+                ", {}",
+                units::count(failed, "attempt failed", "attempts failed")
+            ),
         };
         watch.connecting(&format!("{} of {connections}{failed}", units::whole(made)));
     }

@@ -72,7 +72,7 @@ pub enum BadSource {
     #[error("it must be an IP address, or two with .. between them")]
     Address,
     /// The two addresses are of different families, or the first is behind the last.
-    #[error("the first address must not be behind the last, and of the same family")]
+    #[error("the first address must not come after the last, and both must be of one family")]
     Order,
 }
 

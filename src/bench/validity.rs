@@ -122,9 +122,9 @@ fn schedule_missed(evidence: &Evidence<'_>) -> Option<Suspicion> {
     let counted_out = results.plan.count.is_some() || results.interrupted;
     let (seen, advice) = if began < KEPT {
         let seen = format!(
-            "{} of {} messages were due and could not be sent before the end",
+            "{} of {} due could not be sent before the end",
             units::whole(totals.unsent),
-            units::whole(due)
+            units::count(due, "message", "messages")
         );
         (seen, LESS)
     } else if !counted_out && due as f64 + chance < planned * KEPT {
@@ -199,19 +199,17 @@ fn connections_missing(evidence: &Evidence<'_>) -> Option<Suspicion> {
         return None;
     }
     let asked = units::whole(plan.connections as u64);
-    let silent = match without {
-        0 => String::new(),
-        _ => format!(
-            "{} of {asked} connections had no echo; ",
-            units::whole(without)
-        ),
-    };
-    let open = open.map_or_else(String::new, |(mean, least)| {
+    let silent = (without > 0).then(|| {
+        let all = units::count(plan.connections as u64, "connection", "connections");
+        format!("{} of {all} had no echo", units::whole(without))
+    });
+    let open = open.map(|(mean, least)| {
         format!("{mean:.1} of {asked} were open on average, {least:.0} at the least")
     });
+    let seen: Vec<_> = silent.into_iter().chain(open).collect();
     Some(suspicion(
         Doubt::ConnectionsMissing,
-        format!("{silent}{open}"),
+        seen.join("; "),
         "the figures are those of the connections that were served: raise the server's limits, \
          or ask for fewer --connections",
     ))
@@ -222,8 +220,8 @@ fn ports(evidence: &Evidence<'_>) -> Option<Suspicion> {
         suspicion(
             Doubt::PortsRanOut,
             format!(
-                "no local port was free for {} connections",
-                evidence.without_port
+                "no local port was free for {}",
+                units::count(evidence.without_port, "connection", "connections")
             ),
             "connect from more local addresses with --source, make fewer connections, widen \
              net.ipv4.ip_local_port_range, or use more machines",
@@ -236,8 +234,8 @@ fn descriptors(evidence: &Evidence<'_>) -> Option<Suspicion> {
         suspicion(
             Doubt::DescriptorsRanOut,
             format!(
-                "no descriptor was free for {} connections",
-                evidence.without_descriptor
+                "no descriptor was free for {}",
+                units::count(evidence.without_descriptor, "connection", "connections")
             ),
             "raise the limit on open files (ulimit -n), or ask for fewer --connections",
         )

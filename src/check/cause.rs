@@ -29,6 +29,9 @@ pub struct Diagnosis {
     pub confidence: Confidence,
     /// The failed clauses that follow from it.
     pub explains: Vec<&'static str>,
+    /// Those of them that ended otherwise, by another cause, and would have by this one.
+    #[serde(skip)]
+    pub(super) hidden: Vec<&'static str>,
     /// The figures and words that prove it; units are in the keys.
     pub evidence: BTreeMap<&'static str, Value>,
 }
@@ -47,6 +50,7 @@ impl Diagnosis {
             advice,
             confidence: Confidence::Certain,
             explains,
+            hidden: Vec::new(),
             evidence: BTreeMap::new(),
         }
     }
@@ -57,6 +61,15 @@ impl Diagnosis {
             confidence: Confidence::Likely,
             ..self
         }
+    }
+
+    /// The same, with clauses that would have failed by it if they had not otherwise.
+    pub(super) fn hiding(mut self, clauses: Vec<&'static str>) -> Self {
+        let hidden = clauses.into_iter();
+        let hidden = hidden.filter(|clause| !self.explains.contains(clause));
+        self.hidden = hidden.collect();
+        self.explains.extend(&self.hidden);
+        self
     }
 
     /// The same, with one more piece of evidence.

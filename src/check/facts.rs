@@ -84,6 +84,12 @@ impl Facts {
         !self.passed.iter().any(is_carried) && self.failures.iter().all(|at| at.came() <= 4)
     }
 
+    /// Whether no connection was made.
+    pub(super) fn is_unconnected(&self) -> bool {
+        let mut failures = self.failures.iter();
+        self.passed.is_empty() && failures.all(|at| matches!(at.observed.end, End::NotMade(_)))
+    }
+
     /// The clauses for which that holds.
     pub(super) fn clauses(&self, is_it: impl Fn(&Failure) -> bool) -> Vec<&'static str> {
         let some = self.failures.iter().filter(|failure| is_it(failure));

@@ -34,9 +34,44 @@ pub(super) struct Hello {
     pub(super) answer: Vec<u8>,
     /// How it ended, if it did.
     pub(super) end: Option<Ending>,
+    /// What came of another one on which nothing was said, if that was tried.
+    pub(super) silent: Option<Silent>,
+}
+
+/// What came of a connection on which nothing was said.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Silent {
+    pub(super) greeting: Vec<u8>,
+    /// How it ended; `Silence` where it stayed open.
+    pub(super) end: Option<Ending>,
 }
 
 impl Hello {
+    /// What came unasked on either connection.
+    pub(super) fn greeting(&self) -> &[u8] {
+        match (&self.greeting[..], &self.silent) {
+            ([], Some(silent)) => &silent.greeting,
+            (greeting, _) => greeting,
+        }
+    }
+
+    /// How both connections ended, if without a byte and on their own.
+    pub(super) fn nobody(&self) -> Option<Ending> {
+        let is_end = |end: &Ending| *end != Ending::Silence;
+        let silent = self.silent.as_ref()?.end.filter(is_end)?;
+        let is_mute = self.greeting().is_empty() && self.answer.is_empty();
+        self.end.filter(is_end).filter(|_| is_mute)?;
+        Some(silent)
+    }
+
+    /// How a connection ended once something was said, while one lives on which nothing is.
+    pub(super) fn taken_amiss(&self) -> Option<Ending> {
+        let is_mute = self.greeting().is_empty() && self.answer.is_empty();
+        let lives = self.silent.as_ref()?.end == Some(Ending::Silence);
+        let end = self.end.filter(|end| *end != Ending::Silence);
+        end.filter(|_| is_mute && lives)
+    }
+
     /// Whether what came back is what was said, be it with other line ends, capitals or a
     /// parity bit, or the begin of it.
     pub(super) fn is_echoed(&self) -> bool {
@@ -105,8 +140,12 @@ pub(super) enum Sizes {
 pub(super) enum Streams {
     /// They don't, as far as was tried.
     Endless,
-    /// After so many bytes came back, however fast they go.
-    AfterBytes { bytes: u64, by: Ending },
+    /// After so many bytes came back; proved, if a slow one did so as well, later.
+    AfterBytes {
+        bytes: u64,
+        by: Ending,
+        is_proved: bool,
+    },
     /// At that age, however much they carry.
     AtAge { age: Duration, by: Ending },
 }
@@ -156,15 +195,99 @@ impl Denied {
 /// How many connections can be begun.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Rate {
-    /// Of connections that were begun one after another.
+    /// Of connections that were begun at once.
     pub(super) tried: usize,
-    /// Those that were made without a SYN sent again.
+    /// Those that were made and served without a SYN sent again.
     pub(super) made: usize,
-    /// Made a second, once the first one had not been.
+    /// Those that were then begun one after another.
+    pub(super) fast: Paced,
+    /// How many were begun at half the pace that was served, and how many of these were
+    /// served; `None` where that was not tried.
+    pub(super) slow: Option<(usize, usize)>,
+}
+
+/// Connections that were begun one after another.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub(super) struct Paced {
+    /// How many were begun once one was denied, or all where none was.
+    pub(super) tried: usize,
+    /// How many of these were served, and how many that is a second.
+    pub(super) served: usize,
     pub(super) per_s: f64,
-    /// How long those of a burst that were made first waited for their first byte in the
-    /// median, beyond what a single one waits.
+    /// How long those waited for their first byte in the median once they were made, beyond
+    /// what a single one waits.
     pub(super) wait: Duration,
+}
+
+/// A share of what happens by chance is not taken for a limit where it would come out as it
+/// did once in so many times.
+const BY_CHANCE: f64 = 0.001;
+
+/// Where fewer connections of a burst are made, more is the matter than a lost packet.
+const FEW: f64 = 0.7;
+
+/// Of as many connections as a limit serves, all are but one in so many.
+const MOST: f64 = 0.9;
+
+/// Whether there is a limit of connections that are begun in a time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Limited {
+    /// There is none, or as many are denied at any pace: by lost packets, or a dead server.
+    No,
+    /// Only those of one instant are too many.
+    AtOnce,
+    /// So many a second are served; proved, if at half the pace all are.
+    PerSecond { is_proved: bool },
+}
+
+impl Paced {
+    /// The share that is served; all where none was begun.
+    pub(super) fn share(&self) -> f64 {
+        match self.tried {
+            0 => 1.0,
+            tried => self.served as f64 / tried as f64,
+        }
+    }
+
+    /// How many wait at a time in the mean: as many come a second as are served, times how
+    /// long each waits (Little's law).
+    pub(super) fn waiting(&self) -> f64 {
+        self.per_s * self.wait.as_secs_f64()
+    }
+}
+
+impl Rate {
+    /// Whether there is a limit.
+    pub(super) fn limited(&self) -> Limited {
+        if self.made as f64 >= FEW * self.tried as f64 {
+            return Limited::No;
+        }
+        let share = self.fast.share();
+        if share >= MOST {
+            return Limited::AtOnce;
+        }
+        match self.slow {
+            // How many there are at half of hardly any takes too long to see.
+            None => Limited::PerSecond { is_proved: false },
+            Some((tried, served)) if (served as f64) < MOST * tried as f64 => Limited::No,
+            Some((tried, _)) => {
+                let by_chance = share.powi(i32::try_from(tried).unwrap_or(i32::MAX));
+                Limited::PerSecond {
+                    is_proved: by_chance < BY_CHANCE,
+                }
+            }
+        }
+    }
+
+    /// All of a burst were served.
+    pub(super) fn unlimited(tried: usize) -> Self {
+        Self {
+            tried,
+            made: tried,
+            fast: Paced::default(),
+            slow: None,
+        }
+    }
 }
 
 /// What a half-close does.
@@ -172,8 +295,8 @@ pub(super) struct Rate {
 pub(super) enum HalfClosed {
     /// It is answered in order.
     Sound,
-    /// It ends the connection so, with bytes on their way, or after them.
-    Ends(Ending),
+    /// It ends the connection so; whether all bytes had come before.
+    Ends { by: Ending, all_came: bool },
 }
 
 /// What becomes of bytes of special values.
@@ -213,6 +336,21 @@ pub(super) struct Loss {
     pub(super) to_client: f64,
     /// How many were counted each way.
     pub(super) packets: u64,
+    /// The server told of what arrived twice: without that (SACK, RFC 2883) a lost packet is
+    /// not told from a lost echo.
+    pub(super) knows_direction: bool,
+    /// They were lost, and not only late.
+    pub(super) is_proved: bool,
+}
+
+impl Loss {
+    /// Of the direction that loses more, or of both where they are not told apart, in percent.
+    pub(super) fn worst(&self) -> f64 {
+        match self.knows_direction {
+            true => self.to_server.max(self.to_client),
+            false => self.to_server + self.to_client,
+        }
+    }
 }
 
 /// What all experiments found.

@@ -7,6 +7,9 @@ use std::time::Duration;
 use crate::probe::connect::is_reached_itself;
 use crate::probe::pattern::Damage;
 
+/// Operation not permitted, errno(3).
+const EPERM: i32 = 1;
+
 /// Why no connection was made.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum NotMade {
@@ -16,6 +19,8 @@ pub(super) enum NotMade {
     Unanswered,
     /// ICMP said so, or this machine has no route: what the kernel calls it.
     Unreachable(&'static str),
+    /// This machine forbids it; or by IPv6, where `or_icmp`, ICMPv6 did.
+    Forbidden { or_icmp: bool },
     /// It reached its own socket.
     ReachedItself,
     /// Established, and reset before it could be used.
@@ -25,15 +30,19 @@ pub(super) enum NotMade {
 }
 
 impl NotMade {
-    pub(super) fn of(error: &io::Error) -> Self {
+    /// What the error of a connect says, which was by IPv6 or not.
+    pub(super) fn of(error: &io::Error, is_v6: bool) -> Self {
         match error.kind() {
             _ if is_reached_itself(error) => Self::ReachedItself,
             ErrorKind::ConnectionRefused => Self::Refused,
             ErrorKind::TimedOut | ErrorKind::WouldBlock => Self::Unanswered,
             ErrorKind::HostUnreachable => Self::Unreachable("host unreachable"),
             ErrorKind::NetworkUnreachable => Self::Unreachable("network unreachable"),
-            // Linux tells so ICMPv6 code 1; a firewall of this machine says EPERM.
-            ErrorKind::PermissionDenied => Self::Unreachable("administratively prohibited"),
+            // Linux makes EACCES of ICMPv6 type 1 code 1, and of no ICMP of IPv4; a firewall of
+            // this machine makes EPERM, a route that prohibits or SELinux makes EACCES.
+            ErrorKind::PermissionDenied => Self::Forbidden {
+                or_icmp: is_v6 && error.raw_os_error() != Some(EPERM),
+            },
             ErrorKind::ConnectionReset | ErrorKind::ConnectionAborted => Self::Reset,
             _ => Self::Other,
         }
@@ -129,9 +138,9 @@ mod tests {
 
     #[test]
     fn errors_of_connects_are_told_apart() {
-        let of = |number| NotMade::of(&io::Error::from_raw_os_error(number));
+        let of = |number| NotMade::of(&io::Error::from_raw_os_error(number), false);
         assert_eq!(
-            NotMade::of(&ErrorKind::TimedOut.into()),
+            NotMade::of(&ErrorKind::TimedOut.into(), false),
             NotMade::Unanswered
         );
         #[cfg(target_os = "linux")]
@@ -143,14 +152,17 @@ mod tests {
                 libc::ENETUNREACH,
                 NotMade::Unreachable("network unreachable"),
             ),
-            (
-                libc::EACCES,
-                NotMade::Unreachable("administratively prohibited"),
-            ),
+            (libc::EACCES, NotMade::Forbidden { or_icmp: false }),
+            (libc::EPERM, NotMade::Forbidden { or_icmp: false }),
             (libc::ECONNRESET, NotMade::Reset),
             (libc::EMFILE, NotMade::Other),
         ] {
             assert_eq!(of(number), kind);
+        }
+        #[cfg(target_os = "linux")]
+        for (number, or_icmp) in [(libc::EACCES, true), (libc::EPERM, false)] {
+            let error = io::Error::from_raw_os_error(number);
+            assert_eq!(NotMade::of(&error, true), NotMade::Forbidden { or_icmp });
         }
     }
 }

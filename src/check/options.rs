@@ -21,9 +21,8 @@ pub(super) const OPTIONS: Clause = Clause {
 const FILLED_MTU: u64 = 9_216;
 
 fn options(target: &Target<'_>) -> Result<String, NotPassed> {
-    // Where there is none, any clause that wants a connection says so.
-    let connection = target.open()?;
-    let report = move || {
+    let report = || {
+        let connection = target.open()?;
         let (peer, _) = connection.addresses()?;
         round_trip(&connection)?;
         let view = KernelView::read(&*connection.socket());

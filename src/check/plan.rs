@@ -11,6 +11,12 @@ const WHOLE: Duration = Duration::from_secs(40);
 const WHOLE_TIMEOUTS: u32 = 8;
 const WHOLE_BUDGETS: u32 = 20;
 
+/// The part of the whole, but for `--idle`, that the clauses have where one failed, and the
+/// time beyond the whole in which all experiments end: a check of a broken path takes no
+/// longer than 45 seconds by default.
+const FAILED_PART: (u32, u32) = (2, 3);
+const EXPERIMENTS: Duration = Duration::from_secs(4);
+
 /// The least time of a check that sends all bytes however long they take: at 2 Mbit/s they
 /// take half of it.
 const THOROUGH: Duration = Duration::from_secs(15 * 60);
@@ -53,5 +59,19 @@ impl Plan {
         };
         let clauses = least.max(timeout.saturating_mul(WHOLE_TIMEOUTS));
         clauses.saturating_add(idle.unwrap_or_default())
+    }
+
+    /// How long the clauses may take where one of them failed.
+    pub(super) fn until_experiments(&self) -> Duration {
+        let idle = self.idle.unwrap_or_default();
+        let (part, of) = FAILED_PART;
+        self.whole.saturating_sub(idle) / of * part + idle
+    }
+
+    /// How long the clauses and the experiments may take. Where a connection was silent for
+    /// long, others are for as long again.
+    pub(super) fn with_experiments(&self) -> Duration {
+        let idle = self.idle.unwrap_or_default();
+        self.whole.saturating_add(EXPERIMENTS).saturating_add(idle)
     }
 }

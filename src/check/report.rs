@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use super::cause::Diagnosis;
+use super::cause::{Confidence, Diagnosis};
 use super::observation::Observation;
 use super::plan::Plan;
 use crate::base::units;
@@ -102,7 +102,15 @@ impl Report {
     ) -> Self {
         for outcome in clauses.iter_mut().filter(|at| at.verdict == Verdict::Fail) {
             let explains = |one: &&Diagnosis| one.explains.contains(&outcome.name);
-            outcome.follows_from = diagnosis.iter().find(explains).map(|one| one.cause);
+            let all = diagnosis.iter().filter(explains);
+            // A proved one, by which it ended, and of those the one that explains least: what
+            // explains much may hide it.
+            let first = all.min_by_key(|one| {
+                let is_likely = one.confidence == Confidence::Likely;
+                let is_hidden = one.hidden.contains(&outcome.name);
+                (is_likely, is_hidden, one.explains.len())
+            });
+            outcome.follows_from = first.map(|one| one.cause);
             if outcome.follows_from.is_some() {
                 outcome.usually = None;
             }
@@ -166,4 +174,51 @@ impl fmt::Display for Report {
 
 pub(super) fn nanoseconds(time: Duration) -> u64 {
     u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::proto::Protocol;
+
+    #[test]
+    fn a_clause_follows_from_the_proved_cause_that_explains_least() {
+        let plan = Plan {
+            protocol: Protocol::Echo,
+            addresses: Vec::new(),
+            timeout: Duration::ZERO,
+            whole: Duration::ZERO,
+            budget: None,
+            idle: None,
+            connections: 1,
+            experiments: true,
+            seed: 1,
+        };
+        let outcome = |name| Outcome {
+            name,
+            verdict: Verdict::Fail,
+            seen: String::new(),
+            usually: Some("something"),
+            follows_from: None,
+            rfc: "",
+            elapsed_ns: 0,
+            observed: None,
+        };
+        let clauses = ["bytes", "urgent", "idle", "reset"].map(outcome).to_vec();
+        let cause = |name, explains: &[&'static str]| {
+            Diagnosis::certain(name, "text", "advice", explains.to_vec())
+        };
+        let causes = vec![
+            cause("much", &["bytes", "urgent", "idle"]),
+            cause("urgent-lost", &["urgent"]),
+            cause("hidden", &[]).hiding(vec!["bytes"]),
+            cause("guess", &["idle"]).likely(),
+        ];
+        let report = Report::new(&plan, clauses, causes, Duration::ZERO, false);
+        let follow: Vec<_> = report.clauses.iter().map(|one| one.follows_from).collect();
+        let expected = [Some("much"), Some("urgent-lost"), Some("much"), None];
+        assert_eq!(follow, expected);
+        assert_eq!(report.clauses[0].usually, None);
+        assert_eq!(report.clauses[3].usually, Some("something"));
+    }
 }

@@ -275,13 +275,14 @@ fn test(clause: &'static Clause, target: &Target<'_>) -> Option<Outcome> {
             usually,
             observed,
         }) => {
+            target.shared.saw_failure();
             let usually = usually.unwrap_or_else(|| reason(clause, &observed.end));
             (Verdict::Fail, seen, Some((usually, observed)))
         }
         Err(NotPassed::Skipped(why)) => (Verdict::Skip, why, None),
         Err(NotPassed::Stopped) if target.shared.left().is_zero() => (
             Verdict::Skip,
-            out_of_time(target.plan(), started.elapsed()),
+            out_of_time(target.shared.time(), started.elapsed()),
             None,
         ),
         Err(NotPassed::Stopped) => return None,
@@ -325,8 +326,12 @@ const fn reason(clause: &Clause, end: &Seen) -> &'static str {
 }
 
 /// Why a clause has no verdict when the time of the whole is over.
-fn out_of_time(plan: &Plan, elapsed: Duration) -> String {
-    let whole = humantime::format_duration(plan.whole);
+fn out_of_time(time: Duration, elapsed: Duration) -> String {
+    let whole = match time.as_secs() {
+        0 => time,
+        seconds => Duration::from_secs(seconds),
+    };
+    let whole = humantime::format_duration(whole);
     let how_far = match elapsed < Duration::from_millis(1) {
         true => String::from("not begun"),
         false => format!("not at its end after {}", duration(elapsed)),

@@ -18,8 +18,9 @@ pub(super) struct Shared<'a> {
     stop: &'a AtomicBool,
     /// The same, from within: nobody wants the outcomes any more.
     abandoned: AtomicBool,
-    /// When the whole check is over.
-    end: Instant,
+    /// When the check began, and whether a clause has failed since.
+    begun: Instant,
+    has_failed: AtomicBool,
     /// Connections made so far; the next one's number.
     made: AtomicU64,
     /// The address that answered last.
@@ -45,7 +46,8 @@ impl<'a> Shared<'a> {
             pattern: Pattern::new(plan.seed),
             stop,
             abandoned: AtomicBool::new(false),
-            end: Instant::now() + plan.whole,
+            begun: Instant::now(),
+            has_failed: AtomicBool::new(false),
             made: AtomicU64::new(0),
             last_address: Mutex::new(None),
             unreachable: AtomicBool::new(false),
@@ -72,9 +74,30 @@ impl<'a> Shared<'a> {
         self.abandoned.store(true, Ordering::SeqCst);
     }
 
-    /// How much time the whole check has left.
+    /// A clause has failed: from now on the clauses have less time, so that the experiments
+    /// have enough.
+    pub(super) fn saw_failure(&self) {
+        self.has_failed.store(true, Ordering::SeqCst);
+    }
+
+    /// How long all clauses may take.
+    pub(super) fn time(&self) -> Duration {
+        match self.has_failed.load(Ordering::SeqCst) && self.plan.experiments {
+            true => self.plan.until_experiments(),
+            false => self.plan.whole,
+        }
+    }
+
+    /// How much of that is left.
     pub(super) fn left(&self) -> Duration {
-        self.end.saturating_duration_since(Instant::now())
+        self.time().saturating_sub(self.begun.elapsed())
+    }
+
+    /// How much time is left for experiments.
+    pub(super) fn left_in_all(&self) -> Duration {
+        self.plan
+            .with_experiments()
+            .saturating_sub(self.begun.elapsed())
     }
 
     /// The number of the next connection.

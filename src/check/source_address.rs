@@ -5,7 +5,7 @@ use super::not_passed::NotPassed;
 use super::parallel::{connect_threads, in_threads};
 use super::protocol::round_trip;
 use super::target::Target;
-use crate::base::units::whole;
+use crate::base::units::count;
 
 pub(super) const SOURCE_ADDRESS: Clause = Clause {
     name: "source-address",
@@ -32,9 +32,13 @@ fn source_address(target: &Target<'_>) -> Result<String, NotPassed> {
         round_trip(&connection)?;
         connection.finish().map(|()| local)
     })?;
-    let number = whole(number as u64);
+    let number = count(
+        number as u64,
+        "connection as it is",
+        "connections as they are",
+    );
     Ok(format!(
-        "the server sees {number} connections as they are here, {} the last",
+        "the server sees {number} here, {} the last",
         sources[sources.len() - 1]
     ))
 }

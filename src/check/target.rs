@@ -199,7 +199,9 @@ impl<'a> Target<'a> {
             ));
         }
         // What answers at all says more than silence.
-        let ways = attempts.iter().map(|(_, error)| NotMade::of(error));
+        let ways = attempts
+            .iter()
+            .map(|(address, error)| NotMade::of(error, address.is_ipv6()));
         let how = ways.reduce(|one, next| match one {
             NotMade::Unanswered => next,
             _ => one,

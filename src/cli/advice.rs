@@ -1,13 +1,15 @@
 //! Advice in the errors of clap, for mistakes that other programs' options lead to.
 
+use clap::Command;
 use clap::builder::StyledStr;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 
 /// Options that name the listening address in other servers.
 const LISTEN_OPTIONS: [&str; 5] = ["--address", "--bind", "--host", "--listen", "--addr"];
 
-/// Replaces the tip of an error by one that helps, and drops one that misleads.
-pub(super) fn improve(error: &mut clap::Error, arguments: &[String]) {
+/// Replaces the tip of an error by one that helps, and drops one that misleads. `program` is
+/// the whole command line.
+pub(super) fn improve(error: &mut clap::Error, arguments: &[String], program: &mut Command) {
     let Some(ContextValue::String(unknown)) = error.get(ContextKind::InvalidArg) else {
         return;
     };
@@ -19,6 +21,12 @@ pub(super) fn improve(error: &mut clap::Error, arguments: &[String]) {
     match tip(command, unknown, arguments) {
         Some(tip) => {
             error.remove(ContextKind::SuggestedArg);
+            // clap's usage has the argument that it would have suggested.
+            program.build();
+            if let Some(command) = program.find_subcommand_mut(command) {
+                let usage = ContextValue::StyledStr(command.render_usage());
+                error.insert(ContextKind::Usage, usage);
+            }
             let tip = StyledStr::from(tip);
             error.insert(ContextKind::Suggested, ContextValue::StyledStrs(vec![tip]));
         }

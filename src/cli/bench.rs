@@ -47,7 +47,7 @@ const MOST: u64 = 1 << 24;
 ADDR is HOST:PORT, [V6]:PORT, :PORT, PORT or HOST; without a host, this machine; without a \
 port, 20162. Any TCP echo server will do (RFC 862).
 
-Of several addresses of a name the first that answers is used. Attempts start 250 ms apart, and \
+If a name has several addresses, the first that answers is used. Attempts start 250 ms apart, and \
 alternate between IPv6 and IPv4 (RFC 8305).
 
 A condition is a metric, one of < <= > >= = and a bound: 'p99<1ms', 'errors=0', 'rate>50k'. \
@@ -69,7 +69,8 @@ Exit codes:
   2    wrong usage
   3    a condition did not hold
   130  it was interrupted; the first Ctrl-C ends the run, which still reports,
-       marked as interrupted")]
+       marked as interrupted, a second one ends it at once; the kernel merges
+       signals that come almost together")]
 pub(super) struct BenchArgs {
     /// Connections open at once
     #[arg(short, long, value_name = "N", default_value_t = 1,
@@ -262,8 +263,11 @@ impl BenchArgs {
         let connections = units::count(self.connections as u64, "connection", "connections");
         let (least, most) = (self.size.start(), self.size.end());
         let size = match least == most {
-            true => format!("{least} bytes"),
-            false => format!("{least} to {most} bytes"),
+            true => units::plain_count(*least as u64, "byte", "bytes"),
+            false => format!(
+                "{least} to {}",
+                units::plain_count(*most as u64, "byte", "bytes")
+            ),
         };
         let load = match (self.stream, self.churn) {
             (true, _) => String::from("stream"),
@@ -350,6 +354,10 @@ fn barren(results: &Results) -> String {
     match (results.plan.load, totals.sent) {
         (Load::Stream, _) => String::from("no byte came back"),
         (_, 0) => String::from("no message was sent while load was measured"),
-        (_, sent) => format!("none of {sent} messages came back whole and unchanged"),
+        (_, 1) => String::from("the one message did not come back whole and unchanged"),
+        (_, sent) => {
+            let sent = units::count(sent, "message", "messages");
+            format!("none of {sent} came back whole and unchanged")
+        }
     }
 }

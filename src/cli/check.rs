@@ -30,9 +30,9 @@ const MOST: u64 = 10_000;
 /// Test whether a path carries TCP faithfully
 ///
 /// The path is a server, with any load balancer, proxy, tunnel or firewall before it. Each
-/// clause is one promise of TCP. Its line says pass, FAIL or skip, and what was seen. Every byte
-/// that comes back is verified. After them, the causes of what failed are named, and what to do:
-/// experiments tell them apart. --list describes the clauses.
+/// clause tests one property of TCP. Its line says pass, FAIL or skip, and what was observed.
+/// Every byte that comes back is verified. If clauses fail, experiments find the causes, and each
+/// cause is shown with its remedy. --list describes the clauses.
 #[derive(Debug, Args)]
 #[command(after_long_help = "\
 ADDR is HOST:PORT, [V6]:PORT, :PORT, PORT or HOST; without a host, this machine; without a \
@@ -61,7 +61,8 @@ Exit codes:
   2    wrong usage
   130  interrupted before the last clause, and none had failed
 
-The first Ctrl-C ends the check with what was seen so far, a second one at once.")]
+The first Ctrl-C ends the check with what was seen so far, a second one at once. The kernel \
+merges signals of one kind that come almost together.")]
 pub(super) struct CheckArgs {
     /// Check the counted one-shot protocol
     #[arg(long)]
@@ -81,16 +82,15 @@ pub(super) struct CheckArgs {
     #[arg(long, value_name = "DURATION", value_parser = time_limit)]
     idle: Option<Duration>,
 
-    /// Make no experiments after the clauses: causes are only inferred from what these saw
+    /// Run no experiments after the clauses; infer causes from the clauses alone
     #[arg(long)]
     no_experiments: bool,
 
-    /// How long the bytes of a clause may take that sends many; where a path carries fewer in that
-    /// time, fewer are sent
+    /// Time limit for the data of each clause that sends much; a slow path is sent less
     #[arg(long, value_name = "DURATION", default_value = "2s", value_parser = some_time)]
     budget: Duration,
 
-    /// Send all bytes of every clause, however long they take: it ends after 15 minutes
+    /// Send all data of every clause, however slow the path; the check ends after 15 minutes
     #[arg(long, conflicts_with = "budget")]
     thorough: bool,
 
@@ -98,7 +98,7 @@ pub(super) struct CheckArgs {
     #[arg(long, value_name = "N", default_value_t = 200, value_parser = count::<usize>(1..=MOST))]
     connections: usize,
 
-    /// Test only these clauses; a list with commas, any number of times
+    /// Test only these clauses: names with commas between them, any number of times
     #[arg(long, value_name = "CLAUSE", value_delimiter = ',', hide_possible_values = true,
           value_parser = OneOf(names()))]
     only: Vec<String>,

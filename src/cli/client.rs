@@ -23,14 +23,14 @@ use crate::proto::Protocol;
 ADDR is HOST:PORT, [V6]:PORT, :PORT, PORT or HOST; without a host, this machine; without a \
 port, 20162, 4000 with --counted, or 4001 with --whoami.
 
-Of several addresses of a name the first that answers is used. Attempts start 250 ms apart, and \
+If a name has several addresses, the first that answers is used. Attempts start 250 ms apart, and \
 alternate between IPv6 and IPv4 (RFC 8305).
 
-With --udp a line, a TEXT or --size bytes of a pipe are a datagram each, also one without \
-bytes, and each is sent once the echo of the one before is back. UDP repeats nothing: a lost \
-datagram is a failure. So is an echo that comes twice, changed, cut, or from another address, \
-and an ICMP error. Of several addresses of a name the first is used that answers a datagram \
-of 8 bytes, which is sent ahead.
+With --udp, a TEXT, a line, or --size bytes of standard input is one datagram; it may be empty. \
+The next one is sent once the echo of the last is back. UDP does not retransmit, so a lost \
+datagram is a failure. So is an echo that is duplicated, changed, cut or from another address, \
+and an ICMP error. If a name has several addresses, each is sent 8 bytes first, and the first \
+address that echoes them is used.
 
 Examples:
   echopool client 10.0.0.7               a dialogue with port 20162
@@ -57,7 +57,7 @@ pub(super) struct ClientArgs {
     #[arg(long, conflicts_with_all = ["counted", "whoami"])]
     udp: bool,
 
-    /// Bytes per datagram of standard input [default: a line each]
+    /// Bytes of standard input per datagram [default: one line]
     #[arg(long, value_name = "SIZE", requires = "udp", conflicts_with = "text",
           value_parser = bytes(MOST_BYTES))]
     size: Option<usize>,

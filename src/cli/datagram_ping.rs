@@ -1,4 +1,4 @@
-//! `echopool ping --udp`.
+//! `echopool ping --udp` and `ping --stamp`.
 
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
@@ -10,10 +10,13 @@ use super::lines;
 use super::values::count;
 use crate::base;
 use crate::base::signals::on_signal;
+use crate::base::units;
 use crate::ping::datagram::event::Event;
 use crate::ping::datagram::summary::DatagramSummary;
-use crate::ping::datagram::{DatagramPing, Plan};
+use crate::ping::datagram::{Carries, DatagramPing, Plan};
 use crate::probe::datagram::marks::Marks;
+use crate::proto::stamp::Format;
+use crate::worker::datagrams::protocol::DatagramProtocol;
 
 /// The most source ports: two descriptors each.
 const MOST_PORTS: u64 = 256;
@@ -22,24 +25,33 @@ const MOST_PORTS: u64 = 256;
 #[derive(Clone, Debug, Args)]
 pub(super) struct DatagramArgs {
     /// Send UDP datagrams, to the same port number
-    #[arg(long)]
+    #[arg(long, group = "datagrams")]
     pub(super) udp: bool,
 
-    /// Source ports that are used in turn, with a verdict by port
-    #[arg(long, value_name = "N", default_value_t = 1, requires = "udp",
+    /// Send test packets of STAMP (RFC 8762) or TWAMP light, to port 862 where none is given:
+    /// loss and delay of each direction
+    #[arg(long, group = "datagrams")]
+    pub(super) stamp: bool,
+
+    /// Send times in the format of PTP, not of NTP
+    #[arg(long, requires = "stamp", conflicts_with = "udp")]
+    ptp: bool,
+
+    /// Source ports to send from in turn; the summary reports each
+    #[arg(long, value_name = "N", default_value_t = 1, requires = "datagrams",
           value_parser = count::<usize>(1..=MOST_PORTS))]
     ports: usize,
 
-    /// The code point to mark datagrams with: 0 to 63, or a name such as EF or AF41
-    #[arg(long, value_name = "DSCP", requires = "udp", value_parser = dscp)]
+    /// Code point to mark datagrams with: 0 to 63, or a name such as EF or AF41
+    #[arg(long, value_name = "DSCP", requires = "datagrams", value_parser = dscp)]
     dscp: Option<u8>,
 
-    /// The congestion notification to mark datagrams with: not-ect, ect0, ect1 or ce
-    #[arg(long, value_name = "ECN", requires = "udp", value_parser = ecn)]
+    /// ECN bits to mark datagrams with: not-ect, ect0, ect1 or ce
+    #[arg(long, value_name = "ECN", requires = "datagrams", value_parser = ecn)]
     ecn: Option<u8>,
 
     /// DSCP and ECN as one byte, as in 184 or 0xb8
-    #[arg(long, value_name = "BYTE", requires = "udp", conflicts_with_all = ["dscp", "ecn"],
+    #[arg(long, value_name = "BYTE", requires = "datagrams", conflicts_with_all = ["dscp", "ecn"],
           value_parser = tos)]
     tos: Option<u8>,
 }
@@ -57,6 +69,27 @@ pub(super) struct Asked {
 }
 
 impl DatagramArgs {
+    /// Whether datagrams are to be sent.
+    pub(super) const fn are_asked_for(&self) -> bool {
+        self.udp || self.stamp
+    }
+
+    /// The port where none is given.
+    pub(super) const fn default_port(&self) -> u16 {
+        match self.stamp {
+            true => DatagramProtocol::Stamp.default_port(),
+            false => DatagramProtocol::Echo.default_port(),
+        }
+    }
+
+    const fn carries(&self) -> Carries {
+        match (self.stamp, self.ptp) {
+            (false, _) => Carries::Echo,
+            (true, false) => Carries::Stamp(Format::Ntp),
+            (true, true) => Carries::Stamp(Format::Ptp),
+        }
+    }
+
     fn marks(&self) -> Marks {
         match self.tos {
             Some(byte) => Marks::of_byte(byte),
@@ -73,6 +106,7 @@ impl DatagramArgs {
         let (size, marks) = (asked.size, self.marks());
         let ping = DatagramPing::new(Plan {
             addresses: asked.addresses,
+            carries: self.carries(),
             count: asked.count,
             interval: asked.interval,
             size,
@@ -94,8 +128,13 @@ impl DatagramArgs {
                 true => String::new(),
                 false => format!(", {marks}"),
             };
+            let (by, what) = match self.stamp {
+                true => ("by STAMP", "packet"),
+                false => ("over UDP", "datagram"),
+            };
+            let size = units::plain_count(size as u64, "byte", "bytes");
             lines::print(&format!(
-                "PING {address} over UDP: {size} bytes a datagram{ports}{marks}"
+                "PING {address} {by}: {size} a {what}{ports}{marks}"
             ))?;
         }
         let write = |event: &Event| match asked.json {
@@ -111,7 +150,8 @@ impl DatagramArgs {
         })?;
         *failed |= !summary.all_well();
         if !asked.json {
-            lines::print(&format!("\n--- {address} UDP echo statistics ---"))?;
+            let what = if self.stamp { "STAMP" } else { "UDP echo" };
+            lines::print(&format!("\n--- {address} {what} statistics ---"))?;
         }
         let all_well = summary.all_well();
         write(&Event::Summary(Box::new(summary))).map_err(base::error::Error::Output)?;

@@ -14,6 +14,7 @@ mod health;
 mod json;
 mod lines;
 mod manual;
+mod negative;
 mod page;
 mod ping;
 mod program;

@@ -16,12 +16,13 @@ use crate::base;
 use crate::base::address::Address;
 use crate::base::output::Output;
 use crate::base::signals::on_signal;
+use crate::base::units;
 use crate::ping::event::Event;
 use crate::ping::summary::Summary;
 use crate::ping::{Ping, Plan};
 use crate::probe::addresses::Addresses;
 use crate::probe::datagram::payload::MOST_BYTES as DATAGRAM_BYTES;
-use crate::proto::Protocol;
+use crate::proto::{Protocol, stamp};
 
 /// The largest message, in bytes. One echo is held in memory.
 const MOST_BYTES: usize = 64 << 20;
@@ -29,15 +30,15 @@ const MOST_BYTES: usize = 64 << 20;
 /// Send a message at intervals and show each round-trip time
 ///
 /// Like ping(8), over one TCP connection, which is made again when it is lost, or with --udp
-/// by datagrams. Every byte
+/// by datagrams, or with --stamp by test packets of RFC 8762. Every byte
 /// that comes back is compared with what was sent. A round trip lasts from just before a
 /// message is sent until its last byte is back. Ctrl-C ends it with the summary.
 #[derive(Debug, Args)]
 #[command(after_long_help = "\
 ADDR is HOST:PORT, [V6]:PORT, :PORT, PORT or HOST; without a host, this machine; without a \
-port, 20162.
+port, 20162, and with --stamp 862.
 
-Of several addresses of a name the first that answers is used. Attempts start 250 ms apart, and \
+If a name has several addresses, the first that answers is used. Attempts start 250 ms apart, and \
 alternate between IPv6 and IPv4 (RFC 8305). After a failure the name is resolved again, at \
 most once a second.
 
@@ -53,6 +54,13 @@ What this machine did not send, or dropped itself, is counted apart from what wa
 names its datagram from 8 bytes on; of a smaller one the number alone is sent, as far as it \
 fits, and of an empty one nothing. Of several addresses of a name the first is used that answers \
 a datagram of 8 bytes, which is sent ahead.
+
+With --stamp each message is a test packet of STAMP (RFC 8762), which reflectors of TWAMP light \
+answer as well. The server's own time is in no round trip. A reflector that counts its answers \
+tells in which direction packets were lost; one that copies the sender's numbers does not, \
+which is said. Times of one way are shown only where both clocks are synchronized by their own \
+account, with how wrong they may be. At the end up to three packets more are sent, which count \
+nowhere, where the last ones were lost: their answers tell in which direction.
 
 With --json each line is an object. The key \"event\" says what happened, \"at_ns\" when, \
 counted from the start. Keys that end in _ns are nanoseconds.
@@ -96,18 +104,33 @@ Events of --udp:
                 most), sent_marks, marks (dscp, ecn, echoes), ports (source_port, sent,
                 received, lost)
 
+Events of --stamp are those of --udp, and
+  reply         time_ns (without the server's own time), server_seq (the answer's
+                number), server_ns (the server's own time, null if it can't be
+                right), to_server_ns, to_client_ns (null without synchronized
+                clocks), server_ttl (with which the packet arrived there)
+  lost          way (to_server or to_client), where it is known of this one
+  summary       lost_to_server, lost_to_client (null where the reflector keeps no
+                count), lost_either_way, is_stateful, restarts (of its count),
+                server_ns, to_server_ns, to_client_ns (medians, null without
+                synchronized clocks), least_one_way_ns (there, back),
+                one_way_error_ns, variation_to_server_p50_ns,
+                variation_to_client_p50_ns (without a common clock), clock and
+                server_clock (is_synchronized, error_ns, format)
+
 Examples:
   echopool ping 10.0.0.7                one message a second, until Ctrl-C
   echopool ping -c 100 -i 0.1 HOST:7    a hundred messages, ten a second
   echopool ping --udp --dscp EF HOST    datagrams, marked for expedited forwarding
   echopool ping --udp --ports 32 -c 320 -i 0.01 HOST   does one of 32 ports lose?
+  echopool ping --stamp -c 100 ROUTER   loss and delay of each direction
   echopool ping --json HOST | jq .      a line of JSON per event
 
 Exit codes:
   0    every message came back in time and unchanged, and nothing else came
   1    otherwise
   2    wrong usage
-  130  a second signal")]
+  130  a second signal; the kernel merges those that come almost together")]
 pub(super) struct PingArgs {
     /// Messages to send [default: until Ctrl-C]
     #[arg(short, long, value_name = "COUNT", value_parser = count::<u64>(1..=u64::MAX))]
@@ -117,10 +140,9 @@ pub(super) struct PingArgs {
     #[arg(short, long, value_name = "DURATION", default_value = "1", value_parser = time)]
     interval: Duration,
 
-    /// Bytes per message
-    #[arg(short, long, value_name = "SIZE", default_value_t = 64,
-          value_parser = size)]
-    size: usize,
+    /// Bytes per message; with --stamp 44 by default [default: 64]
+    #[arg(short, long, value_name = "SIZE", value_parser = size)]
+    size: Option<usize>,
 
     /// Time limit for an echo, and for connecting
     #[arg(short = 'W', long, value_name = "DURATION", default_value = "1",
@@ -150,7 +172,7 @@ impl PingArgs {
     pub(super) fn run(self) -> Result<Exit, Error> {
         let mut failed = false;
         self.check_size();
-        let summary = match self.datagrams.udp {
+        let summary = match self.datagrams.are_asked_for() {
             true => self.ping_datagrams(&mut failed),
             false => self.ping(&mut failed).map(|summary| summary.all_well()),
         };
@@ -166,27 +188,39 @@ impl PingArgs {
         }
     }
 
+    /// The size of a message.
+    const fn size(&self) -> usize {
+        match (self.size, self.datagrams.stamp) {
+            (Some(size), _) => size,
+            (None, true) => stamp::LENGTH,
+            (None, false) => 64,
+        }
+    }
+
     /// Ends the program where the transport can't carry such a message.
     fn check_size(&self) {
-        match (self.datagrams.udp, self.size) {
-            (false, 0) => usage_error("a message has a byte at the least: --size 0 needs --udp"),
-            (true, DATAGRAM_BYTES..) if self.size > DATAGRAM_BYTES => {
-                usage_error("a datagram has at most 65,507 bytes: choose a smaller --size")
-            }
-            _ => {}
+        let (size, datagrams) = (self.size(), &self.datagrams);
+        if size == 0 && !datagrams.are_asked_for() {
+            usage_error("a message has a byte at the least: --size 0 needs --udp");
+        }
+        if size > DATAGRAM_BYTES && datagrams.are_asked_for() {
+            usage_error("a datagram has at most 65,507 bytes: choose a smaller --size");
+        }
+        if size < stamp::LENGTH && datagrams.stamp {
+            usage_error("a packet of STAMP has at least 44 bytes: choose a larger --size");
         }
     }
 
     fn ping_datagrams(&self, failed: &mut bool) -> Result<bool, Error> {
         Output::Standard.check()?;
-        let port = Protocol::Echo.default_port();
+        let port = self.datagrams.default_port();
         let family = self.family.family();
         let addresses = self.address.resolve_of(family, "localhost", port)?;
         let asked = Asked {
             addresses,
             count: self.count,
             interval: self.interval,
-            size: self.size,
+            size: self.size(),
             timeout: self.timeout,
             seed: RandomState::new().hash_one(()),
             quiet: self.quiet,
@@ -210,7 +244,7 @@ impl PingArgs {
             addresses,
             count: self.count,
             interval: self.interval,
-            size: self.size,
+            size: self.size(),
             timeout: self.timeout,
             // Its keys are random, from the system.
             seed: RandomState::new().hash_one(()),
@@ -219,7 +253,8 @@ impl PingArgs {
         on_signal(move || stop.request())?;
         let started = Instant::now();
         if !self.json {
-            print(&format!("PING {name}: {} bytes a message", self.size))?;
+            let size = units::plain_count(self.size() as u64, "byte", "bytes");
+            print(&format!("PING {name}: {size} a message"))?;
         }
         let summary = ping.run(&mut |event| {
             *failed |= event.is_failure();

@@ -14,6 +14,7 @@ use super::environment;
 use super::exit::{self, Exit};
 use super::health::HealthArgs;
 use super::manual::ManualArgs;
+use super::negative;
 use super::ping::PingArgs;
 use super::report::ReportArgs;
 use super::serve::ServeArgs;
@@ -23,7 +24,7 @@ use crate::base::logging;
 use crate::base::output::Output;
 use crate::base::signals::end_on_signal;
 
-/// TCP echo server on a fixed pool of workers, and probes that verify every byte
+/// TCP and UDP echo server on a fixed pool of workers, and probes that verify every byte
 #[derive(Debug, Parser)]
 #[command(version, max_term_width = 100)]
 pub(super) struct Cli {
@@ -80,32 +81,19 @@ pub fn main() -> ExitCode {
 
 /// The command line, with the environment variables of the server's options.
 fn command() -> clap::Command {
-    Cli::command()
-        .mut_subcommand("serve", |serve| serve.mut_args(environment::with_variable))
-        .mut_subcommands(|command| command.mut_args(with_negative_numbers))
-}
-
-/// An option that takes a number takes a negative one as well, so that the error is that of
-/// the value: it says what would do.
-fn with_negative_numbers(argument: clap::Arg) -> clap::Arg {
-    const NUMBERS: [&str; 6] = ["N", "COUNT", "SIZE", "BYTES", "BYTES|A..B", "DURATION"];
-    let names = argument.get_value_names().unwrap_or_default();
-    let is_number = names.iter().any(|name| NUMBERS.contains(&name.as_str()));
-    match is_number && argument.get_long().is_some() {
-        true => argument.allow_negative_numbers(true),
-        false => argument,
-    }
+    Cli::command().mut_subcommand("serve", |serve| serve.mut_args(environment::with_variable))
 }
 
 /// Parses the command line. Ends the program for help and wrong usage. A wrong value may
 /// come from a variable, which clap does not mention.
 fn parse() -> Cli {
-    let parsed = command().try_get_matches();
+    let parsed = command().try_get_matches_from(negative::joined(std::env::args_os(), &command()));
     let parsed = parsed.and_then(|matches| Cli::from_arg_matches(&matches));
     parsed.unwrap_or_else(|mut error| {
         let arguments: Vec<_> = std::env::args_os().skip(1).collect();
         let arguments = arguments.iter().map(|text| text.to_string_lossy());
-        advice::improve(&mut error, &arguments.map(String::from).collect::<Vec<_>>());
+        let arguments: Vec<_> = arguments.map(String::from).collect();
+        advice::improve(&mut error, &arguments, &mut command());
         if error.use_stderr() {
             let _ = error.print();
             environment::note_misuse(&error, command());

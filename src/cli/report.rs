@@ -43,7 +43,7 @@ pub(super) struct ReportArgs {
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     html: Option<Output>,
 
-    /// Add the runs up and write the JSON of the whole
+    /// Add up the runs, and write the sum as JSON
     #[arg(long)]
     merge: bool,
 

@@ -22,7 +22,7 @@ use crate::server::{
 };
 use crate::worker::datagrams::protocol::DatagramProtocol;
 
-/// Serve TCP echo to any number of clients
+/// Serve TCP and UDP echo to any number of clients
 ///
 /// Without --echo, --counted, --whoami, --udp and --stamp it serves echo on port 20162 of all
 /// interfaces.
@@ -83,17 +83,18 @@ pub(super) struct ServeArgs {
           value_delimiter = ',', value_parser = address)]
     stamp: Vec<Address>,
 
-    /// What each source of datagrams, an IPv4 address or an IPv6 /64, may send a second; a datagram
-    /// counts once for each started 1,500 bytes. More is not answered, or off for no limit
+    /// Datagrams per second that are answered for each source, an IPv4 address or an IPv6 /64; a
+    /// datagram counts once for each started 1,500 bytes. off sets no limit
     #[arg(long, value_name = "N/s", default_value = "2000/s", value_parser = udp_rate)]
     udp_rate: UdpRate,
 
-    /// Answer datagrams from ports below 1024 as well: other services there may answer the
-    /// answers
+    /// Answer datagrams from source ports below 1024 as well; a service there may reply to the
+    /// answers, without end
     #[arg(long, value_parser = BoolishValueParser::new())]
     udp_low_ports: bool,
 
-    /// Receive buffer for datagrams, of each worker: more that come at once are lost
+    /// Size of each worker's receive buffer for datagrams; those that arrive while it is full are
+    /// lost
     #[arg(long, value_name = "BYTES", default_value = "4MiB",
           value_parser = bytes(i32::MAX as usize / 2))]
     udp_buffer: usize,

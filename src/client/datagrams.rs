@@ -114,8 +114,8 @@ impl Datagrams {
             (None, true) => format!("the echo of datagram {} came twice", self.number),
             (from, _) => {
                 let from = from.map_or_else(String::new, |from| format!(" from {from}"));
-                let length = datagram.length;
-                format!("a datagram of {length} bytes came{from} that was not sent")
+                let length = units::count(datagram.length as u64, "byte", "bytes");
+                format!("a datagram of {length} came{from} that was not sent")
             }
         }))
     }

@@ -124,10 +124,8 @@ impl fmt::Display for Event {
                 time_ns,
             } => {
                 let time = units::time(*time_ns as f64);
-                write!(
-                    f,
-                    "{size_bytes} bytes from {address}: seq={seq} time={time}"
-                )
+                let size = bytes(*size_bytes);
+                write!(f, "{size} from {address}: seq={seq} time={time}")
             }
             Self::Late {
                 address,
@@ -136,10 +134,8 @@ impl fmt::Display for Event {
                 time_ns,
             } => {
                 let time = units::time(*time_ns as f64);
-                write!(
-                    f,
-                    "{size_bytes} bytes from {address}: seq={seq} time={time}, too late"
-                )
+                let size = bytes(*size_bytes);
+                write!(f, "{size} from {address}: seq={seq} time={time}, too late")
             }
             Self::Lost { seq, reason } => write!(f, "seq={seq} lost: {reason}"),
             Self::Corrupted {
@@ -163,12 +159,18 @@ impl fmt::Display for Event {
                 looks_like,
             } => write!(
                 f,
-                "{size_bytes} bytes from {address} that nothing was sent for: {}",
+                "{} from {address} that nothing was sent for: {}",
+                bytes(*size_bytes),
                 explanation(damage, *looks_like)
             ),
             Self::Summary(summary) => summary.fmt(f),
         }
     }
+}
+
+/// A number of bytes, as a line begins.
+fn bytes(number: usize) -> String {
+    units::plain_count(number as u64, "byte", "bytes")
 }
 
 /// The explanation of wrong bytes, as part of a message.

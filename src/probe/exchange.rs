@@ -31,16 +31,6 @@ const START: usize = 64;
 /// arrive in this time, and a peer that never closes does not block the client.
 pub(crate) const CLOSE_TIME: Duration = Duration::from_secs(1);
 
-/// When the sending side is closed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum HalfClose {
-    /// As soon as everything is sent: the stream ends as it does in a pipe.
-    Sent,
-    /// Once the whole echo is back: some tunnels take a half-close for the end of both
-    /// directions, and what is on its way is lost.
-    Echoed,
-}
-
 /// Bytes to send, which must come back.
 pub(crate) type Piece = Arc<[u8]>;
 
@@ -72,9 +62,14 @@ struct Progress {
     failed: AtomicBool,
 }
 
-/// Sends every piece, half-closes at `half_close`, and writes the echo to `sink`. `timeout` limits how long
-/// no byte may move in either direction while an echo is outstanding. Returns the number
-/// of bytes that came back.
+/// Sends every piece and writes the echo to `sink`. `timeout` limits how long no byte may
+/// move in either direction while an echo is outstanding. Returns the number of bytes that
+/// came back.
+///
+/// It half-closes once the whole echo is back, since some tunnels take a half-close for the
+/// end of both directions and lose what is on its way. Where nothing has come for `patience`
+/// after everything was sent, or for half of `timeout`, it half-closes before: a server may
+/// wait for that.
 ///
 /// # Errors
 /// [`Error::Echo`] for a wrong, missing or extra byte, with its offset;
@@ -85,7 +80,7 @@ pub(crate) fn exchange<P>(
     pieces: P,
     sink: &mut dyn Write,
     timeout: Duration,
-    half_close: HalfClose,
+    patience: Duration,
 ) -> Result<u64, Error>
 where
     P: Iterator<Item = io::Result<Piece>> + Send + 'static,
@@ -102,7 +97,7 @@ where
     let (window, expected) = bounded(WINDOW);
     let sender = std::thread::spawn({
         let progress = Arc::clone(&progress);
-        move || send(&sending, pieces, &window, &progress, half_close)
+        move || send(&sending, pieces, &window, &progress)
     });
     let mut receiver = EchoReceiver {
         stream,
@@ -112,7 +107,8 @@ where
         received: 0,
         start: Vec::new(),
         timeout,
-        half_close,
+        patience: patience.min(timeout / 2),
+        half_closed: false,
     };
     match receiver.receive(sink) {
         Ok(()) => Ok(receiver.received),
@@ -139,7 +135,6 @@ fn send(
     pieces: impl Iterator<Item = io::Result<Piece>>,
     window: &Sender<Arc<[u8]>>,
     progress: &Progress,
-    half_close: HalfClose,
 ) -> Result<(), SendError> {
     for piece in pieces {
         let piece = piece.map_err(|error| {
@@ -168,10 +163,7 @@ fn send(
         }
     }
     progress.complete.store(true, Ordering::SeqCst);
-    match half_close {
-        HalfClose::Sent => stream.shutdown(Shutdown::Write).map_err(SendError::Socket),
-        HalfClose::Echoed => Ok(()),
-    }
+    Ok(())
 }
 
 /// Why the receiver stopped early.
@@ -191,7 +183,9 @@ struct EchoReceiver {
     /// The first bytes that were received, of which a service is told.
     start: Vec<u8>,
     timeout: Duration,
-    half_close: HalfClose,
+    /// How long nothing may come, once everything is sent, before the sending side is closed.
+    patience: Duration,
+    half_closed: bool,
 }
 
 impl EchoReceiver {
@@ -209,14 +203,16 @@ impl EchoReceiver {
                     sink.flush().map_err(ReceiveError::Output)?;
                     self.compare(&block[..n])?;
                     moved_at = Instant::now();
-                    self.half_close_if_complete();
+                    if self.is_complete() {
+                        self.half_close();
+                    }
                 }
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(error) if is_timeout(&error) => {
                     let sent = self.progress.sent.load(Ordering::SeqCst);
                     let still = moved_at.elapsed();
                     if self.is_complete() {
-                        self.half_close_if_complete();
+                        self.half_close();
                         if still >= CLOSE_TIME.min(self.timeout) {
                             return Ok(());
                         }
@@ -225,6 +221,8 @@ impl EchoReceiver {
                         moved_at = Instant::now();
                     } else if still >= self.timeout {
                         return Err(self.missing(&no_data(self.timeout)));
+                    } else if still >= self.patience && self.is_sent() {
+                        self.half_close();
                     }
                 }
                 Err(_) if self.is_complete_at_end() => return Ok(()),
@@ -257,18 +255,23 @@ impl EchoReceiver {
         expected.saturating_sub(self.received)
     }
 
-    /// Closes the sending side once the whole echo is back, if that is what it waits for.
-    fn half_close_if_complete(&mut self) {
-        if self.half_close == HalfClose::Echoed && self.is_complete() {
-            // If it fails, the connection has ended, and the echo was complete.
+    /// Closes the sending side, once.
+    fn half_close(&mut self) {
+        if !self.half_closed {
+            // If it fails, the connection has ended, as the next read tells.
             let _ = self.stream.shutdown(Shutdown::Write);
-            self.half_close = HalfClose::Sent;
+            self.half_closed = true;
         }
+    }
+
+    /// Whether everything was sent.
+    fn is_sent(&self) -> bool {
+        self.progress.complete.load(Ordering::SeqCst)
     }
 
     /// Whether everything was sent and received.
     fn is_complete(&self) -> bool {
-        self.progress.complete.load(Ordering::SeqCst) && self.outstanding() == 0
+        self.is_sent() && self.outstanding() == 0
     }
 
     /// Whether the echo was complete when the peer closed. The peer may be faster than the
@@ -320,15 +323,15 @@ impl EchoReceiver {
 
     /// The fault: the peer closed its side before the echo was complete.
     fn closed(&self) -> ReceiveError {
-        let half_closed = self.half_close == HalfClose::Sent
-            && self.progress.complete.load(Ordering::SeqCst)
-            && self.outstanding() > 0;
-        match (self.missing("the connection was closed"), half_closed) {
-            (ReceiveError::Fault(fault), true) => ReceiveError::Fault(format!(
-                "{fault}; the path may take our half-close for the end"
-            )),
-            (error, _) => error,
+        let mut fault = missing(
+            "the connection was closed",
+            self.received,
+            self.outstanding(),
+        );
+        if self.half_closed && self.outstanding() > 0 {
+            fault += "; the path may take our half-close for the end";
         }
+        ReceiveError::Fault(fault)
     }
 }
 
@@ -336,7 +339,10 @@ impl EchoReceiver {
 /// were expected.
 pub(crate) fn missing(why: &str, received: u64, outstanding: u64) -> String {
     match outstanding {
-        0 => format!("{why} after {received} bytes, before all was sent"),
+        0 => format!(
+            "{why} after {}, before all was sent",
+            units::plain_count(received, "byte", "bytes")
+        ),
         outstanding => format!(
             "{why}: {} missing from byte {received} on",
             units::count(outstanding, "byte", "bytes")

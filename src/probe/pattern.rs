@@ -13,6 +13,8 @@
 use std::fmt;
 use std::ops::Range;
 
+use crate::base::units;
+
 /// Bytes of a word.
 const WORD: usize = size_of::<u64>();
 
@@ -76,10 +78,16 @@ impl fmt::Display for Damage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Changed => f.write_str("bytes were changed"),
-            Self::Lost { bytes: 1 } => f.write_str("1 byte is missing"),
-            Self::Lost { bytes } => write!(f, "{bytes} bytes are missing"),
-            Self::Repeated { bytes: 1 } => f.write_str("1 byte came again"),
-            Self::Repeated { bytes } => write!(f, "{bytes} bytes came again"),
+            Self::Lost { bytes } => f.write_str(&units::plain_count(
+                *bytes,
+                "byte is missing",
+                "bytes are missing",
+            )),
+            Self::Repeated { bytes } => f.write_str(&units::plain_count(
+                *bytes,
+                "byte came again",
+                "bytes came again",
+            )),
             Self::Foreign(location) => write!(
                 f,
                 "bytes of connection {} came, from its offset {}",

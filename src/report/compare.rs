@@ -66,12 +66,24 @@ impl Measure {
         let cell = |(place, value): (usize, &Option<f64>)| match (place, values[0], value) {
             (_, _, None) => NONE.to_owned(),
             (1.., Some(first), Some(value)) if first > 0.0 => {
-                format!("{} ({:.2}×)", (self.show)(*value), value / first)
+                format!("{} ({})", (self.show)(*value), ratio(value / first))
             }
             (_, _, Some(value)) => (self.show)(*value),
         };
         let cells = values.iter().enumerate().map(cell);
         Some(std::iter::once(self.name.clone()).chain(cells).collect())
+    }
+}
+
+/// A ratio to two digits at the least: `0.0035×`, `0.43×`, `31,686×`.
+fn ratio(ratio: f64) -> String {
+    match ratio {
+        0.0 => String::from("0×"),
+        100.0.. => format!("{}×", units::grouped(ratio)),
+        0.095.. => format!("{ratio:.2}×"),
+        0.0095.. => format!("{ratio:.3}×"),
+        0.000_95.. => format!("{ratio:.4}×"),
+        _ => String::from("<0.001×"),
     }
 }
 
@@ -170,4 +182,24 @@ pub(super) fn differing_settings(runs: &[Run]) -> Option<Table> {
     let mut header = vec![String::from("setting")];
     header.extend(runs.iter().map(|run| run.name.clone()));
     (!rows.is_empty()).then_some(Table { header, rows })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_ratio_has_digits_however_small_or_large_it_is() {
+        for (number, text) in [
+            (0.0, "0×"),
+            (0.0002, "<0.001×"),
+            (0.003_46, "0.0035×"),
+            (0.0123, "0.012×"),
+            (0.428, "0.43×"),
+            (1.0, "1.00×"),
+            (31_685.98, "31,686×"),
+        ] {
+            assert_eq!(ratio(number), text);
+        }
+    }
 }

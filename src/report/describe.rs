@@ -6,15 +6,20 @@ use std::time::Duration;
 use super::table::Table;
 use crate::base::units;
 use crate::bench::plan::{Arrivals, Load, Plan};
-use crate::bench::results::{Doubt, Expectation, Generator, Outage, Results, Trial};
+use crate::bench::results::{Doubt, Expectation, Generator, Outage, Results, Suspicion, Trial};
 use crate::probe::latency::{Latency, PERCENTILES};
 
 /// Shown in place of a missing number.
 pub(super) const NONE: &str = "–";
 
-/// The load without its rate: `50 connections, messages of 64 B, ...`.
-pub(super) fn load(plan: &Plan) -> String {
-    let connections = units::count(plan.connections as u64, "connection", "connections");
+/// The load without its rate: `50 connections, messages of 64 B, ...`. Where not all of them
+/// were served, `50 connections asked for, ...`.
+pub(super) fn load(results: &Results) -> String {
+    let plan = &results.plan;
+    let mut connections = units::count(plan.connections as u64, "connection", "connections");
+    if missing_connections(results).is_some() {
+        connections += " asked for";
+    }
     let threads = units::count(plan.threads as u64, "thread", "threads");
     let size = size(plan);
     match plan.load {
@@ -170,13 +175,15 @@ pub(super) fn totals(results: &Results) -> Vec<(&'static str, String)> {
     let throughput = units::throughput(results.throughput_bytes_per_s);
     let mut rows = match results.plan.load {
         Load::Stream => {
-            let [echoed, sent] = [totals.echoed_bytes, totals.sent_bytes].map(units::whole);
-            let echoed = format!("{echoed} of {sent} bytes sent, in {elapsed}");
+            let echoed = units::whole(totals.echoed_bytes);
+            let sent = units::count(totals.sent_bytes, "byte", "bytes");
+            let echoed = format!("{echoed} of {sent} sent, in {elapsed}");
             vec![("throughput", throughput), ("echoed", echoed)]
         }
         Load::Messages | Load::Churn => {
-            let [echoed, sent] = [totals.echoed, totals.sent].map(units::whole);
-            let echoed = format!("{echoed} of {sent} messages sent, in {elapsed}");
+            let echoed = units::whole(totals.echoed);
+            let sent = units::count(totals.sent, "message", "messages");
+            let echoed = format!("{echoed} of {sent} sent, in {elapsed}");
             let rate = units::rate(results.rate_per_s);
             vec![
                 ("round trips", rate),
@@ -185,8 +192,7 @@ pub(super) fn totals(results: &Results) -> Vec<(&'static str, String)> {
             ]
         }
     };
-    rows.push(("connected", units::count(totals.connected, "time", "times")));
-    rows.extend(connections_open(results).map(|text| ("connections open", text)));
+    rows.push(("connections", connections(results)));
     let rare = [
         ("in flight at the end", totals.in_flight),
         ("due and not sent", totals.unsent),
@@ -199,13 +205,28 @@ pub(super) fn totals(results: &Results) -> Vec<(&'static str, String)> {
     rows
 }
 
-/// How many connections were open, where they were fewer than asked for.
+/// How many connections were open and had an echo, and how many were made.
 #[expect(clippy::cast_precision_loss, reason = "connections are below 2^53")]
-fn connections_open(results: &Results) -> Option<String> {
-    let (mean, least) = results.connections_open()?;
+fn connections(results: &Results) -> String {
+    let made = format!("{} made", units::whole(results.totals.connected));
+    if let Some(missing) = missing_connections(results) {
+        return format!("{}; {made}", missing.seen);
+    }
     let asked = results.plan.connections;
-    let fewer = results.plan.load != Load::Churn && mean < asked as f64 - 0.05;
-    fewer.then(|| format!("{mean:.1} of {asked} on average, {least:.0} at the least"))
+    match results.connections_open() {
+        Some(_) if results.plan.load == Load::Churn => made,
+        Some((mean, least)) if mean < asked as f64 - 0.05 => {
+            format!("{mean:.1} of {asked} open on average, {least:.0} at the least; {made}")
+        }
+        Some(_) => format!("{} open, {made}", units::whole(asked as u64)),
+        None => made,
+    }
+}
+
+/// The suspicion that figures are those of some of the connections alone.
+fn missing_connections(results: &Results) -> Option<&Suspicion> {
+    let mut suspicions = results.suspicions.iter();
+    suspicions.find(|each| each.kind == Doubt::ConnectionsMissing)
 }
 
 /// A note that a run was stopped before its end; `None` if it was not.

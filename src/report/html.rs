@@ -76,7 +76,7 @@ pub fn write_comparison(runs: &[Run], to: &mut dyn Write) -> io::Result<()> {
         }
         @for run in runs { (suspicions(Some(&run.name), &run.results)) }
         section {
-            h2 { "Over one another" }
+            h2 { "Overlaid" }
             div.charts {
                 (plots::compared_percentiles(runs))
                 (plots::compared_paces(runs))
@@ -90,7 +90,7 @@ pub fn write_comparison(runs: &[Run], to: &mut dyn Write) -> io::Result<()> {
             h2 { "Runs" }
             @for run in runs {
                 h3 { (run.name) }
-                p { (load(&run.results.plan)) ". " (pace(&run.results.plan)) }
+                p { (load(&run.results)) ". " (pace(&run.results.plan)) }
                 ul { @for each in &run.results.generators { li { (generator(each)) } } }
             }
         }
@@ -123,7 +123,7 @@ fn head(results: &Results) -> Markup {
     html! {
         header {
             h1 { "Round trips with " span.address { (addresses(results)) } }
-            p { (load(&results.plan)) ". " (pace(&results.plan)) }
+            p { (load(results)) ". " (pace(&results.plan)) }
             (definitions(totals(results)))
         }
     }

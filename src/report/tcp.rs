@@ -21,10 +21,13 @@ pub(super) fn figures(results: &Results) -> Vec<(&'static str, String)> {
         ("TCP segments", segments(counts)),
         ("TCP limited by", limits(counts)),
     ];
-    let read = units::whole(tcp.connections);
     let all = results.totals.connected.max(tcp.connections);
     if tcp.connections < all {
-        let sample = format!("{read} of {} connections", units::whole(all));
+        let read = units::whole(tcp.connections);
+        let sample = format!(
+            "{read} of {}",
+            units::count(all, "connection", "connections")
+        );
         rows.push(("TCP sample", sample));
     }
     rows

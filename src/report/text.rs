@@ -20,7 +20,7 @@ pub fn write(results: &Results, to: &mut dyn Write) -> io::Result<()> {
     for each in &results.generators {
         writeln!(to, "{}", generator(each))?;
     }
-    writeln!(to, "{}, seed {}", load(&results.plan), results.plan.seed)?;
+    writeln!(to, "{}, seed {}", load(results), results.plan.seed)?;
     writeln!(to, "{}\n", pace(&results.plan))?;
     if let Some(interruption) = interruption(results) {
         writeln!(to, "INTERRUPTED: {interruption}\n")?;

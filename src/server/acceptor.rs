@@ -25,6 +25,7 @@ use crate::base::address::canonical;
 use crate::base::error::cause;
 use crate::base::sys::{self, Yielding};
 use crate::base::throttle::Throttle;
+use crate::base::units;
 use crate::pool::Pool;
 use crate::proto::Protocol;
 use crate::worker::context::{Accepted, Drain};
@@ -335,9 +336,10 @@ impl Acceptor {
                 if let Some(suppressed) = self.failure_throttle.admit(now) {
                     log::error!(
                         "could not accept on {}: {}; trying again every {ACCEPT_PAUSE:?} \
-                         ({suppressed} failures since the last such line)",
+                         ({} since the last such line)",
                         polled.listener,
                         cause(&error),
+                        units::plain_count(suppressed, "failure", "failures"),
                     );
                 }
             }
@@ -376,8 +378,8 @@ impl Acceptor {
         let unaccepted = self.empty_listen_queues();
         self.listeners.clear();
         log::info!(
-            "stopping: {} clients have {} to finish",
-            self.pool.live(),
+            "stopping: {} {} to finish",
+            units::plain_count(self.pool.live() as u64, "client has", "clients have"),
             humantime::format_duration(grace)
         );
         let report = Report {
@@ -399,8 +401,8 @@ impl Acceptor {
         if report.cut() > 0 {
             let grace = humantime::format_duration(grace);
             log::warn!(
-                "the grace period of {grace} ran out: {} connections were cut",
-                report.cut()
+                "the grace period of {grace} ran out: {} cut",
+                units::plain_count(report.cut(), "connection was", "connections were")
             );
         }
         report
@@ -447,7 +449,8 @@ impl Acceptor {
             }
         }
         if count > 0 {
-            log::warn!("{count} clients waited in the listen queue and are refused");
+            let clients = units::plain_count(count, "client", "clients");
+            log::warn!("refused {clients} that waited in the listen queue");
         }
         count
     }

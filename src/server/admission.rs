@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use super::metrics::AcceptorMetrics;
 use super::status::Status;
 use crate::base::throttle::Throttle;
+use crate::base::units;
 use crate::worker::eviction::{EvictionLog, Reason};
 use crate::worker::source::{SourceGuard, Sources};
 
@@ -68,9 +69,13 @@ impl AdmissionControl {
     pub(crate) fn log_full(&mut self, now: Instant) {
         if self.full_throttle.admit(now).is_some() {
             log::warn!(
-                "all {} connections are in use: further clients wait in the listen queue \
+                "{} in use, the limit: further clients wait in the listen queue \
                  (--max-connections, ulimit -n)",
-                self.max_connections
+                units::plain_count(
+                    self.max_connections as u64,
+                    "connection is",
+                    "connections are"
+                )
             );
         }
     }

@@ -5,11 +5,14 @@ use std::io;
 use std::net::{SocketAddr, UdpSocket};
 use std::sync::Arc;
 
+use socket2::SockRef;
+
 use super::error::{Error, failed_to};
 use crate::base::address::Address;
 use crate::base::datagram_sockets;
 use crate::base::listening::Absent;
 use crate::base::sys::datagram::{Wanted, request};
+use crate::base::units;
 use crate::worker::datagrams::protocol::DatagramProtocol;
 use crate::worker::datagrams::setup::{Answered, Bound, Setup};
 
@@ -22,6 +25,9 @@ pub struct DatagramListener {
     address: SocketAddr,
     /// One a worker, or one that all share.
     sockets: Vec<UdpSocket>,
+    /// Keeps other programs off the port.
+    guard: Option<UdpSocket>,
+    is_handed_over: bool,
 }
 
 impl DatagramListener {
@@ -73,25 +79,34 @@ impl DatagramListener {
         sockets.map(|its| Self::adopt(protocol, its)).transpose()
     }
 
-    fn adopt(protocol: DatagramProtocol, sockets: Vec<UdpSocket>) -> Result<Self, Error> {
+    fn adopt(protocol: DatagramProtocol, shared: datagram_sockets::Shared) -> Result<Self, Error> {
         let operation = format!("set up a socket of {protocol}");
-        Self::new(protocol, sockets).map_err(failed_to(&operation))
+        let listener = Self::new(protocol, shared.sockets).map_err(failed_to(&operation))?;
+        Ok(Self {
+            guard: shared.guard,
+            ..listener
+        })
     }
 
     /// The same for a socket that a service manager has bound, which all workers share.
     #[cfg(any(target_os = "linux", target_os = "android"))]
-    pub(crate) fn handed_over(socket: UdpSocket) -> io::Result<Self> {
+    pub(crate) fn handed_over(protocol: DatagramProtocol, socket: UdpSocket) -> io::Result<Self> {
         socket.set_nonblocking(true)?;
-        Self::new(DatagramProtocol::Echo, vec![socket])
+        let listener = Self::new(protocol, vec![socket])?;
+        Ok(Self {
+            is_handed_over: true,
+            ..listener
+        })
     }
 
     /// Warns where a socket that was handed over has less than this receive buffer. It is not
     /// set: the manager may have given it more than this process could.
     pub(crate) fn warn_of_smaller_buffer(&self, bytes: usize) {
-        let smaller = |socket| datagram_sockets::smaller_buffer(socket, bytes);
+        let smaller = |socket| datagram_sockets::smaller_buffer(&SockRef::from(socket), bytes);
         if let Some(has) = self.sockets.iter().find_map(smaller) {
+            let has = units::plain_count(has as u64, "byte", "bytes");
             log::warn!(
-                "{self} was handed over with a receive buffer of {has} bytes, not {bytes} \
+                "{self} was handed over with a receive buffer of {has}, not {bytes} \
                  (ReceiveBuffer= in its .socket unit): more that come at once are lost"
             );
         }
@@ -116,6 +131,8 @@ impl DatagramListener {
             protocol,
             address,
             sockets,
+            guard: None,
+            is_handed_over: false,
         })
     }
 
@@ -147,6 +164,8 @@ pub(super) fn distributed(
         protocol: listener.protocol,
         address: listener.address,
         sockets: listener.sockets,
+        guard: listener.guard,
+        is_handed_over: listener.is_handed_over,
     });
     Arc::new(Setup::new(bound.collect(), workers, answered))
 }
@@ -228,7 +247,8 @@ mod tests {
         if socket.bind(&all.into()).is_err() {
             return; // This system has no IPv6.
         }
-        let listener = DatagramListener::handed_over(socket.into()).unwrap();
+        let listener =
+            DatagramListener::handed_over(DatagramProtocol::Echo, socket.into()).unwrap();
         let port = listener.address().port();
         let (stop, running) = running(vec![listener]);
         let client = UdpSocket::bind("127.0.0.1:0").unwrap();

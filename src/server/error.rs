@@ -3,6 +3,7 @@
 use std::io;
 
 use crate::base::error::{self, cause};
+use crate::base::units;
 
 /// An operation of the server that failed, what it was done to, and why.
 #[derive(Debug, thiserror::Error)]
@@ -21,7 +22,8 @@ pub enum Error {
     /// The descriptor limit leaves no room for a single client.
     #[error(
         "could not serve any client: the limit of {limit} open files is below the {needed} \
-         that {workers} workers and the listeners need; raise it (ulimit -n) or lower --workers"
+         that the listeners and {} need; raise it (ulimit -n) or lower --workers",
+        units::plain_count(*workers as u64, "worker", "workers")
     )]
     Descriptors {
         /// The limit on open descriptors of this process.

@@ -12,6 +12,7 @@ use crate::base::address::Address;
 use crate::base::error::cause;
 use crate::base::listening::{self, Absent, Options, set_buffers, warn_of_short_queue};
 use crate::base::sys;
+use crate::base::units;
 use crate::proto::Protocol;
 
 /// How long a connection is silent before its peer is probed, where no other time is set.
@@ -243,8 +244,9 @@ fn warn_of_other_buffers(socket: &TcpListener, wanted: usize) {
     };
     let (send, receive) = (send / REPORTED_FACTOR, receive / REPORTED_FACTOR);
     if send != wanted || receive != wanted {
+        let send = units::plain_count(send as u64, "byte", "bytes");
         log::warn!(
-            "the kernel limits the buffers of a client to {send} bytes for sending and {receive} \
+            "the kernel limits the buffers of a client to {send} for sending and {receive} \
              for receiving, not {wanted} (net.core.wmem_max, net.core.rmem_max)"
         );
     }

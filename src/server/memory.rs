@@ -258,7 +258,8 @@ impl Memory {
                 "memory is short: clients have not accepted {held} of echo; no client is \
                  accepted, those that accepted nothing for the longest are reset, and after \
                  {PATIENCE:?} those with the most ({limit}); \
-                 {others} times since the last such line"
+                 {} since the last such line",
+                units::plain_count(others, "time", "times")
             );
         }
     }

@@ -3,6 +3,7 @@
 use std::fmt;
 
 use super::memory_limit::Shortages;
+use crate::base::units;
 use crate::pool::{End, WorkerReport};
 use crate::worker::datagrams::refusal::DatagramCounts;
 use crate::worker::eviction::Counts;
@@ -64,10 +65,10 @@ impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "total: {} workers, {} connections, {} bytes echoed{}{}{}",
-            self.workers.len(),
-            self.connections(),
-            self.bytes(),
+            "total: {}, {}, {} echoed{}{}{}",
+            units::plain_count(self.workers.len() as u64, "worker", "workers"),
+            units::plain_count(self.connections(), "connection", "connections"),
+            units::plain_count(self.bytes(), "byte", "bytes"),
             self.evicted(),
             self.shortages,
             self.datagrams()

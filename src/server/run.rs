@@ -32,6 +32,7 @@ use super::report::Report;
 use super::status::Status;
 use super::stop::Stop;
 use crate::base::open_files::open_files;
+use crate::base::units;
 use crate::pool::Pool;
 use crate::worker::waker::MainWaker;
 
@@ -187,7 +188,8 @@ impl Server {
 fn bounded(wanted: Option<usize>, allowed: usize) -> usize {
     match wanted {
         Some(wanted) if wanted > allowed => {
-            log::warn!("the limit on open files allows {allowed} clients, not {wanted}");
+            let clients = units::plain_count(allowed as u64, "client", "clients");
+            log::warn!("the limit on open files allows {clients}, not {wanted}");
             allowed
         }
         Some(wanted) => wanted,

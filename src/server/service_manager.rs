@@ -20,6 +20,7 @@ use super::sockets::Sockets;
 use crate::base::error::cause;
 use crate::base::sys;
 use crate::proto::Protocol;
+use crate::worker::datagrams::protocol::DatagramProtocol;
 
 /// How many notifications are sent within the watchdog's timeout, so that a server
 /// which is late by half of it is not killed.
@@ -116,9 +117,6 @@ impl ServiceManager {
     }
 }
 
-/// The name of a socket for datagrams.
-const UDP: &str = "udp";
-
 /// Adopts the sockets that the service manager has handed over; the name of each is its
 /// protocol. A second call returns none.
 ///
@@ -139,16 +137,23 @@ pub fn sockets() -> Result<Sockets, Error> {
     for (descriptor, name) in handed {
         let operation = format!("serve the service manager's socket {name:?}");
         let descriptor = sys::take_over(descriptor);
-        let adopted = match name == UDP {
-            true => adopt_datagrams(descriptor).map(|socket| sockets.datagrams.push(socket)),
-            false => adopt(descriptor, &name).map(|listener| sockets.listeners.push(listener)),
+        let datagrams = [DatagramProtocol::Echo, DatagramProtocol::Stamp];
+        let datagrams = datagrams.into_iter().find(|it| it.to_string() == name);
+        let adopted = match datagrams {
+            Some(protocol) => {
+                adopt_datagrams(descriptor, protocol).map(|socket| sockets.datagrams.push(socket))
+            }
+            None => adopt(descriptor, &name).map(|listener| sockets.listeners.push(listener)),
         };
         adopted.map_err(failed(operation))?;
     }
     Ok(sockets)
 }
 
-fn adopt_datagrams(descriptor: OwnedFd) -> io::Result<DatagramListener> {
+fn adopt_datagrams(
+    descriptor: OwnedFd,
+    protocol: DatagramProtocol,
+) -> io::Result<DatagramListener> {
     let socket = Socket::from(descriptor);
     let is_ip = [Domain::IPV4, Domain::IPV6].contains(&socket.domain()?);
     if !(is_ip && socket.r#type()? == Type::DGRAM) {
@@ -156,7 +161,7 @@ fn adopt_datagrams(descriptor: OwnedFd) -> io::Result<DatagramListener> {
             "it is no UDP socket; its .socket unit needs ListenDatagram= with a port",
         ));
     }
-    DatagramListener::handed_over(socket.into())
+    DatagramListener::handed_over(protocol, socket.into())
 }
 
 fn adopt(descriptor: OwnedFd, name: &str) -> io::Result<Listener> {
@@ -166,7 +171,7 @@ fn adopt(descriptor: OwnedFd, name: &str) -> io::Result<Listener> {
         .ok_or_else(|| {
             io::Error::other(
                 "no protocol has that name; its .socket unit needs FileDescriptorName=echo, counted, \
-                 whoami or udp",
+                 whoami, udp or stamp",
             )
         })?;
     let socket = Socket::from(descriptor);

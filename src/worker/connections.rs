@@ -194,9 +194,9 @@ impl Connections {
             self.ready.remove(key);
         }
         log::debug!(
-            "client {} closed: {} bytes echoed in {:.3?}, {why}",
+            "client {} closed: {} echoed in {:.3?}, {why}",
             client.peer,
-            client.conn.sent(),
+            units::plain_count(client.conn.sent(), "byte", "bytes"),
             self.now - client.opened,
         );
     }

@@ -44,6 +44,7 @@ use crate::base::address::canonical;
 use crate::base::error::cause;
 use crate::base::sys;
 use crate::base::throttle::Throttle;
+use crate::base::units;
 
 /// The size of the scratch block, in bytes: the most that one receive phase reads. It
 /// fits the second-level cache of current processors.
@@ -324,8 +325,9 @@ impl Worker {
             if let Some(suppressed) = self.failure_throttle.admit(self.connections.now) {
                 log::error!(
                     "client {peer} closed: could not watch its socket: {} \
-                     ({suppressed} failures since the last such line)",
-                    cause(&error)
+                     ({} since the last such line)",
+                    cause(&error),
+                    units::plain_count(suppressed, "failure", "failures")
                 );
             }
             return;
@@ -494,7 +496,8 @@ impl Worker {
             "on demand"
         );
         if received.bytes > 0 {
-            log::trace!("client {}: {} bytes read", client.peer, received.bytes);
+            let bytes = units::plain_count(received.bytes as u64, "byte", "bytes");
+            log::trace!("client {}: {bytes} read", client.peer);
         }
         Ok(received)
     }

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant, SystemTime};
 use log::Level;
 
 use crate::base::throttle::Throttle;
+use crate::base::units;
 
 /// For each reason, at most one line is logged in this time; it has the number of lines
 /// that were suppressed before it.
@@ -228,9 +229,10 @@ impl EvictionLog {
         for reason in Reason::ALL {
             let others = self.throttle(reason).take_suppressed();
             if others > 0 {
+                let others = units::plain_count(others, "more client", "more clients");
                 log::log!(
                     reason.level(),
-                    "{others} more clients refused or evicted since the last such line: {reason}"
+                    "{others} refused or evicted since the last such line: {reason}"
                 );
             }
         }

@@ -6,6 +6,8 @@ use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use crate::base::units;
+
 /// The table is not searched for sources without clients before it has this many.
 const PURGE_FROM: usize = 64;
 
@@ -41,11 +43,8 @@ pub(crate) struct SourceFull {
 
 impl fmt::Display for SourceFull {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let most = self.most;
-        write!(
-            f,
-            "refused: its source has {most} connections (--max-per-source)"
-        )
+        let most = units::plain_count(self.most as u64, "connection", "connections");
+        write!(f, "refused: its source has {most} (--max-per-source)")
     }
 }
 

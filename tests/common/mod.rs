@@ -11,6 +11,7 @@ pub mod faulty;
 pub mod gap;
 pub mod http;
 pub mod load;
+pub mod ping;
 pub mod results;
 #[cfg(unix)]
 pub mod serve;

@@ -32,7 +32,7 @@ pub(crate) enum Leave {
 }
 
 impl Leave {
-    fn act(self, stream: TcpStream) {
+    pub(crate) fn act(self, stream: TcpStream) {
         match self {
             Self::Close => {
                 let _ = stream.shutdown(Shutdown::Write);
@@ -46,14 +46,14 @@ impl Leave {
 }
 
 /// Keeps a connection, unread, until its client resets it.
-fn hold(stream: &TcpStream) {
+pub(crate) fn hold(stream: &TcpStream) {
     let until = Instant::now() + LONG;
     while !is_reset(stream) && Instant::now() < until {
         sleep(Duration::from_millis(50));
     }
 }
 
-fn serve(behave: impl Fn(TcpStream) + Send + Sync + 'static) -> Server {
+pub(crate) fn serve(behave: impl Fn(TcpStream) + Send + Sync + 'static) -> Server {
     let server = Faulty::serve(move |stream, _| behave(stream));
     Server::new(server.address, server)
 }

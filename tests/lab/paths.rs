@@ -386,7 +386,7 @@ fn rates() -> Vec<Path> {
     );
     vec![
         rate.cause(&["connect-rate-limit"])
-            .within("per_s", 10.0, 40.0)
+            .within("per_s", 15.0, 25.0)
             .claim(Claim::ConnectRate {
                 of: 100,
                 burst: 20,
@@ -394,7 +394,7 @@ fn rates() -> Vec<Path> {
             }),
         queue
             .cause(&["listen-queue"])
-            .within("per_s", 1.0, 200.0)
+            .within("per_s", 70.0, 125.0)
             .claim(Claim::ConnectRate {
                 of: 400,
                 burst: 20,
@@ -648,6 +648,15 @@ fn others() -> Vec<Path> {
             "loss-5-to-client",
             "nft drops 5 packets in 100 to the client",
             loss(Direction::ToClient),
+        )
+        .cause(&["loss"])
+        .within("percent", 2.0, 8.0)
+        .claim(lost((0.0, 0.2), five))
+        .alone(),
+        through(
+            "loss-5-without-sack",
+            "nft drops 5 packets in 100 to the client, and strips SACK",
+            loss(Direction::ToClient).rules(nft::strip(&["sack-perm"])),
         )
         .cause(&["loss"])
         .within("percent", 2.0, 8.0)

@@ -110,6 +110,7 @@ pub(crate) fn check_all() {
         command.stdout(Stdio::piped());
         let (report, took) = report(made.client().start(command), path.bound + BEYOND)
             .map_err(|reason| Outcome::Wrong(vec![reason]))?;
+        keep(path, &report);
         let wrong = compare(path, &report, took);
         let outcome = match wrong.is_empty() {
             true => Outcome::Right,
@@ -284,6 +285,14 @@ fn report(mut program: Program, deadline: Duration) -> Result<(Value, Duration),
     let report = serde_json::from_slice(&bytes);
     let report = report.map_err(|error| format!("no report: {error}: {:?}", program.log))?;
     Ok((report, took))
+}
+
+/// Writes the report into the folder that `LAB_REPORTS` names, if it does.
+fn keep(path: &Path, report: &Value) {
+    if let Some(folder) = std::env::var_os("LAB_REPORTS") {
+        let file = std::path::Path::new(&folder).join(format!("{}.json", path.name));
+        fs::write(file, format!("{report:#}")).expect("to write the report");
+    }
 }
 
 /// The causes that were named; none by a program that knows of none.

@@ -6,6 +6,7 @@ use std::path::{MAIN_SEPARATOR_STR, Path};
 
 use tree::{Broken, Tree, is_index};
 
+mod counts;
 mod samples;
 mod tree;
 
@@ -91,8 +92,8 @@ fn reach<'a>(arrows: &BTreeMap<(&str, &'a str), usize>, file: &str, found: &mut 
     }
 }
 
-#[test]
-fn the_source_keeps_its_layers() {
+/// The text of each file of `src/` and of the comparison, by its path.
+fn read_sources() -> BTreeMap<String, String> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let mut sources = BTreeMap::new();
     // A published package has no comparison.
@@ -107,7 +108,12 @@ fn the_source_keeps_its_layers() {
         }
     }
     assert!(sources.contains_key("src/lib.rs"), "{:?}", sources.keys());
-    let found = check(&sources).into_iter();
+    sources
+}
+
+#[test]
+fn the_source_keeps_its_layers() {
+    let found = check(&read_sources()).into_iter();
     let lines = Vec::from_iter(found.map(|(file, line, rule)| format!("{file}:{line}: {rule}")));
     assert!(lines.is_empty(), "\n{}", lines.join("\n"));
 }

@@ -4,6 +4,7 @@ use std::io::{self, ErrorKind};
 
 use super::state::State;
 use crate::base::error::cause;
+use crate::base::units;
 
 /// Why a connection was lost.
 #[derive(Debug)]
@@ -59,7 +60,10 @@ impl Loss {
         state.recorder.add_example(|| {
             let rest = match size {
                 0 => String::from("with nothing on its way"),
-                _ => format!("when {came} of the {size} bytes of a message were back"),
+                _ => {
+                    let size = units::plain_count(size, "byte", "bytes");
+                    format!("when {came} of {size} of a message were back")
+                }
             };
             format!("connection {number} (local port {port}), offset {offset}: {what}, {rest}")
         });

@@ -1,22 +1,16 @@
 //! Too many connections: at once, or in a short time.
 
-use std::time::Duration;
-
 use crate::base::units::{duration, whole};
 use crate::check::cause::Diagnosis;
 use crate::check::facts::{Facts, Failure};
-use crate::check::findings::{Denied, Findings, Rate, Steps};
+use crate::check::findings::{Denied, Ending, Findings, Limited, Rate, Steps};
 use crate::check::observation::{End, NotMade};
 
-/// Where fewer connections of a hundred are made, it is a limit and no loss of packets.
-const LIMITED: f64 = 0.7;
-
-/// Who waits longer for the first byte than a lone connection does by this stands in a
-/// queue: one that a firewall lets through is served at once.
-const QUEUED: Duration = Duration::from_millis(10);
-
-/// Clauses with many connections, or with one beside others.
-const CROWDED: [&str; 4] = ["connections", "connect-storm", "reset", "source-address"];
+/// So many that wait at a time stand in a queue, and so few don't: one that is full has one at
+/// the least, and what a firewall lets through is served at once. Between the two nothing is
+/// proved.
+const QUEUED: f64 = 1.5;
+const UNQUEUED: f64 = 0.5;
 
 /// `connection-limit`: so many are served at once.
 pub(super) fn limit(facts: &Facts, findings: &Findings) -> Option<Diagnosis> {
@@ -24,7 +18,10 @@ pub(super) fn limit(facts: &Facts, findings: &Findings) -> Option<Diagnosis> {
         return None;
     };
     // One that stayed without an answer may have had to wait for others.
-    let explains = facts.clauses(|at| CROWDED.contains(&at.clause) || is_unserved(at));
+    let explains = facts.clauses(|at| match by {
+        Denied::Waits | Denied::Ended(Ending::Silence) => is_unanswered(at),
+        Denied::Ended(Ending::Close | Ending::Reset) => is_denied(at),
+    });
     let number = whole(connections as u64);
     let next = match by {
         Denied::Waits => {
@@ -51,7 +48,9 @@ pub(super) fn limit(facts: &Facts, findings: &Findings) -> Option<Diagnosis> {
                              (nft ct count), the balancer (maxconn) or the server"
         }
     };
-    let diagnosis = Diagnosis::certain("connection-limit", text, advice, explains);
+    // It holds as many open as were tried here.
+    let all = facts.clauses(|at| at.clause == "connections");
+    let diagnosis = Diagnosis::certain("connection-limit", text, advice, explains).hiding(all);
     Some(
         diagnosis
             .with("connections", connections)
@@ -61,66 +60,94 @@ pub(super) fn limit(facts: &Facts, findings: &Findings) -> Option<Diagnosis> {
 
 /// `connect-rate-limit`: so many connections may be begun in a second.
 pub(super) fn rate(facts: &Facts, findings: &Findings) -> Option<Diagnosis> {
-    let rate = findings
-        .rate
-        .filter(|rate| is_limited(rate) && rate.wait < QUEUED)?;
-    let per_s = rounded(rate.per_s);
+    let rate = findings.rate?;
+    let Limited::PerSecond { is_proved } = rate.limited() else {
+        return None;
+    };
+    let waiting = rate.fast.waiting();
+    if waiting >= f64::midpoint(QUEUED, UNQUEUED) {
+        return None;
+    }
+    let per_s = rounded(rate.fast.per_s);
     let text = format!(
-        "about {per_s} connections a second can be begun, and the first packet of the others is \
-         dropped before the server: those that get through are served at once"
+        "about {per_s} connections a second can be begun, and the others are denied before the \
+         server takes them: those that get through are served at once, and at half the pace all are"
     );
-    let advice = "raise the limit of the firewall (nft limit rate, SYN flood protection), or keep \
-                  connections open and use them again";
-    let explains = facts.clauses(is_late);
+    let advice = "raise the limit of the firewall (nft limit rate, SYN flood protection) or the \
+                  balancer, or keep connections open and use them again";
+    let explains = facts.clauses(|at| is_denied(at) || is_late(at));
     let diagnosis = Diagnosis::certain("connect-rate-limit", text, advice, explains);
-    Some(described(diagnosis, &rate))
+    Some(described(diagnosis, &rate, is_proved && waiting < UNQUEUED))
 }
 
 /// `listen-queue`: the server takes connections more slowly than they come.
 pub(super) fn queue(facts: &Facts, findings: &Findings) -> Option<Diagnosis> {
-    let rate = findings
-        .rate
-        .filter(|rate| is_limited(rate) && rate.wait >= QUEUED)?;
-    let per_s = rounded(rate.per_s);
-    let wait = duration(rate.wait);
-    let text = format!(
-        "the listen queue overflows: about {per_s} connections a second are taken from it, those in \
-         it wait {wait}, and what does not fit is dropped and comes again after a second"
-    );
+    let rate = findings.rate?;
+    let (waiting, per_s) = (rate.fast.waiting(), rounded(rate.fast.per_s));
+    let (text, is_proved) = match rate.limited() {
+        Limited::PerSecond { is_proved } if waiting >= f64::midpoint(QUEUED, UNQUEUED) => (
+            format!(
+                "the listen queue overflows: about {per_s} connections a second are taken from it, \
+                 those in it wait {}, and what does not fit is dropped and comes again after a \
+                 second",
+                duration(rate.fast.wait)
+            ),
+            is_proved && waiting >= QUEUED,
+        ),
+        // A limit of bursts does so, too.
+        Limited::AtOnce => (
+            format!(
+                "the listen queue is short: of {} connections that begin at once, {} are taken \
+                 within a second, while of those that begin one after another, {per_s} a second, \
+                 hardly one is dropped",
+                rate.tried, rate.made
+            ),
+            false,
+        ),
+        Limited::No | Limited::PerSecond { .. } => return None,
+    };
     let advice = "raise the server's backlog and net.core.somaxconn (nstat TcpExtListenOverflows \
                   counts what did not fit), and have it accept more at once";
     let explains = facts.clauses(is_late);
     let diagnosis = Diagnosis::certain("listen-queue", text, advice, explains);
-    Some(described(diagnosis, &rate))
+    Some(described(diagnosis, &rate, is_proved))
 }
 
-fn described(diagnosis: Diagnosis, rate: &Rate) -> Diagnosis {
-    let wait = (rate.wait.as_secs_f64() * 1e4).round() / 10.0;
-    let diagnosis = diagnosis.with("per_s", rounded(rate.per_s));
+fn described(diagnosis: Diagnosis, rate: &Rate, is_proved: bool) -> Diagnosis {
+    let wait = (rate.fast.wait.as_secs_f64() * 1e4).round() / 10.0;
+    let diagnosis = diagnosis.with("per_s", rounded(rate.fast.per_s));
     let diagnosis = diagnosis.with("wait_ms", wait);
-    diagnosis.with("made", rate.made).with("tried", rate.tried)
-}
-
-fn is_limited(rate: &Rate) -> bool {
-    (rate.made as f64) < LIMITED * rate.tried as f64
+    let diagnosis = diagnosis.with("made", rate.made).with("tried", rate.tried);
+    match is_proved {
+        true => diagnosis,
+        false => diagnosis.likely(),
+    }
 }
 
 /// Whether a connection of it was made late, or not at all.
 fn is_late(failure: &Failure) -> bool {
-    matches!(
-        failure.observed.end,
-        End::Late { .. } | End::NotMade(NotMade::Unanswered)
-    ) && failure.clause != "small-writes"
-        || CROWDED.contains(&failure.clause)
+    match failure.observed.end {
+        End::Late { .. } => failure.clause != "small-writes",
+        End::NotMade(NotMade::Unanswered) => true,
+        _ => failure.clause == "connect-storm" && failure.is_silent(),
+    }
 }
 
-/// Whether its connection was not made, or got nothing.
-const fn is_unserved(failure: &Failure) -> bool {
+/// Whether its connection was refused, or ended before anything came.
+const fn is_denied(failure: &Failure) -> bool {
     match failure.observed.end {
-        End::NotMade(_) => true,
-        End::Silence | End::Reset | End::Close => {
-            failure.observed.received == 0 && !failure.observed.half_closed
-        }
+        End::NotMade(NotMade::Refused | NotMade::Reset) => true,
+        End::Reset | End::Close => failure.observed.received == 0 && !failure.observed.half_closed,
+        _ => false,
+    }
+}
+
+/// Whether its connection got no answer.
+fn is_unanswered(failure: &Failure) -> bool {
+    match failure.observed.end {
+        End::NotMade(NotMade::Unanswered) => true,
+        End::Late { .. } => failure.clause == "connect-storm",
+        End::Silence | End::Slow => failure.observed.received == 0 && !failure.observed.half_closed,
         _ => false,
     }
 }
@@ -132,9 +159,12 @@ fn rounded(number: f64) -> f64 {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
+    use crate::check::cause::Confidence;
     use crate::check::facts::made::{facts, failure};
-    use crate::check::findings::Ending;
+    use crate::check::findings::Paced;
 
     fn storm() -> Facts {
         let late = End::Late {
@@ -145,31 +175,58 @@ mod tests {
         facts(&[failure("connect-storm", late)], &["connect", "bytes"])
     }
 
-    fn rated(made: usize, wait: u64) -> Findings {
+    fn rated(served: usize, wait: u64, slow: (usize, usize)) -> Findings {
         Findings {
             rate: Some(Rate {
                 tried: 100,
-                made,
-                per_s: 20.04,
-                wait: Duration::from_millis(wait),
+                made: 20,
+                fast: Paced {
+                    tried: 200,
+                    served,
+                    per_s: 20.04,
+                    wait: Duration::from_millis(wait),
+                },
+                slow: Some(slow),
             }),
             ..Findings::default()
         }
     }
 
+    fn causes(findings: &Findings) -> Vec<(&'static str, Confidence)> {
+        let both = [rate(&storm(), findings), queue(&storm(), findings)];
+        let named = both.into_iter().flatten();
+        named.map(|at| (at.cause, at.confidence)).collect()
+    }
+
     #[test]
     fn who_waits_stands_in_a_queue_and_who_is_served_at_once_was_let_through() {
-        let causes = |findings: &Findings| {
-            let both = [rate(&storm(), findings), queue(&storm(), findings)];
-            both.map(|at| at.map_or("", |at| at.cause))
-        };
-        assert_eq!(causes(&rated(20, 1)), ["connect-rate-limit", ""]);
-        assert_eq!(causes(&rated(20, 40)), ["", "listen-queue"]);
-        assert_eq!(causes(&rated(95, 40)), ["", ""]);
-        assert_eq!(causes(&Findings::default()), ["", ""]);
-        let diagnosis = rate(&storm(), &rated(20, 1)).unwrap();
+        use Confidence::{Certain, Likely};
+        let of = |wait| causes(&rated(20, wait, (20, 20)));
+        assert_eq!(of(1), [("connect-rate-limit", Certain)]);
+        // A server that takes 10 ms for each has no queue at 20 a second.
+        assert_eq!(of(12), [("connect-rate-limit", Certain)]);
+        assert_eq!(of(40), [("connect-rate-limit", Likely)]);
+        assert_eq!(of(60), [("listen-queue", Likely)]);
+        assert_eq!(of(400), [("listen-queue", Certain)]);
+        let diagnosis = rate(&storm(), &rated(20, 1, (20, 20))).unwrap();
         assert_eq!(diagnosis.evidence["per_s"], 20.0);
         assert_eq!(diagnosis.explains, ["connect-storm"]);
+    }
+
+    #[test]
+    fn what_is_denied_as_often_at_any_pace_is_no_limit() {
+        assert_eq!(causes(&rated(125, 1, (20, 13))), []);
+        assert_eq!(causes(&rated(125, 400, (20, 13))), []);
+        assert_eq!(causes(&Findings::default()), []);
+        // So few tell nothing.
+        let some = causes(&rated(125, 1, (4, 4)));
+        assert_eq!(some, [("connect-rate-limit", Confidence::Likely)]);
+    }
+
+    #[test]
+    fn a_queue_that_is_short_for_one_instant_is_not_proved() {
+        let short = causes(&rated(199, 1, (20, 20)));
+        assert_eq!(short, [("listen-queue", Confidence::Likely)]);
     }
 
     #[test]
@@ -191,7 +248,10 @@ mod tests {
         let waits = of(4, Denied::Waits);
         assert_eq!(waits.evidence["connections"], 4);
         assert_eq!(waits.evidence["ends_by"], "waits");
+        assert_eq!(waits.explains, ["connections"]);
         let reset = of(1, Denied::Ended(Ending::Reset));
+        assert_eq!(reset.explains, ["urgent", "connections"]);
+        assert_eq!(reset.hidden, ["connections"]);
         assert_eq!(reset.evidence["ends_by"], "reset");
         assert!(
             reset

@@ -13,22 +13,35 @@ const SHARE: f64 = 0.6;
 
 /// `connection-quota`: each connection ends after so many bytes.
 pub(super) fn quota(facts: &Facts, findings: &Findings) -> Option<Diagnosis> {
-    let Some(Streams::AfterBytes { bytes, by }) = findings.streams else {
+    let Some(Streams::AfterBytes {
+        bytes,
+        by,
+        is_proved,
+    }) = findings.streams
+    else {
         return None;
     };
     // What counts packets counts the headers of small ones, too: that is why the bytes of
     // a clause say nothing here.
     let moved = |at: &Failure| at.observed.received > 0 || at.observed.sent * 2 >= bytes;
     let explains = facts.clauses(|at| ended_by(at, by) && moved(at));
+    let however = match is_proved {
+        true => "however fast they go",
+        false => "and one that carries fewer in the same time does not",
+    };
     let text = format!(
-        "each connection {} after about {} bytes, however fast they go",
+        "each connection {} after about {} bytes, {however}",
         ends(by),
         whole(bytes)
     );
     let advice = "look for a limit of bytes a connection: a firewall's or a balancer's quota \
                   (nft quota, ct bytes), an intrusion detection's, or the server's own";
     let diagnosis = Diagnosis::certain("connection-quota", text, advice, explains);
-    Some(diagnosis.with("bytes", bytes).with("ends_by", by.word()))
+    let diagnosis = diagnosis.with("bytes", bytes).with("ends_by", by.word());
+    Some(match is_proved {
+        true => diagnosis,
+        false => diagnosis.likely(),
+    })
 }
 
 /// `lifetime-limit`: each connection ends at an age, however busy it is.
@@ -130,6 +143,7 @@ mod tests {
             streams: Some(Streams::AfterBytes {
                 bytes: 48_000,
                 by: Ending::Reset,
+                is_proved: true,
             }),
             ..Findings::default()
         };

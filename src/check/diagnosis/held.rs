@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::base::units::duration;
 use crate::check::cause::Diagnosis;
-use crate::check::facts::{Facts, Failure};
+use crate::check::facts::Facts;
 use crate::check::findings::{Findings, Held};
 use crate::check::observation::End;
 
@@ -17,20 +17,18 @@ pub(super) fn lines(facts: &Facts, findings: &Findings) -> Option<Diagnosis> {
                 comes";
     let advice = "have the program read and write what comes (no line buffering: stdbuf -o0, a raw \
                   terminal), and proxies pass bytes on, not lines";
-    Some(Diagnosis::certain(
-        "line-buffered",
-        text,
-        advice,
-        waiting(facts),
-    ))
+    let explains = waiting(facts, Held::Lines);
+    Some(Diagnosis::certain("line-buffered", text, advice, explains))
 }
 
 /// `stores-and-forwards`: what comes is collected, and passed on later.
 pub(super) fn stored(facts: &Facts, findings: &Findings) -> Option<Diagnosis> {
     let advice = "switch off buffering of requests and answers in the proxy, or have the server \
                   write what it has read at once";
-    let is = |text: String| Diagnosis::certain("stores-and-forwards", text, advice, waiting(facts));
-    match findings.held? {
+    let held = findings.held?;
+    let explains = waiting(facts, held);
+    let is = |text: String| Diagnosis::certain("stores-and-forwards", text, advice, explains);
+    match held {
         Held::UntilEnd => Some(is(String::from(
             "nothing is passed on before our side is closed: then all comes at once",
         ))),
@@ -64,10 +62,22 @@ pub(super) fn small_writes(facts: &Facts, _: &Findings) -> Option<Diagnosis> {
     Some(diagnosis.with("delay_ms", milliseconds(by)))
 }
 
-/// What waited for bytes that were held, or was late.
-fn waiting(facts: &Facts) -> Vec<&'static str> {
-    let is_late = |at: &Failure| matches!(at.observed.end, End::Late { .. });
-    facts.clauses(|at| at.is_silent() || is_late(at))
+/// What waited for bytes that were held so, or was late by as much. What waited for the end of
+/// a stream alone, or through a silence, or for what is behind an urgent byte, did so for
+/// another reason.
+fn waiting(facts: &Facts, held: Held) -> Vec<&'static str> {
+    facts.clauses(|at| {
+        let seen = &at.observed;
+        let is_late = match (&seen.end, held) {
+            (End::Late { by, .. }, Held::Collected(delay)) => *by >= delay / 4,
+            (End::Late { .. }, _) => true,
+            _ => false,
+        };
+        let is_odd = seen.urgent || seen.held_silent;
+        let misses = at.is_silent() && seen.expected > seen.received && !is_odd;
+        // What is behind a half-close is not held for it.
+        is_late || misses && !(held == Held::UntilEnd && seen.half_closed)
+    })
 }
 
 /// To a tenth.
@@ -82,13 +92,15 @@ mod tests {
 
     #[test]
     fn what_passes_it_on_names_it() {
-        let facts = facts(
-            &[
-                failure("slow-writer", End::Silence),
-                failure("urgent", End::Reset),
-            ],
-            &[],
-        );
+        let mut missing = failure("slow-writer", End::Silence);
+        missing.observed.expected = 3;
+        let failures = [
+            missing,
+            failure("urgent", End::Reset),
+            // All came but the end.
+            failure("half-close-late", End::Silence),
+        ];
+        let facts = facts(&failures, &[]);
         let causes = |held| {
             let findings = Findings {
                 held: Some(held),

@@ -8,31 +8,47 @@ use crate::check::observation::{End, NotMade};
 /// Less is what any long path may lose, in percent.
 const LEAST: f64 = 2.0;
 
+/// Where fewer are lost, what is sent again arrives before anything is given up, in percent.
+const SILENT: f64 = 10.0;
+
 /// `loss`: more packets are lost than a sound path loses.
 pub(super) fn loss(facts: &Facts, findings: &Findings) -> Option<Diagnosis> {
     let loss = findings.loss?;
-    let percent = loss.to_server.max(loss.to_client);
+    let percent = loss.worst();
     if percent < LEAST {
         return None;
     }
     let explains = facts.clauses(|at| {
-        let late = matches!(
-            at.observed.end,
-            End::Late { .. } | End::NotMade(NotMade::Unanswered)
-        );
-        late || at.is_silent()
+        let is_odd = at.observed.urgent || at.observed.half_closed || at.observed.held_silent;
+        match at.observed.end {
+            End::Late { .. } => at.clause != "small-writes",
+            End::NotMade(NotMade::Unanswered) | End::Slow => true,
+            End::Silence => percent >= SILENT && !is_odd,
+            _ => false,
+        }
     });
     let [to_server, to_client, percent] = [loss.to_server, loss.to_client, percent].map(rounded);
-    let text = format!(
-        "packets are lost: about {to_server} % on the way to the server and {to_client} % on the way \
-         back"
-    );
+    let text = match loss.knows_direction {
+        true => format!(
+            "packets are lost: about {to_server} % on the way to the server and {to_client} % on \
+             the way back"
+        ),
+        false => format!(
+            "packets are lost: about {percent} % of those that go there or come back; which it is, \
+             nobody tells without SACK"
+        ),
+    };
     let advice = "find the hop that drops them (mtr --tcp, ethtool -S for errors, tc -s qdisc for \
                   full queues): a bad cable or radio link, a duplex mismatch, or a link that is full";
-    let diagnosis = Diagnosis::certain("loss", text, advice, explains);
-    let diagnosis = diagnosis.with("percent", percent);
-    let diagnosis = diagnosis.with("percent_to_server", to_server);
-    let diagnosis = diagnosis.with("percent_to_client", to_client);
+    let mut diagnosis = Diagnosis::certain("loss", text, advice, explains).with("percent", percent);
+    if loss.knows_direction {
+        diagnosis = diagnosis
+            .with("percent_to_server", to_server)
+            .with("percent_to_client", to_client);
+    }
+    if !loss.is_proved {
+        diagnosis = diagnosis.likely();
+    }
     Some(diagnosis.with("packets", loss.packets))
 }
 
@@ -46,6 +62,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+    use crate::check::cause::Confidence;
     use crate::check::facts::made::{facts, failure};
     use crate::check::findings::Loss;
 
@@ -59,24 +76,33 @@ mod tests {
         let facts = facts(
             &[
                 failure("connect-storm", late),
+                failure("bytes", End::Silence),
                 failure("urgent", End::Reset),
             ],
             &[],
         );
-        let of = |to_server, to_client| {
+        let of = |to_server, to_client, knows_direction| {
             let findings = Findings {
                 loss: Some(Loss {
                     to_server,
                     to_client,
                     packets: 400,
+                    knows_direction,
+                    is_proved: to_server > 0.0,
                 }),
                 ..Findings::default()
             };
             loss(&facts, &findings)
         };
-        assert_eq!(of(1.2, 0.9), None);
-        let diagnosis = of(0.0, 5.04).unwrap();
+        assert_eq!(of(1.2, 0.9, true), None);
+        let diagnosis = of(0.0, 5.04, true).unwrap();
         assert_eq!(diagnosis.evidence["percent"], 5.0);
         assert_eq!(diagnosis.explains, ["connect-storm"]);
+        assert_eq!(diagnosis.confidence, Confidence::Likely);
+        let much = of(15.0, 15.0, false).unwrap();
+        assert_eq!(much.explains, ["connect-storm", "bytes"]);
+        assert_eq!(much.confidence, Confidence::Certain);
+        assert_eq!(much.evidence["percent"], 30.0);
+        assert!(!much.evidence.contains_key("percent_to_server"));
     }
 }

@@ -8,25 +8,39 @@ use crate::probe::pattern::Damage;
 
 /// `no-half-close`: our FIN is taken for the end of both directions.
 pub(super) fn half_close(facts: &Facts, findings: &Findings) -> Option<Diagnosis> {
-    let Some(HalfClosed::Ends(by)) = findings.half_close else {
+    let Some(HalfClosed::Ends { by, all_came }) = findings.half_close else {
         return None;
     };
-    let (what, does) = match by {
-        Ending::Close => ("truncates", "closed, and what was on its way is lost"),
-        Ending::Silence => ("ignores", "not answered: neither bytes nor the end come"),
-        Ending::Reset => (
-            "resets",
-            "answered by a reset, and what was on its way is lost",
-        ),
+    let what = match by {
+        Ending::Close => "truncates",
+        Ending::Silence => "ignores",
+        Ending::Reset => "resets",
+    };
+    let does = match (by, all_came) {
+        (Ending::Silence, true) => "not answered: all bytes come back, and the end does not",
+        (Ending::Silence, false) => "not answered: neither all bytes nor the end come",
+        (Ending::Reset, true) => "answered by a reset behind the last byte: all bytes come back",
+        (Ending::Reset, false) => "answered by a reset, and what was on its way is lost",
+        (Ending::Close, _) => "closed, and what was on its way is lost",
     };
     let text = format!(
-        "a half-close is not passed on: when our side is closed, the connection is {does}, where \
-         without it all comes back"
+        "a half-close is not passed on: when our side is closed, the connection is {does}; without \
+         that all comes back"
     );
     let advice = "have the proxy keep the other direction open (nginx: proxy_half_close on), or \
                   the server read to the end and write all before it closes; else close only once \
                   all has come back";
-    let explains = facts.clauses(|at| at.is_of_half_close() || at.observed.half_closed);
+    let explains = facts.clauses(|at| {
+        let is_it = at.is_of_half_close() || at.observed.half_closed;
+        is_it
+            && match by {
+                Ending::Silence => at.is_silent(),
+                // What is sent after a close is answered by a reset.
+                Ending::Close | Ending::Reset => {
+                    matches!(at.observed.end, End::Close | End::Reset)
+                }
+            }
+    });
     let diagnosis = Diagnosis::certain("no-half-close", text, advice, explains);
     Some(diagnosis.with("what", what))
 }
@@ -35,12 +49,19 @@ pub(super) fn half_close(facts: &Facts, findings: &Findings) -> Option<Diagnosis
 pub(super) fn urgent(facts: &Facts, findings: &Findings) -> Option<Diagnosis> {
     let explains = facts.clauses(|at| at.clause == "urgent");
     let failure = facts.failure("urgent")?;
+    let is_silent_elsewhere = facts
+        .failures
+        .iter()
+        .any(|at| at.clause != "urgent" && at.is_silent());
     let lost_one = |damage: Option<Damage>| damage == Some(Damage::Lost { bytes: 1 });
     let (what, is_certain) = match (findings.urgent, &failure.observed.end) {
         (Some(Urgent::Kept), _) => return None,
         (Some(what), _) => (what, true),
         (None, End::Wrong(wrong)) if lost_one(wrong.damage) => (Urgent::TakenOut, true),
-        (None, End::Silence) if failure.observed.urgent => (Urgent::Dropped, false),
+        // A guess, where nothing fell silent without an urgent byte.
+        (None, End::Silence) if failure.observed.urgent && !is_silent_elsewhere => {
+            (Urgent::Dropped, false)
+        }
         (None, _) => return None,
     };
     let does = match what {
@@ -74,26 +95,36 @@ mod tests {
 
     #[test]
     fn a_half_close_is_named_by_what_it_does() {
-        let facts = facts(
-            &[
-                failure("half-close-early", End::Close),
-                failure("urgent", End::Close),
-            ],
-            &[],
-        );
-        let of = |ends| Findings {
-            half_close: Some(ends),
-            ..Findings::default()
-        };
-        let what = |by| {
-            let diagnosis = half_close(&facts, &of(HalfClosed::Ends(by))).unwrap();
+        let what = |by, end, all_came| {
+            let facts = facts(
+                &[
+                    failure("half-close-early", end),
+                    failure("half-close-empty", End::Other),
+                    failure("urgent", End::Close),
+                ],
+                &[],
+            );
+            let findings = Findings {
+                half_close: Some(HalfClosed::Ends { by, all_came }),
+                ..Findings::default()
+            };
+            let diagnosis = half_close(&facts, &findings).unwrap();
             assert_eq!(diagnosis.explains, ["half-close-early"]);
+            let is_said = diagnosis.text.contains("all bytes come back");
+            assert_eq!(is_said, all_came, "{}", diagnosis.text);
             diagnosis.evidence["what"].as_str().unwrap().to_owned()
         };
-        assert_eq!(what(Ending::Close), "truncates");
-        assert_eq!(what(Ending::Silence), "ignores");
-        assert_eq!(what(Ending::Reset), "resets");
-        assert_eq!(half_close(&facts, &of(HalfClosed::Sound)), None);
+        assert_eq!(what(Ending::Close, End::Reset, false), "truncates");
+        assert_eq!(what(Ending::Silence, End::Silence, false), "ignores");
+        assert_eq!(what(Ending::Silence, End::Silence, true), "ignores");
+        assert_eq!(what(Ending::Reset, End::Close, false), "resets");
+        assert_eq!(what(Ending::Reset, End::Reset, true), "resets");
+        let sound = Findings {
+            half_close: Some(HalfClosed::Sound),
+            ..Findings::default()
+        };
+        let facts = facts(&[failure("half-close-early", End::Close)], &[]);
+        assert_eq!(half_close(&facts, &sound), None);
     }
 
     #[test]

@@ -42,37 +42,57 @@ pub(super) fn not_connected(facts: &Facts, _: &Findings) -> Option<Diagnosis> {
              there drops it; if not, one before it does, or the address is wrong",
         )),
         NotMade::Unreachable(icmp) => {
-            let text = format!("something on the way says by ICMP: {icmp}");
+            let text = format!(
+                "{icmp}: something on the way says so by ICMP, or this machine has no route or \
+                 finds no neighbour"
+            );
             let advice = "see who says so (tcpdump icmp or icmp6), and have its route or its rule \
-                          put right; without any ICMP this machine has no route (ip route get)";
+                          put right; without any ICMP it is this machine (ip route get, ip neigh)";
             let diagnosis = named("unreachable", &text, advice);
             Some(diagnosis.with("icmp", icmp))
+        }
+        NotMade::Forbidden { or_icmp: false } => Some(named(
+            "unreachable",
+            "this machine itself forbids the connection, by a rule for what goes out, a route \
+             that prohibits it, or a policy for programs",
+            "look for the rule or the route (nft list ruleset, ip route get), and for what denies \
+             programs the network (SELinux or AppArmor: ausearch -m avc; seccomp)",
+        )),
+        NotMade::Forbidden { or_icmp: true } => {
+            let text = "something on the way says by ICMPv6 that it is administratively \
+                        prohibited, or this machine itself forbids it";
+            let advice = "see whether ICMPv6 comes (tcpdump icmp6), and have the rule put right of \
+                          who sends it; else look for a rule, a route or a policy of this machine";
+            let diagnosis = named("unreachable", text, advice).likely();
+            Some(diagnosis.with("icmp", "administratively prohibited"))
         }
         NotMade::Reset | NotMade::Other => None,
     }
 }
 
-/// Accepted, and closed without a byte.
+/// Accepted, and closed without a byte, though nothing was said.
 pub(super) fn nobody_behind(facts: &Facts, findings: &Findings) -> Option<Diagnosis> {
-    let hello = findings.hello.as_ref()?;
-    let is_silent = hello.greeting.is_empty() && hello.answer.is_empty();
-    let by = hello
-        .end
-        .filter(|end| is_silent && *end != Ending::Silence)?;
+    let by = findings.hello.as_ref()?.nobody()?;
     facts.is_mute().then(|| {
-        let text = "connections are accepted, and ended without a byte: a load balancer or a \
-                    proxy without a server behind it";
+        let text = "connections are accepted, and ended without a byte though nothing was sent: a \
+                    load balancer or a proxy without a server behind it, or a server that turns \
+                    this client away";
         let advice = "see whether the balancer takes its servers for alive (its health checks), \
-                      and whether they listen";
+                      and whether they listen; else look for a list of clients that may connect \
+                      (hosts.allow, an access list)";
         Diagnosis::certain("nobody-behind", text, advice, facts.clauses(|_| true))
             .with("ends_by", by.word())
     })
 }
 
-/// Somebody else answers, or one that takes all and says nothing.
+/// Somebody else answers, or one that takes all and says nothing, or ends what it does not
+/// understand.
 pub(super) fn not_an_echo(facts: &Facts, findings: &Findings) -> Option<Diagnosis> {
     let hello = findings.hello.as_ref().filter(|_| facts.is_mute())?;
-    let first = match (&hello.greeting[..], &hello.answer[..]) {
+    if let Some(by) = hello.taken_amiss() {
+        return Some(taken_amiss(facts, by));
+    }
+    let first = match (hello.greeting(), &hello.answer[..]) {
         ([], []) if hello.end == Some(Ending::Silence) => {
             // One that holds everything back is an echo, too.
             match findings.held {
@@ -91,14 +111,37 @@ pub(super) fn not_an_echo(facts: &Facts, findings: &Findings) -> Option<Diagnosi
         ("other", _) => String::from("what is there answers, but not with what it was sent"),
         (name, _) => format!("what is there speaks {name}, and is no echo server"),
     };
-    let advice = "ask another port: echo is 7, and echopool serves 20162 by default";
-    let diagnosis = Diagnosis::certain("not-an-echo", text, advice, facts.clauses(|_| true));
+    let diagnosis = Diagnosis::certain("not-an-echo", text, ANOTHER_PORT, facts.clauses(|_| true));
     let first_bytes = first.escape_ascii().to_string();
     Some(
         diagnosis
             .with("looks_like", looks_like)
             .with("first_bytes", first_bytes),
     )
+}
+
+const ANOTHER_PORT: &str = "ask another port: echo is 7, and echopool serves 20162 by default";
+
+/// It waits as long as nothing is said, and ends at what is. Whether an echo server is behind
+/// it nobody can tell.
+fn taken_amiss(facts: &Facts, by: Ending) -> Diagnosis {
+    let ends = match by {
+        Ending::Close => "closes",
+        _ => "resets",
+    };
+    let text = format!(
+        "what is there waits for the first bytes, and {ends} the connection at ours without an \
+         answer: it speaks another protocol (a data base, a message broker, TLS), or wants a PROXY \
+         header before the first byte, or finds no server once it looks for one"
+    );
+    let advice = "ask another port (echo is 7, and echopool serves 20162 by default); a server \
+                  with --proxy-protocol is asked through its load balancer; or see whether the \
+                  proxy's server listens";
+    Diagnosis::certain("not-an-echo", text, advice, facts.clauses(|_| true))
+        .likely()
+        .with("looks_like", "other")
+        .with("first_bytes", "")
+        .with("ends_by", by.word())
 }
 
 fn looks_like(first: &[u8]) -> &'static str {
@@ -120,8 +163,9 @@ fn looks_like(first: &[u8]) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::check::cause::Confidence;
     use crate::check::facts::made::{facts, failure};
-    use crate::check::findings::Hello;
+    use crate::check::findings::{Hello, Silent};
 
     fn unreached(how: NotMade) -> Option<Diagnosis> {
         let facts = facts(&[failure("connect", End::NotMade(how))], &[]);
@@ -139,6 +183,12 @@ mod tests {
         assert_eq!(unreachable.cause, "unreachable");
         assert_eq!(unreachable.evidence["icmp"], "host unreachable");
         assert_eq!(unreachable.explains, ["connect"]);
+        // By IPv4 no ICMP has that error.
+        let forbidden = unreached(NotMade::Forbidden { or_icmp: false }).unwrap();
+        assert!(!forbidden.evidence.contains_key("icmp"));
+        assert!(forbidden.text.starts_with("this machine itself forbids"));
+        let either = unreached(NotMade::Forbidden { or_icmp: true }).unwrap();
+        assert_eq!(either.confidence, Confidence::Likely);
     }
 
     #[test]
@@ -154,6 +204,7 @@ mod tests {
                 greeting: greeting.to_vec(),
                 answer: answer.to_vec(),
                 end,
+                silent: None,
             }),
             ..Findings::default()
         }
@@ -192,14 +243,39 @@ mod tests {
         assert_eq!(not_an_echo(&mute(), &with(None)), None);
     }
 
+    /// One that was spoken to ended so, and one that was not ended so.
+    fn both(end: Ending, greeting: &[u8], silent: Ending) -> Findings {
+        let mut findings = greeted(b"", b"", Some(end));
+        findings.hello.as_mut().unwrap().silent = Some(Silent {
+            greeting: greeting.to_vec(),
+            end: Some(silent),
+        });
+        findings
+    }
+
     #[test]
     fn nobody_is_behind_who_ends_each_without_a_byte() {
-        let of = |end| nobody_behind(&mute(), &greeted(b"", b"", end)).map(|at| at.cause);
-        assert_eq!(of(Some(Ending::Close)), Some("nobody-behind"));
-        assert_eq!(of(Some(Ending::Reset)), Some("nobody-behind"));
-        assert_eq!(of(Some(Ending::Silence)), None);
+        use Ending::{Close, Reset, Silence};
+        let of = |findings: &Findings| nobody_behind(&mute(), findings).map(|at| at.cause);
+        assert_eq!(of(&both(Close, b"", Close)), Some("nobody-behind"));
+        assert_eq!(of(&both(Reset, b"", Reset)), Some("nobody-behind"));
+        assert_eq!(of(&both(Silence, b"", Silence)), None);
+        // At our bytes only.
+        assert_eq!(of(&both(Close, b"", Silence)), None);
+        assert_eq!(of(&greeted(b"", b"", Some(Close))), None);
         let carrying = facts(&[failure("urgent", End::Close)], &["connect", "bytes"]);
-        let findings = greeted(b"", b"", Some(Ending::Close));
-        assert_eq!(nobody_behind(&carrying, &findings), None);
+        assert_eq!(nobody_behind(&carrying, &both(Close, b"", Close)), None);
+    }
+
+    #[test]
+    fn who_ends_at_our_bytes_is_most_likely_no_echo() {
+        use Ending::{Close, Reset, Silence};
+        let amiss = not_an_echo(&mute(), &both(Reset, b"", Silence)).unwrap();
+        assert_eq!(amiss.confidence, Confidence::Likely);
+        assert_eq!(amiss.evidence["ends_by"], "reset");
+        assert_eq!(not_an_echo(&mute(), &both(Close, b"", Close)), None);
+        let late = not_an_echo(&mute(), &both(Silence, b"220 smtp\r\n", Silence)).unwrap();
+        assert_eq!(late.evidence["looks_like"], "smtp");
+        assert_eq!(late.confidence, Confidence::Certain);
     }
 }

@@ -5,6 +5,9 @@ use crate::check::facts::Facts;
 use crate::check::findings::{Changes, Findings};
 use crate::check::observation::End;
 
+/// Of so many bytes of a pattern one of a given value is likely there.
+const MANY: u64 = 200;
+
 /// `bytes-changed`: bytes of special values come back as others, or not.
 pub(super) fn changed(facts: &Facts, findings: &Findings) -> Option<Diagnosis> {
     let changes = findings.changes.as_ref()?;
@@ -27,9 +30,15 @@ pub(super) fn changed(facts: &Facts, findings: &Findings) -> Option<Diagnosis> {
     let text = format!("something takes the stream for text: {what} ({example})");
     let advice = "have every proxy and the server treat the stream as bytes: no text mode, no \
                   terminal (stty raw), no telnet, no filter";
-    // What is left out is waited for, and what is awaited then ends otherwise.
-    let explains = facts
-        .clauses(|at| matches!(at.observed.end, End::Wrong(_) | End::NoAddress) || at.is_silent());
+    // Only what is left out is waited for, and a few bytes hardly have any of these.
+    let leaves_out = changes
+        .changed
+        .iter()
+        .any(|(sent, came)| came.len() < sent.len());
+    let explains = facts.clauses(|at| match at.observed.end {
+        End::Wrong(_) | End::NoAddress => true,
+        _ => leaves_out && at.is_silent() && at.observed.sent.max(at.observed.expected) >= MANY,
+    });
     let diagnosis = Diagnosis::certain("bytes-changed", text, advice, explains);
     Some(diagnosis.with("how", how).with("example", example))
 }
@@ -121,19 +130,27 @@ mod tests {
             sent: vec![0xe9],
             came: vec![0x69],
         });
+        let mut awaited = failure("pipelining", End::Silence);
+        awaited.observed.expected = 16_384;
         let failures = [
             failure("bytes", wrong),
-            failure("pipelining", End::Silence),
+            awaited,
             failure("half-close-early", End::Close),
+            failure("slow-writer", End::Silence),
         ];
-        let findings = Findings {
-            changes: Some(Changes {
-                changed: vec![(b"h\xe9".to_vec(), b"hi".to_vec())],
-            }),
-            ..Findings::default()
+        let of = |came: &[u8]| {
+            let findings = Findings {
+                changes: Some(Changes {
+                    changed: vec![(b"h\xe9".to_vec(), came.to_vec())],
+                }),
+                ..Findings::default()
+            };
+            changed(&facts(&failures, &[]), &findings).unwrap()
         };
-        let diagnosis = changed(&facts(&failures, &[]), &findings).unwrap();
-        assert_eq!(diagnosis.explains, ["bytes", "pipelining"]);
+        assert_eq!(of(b"h").explains, ["bytes", "pipelining"]);
+        // As many as were sent are not waited for.
+        let diagnosis = of(b"hi");
+        assert_eq!(diagnosis.explains, ["bytes"]);
         assert_eq!(diagnosis.evidence["how"], "seven-bit");
         assert_eq!(diagnosis.evidence["example"], "h\\xe9 came back as hi");
         let none = Findings {

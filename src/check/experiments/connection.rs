@@ -42,12 +42,33 @@ impl<'a> Connection<'a> {
         patience: Duration,
         stop: Stop<'a>,
     ) -> Result<Self, Failed> {
+        Self::made(address, None, patience, stop)
+    }
+
+    /// The same with no more than so many bytes in a segment, either way: TCP_MAXSEG of tcp(7).
+    pub(super) fn open_small(
+        address: SocketAddr,
+        bytes: u32,
+        patience: Duration,
+        stop: Stop<'a>,
+    ) -> Result<Self, Failed> {
+        Self::made(address, Some(bytes), patience, stop)
+    }
+
+    fn made(
+        address: SocketAddr,
+        segment: Option<u32>,
+        patience: Duration,
+        stop: Stop<'a>,
+    ) -> Result<Self, Failed> {
         let started = Instant::now();
-        let connected = connect(address, patience).map_err(|error| match NotMade::of(&error) {
-            NotMade::Refused | NotMade::Reset => Failed::Refused,
-            NotMade::Unanswered => Failed::Unanswered,
-            _ => Failed::Here,
-        })?;
+        let connected = connect(address, segment, patience);
+        let connected =
+            connected.map_err(|error| match NotMade::of(&error, address.is_ipv6()) {
+                NotMade::Refused | NotMade::Reset => Failed::Refused,
+                NotMade::Unanswered => Failed::Unanswered,
+                _ => Failed::Here,
+            })?;
         Ok(Self {
             stream: connected,
             connect_time: started.elapsed(),
@@ -81,7 +102,13 @@ impl<'a> Connection<'a> {
         let (mut rest, until) = (bytes, Instant::now() + patience);
         while !rest.is_empty() {
             match write(rest) {
-                Ok(length) => rest = &rest[length..],
+                Ok(length) => {
+                    rest = &rest[length..];
+                    // One that takes a little now and then would go on for hours.
+                    if !rest.is_empty() && (self.is_stopped() || Instant::now() >= until) {
+                        return Some(Ending::Silence);
+                    }
+                }
                 Err(error) => match ended(&error) {
                     Some(end) => return Some(end),
                     None if Instant::now() >= until || self.is_stopped() => {
@@ -209,8 +236,11 @@ impl Drop for Connection<'_> {
     }
 }
 
-fn connect(address: SocketAddr, patience: Duration) -> io::Result<TcpStream> {
+fn connect(address: SocketAddr, segment: Option<u32>, patience: Duration) -> io::Result<TcpStream> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
+    if let Some(bytes) = segment {
+        set_segment(&socket, bytes)?;
+    }
     socket.connect_timeout(&address.into(), patience)?;
     let stream = TcpStream::from(socket);
     refuse_self(stream.local_addr()?, stream.peer_addr()?)?;
@@ -218,6 +248,16 @@ fn connect(address: SocketAddr, patience: Duration) -> io::Result<TcpStream> {
     stream.set_read_timeout(Some(TICK))?;
     stream.set_write_timeout(Some(TICK))?;
     Ok(stream)
+}
+
+#[cfg(unix)]
+fn set_segment(socket: &Socket, bytes: u32) -> io::Result<()> {
+    socket.set_tcp_mss(bytes)
+}
+
+#[cfg(not(unix))]
+fn set_segment(_socket: &Socket, _bytes: u32) -> io::Result<()> {
+    Err(ErrorKind::Unsupported.into())
 }
 
 /// How the connection ended, if that is what the error tells.

@@ -10,6 +10,7 @@ const TRIES: [(usize, usize); 2] = [(10, 6), (64 * 1024, 3)];
 /// Sends bytes and closes our side behind them, where without that all comes back.
 pub(super) fn half_close(setting: &Setting<'_>) -> Option<HalfClosed> {
     let patience = setting.patience();
+    let mut ends = HalfClosed::Sound;
     for (bytes, tries) in TRIES {
         let sent = letters(bytes);
         let control = setting.open().ok()?;
@@ -23,15 +24,18 @@ pub(super) fn half_close(setting: &Setting<'_>) -> Option<HalfClosed> {
             }
             connection.half_close();
             let (came, end) = connection.receive(bytes + 1, patience);
-            match end {
-                Some(Ending::Close) if came.len() == bytes => {}
-                Some(end) => return Some(HalfClosed::Ends(end)),
-                None => return None,
+            match (end?, came.len() == bytes) {
+                (Ending::Close, true) => {}
+                (by, all_came) => ends = HalfClosed::Ends { by, all_came },
             }
-            if setting.is_stopped() {
-                return None;
+            match ends {
+                _ if setting.is_stopped() => return None,
+                HalfClosed::Sound => {}
+                // More bytes may tell whether any are lost.
+                HalfClosed::Ends { all_came: true, .. } => break,
+                HalfClosed::Ends { .. } => return Some(ends),
             }
         }
     }
-    Some(HalfClosed::Sound)
+    Some(ends)
 }

@@ -8,6 +8,9 @@ use crate::check::findings::{Ending, Held};
 /// More than any buffer that is passed on when it is full, and less than the path's own.
 const MANY: usize = 64 * 1024;
 
+/// What is sent first.
+const WORD: &[u8] = b"hello";
+
 /// An answer is late that takes so much longer than the round trip.
 const LATE: Duration = Duration::from_millis(100);
 
@@ -16,18 +19,19 @@ pub(super) fn held(setting: &Setting<'_>) -> Option<Held> {
     let connection = setting.open().ok()?;
     let patience = setting.patience();
     let started = Instant::now();
-    // Whether something comes back for it.
+    // Whether something comes back for it: what was sent, and no late greeting.
     let releases = |bytes: &[u8]| -> Option<bool> {
         if connection.send(bytes, patience).is_some() {
             return None;
         }
-        let (came, end) = connection.receive(1, patience);
+        let (came, end) = connection.receive(WORD.len(), patience);
         match end {
             Some(Ending::Close | Ending::Reset) => None,
-            _ => Some(!came.is_empty()),
+            _ if came.is_empty() => Some(false),
+            _ => is_begin(&came).then_some(true),
         }
     };
-    if releases(b"hello")? {
+    if releases(WORD)? {
         let took = started.elapsed();
         return Some(match took > LATE + 3 * setting.round_trip {
             true => collects(setting, took).unwrap_or(Held::Nothing),
@@ -41,11 +45,17 @@ pub(super) fn held(setting: &Setting<'_>) -> Option<Held> {
         return Some(Held::Blocks);
     }
     connection.half_close();
-    let (came, _) = connection.receive(1, patience);
-    Some(match came.is_empty() {
-        true => Held::Never,
-        false => Held::UntilEnd,
-    })
+    let (came, _) = connection.receive(WORD.len(), patience);
+    match came.is_empty() {
+        true => Some(Held::Never),
+        false => is_begin(&came).then_some(Held::UntilEnd),
+    }
+}
+
+/// Whether the word that was sent first begins so, be it with capitals or a parity bit.
+fn is_begin(came: &[u8]) -> bool {
+    let plain = |byte: &u8| (byte & 0x7f).to_ascii_lowercase();
+    came.iter().map(plain).zip(WORD).all(|(a, b)| a == *b)
 }
 
 /// Whether a byte that is sent while another is held comes back together with it: a server

@@ -3,27 +3,54 @@
 use std::time::Duration;
 
 use super::setting::Setting;
-use crate::check::findings::{Ending, HELLO, Hello};
+use crate::check::findings::{Ending, HELLO, Hello, Silent};
 
 /// How much of what comes is kept, in bytes.
 const KEPT: usize = 64;
 
-/// Waits for a greeting, says hello, and keeps what comes.
+/// A greeting is awaited for so long before anything is said, and for so long on a connection
+/// on which nothing is: mail servers let their clients wait on purpose.
+const GREETING: Duration = Duration::from_millis(300);
+const LATE_GREETING: Duration = Duration::from_millis(3500);
+
+/// Waits for a greeting, says hello, and keeps what comes. Then a second connection says
+/// nothing: what comes or ends there is no answer.
 pub(super) fn hello(setting: &Setting<'_>) -> Option<Hello> {
+    let (mut hello, age) = spoken(setting)?;
+    let is_answered = !hello.answer.is_empty() || !hello.greeting.is_empty();
+    if !is_answered {
+        let time = match hello.end {
+            Some(Ending::Silence) | None => LATE_GREETING,
+            // If it ends without our bytes, it does so about as soon.
+            _ => age + age / 2 + GREETING,
+        };
+        hello.silent = Some(silent(setting, time)?);
+    }
+    Some(hello)
+}
+
+/// What comes before and after hello is said, and how old the connection became.
+fn spoken(setting: &Setting<'_>) -> Option<(Hello, Duration)> {
     let connection = setting.open().ok()?;
-    let greeting_time = Duration::from_millis(300) + 2 * setting.round_trip;
-    let (greeting, end) = connection.receive(KEPT, greeting_time);
+    let (greeting, end) = connection.receive(KEPT, GREETING + 2 * setting.round_trip);
     let mut hello = Hello {
         greeting,
         ..Hello::default()
     };
     if matches!(end, Some(Ending::Close | Ending::Reset)) {
         hello.end = end;
-        return Some(hello);
+        return Some((hello, connection.age()));
     }
     hello.end = connection.send(HELLO, setting.patience());
     if hello.end.is_none() {
         (hello.answer, hello.end) = connection.receive(KEPT, setting.patience());
     }
-    Some(hello)
+    Some((hello, connection.age()))
+}
+
+/// What comes on a connection on which nothing is said.
+fn silent(setting: &Setting<'_>, time: Duration) -> Option<Silent> {
+    let connection = setting.open().ok()?;
+    let (greeting, end) = connection.receive(KEPT, time + 2 * setting.round_trip);
+    Some(Silent { greeting, end })
 }

@@ -1,6 +1,6 @@
 //! Chooses the experiments by what is suspected, and makes them.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use super::setting::Setting;
 use super::suspicion::Suspicion;
@@ -12,10 +12,6 @@ use crate::check::findings::{Ending, Findings, Held};
 use crate::check::target::Target;
 use crate::proto::Protocol;
 
-/// The time that all of them have: what the clauses have left and this, or at least that.
-const MORE: Duration = Duration::from_secs(5);
-const LEAST: Duration = Duration::from_secs(10);
-
 /// Makes one experiment of that name, which is shown as long as it lasts.
 type Show<'a> = dyn FnMut(&'static str, &mut (dyn FnMut() + Send)) + 'a;
 
@@ -25,79 +21,134 @@ pub(in crate::check) fn investigate(
     facts: &Facts,
     show: &mut Show<'_>,
 ) -> Findings {
-    let mut found = Findings::default();
     // In the other protocols a connection carries one answer.
     let is_echo = target.plan().protocol == Protocol::Echo;
     if !is_echo
         || facts.failures.is_empty()
+        || facts.is_unconnected()
         || target.shared.is_unreachable()
         || target.shared.is_interrupted()
     {
-        return found;
+        return Findings::default();
     }
-    let idle = target.plan().idle.unwrap_or_default();
-    let until = Instant::now() + (target.shared.left() + MORE).max(LEAST) + idle;
+    let until = Instant::now() + target.shared.left_in_all();
     let stop = || target.shared.is_interrupted() || Instant::now() >= until;
-    let Some(setting) = Setting::new(target.address(), &stop) else {
-        return found;
+    let mut setting = None;
+    show("round trip", &mut || {
+        setting = Setting::new(target.address(), target.shared.width(), &stop);
+    });
+    let Some(setting) = setting else {
+        return Findings::default();
     };
-    if facts.is_mute() {
-        show("hello", &mut || found.hello = hello::hello(&setting));
-        let hello = found.hello.clone().unwrap_or_default();
-        let is_other = !hello.answer.is_empty() && !hello.is_echoed();
-        if is_other
-            || !hello.greeting.is_empty()
-            || matches!(hello.end, Some(end) if end != Ending::Silence)
+    let mut trial = Trial {
+        setting: &setting,
+        suspicion: Suspicion { facts },
+        show,
+        found: Findings::default(),
+    };
+    trial.all(target);
+    trial.found
+}
+
+/// The experiments, and what they have found so far.
+struct Trial<'a, 'b> {
+    setting: &'a Setting<'a>,
+    suspicion: Suspicion<'a>,
+    show: &'a mut Show<'b>,
+    found: Findings,
+}
+
+impl Trial<'_, '_> {
+    /// Makes one. What it found when its time was over is no finding: it may have waited for
+    /// what was still to come.
+    fn make<T: Send>(
+        &mut self,
+        name: &'static str,
+        experiment: impl Fn(&Setting<'_>) -> Option<T> + Sync,
+    ) -> Option<T> {
+        let (setting, mut found) = (self.setting, None);
+        if !setting.is_stopped() {
+            (self.show)(name, &mut || found = experiment(setting));
+        }
+        found.filter(|_| !setting.is_stopped())
+    }
+
+    /// Makes all that are suspected, unless one tells that the others would be blind.
+    fn all(&mut self, target: &Target<'_>) {
+        if self.is_another_server() || self.is_withheld() {
+            return;
+        }
+        self.of_bytes();
+        self.of_connections(target.plan().connections);
+        if let Some(idle) = target.plan().idle
+            && self.suspicion.is_forgotten()
         {
-            return found;
+            self.found.silences = self.make("silences", |at| silences::silences(at, idle));
         }
     }
-    let suspicion = Suspicion { facts };
-    if suspicion.is_held() {
-        show("held", &mut || found.held = held::held(&setting));
-    }
-    let is_held = !matches!(found.held, None | Some(Held::Nothing));
-    // What is held back comes back short, and is not changed.
-    if suspicion.is_changed() && !is_held {
-        show("changes", &mut || {
-            found.changes = changes::changes(&setting)
+
+    /// Sees who answers where nothing came back; whether it is no echo server.
+    fn is_another_server(&mut self) -> bool {
+        if !self.suspicion.facts.is_mute() {
+            return false;
+        }
+        let hello = self.make("hello", hello::hello);
+        let is_other = hello.as_ref().is_some_and(|hello| {
+            let is_ended = matches!(hello.end, Some(end) if end != Ending::Silence);
+            let is_other = !hello.answer.is_empty() && !hello.is_echoed();
+            is_other || !hello.greeting().is_empty() || is_ended
         });
+        self.found.hello = hello;
+        is_other
     }
-    if suspicion.is_large() {
-        show("sizes", &mut || found.sizes = sizes::sizes(&setting));
+
+    /// Sees whether something is held back; whether so much is that all others would wait for
+    /// nothing.
+    fn is_withheld(&mut self) -> bool {
+        if self.suspicion.is_held() {
+            self.found.held = self.make("held", held::held);
+        }
+        match self.found.held {
+            Some(Held::Lines | Held::Blocks | Held::UntilEnd) => true,
+            Some(Held::Never) => self.suspicion.facts.is_mute(),
+            Some(Held::Nothing | Held::Collected(_)) | None => false,
+        }
     }
-    if suspicion.is_half_close() {
-        show("half-close", &mut || {
-            found.half_close = half_close::half_close(&setting);
-        });
+
+    /// What becomes of the bytes of one connection.
+    fn of_bytes(&mut self) {
+        let is_held = !matches!(self.found.held, None | Some(Held::Nothing));
+        // What is held back comes back short, and is not changed.
+        if self.suspicion.is_changed() && !is_held {
+            self.found.changes = self.make("changes", changes::changes);
+        }
+        if self.suspicion.is_large() {
+            self.found.sizes = self.make("sizes", sizes::sizes);
+        }
+        if self.suspicion.is_half_close() {
+            self.found.half_close = self.make("half-close", half_close::half_close);
+        }
+        if self.suspicion.facts.has_failed("urgent") {
+            self.found.urgent = self.make("urgent", urgent::urgent);
+        }
+        if let Some(hint) = self.suspicion.cut(&self.found)
+            && !is_held
+        {
+            self.found.streams = self.make("streams", |at| streams::streams(at, hint));
+        }
     }
-    if facts.has_failed("urgent") {
-        show("urgent", &mut || found.urgent = urgent::urgent(&setting));
+
+    /// What becomes of several connections, and of packets.
+    fn of_connections(&mut self, connections: usize) {
+        let least = self.suspicion.least_served();
+        if self.suspicion.is_crowded() {
+            self.found.steps = self.make("steps", |at| steps::steps(at, connections, least));
+        }
+        if self.suspicion.is_late(&self.found) {
+            self.found.rate = self.make("rate", |at| rate::rate(at, 4 * connections));
+        }
+        if self.suspicion.is_lossy(&self.found) {
+            self.found.loss = self.make("loss", loss::loss);
+        }
     }
-    if let Some(hint) = suspicion.cut(&found).filter(|_| !is_held) {
-        show("streams", &mut || {
-            found.streams = streams::streams(&setting, hint)
-        });
-    }
-    let connections = target.plan().connections;
-    let least = suspicion.least_served();
-    if suspicion.is_crowded() {
-        show("steps", &mut || {
-            found.steps = steps::steps(&setting, connections, least)
-        });
-    }
-    if suspicion.is_late(&found) {
-        show("rate", &mut || {
-            found.rate = rate::rate(&setting, 4 * connections)
-        });
-    }
-    if suspicion.is_lossy(&found) {
-        show("loss", &mut || found.loss = loss::loss(&setting));
-    }
-    if let Some(idle) = target.plan().idle.filter(|_| suspicion.is_forgotten()) {
-        show("silences", &mut || {
-            found.silences = silences::silences(&setting, idle);
-        });
-    }
-    found
 }

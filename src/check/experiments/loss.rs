@@ -1,5 +1,5 @@
 //! How many packets are lost each way: messages of one packet each, one after another on
-//! several connections.
+//! several connections, of which our system tells how many it sent again.
 
 use std::thread;
 use std::time::{Duration, Instant};
@@ -18,20 +18,44 @@ const LONGEST: Duration = Duration::from_secs(6);
 /// The size of a message in bytes.
 const MESSAGE: usize = 100;
 
-/// A message that takes so much longer than the fastest was sent again, or its echo was:
-/// systems wait for 200 ms at the least.
+/// A message that takes so much longer than the fastest of its connection waited for one that
+/// was sent again: systems wait for 200 ms at the least.
 const SENT_AGAIN: Duration = Duration::from_millis(150);
+
+/// One that takes so much longer, and less than that, is late by itself: packets that wait
+/// somewhere for long are sent again as well, without being lost. So many times as many must
+/// have been sent again.
+const LATE: Duration = Duration::from_millis(50);
+const CLEAR: u64 = 4;
+
+/// The share of lost packets for which what our system counts is proof enough.
+const PROVED: f64 = 0.02;
 
 /// What one connection saw.
 #[derive(Clone, Copy, Debug, Default)]
 struct Count {
     messages: u64,
+    /// Those that were late, and not so late that they were sent again.
     late: u64,
-    /// Those that were lost themselves, and not their echo.
+    /// Those that were so late, and were sent again.
+    sent_again: u64,
+    /// Those of them that had not arrived before: they were lost themselves, and not their
+    /// echo.
     lost: u64,
+    /// The peer tells of what arrives twice.
+    tells: bool,
 }
 
-/// Counts messages that come back late.
+/// One message: how long it took, and how many segments were sent again meanwhile, and how
+/// many of those had arrived.
+#[derive(Clone, Copy, Debug)]
+struct Message {
+    took: Duration,
+    sent_again: u64,
+    twice: u64,
+}
+
+/// Counts messages that were sent again.
 pub(super) fn loss(setting: &Setting<'_>) -> Option<Loss> {
     let until = Instant::now() + LONGEST;
     let counts: Vec<_> = thread::scope(|scope| {
@@ -50,12 +74,15 @@ pub(super) fn loss(setting: &Setting<'_>) -> Option<Loss> {
     if packets < MESSAGES || setting.is_stopped() {
         return None;
     }
-    let (late, lost) = (sum(|count| count.late), sum(|count| count.lost));
+    let (again, lost) = (sum(|count| count.sent_again), sum(|count| count.lost));
     let percent = |of: u64| of as f64 * 100.0 / packets as f64;
+    let is_clear = CLEAR * sum(|count| count.late) <= again;
     Some(Loss {
-        to_server: percent(lost.min(late)),
-        to_client: percent(late.saturating_sub(lost)),
+        to_server: percent(lost),
+        to_client: percent(again.saturating_sub(lost)),
         packets,
+        knows_direction: counts.iter().all(|count| count.tells),
+        is_proved: is_clear || lost as f64 >= PROVED * packets as f64,
     })
 }
 
@@ -63,9 +90,9 @@ pub(super) fn loss(setting: &Setting<'_>) -> Option<Loss> {
 fn count(setting: &Setting<'_>, until: Instant) -> Option<Count> {
     let connection = setting.open().ok()?;
     let message = letters(MESSAGE);
-    let mut count = Count::default();
-    while count.messages < MESSAGES && Instant::now() < until && !setting.is_stopped() {
-        let before = lost(&connection)?;
+    let (mut all, mut fastest) = (Vec::new(), Duration::MAX);
+    while (all.len() as u64) < MESSAGES && Instant::now() < until && !setting.is_stopped() {
+        let before = resent(&connection)?;
         let started = Instant::now();
         let patience = 4 * setting.patience();
         if connection.send(&message, patience).is_some() {
@@ -76,20 +103,73 @@ fn count(setting: &Setting<'_>, until: Instant) -> Option<Count> {
             break;
         }
         let took = started.elapsed();
-        count.messages += 1;
-        if took >= setting.round_trip + SENT_AGAIN {
-            count.late += 1;
+        fastest = fastest.min(took);
+        if took >= fastest + LATE {
             // The last acknowledgement may still be on its way.
             setting.pause(setting.round_trip + Duration::from_millis(5));
-            count.lost += u64::from(lost(&connection)? > before);
         }
+        let after = resent(&connection)?;
+        all.push(Message {
+            took,
+            sent_again: after.0.saturating_sub(before.0),
+            twice: after.1.saturating_sub(before.1),
+        });
     }
-    Some(count)
+    let tells = connection.view()?.options?.sack;
+    Some(Count {
+        tells,
+        ..counted(&all)
+    })
 }
 
-/// Segments that our system sent again, less those that the server then had twice: it
-/// sends a message again also where its echo was lost, which has the acknowledgement.
-fn lost(connection: &Connection<'_>) -> Option<u64> {
+/// Counts by how much each is later than the fastest.
+fn counted(all: &[Message]) -> Count {
+    let fastest = all.iter().map(|one| one.took).min().unwrap_or_default();
+    let mut count = Count::default();
+    for one in all {
+        count.messages += 1;
+        let late = one.took - fastest;
+        if late >= SENT_AGAIN && one.sent_again > 0 {
+            count.sent_again += 1;
+            count.lost += u64::from(one.sent_again > one.twice);
+        } else if late >= LATE {
+            count.late += 1;
+        }
+    }
+    count
+}
+
+/// Segments that our system sent again, and those that the server then had twice: a message
+/// is sent again also where its echo was lost, which has the acknowledgement.
+fn resent(connection: &Connection<'_>) -> Option<(u64, u64)> {
     let view = connection.view()?;
-    Some(view.retransmits?.saturating_sub(view.duplicates?))
+    Some((view.retransmits?, view.duplicates?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn message(took: u64, sent_again: u64, twice: u64) -> Message {
+        Message {
+            took: Duration::from_millis(took),
+            sent_again,
+            twice,
+        }
+    }
+
+    #[test]
+    fn what_is_late_was_lost_only_if_it_was_sent_again() {
+        let all = [
+            message(200, 0, 0),
+            message(201, 1, 1),
+            message(270, 0, 0),
+            message(900, 0, 0),
+            message(420, 1, 0),
+            message(430, 1, 1),
+        ];
+        let count = counted(&all);
+        assert_eq!((count.messages, count.sent_again), (6, 2));
+        assert_eq!((count.lost, count.late), (1, 2));
+    }
 }

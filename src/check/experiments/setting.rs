@@ -16,6 +16,9 @@ pub(super) struct Setting<'a> {
     /// The longest that a small exchange took beyond that: of a server, or a machine, that
     /// is busy.
     lateness: Duration,
+    /// How many may be open at once without one waiting for another's end, as far as that was
+    /// seen before the clauses.
+    pub(super) width: usize,
     stop: Stop<'a>,
 }
 
@@ -31,26 +34,30 @@ const LOST_TWICE: Duration = Duration::from_millis(700);
 /// What a path may take to answer a SYN: one that is lost is sent again after a second.
 const LOST_SYN: Duration = Duration::from_millis(1300);
 
+/// A firewall may count a connection that was reset for ten seconds more, as Linux does
+/// where the reset overtook an acknowledgement; and the pause between looks whether it does.
+pub(super) const FORGOTTEN: Duration = Duration::from_secs(11);
+const AGAIN: Duration = Duration::from_millis(500);
+
 impl<'a> Setting<'a> {
     /// Measures the round trip by a few connections, and how late a small exchange is;
     /// `None` if none is made.
-    pub(super) fn new(address: SocketAddr, stop: Stop<'a>) -> Option<Self> {
-        let (mut times, mut answers) = (0, true);
+    pub(super) fn new(address: SocketAddr, width: usize, stop: Stop<'a>) -> Option<Self> {
         let mut setting = Self {
             address,
             round_trip: FIRST,
             lateness: Duration::ZERO,
+            width,
             stop,
         };
-        let mut lateness = Duration::ZERO;
+        let first = setting.open_first()?;
+        setting.round_trip = first.connect_time;
+        let mut next = Some(first);
+        let (mut lateness, mut answers) = (Duration::ZERO, true);
         for _ in 0..MEASURED {
-            let Ok(connection) = setting.open() else {
+            let Some(connection) = next.take().or_else(|| setting.open().ok()) else {
                 continue;
             };
-            if times == 0 {
-                setting.round_trip = connection.connect_time;
-            }
-            times += 1;
             setting.round_trip = setting.round_trip.min(connection.connect_time);
             let started = Instant::now();
             if answers && setting.is_served(&connection).is_none() {
@@ -60,7 +67,20 @@ impl<'a> Setting<'a> {
             }
         }
         setting.lateness = lateness;
-        (times > 0).then_some(setting)
+        Some(setting)
+    }
+
+    /// Makes the first connection. What limits connections may still count those of the
+    /// clauses, and refuse it.
+    fn open_first(&self) -> Option<Connection<'a>> {
+        let started = Instant::now();
+        loop {
+            match self.open() {
+                Ok(connection) => return Some(connection),
+                Err(_) if self.is_stopped() || started.elapsed() >= FORGOTTEN => return None,
+                Err(_) => self.pause(AGAIN),
+            }
+        }
     }
 
     /// How long a path that carries what was sent may take to bring it back.
@@ -97,6 +117,12 @@ impl<'a> Setting<'a> {
     /// Makes a connection.
     pub(super) fn open(&self) -> Result<Connection<'a>, Failed> {
         Connection::open(self.address, self.connect_patience(), self.stop)
+    }
+
+    /// Makes a connection of which the server is told to send no more than so many bytes in a
+    /// segment. Neither does our side.
+    pub(super) fn open_small(&self, bytes: u32) -> Result<Connection<'a>, Failed> {
+        Connection::open_small(self.address, bytes, self.connect_patience(), self.stop)
     }
 
     /// Makes a connection on which something small comes back at all.

@@ -15,18 +15,25 @@ type Dead = Option<(Duration, Ending)>;
 
 /// Holds connections silent for parts of `longest`, all at once.
 pub(super) fn silences(setting: &Setting<'_>, longest: Duration) -> Option<Silences> {
+    // Where the system starts no more threads, fewer ages are tried.
     let (silent, busy) = thread::scope(|scope| {
-        let busy = scope.spawn(|| busy(setting, longest));
+        let busy = thread::Builder::new().spawn_scoped(scope, || busy(setting, longest));
         let start = |part| {
             let silence = longest * part / PARTS;
-            (silence, scope.spawn(move || silent(setting, silence)))
+            let hold = move || silent(setting, silence);
+            let thread = thread::Builder::new().spawn_scoped(scope, hold);
+            thread.ok().map(|thread| (silence, thread))
         };
-        let silent: Vec<_> = (1..=PARTS).map(start).collect();
+        let silent: Vec<_> = (1..=PARTS).filter_map(start).collect();
         let ended = silent.into_iter().map(|(silence, thread)| {
             let dead = thread.join().ok().flatten();
             dead.map(|dead| (silence, dead))
         });
-        (ended.collect::<Vec<_>>(), busy.join().ok().flatten())
+        let ended = ended.collect::<Vec<_>>();
+        (
+            ended,
+            busy.ok().and_then(|thread| thread.join().ok().flatten()),
+        )
     });
     if setting.is_stopped() {
         return None;

@@ -1,10 +1,11 @@
-//! How many connections are served at once: opened in waves, until one is not served.
+//! How many connections are served at once: opened in waves until one is not served, and
+//! then again and again one more than that, and one fewer.
 
 use std::thread;
 use std::time::{Duration, Instant};
 
 use super::connection::{Connection, Failed};
-use super::setting::Setting;
+use super::setting::{FORGOTTEN, Setting};
 use crate::check::context::TICK;
 use crate::check::findings::{Denied, Ending, Steps};
 
@@ -12,136 +13,183 @@ use crate::check::findings::{Denied, Ending, Steps};
 const FIRST: usize = 8;
 const LARGEST: usize = 32;
 
-/// The server needs a moment to see that the connections of the clauses are gone.
+/// The server needs a moment to see that connections are gone.
 const SETTLED: Duration = Duration::from_millis(300);
 
-/// A firewall may count a connection that was reset for ten seconds more, as Linux does
-/// where the reset overtook an acknowledgement.
-const FORGOTTEN: Duration = Duration::from_secs(11);
-const AGAIN: Duration = Duration::from_secs(2);
+/// The pauses before another try where connections that are gone may still count: all of it as
+/// long as they may.
+const AGAIN: [Duration; 2] = [
+    Duration::from_secs(2),
+    FORGOTTEN.saturating_sub(Duration::from_secs(2)),
+];
+
+/// A limit is believed after these rounds. In each, so many newcomers are all denied beside as
+/// many as are served, after so many pauses; then one of these ends, and after one pause a
+/// newcomer is served. The numbers differ: a balancer that has a dead server denies every
+/// second one, say, or at random, and a limit of those begun in a second has one more after
+/// the same time whether one has ended or not.
+const ROUNDS: [(usize, u32); 3] = [(2, 2), (3, 3), (1, 1)];
+
+/// Why no limit was found.
+enum Not {
+    /// All were served.
+    Limited,
+    /// Some were denied, but not by their number.
+    Theirs,
+    /// Connections that are gone may still have counted.
+    Yet,
+}
 
 /// Opens connections until one is not served, `most` at most. `None` where that has
 /// another reason than their number. Where the clauses had more than that served, `least`,
 /// it waits until their connections are forgotten.
 pub(super) fn steps(setting: &Setting<'_>, most: usize, least: usize) -> Option<Steps> {
-    let started = Instant::now();
+    let mut pauses = AGAIN.into_iter();
     loop {
         setting.pause(SETTLED + 2 * setting.round_trip);
-        let found = climb(setting, most)?;
-        let is_plausible = match found {
-            Some(Steps::UpTo { connections, .. }) => connections >= least,
-            Some(Steps::Enough) => true,
-            None => false,
-        };
-        if is_plausible || setting.is_stopped() || started.elapsed() >= FORGOTTEN {
-            return found;
+        match climb(setting, most, least) {
+            Ok(found) => return Some(found),
+            Err(Not::Limited) => return Some(Steps::Enough),
+            Err(Not::Theirs) => return None,
+            Err(Not::Yet) => setting.pause(pauses.next()?),
         }
-        setting.pause(AGAIN);
     }
 }
 
-/// Opens connections until one is not served. `None` where one is late.
-fn climb(setting: &Setting<'_>, most: usize) -> Option<Option<Steps>> {
+/// Opens connections until one is not served, and sees whether that is for their number.
+fn climb(setting: &Setting<'_>, most: usize, least: usize) -> Result<Steps, Not> {
     let mut served: Vec<Connection<'_>> = Vec::new();
     let mut wave = FIRST;
     while served.len() < most {
-        let all = open_wave(setting, wave.min(most - served.len()));
-        let mut pending = Vec::new();
-        let mut denied = None;
-        for one in all {
-            match one {
-                // A lost SYN, or a rate: no limit of those that are open.
-                Ok(connection) if setting.is_late(connection.connect_time) => return None,
-                Ok(connection) => served.push(connection),
-                Err((Some(connection), end)) => {
-                    pending.push(connection);
-                    denied = Some(end);
-                }
-                Err((None, end)) => denied = denied.or(Some(end)),
+        let opened = Wave::open(setting, wave.min(most - served.len()))?;
+        served.extend(opened.served);
+        if let Some(denied) = opened.denied {
+            // Nothing else is served either: something else is the matter, or those of the
+            // clauses count.
+            if served.len() < least.max(1) {
+                return Err(Not::Yet);
             }
-        }
-        if setting.is_stopped() {
-            return None;
-        }
-        if let Some(failed) = denied {
-            return Some(judge(setting, served, pending, failed));
+            drop(opened.pending);
+            return prove(setting, served, denied);
         }
         wave = (2 * wave).min(LARGEST);
     }
-    Some(Some(Steps::Enough))
+    Err(Not::Limited)
 }
 
-/// A connection that was served, or one that was not, as far as it was made.
-type Opened<'a> = Result<Connection<'a>, (Option<Connection<'a>>, Failed)>;
-
-/// Opens some at once, each in a thread.
-fn open_wave<'a>(setting: &'a Setting<'_>, number: usize) -> Vec<Opened<'a>> {
-    let open = || match setting.open() {
-        Ok(connection) => match setting.is_served(&connection) {
-            None => Ok(connection),
-            Some(end) => Err((Some(connection), Failed::Ended(end))),
-        },
-        Err(failed) => Err((None, failed)),
-    };
-    thread::scope(|scope| {
-        let start = |_| thread::Builder::new().spawn_scoped(scope, open).ok();
-        let threads: Vec<_> = (0..number).map_while(start).collect();
-        let opened = threads.into_iter().filter_map(|thread| thread.join().ok());
-        opened.collect()
-    })
+/// What became of connections that were opened at once.
+struct Wave<'a> {
+    served: Vec<Connection<'a>>,
+    /// Made, and not served.
+    pending: Vec<Connection<'a>>,
+    /// How one of those ended that were not served, if any.
+    denied: Option<Failed>,
 }
 
-/// Whether it is their number that denies the next one: another try is denied as well,
-/// and once one of them has ended it is not.
-fn judge(
-    setting: &Setting<'_>,
-    mut served: Vec<Connection<'_>>,
-    pending: Vec<Connection<'_>>,
-    failed: Failed,
-) -> Option<Steps> {
-    let by = match failed {
-        Failed::Here => return None,
-        Failed::Refused => Ending::Reset,
-        Failed::Unanswered => Ending::Silence,
-        Failed::Ended(end) => end,
-    };
+impl<'a> Wave<'a> {
+    /// Opens some at once, each in a thread.
+    fn open(setting: &'a Setting<'_>, number: usize) -> Result<Self, Not> {
+        let open = || match setting.open() {
+            Ok(connection) => match setting.is_served(&connection) {
+                None => Ok(connection),
+                Some(end) => Err((Some(connection), Failed::Ended(end))),
+            },
+            Err(failed) => Err((None, failed)),
+        };
+        let opened: Vec<_> = thread::scope(|scope| {
+            let start = |_| thread::Builder::new().spawn_scoped(scope, open).ok();
+            let threads: Vec<_> = (0..number).map_while(start).collect();
+            let opened = threads.into_iter().filter_map(|thread| thread.join().ok());
+            opened.collect()
+        });
+        let mut wave = Self {
+            served: Vec::new(),
+            pending: Vec::new(),
+            denied: None,
+        };
+        for one in opened {
+            match one {
+                // A lost SYN, or a rate: no limit of those that are open.
+                Ok(connection) if setting.is_late(connection.connect_time) => {
+                    return Err(Not::Theirs);
+                }
+                Ok(connection) => wave.served.push(connection),
+                Err((_, Failed::Here)) => return Err(Not::Theirs),
+                Err((made, failed)) => {
+                    // One that was made tells more.
+                    wave.denied = match made {
+                        Some(_) => Some(failed),
+                        None => wave.denied.or(Some(failed)),
+                    };
+                    wave.pending.extend(made);
+                }
+            }
+        }
+        match setting.is_stopped() {
+            true => Err(Not::Theirs),
+            false => Ok(wave),
+        }
+    }
+}
+
+/// Whether it is their number that denies the next one.
+fn prove<'a>(
+    setting: &'a Setting<'_>,
+    mut served: Vec<Connection<'a>>,
+    first: Failed,
+) -> Result<Steps, Not> {
     let connections = served.len();
-    // Nothing else is served either: something else is the matter.
-    if connections == 0 {
-        return None;
-    }
-    let up_to = |by| Some(Steps::UpTo { connections, by });
-    if failed == Failed::Ended(Ending::Silence) {
-        // One that is only slow is served though none of them has ended.
-        if is_any_served(setting, &pending) {
-            return None;
+    let mut waited = Vec::new();
+    for (newcomers, pauses) in ROUNDS {
+        let pause = SETTLED + 2 * setting.round_trip;
+        setting.pause(pauses * pause);
+        let beyond = Wave::open(setting, newcomers)?;
+        if !beyond.served.is_empty() {
+            // One more than before: those that are gone counted, or it was no limit.
+            return Err(Not::Yet);
         }
         served.pop();
-        if is_any_served(setting, &pending) {
-            return up_to(Denied::Waits);
+        // One that has waited is served without another try; any other would count.
+        let is_waiting = beyond.denied == Some(Failed::Ended(Ending::Silence));
+        let mut pending = beyond.pending;
+        pending.retain(|_| is_waiting);
+        let took_over = first_served(setting, pending);
+        waited.push(took_over.is_some());
+        let next = match took_over {
+            Some(next) => next,
+            None => {
+                setting.pause(pause);
+                setting.open_served().map_err(|_| Not::Theirs)?
+            }
+        };
+        if setting.is_late(next.connect_time) || setting.is_stopped() {
+            return Err(Not::Theirs);
         }
-    } else {
-        served.pop();
+        served.push(next);
     }
-    drop(pending);
-    setting.pause(SETTLED + 2 * setting.round_trip);
-    let again = setting.open_served();
-    let is_over = setting.open_served();
-    match (again, is_over) {
-        (Ok(_), Err(_)) => up_to(Denied::Ended(by)),
-        _ => None,
-    }
+    let by = match first {
+        _ if waited.iter().all(|waited| *waited) => Denied::Waits,
+        _ if waited.contains(&true) => return Err(Not::Theirs),
+        Failed::Here => return Err(Not::Theirs),
+        Failed::Refused => Denied::Ended(Ending::Reset),
+        Failed::Unanswered => Denied::Ended(Ending::Silence),
+        Failed::Ended(end) => Denied::Ended(end),
+    };
+    Ok(Steps::UpTo { connections, by })
 }
 
-/// Whether something comes on one of them.
-fn is_any_served(setting: &Setting<'_>, pending: &[Connection<'_>]) -> bool {
+/// The first of them on which something comes; the others are reset.
+fn first_served<'a>(
+    setting: &Setting<'_>,
+    mut pending: Vec<Connection<'a>>,
+) -> Option<Connection<'a>> {
     let until = Instant::now() + setting.patience();
-    while Instant::now() < until && !setting.is_stopped() {
+    while !pending.is_empty() && Instant::now() < until && !setting.is_stopped() {
         let is_served = |one: &Connection<'_>| matches!(one.receive_some(&mut [0; 64]), Ok(1..));
-        if pending.iter().any(is_served) {
-            return true;
+        if let Some(at) = pending.iter().position(is_served) {
+            return Some(pending.swap_remove(at));
         }
         thread::sleep(TICK / 10);
     }
-    false
+    None
 }

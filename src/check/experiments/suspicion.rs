@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::streams::Hint;
 use crate::check::facts::{Facts, Failure};
-use crate::check::findings::{Findings, Held, Sizes, Steps};
+use crate::check::findings::{Findings, Held, Limited, Sizes, Steps};
 use crate::check::observation::{End, NotMade};
 use crate::check::parallel::CONNECT_THREADS;
 
@@ -87,13 +87,15 @@ impl Suspicion<'_> {
         self.any(|at| crowded.contains(&at.clause) || matches!(at.observed.end, End::NotMade(_)))
     }
 
-    /// Connections were made late, or not.
+    /// Connections were made late, or not, or denied.
     pub(super) fn is_late(&self, found: &Findings) -> bool {
         // A limit of those that are open denies them, too.
         let is_limited = matches!(found.steps, Some(Steps::UpTo { .. }));
         let is_late = |at: &Failure| match &at.observed.end {
             End::Late { .. } => at.clause == "connect-storm",
-            End::NotMade(NotMade::Unanswered) => true,
+            End::NotMade(NotMade::Unanswered | NotMade::Refused | NotMade::Reset) => true,
+            // A limit that answers may do so once the connection is made.
+            End::Close | End::Reset => at.observed.received == 0 && !at.observed.half_closed,
             _ => at.clause == "connect-storm" && at.is_silent(),
         };
         !is_limited && self.any(is_late)
@@ -102,14 +104,17 @@ impl Suspicion<'_> {
     /// Something was slow or late, and nothing that was found accounts for it.
     pub(super) fn is_lossy(&self, found: &Findings) -> bool {
         let is_limited = matches!(found.steps, Some(Steps::UpTo { .. }));
-        let is_few = found
-            .rate
-            .is_some_and(|rate| 10 * rate.made < 7 * rate.tried);
+        let is_few = found.rate.is_some_and(|rate| rate.limited() != Limited::No);
         let is_hole = matches!(found.sizes, Some(Sizes::UpTo { .. }));
         let is_held = !matches!(found.held, None | Some(Held::Nothing));
         let is_slow = |at: &Failure| match at.observed.end {
             End::Late { .. } => at.clause == "connect-storm",
-            End::Slow | End::Silence => true,
+            End::NotMade(NotMade::Unanswered) | End::Slow => true,
+            // What is asked for with these is often not answered where no packet is lost.
+            End::Silence => {
+                let seen = &at.observed;
+                !seen.urgent && !seen.half_closed && !seen.held_silent
+            }
             _ => false,
         };
         !is_limited && !is_few && !is_hole && !is_held && self.any(is_slow)

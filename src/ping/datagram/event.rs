@@ -5,9 +5,12 @@ use std::net::SocketAddr;
 
 use serde::Serialize;
 
+use super::reflector::signed;
 use super::summary::DatagramSummary;
 use crate::base::units;
 use crate::probe::datagram::marks::Marks;
+use crate::probe::datagram::stamp::directions::Way;
+use crate::probe::datagram::stamp::times::Reflected;
 
 /// An unchanged echo.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -20,7 +23,8 @@ pub struct Echo {
     pub source_port: u16,
     /// Its size, in bytes.
     pub size_bytes: usize,
-    /// From just before it was sent until the kernel received its echo, in nanoseconds.
+    /// From just before it was sent until the kernel received its echo, in nanoseconds, by
+    /// STAMP without the server's own time.
     pub time_ns: u64,
     /// The TTL or hop limit that the echo arrived with, if the system says.
     pub ttl: Option<u8>,
@@ -31,6 +35,9 @@ pub struct Echo {
     pub marks: Option<Marks>,
     /// Whether it came after the echo of a later datagram.
     pub reordered: bool,
+    /// By STAMP: what the answer says of its way.
+    #[serde(flatten)]
+    pub reflected: Option<Reflected>,
 }
 
 /// An event of a ping over UDP. In JSON the key `event` has its name in snake case; its
@@ -52,6 +59,9 @@ pub enum Event {
         source_port: u16,
         /// The cause.
         reason: String,
+        /// By STAMP: the direction, where it is known of this one.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        way: Option<Way>,
     },
     /// This machine's kernel did not take one.
     NotSent {
@@ -118,12 +128,23 @@ impl Echo {
             size_bytes,
             ..
         } = self;
-        write!(f, "{size_bytes} bytes from {address}: seq={seq}")?;
+        let size = units::plain_count(*size_bytes as u64, "byte", "bytes");
+        write!(f, "{size} from {address}: seq={seq}")?;
         if let Some(ttl) = self.ttl {
             write!(f, " ttl={ttl}")?;
         }
         let time = units::time(self.time_ns as f64);
-        write!(f, " time={time}")
+        write!(f, " time={time}")?;
+        let Some(reflected) = &self.reflected else {
+            return Ok(());
+        };
+        if let Some(server) = reflected.server_ns {
+            write!(f, " server={}", units::time(server as f64))?;
+        }
+        if let (Some(there), Some(back)) = (reflected.to_server_ns, reflected.to_client_ns) {
+            write!(f, " there={} back={}", signed(there), signed(back))?;
+        }
+        Ok(())
     }
 }
 
@@ -142,7 +163,16 @@ impl fmt::Display for Event {
                 echo.write(f)?;
                 f.write_str(", again")
             }
-            Self::Lost { seq, reason, .. } => write!(f, "seq={seq} lost: {reason}"),
+            Self::Lost {
+                seq, reason, way, ..
+            } => {
+                write!(f, "seq={seq} lost: {reason}")?;
+                f.write_str(match way {
+                    Some(Way::ToServer) => ", lost on the way to the server",
+                    Some(Way::ToClient) => ", lost on the way back",
+                    None => "",
+                })
+            }
             Self::NotSent { seq, reason, .. } => write!(f, "seq={seq} not sent: {reason}"),
             Self::Corrupted {
                 address,
@@ -155,7 +185,10 @@ impl fmt::Display for Event {
                 size_bytes,
                 damage,
                 ..
-            } => write!(f, "{size_bytes} bytes from {address}: {damage}"),
+            } => {
+                let size = units::plain_count(*size_bytes as u64, "byte", "bytes");
+                write!(f, "{size} from {address}: {damage}")
+            }
             Self::DroppedHere {
                 datagrams,
                 source_port,

@@ -1,21 +1,22 @@
 //! The datagrams of one source port.
 
 use std::io;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
+use super::content::{Came, Content};
 use super::event::{Echo, Event, hops};
 use super::ports::PortCounts;
 use crate::probe::datagram::ledger::Reply;
 use crate::probe::datagram::marks::Marks;
 use crate::probe::datagram::refusal::not_sent;
 use crate::probe::datagram::socket::{Datagram, PathError, ProbeSocket};
-use crate::probe::datagram::tracker::{Arrival, Tracker};
+use crate::probe::datagram::stamp::times::Reflected;
 
 /// The datagrams of one source port. Its own numbers begin at 1; `seq` of an event counts
 /// those of all ports, which take turns.
 pub(super) struct Flow {
     pub(super) socket: ProbeSocket,
-    pub(super) tracker: Tracker,
+    pub(super) content: Content,
     /// Its place among the ports, and how many there are.
     place: u64,
     ports: u64,
@@ -27,14 +28,14 @@ pub(super) struct Flow {
 impl Flow {
     pub(super) fn new(
         socket: ProbeSocket,
-        tracker: Tracker,
+        content: Content,
         (place, ports): (u64, u64),
         timeout: Duration,
     ) -> Self {
         Self {
             dropped: socket.dropped(),
             socket,
-            tracker,
+            content,
             place,
             ports,
             timeout,
@@ -42,7 +43,7 @@ impl Flow {
     }
 
     pub(super) const fn counts(&self) -> PortCounts {
-        let counts = self.tracker.ledger.counts();
+        let counts = self.content.ledger().counts();
         PortCounts {
             source_port: self.socket.port,
             sent: counts.sent,
@@ -57,14 +58,14 @@ impl Flow {
 
     /// Sends the next datagram at this time, in nanoseconds from the start.
     pub(super) fn send(&mut self, block: &mut [u8], at: u64) -> Option<Event> {
-        self.tracker.fill(block);
+        self.content.fill(block, unix_now());
         match self.socket.send(block) {
             Ok(()) => {
-                self.tracker.ledger.sent(at);
+                self.content.ledger_mut().sent(at);
                 None
             }
             Err(error) => {
-                let number = self.tracker.ledger.not_sent(at);
+                let number = self.content.not_sent(at);
                 Some(Event::NotSent {
                     seq: self.seq(number),
                     source_port: self.socket.port,
@@ -85,36 +86,44 @@ impl Flow {
             damage,
         };
         if datagram.stranger.is_some() {
-            let of = self.tracker.quoted(bytes);
-            self.tracker.foreign();
-            return vec![unasked(match of {
+            let echo = match self.content.stamp() {
+                Some(_) => "the answer to",
+                None => "the echo of",
+            };
+            return vec![unasked(match self.content.strangers(bytes) {
                 Some(number) => format!(
-                    "the echo of seq={}, from another address than {}, which was asked",
+                    "{echo} seq={}, from another address than {}, which was asked",
                     self.seq(number),
                     self.socket.server
                 ),
                 None => String::from("it was not asked"),
             })];
         }
-        match self.tracker.received(bytes, at) {
-            Arrival::Reply(number, Reply::Unknown) => vec![unasked(format!(
-                "an echo of seq={}, which is forgotten or was not sent",
+        match self.content.received(bytes, at, datagram.at) {
+            Came::Reply(number, Reply::Unknown, _) => vec![unasked(format!(
+                "a reply to seq={}, which is forgotten or was not sent",
                 self.seq(number)
             ))],
-            Arrival::Reply(number, reply) => self.replied(number, reply, datagram),
-            Arrival::Changed(number, change) => vec![Event::Corrupted {
+            Came::Reply(number, reply, read) => self.replied(number, (reply, read), datagram),
+            Came::Changed(number, damage) => vec![Event::Corrupted {
                 address,
                 seq: self.seq(number),
                 source_port,
-                damage: change.to_string(),
+                damage,
             }],
-            Arrival::Foreign => vec![unasked(String::from(
+            Came::Uncounted => Vec::new(),
+            Came::Foreign => vec![unasked(String::from(
                 "nothing that was sent from this port",
             ))],
         }
     }
 
-    fn replied(&self, number: u64, reply: Reply, datagram: Datagram) -> Vec<Event> {
+    fn replied(
+        &self,
+        number: u64,
+        (reply, reflected): (Reply, Option<Reflected>),
+        datagram: Datagram,
+    ) -> Vec<Event> {
         let echo = |time_ns, reordered| Echo {
             address: self.socket.server,
             seq: self.seq(number),
@@ -125,6 +134,7 @@ impl Flow {
             hops: datagram.ttl.map(hops),
             marks: datagram.tos.map(Marks::of_byte),
             reordered,
+            reflected,
         };
         match reply {
             Reply::InTime {
@@ -146,18 +156,30 @@ impl Flow {
 
     /// What an error of the path says; `quoted` is what it has of the datagram.
     pub(super) fn refused(&mut self, quoted: &[u8], error: &PathError) -> Option<Event> {
-        let quoted = self.tracker.quoted(quoted);
+        let quoted = self.content.quoted(quoted);
         // Where nothing is quoted it is of a datagram that is awaited.
-        let number = quoted.or_else(|| self.tracker.ledger.presumed())?;
-        let is_awaited = self.tracker.ledger.refused(number);
+        let number = quoted.or_else(|| self.content.ledger().presumed())?;
+        let is_awaited = self.content.ledger_mut().refused(number);
         is_awaited.then(|| self.lost(number, error.explained()))
     }
 
     /// The datagrams whose time-out is over now.
     pub(super) fn expired(&mut self, now: u64) -> Vec<Event> {
-        let expired = self.tracker.ledger.expire(now);
+        let expired = self.content.ledger_mut().expire(now);
         let lost = |number| self.lost(number, self.no_reply());
         expired.into_iter().map(lost).collect()
+    }
+
+    /// Sends a packet of STAMP that is not counted, where its answer would tell in which
+    /// direction the last ones were lost. Returns whether it did.
+    pub(super) fn ask_for_the_last(&mut self, block: &mut [u8]) -> bool {
+        match &mut self.content {
+            Content::Stamp(tracker) if tracker.has_lost_the_last() => {
+                tracker.fill(block, unix_now());
+                self.socket.send(block).is_ok()
+            }
+            _ => false,
+        }
     }
 
     /// What the kernel has dropped of what came, since the last look.
@@ -190,6 +212,10 @@ impl Flow {
             seq: self.seq(number),
             source_port: self.socket.port,
             reason,
+            way: self
+                .content
+                .stamp()
+                .and_then(|it| it.directions.way_of(number)),
         }
     }
 
@@ -199,4 +225,10 @@ impl Flow {
             humantime::format_duration(self.timeout)
         )
     }
+}
+
+/// The time of this machine's clock.
+fn unix_now() -> Duration {
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+    now.unwrap_or_default()
 }

@@ -1,9 +1,11 @@
-//! A ping over UDP echo: datagrams on a schedule, and what became of each.
+//! A ping over UDP, by echo or STAMP: datagrams on a schedule, and what became of each.
 
+mod content;
 pub mod event;
 mod flow;
 mod pinger;
 pub mod ports;
+pub mod reflector;
 pub mod summary;
 
-pub use pinger::{DatagramPing, Plan};
+pub use pinger::{Carries, DatagramPing, Plan};

@@ -13,11 +13,14 @@ use std::time::{Duration, Instant};
 
 use mio::{Events, Poll, Token};
 
+use super::content::Content;
 use super::event::Event;
 use super::flow::Flow;
+use super::reflector;
 use super::summary::{DatagramSummary, MarksCount};
 use crate::base::error as base;
 use crate::base::sys;
+use crate::base::sys::clock::clock_state;
 use crate::ping::error::Error;
 use crate::ping::round_trips::RoundTrips;
 use crate::ping::stop::Stop;
@@ -25,14 +28,13 @@ use crate::ping::summary::Summary;
 use crate::probe::datagram::choose::choose;
 use crate::probe::datagram::marks::Marks;
 use crate::probe::datagram::socket::{Incoming, Options, ProbeSocket};
+use crate::probe::datagram::stamp::tracker::StampTracker;
 use crate::probe::datagram::tracker::Tracker;
 use crate::probe::datagram::variation::Variation;
 use crate::probe::latency::Latency;
+use crate::proto::stamp::{Clock, Format, LENGTH, Request, Timestamp};
 
 const STOP: Token = Token(usize::MAX);
-
-/// What is sent ahead to choose among several addresses.
-const HELLO: &[u8] = b"echopool";
 
 /// With an interval of zero, a datagram is sent after this time at the latest, though none
 /// came back: the rate of a flood of ping(8).
@@ -52,11 +54,26 @@ const LONGEST_WAIT: Duration = Duration::from_secs(3600);
 const COPY_ROUND_TRIPS: u32 = 4;
 const COPY_LEAST: Duration = Duration::from_millis(10);
 
+/// By STAMP: so often it is asked, at the end, in which direction the last ones were lost.
+const TRIES: u32 = 3;
+
+/// The state of the clock is read once in this time.
+const CLOCK_EVERY: Duration = Duration::from_secs(1);
+
 /// More than any datagram has, in bytes.
 const BLOCK: usize = 64 * 1024;
 
 /// The receive buffer asked for, in bytes.
 const RECEIVE_BUFFER: usize = 1 << 20;
+
+/// What the datagrams of a ping carry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Carries {
+    /// Bytes that an echo sends back: RFC 862.
+    Echo,
+    /// Packets of STAMP, with times in this format: RFC 8762.
+    Stamp(Format),
+}
 
 /// The parameters of a ping over UDP.
 #[derive(Clone, Debug)]
@@ -68,7 +85,10 @@ pub struct Plan {
     /// The time from one datagram to the next; zero: the next is sent when all are back, or
     /// after 10 ms.
     pub interval: Duration,
-    /// The size of a datagram, in bytes.
+    /// What the datagrams carry.
+    pub carries: Carries,
+    /// The size of a datagram, in bytes; of STAMP at least
+    /// [`LENGTH`](crate::proto::stamp::LENGTH).
     pub size: usize,
     /// The limit on a round trip.
     pub timeout: Duration,
@@ -96,6 +116,12 @@ pub struct DatagramPing {
     is_back: bool,
     /// Until when copies are waited for, once all datagrams are back.
     copies_until: Option<Instant>,
+    /// How often it was asked, at the end, in which direction the last ones were lost, and
+    /// until when an answer to that is waited for.
+    asked_for_the_last: u32,
+    asked_until: Option<Instant>,
+    /// When the state of the clock was read.
+    clock_at: Instant,
     round_trips: RoundTrips,
     hops: Option<(u8, u8)>,
     marks: BTreeMap<Marks, u64>,
@@ -111,7 +137,8 @@ impl DatagramPing {
         let set_up = |operation| move |source| Error::SetUp { operation, source };
         let poll = Poll::new().map_err(set_up("make a poller"))?;
         let stop = Stop::new(poll.registry(), STOP).map_err(set_up("make a poller"))?;
-        let chosen = choose(&plan.addresses, HELLO, plan.timeout);
+        let clock = clock_of(plan.carries);
+        let chosen = choose(&plan.addresses, &hello(clock), plan.timeout);
         // Where all are refused now, each message tells.
         let chosen = chosen.map_err(set_up("ask the addresses"))?;
         let address = chosen.unwrap_or(plan.addresses[0]);
@@ -124,7 +151,15 @@ impl DatagramPing {
         let open = |place: u64| {
             let mut flow = Flow::new(
                 ProbeSocket::new(address, options)?,
-                Tracker::new((plan.seed, place), plan.size, timeout),
+                match clock {
+                    None => {
+                        let tracker = Tracker::new((plan.seed, place), plan.size, timeout);
+                        Content::Echo(Box::new(tracker))
+                    }
+                    Some(clock) => {
+                        Content::Stamp(Box::new(StampTracker::new(plan.size, timeout, clock)))
+                    }
+                },
                 (place, ports),
                 plan.timeout,
             );
@@ -144,6 +179,9 @@ impl DatagramPing {
             number: 0,
             is_back: false,
             copies_until: None,
+            asked_for_the_last: 0,
+            asked_until: None,
+            clock_at: now,
             round_trips: RoundTrips::default(),
             hops: None,
             marks: BTreeMap::new(),
@@ -209,8 +247,10 @@ impl DatagramPing {
             happened.extend(expired);
             happened.extend(dropped);
         }
+        self.look_at_clock();
         self.send_due(&mut block[..self.plan.size], &mut happened);
-        if self.is_complete() && self.awaited() == 0 && self.copies_until.is_none() {
+        let is_done = self.is_complete() && self.awaited() == 0;
+        if is_done && self.copies_until.is_none() && !self.ask_for_the_last(block) {
             let longest = Duration::from_nanos(self.round_trips.longest().unwrap_or(0));
             let time = (longest * COPY_ROUND_TRIPS).max(COPY_LEAST);
             self.copies_until = Some(Instant::now() + time.min(self.plan.timeout));
@@ -238,6 +278,44 @@ impl DatagramPing {
         }
     }
 
+    /// By STAMP, asks in which direction the last ones were lost. Returns whether an answer to
+    /// that is waited for.
+    fn ask_for_the_last(&mut self, block: &mut [u8]) -> bool {
+        let is_lacking = |flow: &Flow| {
+            let stamp = flow.content.stamp();
+            stamp.is_some_and(StampTracker::has_lost_the_last)
+        };
+        let now = Instant::now();
+        let is_lacking = self.flows.iter().any(is_lacking);
+        if is_lacking && self.asked_until.is_some_and(|until| now < until) {
+            return true;
+        }
+        self.asked_until = None;
+        if !is_lacking || self.asked_for_the_last == TRIES {
+            return false;
+        }
+        self.asked_for_the_last += 1;
+        self.asked_until = Some(now + self.plan.timeout);
+        let block = &mut block[..self.plan.size];
+        let asked = self.flows.iter_mut().map(|it| it.ask_for_the_last(block));
+        asked.filter(|&asked| asked).count() > 0
+    }
+
+    /// Reads the state of the clock, for STAMP.
+    fn look_at_clock(&mut self) {
+        if let Carries::Stamp(_) = self.plan.carries
+            && self.clock_at.elapsed() >= CLOCK_EVERY
+        {
+            self.clock_at = Instant::now();
+            let clock = clock_of(self.plan.carries);
+            for flow in &mut self.flows {
+                if let (Content::Stamp(tracker), Some(clock)) = (&mut flow.content, clock) {
+                    tracker.set_clock(clock);
+                }
+            }
+        }
+    }
+
     /// When the next datagram is due; `None` if none is left.
     fn next_due(&self) -> Option<Instant> {
         if self.is_complete() {
@@ -257,7 +335,7 @@ impl DatagramPing {
     fn awaited(&self) -> u64 {
         self.flows
             .iter()
-            .map(|it| it.tracker.ledger.awaited())
+            .map(|it| it.content.ledger().awaited())
             .sum()
     }
 
@@ -268,10 +346,15 @@ impl DatagramPing {
 
     /// Waits for the sockets until a timer is due.
     fn wait(&mut self, events: &mut Events) -> io::Result<()> {
-        let deadlines = self.flows.iter().map(|it| it.tracker.ledger.deadline());
+        let deadlines = self.flows.iter().map(|it| it.content.ledger().deadline());
         let deadline = deadlines.flatten().min();
         let deadline = deadline.map(|at| self.started + Duration::from_nanos(at));
-        let next = [self.next_due(), deadline, self.copies_until];
+        let next = [
+            self.next_due(),
+            deadline,
+            self.asked_until,
+            self.copies_until,
+        ];
         let next = next.into_iter().flatten().min();
         let left = |at: Instant| at.saturating_duration_since(Instant::now());
         let wait = next.map_or(LONGEST_WAIT, |at| left(at).min(LONGEST_WAIT));
@@ -305,8 +388,8 @@ impl DatagramPing {
 
     fn summary(&self) -> DatagramSummary {
         let sum = |count: fn(&Flow) -> u64| self.flows.iter().map(count).sum::<u64>();
-        let foreign = sum(|it| it.tracker.ledger.counts().foreign);
-        let variation = self.flows.iter().map(|it| it.tracker.ledger.variation());
+        let foreign = sum(|it| it.content.ledger().counts().foreign);
+        let variation = self.flows.iter().map(|it| it.content.ledger().variation());
         let jitter: Vec<_> = variation.clone().filter_map(Variation::jitter).collect();
         let mut differences = Latency::new();
         variation.for_each(|it| differences.add(&it.differences));
@@ -316,19 +399,19 @@ impl DatagramPing {
         };
         DatagramSummary {
             common: Summary {
-                sent: sum(|it| it.tracker.ledger.counts().sent),
-                received: sum(|it| it.tracker.ledger.counts().received),
-                lost: sum(|it| it.tracker.ledger.counts().lost),
-                late: sum(|it| it.tracker.ledger.counts().late),
-                corrupted: sum(|it| it.tracker.ledger.counts().changed) + foreign,
+                sent: sum(|it| it.content.ledger().counts().sent),
+                received: sum(|it| it.content.ledger().counts().received),
+                lost: sum(|it| it.content.ledger().counts().lost),
+                late: sum(|it| it.content.ledger().counts().late),
+                corrupted: sum(|it| it.content.ledger().counts().changed) + foreign,
                 under_way: self.awaited(),
                 elapsed_ns: nanoseconds(self.started.elapsed()),
                 ..self.round_trips.summary()
             },
-            refused: sum(|it| it.tracker.ledger.counts().refused),
-            duplicates: sum(|it| it.tracker.ledger.counts().duplicates),
-            reordered: sum(|it| it.tracker.ledger.counts().reordered),
-            not_sent: sum(|it| it.tracker.ledger.counts().not_sent),
+            refused: sum(|it| it.content.ledger().counts().refused),
+            duplicates: sum(|it| it.content.ledger().counts().duplicates),
+            reordered: sum(|it| it.content.ledger().counts().reordered),
+            not_sent: sum(|it| it.content.ledger().counts().not_sent),
             dropped_here: self
                 .flows
                 .iter()
@@ -345,8 +428,45 @@ impl DatagramPing {
                 .map(|(&marks, &echoes)| MarksCount { marks, echoes })
                 .collect(),
             ports: self.flows.iter().map(Flow::counts).collect(),
+            reflector: match self.plan.carries {
+                Carries::Echo => None,
+                Carries::Stamp(_) => {
+                    let sessions = self.flows.iter().filter_map(|it| it.content.stamp());
+                    Some(reflector::summary(sessions))
+                }
+            },
         }
     }
+}
+
+/// The clock that packets of STAMP have times of. One whose state is unknown is not
+/// synchronized.
+fn clock_of(carries: Carries) -> Option<Clock> {
+    let Carries::Stamp(format) = carries else {
+        return None;
+    };
+    let state = clock_state();
+    Some(Clock {
+        is_synchronized: state.is_some_and(|state| state.is_synchronized),
+        format,
+        error: state.map_or(Duration::MAX, |state| state.error),
+    })
+}
+
+/// What is sent ahead to choose among several addresses.
+fn hello(clock: Option<Clock>) -> Vec<u8> {
+    let Some(clock) = clock else {
+        return b"echopool".to_vec();
+    };
+    let mut packet = vec![0; LENGTH];
+    let request = Request {
+        sequence: 0,
+        sent: Timestamp::default(),
+        estimate: clock.estimate(),
+        session: 0,
+    };
+    request.write(&mut packet);
+    packet
 }
 
 /// Receives what has come to a port.

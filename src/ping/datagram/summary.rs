@@ -5,6 +5,7 @@ use std::fmt;
 use serde::Serialize;
 
 use super::ports::{PortCounts, verdict};
+use super::reflector::ReflectorSummary;
 use crate::base::units;
 use crate::ping::summary::Summary;
 use crate::probe::datagram::marks::Marks;
@@ -45,6 +46,9 @@ pub struct DatagramSummary {
     pub marks: Vec<MarksCount>,
     /// The counts of each source port.
     pub ports: Vec<PortCounts>,
+    /// By STAMP: what is known of each direction.
+    #[serde(flatten)]
+    pub reflector: Option<ReflectorSummary>,
 }
 
 /// How many echoes arrived with these marks.
@@ -112,9 +116,10 @@ impl DatagramSummary {
         write!(f, "\nmarks: sent {}; came back", self.sent_marks)?;
         for (place, count) in self.marks.iter().enumerate() {
             let comma = if place == 0 { "" } else { "," };
+            let times = units::plain_count(count.echoes, "time", "times");
             match count.marks == self.sent_marks {
-                true => write!(f, "{comma} the same {} times", count.echoes)?,
-                false => write!(f, "{comma} {} {} times", count.marks, count.echoes)?,
+                true => write!(f, "{comma} the same {times}")?,
+                false => write!(f, "{comma} {} {times}", count.marks)?,
             }
         }
         match self.marks.is_empty() {
@@ -127,8 +132,14 @@ impl DatagramSummary {
 impl fmt::Display for DatagramSummary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.write_counts(f)?;
+        if let Some(reflector) = &self.reflector {
+            reflector.write_lost(f)?;
+        }
         self.common.write_round_trips(f)?;
         self.write_variation(f)?;
+        if let Some(reflector) = &self.reflector {
+            reflector.write_times(f)?;
+        }
         self.write_path(f)?;
         match self.ports.len() {
             0 | 1 => Ok(()),
@@ -192,7 +203,7 @@ mod tests {
             echoes,
         };
         summary.marks = vec![count(0, 2, 1), count(46, 2, 3)];
-        let want = "\nmarks: sent DSCP 46 (EF) ECN ect0; came back DSCP 0 (CS0) ECN ect0 1 times, \
+        let want = "\nmarks: sent DSCP 46 (EF) ECN ect0; came back DSCP 0 (CS0) ECN ect0 1 time, \
                     the same 3 times";
         assert!(summary.to_string().contains(want), "{summary}");
         summary.marks.clear();

@@ -136,6 +136,29 @@ impl Ledger {
         self.first + self.sent.len() as u64
     }
 
+    /// The number of the first datagram that is remembered.
+    pub const fn first(&self) -> u64 {
+        self.first
+    }
+
+    /// How long ago this datagram was sent, in nanoseconds; `None` if it is forgotten.
+    pub fn since_sent(&self, number: u64, at: u64) -> Option<u64> {
+        self.get(number).map(|sent| at.saturating_sub(sent.at))
+    }
+
+    /// The number of the last datagram that is lost, and not late.
+    pub fn last_unanswered(&self) -> Option<u64> {
+        let is_lost = |it: &Sent| it.fate == Fate::Lost;
+        let place = self.sent.iter().rposition(is_lost)?;
+        Some(self.first + place as u64)
+    }
+
+    /// How many datagrams below this number are awaited.
+    pub fn awaited_below(&self, number: u64) -> u64 {
+        let below = (self.awaited_from..number.min(self.next())).filter(|&it| self.is_awaited(it));
+        below.count() as u64
+    }
+
     /// The counts so far.
     pub const fn counts(&self) -> &Counts {
         &self.counts
@@ -177,18 +200,25 @@ impl Ledger {
 
     /// Records an unchanged reply to this datagram.
     pub fn received(&mut self, number: u64, at: u64) -> Reply {
+        self.received_but(number, at, 0)
+    }
+
+    /// The same, of a round trip that has this time taken out of it. The time-out is for the
+    /// whole of it.
+    pub fn received_but(&mut self, number: u64, at: u64, without: u64) -> Reply {
         let Some(sent) = self.get(number) else {
             self.counts.foreign += 1;
             return Reply::Unknown;
         };
-        let round_trip = at.saturating_sub(sent.at);
+        let whole = at.saturating_sub(sent.at);
+        let round_trip = whole.saturating_sub(without);
         let is_awaited = sent.fate == Fate::Awaited;
         match sent.fate {
             Fate::NotSent => {
                 self.counts.foreign += 1;
                 Reply::Unknown
             }
-            Fate::Awaited if round_trip <= self.timeout => self.in_time(number, round_trip),
+            Fate::Awaited if whole <= self.timeout => self.in_time(number, round_trip),
             Fate::Awaited | Fate::Lost => {
                 self.end(number, Fate::Late);
                 self.counts.lost += u64::from(is_awaited);

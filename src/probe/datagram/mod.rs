@@ -6,5 +6,6 @@ pub mod marks;
 pub mod payload;
 pub(crate) mod refusal;
 pub mod socket;
+pub mod stamp;
 pub mod tracker;
 pub mod variation;

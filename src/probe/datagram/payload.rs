@@ -12,6 +12,7 @@
 
 use std::fmt;
 
+use crate::base::units;
 use crate::probe::pattern::{BLOCK_BYTES, Pattern};
 
 /// The most bytes of a UDP datagram over IPv4: 65,535 less the headers of IP (20) and UDP (8).
@@ -87,7 +88,8 @@ impl fmt::Display for Change {
                 } else {
                     "lengthened"
                 };
-                write!(f, "{what} to {received} bytes of {expected}")
+                let received = units::plain_count(*received as u64, "byte", "bytes");
+                write!(f, "{what} to {received} of {expected}")
             }
         }
     }

@@ -14,6 +14,7 @@ use socket2::{Domain, Socket, Type};
 
 use super::refusal::explained;
 use crate::base::sys::datagram::{self, Received, Wanted, request};
+use crate::base::units;
 
 /// How the datagrams of a socket are sent.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -41,6 +42,9 @@ pub(crate) struct Datagram {
     pub(crate) stranger: Option<SocketAddr>,
     /// How long it lay in the socket's queue before it was read.
     pub(crate) waited: Option<Duration>,
+    /// When the kernel received it, as Unix time; when it was read, where the system does not
+    /// say.
+    pub(crate) at: Duration,
     /// The TTL or hop limit that it arrived with.
     pub(crate) ttl: Option<u8>,
     /// The byte of DSCP and ECN that it arrived with.
@@ -68,8 +72,9 @@ impl PathError {
         };
         match self.mtu {
             Some(mtu) => format!(
-                "too long for the path, which takes {mtu} bytes at once{says}; the next ones are \
-                 sent in fragments"
+                "too long for the path, which takes {} at once{says}; the next ones are sent in \
+                 fragments",
+                units::plain_count(mtu.into(), "byte", "bytes")
             ),
             None => explained(&self.error) + &says,
         }
@@ -245,11 +250,13 @@ const WANTED: Wanted = Wanted {
 
 fn datagram_of(received: Received, stranger: Option<SocketAddr>) -> Datagram {
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
-    let waited = received.at.and_then(|at| now.ok()?.checked_sub(at));
+    let now = now.unwrap_or_default();
+    let waited = received.at.and_then(|at| now.checked_sub(at));
     Datagram {
         length: received.bytes,
         stranger,
         waited,
+        at: received.at.unwrap_or(now),
         ttl: received.hops,
         tos: received.marks,
     }

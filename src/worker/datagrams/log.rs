@@ -9,6 +9,7 @@ use crate::base::address::canonical;
 use crate::base::error::cause;
 use crate::base::sys::datagram::Received;
 use crate::base::throttle::SharedThrottle;
+use crate::base::units;
 
 /// One line of a kind is logged in this time, with the number of those left out.
 const LOG_EVERY: Duration = Duration::from_secs(1);
@@ -64,9 +65,8 @@ impl DatagramLog {
     ) {
         if let Some(others) = self.failed[call as usize].admit(now) {
             let cause = cause(error);
-            log::warn!(
-                "could not {call} {socket}: {cause} ({others} failures since the last such line)"
-            );
+            let others = units::plain_count(others, "failure", "failures");
+            log::warn!("could not {call} {socket}: {cause} ({others} since the last such line)");
         }
     }
 

@@ -6,9 +6,9 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use super::refusal::Refusal;
 use super::sessions::{Full, Key, Sessions};
-use crate::base::sys::clock::clock_state;
+use crate::base::sys::clock::{ClockState, clock_state};
 use crate::base::sys::datagram::Received;
-use crate::proto::stamp::{Clock, Reflection, Request, Timestamp};
+use crate::proto::stamp::{Clock, Format, Reflection, Request, Timestamp};
 
 /// The clock's state is asked for once in this time.
 const CLOCK_EVERY: Duration = Duration::from_secs(1);
@@ -19,8 +19,8 @@ pub(super) struct Reflector {
     sessions: Sessions,
     /// The sequence number of each answer since the last [`begin`](Self::begin).
     taken: Vec<(Key, u32)>,
-    estimate: u16,
-    estimate_until: Option<Instant>,
+    clock: Option<ClockState>,
+    clock_until: Option<Instant>,
 }
 
 impl Reflector {
@@ -62,15 +62,17 @@ impl Reflector {
             .take(key, now)
             .map_err(|Full| Refusal::Sessions)?;
         self.taken.push((key, sequence));
-        let estimate = self.estimate(now);
+        // The sender reads the format that it writes.
+        let format = Clock::from_estimate(request.estimate).format;
+        let estimate = self.clock(now, format).estimate();
         let unix = || SystemTime::now().duration_since(UNIX_EPOCH);
         let unix = || unix().unwrap_or_default();
         let arrived = received.at.unwrap_or_else(unix);
         let reflection = Reflection {
             sequence,
-            sent: Timestamp::from_unix(unix()),
+            sent: Timestamp::from_unix(unix(), format),
             estimate,
-            received: Timestamp::from_unix(arrived),
+            received: Timestamp::from_unix(arrived, format),
             request,
             ttl: received.hops.unwrap_or(0),
         };
@@ -79,18 +81,16 @@ impl Reflector {
     }
 
     /// What is said of the clock. One whose state is unknown is not synchronized.
-    fn estimate(&mut self, now: Instant) -> u16 {
-        if self.estimate_until.is_none_or(|until| now >= until) {
-            self.estimate_until = Some(now + CLOCK_EVERY);
-            let state = clock_state();
-            let clock = Clock {
-                is_synchronized: state.is_some_and(|state| state.is_synchronized),
-                is_ptp: false,
-                error: state.map_or(Duration::MAX, |state| state.error),
-            };
-            self.estimate = clock.estimate();
+    fn clock(&mut self, now: Instant, format: Format) -> Clock {
+        if self.clock_until.is_none_or(|until| now >= until) {
+            self.clock_until = Some(now + CLOCK_EVERY);
+            self.clock = clock_state();
         }
-        self.estimate
+        Clock {
+            is_synchronized: self.clock.is_some_and(|state| state.is_synchronized),
+            format,
+            error: self.clock.map_or(Duration::MAX, |state| state.error),
+        }
     }
 }
 
@@ -141,9 +141,9 @@ mod tests {
             assert_eq!(answer.sequence, count as u32);
             assert_eq!(answer.request.sequence, sequence);
             assert_eq!((answer.ttl, answer.request.sent), (61, Timestamp(9)));
-            let received = Timestamp::from_unix(Duration::from_secs(1000));
+            let received = Timestamp::from_unix(Duration::from_secs(1000), Format::Ntp);
             assert_eq!(answer.received, received);
-            assert!(answer.sent.since_ns(received) > 0);
+            assert!(answer.sent.since_ns(received, Format::Ntp) > 0);
             assert_ne!(answer.estimate & 0xff, 0);
         }
         for (source, session) in [(ONE, 1), ("198.51.100.1:5001", 0), ("198.51.100.2:5000", 0)] {
@@ -170,6 +170,26 @@ mod tests {
         reflector.give_back(&[0, 2, 3]);
         let answer = reflected(&mut reflector, ONE, (0, 0), now).unwrap();
         assert_eq!(answer.sequence, 3, "the second was sent");
+    }
+
+    #[test]
+    fn an_answer_has_times_in_the_format_of_its_request() {
+        let mut packet = [0; LENGTH];
+        let request = Request {
+            sequence: 1,
+            sent: Timestamp(9),
+            estimate: 0x4001,
+            session: 0,
+        };
+        request.write(&mut packet);
+        let local = "192.0.2.1:862".parse().unwrap();
+        let mut reflector = Reflector::default();
+        let result = reflector.reflect(&mut packet, &received(ONE), local, Instant::now());
+        assert_eq!(result, Ok(()));
+        let answer = Reflection::read(&packet).unwrap();
+        assert_eq!(Clock::from_estimate(answer.estimate).format, Format::Ptp);
+        let received = Timestamp::from_unix(Duration::from_secs(1000), Format::Ptp);
+        assert_eq!(answer.received, received);
     }
 
     #[test]

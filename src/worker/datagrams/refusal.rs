@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use crate::base::units;
+
 /// Why a datagram is not answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Refusal {
@@ -112,10 +114,9 @@ impl fmt::Display for DatagramCounts {
         if self.received == 0 && self.dropped == 0 {
             return Ok(());
         }
-        let Self {
-            answered, bytes, ..
-        } = self;
-        write!(f, ", {answered} datagrams answered with {bytes} bytes")?;
+        let answered = units::plain_count(self.answered, "datagram", "datagrams");
+        let bytes = units::plain_count(self.bytes, "byte", "bytes");
+        write!(f, ", {answered} answered with {bytes}")?;
         let refused: u64 = self.refused.iter().sum();
         let some = Refusal::ALL
             .into_iter()

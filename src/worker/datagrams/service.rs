@@ -12,6 +12,7 @@ use super::protocol::DatagramProtocol;
 use super::reflector::Reflector;
 use super::rules::Rules;
 use super::setup::{Endpoint, Setup, State};
+use crate::base::datagram_sockets::receive_no_more;
 use crate::base::sys::{self, datagram};
 
 /// How many datagrams a system call receives or sends, and the least in a turn. Sizes from 8
@@ -46,6 +47,8 @@ struct Polled {
     /// The most bytes that a datagram of the last batch had, at least 1. So many are expected
     /// of each of the next.
     longest: usize,
+    /// A stop has closed it to what comes later; what came before is still answered.
+    is_shut: bool,
     /// The kernel's count of drops when it was last read.
     dropped: u32,
     /// The sessions of STAMP.
@@ -101,6 +104,7 @@ impl Datagrams {
                 ready: true,
                 failures: 0,
                 longest: SLOT,
+                is_shut: false,
                 dropped: dropped.unwrap_or(0),
                 reflector: state.reflector,
                 unsent: Vec::with_capacity(SLOTS),
@@ -175,7 +179,8 @@ impl Datagrams {
     }
 
     /// Once a stop was ordered: closes each socket that has nothing left to be answered. What
-    /// lies in the queue of a socket that is closed is lost, so it is answered before.
+    /// lies in the queue of a socket that is closed is lost, so it is answered before, and so
+    /// that nothing comes in between, the socket is closed to what is sent later first.
     pub(in crate::worker) fn close_quiet(
         &mut self,
         registry: &Registry,
@@ -190,7 +195,7 @@ impl Datagrams {
         };
         let (worker, setup) = (self.worker, &self.setup);
         self.sockets.retain_mut(|polled| {
-            if polled.ready && now < until {
+            if polled.ready && (now < until || polled.is_shut) || polled.shut() {
                 return true;
             }
             polled.count_drops(counters);
@@ -216,6 +221,17 @@ impl Drop for Datagrams {
 }
 
 impl Polled {
+    /// Has nothing more come, so that what has come is the last. Returns whether there may be
+    /// some. One that the service manager has, too, stays open for the next start.
+    fn shut(&mut self) -> bool {
+        if self.is_shut || !self.endpoint.is_ours {
+            return false;
+        }
+        self.is_shut = true;
+        self.ready = receive_no_more(&self.endpoint.socket).is_ok();
+        self.ready
+    }
+
     /// Answers one batch of at most `most` datagrams. Returns what became of it; `None` if
     /// none could be received.
     fn answer_batch(
@@ -248,8 +264,8 @@ impl Polled {
         self.ready = came == most;
         counters.received.add(came as u64);
         let mut bytes = 0;
+        let mut answered_in_all = 0;
         self.longest = 1;
-        self.reflector.begin();
         for index in 0..came {
             let received = batch.received(index);
             bytes += received.bytes;
@@ -268,6 +284,10 @@ impl Polled {
                     let marks = received.marks.unwrap_or(0);
                     let from = received.to.filter(|_| self.endpoint.is_everywhere);
                     batch.answer(index, received.bytes, from, marks);
+                    // Its send time was read just now.
+                    if self.endpoint.protocol == DatagramProtocol::Stamp {
+                        answered_in_all += self.send(batch, counters, log, now);
+                    }
                 }
                 Err(why) => {
                     counters.refused[why as usize].add(1);
@@ -275,15 +295,7 @@ impl Polled {
                 }
             }
         }
-        self.unsent.clear();
-        let sent = batch.send(socket, |answer, error| {
-            self.unsent.push(answer);
-            log.failed_to(Call::Answer, &self.endpoint, error, now);
-        });
-        self.reflector.give_back(&self.unsent);
-        counters.answered.add(sent.datagrams);
-        counters.bytes.add(sent.bytes);
-        counters.unsent.add(sent.failed);
+        answered_in_all += self.send(batch, counters, log, now);
         // A queue that overflows has more than one; for a single one the call would cost too
         // much.
         if came > 1 {
@@ -292,8 +304,29 @@ impl Polled {
         Some(Done {
             came,
             bytes,
-            answered: sent.datagrams as usize,
+            answered: answered_in_all,
         })
+    }
+
+    /// Sends the answers of a batch. Returns how many were sent.
+    fn send(
+        &mut self,
+        batch: &mut datagram::Batch,
+        counters: &DatagramCounters,
+        log: &DatagramLog,
+        now: Instant,
+    ) -> usize {
+        self.unsent.clear();
+        let sent = batch.send(&*self.endpoint.socket, |answer, error| {
+            self.unsent.push(answer);
+            log.failed_to(Call::Answer, &self.endpoint, error, now);
+        });
+        self.reflector.give_back(&self.unsent);
+        self.reflector.begin();
+        counters.answered.add(sent.datagrams);
+        counters.bytes.add(sent.bytes);
+        counters.unsent.add(sent.failed);
+        sent.datagrams as usize
     }
 
     fn count_drops(&mut self, counters: &DatagramCounters) {

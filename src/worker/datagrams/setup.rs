@@ -27,6 +27,10 @@ pub(crate) struct Bound {
     pub(crate) protocol: DatagramProtocol,
     pub(crate) address: SocketAddr,
     pub(crate) sockets: Vec<UdpSocket>,
+    /// Keeps other programs off the port while it is open.
+    pub(crate) guard: Option<UdpSocket>,
+    /// The service manager has the socket, too, and hands it to the next start.
+    pub(crate) is_handed_over: bool,
 }
 
 /// A socket as a worker has it.
@@ -42,6 +46,8 @@ pub(super) struct Endpoint {
     /// This worker counts what the kernel drops of the socket's: one that several share is
     /// counted once.
     pub(super) counts_drops: bool,
+    /// No other process has the socket, so what is in its queue when it is closed is lost.
+    pub(super) is_ours: bool,
 }
 
 /// As in the log: `udp://127.0.0.1:20162`.
@@ -65,6 +71,8 @@ pub(super) struct State {
 pub(crate) struct Setup {
     /// Of each worker, by its number. Locked when a worker starts and when it ends.
     endpoints: Vec<Mutex<Vec<(Endpoint, State)>>>,
+    /// Open for as long as this is there; nothing is done with them.
+    _guards: Vec<UdpSocket>,
     pub(super) rules: Rules,
     pub(super) log: Arc<DatagramLog>,
 }
@@ -73,13 +81,17 @@ impl Setup {
     /// Distributes sockets over `workers`, at least 1.
     pub(crate) fn new(bound: Vec<Bound>, workers: usize, answered: Answered) -> Self {
         let mut each: Vec<Vec<_>> = (0..workers).map(|_| Vec::new()).collect();
+        let mut guards = Vec::new();
         let own_ports = bound.iter().map(|bound| bound.address.port()).collect();
         for Bound {
             protocol,
             address,
             sockets,
+            guard,
+            is_handed_over,
         } in bound
         {
+            guards.extend(guard);
             let is_shared = sockets.len() == 1 && workers > 1;
             for (number, socket) in sockets.into_iter().enumerate() {
                 let endpoint = Endpoint {
@@ -89,6 +101,7 @@ impl Setup {
                     is_everywhere: address.ip().to_canonical().is_unspecified(),
                     is_shared,
                     counts_drops: true,
+                    is_ours: !is_handed_over,
                 };
                 each[number % workers].push((endpoint.clone(), State::default()));
                 if is_shared {
@@ -104,6 +117,7 @@ impl Setup {
         }
         Self {
             endpoints: each.into_iter().map(Mutex::new).collect(),
+            _guards: guards,
             rules: Rules {
                 answers_low_ports: answered.low_ports,
                 own_ports,

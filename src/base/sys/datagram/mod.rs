@@ -23,10 +23,17 @@ mod single;
 )]
 mod switches;
 
-pub(crate) use batch::{Batch, Sent};
-pub(crate) use received::{Local, NetworkError, Origin, Received, Wanted};
+pub(crate) use batch::Batch;
+#[cfg(test)]
+pub(crate) use received::Local;
+#[allow(
+    unused_imports,
+    reason = "it tells who reports an error, for probes that ask"
+)]
+pub(crate) use received::Origin;
+pub(crate) use received::{Received, Wanted};
 pub(crate) use single::{receive, receive_error};
-pub(crate) use switches::{dropped, request};
+pub(crate) use switches::{dropped, receive_nothing, request};
 
 #[cfg(all(test, any(target_os = "linux", target_os = "android")))]
 mod tests;

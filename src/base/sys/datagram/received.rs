@@ -81,6 +81,7 @@ pub(crate) struct NetworkError {
     /// Who sent the ICMP message; `None` where nobody did. The port is 0.
     pub(crate) offender: Option<SocketAddr>,
     /// Where the datagram was sent to.
+    #[allow(dead_code, reason = "each probe's socket has one peer so far")]
     pub(crate) to: Option<SocketAddr>,
     /// When the kernel received the report, as Unix time, where that was requested.
     pub(crate) at: Option<Duration>,

@@ -40,8 +40,25 @@ pub(crate) fn request(socket: &impl AsFd, wanted: Wanted) -> io::Result<()> {
         .try_for_each(|(_, level, name)| switch_on(socket, level, name))
 }
 
+/// Has a socket receive nothing: it is bound to an interface that does not exist. Its port
+/// stays taken.
+///
+/// # Errors
+/// The system's, which may not know the option.
+pub(crate) fn receive_nothing(socket: &impl AsFd) -> io::Result<()> {
+    set(socket, libc::SOL_SOCKET, libc::SO_BINDTOIFINDEX, i32::MAX)
+}
+
 fn switch_on(socket: &impl AsFd, level: libc::c_int, name: libc::c_int) -> io::Result<()> {
-    let on: libc::c_int = 1;
+    set(socket, level, name, 1)
+}
+
+fn set(
+    socket: &impl AsFd,
+    level: libc::c_int,
+    name: libc::c_int,
+    value: libc::c_int,
+) -> io::Result<()> {
     // SAFETY: the socket keeps its descriptor open for the whole call, which
     // only reads the int, whose size it is given.
     let failed = unsafe {
@@ -49,8 +66,8 @@ fn switch_on(socket: &impl AsFd, level: libc::c_int, name: libc::c_int) -> io::R
             socket.as_fd().as_raw_fd(),
             level,
             name,
-            (&raw const on).cast(),
-            size_of_val(&on) as libc::socklen_t,
+            (&raw const value).cast(),
+            size_of_val(&value) as libc::socklen_t,
         )
     } != 0;
     match failed {

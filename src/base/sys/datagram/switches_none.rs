@@ -21,3 +21,11 @@ pub(crate) fn request(_: &impl Handle, _: Wanted) -> io::Result<()> {
 pub(crate) fn dropped(_: &impl Handle) -> Option<u32> {
     None
 }
+
+/// Not available.
+///
+/// # Errors
+/// Always.
+pub(crate) fn receive_nothing(_: &impl Handle) -> io::Result<()> {
+    Err(io::ErrorKind::Unsupported.into())
+}

@@ -21,7 +21,9 @@ fn rig_of(protocol: DatagramProtocol) -> (Rig, UdpSocket) {
 fn bound(protocol: DatagramProtocol) -> (UdpSocket, Bound) {
     let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
     socket.set_nonblocking(true).unwrap();
-    SockRef::from(&socket).set_recv_buffer_size(1 << 20).unwrap();
+    SockRef::from(&socket)
+        .set_recv_buffer_size(1 << 20)
+        .unwrap();
     let client = UdpSocket::bind("127.0.0.1:0").unwrap();
     client.set_nonblocking(true).unwrap();
     client.connect(socket.local_addr().unwrap()).unwrap();
@@ -29,6 +31,8 @@ fn bound(protocol: DatagramProtocol) -> (UdpSocket, Bound) {
         protocol,
         address: socket.local_addr().unwrap(),
         sockets: vec![socket],
+        guard: None,
+        is_handed_over: false,
     };
     (client, bound)
 }

@@ -1,0 +1,104 @@
+//! What the datagrams of a port carry: bytes that an echo sends back, or packets of STAMP.
+
+use std::time::Duration;
+
+use crate::probe::datagram::ledger::{Ledger, Reply};
+use crate::probe::datagram::stamp::times::Reflected;
+use crate::probe::datagram::stamp::tracker::{StampArrival, StampTracker};
+use crate::probe::datagram::tracker::{Arrival, Tracker};
+
+/// What the datagrams of a port carry, and what became of each.
+pub(super) enum Content {
+    Echo(Box<Tracker>),
+    Stamp(Box<StampTracker>),
+}
+
+/// What came.
+pub(super) enum Came {
+    /// A reply, with what a reflector says.
+    Reply(u64, Reply, Option<Reflected>),
+    /// A changed one, and how.
+    Changed(u64, String),
+    /// Nothing that belongs to this port.
+    Foreign,
+    /// What is not counted.
+    Uncounted,
+}
+
+impl Content {
+    pub(super) const fn ledger(&self) -> &Ledger {
+        match self {
+            Self::Echo(tracker) => &tracker.ledger,
+            Self::Stamp(tracker) => &tracker.ledger,
+        }
+    }
+
+    pub(super) const fn ledger_mut(&mut self) -> &mut Ledger {
+        match self {
+            Self::Echo(tracker) => &mut tracker.ledger,
+            Self::Stamp(tracker) => &mut tracker.ledger,
+        }
+    }
+
+    pub(super) fn stamp(&self) -> Option<&StampTracker> {
+        match self {
+            Self::Echo(_) => None,
+            Self::Stamp(tracker) => Some(tracker),
+        }
+    }
+
+    /// Writes the next datagram, to be sent at this Unix time.
+    pub(super) fn fill(&mut self, block: &mut [u8], now: Duration) {
+        match self {
+            Self::Echo(tracker) => tracker.fill(block),
+            Self::Stamp(tracker) => tracker.fill(block, now),
+        }
+    }
+
+    /// Records that the kernel did not take it. Returns its number.
+    pub(super) fn not_sent(&mut self, at: u64) -> u64 {
+        match self {
+            Self::Echo(tracker) => tracker.ledger.not_sent(at),
+            Self::Stamp(tracker) => tracker.not_sent(at),
+        }
+    }
+
+    /// The datagram whose beginning an error quotes.
+    pub(super) fn quoted(&self, bytes: &[u8]) -> Option<u64> {
+        match self {
+            Self::Echo(tracker) => tracker.quoted(bytes),
+            Self::Stamp(tracker) => tracker.quoted(bytes),
+        }
+    }
+
+    /// Records what came from another address. Returns the datagram that it is a reply to.
+    pub(super) fn strangers(&mut self, bytes: &[u8]) -> Option<u64> {
+        match self {
+            Self::Echo(tracker) => {
+                tracker.foreign();
+                tracker.quoted(bytes)
+            }
+            Self::Stamp(tracker) => {
+                tracker.foreign();
+                tracker.answered(bytes)
+            }
+        }
+    }
+
+    /// Records what came at this time, in nanoseconds from the start, which is this Unix time.
+    pub(super) fn received(&mut self, bytes: &[u8], at: u64, unix: Duration) -> Came {
+        match self {
+            Self::Echo(tracker) => match tracker.received(bytes, at) {
+                Arrival::Reply(number, reply) => Came::Reply(number, reply, None),
+                Arrival::Changed(number, change) => Came::Changed(number, change.to_string()),
+                Arrival::Foreign => Came::Foreign,
+            },
+            Self::Stamp(tracker) => match tracker.received(bytes, at, unix) {
+                StampArrival::Reply(number, reply, read) => Came::Reply(number, reply, Some(read)),
+                StampArrival::Changed(number, how) => Came::Changed(number, how),
+                StampArrival::Foreign => Came::Foreign,
+                StampArrival::Uncounted => Came::Uncounted,
+            },
+        }
+    }
+}

@@ -1,0 +1,205 @@
+//! One session of STAMP: its packets and what became of each.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use super::directions::Directions;
+use super::times::{Ours, Reflected, Times};
+use crate::probe::datagram::ledger::{Ledger, Reply};
+use crate::probe::datagram::variation::Variation;
+use crate::proto::stamp::{Clock, LENGTH, Reflection, Request, Timestamp, quoted};
+
+/// The header of an extension: flags, type, length of what follows. RFC 8972, section 4.
+const EXTENSION_HEADER: usize = 4;
+
+/// What came.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum StampArrival {
+    /// The answer to the packet of this number.
+    Reply(u64, Reply, Reflected),
+    /// What was once an answer to the packet of this number, or should have been one.
+    Changed(u64, String),
+    /// No answer to a packet of this session.
+    Foreign,
+    /// The answer to a packet that is not counted.
+    Uncounted,
+}
+
+/// One session of STAMP, in unauthenticated mode. Packets are numbered from 1: a reflector's
+/// own numbers begin with 0, so the first answer tells whether it counts itself.
+#[derive(Debug)]
+pub struct StampTracker {
+    size: usize,
+    clock: Clock,
+    /// The counts, and what became of each packet.
+    pub ledger: Ledger,
+    /// In which direction packets were lost.
+    pub directions: Directions,
+    /// What the answers' times tell.
+    pub times: Times,
+    /// When each packet was sent, in nanoseconds of Unix time: those that the ledger
+    /// remembers, and behind them those that are not counted.
+    sent: VecDeque<u64>,
+    /// The number of the first of them.
+    first: u64,
+}
+
+impl StampTracker {
+    /// A session of packets of `size` bytes, at least [`LENGTH`], with a limit on the round
+    /// trip in nanoseconds, and times of this clock.
+    pub fn new(size: usize, timeout: u64, clock: Clock) -> Self {
+        Self {
+            size,
+            clock,
+            ledger: Ledger::new(1, timeout, Variation::default()),
+            directions: Directions::default(),
+            times: Times::default(),
+            sent: VecDeque::new(),
+            first: 1,
+        }
+    }
+
+    /// The clock that the packets' times are from.
+    pub const fn clock(&self) -> Clock {
+        self.clock
+    }
+
+    /// Sets the state of the clock from here on.
+    pub const fn set_clock(&mut self, clock: Clock) {
+        self.clock = clock;
+    }
+
+    /// Writes the next packet, to be sent at this Unix time. The ledger is told then whether
+    /// it was; what it is not told of is not counted.
+    pub fn fill(&mut self, out: &mut [u8], now: Duration) {
+        let now = u64::try_from(now.as_nanos()).unwrap_or(u64::MAX);
+        let next = self.first + self.sent.len() as u64;
+        let request = Request {
+            sequence: next as u32,
+            sent: self.timestamp(now),
+            estimate: self.clock.estimate(),
+            session: 0,
+        };
+        out.fill(0);
+        request.write(out);
+        write_padding(&mut out[LENGTH..]);
+        self.sent.push_back(now);
+        while self.first < self.ledger.first() {
+            self.sent.pop_front();
+            self.first += 1;
+        }
+    }
+
+    /// Records that the system did not send the packet that was written last.
+    pub fn not_sent(&mut self, at: u64) -> u64 {
+        let number = self.ledger.not_sent(at);
+        self.directions.not_sent(number);
+        number
+    }
+
+    fn timestamp(&self, ns: u64) -> Timestamp {
+        Timestamp::from_unix(Duration::from_nanos(ns), self.clock.format)
+    }
+
+    /// The packet that was sent with this number, nearest to the last, and this time.
+    fn find(&self, sequence: u32, sent: Timestamp) -> Option<u64> {
+        let last = (self.first + self.sent.len() as u64).checked_sub(1)?;
+        let number = last.checked_sub(u64::from((last as u32).wrapping_sub(sequence)))?;
+        let place = usize::try_from(number.checked_sub(self.first)?).ok()?;
+        (self.timestamp(*self.sent.get(place)?) == sent).then_some(number)
+    }
+
+    /// The packet whose first bytes these are, for an error that quotes it.
+    pub fn quoted(&self, bytes: &[u8]) -> Option<u64> {
+        let sequence = u32::from_be_bytes(*bytes.first_chunk()?);
+        let sent = u64::from_be_bytes(*bytes.get(4..)?.first_chunk()?);
+        self.find(sequence, Timestamp(sent))
+    }
+
+    /// The packet that an answer says it is of, for one from another address.
+    pub fn answered(&self, bytes: &[u8]) -> Option<u64> {
+        let (sequence, sent) = quoted(bytes)?;
+        self.find(sequence, sent)
+    }
+
+    /// Records what came at this time, in nanoseconds by the clock of the sendings, which is
+    /// this Unix time.
+    pub fn received(&mut self, bytes: &[u8], at: u64, unix: Duration) -> StampArrival {
+        let Some(number) = self.answered(bytes) else {
+            return match self.quoted(bytes) {
+                Some(number) if number < self.ledger.next() => {
+                    let what = "it came back as it was sent: an echo is there, no reflector";
+                    self.changed(number, String::from(what))
+                }
+                _ => self.foreign(),
+            };
+        };
+        let Some(answer) = Reflection::read(bytes) else {
+            let what = format!("cut to {} bytes of {}", bytes.len(), self.size);
+            return self.changed(number, what);
+        };
+        if number >= self.ledger.next() {
+            self.directions.answered(number, answer.sequence, true);
+            return StampArrival::Uncounted;
+        }
+        let ours = Ours {
+            sent: Duration::from_nanos(self.sent[(number - self.first) as usize]),
+            received: unix,
+            clock: self.clock,
+        };
+        let whole = self.ledger.since_sent(number, at).unwrap_or(0);
+        let read = self.times.read(&answer, ours, whole);
+        let without = read.server_ns.unwrap_or(0);
+        let reply = self.ledger.received_but(number, at, without);
+        let is_first = matches!(reply, Reply::InTime { .. } | Reply::Late { .. });
+        if reply != Reply::Unknown {
+            self.directions.answered(number, answer.sequence, is_first);
+        }
+        if matches!(reply, Reply::InTime { .. }) {
+            self.times.record(number, &answer, ours, &read);
+        }
+        StampArrival::Reply(number, reply, read)
+    }
+
+    fn changed(&mut self, number: u64, how: String) -> StampArrival {
+        if number >= self.ledger.next() {
+            return StampArrival::Uncounted;
+        }
+        self.ledger.changed(number);
+        StampArrival::Changed(number, how)
+    }
+
+    /// Records what came and is no answer, whatever its bytes are.
+    pub const fn foreign(&mut self) -> StampArrival {
+        self.ledger.foreign();
+        StampArrival::Foreign
+    }
+
+    /// Whether a further packet would tell in which direction the last ones were lost.
+    pub fn has_lost_the_last(&self) -> bool {
+        let last = self.ledger.last_unanswered();
+        let is_after = last.is_some_and(|number| number > self.directions.last_request());
+        self.directions.is_stateful() == Some(true) && is_after
+    }
+
+    /// How many were sent that are not counted.
+    pub fn uncounted(&self) -> u64 {
+        (self.first + self.sent.len() as u64).saturating_sub(self.ledger.next())
+    }
+}
+
+/// As an extension of RFC 8972 that says that it is padding: zeros behind its header. Fewer
+/// bytes than that has are zeros.
+fn write_padding(out: &mut [u8]) {
+    const UNRECOGNIZED: u8 = 0x80;
+    const EXTRA_PADDING: u8 = 1;
+
+    let Some(length) = out.len().checked_sub(EXTENSION_HEADER) else {
+        return;
+    };
+    let length = u16::try_from(length).unwrap_or(u16::MAX).to_be_bytes();
+    out[..EXTENSION_HEADER].copy_from_slice(&[UNRECOGNIZED, EXTRA_PADDING, length[0], length[1]]);
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,177 @@
+//! Servers on loopback that look like a fault that they don't have: what is taken for proved
+//! too early names the wrong one.
+
+use std::io::{Read, Write};
+use std::net::Shutdown;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, mpsc};
+use std::thread::{sleep, spawn};
+use std::time::{Duration, Instant};
+
+use rustix::io::ioctl_fionread;
+
+use crate::common::faulty::{BLOCK, swallow};
+use crate::common::unfaithful::{echo_all, keep_urgent, pool};
+use crate::faulty::{Leave, hold, serve};
+use crate::made::Server;
+
+/// A balancer with one dead server in so many, which it takes at random, or in turn.
+pub(crate) fn one_dead_of(number: usize, in_turn: bool) -> Server {
+    let came = AtomicUsize::new(0);
+    serve(move |stream| {
+        let at = came.fetch_add(1, Ordering::SeqCst);
+        // The upper bits of a product are mixed well (Knuth, vol. 3, section 6.4).
+        let drawn = (at as u32).wrapping_mul(2_654_435_769) >> 16;
+        let is_dead = match in_turn {
+            true => at.is_multiple_of(number),
+            false => (drawn as usize).is_multiple_of(number),
+        };
+        match is_dead {
+            true => Leave::Reset.act(stream),
+            false => echo_all(stream),
+        }
+    })
+}
+
+/// Serves so many new connections a second, and a few at once; the others are left.
+pub(crate) fn rate_limited(per_s: f64, burst: f64, leave: Leave) -> Server {
+    let tokens = Mutex::new((burst, Instant::now()));
+    serve(move |stream| {
+        let is_served = {
+            let (left, since) = &mut *tokens.lock().unwrap();
+            *left = (*left + since.elapsed().as_secs_f64() * per_s).min(burst);
+            *since = Instant::now();
+            let is_served = *left >= 1.0;
+            *left -= f64::from(u8::from(is_served));
+            is_served
+        };
+        match is_served {
+            true => echo_all(stream),
+            false => leave.act(stream),
+        }
+    })
+}
+
+/// Closes at the first bytes without an answer, like a data base that is spoken to in another
+/// protocol.
+pub(crate) fn closes_on_garbage() -> Server {
+    serve(|mut stream| drop(stream.read(&mut [0; 1024])))
+}
+
+/// Reads no more than so many bytes each time that some come, like a program that is told of
+/// each arrival once and takes it for the whole.
+pub(crate) fn reads_once_an_arrival(most: usize) -> Server {
+    serve(move |mut stream| {
+        keep_urgent(&stream);
+        let mut block = vec![0; most];
+        loop {
+            let Ok(length @ 1..) = stream.read(&mut block) else {
+                return;
+            };
+            if stream.write_all(&block[..length]).is_err() {
+                return;
+            }
+            let left = ioctl_fionread(&stream).unwrap_or(0);
+            let until = Instant::now() + Duration::from_secs(60);
+            while left > 0 && ioctl_fionread(&stream).is_ok_and(|now| now == left) {
+                // The end is no byte, and here it is a close of both sides.
+                if crate::common::is_reset(&stream) || Instant::now() > until {
+                    return;
+                }
+                sleep(Duration::from_millis(1));
+            }
+        }
+    })
+}
+
+/// Echoes all so long after it came, and takes our half-close for nothing.
+pub(crate) fn late_without_end(time: Duration) -> Server {
+    serve(move |mut stream| {
+        keep_urgent(&stream);
+        let (read, next) = mpsc::channel::<(Instant, Vec<u8>)>();
+        let mut writer = stream.try_clone().unwrap();
+        let writes = spawn(move || {
+            for (came, bytes) in next {
+                sleep((came + time).saturating_duration_since(Instant::now()));
+                if writer.write_all(&bytes).is_err() {
+                    return;
+                }
+            }
+        });
+        let mut block = vec![0; BLOCK];
+        while let Ok(length @ 1..) = stream.read(&mut block) {
+            if read
+                .send((Instant::now(), block[..length].to_vec()))
+                .is_err()
+            {
+                break;
+            }
+        }
+        drop(read);
+        let _ = writes.join();
+        hold(&stream);
+    })
+}
+
+/// Takes so long for each message now and then, as one does that is stopped for a while.
+pub(crate) fn pauses(time: Duration, one_of: usize) -> Server {
+    let came = AtomicUsize::new(0);
+    serve(move |mut stream| {
+        keep_urgent(&stream);
+        let mut block = vec![0; BLOCK];
+        while let Ok(length @ 1..) = stream.read(&mut block) {
+            if came.fetch_add(1, Ordering::SeqCst) % one_of == one_of - 1 {
+                sleep(time);
+            }
+            if stream.write_all(&block[..length]).is_err() {
+                return;
+            }
+        }
+    })
+}
+
+/// Takes connections as fast as they come, with a short queue for those of one instant.
+pub(crate) fn short_queue(backlog: i32) -> Server {
+    let serve = |stream| drop(spawn(move || echo_all(stream)));
+    Server::new(pool(1, backlog, Duration::ZERO, serve), ())
+}
+
+/// Greets after a while, and understands nothing.
+pub(crate) fn late_greeting(time: Duration, greeting: &'static [u8]) -> Server {
+    serve(move |mut stream| {
+        sleep(time);
+        let _ = stream.write_all(greeting);
+        swallow(&stream);
+    })
+}
+
+/// Sends all back, and no end behind it: takes a half-close for nothing, or for an error.
+pub(crate) fn without_end(leave: Leave) -> Server {
+    serve(move |stream| {
+        echo_all(stream.try_clone().unwrap());
+        // What was sent is out before it is left.
+        sleep(Duration::from_millis(20));
+        leave.act(stream);
+    })
+}
+
+/// Leaves who sends more than so many bytes within a second.
+pub(crate) fn policed(bytes: usize, leave: Leave) -> Server {
+    serve(move |mut stream| {
+        keep_urgent(&stream);
+        let (mut block, mut left) = (vec![0; BLOCK], bytes as f64);
+        let mut since = Instant::now();
+        while let Ok(length @ 1..) = stream.read(&mut block) {
+            left += since.elapsed().as_secs_f64() * bytes as f64;
+            left = left.min(bytes as f64) - length as f64;
+            since = Instant::now();
+            if left < 0.0 {
+                return leave.act(stream);
+            }
+            if stream.write_all(&block[..length]).is_err() {
+                return;
+            }
+        }
+        let _ = stream.shutdown(Shutdown::Write);
+    })
+}
