@@ -36,9 +36,6 @@ use crate::base::units::duration;
 /// How often the clauses under test are told.
 const TELL_EVERY: Duration = Duration::from_millis(100);
 
-/// How long an experiment usually lasts at the most.
-const EXPERIMENT: Duration = Duration::from_secs(10);
-
 /// The clauses under test.
 #[derive(Clone, Debug)]
 pub struct Doing {
@@ -104,7 +101,7 @@ fn diagnose(
 ) -> Vec<Diagnosis> {
     let facts = Facts::new(outcomes);
     let mut show = |name, experiment: &mut (dyn FnMut() + Send)| {
-        watched(name, watch, experiment);
+        watched(name, target, watch, experiment);
     };
     let findings = match target.plan().experiments {
         true => investigate(target, &facts, &mut show),
@@ -113,19 +110,24 @@ fn diagnose(
     infer(&facts, &findings)
 }
 
-/// Makes an experiment, and calls `watch` as long as it lasts.
+/// Makes an experiment, and calls `watch` as long as it lasts. It may last as long as there
+/// is time for all.
 fn watched(
     name: &'static str,
+    target: &Target<'_>,
     watch: &mut dyn FnMut(Doing),
     experiment: &mut (dyn FnMut() + Send),
 ) {
     let (ended, end) = bounded::<()>(0);
     let begun = Instant::now();
-    thread::scope(|scope| {
-        scope.spawn(move || {
+    let is_made = thread::scope(|scope| {
+        let make = || {
             experiment();
             drop(ended);
-        });
+        };
+        if thread::Builder::new().spawn_scoped(scope, make).is_err() {
+            return false;
+        }
         while end.recv_timeout(TELL_EVERY) == Err(RecvTimeoutError::Timeout) {
             let elapsed = begun.elapsed();
             watch(Doing {
@@ -134,10 +136,15 @@ fn watched(
                 of: 0,
                 elapsed,
                 lasts: None,
-                at_most: elapsed.max(EXPERIMENT),
+                at_most: elapsed + target.shared.left_in_all(),
             });
         }
+        true
     });
+    // Where the system starts no thread, nothing is shown of it.
+    if !is_made {
+        experiment();
+    }
 }
 
 /// A clause that has ended, by its place, and its outcome unless the check was stopped.

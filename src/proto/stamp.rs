@@ -9,7 +9,7 @@ mod packet;
 mod time;
 
 pub use clock::Clock;
-pub use packet::{LEAST, LENGTH, Reflection, Request, quoted};
+pub use packet::{LEAST, LEAST_ANSWER, LENGTH, Reflection, Request, quoted};
 pub use time::{Format, Timestamp};
 
 /// The UDP port of reflectors: RFC 8762, section 4.1.

@@ -8,6 +8,7 @@ mod held;
 mod hello;
 mod investigate;
 mod loss;
+mod newcomer;
 mod rate;
 mod setting;
 mod silences;

@@ -1,12 +1,9 @@
 //! How many connections can be begun: a burst of them, then one after another at a pace at
 //! which some are denied, and then at half the pace that was served.
 
-use std::io::{self, ErrorKind, Read, Write};
-use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use socket2::{Domain, Socket, Type};
-
+use super::newcomer::Newcomer;
 use super::setting::Setting;
 use crate::check::findings::{Paced, Rate};
 
@@ -41,70 +38,6 @@ const SLOW_MOST: usize = 24;
 
 /// The pause between looks at the sockets.
 const LOOK: Duration = Duration::from_millis(1);
-
-/// A connection that was begun.
-struct One {
-    socket: Socket,
-    begun: Instant,
-    made: Option<Instant>,
-    served: Option<Instant>,
-    is_over: bool,
-}
-
-impl One {
-    fn begin(address: SocketAddr) -> io::Result<Self> {
-        let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
-        socket.set_nonblocking(true)?;
-        socket.set_linger(Some(Duration::ZERO))?;
-        let begun = Instant::now();
-        match socket.connect(&address.into()) {
-            // This machine's shortage. Any other error is that it is under way, or the path's.
-            Err(error) if error.kind() == ErrorKind::AddrNotAvailable => Err(error),
-            _ => Ok(Self {
-                socket,
-                begun,
-                made: None,
-                served: None,
-                is_over: false,
-            }),
-        }
-    }
-
-    /// Sees whether it is made, and once it is sends a few bytes and sees whether any came.
-    fn look(&mut self) {
-        if self.is_over || self.served.is_some() {
-            return;
-        }
-        if self.made.is_none() {
-            self.is_over = !matches!(self.socket.take_error(), Ok(None));
-            if self.is_over || self.socket.peer_addr().is_err() {
-                return;
-            }
-            self.made = Some(Instant::now());
-            // A few bytes fit.
-            let _ = self.socket.write(b"hello\n");
-        }
-        match self.socket.read(&mut [0; 16]) {
-            Ok(1..) => self.served = Some(Instant::now()),
-            Err(error) if error.kind() == ErrorKind::WouldBlock => {}
-            _ => self.is_over = true,
-        }
-    }
-
-    /// How long it waited for the first byte once it was made.
-    fn wait(&self) -> Option<Duration> {
-        Some(self.served?.duration_since(self.made?))
-    }
-
-    /// Whether no more is to be expected of it: a SYN is given up before it is sent again.
-    fn is_done(&self, patience: Duration) -> bool {
-        let since = match self.made {
-            Some(made) => made.elapsed() > patience + WATCHED,
-            None => self.begun.elapsed() > patience,
-        };
-        self.is_over || self.served.is_some() || since
-    }
-}
 
 /// Begins connections: first alone, then many at once, then one after another, fast and slowly.
 pub(super) fn rate(setting: &Setting<'_>, most: usize) -> Option<Rate> {
@@ -141,12 +74,12 @@ fn lone(setting: &Setting<'_>) -> Option<Duration> {
 }
 
 /// Begins some at once and watches them.
-fn burst(setting: &Setting<'_>, number: usize) -> Option<Vec<One>> {
-    let begin = |_| One::begin(setting.address).ok();
+fn burst(setting: &Setting<'_>, number: usize) -> Option<Vec<Newcomer>> {
+    let begin = |_| Newcomer::begin(setting.address).ok();
     let mut all: Vec<_> = (0..number).map_while(begin).collect();
     let until = Instant::now() + WATCHED + 2 * setting.round_trip;
     while Instant::now() < until && all.iter().any(|one| !one.is_over && one.served.is_none()) {
-        all.iter_mut().for_each(One::look);
+        all.iter_mut().for_each(Newcomer::look);
         std::thread::sleep(LOOK);
     }
     (!setting.is_stopped() && !all.is_empty()).then_some(all)
@@ -208,7 +141,7 @@ struct SoFar {
 }
 
 impl SoFar {
-    fn saw(&mut self, one: &One) {
+    fn saw(&mut self, one: &Newcomer) {
         match one.served {
             Some(_) => self.served += usize::from(self.denied.is_some()),
             None => {
@@ -233,22 +166,22 @@ fn in_turn(
         served: 0,
     };
     let (mut next, mut number) = (so_far.began, 0);
-    let (mut open, mut all): (Vec<One>, Vec<Turn>) = (Vec::new(), Vec::new());
+    let (mut open, mut all): (Vec<Newcomer>, Vec<Turn>) = (Vec::new(), Vec::new());
     loop {
         if setting.is_stopped() {
             return None;
         }
         let goes_on = number < most && goes_on(so_far);
         while goes_on && next <= Instant::now() && number < most {
-            open.extend(One::begin(setting.address));
+            open.extend(Newcomer::begin(setting.address));
             // What a busy machine is behind is not made up for: that would be a burst.
             next = (next + pause).max(Instant::now() - pause);
             number += 1;
         }
-        open.iter_mut().for_each(One::look);
+        open.iter_mut().for_each(Newcomer::look);
         // One that was served is closed at once, and one that was not is given up.
         open.retain(|one| {
-            let is_done = one.is_done(patience);
+            let is_done = one.is_done(patience, patience + WATCHED);
             if is_done {
                 so_far.saw(one);
                 all.push(Turn {

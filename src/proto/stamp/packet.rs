@@ -8,6 +8,10 @@ pub const LENGTH: usize = 44;
 /// The shortest packet that an answer fits: that of TWAMP (RFC 5357), in bytes.
 pub const LEAST: usize = 41;
 
+/// The shortest answer that says all but the TTL, in bytes: some reflectors of TWAMP light, as
+/// twampy, send no more.
+pub const LEAST_ANSWER: usize = 38;
+
 /// Where an answer has the request that it is of.
 const REQUEST: usize = 24;
 
@@ -70,7 +74,8 @@ pub struct Reflection {
     pub received: Timestamp,
     /// The request.
     pub request: Request,
-    /// The TTL or hop limit with which the request was received; 0 where it is unknown.
+    /// The TTL or hop limit with which the request was received; 0 where it is unknown, also
+    /// where the answer is too short for it.
     pub ttl: u8,
 }
 
@@ -93,20 +98,25 @@ impl Reflection {
         packet[40] = self.ttl;
     }
 
-    /// Reads an answer; `None` if it is shorter than [`LEAST`].
+    /// Reads an answer; `None` if it is shorter than [`LEAST_ANSWER`].
     pub fn read(packet: &[u8]) -> Option<Self> {
-        let own = Request::read(packet)?;
-        let request = Request {
-            session: own.session,
-            ..Request::read_head(&packet[REQUEST..])?
-        };
+        if packet.len() < LEAST_ANSWER {
+            return None;
+        }
+        let own = Request::read_head(packet)?;
+        let (sequence, sent) = quoted(packet)?;
         Some(Self {
             sequence: own.sequence,
             sent: own.sent,
             estimate: own.estimate,
             received: Timestamp(u64::from_be_bytes(part(packet, 16)?)),
-            request,
-            ttl: packet[40],
+            request: Request {
+                sequence,
+                sent,
+                estimate: u16::from_be_bytes(part(packet, REQUEST + 12)?),
+                session: own.session,
+            },
+            ttl: packet.get(40).copied().unwrap_or(0),
         })
     }
 }
@@ -201,7 +211,10 @@ mod tests {
         for length in 0..=LENGTH {
             let is_read = Request::read(&ASKED[..length]).is_some();
             assert_eq!(is_read, length >= LEAST, "{length}");
-            assert_eq!(Reflection::read(&ANSWER[..length]).is_some(), is_read);
+            let answer = Reflection::read(&ANSWER[..length]);
+            assert_eq!(answer.is_some(), length >= LEAST_ANSWER, "{length}");
+            let ttl = if length >= LEAST { 63 } else { 0 };
+            assert!(answer.is_none_or(|it| it.ttl == ttl), "{length}");
             let quoted = quoted(&ANSWER[..length]);
             assert_eq!(quoted.is_some(), length >= 36, "{length}");
             assert!(quoted.is_none_or(|it| it == (7, request().sent)));
@@ -214,7 +227,7 @@ mod tests {
     proptest::proptest! {
         #[test]
         fn any_bytes_are_read_and_written_back(bytes in proptest::collection::vec(0_u8.., 0..100)) {
-            if let Some(reflection) = Reflection::read(&bytes) {
+            if let Some(reflection) = Reflection::read(&bytes).filter(|_| bytes.len() >= LEAST) {
                 let mut copy = bytes.clone();
                 reflection.write(&mut copy);
                 proptest::prop_assert_eq!(Reflection::read(&copy), Some(reflection));
