@@ -358,6 +358,30 @@ mod usage {
         assert_usage_error(&["serve", "-v", "-q"], &["--verbose", "--quiet"]);
         assert_usage_error(&["serve", "-qvv"], &["--verbose", "--quiet"]);
     }
+
+    /// What clap finds, and what each command finds itself.
+    #[test]
+    fn every_complaint_is_whole_lines() {
+        for line in [
+            "dance",
+            "serve --workers many",
+            "ping -s 0 HOST",
+            "ping --udp -s 65508 HOST",
+            "health",
+            "bench --json - --csv - HOST",
+            "check --counted --only urgent HOST",
+            "check --only connect-storm --skip connect-storm HOST",
+            "report --merge --html - FILE",
+        ] {
+            let mut command = Command::new(env!("CARGO_BIN_EXE_echopool"));
+            command.args(line.split(' ')).env("ECHOPOOL_ADMIN", "a:b:c");
+            let output = command.stdin(Stdio::null()).output().unwrap();
+            assert_eq!(output.status.code(), Some(2), "{line}: {output:?}");
+            assert!(output.stderr.starts_with(b"error: "), "{line}: {output:?}");
+            assert!(output.stderr.ends_with(b"\n"), "{line}: {output:?}");
+            assert!(!output.stderr.ends_with(b"\n\n"), "{line}: {output:?}");
+        }
+    }
 }
 
 mod help {

@@ -6,20 +6,22 @@ mod common;
 use std::path::{Path, PathBuf};
 
 use common::results::{
-    MS, US, barren, churned, closed, eventful, expectation, latency, searched, streamed, suspicion,
+    MS, US, barren, churned, closed, datagrams, eventful, expectation, latency, searched, streamed,
+    suspicion,
 };
 use common::{Ended, finish};
 use echopool::bench::results::{Doubt, Results};
 use echopool::report::{Run, compare, csv, html, merge, read, text};
 
 /// Every kind of run.
-fn all() -> [(&'static str, Results); 6] {
+fn all() -> [(&'static str, Results); 7] {
     [
         ("closed", closed("a")),
         ("eventful", eventful("a")),
         ("searched", searched()),
         ("churned", churned()),
         ("streamed", streamed()),
+        ("datagrams", datagrams("a")),
         ("barren", barren()),
     ]
 }
@@ -442,6 +444,100 @@ mod foreign {
         let merged = assert_success(&report(&["--merge", &file]));
         let merged = read::parse(merged.as_bytes()).unwrap();
         assert_eq!(merged.generators, single.generators);
+    }
+}
+
+mod datagram_loads {
+    use std::collections::BTreeMap;
+
+    use super::*;
+
+    #[test]
+    fn have_their_losses_and_the_worst_flows_in_place_of_connections() {
+        let text = written(|to| text::write(&datagrams("a"), to));
+        assert_has(
+            &text,
+            &[
+                "UDP, 50 flows, datagrams of 64 B, 1 thread",
+                "Response time counts from when a datagram was due, and of a lost one",
+                " lost                  212 (2.12 %), 3 came late, 2 refused by the path\n",
+                " duplicates            5 (0.050 %)\n",
+                " reordered             7 (0.070 %)\n",
+                " dropped here          1\n",
+                "2 of 50 flows lost some, 1 had no echo; most of all 127.0.0.1:40001: 200 of 200",
+                " 127.0.0.1:40001   200   200   100 %     3           5          7",
+            ],
+        );
+        assert!(
+            !text.contains("TCP") && !text.contains("connected"),
+            "{text}"
+        );
+        let page = written(|to| html::write(&datagrams("a"), to));
+        assert_has(
+            &page,
+            &[
+                "<h2>Datagrams</h2>",
+                "Datagrams that went astray",
+                "127.0.0.1:40001",
+            ],
+        );
+        assert!(!page.contains("<h2>TCP</h2>"));
+        let runs = [run("tcp", closed("a")), run("udp", datagrams("b"))];
+        let table = written(|to| compare::write(&runs, to));
+        let is_loss = |line: &&str| line.trim_start().starts_with("loss ");
+        let loss = table.lines().find(is_loss).unwrap();
+        assert!(loss.trim_end().ends_with(" 2.12 %"), "{loss}");
+    }
+
+    #[test]
+    fn a_spreadsheet_has_their_columns_and_empty_cells_for_connections() {
+        let cells = |results: &Results| {
+            let csv = written(|to| csv::write(results, to));
+            let mut reader = ::csv::Reader::from_reader(csv.as_bytes());
+            let names: Vec<_> = reader.headers().unwrap().iter().map(String::from).collect();
+            let row = reader.records().next().unwrap().unwrap();
+            let values = row.iter().map(String::from);
+            names.into_iter().zip(values).collect::<BTreeMap<_, _>>()
+        };
+        let (udp, tcp) = (cells(&datagrams("a")), cells(&closed("a")));
+        for (name, value) in [
+            ("loss_fraction", "0.0212"),
+            ("refused", "2"),
+            ("late", "3"),
+            ("duplicates", "5"),
+            ("reordered", "7"),
+            ("not_sent", "0"),
+            ("dropped_here", "1"),
+            ("losing_flows", "2"),
+            ("silent_flows", "1"),
+        ] {
+            let name = format!("datagrams_{name}");
+            assert_eq!((&*udp[&name], &*tcp[&name]), (value, ""), "{name}");
+        }
+    }
+
+    #[test]
+    fn merged_ones_add_up_whatever_their_order() {
+        let runs = [run("a", datagrams("a")), run("b", datagrams("b"))];
+        let merged = merge::merge(&runs).unwrap();
+        let all = merged.datagrams.as_ref().unwrap();
+        assert_eq!((all.counts.sent, all.counts.lost), (20_000, 424));
+        assert_eq!(
+            (all.losing_flows, all.silent_flows, all.flows.len()),
+            (4, 2, 100)
+        );
+        assert_eq!(all.loss_fraction, Some(0.0212));
+        assert_eq!(merged.timeline[0].datagrams.unwrap().sent, 2_000);
+        let [a, b] = runs;
+        assert_eq!(merge::merge(&[b, a]).unwrap(), merged);
+    }
+
+    #[test]
+    fn what_a_file_says_of_a_flow_is_escaped() {
+        let mut results = datagrams("a");
+        results.datagrams.as_mut().unwrap().flows[0].source = String::from("\x1b[31m");
+        let text = written(|to| text::write(&results, to));
+        assert!(!text.contains('\x1b'), "{text:?}");
     }
 }
 

@@ -53,6 +53,21 @@ pub(crate) fn rate(per_second: f64) -> String {
     }
 }
 
+/// Formats a part of a whole in percent, with as many digits as a small one needs: `12.5 %`,
+/// `0.012 %`.
+pub(crate) fn percent(part: f64) -> String {
+    let percent = part * 100.0;
+    let digits = match percent {
+        0.0 => 0,
+        ..0.01 => 4,
+        ..0.1 => 3,
+        ..9.995 => 2,
+        ..99.95 => 1,
+        _ => 0,
+    };
+    format!("{percent:.digits$} %")
+}
+
 /// Rounds to a whole number and separates thousands: `1,234,567`.
 pub(crate) fn grouped(number: f64) -> String {
     let digits = format!("{number:.0}");
@@ -131,6 +146,12 @@ mod tests {
         assert_eq!(bytes(999.0), "999 B");
         assert_eq!(bytes(6_400_000.0), "6.40 MB");
         assert_eq!(bytes(500_000_000.0), "500 MB");
+        assert_eq!(percent(0.0), "0 %");
+        assert_eq!(percent(0.000_123_4), "0.012 %");
+        assert_eq!(percent(0.000_012_34), "0.0012 %");
+        assert_eq!(percent(0.005), "0.50 %");
+        assert_eq!(percent(0.125), "12.5 %");
+        assert_eq!(percent(1.0), "100 %");
         assert_eq!(whole(0), "0");
         assert_eq!(whole(999), "999");
         assert_eq!(whole(1_234_567), "1,234,567");

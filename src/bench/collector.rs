@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use super::clock::SECOND;
 use super::counts::Counts;
+use super::datagram_counts::DatagramCounts;
 use super::outage::{Gap, after};
+use super::plan::{Load, Plan};
 use super::progress::Progress;
 use super::recorder::{EXAMPLES, Part};
 use super::results::Interval;
@@ -29,6 +31,7 @@ struct Second {
 pub(super) struct Collector {
     times: Times,
     open_loop: bool,
+    is_datagrams: bool,
     pub(super) counts: Counts,
     pub(super) timeline: Vec<Interval>,
     pub(super) gaps: Vec<Gap>,
@@ -40,16 +43,18 @@ pub(super) struct Collector {
 }
 
 impl Collector {
-    pub(super) fn new(times: Times, threads: usize, open_loop: bool) -> Self {
+    /// Before the first part of a run of this plan.
+    pub(super) fn new(times: Times, plan: &Plan) -> Self {
         Self {
             times,
-            open_loop,
+            open_loop: plan.rate_per_s.is_some(),
+            is_datagrams: plan.load == Load::Datagrams,
             counts: Counts::default(),
             timeline: Vec::new(),
             gaps: Vec::new(),
             examples: Vec::new(),
             seconds: BTreeMap::new(),
-            threads: vec![(times.start, 0); threads],
+            threads: vec![(times.start, 0); plan.threads],
         }
     }
 
@@ -61,6 +66,20 @@ impl Collector {
         self.examples.extend(part.examples.drain(..).take(room));
         self.threads[part.thread] = (part.until, part.connections);
         self.add_to_second(part);
+        for (number, counts) in &part.seconds {
+            self.add_datagrams(*number, counts);
+        }
+    }
+
+    /// Adds what became of datagrams to their second, which may be complete but for that: a
+    /// lost one is known to be lost after its time-out.
+    fn add_datagrams(&mut self, number: i64, counts: &DatagramCounts) {
+        let is_it = |at: &&mut Interval| at.start_ns.div_euclid(SECOND.cast_signed()) == number;
+        let interval = match self.timeline.iter_mut().rfind(is_it) {
+            Some(complete) => complete,
+            None => &mut self.seconds.entry(number).or_default().interval,
+        };
+        *interval.datagrams.get_or_insert_default() += counts;
     }
 
     fn add_to_second(&mut self, part: &Part) {
@@ -159,6 +178,7 @@ impl Collector {
                 .iter()
                 .map(|(_, connections)| connections)
                 .sum(),
+            datagrams: self.is_datagrams.then_some(&self.counts.datagrams),
             finished,
         }
     }

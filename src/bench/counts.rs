@@ -1,6 +1,7 @@
 //! Counters and latencies of the measured load, of one thread for a tenth of a
 //! second or of all threads for the whole run.
 
+use super::datagram_counts::DatagramCounts;
 use super::results::Totals;
 use super::tcp::Tcp;
 use crate::probe::latency::Latency;
@@ -17,6 +18,8 @@ pub(super) struct Counts {
     pub(super) exchange: Latency,
     /// What TCP knows of the connections that were read.
     pub(super) tcp: Tcp,
+    /// What became of datagrams.
+    pub(super) datagrams: DatagramCounts,
     /// Messages that came back within the measured part, whenever they were sent.
     pub(super) in_time: u64,
     /// Bytes that came back within the measured part, whenever they were sent.
@@ -32,6 +35,7 @@ impl Counts {
     pub(super) fn add(&mut self, other: &Self) {
         self.totals += &other.totals;
         self.tcp.add(&other.tcp);
+        self.datagrams += &other.datagrams;
         self.in_time += other.in_time;
         self.in_time_bytes += other.in_time_bytes;
         self.without_port += other.without_port;
@@ -59,6 +63,7 @@ impl Counts {
             first_byte,
             exchange,
             tcp,
+            datagrams,
             in_time,
             in_time_bytes,
             without_port,
@@ -66,6 +71,7 @@ impl Counts {
         } = self;
         *totals = Totals::default();
         tcp.reset();
+        *datagrams = DatagramCounts::default();
         for latency in [service, response, lateness, connect, first_byte, exchange] {
             latency.histogram.reset();
         }

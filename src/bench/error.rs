@@ -5,6 +5,11 @@ use std::io;
 use crate::base::error::cause;
 use crate::probe::error;
 
+/// The error of an operation of the generator itself.
+pub(super) fn failed(operation: &'static str) -> impl Fn(io::Error) -> Error {
+    move |source| Error::SetUp { operation, source }
+}
+
 /// Why a load run could not start or could not go on.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {

@@ -5,6 +5,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use crate::base::units;
+use crate::bench::datagram_counts::DatagramCounts;
 use crate::bench::plan::Load;
 use crate::bench::results::{Expectation, Results};
 use crate::probe::latency::{Latency, needed};
@@ -65,6 +66,8 @@ impl Condition {
     pub(crate) fn needed(&self) -> u64 {
         match self.metric {
             Metric::Time(Statistic::Percentile(percentile)) => needed(percentile),
+            // As many as for a percentile that so many are above.
+            Metric::Share(_) if self.bound > 0.0 && self.bound < 50.0 => needed(100.0 - self.bound),
             _ => 1,
         }
     }
@@ -83,6 +86,8 @@ enum Metric {
     Megabytes,
     Megabits,
     Count(Counted),
+    /// Of the messages sent, the part that a count is, in percent.
+    Share(Counted),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -98,26 +103,47 @@ enum Statistic {
 #[derive(Clone, Copy)]
 struct Counted {
     name: &'static str,
-    /// Whether it counts messages. A stream has none, so it has no value there.
-    is_of_messages: bool,
-    of: fn(&Results) -> u64,
+    /// What it counts: where there is none of that, it has no value.
+    unit: Unit,
+    of: fn(&Results) -> Option<u64>,
+}
+
+/// What a count is of.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Unit {
+    /// Messages, which a stream has none of.
+    Messages,
+    /// Datagrams.
+    Datagrams,
+    Any,
 }
 
 impl Counted {
-    const fn messages(name: &'static str, of: fn(&Results) -> u64) -> Self {
-        Self {
-            name,
-            is_of_messages: true,
-            of,
-        }
+    const fn new(unit: Unit, name: &'static str, of: fn(&Results) -> Option<u64>) -> Self {
+        Self { name, unit, of }
     }
 
-    const fn any(name: &'static str, of: fn(&Results) -> u64) -> Self {
-        Self {
-            name,
-            is_of_messages: false,
-            of,
+    const fn messages(name: &'static str, of: fn(&Results) -> Option<u64>) -> Self {
+        Self::new(Unit::Messages, name, of)
+    }
+
+    const fn datagrams(name: &'static str, of: fn(&Results) -> Option<u64>) -> Self {
+        Self::new(Unit::Datagrams, name, of)
+    }
+
+    const fn any(name: &'static str, of: fn(&Results) -> Option<u64>) -> Self {
+        Self::new(Unit::Any, name, of)
+    }
+
+    /// The count, or why there is none.
+    fn value(self, results: &Results) -> Result<u64, String> {
+        if self.unit == Unit::Messages && results.plan.load == Load::Stream {
+            return Err(String::from("a stream has no messages"));
         }
+        if self.unit == Unit::Datagrams && results.datagrams.is_none() {
+            return Err(format!("only datagrams have it: {} needs --udp", self.name));
+        }
+        (self.of)(results).ok_or_else(|| String::from("the system does not say"))
     }
 }
 
@@ -133,28 +159,40 @@ impl fmt::Debug for Counted {
     }
 }
 
-const COUNTED: [Counted; 10] = [
-    Counted::any("errors", |results| results.totals.errors.total()),
-    Counted::messages("lost", |results| results.totals.lost),
-    Counted::any("lost_bytes", |results| results.totals.lost_bytes),
-    Counted::messages("in_flight", |results| results.totals.in_flight),
-    Counted::messages("unsent", |results| results.totals.unsent),
-    Counted::messages("sent", |results| results.totals.sent),
-    Counted::messages("echoed", |results| results.totals.echoed),
-    Counted::any("connected", |results| results.totals.connected),
-    Counted::any("outages", |results| results.outages.len() as u64),
-    Counted::any("suspicions", |results| results.suspicions.len() as u64),
+const COUNTED: [Counted; 16] = [
+    Counted::any("errors", |results| Some(results.totals.errors.total())),
+    Counted::messages("lost", |results| Some(results.totals.lost)),
+    Counted::any("lost_bytes", |results| Some(results.totals.lost_bytes)),
+    Counted::messages("in_flight", |results| Some(results.totals.in_flight)),
+    Counted::messages("unsent", |results| Some(results.totals.unsent)),
+    Counted::messages("sent", |results| Some(results.totals.sent)),
+    Counted::messages("echoed", |results| Some(results.totals.echoed)),
+    Counted::any("connected", |results| Some(results.totals.connected)),
+    Counted::any("outages", |results| Some(results.outages.len() as u64)),
+    Counted::any(
+        "suspicions",
+        |results| Some(results.suspicions.len() as u64),
+    ),
+    Counted::datagrams("late", |results| Some(counts(results)?.late)),
+    Counted::datagrams("duplicates", |results| Some(counts(results)?.duplicates)),
+    Counted::datagrams("reordered", |results| Some(counts(results)?.reordered)),
+    Counted::datagrams("refused", |results| Some(counts(results)?.refused)),
+    Counted::datagrams("not_sent", |results| Some(counts(results)?.not_sent)),
+    Counted::datagrams("dropped_here", |results| counts(results)?.dropped_here),
 ];
+
+/// The part of the messages sent that is lost, which only a bound in percent makes sense of.
+const LOSS: Counted = Counted::messages("loss", |results| Some(results.totals.lost));
+
+fn counts(results: &Results) -> Option<&DatagramCounts> {
+    Some(&results.datagrams.as_ref()?.counts)
+}
 
 impl Metric {
     /// The measured value, or why there is none.
     #[expect(clippy::cast_precision_loss, reason = "counts are below 2^53")]
     fn of(self, results: &Results) -> Result<f64, String> {
-        let needs_messages = match self {
-            Self::Time(_) | Self::Rate => true,
-            Self::Megabytes | Self::Megabits => false,
-            Self::Count(counted) => counted.is_of_messages,
-        };
+        let needs_messages = matches!(self, Self::Time(_) | Self::Rate);
         if needs_messages && results.plan.load == Load::Stream {
             return Err(String::from("a stream has no messages"));
         }
@@ -163,7 +201,11 @@ impl Metric {
             Self::Rate => Ok(results.rate_per_s),
             Self::Megabytes => Ok(results.throughput_bytes_per_s / 1e6),
             Self::Megabits => Ok(results.throughput_bytes_per_s * 8.0 / 1e6),
-            Self::Count(counted) => Ok((counted.of)(results) as f64),
+            Self::Count(counted) => Ok(counted.value(results)? as f64),
+            Self::Share(counted) => match (counted.value(results)?, results.totals.sent) {
+                (_, 0) => Err(String::from("nothing was sent")),
+                (count, sent) => Ok(count as f64 * 100.0 / sent as f64),
+            },
         }
     }
 
@@ -174,6 +216,7 @@ impl Metric {
             Self::Megabytes => format!("{value:.2} MB/s"),
             Self::Megabits => format!("{value:.2} Mbit/s"),
             Self::Count(_) => units::grouped(value),
+            Self::Share(_) => units::percent(value / 100.0),
         }
     }
 
@@ -194,6 +237,11 @@ impl Metric {
             Self::Count(_) => number(text)
                 .filter(|number| number.fract() == 0.0)
                 .ok_or_else(|| bad("a whole number")),
+            Self::Share(_) => text
+                .strip_suffix('%')
+                .and_then(|text| number(text.trim_end()))
+                .filter(|number| *number <= 100.0)
+                .ok_or_else(|| bad("a part of the messages sent, such as 1% or 0.01%")),
         }
     }
 }
@@ -236,6 +284,7 @@ impl FromStr for Metric {
             "rate" => Self::Rate,
             "mb/s" => Self::Megabytes,
             "mbit/s" => Self::Megabits,
+            _ if name == LOSS.name => Self::Share(LOSS),
             _ => match COUNTED.into_iter().find(|counted| counted.name == name) {
                 Some(counted) => Self::Count(counted),
                 None => Self::Time(Statistic::Percentile(
@@ -293,7 +342,7 @@ pub enum BadCondition {
     /// The text before the operator names no metric.
     #[error(
         "'{0}' is not measured; there are p50, p99, p99.9 (any percentile below 100), min, mean, \
-         stddev, max, rate, MB/s, Mbit/s, {counts}",
+         stddev, max, rate, MB/s, Mbit/s, loss (in %), {counts}",
         counts = COUNTED.map(|counted| counted.name).join(", ")
     )]
     Metric(
@@ -323,7 +372,13 @@ impl FromStr for Condition {
         let text = text.trim();
         let at = text.find(['<', '>', '=']).ok_or(BadCondition::Operator)?;
         let (metric, rest) = text.split_at(at);
-        let metric: Metric = metric.trim().parse()?;
+        let mut metric: Metric = metric.trim().parse()?;
+        if let Metric::Count(counted) = metric
+            && counted.unit != Unit::Any
+            && rest.trim_end().ends_with('%')
+        {
+            metric = Metric::Share(counted);
+        }
         let (operator, bound) = Operator::WRITTEN
             .into_iter()
             .find_map(|(written, operator)| Some((operator, rest.strip_prefix(written)?)))

@@ -34,14 +34,14 @@ impl<W: Write> Watch for Lines<W> {
 
     fn progress(&mut self, progress: &Progress<'_>) {
         if let Some(second) = progress.finished {
-            self.out.line(&line(second, progress.connections));
+            self.out.line(&line(second, progress));
         }
     }
 }
 
 /// ` 3.0 s  52,341/s  3.35 MB/s  p50 31.2 us  p99 120 us  max 2.06 ms  50 connections  0 errors`,
 /// with the times that the second has.
-fn line(second: &Interval, connections: usize) -> String {
+fn line(second: &Interval, progress: &Progress<'_>) -> String {
     let end_ns = second.start_ns as f64 + second.length_ns as f64;
     let mut line = match second.start_ns {
         ..0 => String::from("warm-up"),
@@ -60,11 +60,10 @@ fn line(second: &Interval, connections: usize) -> String {
             let _ = write!(line, "  {name} {}", units::time(time as f64));
         }
     }
-    let _ = write!(
-        line,
-        "  {}",
-        units::count(connections as u64, "connection", "connections")
-    );
+    let _ = write!(line, "  {}", progress.connections());
+    if let Some(lost) = progress.lost() {
+        let _ = write!(line, "  {lost}");
+    }
     let _ = write!(line, "  {}", units::count(second.errors, "error", "errors"));
     line
 }
@@ -74,11 +73,17 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+    use crate::bench::datagram_counts::DatagramCounts;
     use crate::bench::results::Totals;
     use crate::probe::latency::Latency;
 
     /// What is written for these calls, each with or without a complete second.
     fn written(seconds: &[Option<Interval>]) -> String {
+        written_of(None, seconds)
+    }
+
+    /// The same of datagrams, of which these counts are known so far.
+    fn written_of(datagrams: Option<&DatagramCounts>, seconds: &[Option<Interval>]) -> String {
         let mut out = Vec::new();
         let mut lines = Lines::new(&mut out);
         for second in seconds {
@@ -90,6 +95,7 @@ mod tests {
                 latency: &Latency::new(),
                 recent: &Interval::default(),
                 connections: 50,
+                datagrams,
                 finished: second.as_ref(),
             });
         }
@@ -110,12 +116,34 @@ mod tests {
             max_ns: Some(2_060_000),
             connections: Some(50.0),
             tcp: None,
+            datagrams: None,
         };
         assert_eq!(
             written(&[None, Some(second), None]),
             "  3.0 s  52,341/s  3.35 MB/s  p50 31.2 us  p99 120 us  max 2.06 ms  \
              50 connections  0 errors\n"
         );
+    }
+
+    #[test]
+    fn a_load_of_datagrams_has_flows_and_the_losses_so_far() {
+        let second = Interval {
+            length_ns: 1_000_000_000,
+            ..Interval::default()
+        };
+        let counts = DatagramCounts {
+            sent: 1000,
+            lost: 12,
+            ..DatagramCounts::default()
+        };
+        let end = |counts| written_of(Some(counts), &[Some(second.clone())]);
+        let line = end(&counts);
+        assert!(
+            line.ends_with("  50 flows  12 lost (1.20 %)  0 errors\n"),
+            "{line}"
+        );
+        let line = end(&DatagramCounts::default());
+        assert!(line.ends_with("  50 flows  0 lost  0 errors\n"), "{line}");
     }
 
     #[test]

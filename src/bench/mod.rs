@@ -4,6 +4,7 @@
 //! counters. It sends its counters to the caller's thread ten times a second;
 //! that thread adds them up and reports the progress to the caller's observer.
 
+pub mod datagram_counts;
 pub mod error;
 pub mod expect;
 pub mod lines;
@@ -16,20 +17,17 @@ pub mod tcp;
 
 mod clock;
 mod collector;
+mod connections;
 mod counts;
-mod fault;
-mod flow;
-mod generator;
+mod datagrams;
 mod machine;
 mod message;
 mod outage;
 mod recorder;
 mod run;
-mod schedule;
 mod search;
-mod slot;
 mod targets;
-mod timer;
+mod thread;
 mod times;
 mod validity;
 

@@ -16,7 +16,7 @@ pub struct Plan {
     pub connections: usize,
     /// Bytes a message, from the smallest to the largest; all sizes are equally likely.
     pub size_bytes: RangeInclusive<usize>,
-    /// The most messages in flight on a connection.
+    /// The most messages in flight on a connection; [`NO_DEPTH`] is no limit.
     pub depth: usize,
     /// Open loop: messages a second, of all connections together. `None` is a closed
     /// loop, in which each message waits for the reply to an earlier one.
@@ -51,6 +51,9 @@ pub struct Plan {
 /// doubles, which have 53 bits.
 pub const EXACT: u64 = (1 << 53) - 1;
 
+/// A depth that limits nothing.
+pub const NO_DEPTH: usize = 1 << 24;
+
 /// The kind of load: what each connection does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -61,6 +64,8 @@ pub enum Load {
     Churn,
     /// Bytes as fast as the path takes them.
     Stream,
+    /// Datagrams and their echoes over UDP, in an open loop; a connection is a flow.
+    Datagrams,
 }
 
 /// How the messages of an open loop are spread over time.

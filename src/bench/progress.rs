@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::base::units;
+use crate::bench::datagram_counts::DatagramCounts;
 use crate::bench::results::{Interval, Totals};
 use crate::probe::latency::Latency;
 
@@ -20,10 +22,34 @@ pub struct Progress<'a> {
     pub latency: &'a Latency,
     /// The last complete second, or the first one as far as it was reported.
     pub recent: &'a Interval,
-    /// Connections open now.
+    /// Connections open now, or flows.
     pub connections: usize,
+    /// What became of the datagrams so far, where the load is of those.
+    pub datagrams: Option<&'a DatagramCounts>,
     /// The second that has just been completed, if any.
     pub finished: Option<&'a Interval>,
+}
+
+impl Progress<'_> {
+    /// `50 connections`, or flows.
+    pub(super) fn connections(&self) -> String {
+        let (one, many) = match self.datagrams {
+            Some(_) => ("flow", "flows"),
+            None => ("connection", "connections"),
+        };
+        units::count(self.connections as u64, one, many)
+    }
+
+    /// The datagrams that are lost so far: `12 lost (0.12 %)`.
+    pub(super) fn lost(&self) -> Option<String> {
+        let counts = self.datagrams?;
+        let lost = format!("{} lost", units::whole(counts.lost));
+        let part = counts.loss_fraction().filter(|part| *part > 0.0);
+        Some(part.map_or_else(
+            || lost.clone(),
+            |part| format!("{lost} ({})", units::percent(part)),
+        ))
+    }
 }
 
 /// The name of the step before a run.

@@ -5,11 +5,14 @@ use crossbeam_channel::{Receiver, Sender};
 
 use super::clock::SECOND;
 use super::counts::Counts;
+use super::datagram_counts::DatagramCounts;
 use super::message::Message;
 use super::outage::Gap;
 use super::tcp::TcpCounts;
 use crate::probe::latency::Latency;
 use crate::probe::pattern::Damage;
+
+pub(super) mod datagrams;
 
 /// The length of a part, in nanoseconds.
 pub(super) const PART: u64 = SECOND / 10;
@@ -36,7 +39,9 @@ pub(super) struct Part {
     pub(super) echoed_bytes: u64,
     /// What TCP counted on the connections that were read in it, if any were.
     pub(super) tcp: Option<TcpCounts>,
-    /// Connections open at its end.
+    /// What became of datagrams, by the number of the second that it belongs to.
+    pub(super) seconds: Vec<(i64, DatagramCounts)>,
+    /// Connections open at its end, or flows.
     pub(super) connections: usize,
     pub(super) examples: Vec<String>,
     pub(super) gaps: Vec<Gap>,
@@ -48,6 +53,7 @@ impl Part {
         self.counts.reset();
         self.uncounted.histogram.reset();
         (self.echoed, self.echoed_bytes, self.tcp) = (0, 0, None);
+        self.seconds.clear();
         self.examples.clear();
         self.gaps.clear();
     }

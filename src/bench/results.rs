@@ -7,6 +7,7 @@ use std::ops::AddAssign;
 
 use serde::{Deserialize, Serialize};
 
+use crate::bench::datagram_counts::{DatagramCounts, Datagrams};
 use crate::bench::plan::{Load, Plan};
 use crate::bench::tcp::{Tcp, TcpCounts};
 use crate::probe::latency::Latency;
@@ -55,6 +56,9 @@ pub struct Results {
     /// report it, none was read, or an older version made the file.
     #[serde(default)]
     pub tcp: Option<Tcp>,
+    /// What became of datagrams; `None` where connections made the load.
+    #[serde(default)]
+    pub datagrams: Option<Datagrams>,
     /// One entry a second of the run, warm-up included.
     pub timeline: Vec<Interval>,
     /// Times without a server, with `reconnect`.
@@ -82,7 +86,7 @@ impl Results {
     /// Whether no message came back whole, or of a stream no byte.
     pub const fn is_barren(&self) -> bool {
         match self.plan.load {
-            Load::Messages | Load::Churn => self.totals.echoed == 0,
+            Load::Messages | Load::Churn | Load::Datagrams => self.totals.echoed == 0,
             Load::Stream => self.totals.echoed_bytes == 0,
         }
     }
@@ -308,6 +312,9 @@ pub struct Interval {
     /// What TCP counted on the connections that were read in it, if any were.
     #[serde(default)]
     pub tcp: Option<TcpCounts>,
+    /// What became of the datagrams that were sent in it, where the load is of those.
+    #[serde(default)]
+    pub datagrams: Option<DatagramCounts>,
 }
 
 /// A time in which some connections had no server.
@@ -354,8 +361,12 @@ pub enum Doubt {
     DescriptorsRanOut,
     /// Many round trips took 40 ms: Nagle's algorithm waits for a delayed ACK.
     DelayedAck,
-    /// Some connections were not open, or had no echo.
+    /// Some connections were not open, or had no echo; or some flows.
     ConnectionsMissing,
+    /// This machine did not send some datagrams.
+    NotSent,
+    /// Our own sockets' queues had no room for datagrams that came back.
+    DroppedHere,
     /// Merged runs did not make their load at the same time.
     NotTogether,
 }

@@ -1,9 +1,7 @@
 //! One run: its threads, their common clock and the results.
 
-use std::cell::RefCell;
-use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::thread::{Scope, ScopedJoinHandle};
 use std::time::{Duration, Instant, SystemTime};
 
@@ -11,26 +9,25 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded, never, sele
 
 use super::clock::{Clock, SECOND, nanoseconds};
 use super::collector::Collector;
-use super::error::Error;
-use super::generator::{Generator, Shared, StartSignal, ThreadSummary};
+use super::connections;
+use super::datagram_counts::{Datagrams, FlowCounts};
+use super::datagrams;
+use super::error::{Error, failed};
 use super::machine::{host, system};
 use super::outage;
 use super::plan::{Load, Plan};
 use super::progress::Watch;
 use super::recorder::{Part, PartsChannel};
-use super::results::{self, AddressCounts, FORMAT, Results};
-use super::source;
+use super::results::{self, AddressCounts, FORMAT, Interval, Results};
 use super::targets::Targets;
+use super::thread::shared::{Shared, StartSignal, ThreadSummary, Work};
 use super::times::Times;
 use super::validity::{self, Evidence};
 use crate::base::cpus;
 use crate::base::open_files::raise_open_files;
 use crate::base::units;
-use crate::probe;
 use crate::probe::addresses::Addresses;
-use crate::probe::connect::{Connected, Connecting, NotConnected, refuse_reached_itself};
 use crate::probe::pattern::Pattern;
-use crate::probe::race::ATTEMPT_DELAY;
 
 /// How often progress is reported.
 const REPORT_EVERY: Duration = Duration::from_millis(100);
@@ -89,85 +86,31 @@ fn connected(
         ..plan.clone()
     };
     let clock = Clock::start();
-    let first = connect_first(&addresses.known(), plan, stop, watch)?;
-    let shared = Shared {
+    let shared = |targets, patience| Shared {
         plan,
         pattern: Pattern::new(plan.seed),
-        targets: targets(addresses, &first, plan, stop),
-        patience: nanoseconds(patience(first.took)),
+        targets,
+        patience: nanoseconds(patience),
         clock,
         numbers: AtomicU64::new(0),
         stop,
         may_poll: may_poll(plan),
     };
-    std::thread::scope(|scope| go(Run::connect(scope, &shared, first, watch)?, watch))
-}
-
-/// Makes the first connection: it shows which of the addresses answers.
-fn connect_first(
-    addresses: &[SocketAddr],
-    plan: &Plan,
-    stop: &AtomicBool,
-    watch: &mut dyn Watch,
-) -> Result<Connected, Error> {
-    let begun = Instant::now();
-    let names: Vec<_> = addresses.iter().map(ToString::to_string).collect();
-    let names = names.join(", ");
-    let watch = RefCell::new(watch);
-    let is_stopped = || {
-        let waited = units::duration(begun.elapsed());
-        let how_far = format!("no answer from {names} for {waited}");
-        watch.borrow_mut().connecting(&how_far);
-        stop.load(Ordering::Relaxed)
-    };
-    let connected = connect(addresses, plan, plan.timeout, &is_stopped);
-    Ok(connected.map_err(probe::error::Error::from)?)
-}
-
-fn connect(
-    addresses: &[SocketAddr],
-    plan: &Plan,
-    timeout: Duration,
-    is_stopped: &dyn Fn() -> bool,
-) -> Result<Connected, NotConnected> {
-    let connecting = Connecting {
-        timeout,
-        begin: &mut |address| source::begin(&plan.sources, 0, address),
-        accept: &refuse_reached_itself,
-        is_stopped,
-    };
-    connecting.first_of(addresses)
-}
-
-/// The addresses of the run: with reconnection all that answer, tried here once, else the one
-/// that was first.
-fn targets(addresses: &Addresses, first: &Connected, plan: &Plan, stop: &AtomicBool) -> Targets {
-    if !plan.reconnect {
-        return Targets::one(first.address);
-    }
     let known = addresses.known();
-    let others: Vec<_> = known.iter().filter(|at| **at != first.address).collect();
-    let timeout = patience(first.took).min(plan.timeout);
-    let is_stopped = || stop.load(Ordering::Relaxed);
-    let answers = |address: &SocketAddr| connect(&[*address], plan, timeout, &is_stopped).is_ok();
-    let answers = &answers;
-    let mut answering = vec![first.address];
-    std::thread::scope(|scope| {
-        let start = |address| {
-            let ask = move || answers(address).then_some(*address);
-            std::thread::Builder::new().spawn_scoped(scope, ask).ok()
+    if plan.load == Load::Datagrams {
+        let to = datagrams::address(&known, plan).map_err(failed("ask the addresses"))?;
+        let shared = shared(Targets::one(to), Duration::ZERO);
+        let works = |channel| {
+            let works = datagrams::works(&shared, channel);
+            works.map_err(failed("open a socket to the server"))
         };
-        let asked: Vec<_> = others.into_iter().filter_map(start).collect();
-        for thread in asked {
-            answering.extend(thread.join().ok().flatten());
-        }
-    });
-    Targets::in_turn(addresses, &answering)
-}
-
-/// How long one of several addresses has to answer, where the first one took so long.
-fn patience(took: Duration) -> Duration {
-    ATTEMPT_DELAY.max(took * 4)
+        return std::thread::scope(|scope| go(Run::start(scope, &shared, works, watch)?, watch));
+    }
+    let first = connections::first(&known, plan, stop, watch)?;
+    let (targets, patience) = connections::targets(addresses, &first, plan, stop);
+    let shared = shared(targets, patience);
+    let works = |channel| connections::works(&shared, first, channel);
+    std::thread::scope(|scope| go(Run::start(scope, &shared, works, watch)?, watch))
 }
 
 /// Whether threads may poll for a while before they sleep. In a closed loop a
@@ -178,10 +121,6 @@ fn patience(took: Duration) -> Duration {
 fn may_poll(plan: &Plan) -> bool {
     let spare = cpus::count().checked_sub(plan.threads);
     spare.is_some_and(|spare| spare > 0 || plan.rate_per_s.is_none())
-}
-
-fn failed(operation: &'static str) -> impl Fn(std::io::Error) -> Error {
-    move |source| Error::SetUp { operation, source }
 }
 
 /// Threads that make load.
@@ -199,29 +138,26 @@ struct Run<'scope, 'a> {
 
 impl<'scope, 'a: 'scope> Run<'scope, 'a> {
     /// Starts the threads and waits until all have connected.
-    fn connect<'env>(
+    fn start<'env>(
         scope: &'scope Scope<'scope, 'env>,
         shared: &'a Shared<'a>,
-        first: Connected,
+        works: impl FnOnce(PartsChannel) -> Result<Vec<Work<'a>>, Error>,
         watch: &mut dyn Watch,
     ) -> Result<Self, Error> {
         let plan = shared.plan;
         let (parts, collected) = unbounded();
         let (emptied, spares) = unbounded();
         let channel = PartsChannel { parts, spares };
-        let mut generators = generators(shared, channel)?;
-        let Connected { stream, took, .. } = first;
-        stream.set_nonblocking(true).map_err(failed("connect"))?;
-        generators[0].set_first(mio::net::TcpStream::from_std(stream), nanoseconds(took));
+        let works = works(channel)?;
         let (ready, all_ready) = bounded(0);
         let mut threads = Vec::new();
         let mut starts = Vec::new();
-        for (thread, generator) in generators.into_iter().enumerate() {
+        for (thread, work) in works.into_iter().enumerate() {
             let (start, started) = bounded(1);
             let ready = ready.clone();
             let spawned = std::thread::Builder::new()
                 .name(format!("bench-{thread}"))
-                .spawn_scoped(scope, move || generator.run(ready, &started));
+                .spawn_scoped(scope, move || work(ready, &started));
             threads.push(spawned.map_err(failed("start a thread"))?);
             starts.push(start);
         }
@@ -232,7 +168,7 @@ impl<'scope, 'a: 'scope> Run<'scope, 'a> {
             shared,
             threads,
             starts,
-            collector: Collector::new(times, plan.threads, plan.rate_per_s.is_some()),
+            collector: Collector::new(times, plan),
             times,
             started_at: SystemTime::now(),
             parts: collected,
@@ -278,7 +214,7 @@ impl Run<'_, '_> {
     /// Counts the parts that come from now on by these times.
     fn start_counting(&mut self, times: Times) {
         let plan = self.shared.plan;
-        self.collector = Collector::new(times, plan.threads, plan.rate_per_s.is_some());
+        self.collector = Collector::new(times, plan);
         self.times = times;
         let ahead = times.measured_from.saturating_sub(self.shared.clock.now());
         self.started_at = SystemTime::now() + Duration::from_nanos(ahead);
@@ -384,10 +320,11 @@ impl Run<'_, '_> {
         let elapsed_ns = ended.saturating_sub(self.times.measured_from);
         let open_loop = plan.rate_per_s.is_some();
         let churn = plan.load == Load::Churn;
+        let is_datagrams = plan.load == Load::Datagrams;
         let counts = collector.counts;
         let most = |part: fn(&ThreadSummary) -> f64| endings.iter().map(part).fold(0.0, f64::max);
         let mut examples = collector.examples;
-        if endings.iter().all(|ending| ending.out_of_connections) {
+        if !is_datagrams && endings.iter().all(|ending| ending.out_of_connections) {
             let after = humantime::format_duration(Duration::from_millis(elapsed_ns / 1_000_000));
             examples.push(format!(
                 "the last connection was lost after {after}, and the run ended"
@@ -419,7 +356,8 @@ impl Run<'_, '_> {
             first_byte: churn.then_some(counts.first_byte),
             exchange: churn.then_some(counts.exchange),
             tcp: (counts.tcp.connections > 0).then_some(counts.tcp),
-            timeline: collector.timeline,
+            datagrams: is_datagrams.then(|| Datagrams::new(counts.datagrams, flows(endings))),
+            timeline: seconds(collector.timeline),
             outages: outage::join(collector.gaps, self.times.measured_from),
             examples,
             suspicions: Vec::new(),
@@ -438,22 +376,15 @@ impl Run<'_, '_> {
     }
 }
 
-/// One generator a thread, with its share of the connections and messages.
-fn generators<'a>(
-    shared: &'a Shared<'a>,
-    channel: PartsChannel,
-) -> Result<Vec<Generator<'a>>, Error> {
-    let plan = shared.plan;
-    let generator = |thread| {
-        let connections = share(plan.connections as u64, thread, plan.threads);
-        let budget = plan
-            .count
-            .map_or(u64::MAX, |count| share(count, thread, plan.threads));
-        let connections = usize::try_from(connections).unwrap_or(usize::MAX);
-        let generator = Generator::new(shared, thread, connections, budget, channel.clone());
-        generator.map_err(failed("make a poller"))
-    };
-    (0..plan.threads).map(generator).collect()
+/// Those of the run: with a count the wait for the last datagram that is lost is none.
+fn seconds(mut timeline: Vec<Interval>) -> Vec<Interval> {
+    timeline.retain(|interval| interval.length_ns > 0 || interval.echoed_bytes > 0);
+    timeline
+}
+
+fn flows(endings: &[ThreadSummary]) -> Vec<FlowCounts> {
+    let flows = endings.iter().flat_map(|ending| &ending.flows);
+    flows.cloned().collect()
 }
 
 /// Returns when every thread has connected, or has failed.
@@ -491,28 +422,10 @@ fn times(plan: &Plan, start: u64) -> Times {
     }
 }
 
-/// The share of one thread in a number; the first threads have the remainder.
-const fn share(number: u64, thread: usize, threads: usize) -> u64 {
-    let (thread, threads) = (thread as u64, threads as u64);
-    number / threads + if thread < number % threads { 1 } else { 0 }
-}
-
 #[expect(clippy::cast_precision_loss, reason = "counts below 2^53")]
 fn per_second(count: u64, elapsed_ns: u64) -> f64 {
     match elapsed_ns {
         0 => 0.0,
         elapsed => count as f64 * SECOND as f64 / elapsed as f64,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_remainder_goes_to_the_first_threads() {
-        let shares = |number| (0..3).map(move |thread| share(number, thread, 3));
-        assert!(shares(7).eq([3, 2, 2]));
-        assert!(shares(2).eq([1, 1, 0]));
     }
 }

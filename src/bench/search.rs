@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::error::Error;
 use super::expect::Condition;
-use super::plan::Plan;
+use super::plan::{Load, Plan};
 use super::progress::Watch;
 use super::results::{Doubt, Results, Suspicion, Trial};
 use super::run::run;
@@ -46,6 +46,9 @@ const PROBE_TIME: Duration = Duration::from_millis(300);
 /// The first rate, as a fraction of the rate of the closed loop.
 const FIRST_FRACTION: f64 = 0.5;
 
+/// Datagrams a second that are due in the closed loop: more than come back.
+const FASTEST: f64 = 1e6;
+
 /// Searches for the highest rate at which `condition` holds and the generator keeps
 /// its schedule. Returns the results of the run at that rate, with all trials; if
 /// there is no such rate, the results of the last trial.
@@ -60,11 +63,16 @@ pub fn find_rate(
     watch: &mut dyn Watch,
 ) -> Result<Results, Error> {
     let probe = Plan {
-        rate_per_s: None,
         duration: Some(PROBE_TIME),
         count: None,
         warmup: plan.warmup.min(TRIAL_WARMUP),
-        ..plan.clone()
+        ..match plan.load {
+            Load::Datagrams => one_at_a_time(plan),
+            _ => Plan {
+                rate_per_s: None,
+                ..plan.clone()
+            },
+        }
     };
     watch.search_step("step 1: as fast as replies come, for a first rate");
     let mut last = run(addresses, &probe, stop, watch)?;
@@ -77,6 +85,7 @@ pub fn find_rate(
         let attempt = Plan {
             rate_per_s: Some(rate),
             duration: Some(trial_time(plan, condition, rate)),
+            depth: plan.depth,
             ..probe.clone()
         };
         watch.search_step(&search.step(&attempt));
@@ -95,6 +104,16 @@ pub fn find_rate(
     results.search_end = search.end;
     results.search = search.trials;
     Ok(results)
+}
+
+/// Datagrams as fast as echoes come, one in flight on each flow: a closed loop that goes on
+/// where one is lost, after its time-out.
+fn one_at_a_time(plan: &Plan) -> Plan {
+    Plan {
+        rate_per_s: Some(FASTEST),
+        depth: 1,
+        ..plan.clone()
+    }
 }
 
 /// The lowest rate at which the longest trial has the messages that the condition needs.
@@ -200,7 +219,10 @@ impl<'a> Search<'a> {
 
 /// The trial of a rate, from the results of its run.
 fn assess(rate: f64, results: &Results, condition: &Condition) -> Trial {
-    let missed = |suspicion: &Suspicion| suspicion.kind == Doubt::ScheduleMissed;
+    let missed = |suspicion: &Suspicion| {
+        use Doubt::{DroppedHere, NotSent, ScheduleMissed};
+        matches!(suspicion.kind, ScheduleMissed | NotSent | DroppedHere)
+    };
     let schedule_kept = !results.suspicions.iter().any(missed);
     let condition_held = condition.check(results).held;
     let latency = results.round_trips();

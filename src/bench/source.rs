@@ -109,7 +109,11 @@ impl From<Source> for String {
 ///
 /// # Errors
 /// All sources are of the other family.
-fn choose(sources: &[Source], number: u64, to: SocketAddr) -> io::Result<Option<IpAddr>> {
+pub(super) fn choose(
+    sources: &[Source],
+    number: u64,
+    to: SocketAddr,
+) -> io::Result<Option<IpAddr>> {
     if sources.is_empty() {
         return Ok(None);
     }

@@ -63,6 +63,9 @@ pub(super) fn suspicions(evidence: &Evidence<'_>) -> Vec<Suspicion> {
         descriptors(evidence),
         delayed_ack(evidence),
         connections_missing(evidence),
+        flows_silent(evidence),
+        not_sent(evidence.results),
+        dropped_here(evidence.results),
     ]
     .into_iter()
     .flatten()
@@ -189,7 +192,7 @@ fn busy(results: &Results) -> f64 {
 fn connections_missing(evidence: &Evidence<'_>) -> Option<Suspicion> {
     let (results, without) = (evidence.results, evidence.without_echo);
     let plan = &results.plan;
-    if plan.load == Load::Churn {
+    if matches!(plan.load, Load::Churn | Load::Datagrams) {
         return None;
     }
     let asked = plan.connections as f64;
@@ -212,6 +215,54 @@ fn connections_missing(evidence: &Evidence<'_>) -> Option<Suspicion> {
         seen.join("; "),
         "the figures are those of the connections that were served: raise the server's limits, \
          or ask for fewer --connections",
+    ))
+}
+
+/// Flows that had no echo at all: something on the way loses all from some ports.
+fn flows_silent(evidence: &Evidence<'_>) -> Option<Suspicion> {
+    let results = evidence.results;
+    let silent = results.datagrams.as_ref()?.silent_flows;
+    let flows = units::count(results.plan.connections as u64, "flow", "flows");
+    (silent > 0 && !results.is_barren()).then(|| {
+        suspicion(
+            Doubt::ConnectionsMissing,
+            format!("{} of {flows} had no echo", units::whole(silent)),
+            "their datagrams are in the loss: a member of a bundle of links, a server behind a \
+             balancer or a translation of ports loses all from some ports; try \
+             'echopool ping --udp --ports 32'",
+        )
+    })
+}
+
+/// Datagrams that this machine did not send are in no figure of the path.
+fn not_sent(results: &Results) -> Option<Suspicion> {
+    let counts = results.datagrams.as_ref()?.counts;
+    let due = counts.sent.saturating_add(counts.not_sent);
+    let due = units::count(due, "datagram", "datagrams");
+    (counts.not_sent > 0).then(|| {
+        suspicion(
+            Doubt::NotSent,
+            format!("{} of {due} were not sent", units::whole(counts.not_sent)),
+            "the examples have the cause: a firewall of this machine (EPERM), or its queues are \
+             full (ENOBUFS, EAGAIN): ask for less, or lengthen them (ip link set DEV txqueuelen N)",
+        )
+    })
+}
+
+/// What came back and was dropped by this machine looks like loss.
+fn dropped_here(results: &Results) -> Option<Suspicion> {
+    let counts = results.datagrams.as_ref()?.counts;
+    let dropped = counts.dropped_here.filter(|dropped| *dropped > 0)?;
+    Some(suspicion(
+        Doubt::DroppedHere,
+        format!(
+            "our own sockets had no room for {} of the datagrams that came back: so many of the \
+             {} lost are not the path's",
+            units::whole(dropped),
+            units::whole(counts.lost)
+        ),
+        "raise net.core.rmem_max (4 MiB a socket are asked for), give the generator more --threads \
+         or --connections, or ask for less",
     ))
 }
 
@@ -246,6 +297,9 @@ fn descriptors(evidence: &Evidence<'_>) -> Option<Suspicion> {
 /// acknowledged, and the other side delays that acknowledgement.
 #[expect(clippy::cast_precision_loss, reason = "counts below 2^53")]
 fn delayed_ack(evidence: &Evidence<'_>) -> Option<Suspicion> {
+    if evidence.results.plan.load == Load::Datagrams {
+        return None;
+    }
     let histogram = &evidence.results.service.histogram;
     let between = |range: std::ops::RangeInclusive<u64>| {
         histogram.count_between(*range.start(), *range.end())
@@ -276,6 +330,7 @@ pub(super) mod tests {
     use std::time::Duration;
 
     use super::*;
+    use crate::bench::datagram_counts::{DatagramCounts, Datagrams};
     use crate::bench::plan::Plan;
     use crate::bench::results::{FORMAT, Generator, Interval, Totals};
 
@@ -335,6 +390,7 @@ pub(super) mod tests {
             first_byte: None,
             exchange: None,
             tcp: None,
+            datagrams: None,
             timeline: Vec::new(),
             outages: Vec::new(),
             examples: Vec::new(),
@@ -495,6 +551,50 @@ pub(super) mod tests {
         results.plan.reconnect = false;
         results.plan.load = Load::Churn;
         assert_eq!(doubts(&results), []);
+    }
+
+    /// A run of 50 flows with these counts.
+    fn of_datagrams(counts: DatagramCounts, silent_flows: u64) -> Results {
+        let mut results = healthy(Some(1000.0));
+        results.plan.load = Load::Datagrams;
+        results.plan.connections = 50;
+        results.datagrams = Some(Datagrams {
+            counts,
+            silent_flows,
+            ..Datagrams::default()
+        });
+        results
+    }
+
+    #[test]
+    fn what_this_machine_did_to_datagrams_is_doubted() {
+        let healthy = of_datagrams(DatagramCounts::default(), 0);
+        assert_eq!(doubts(&healthy), []);
+        let counts = DatagramCounts {
+            sent: 9_000,
+            lost: 70,
+            not_sent: 1_000,
+            dropped_here: Some(60),
+            ..DatagramCounts::default()
+        };
+        let suspicions = suspicions(&evidence(&of_datagrams(counts, 3)));
+        let seen: Vec<_> = suspicions.iter().map(|it| (it.kind, &*it.seen)).collect();
+        let want = [
+            (Doubt::ConnectionsMissing, "3 of 50 flows had no echo"),
+            (Doubt::NotSent, "1,000 of 10,000 datagrams were not sent"),
+            (
+                Doubt::DroppedHere,
+                "our own sockets had no room for 60 of the datagrams that came back: so many of \
+                 the 70 lost are not the path's",
+            ),
+        ];
+        assert_eq!(seen, want);
+        // What the system does not say is no drop.
+        let unknown = DatagramCounts {
+            dropped_here: None,
+            ..DatagramCounts::default()
+        };
+        assert_eq!(doubts(&of_datagrams(unknown, 0)), []);
     }
 
     #[test]

@@ -22,11 +22,12 @@ use crate::bench;
 use crate::bench::expect::Condition;
 use crate::bench::lines::Lines;
 use crate::bench::live::{Live, can_be_drawn};
-use crate::bench::plan::{Arrivals, EXACT, Load, Plan};
+use crate::bench::plan::{Arrivals, EXACT, Load, NO_DEPTH, Plan};
 use crate::bench::progress::{Progress, Watch};
 use crate::bench::results::{FORMAT, Results};
 use crate::bench::source::Source;
 use crate::probe::addresses::Addresses;
+use crate::probe::datagram::payload::MOST_BYTES;
 use crate::proto::Protocol;
 use crate::report::{csv, html, text};
 
@@ -34,7 +35,16 @@ use crate::report::{csv, html, text};
 const DURATION: Duration = Duration::from_secs(10);
 
 /// The most connections, and messages in flight on one.
-const MOST: u64 = 1 << 24;
+const MOST: u64 = NO_DEPTH as u64;
+
+/// How long a connection may take to be made, and a message to come back.
+const TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How long a datagram may take to come back: what takes longer is lost to whoever waits.
+const DATAGRAM_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// Datagrams a second without `--rate`: half of what `echopool serve` answers a source.
+const DATAGRAM_RATE: f64 = 1000.0;
 
 /// Measure echo latency and throughput under load
 ///
@@ -50,9 +60,16 @@ port, 20162. Any TCP echo server will do (RFC 862).
 If a name has several addresses, the first that answers is used. Attempts start 250 ms apart, and \
 alternate between IPv6 and IPv4 (RFC 8305).
 
-A condition is a metric, one of < <= > >= = and a bound: 'p99<1ms', 'errors=0', 'rate>50k'. \
-Metrics are min, mean, stddev, max, any percentile (p50, p99.9), rate (messages per second), \
-MB/s, Mbit/s, and the counts errors, lost, in_flight and others.
+A condition is a metric, one of < <= > >= = and a bound: 'p99<1ms', 'errors=0', 'rate>50k', \
+'loss<0.1%'. Metrics are min, mean, stddev, max, any percentile (p50, p99.9), rate (messages per \
+second), MB/s, Mbit/s, loss (in percent), and the counts errors, lost, in_flight and others; with \
+--udp late, duplicates, reordered, refused, not_sent and dropped_here, as numbers or in percent of \
+those sent.
+
+With --udp every datagram is sent when it is due, whether or not earlier ones are back. One that \
+is not back within --timeout is lost, and late where it comes after that; in the response times it \
+has the time-out at least. 'echopool serve' answers 2,000 a second of a source unless its \
+--udp-rate says otherwise.
 
 Examples:
   echopool bench 10.0.0.7                     one connection, 10 s
@@ -61,6 +78,9 @@ Examples:
                                               exit with 3 if it does not hold
   echopool bench -c 50 --find-rate 'p99<1ms' HOST
                                               the highest rate that holds it
+  echopool bench --udp -c 50 -r 5k HOST       datagrams of 50 flows, loss and order
+  echopool bench --udp -c 50 --find-rate 'loss<0.1%' HOST
+                                              the highest rate with so little loss
 
 Exit codes:
   0    it ran to its end, and every condition held
@@ -81,19 +101,18 @@ pub(super) struct BenchArgs {
     #[arg(short, long, value_name = "BYTES|A..B", default_value = "64", value_parser = sizes)]
     size: RangeInclusive<usize>,
 
-    /// Most messages in flight on a connection
-    #[arg(long, value_name = "N", default_value_t = 1,
-          value_parser = count::<usize>(1..=MOST))]
-    depth: usize,
+    /// Most messages in flight on a connection [default: 1; no limit with --udp]
+    #[arg(long, value_name = "N", value_parser = count::<usize>(1..=MOST))]
+    depth: Option<usize>,
 
     /// Messages per second of all connections together: 1000, 50k, 0.5/s [default: as fast as
-    /// replies come]
-    #[arg(short, long, value_name = "N", value_parser = rate, group = "pace")]
+    /// replies come; 1000/s with --udp]
+    #[arg(short, long, value_name = "N", value_parser = rate)]
     rate: Option<f64>,
 
-    /// How messages are spread over time, with --rate or --find-rate
-    #[arg(long, value_enum, default_value_t = Arrivals::Uniform, requires = "pace")]
-    arrivals: Arrivals,
+    /// How messages are spread over time, with --rate, --find-rate or --udp [default: uniform]
+    #[arg(long, value_enum)]
+    arrivals: Option<Arrivals>,
 
     /// How long to measure [default: 10s without --count; 2s per rate with --find-rate]
     #[arg(short, long, value_name = "DURATION", value_parser = some_time)]
@@ -111,6 +130,11 @@ pub(super) struct BenchArgs {
     #[arg(long, value_name = "N", default_value_t = 1,
           value_parser = count::<usize>(1..=1024))]
     threads: usize,
+
+    /// Send UDP datagrams, to the same port number, on schedule: each of --connections is a flow
+    /// with a port of its own, and loss, order and copies are counted
+    #[arg(long)]
+    udp: bool,
 
     /// Open a new connection for each message, and time connect, first byte and echo separately
     #[arg(long, conflicts_with_all = ["stream", "depth"])]
@@ -130,9 +154,9 @@ pub(super) struct BenchArgs {
     #[arg(long, value_name = "ADDR|A..B")]
     source: Vec<Source>,
 
-    /// Time limit for connecting, and for a message to come back
-    #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = some_time)]
-    timeout: Duration,
+    /// Time limit for connecting, and for a message to come back [default: 10s; 1s with --udp]
+    #[arg(long, value_name = "DURATION", value_parser = some_time)]
+    timeout: Option<Duration>,
 
     /// Seed of bytes, sizes and arrivals, up to 2^53 - 1 [default: random]
     #[arg(long, value_name = "N", value_parser = count::<u64>(0..=EXACT))]
@@ -143,7 +167,7 @@ pub(super) struct BenchArgs {
     expect: Vec<Condition>,
 
     /// Search for the highest rate at which this holds, and report the run at that rate
-    #[arg(long, value_name = "CONDITION", conflicts_with_all = ["rate", "count"], group = "pace")]
+    #[arg(long, value_name = "CONDITION", conflicts_with_all = ["rate", "count"])]
     find_rate: Option<Condition>,
 
     /// Write the results as JSON; - is standard output
@@ -209,10 +233,52 @@ impl BenchArgs {
         Ok(results)
     }
 
-    /// Ends the program as for wrong usage where two outputs go to standard output.
+    /// Ends the program as for wrong usage where options do not go together.
     fn check(&self) {
+        self.check_transport();
         if self.outputs().filter(|to| **to == Output::Standard).count() > 1 {
-            usage_error("only one of --json, --csv and --html can write to standard output\n");
+            usage_error("only one of --json, --csv and --html can write to standard output");
+        }
+    }
+
+    /// Ends the program where the transport has no such thing.
+    fn check_transport(&self) {
+        if !self.udp {
+            let has_pace = self.rate.is_some() || self.find_rate.is_some();
+            if self.arrivals.is_some() && !has_pace {
+                usage_error(
+                    "--arrivals needs --rate, --find-rate or --udp: without, a message is \
+                             sent when a reply has come\n",
+                );
+            }
+            return;
+        }
+        for (is_given, option, why) in [
+            (
+                self.reconnect,
+                "--reconnect",
+                "no connection is lost, and losses are counted",
+            ),
+            (
+                self.churn,
+                "--churn",
+                "there is no connection to open for each message",
+            ),
+            (
+                self.stream,
+                "--stream",
+                "nothing holds a sender back, so it has a --rate",
+            ),
+        ] {
+            if is_given {
+                usage_error(&format!(
+                    "{option} is for TCP: a datagram has no connection, {why}; \
+                                      leave it out with --udp\n"
+                ));
+            }
+        }
+        if *self.size.end() > MOST_BYTES {
+            usage_error("a datagram has at most 65,507 bytes: choose a smaller --size\n");
         }
     }
 
@@ -223,25 +289,36 @@ impl BenchArgs {
     fn plan(&self) -> Plan {
         let is_bounded = self.count.is_some() || self.find_rate.is_some();
         Plan {
-            load: match (self.churn, self.stream) {
-                (true, _) => Load::Churn,
-                (_, true) => Load::Stream,
+            load: match (self.udp, self.churn, self.stream) {
+                (true, ..) => Load::Datagrams,
+                (_, true, _) => Load::Churn,
+                (.., true) => Load::Stream,
                 _ => Load::Messages,
             },
             connections: self.connections,
             size_bytes: self.size.clone(),
-            depth: self.depth,
-            rate_per_s: self.rate,
-            arrivals: self.arrivals,
+            depth: self.depth.unwrap_or(if self.udp { NO_DEPTH } else { 1 }),
+            rate_per_s: self.rate(),
+            arrivals: self.arrivals.unwrap_or(Arrivals::Uniform),
             duration: self.duration.or((!is_bounded).then_some(DURATION)),
             count: self.count,
             warmup: self.warmup,
             threads: self.threads,
             reconnect: self.reconnect,
             sources: self.source.clone(),
-            timeout: self.timeout,
+            timeout: self.timeout.unwrap_or(match self.udp {
+                true => DATAGRAM_TIMEOUT,
+                false => TIMEOUT,
+            }),
             seed: self.seed.unwrap_or_else(|| fastrand::u64(..=EXACT)),
         }
+    }
+
+    /// The rate that was asked for, or the one that datagrams have without.
+    fn rate(&self) -> Option<f64> {
+        let searches = self.find_rate.is_some();
+        let default = (self.udp && !searches).then_some(DATAGRAM_RATE);
+        self.rate.or(default)
     }
 
     fn watch(&self) -> Box<dyn Watch> {
@@ -260,7 +337,11 @@ impl BenchArgs {
             true => format!("[{host}]"),
             false => host.to_owned(),
         };
-        let connections = units::count(self.connections as u64, "connection", "connections");
+        let (one, many) = match self.udp {
+            true => ("flow over UDP", "flows over UDP"),
+            false => ("connection", "connections"),
+        };
+        let connections = units::count(self.connections as u64, one, many);
         let (least, most) = (self.size.start(), self.size.end());
         let size = match least == most {
             true => units::plain_count(*least as u64, "byte", "bytes"),
@@ -274,7 +355,7 @@ impl BenchArgs {
             (_, true) => format!("{size} each, then a new one"),
             _ => size,
         };
-        let pace = match (self.rate, &self.find_rate) {
+        let pace = match (self.rate(), &self.find_rate) {
             (Some(rate), _) => format!(", {}", units::rate(rate)),
             (_, Some(condition)) => format!(", highest rate with {condition}"),
             _ => String::new(),
@@ -354,10 +435,29 @@ fn barren(results: &Results) -> String {
     match (results.plan.load, totals.sent) {
         (Load::Stream, _) => String::from("no byte came back"),
         (_, 0) => String::from("no message was sent while load was measured"),
+        (Load::Datagrams, sent) => silent(results, sent),
         (_, 1) => String::from("the one message did not come back whole and unchanged"),
         (_, sent) => {
             let sent = units::count(sent, "message", "messages");
             format!("none of {sent} came back whole and unchanged")
         }
+    }
+}
+
+/// Why no datagram came back: what the path said, or nothing.
+fn silent(results: &Results, sent: u64) -> String {
+    let none = match sent {
+        1 => String::from("the one datagram did not come back"),
+        _ => format!(
+            "none of {} came back",
+            units::count(sent, "datagram", "datagrams")
+        ),
+    };
+    let refused = results.datagrams.as_ref().map_or(0, |it| it.counts.refused);
+    match results.examples.first().filter(|_| refused > 0) {
+        Some(example) => format!("{none}: {example}"),
+        None => format!(
+            "{none} unchanged and in time: nobody serves UDP there, or a firewall drops them"
+        ),
     }
 }

@@ -241,7 +241,7 @@ impl CheckArgs {
             let names: Vec<_> = all.iter().map(|clause| clause.name).collect();
             let names = names.join(", ");
             usage_error(&format!(
-                "the {protocol} protocol has no clause '{name}', but {names}\n"
+                "the {protocol} protocol has no clause '{name}', but {names}"
             ));
         }
         let is_among = |names: &[String], clause: &Clause| names.iter().any(|at| at == clause.name);
@@ -250,7 +250,7 @@ impl CheckArgs {
         });
         let chosen: Vec<_> = chosen.collect();
         if chosen.is_empty() {
-            usage_error("--only and --skip leave no clause to check\n");
+            usage_error("--only and --skip leave no clause to check");
         }
         chosen
     }

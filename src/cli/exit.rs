@@ -53,9 +53,9 @@ impl From<&Error> for Exit {
     }
 }
 
-/// Ends the program as clap does for wrong usage: prints the text and exits with 2.
+/// Ends the program as clap does for wrong usage: prints the text, a line, and exits with 2.
 pub(super) fn usage_error(text: &str) -> ! {
-    clap::Error::raw(UsageError::ArgumentConflict, text).exit()
+    clap::Error::raw(UsageError::ArgumentConflict, format!("{text}\n")).exit()
 }
 
 /// Ends the program as after a failure. The message has been printed.

@@ -86,7 +86,7 @@ impl ReportArgs {
     fn check(&self) {
         let merged = self.merge.then(|| self.merged_output());
         if merged == Some(&Output::Standard) && self.html == Some(Output::Standard) {
-            usage_error("--merge and --html can't both write to standard output; give -o FILE\n");
+            usage_error("--merge and --html can't both write to standard output; give -o FILE");
         }
     }
 

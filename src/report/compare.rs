@@ -141,6 +141,15 @@ fn measures() -> Vec<Measure> {
         }),
         count("lost bytes", |results| Some(results.totals.lost_bytes)),
         count("errors", |results| Some(results.totals.errors.total())),
+        Measure::new("loss", units::percent, |results| {
+            results.datagrams.as_ref()?.loss_fraction
+        }),
+        count("duplicates", |results| {
+            Some(results.datagrams.as_ref()?.counts.duplicates)
+        }),
+        count("reordered", |results| {
+            Some(results.datagrams.as_ref()?.counts.reordered)
+        }),
         count("TCP retransmits", |results| {
             results.tcp.as_ref()?.counts.retransmits
         }),

@@ -6,6 +6,7 @@
 use std::io::{self, Write};
 
 use super::describe::{kind, sources};
+use crate::bench::datagram_counts::Datagrams;
 use crate::bench::plan::{Arrivals, Load, Plan};
 use crate::bench::results::Results;
 use crate::bench::tcp::TcpCounts;
@@ -58,6 +59,7 @@ fn columns(results: &Results) -> Vec<Column> {
     columns.extend(times("exchange", results.exchange.as_ref()));
     columns.extend(counts(results));
     columns.extend(tcp(results));
+    columns.extend(datagrams(results));
     columns.extend([
         column("outages", results.outages.len()),
         column("suspicions", results.suspicions.len()),
@@ -153,6 +155,27 @@ fn tcp(results: &Results) -> Vec<Column> {
         cell("least_path_mtu_bytes", |counts| counts.least_path_mtu_bytes),
         share("receive_window_limited", TcpCounts::receive_window_limited),
         share("send_buffer_limited", TcpCounts::send_buffer_limited),
+    ]
+}
+
+fn datagrams(results: &Results) -> Vec<Column> {
+    let datagrams = results.datagrams.as_ref();
+    let cell = |name: &str, of: fn(&Datagrams) -> Option<u64>| {
+        optional(&format!("datagrams_{name}"), datagrams.and_then(of))
+    };
+    vec![
+        optional(
+            "datagrams_loss_fraction",
+            datagrams.and_then(|it| it.loss_fraction),
+        ),
+        cell("refused", |it| Some(it.counts.refused)),
+        cell("late", |it| Some(it.counts.late)),
+        cell("duplicates", |it| Some(it.counts.duplicates)),
+        cell("reordered", |it| Some(it.counts.reordered)),
+        cell("not_sent", |it| Some(it.counts.not_sent)),
+        cell("dropped_here", |it| it.counts.dropped_here),
+        cell("losing_flows", |it| Some(it.losing_flows)),
+        cell("silent_flows", |it| Some(it.silent_flows)),
     ]
 }
 

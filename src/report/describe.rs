@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::table::Table;
 use crate::base::units;
-use crate::bench::plan::{Arrivals, Load, Plan};
+use crate::bench::plan::{Arrivals, Load, NO_DEPTH, Plan};
 use crate::bench::results::{Doubt, Expectation, Generator, Outage, Results, Suspicion, Trial};
 use crate::probe::latency::{Latency, PERCENTILES};
 
@@ -33,12 +33,27 @@ pub(super) fn load(results: &Results) -> String {
         Load::Stream => {
             format!("{connections}, bytes as fast as the path takes them, {threads}")
         }
+        Load::Datagrams => {
+            let flows = units::count(plan.connections as u64, "flow", "flows");
+            let depth = match plan.depth {
+                NO_DEPTH.. => String::new(),
+                depth => format!(", at most {} in flight on each", units::whole(depth as u64)),
+            };
+            format!("UDP, {flows}, datagrams of {size}{depth}, {threads}")
+        }
     }
 }
 
 /// The kind of loop, and what it means for the latencies.
 pub(super) fn pace(plan: &Plan) -> String {
     match (plan.load, plan.rate_per_s) {
+        (Load::Datagrams, Some(rate)) => format!(
+            "Open loop: {} {}. Response time counts from when a datagram was due, and of a lost \
+             one until it was given up; service time is that of those that came back, from when \
+             they were sent; lateness is the generator's own.",
+            units::rate(rate),
+            arrivals(plan.arrivals),
+        ),
         (_, Some(rate)) => format!(
             "Open loop: {} {}. Response time counts from when a message was due, service time \
              from when it was sent, lateness is the generator's own.",
@@ -133,7 +148,7 @@ pub(super) fn settings(plan: &Plan) -> Vec<(&'static str, String)> {
         ("load", kind(plan.load).to_owned()),
         ("connections", units::whole(plan.connections as u64)),
         ("message size", size(plan)),
-        ("depth", units::whole(plan.depth as u64)),
+        ("depth", depth(plan)),
         ("pace", pace),
         ("duration", optional(plan.duration.map(duration))),
         ("count", optional(plan.count.map(units::whole))),
@@ -149,6 +164,13 @@ pub(super) fn settings(plan: &Plan) -> Vec<(&'static str, String)> {
     ]
 }
 
+fn depth(plan: &Plan) -> String {
+    match plan.depth {
+        NO_DEPTH.. if plan.load == Load::Datagrams => String::from("no limit"),
+        depth => units::whole(depth as u64),
+    }
+}
+
 /// The local addresses that connections were made from, if they were chosen.
 pub(super) fn sources(plan: &Plan) -> Option<String> {
     let texts: Vec<String> = plan.sources.iter().map(ToString::to_string).collect();
@@ -161,6 +183,7 @@ pub(super) const fn kind(load: Load) -> &'static str {
         Load::Messages => "messages",
         Load::Churn => "churn",
         Load::Stream => "stream",
+        Load::Datagrams => "datagrams",
     }
 }
 
@@ -180,9 +203,13 @@ pub(super) fn totals(results: &Results) -> Vec<(&'static str, String)> {
             let echoed = format!("{echoed} of {sent} sent, in {elapsed}");
             vec![("throughput", throughput), ("echoed", echoed)]
         }
-        Load::Messages | Load::Churn => {
+        Load::Messages | Load::Churn | Load::Datagrams => {
             let echoed = units::whole(totals.echoed);
-            let sent = units::count(totals.sent, "message", "messages");
+            let (one, many) = match results.plan.load {
+                Load::Datagrams => ("datagram", "datagrams"),
+                _ => ("message", "messages"),
+            };
+            let sent = units::count(totals.sent, one, many);
             let echoed = format!("{echoed} of {sent} sent, in {elapsed}");
             let rate = units::rate(results.rate_per_s);
             vec![
@@ -192,7 +219,11 @@ pub(super) fn totals(results: &Results) -> Vec<(&'static str, String)> {
             ]
         }
     };
-    rows.push(("connections", connections(results)));
+    // A flow is no connection, and what became of datagrams is told apart.
+    let is_datagrams = results.plan.load == Load::Datagrams;
+    if !is_datagrams {
+        rows.push(("connections", connections(results)));
+    }
     let rare = [
         ("in flight at the end", totals.in_flight),
         ("due and not sent", totals.unsent),
@@ -200,7 +231,10 @@ pub(super) fn totals(results: &Results) -> Vec<(&'static str, String)> {
         ("lost bytes", totals.lost_bytes),
         ("errors", totals.errors.total()),
     ];
-    let seen = rare.into_iter().filter(|(_, number)| *number > 0);
+    let seen = rare.into_iter().filter(|(name, number)| {
+        let told_apart = is_datagrams && ["lost", "lost bytes"].contains(name);
+        *number > 0 && !told_apart
+    });
     rows.extend(seen.map(|(name, number)| (name, units::whole(number))));
     rows
 }
@@ -351,6 +385,8 @@ pub(super) const fn doubt(doubt: Doubt) -> &'static str {
         Doubt::DescriptorsRanOut => "descriptors ran out",
         Doubt::DelayedAck => "Nagle's algorithm met delayed ACKs",
         Doubt::ConnectionsMissing => "connections were missing",
+        Doubt::NotSent => "this machine did not send everything",
+        Doubt::DroppedHere => "this machine dropped what came back",
         Doubt::NotTogether => "the runs were not made at the same time",
     }
 }

@@ -2,6 +2,7 @@
 
 use super::run::Run;
 use crate::base::escape::escape_line;
+use crate::bench::datagram_counts::{Datagrams, FlowCounts};
 use crate::bench::results::{AddressCounts, Expectation, Generator, Results, Suspicion};
 
 /// The results with control characters, line ends and what reorders text made visible in
@@ -31,11 +32,20 @@ pub(super) fn escaped(results: &Results) -> Results {
         held: expectation.held,
         seen: text(&expectation.seen),
     };
+    let flow = |flow: &FlowCounts| FlowCounts {
+        source: text(&flow.source),
+        ..flow.clone()
+    };
+    let datagrams = |datagrams: &Datagrams| Datagrams {
+        flows: datagrams.flows.iter().map(flow).collect(),
+        ..datagrams.clone()
+    };
     Results {
         generators: results.generators.iter().map(generator).collect(),
         examples: results.examples.iter().map(text).collect(),
         suspicions: results.suspicions.iter().map(suspicion).collect(),
         expectations: results.expectations.iter().map(expectation).collect(),
+        datagrams: results.datagrams.as_ref().map(datagrams),
         search_end: results.search_end.as_ref().map(text),
         ..results.clone()
     }

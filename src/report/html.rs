@@ -6,6 +6,7 @@ use std::io::{self, Write};
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
 use super::compare::{differing_settings, numbers};
+use super::datagrams;
 use super::describe::{
     by_address, doubt, errors, generator, interruption, latencies, load, outage, pace, search,
     settings, totals, verdict,
@@ -40,11 +41,7 @@ pub fn write(results: &Results, to: &mut dyn Write) -> io::Result<()> {
         }
         (address_list(results))
         section { h2 { "Over time" } div.charts { (plots::timeline(results)) } }
-        section {
-            h2 { "TCP" }
-            (definitions(tcp::figures(results)))
-            div.charts { (plots::retransmits(results)) (plots::tcp_round_trips(results)) }
-        }
+        (transport(results))
         (errors_and_outages(results))
         @if !results.search.is_empty() {
             section {
@@ -96,6 +93,27 @@ pub fn write_comparison(runs: &[Run], to: &mut dyn Write) -> io::Result<()> {
         }
     };
     page("echopool bench: comparison", &body, to)
+}
+
+/// What the transport does: TCP, or datagrams.
+fn transport(results: &Results) -> Markup {
+    if results.datagrams.is_some() {
+        return html! {
+            section {
+                h2 { "Datagrams" }
+                (definitions(datagrams::figures(results)))
+                div.charts { (plots::losses(results)) }
+                @if let Some(table) = datagrams::worst_flows(results) { (table.html()) }
+            }
+        };
+    }
+    html! {
+        section {
+            h2 { "TCP" }
+            (definitions(tcp::figures(results)))
+            div.charts { (plots::retransmits(results)) (plots::tcp_round_trips(results)) }
+        }
+    }
 }
 
 fn page(title: &str, body: &Markup, to: &mut dyn Write) -> io::Result<()> {

@@ -8,6 +8,7 @@ use super::describe::settings;
 use super::error::MergeError;
 use super::run::Run;
 use crate::base::units;
+use crate::bench::datagram_counts::{DatagramCounts, Datagrams};
 use crate::bench::expect::Condition;
 use crate::bench::plan::Plan;
 use crate::bench::results::{
@@ -140,6 +141,7 @@ fn add(parts: &[&Results]) -> Results {
         first_byte: optional(parts, |part| part.first_byte.as_ref()),
         exchange: optional(parts, |part| part.exchange.as_ref()),
         tcp: tcp(parts),
+        datagrams: datagrams(parts),
         timeline: timeline(parts),
         outages: join(parts, |part| &part.outages),
         examples: join(parts, |part| &part.examples),
@@ -292,6 +294,12 @@ fn tcp(parts: &[&Results]) -> Option<Tcp> {
     merged.flatten()
 }
 
+/// What became of the datagrams of all runs.
+fn datagrams(parts: &[&Results]) -> Option<Datagrams> {
+    let known = parts.iter().filter_map(|part| part.datagrams.clone());
+    known.reduce(|one, other| one.merged(&other))
+}
+
 /// Merges the seconds with the same number.
 fn timeline(parts: &[&Results]) -> Vec<Interval> {
     const SECOND: i64 = 1_000_000_000;
@@ -325,7 +333,16 @@ fn add_interval(merged: &mut Interval, other: &Interval) {
             .tcp
             .zip(other.tcp)
             .map(|(one, other)| one.merged(&other)),
+        datagrams: sum(merged.datagrams, other.datagrams.as_ref()),
     };
+}
+
+fn sum(one: Option<DatagramCounts>, other: Option<&DatagramCounts>) -> Option<DatagramCounts> {
+    let mut sum = one.or(other.map(|_| DatagramCounts::default()))?;
+    if let Some(other) = other {
+        sum += other;
+    }
+    Some(sum)
 }
 
 /// The expectations of all parts, checked on the merged results.

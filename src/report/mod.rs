@@ -4,6 +4,7 @@
 mod chart;
 pub mod compare;
 pub mod csv;
+mod datagrams;
 mod describe;
 pub mod error;
 mod foreign;

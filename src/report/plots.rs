@@ -7,6 +7,7 @@ use maud::{Markup, html};
 use super::chart::{Axis, Series, Shape, draw};
 use super::run::Run;
 use crate::base::units;
+use crate::bench::datagram_counts::DatagramCounts;
 use crate::bench::plan::Load;
 use crate::bench::results::{Interval, Results, Trial};
 use crate::bench::tcp::TcpCounts;
@@ -243,30 +244,69 @@ pub(super) fn timeline(results: &Results) -> Markup {
 }
 
 /// The segments that were sent again, a second each; nothing where none was.
-#[expect(clippy::cast_precision_loss, reason = "counts are below 2^53")]
 pub(super) fn retransmits(results: &Results) -> Markup {
+    let again = counts_of_seconds(results, "retransmits", 3, |interval| {
+        interval.tcp?.retransmits
+    });
+    let titles = ("TCP retransmits in each second", "segments sent again");
+    draw_counts(results, titles, &[again])
+}
+
+/// What became of the datagrams of each second; nothing where all came back once and in order.
+pub(super) fn losses(results: &Results) -> Markup {
+    type Of = fn(&DatagramCounts) -> u64;
+    let all: [(&str, usize, Of); 3] = [
+        ("lost", 3, |counts| counts.lost),
+        ("duplicates", 1, |counts| counts.duplicates),
+        ("reordered", 2, |counts| counts.reordered),
+    ];
+    let series = all.map(|(name, colour, of)| {
+        counts_of_seconds(results, name, colour, |interval| {
+            interval.datagrams.as_ref().map(of)
+        })
+    });
+    let some = |series: &Series| most(std::slice::from_ref(series)) > 0.0;
+    let series: Vec<_> = series.into_iter().filter(some).collect();
+    let titles = ("Datagrams that went astray, by the second", "datagrams");
+    draw_counts(results, titles, &series)
+}
+
+/// A step a second.
+#[expect(clippy::cast_precision_loss, reason = "counts are below 2^53")]
+fn counts_of_seconds(
+    results: &Results,
+    name: &str,
+    colour: usize,
+    of: impl Fn(&Interval) -> Option<u64>,
+) -> Series {
     let steps = results.timeline.iter().flat_map(|interval| {
         let (from, to) = span(interval);
-        let again = interval.tcp.and_then(|tcp| tcp.retransmits);
-        let again = again.map(|again| again as f64);
+        let count = of(interval).map(|count| count as f64);
         [
-            again.map(|again| (from, again)),
-            again.map(|again| (to, again)),
+            count.map(|count| (from, count)),
+            count.map(|count| (to, count)),
         ]
     });
-    let steps = Series {
-        name: String::from("retransmits"),
-        colour: 3,
+    Series {
+        name: name.to_owned(),
+        colour,
         shape: Shape::Area,
         points: steps.collect(),
-    };
-    let most = steps.points.iter().flatten().map(|point| point.1);
-    let most = most.fold(0.0, f64::max);
+    }
+}
+
+fn most(series: &[Series]) -> f64 {
+    let points = series.iter().flat_map(|each| each.points.iter().flatten());
+    points.map(|point| point.1).fold(0.0, f64::max)
+}
+
+fn draw_counts(results: &Results, (title, unit): (&str, &str), series: &[Series]) -> Markup {
+    let most = most(series);
     let Some(x) = time_axis(std::iter::once(results)).filter(|_| most > 0.0) else {
         return html! {};
     };
-    let y = Axis::linear("segments sent again", (0.0, most * 1.05), units::grouped);
-    draw("TCP retransmits in each second", &x, &y, &[steps])
+    let y = Axis::linear(unit, (0.0, most * 1.05), units::grouped);
+    draw(title, &x, &y, series)
 }
 
 /// The round trips of segments, a second each, as TCP smooths them.

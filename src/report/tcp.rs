@@ -3,11 +3,16 @@
 use super::describe::{NONE, nanoseconds};
 use crate::base::kernel::NOT_AVAILABLE;
 use crate::base::units;
+use crate::bench::plan::Load;
 use crate::bench::results::Results;
 use crate::bench::tcp::TcpCounts;
 
-/// The figures, with their names. Without any there is one row that says so.
+/// The figures, with their names. Without any there is one row that says so; datagrams have
+/// none.
 pub(super) fn figures(results: &Results) -> Vec<(&'static str, String)> {
+    if results.plan.load == Load::Datagrams {
+        return Vec::new();
+    }
     let Some(tcp) = &results.tcp else {
         return vec![("TCP", NOT_AVAILABLE.to_owned())];
     };

@@ -2,6 +2,7 @@
 
 use std::io::{self, Write};
 
+use super::datagrams;
 use super::describe::{
     by_address, doubt, errors, generator, interruption, latencies, load, outage, pace, search,
     totals, verdict,
@@ -28,13 +29,17 @@ pub fn write(results: &Results, to: &mut dyn Write) -> io::Result<()> {
     for (name, value) in totals(results) {
         writeln!(to, " {name:<20}  {value}")?;
     }
-    for (name, value) in tcp::figures(results) {
+    let figures = datagrams::figures(results).into_iter();
+    for (name, value) in figures.chain(tcp::figures(results)) {
         writeln!(to, " {name:<20}  {value}")?;
     }
     for (address, counts) in by_address(results) {
         writeln!(to, " to {address}: {counts}")?;
     }
     if let Some(table) = latencies(results) {
+        writeln!(to, "\n{}", table.text())?;
+    }
+    if let Some(table) = datagrams::worst_flows(results) {
         writeln!(to, "\n{}", table.text())?;
     }
     write_errors(results, to)?;

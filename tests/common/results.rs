@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use echopool::bench::plan::{Arrivals, Load, Plan};
+use echopool::bench::datagram_counts::{DatagramCounts, Datagrams, FlowCounts};
+use echopool::bench::plan::{Arrivals, Load, NO_DEPTH, Plan};
 use echopool::bench::results::{
     Doubt, Errors, Expectation, FORMAT, Generator, Interval, Outage, Results, Suspicion, Totals,
     Trial,
@@ -82,6 +83,7 @@ pub fn closed(host: &str) -> Results {
         first_byte: None,
         exchange: None,
         tcp: Some(tcp()),
+        datagrams: None,
         timeline: (-1..10).map(second).collect(),
         outages: Vec::new(),
         examples: Vec::new(),
@@ -105,6 +107,7 @@ fn second(number: i64) -> Interval {
         max_ns: Some(5 * MS + wave * MS),
         connections: Some(50.0),
         tcp: Some(tcp_counts(wave)),
+        datagrams: None,
     }
 }
 
@@ -242,6 +245,53 @@ pub fn streamed() -> Results {
         interval.echoed = 0;
         interval.echoed_bytes *= 40_000;
         (interval.p50_ns, interval.p99_ns, interval.max_ns) = (None, None, None);
+    }
+    results
+}
+
+/// Datagrams of 50 flows, of which the first lost a few and the second all.
+pub fn datagrams(host: &str) -> Results {
+    let mut results = eventful(host);
+    results.plan.load = Load::Datagrams;
+    results.plan.reconnect = false;
+    results.plan.depth = NO_DEPTH;
+    results.totals.connected = 0;
+    results.totals.lost = 212;
+    results.connect = Latency::new();
+    results.tcp = None;
+    results.outages.clear();
+    results.suspicions.clear();
+    let counts = |sent, lost| DatagramCounts {
+        sent,
+        lost,
+        refused: 2,
+        late: 3,
+        duplicates: 5,
+        reordered: 7,
+        not_sent: 0,
+        dropped_here: Some(1),
+    };
+    let flow = |port: u64, lost| FlowCounts {
+        source: format!("127.0.0.1:{}", 40_000 + port),
+        echoed: 200 - lost,
+        counts: counts(200, lost),
+    };
+    results.datagrams = Some(Datagrams {
+        loss_fraction: Some(0.0212),
+        counts: counts(10_000, 212),
+        losing_flows: 2,
+        silent_flows: 1,
+        flows: (0..50)
+            .map(|port| match port {
+                0 => flow(1, 200),
+                1 => flow(0, 12),
+                port => flow(port, 0),
+            })
+            .collect(),
+    });
+    for interval in &mut results.timeline {
+        interval.tcp = None;
+        interval.datagrams = Some(counts(1_000, 21));
     }
     results
 }

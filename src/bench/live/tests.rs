@@ -61,6 +61,7 @@ impl Figures {
             latency: &self.latency,
             recent: &self.second,
             connections: 50,
+            datagrams: None,
             finished: None,
         }
     }

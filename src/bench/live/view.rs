@@ -106,8 +106,7 @@ impl View<'_> {
         let shown_errors = Span::from(units::count(errors, "error", "errors"));
         let rate = Span::from(units::rate(recent.echoed as f64 / seconds)).bold();
         let throughput = Span::from(units::throughput(recent.echoed_bytes as f64 / seconds));
-        let connections = self.progress.connections as u64;
-        let connections = Span::from(units::count(connections, "connection", "connections"));
+        let connections = Span::from(self.progress.connections());
         let errors = match errors {
             0 => shown_errors,
             _ => shown_errors.red().bold(),
@@ -117,7 +116,11 @@ impl View<'_> {
             true => vec![throughput.bold(), errors, connections],
             false => {
                 let echoed = Span::from(format!("{} echoed", units::whole(totals.echoed)));
-                vec![rate, throughput, errors, connections, echoed]
+                let lost = self.progress.lost().map(Span::from);
+                let mut parts = vec![rate, throughput, errors];
+                parts.extend(lost);
+                parts.extend([connections, echoed]);
+                parts
             }
         };
         let mut line = Line::from("rate   ");

@@ -145,6 +145,7 @@ impl DatagramPing {
         let options = Options {
             tos: (plan.marks != Marks::default()).then_some(plan.marks.byte()),
             receive_buffer: Some(RECEIVE_BUFFER),
+            ..Options::default()
         };
         let timeout = nanoseconds(plan.timeout);
         let ports = plan.ports as u64;

@@ -9,7 +9,7 @@
 
 use std::collections::VecDeque;
 
-use super::variation::Variation;
+use super::variation::{Differences, Variation};
 
 /// So many datagrams are remembered once it is known what became of them; of a reply to an
 /// older one it can't be said whether it is late or a duplicate. At a thousand a second it is
@@ -90,7 +90,7 @@ pub enum Reply {
 
 /// The datagrams of one flow.
 #[derive(Debug)]
-pub struct Ledger {
+pub struct Ledger<V = Variation> {
     /// The sequence number of the first that is remembered.
     first: u64,
     sent: VecDeque<Sent>,
@@ -101,13 +101,15 @@ pub struct Ledger {
     highest: Option<u64>,
     /// The limit on a round trip, in nanoseconds.
     timeout: u64,
+    /// So many are remembered once it is known what became of them.
+    remembered: usize,
     counts: Counts,
-    variation: Variation,
+    variation: V,
 }
 
-impl Ledger {
+impl<V: Differences> Ledger<V> {
     /// An empty ledger, whose first datagram has the number `first`.
-    pub const fn new(first: u64, timeout: u64, variation: Variation) -> Self {
+    pub const fn new(first: u64, timeout: u64, variation: V) -> Self {
         Self {
             first,
             sent: VecDeque::new(),
@@ -115,6 +117,7 @@ impl Ledger {
             awaited: 0,
             highest: None,
             timeout,
+            remembered: REMEMBERED,
             counts: Counts {
                 sent: 0,
                 received: 0,
@@ -129,6 +132,13 @@ impl Ledger {
             },
             variation,
         }
+    }
+
+    /// The same with another number of datagrams that are remembered: a flow of many has less
+    /// memory.
+    pub const fn remembering(mut self, remembered: usize) -> Self {
+        self.remembered = remembered;
+        self
     }
 
     /// The number of the next datagram.
@@ -165,8 +175,13 @@ impl Ledger {
     }
 
     /// The variation of the round trips so far.
-    pub const fn variation(&self) -> &Variation {
+    pub const fn variation(&self) -> &V {
         &self.variation
+    }
+
+    /// No datagram below this number is awaited.
+    pub const fn awaited_from(&self) -> u64 {
+        self.awaited_from
     }
 
     /// How many datagrams are awaited.
@@ -191,7 +206,7 @@ impl Ledger {
         let number = self.next();
         self.sent.push_back(Sent { at, fate });
         self.skip_ended();
-        while self.sent.len() > REMEMBERED && self.first < self.awaited_from {
+        while self.sent.len() > self.remembered && self.first < self.awaited_from {
             self.sent.pop_front();
             self.first += 1;
         }
@@ -286,15 +301,25 @@ impl Ledger {
 
     /// The datagrams whose time-out is over now are lost. Returns their numbers.
     pub fn expire(&mut self, now: u64) -> Vec<u64> {
-        let mut expired = Vec::new();
-        while let Some((number, deadline)) = self.oldest() {
-            if now < deadline {
-                break;
-            }
-            self.lose(number);
-            expired.push(number);
-        }
-        expired
+        std::iter::from_fn(|| self.expire_one(now)).collect()
+    }
+
+    /// The oldest datagram whose time-out is over now is lost. Returns its number.
+    pub fn expire_one(&mut self, now: u64) -> Option<u64> {
+        let (number, _) = self.oldest().filter(|&(_, deadline)| deadline <= now)?;
+        self.lose(number);
+        Some(number)
+    }
+
+    /// Whether this datagram is remembered.
+    pub fn remembers(&self, number: u64) -> bool {
+        self.get(number).is_some()
+    }
+
+    /// When this datagram was sent, if it is awaited.
+    pub fn sent_at(&self, number: u64) -> Option<u64> {
+        let sent = self.get(number)?;
+        (sent.fate == Fate::Awaited).then_some(sent.at)
     }
 
     /// When the oldest awaited datagram is lost.

@@ -16,6 +16,8 @@ use super::refusal::explained;
 use crate::base::sys::datagram::{self, Received, Wanted, request};
 use crate::base::units;
 
+mod batched;
+
 /// How the datagrams of a socket are sent.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Options {
@@ -23,6 +25,10 @@ pub struct Options {
     pub tos: Option<u8>,
     /// The size of the receive buffer, in bytes; the kernel's default if `None`.
     pub receive_buffer: Option<usize>,
+    /// The address to send from; that of the route if `None`.
+    pub from: Option<IpAddr>,
+    /// The kernel is to say nothing of what comes but when: each further thing takes time.
+    pub only_time: bool,
 }
 
 /// What came.
@@ -32,6 +38,17 @@ pub(crate) enum Incoming {
     Datagram(Datagram),
     /// An error for an earlier datagram, of which the block has as much as the error quotes.
     Error(PathError),
+}
+
+/// What came from the server to a socket that receives in batches.
+#[derive(Debug)]
+pub(crate) enum Batched {
+    /// So many datagrams, which are in the batch.
+    Datagrams(usize),
+    /// An error for an earlier datagram, of which the block has as much as the error quotes.
+    Error(PathError),
+    /// Nothing more.
+    Nothing,
 }
 
 /// A datagram that came. What the system does not say is `None`.
@@ -111,18 +128,23 @@ impl ProbeSocket {
             // The kernel's own limit may be lower, and drops are counted.
             let _ = socket.set_recv_buffer_size(bytes);
         }
-        socket.bind(&unspecified(server, 0).into())?;
+        let from = options.from.map(|from| SocketAddr::new(from, 0));
+        socket.bind(&from.unwrap_or(unspecified(server, 0)).into())?;
         socket.connect(&server.into())?;
         let connected = UdpSocket::from(socket);
         let port = connected.local_addr()?.port();
         let strangers = second(server, &connected, port).ok();
+        let wanted = match options.only_time {
+            true => ONLY_TIME,
+            false => WANTED,
+        };
         let errors = Wanted {
             errors: true,
-            ..WANTED
+            ..wanted
         };
         request(&connected, errors)?;
         if let Some(socket) = &strangers {
-            request(socket, WANTED)?;
+            request(socket, wanted)?;
         }
         Ok(Self {
             connected: mio::net::UdpSocket::from_std(connected),
@@ -246,6 +268,12 @@ const WANTED: Wanted = Wanted {
     time: true,
     dropped: false,
     errors: false,
+};
+
+const ONLY_TIME: Wanted = Wanted {
+    marks: false,
+    hops: false,
+    ..WANTED
 };
 
 fn datagram_of(received: Received, stranger: Option<SocketAddr>) -> Datagram {

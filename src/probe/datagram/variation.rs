@@ -19,21 +19,37 @@ pub struct Variation {
     replies: u64,
 }
 
-impl Variation {
+/// What is told how round trips differ.
+pub trait Differences {
     /// Records two datagrams that were sent one after the other; round trips in nanoseconds.
-    pub fn record_pair(&mut self, one: u64, other: u64) {
+    fn record_pair(&mut self, one: u64, other: u64);
+
+    /// Records a reply in the order of arrival; its round trip in nanoseconds.
+    fn record_arrival(&mut self, round_trip: u64);
+}
+
+/// For a flow whose variation is not wanted.
+impl Differences for () {
+    fn record_pair(&mut self, _: u64, _: u64) {}
+
+    fn record_arrival(&mut self, _: u64) {}
+}
+
+impl Differences for Variation {
+    fn record_pair(&mut self, one: u64, other: u64) {
         // It can't fail: the histogram grows as needed.
         let _ = self.differences.histogram.record(one.abs_diff(other));
     }
 
-    /// Records a reply in the order of arrival; its round trip in nanoseconds.
-    pub fn record_arrival(&mut self, round_trip: u64) {
+    fn record_arrival(&mut self, round_trip: u64) {
         if let Some(last) = self.last.replace(round_trip) {
             self.jitter += (last.abs_diff(round_trip) as f64 - self.jitter) * GAIN;
         }
         self.replies += 1;
     }
+}
 
+impl Variation {
     /// The interarrival jitter of RFC 3550, in nanoseconds, with the round trip for the
     /// transit time; `None` with fewer than two replies.
     pub fn jitter(&self) -> Option<f64> {

@@ -2,10 +2,11 @@
 
 use std::collections::VecDeque;
 
+use super::slot::Stage;
 use super::state::State;
 use crate::bench::plan::Load;
-use crate::bench::schedule::Schedule;
-use crate::bench::slot::Stage;
+use crate::bench::thread::schedule::Schedule;
+use crate::bench::thread::waiter::Waiting;
 
 /// The maximum number of due messages that are queued in one turn.
 const TURN: usize = 1024;

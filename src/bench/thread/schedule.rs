@@ -2,12 +2,12 @@
 
 use fastrand::Rng;
 
-use super::clock::SECOND;
-use super::plan::Arrivals;
+use crate::bench::clock::SECOND;
+use crate::bench::plan::Arrivals;
 
 /// The due times of one thread; all threads together make the rate.
 #[derive(Clone, Debug)]
-pub(super) struct Schedule {
+pub(crate) struct Schedule {
     arrivals: Arrivals,
     random: Rng,
     start: u64,
@@ -25,7 +25,7 @@ pub(super) struct Schedule {
 impl Schedule {
     /// Thread number `thread` of `threads`, which together make `rate_per_s`.
     #[expect(clippy::cast_precision_loss, reason = "threads are few")]
-    pub(super) fn new(
+    pub(crate) fn new(
         arrivals: Arrivals,
         rate_per_s: f64,
         (thread, threads): (usize, usize),
@@ -55,13 +55,13 @@ impl Schedule {
         clippy::cast_sign_loss,
         reason = "times after the start, and a conversion that saturates"
     )]
-    pub(super) fn due(&self) -> u64 {
+    pub(crate) fn due(&self) -> u64 {
         self.start.saturating_add(self.next as u64)
     }
 
     /// Goes on to the message after it.
     #[expect(clippy::cast_precision_loss, reason = "no run has 2^53 messages")]
-    pub(super) fn advance(&mut self) {
+    pub(crate) fn advance(&mut self) {
         self.drawn += 1;
         self.next = match self.arrivals {
             Arrivals::Uniform => self.offset + self.drawn as f64 * self.gap,

@@ -8,9 +8,9 @@ use mio::net::TcpStream;
 
 use super::fault::Fault;
 use super::flow::Flow;
-use super::outage::Gap;
-use super::recorder::Recorder;
-use super::targets::{Target, Targets};
+use crate::bench::outage::Gap;
+use crate::bench::recorder::Recorder;
+use crate::bench::targets::{Target, Targets};
 use crate::probe::connect::refuse_self;
 use crate::probe::pattern::Pattern;
 

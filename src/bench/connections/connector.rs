@@ -10,14 +10,15 @@ use mio::net::TcpStream;
 use mio::{Interest, Registry, Token};
 
 use super::loss::Loss;
+use super::slot::Stage;
 use super::state::State;
 use crate::base::error::cause;
 use crate::base::sys;
 use crate::bench::clock::SECOND;
 use crate::bench::plan::Load;
 use crate::bench::recorder::record_time;
-use crate::bench::slot::Stage;
 use crate::bench::source;
+use crate::bench::thread::waiter::Waiting;
 
 /// The most connections under way at once, of all threads together: far below
 /// any server's backlog.
@@ -51,7 +52,7 @@ impl Connector {
     pub(super) fn new(load: Load, slots: usize) -> Self {
         let (queue, idle) = match load {
             Load::Churn => (VecDeque::new(), (0..slots).collect()),
-            Load::Messages | Load::Stream => ((0..slots).collect(), Vec::new()),
+            Load::Messages | Load::Stream | Load::Datagrams => ((0..slots).collect(), Vec::new()),
         };
         Self {
             first: None,

@@ -6,10 +6,11 @@
 use std::io::{ErrorKind, Read, Write};
 
 use super::loss::Loss;
+use super::slot::Stage;
 use super::state::State;
 use crate::base::sys;
 use crate::bench::plan::Load;
-use crate::bench::slot::Stage;
+use crate::bench::thread::waiter::Waiting;
 
 /// The size of the receive buffer, in bytes: it fits the second-level cache of
 /// current processors.

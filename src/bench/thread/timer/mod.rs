@@ -6,6 +6,6 @@ mod timeout;
 mod timerfd;
 
 #[cfg(not(any(target_os = "linux", target_os = "android")))]
-pub(super) use timeout::{TIMER, Timer};
+pub(crate) use timeout::{TIMER, Timer};
 #[cfg(any(target_os = "linux", target_os = "android"))]
-pub(super) use timerfd::{TIMER, Timer};
+pub(crate) use timerfd::{TIMER, Timer};

@@ -2,7 +2,7 @@
 
 /// One thread's use of its processor within the measured part.
 #[derive(Debug, Default)]
-pub(super) struct ProcessorTime {
+pub(crate) struct ProcessorTime {
     /// How long the thread has waited for events.
     waited: u64,
     /// How long it yielded its processor to other threads.
@@ -13,30 +13,30 @@ pub(super) struct ProcessorTime {
 
 impl ProcessorTime {
     /// Begins to count again.
-    pub(super) const fn reset(&mut self) {
+    pub(crate) const fn reset(&mut self) {
         (self.waited, self.yielded) = (0, 0);
     }
 
     /// The measured part begins.
-    pub(super) fn begin_measuring(&mut self) {
+    pub(crate) fn begin_measuring(&mut self) {
         self.delay_before = run_queue_delay();
     }
 
-    pub(super) const fn add_waited(&mut self, time: u64) {
+    pub(crate) const fn add_waited(&mut self, time: u64) {
         self.waited += time;
     }
 
-    pub(super) const fn add_yielded(&mut self, time: u64) {
+    pub(crate) const fn add_yielded(&mut self, time: u64) {
         self.yielded += time;
     }
 
     /// The fraction of `measured` ns in which the thread was working, 0 to 1.
-    pub(super) fn busy(&self, measured: u64) -> f64 {
+    pub(crate) fn busy(&self, measured: u64) -> f64 {
         fraction(measured.saturating_sub(self.waited), measured)
     }
 
     /// The fraction of `measured` ns in which it was ready and had no processor, 0 to 1.
-    pub(super) fn starved(&self, measured: u64) -> f64 {
+    pub(crate) fn starved(&self, measured: u64) -> f64 {
         let expected = self.delay_before + self.yielded;
         fraction(run_queue_delay().saturating_sub(expected), measured)
     }

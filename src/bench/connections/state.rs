@@ -1,19 +1,19 @@
 //! The state of one thread that all its parts work on: slots, counters and times.
 
 use std::collections::VecDeque;
-use std::sync::atomic::Ordering;
 
 use fastrand::Rng;
 
 use super::sampler::Sampler;
-use super::shared::Shared;
+use super::slot::{Slot, Stage};
 use crate::base::kernel::KernelView;
 use crate::bench::clock::nanoseconds;
 use crate::bench::message::Message;
 use crate::bench::outage::Gap;
 use crate::bench::plan::Load;
 use crate::bench::recorder::{Recorder, record_time};
-use crate::bench::slot::{Slot, Stage};
+use crate::bench::thread::shared::Shared;
+use crate::bench::thread::waiter::Waiting;
 use crate::bench::times::Times;
 
 /// A stream is one message of this size, which it never reaches.
@@ -54,7 +54,7 @@ impl<'a> State<'a> {
     ) -> Self {
         let stage = match shared.plan.load {
             Load::Churn => Stage::Idle,
-            Load::Messages | Load::Stream => Stage::Queued,
+            Load::Messages | Load::Stream | Load::Datagrams => Stage::Queued,
         };
         Self {
             shared,
@@ -78,6 +78,28 @@ impl<'a> State<'a> {
     }
 }
 
+impl Waiting for State<'_> {
+    fn now(&self) -> u64 {
+        self.now
+    }
+
+    fn look_at_clock(&mut self) {
+        self.now = self.shared.clock.now();
+    }
+
+    fn times(&self) -> Times {
+        self.times
+    }
+
+    fn is_measuring(&self) -> bool {
+        self.measuring
+    }
+
+    fn may_poll(&self) -> bool {
+        self.shared.may_poll
+    }
+}
+
 impl State<'_> {
     /// Begins a part of the run with these times.
     pub(super) fn start(&mut self, times: Times) {
@@ -86,10 +108,6 @@ impl State<'_> {
         self.running = true;
         (self.measuring, self.finishing) = (false, false);
         self.recorder.begin(times.start, times.measured_from);
-    }
-
-    pub(super) fn look_at_clock(&mut self) {
-        self.now = self.shared.clock.now();
     }
 
     /// Reads what TCP knows of the connections whose turn it is.
@@ -131,7 +149,7 @@ impl State<'_> {
     }
 
     pub(super) fn is_stopped(&self) -> bool {
-        self.shared.stop.load(Ordering::Relaxed)
+        self.shared.is_stopped()
     }
 
     pub(super) const fn is_warming_up(&self) -> bool {

@@ -15,17 +15,18 @@ use mio::net::TcpStream;
 
 use super::connector::Connector;
 use super::loss::Loss;
-use super::shared::{Shared, StartSignal, ThreadSummary};
+use super::slot::Stage;
 use super::state::State;
 use super::transfer::{Input, Transfer};
-use super::waiter::{Deadline, Waiter};
 use super::workload::Workload;
 use crate::bench::clock::SECOND;
 use crate::bench::plan::Load;
 use crate::bench::recorder::{PartsChannel, Recorder};
-use crate::bench::schedule::Schedule;
-use crate::bench::slot::Stage;
-use crate::bench::timer::TIMER;
+use crate::bench::thread::schedule::Schedule;
+use crate::bench::thread::shared::{Shared, StartSignal, ThreadSummary};
+use crate::bench::thread::timer::TIMER;
+use crate::bench::thread::waiter::Waiting;
+use crate::bench::thread::waiter::{Deadline, Waiter};
 use crate::bench::times::Times;
 
 /// The most events that one wait returns, and so the most connections that one turn
@@ -443,6 +444,7 @@ impl<'a> Generator<'a> {
             out_of_connections: self.out_of_connections,
             interrupted: self.interrupted,
             without_echo: self.without_echo,
+            ..ThreadSummary::default()
         }
     }
 }

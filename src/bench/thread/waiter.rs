@@ -6,9 +6,9 @@ use std::time::Duration;
 use mio::{Events, Poll, Registry};
 
 use super::processor_time::ProcessorTime;
-use super::state::State;
+use super::timer::Timer;
 use crate::base::sys;
-use crate::bench::timer::Timer;
+use crate::bench::times::Times;
 
 /// How long it polls before it sleeps, if a processor is free: a wake-up takes about
 /// as long, and would be measured as the server's time.
@@ -19,26 +19,44 @@ const BRIEF: u64 = 2_000;
 
 /// Until when a wait lasts at the most.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Deadline {
-    pub(super) at: u64,
+pub(crate) struct Deadline {
+    pub(crate) at: u64,
     /// Whether it is to be met to the microsecond.
-    pub(super) precise: bool,
+    pub(crate) precise: bool,
+}
+
+/// What a wait has to know of its thread.
+pub(crate) trait Waiting {
+    /// When the clock was looked at last.
+    fn now(&self) -> u64;
+
+    /// Looks at the clock.
+    fn look_at_clock(&mut self);
+
+    /// The times of the run.
+    fn times(&self) -> Times;
+
+    /// Whether load is measured.
+    fn is_measuring(&self) -> bool;
+
+    /// Whether the thread may poll for a while before it sleeps.
+    fn may_poll(&self) -> bool;
 }
 
 /// One thread's poller and timer.
 #[derive(Debug)]
-pub(super) struct Waiter {
+pub(crate) struct Waiter {
     poller: Poll,
     timer: Timer,
     /// The last wait had no event ready.
     slept: bool,
-    pub(super) time: ProcessorTime,
+    pub(crate) time: ProcessorTime,
 }
 
 impl Waiter {
     /// # Errors
     /// Those of the poller and of the timer.
-    pub(super) fn new() -> io::Result<Self> {
+    pub(crate) fn new() -> io::Result<Self> {
         let poller = Poll::new()?;
         let timer = Timer::new(poller.registry())?;
         Ok(Self {
@@ -49,7 +67,7 @@ impl Waiter {
         })
     }
 
-    pub(super) fn registry(&self) -> &Registry {
+    pub(crate) fn registry(&self) -> &Registry {
         self.poller.registry()
     }
 
@@ -58,7 +76,7 @@ impl Waiter {
     ///
     /// # Errors
     /// The poller's.
-    pub(super) fn poll_once(&mut self, events: &mut Events, has_work: bool) -> io::Result<bool> {
+    pub(crate) fn poll_once(&mut self, events: &mut Events, has_work: bool) -> io::Result<bool> {
         // Under load, events that are ready cost no read of the clock. After a wait
         // without ready events, this first call would most likely find none.
         if !has_work && self.slept {
@@ -68,24 +86,26 @@ impl Waiter {
         Ok(has_work || !events.is_empty())
     }
 
-    /// Waits from `state.now` on for an event or the deadline, and updates `state.now`.
+    /// Waits for an event or the deadline from when the clock was looked at last, and looks at
+    /// it again.
     /// The time without an event counts as idle.
     ///
     /// # Errors
     /// The poller's and the timer's.
-    pub(super) fn wait(
+    pub(crate) fn wait(
         &mut self,
         events: &mut Events,
         deadline: Deadline,
-        state: &mut State<'_>,
+        thread: &mut impl Waiting,
     ) -> io::Result<()> {
         let Deadline { at, precise } = deadline;
-        let since = state.now;
-        let may_poll = state.shared.may_poll;
+        let since = thread.now();
+        let may_poll = thread.may_poll();
         events.clear();
-        while events.is_empty() && state.now < at {
-            let left = at - state.now;
-            let polls = may_poll && (state.now - since < POLL_TIME || precise && left < POLL_TIME);
+        while events.is_empty() && thread.now() < at {
+            let left = at - thread.now();
+            let polls =
+                may_poll && (thread.now() - since < POLL_TIME || precise && left < POLL_TIME);
             let timeout = match left {
                 _ if polls => Some(Duration::ZERO),
                 left if !precise => Some(Duration::from_nanos(left)),
@@ -93,25 +113,25 @@ impl Waiter {
                 left => self.arm(left)?,
             };
             self.poll(events, timeout)?;
-            state.look_at_clock();
+            thread.look_at_clock();
             if polls && events.is_empty() {
-                self.yield_processor(state);
+                self.yield_processor(thread);
             }
         }
-        self.slept = state.now - since > BRIEF;
-        let (from, to) = (state.times.measured_from, state.times.end);
-        let waited = state.now.min(to).saturating_sub(since.max(from));
+        self.slept = thread.now() - since > BRIEF;
+        let (from, to) = (thread.times().measured_from, thread.times().end);
+        let waited = thread.now().min(to).saturating_sub(since.max(from));
         self.time.add_waited(waited);
         Ok(())
     }
 
     /// Lets other threads run that need this processor, such as the server's.
-    fn yield_processor(&mut self, state: &mut State<'_>) {
-        let since = state.now;
+    fn yield_processor(&mut self, thread: &mut impl Waiting) {
+        let since = thread.now();
         std::thread::yield_now();
-        state.look_at_clock();
-        if state.measuring {
-            self.time.add_yielded(state.now - since);
+        thread.look_at_clock();
+        if thread.is_measuring() {
+            self.time.add_yielded(thread.now() - since);
         }
     }
 

@@ -8,8 +8,8 @@
 use std::collections::VecDeque;
 
 use super::fault::{Difference, Fault, SAMPLE};
-use super::message::Message;
-use super::recorder::Recorder;
+use crate::bench::message::Message;
+use crate::bench::recorder::Recorder;
 use crate::probe::pattern::{Damage, Pattern};
 
 /// Bytes that differ from those sent and are not explained yet.

@@ -1,0 +1,297 @@
+//! The datagrams of one flow: their content, and how each is counted.
+
+use std::collections::VecDeque;
+use std::fmt;
+
+use super::sizes::Sizes;
+use crate::bench::datagram_counts::DatagramCounts;
+use crate::bench::recorder::Recorder;
+use crate::bench::recorder::datagrams::{Counted, Sent};
+use crate::probe::datagram::ledger::{Ledger, Reply};
+use crate::probe::datagram::payload::{Change, Payload, Reading};
+
+/// What came and is no echo.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Strange {
+    /// Changed, and once the datagram of this number.
+    Changed(u64, Change),
+    /// Nothing that this flow has sent.
+    Foreign,
+}
+
+impl fmt::Display for Strange {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Changed(number, change) => write!(f, "datagram {number}: {change}"),
+            Self::Foreign => f.write_str("what came is nothing that was sent from this port"),
+        }
+    }
+}
+
+/// The datagrams of one flow, which are numbered from 1.
+#[derive(Debug)]
+pub(super) struct Flow {
+    payload: Payload,
+    sizes: Sizes,
+    ledger: Ledger<()>,
+    /// When the datagrams were due that may be awaited, from `dues_from` on.
+    dues: VecDeque<u64>,
+    dues_from: u64,
+    /// Datagrams from this number on belong to the measured part.
+    counted_from: u64,
+    /// Those of the measured part.
+    counts: DatagramCounts,
+    /// Of the measured part, those that came back unchanged and in time.
+    echoed: u64,
+    /// The limit on a round trip.
+    timeout: u64,
+    /// The longest round trip so far.
+    longest: u64,
+}
+
+impl Flow {
+    /// Flow number `flow` of the run with this seed, which remembers so many datagrams that
+    /// are over.
+    pub(super) fn new((seed, flow): (u64, u64), sizes: Sizes, timeout: u64, memory: usize) -> Self {
+        Self {
+            payload: Payload::new(seed, flow, sizes.most()),
+            sizes,
+            ledger: Ledger::new(1, timeout, ()).remembering(memory),
+            dues: VecDeque::new(),
+            dues_from: 1,
+            counted_from: u64::MAX,
+            counts: DatagramCounts::default(),
+            echoed: 0,
+            timeout,
+            longest: 0,
+        }
+    }
+
+    /// How many datagrams are awaited.
+    pub(super) const fn awaited(&self) -> u64 {
+        self.ledger.awaited()
+    }
+
+    /// The longest round trip so far.
+    pub(super) const fn longest(&self) -> u64 {
+        self.longest
+    }
+
+    /// The counts of the measured part, and how many came back.
+    pub(super) const fn counts(&self) -> (DatagramCounts, u64) {
+        (self.counts, self.echoed)
+    }
+
+    /// Writes the next datagram. Returns its length.
+    pub(super) fn fill(&self, block: &mut [u8]) -> usize {
+        let number = self.ledger.next();
+        let size = self.sizes.of(number);
+        self.payload.fill(number, &mut block[..size]);
+        size
+    }
+
+    /// The next datagram was sent.
+    pub(super) fn sent(&mut self, sent: Sent, recorder: &mut Recorder) {
+        let size = self.sizes.of(self.ledger.next());
+        self.begin_counting(sent.due, recorder);
+        let number = self.ledger.sent(sent.at);
+        self.dues.push_back(sent.due);
+        recorder.datagram_sent(self.counted(number), size, sent.at);
+    }
+
+    /// The kernel did not take the next datagram.
+    pub(super) fn not_sent(&mut self, sent: Sent, recorder: &mut Recorder) {
+        self.begin_counting(sent.due, recorder);
+        let number = self.ledger.not_sent(sent.at);
+        self.dues.push_back(sent.due);
+        recorder.count_datagrams(sent.at, self.counted(number), |counts| counts.not_sent += 1);
+        self.forget_dues();
+    }
+
+    /// Datagrams are sent in the order in which they are due.
+    fn begin_counting(&mut self, due: u64, recorder: &Recorder) {
+        if self.counted_from == u64::MAX && recorder.will_count(due) {
+            self.counted_from = self.ledger.next();
+        }
+    }
+
+    const fn is_counted(&self, number: u64) -> bool {
+        number >= self.counted_from
+    }
+
+    const fn counted(&mut self, number: u64) -> Counted<'_> {
+        match self.is_counted(number) {
+            true => Some(&mut self.counts),
+            false => None,
+        }
+    }
+
+    /// The times of a datagram that is awaited.
+    fn times(&self, number: u64) -> Option<Sent> {
+        let at = self.ledger.sent_at(number)?;
+        let place = usize::try_from(number - self.dues_from).ok()?;
+        let due = *self.dues.get(place)?;
+        Some(Sent { due, at })
+    }
+
+    fn forget_dues(&mut self) {
+        let awaited_from = self.ledger.awaited_from();
+        while self.dues_from < awaited_from && self.dues.pop_front().is_some() {
+            self.dues_from += 1;
+        }
+    }
+
+    /// Counts what came at this time. Returns what is no echo.
+    pub(super) fn received(
+        &mut self,
+        bytes: &[u8],
+        at: u64,
+        recorder: &mut Recorder,
+    ) -> Option<Strange> {
+        let sizes = &self.sizes;
+        let reading = self
+            .payload
+            .read(bytes, self.ledger.next(), |number| sizes.of(number));
+        match reading {
+            Reading::Whole(number) if !self.ledger.remembers(number) => {
+                // It was over long ago: a copy that takes so long is rarer than a late one.
+                recorder.count_datagrams(at, self.counted(number), |counts| counts.late += 1);
+                None
+            }
+            Reading::Whole(number) => self.replied(number, bytes.len(), at, recorder),
+            Reading::Changed(number, change) => {
+                recorder.measured().totals.errors.changed += 1;
+                self.ledger.changed(number);
+                self.forget_dues();
+                Some(Strange::Changed(number, change))
+            }
+            Reading::Empty | Reading::Foreign => Some(self.foreign(recorder)),
+        }
+    }
+
+    /// Counts what came and is no echo, whatever its bytes are.
+    pub(super) fn foreign(&self, recorder: &mut Recorder) -> Strange {
+        recorder.measured().totals.errors.foreign += 1;
+        Strange::Foreign
+    }
+
+    fn replied(
+        &mut self,
+        number: u64,
+        bytes: usize,
+        at: u64,
+        recorder: &mut Recorder,
+    ) -> Option<Strange> {
+        let times = self.times(number);
+        match self.ledger.received(number, at) {
+            Reply::InTime {
+                round_trip,
+                is_reordered,
+            } => {
+                self.longest = self.longest.max(round_trip);
+                let is_counted = self.is_counted(number);
+                self.echoed += u64::from(is_counted);
+                if let Some(sent) = times {
+                    recorder.datagram_back(is_counted, bytes, sent, at);
+                }
+                if is_reordered {
+                    let counted = self.counted(number);
+                    recorder.count_datagrams(at, counted, |counts| counts.reordered += 1);
+                }
+            }
+            Reply::Late { round_trip, .. } => {
+                if let Some(sent) = times {
+                    self.lost(number, sent, at, false, recorder);
+                }
+                let sent_at = at.saturating_sub(round_trip);
+                recorder.count_datagrams(sent_at, self.counted(number), |counts| counts.late += 1);
+            }
+            Reply::Duplicate { .. } => {
+                recorder.count_datagrams(at, self.counted(number), |counts| counts.duplicates += 1);
+            }
+            Reply::Unknown => return Some(self.foreign(recorder)),
+        }
+        self.forget_dues();
+        None
+    }
+
+    fn lost(
+        &mut self,
+        number: u64,
+        sent: Sent,
+        now: u64,
+        is_refused: bool,
+        recorder: &mut Recorder,
+    ) {
+        let size = self.sizes.of(number);
+        let until = now.max(sent.at.saturating_add(self.timeout));
+        recorder.datagram_lost(self.counted(number), size, sent, until, is_refused);
+    }
+
+    /// An error of the path says that a datagram won't come back, of which it quotes these
+    /// bytes. Returns whether that one was awaited.
+    pub(super) fn refused(&mut self, quoted: &[u8], now: u64, recorder: &mut Recorder) -> bool {
+        let reading = self
+            .payload
+            .read(quoted, self.ledger.next(), |_| quoted.len());
+        let number = match reading {
+            Reading::Whole(number) | Reading::Changed(number, _) => Some(number),
+            Reading::Empty | Reading::Foreign => self.ledger.presumed(),
+        };
+        let times = number.and_then(|number| Some((number, self.times(number)?)));
+        let Some((number, sent)) = times else {
+            return false;
+        };
+        self.ledger.refused(number);
+        self.lost(number, sent, now, true, recorder);
+        self.forget_dues();
+        true
+    }
+
+    /// The datagrams whose time-out is over now are lost.
+    pub(super) fn expire(&mut self, now: u64, recorder: &mut Recorder) {
+        while self
+            .ledger
+            .deadline()
+            .is_some_and(|deadline| deadline <= now)
+        {
+            let number = self.ledger.awaited_from();
+            let times = self.times(number);
+            self.ledger.expire_one(now);
+            if let Some(sent) = times {
+                self.lost(number, sent, now, false, recorder);
+            }
+            self.forget_dues();
+        }
+    }
+
+    /// The socket's queue had no room for so many datagrams; `None` where that is not known.
+    /// `counts` says whether load is measured.
+    pub(super) fn dropped(
+        &mut self,
+        datagrams: Option<u64>,
+        counts: bool,
+        now: u64,
+        recorder: &mut Recorder,
+    ) {
+        let counted = counts.then_some(&mut self.counts);
+        recorder.count_datagrams(now, counted, |counts| {
+            counts.dropped_here = counts
+                .dropped_here
+                .zip(datagrams)
+                .map(|(one, more)| one + more);
+        });
+    }
+
+    /// The run is over: what is awaited is in flight.
+    pub(super) fn end_run(&self, now: u64, recorder: &mut Recorder) {
+        for number in self.ledger.awaited_from()..self.ledger.next() {
+            if let Some(sent) = self.times(number) {
+                recorder.datagram_in_flight(self.is_counted(number), sent.due, now);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,278 @@
+use std::collections::BTreeMap;
+
+use crossbeam_channel::unbounded;
+use proptest::prelude::*;
+
+use super::*;
+use crate::bench::recorder::PartsChannel;
+
+const SEED: u64 = 7;
+const TIMEOUT: u64 = 1_000_000;
+
+/// What is due from here on counts.
+const MEASURED_FROM: u64 = 3_000_000;
+
+fn recorder() -> Recorder {
+    let (parts, _) = unbounded();
+    let (_, spares) = unbounded();
+    let mut recorder = Recorder::new(0, true, false, PartsChannel { parts, spares });
+    recorder.begin(0, MEASURED_FROM);
+    recorder
+}
+
+fn flow() -> Flow {
+    let sizes = Sizes::new(&(8..=1500), SEED, 3);
+    Flow::new((SEED, 3), sizes, TIMEOUT, 1 << 16)
+}
+
+/// A step of a flow; an index chooses among the datagrams sent so far.
+#[derive(Clone, Debug)]
+enum Step {
+    /// Sends one that was due so long ago.
+    Send(u64),
+    NotSent,
+    Reply(prop::sample::Index),
+    Changed(prop::sample::Index),
+    Refused(prop::sample::Index),
+    Foreign,
+}
+
+fn step() -> impl Strategy<Value = (u64, Step)> {
+    let index = any::<prop::sample::Index>;
+    let step = prop_oneof![
+        8 => (0..300_000_u64).prop_map(Step::Send),
+        1 => Just(Step::NotSent),
+        8 => index().prop_map(Step::Reply),
+        1 => index().prop_map(Step::Changed),
+        1 => index().prop_map(Step::Refused),
+        1 => Just(Step::Foreign),
+    ];
+    (prop_oneof![1..200_000_u64, Just(TIMEOUT)], step)
+}
+
+/// What became of one datagram, as a list of what happened.
+#[derive(Clone, Debug)]
+struct Told {
+    due: u64,
+    at: u64,
+    bytes: Vec<u8>,
+    /// The first thing that decided on it, and when: `None` while it is awaited.
+    fate: Option<(Fate, u64)>,
+    /// Unchanged replies after the first.
+    again: u64,
+    is_late: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Fate {
+    Back,
+    Lost,
+    Refused,
+    Changed,
+}
+
+/// The same by the definitions of the counts, one datagram after the other.
+#[derive(Default)]
+struct Model {
+    told: BTreeMap<u64, Told>,
+    next: u64,
+    not_sent: u64,
+    foreign: u64,
+    changed: u64,
+    /// Numbers that came back in time, in that order.
+    arrivals: Vec<u64>,
+}
+
+impl Model {
+    fn expire(&mut self, now: u64) {
+        for told in self.told.values_mut() {
+            if told.fate.is_none() && now - told.at >= TIMEOUT {
+                told.fate = Some((Fate::Lost, now));
+            }
+        }
+    }
+
+    fn reply(&mut self, number: u64, now: u64) {
+        let told = self.told.get_mut(&number).unwrap();
+        match told.fate {
+            None => {
+                told.fate = Some((Fate::Back, now));
+                self.arrivals.push(number);
+            }
+            Some((Fate::Lost | Fate::Refused, _)) if !told.is_late => told.is_late = true,
+            Some(_) => told.again += 1,
+        }
+    }
+
+    /// Those of the measured part: all that were due in it.
+    fn counted(&self) -> impl Iterator<Item = &Told> {
+        self.told.values().filter(|told| told.due >= MEASURED_FROM)
+    }
+
+    fn number_of(&self, fates: &[Option<Fate>]) -> u64 {
+        let is_one = |told: &&Told| fates.contains(&told.fate.map(|(fate, _)| fate));
+        self.counted().filter(is_one).count() as u64
+    }
+
+    fn reordered(&self) -> u64 {
+        let is_overtaken = |place: &usize| {
+            let number = self.arrivals[*place];
+            let before = &self.arrivals[..*place];
+            let counts = self.told[&number].due >= MEASURED_FROM;
+            counts && before.iter().any(|other| *other > number)
+        };
+        (0..self.arrivals.len()).filter(is_overtaken).count() as u64
+    }
+}
+
+/// Makes the steps with a flow and with the model.
+fn run(steps: &[(u64, Step)]) -> (Flow, Recorder, Model, u64) {
+    let (mut flow, mut recorder, mut model) = (flow(), recorder(), Model::default());
+    let (mut now, mut due) = (0, 0);
+    let mut block = vec![0; 2000];
+    for (passes, step) in steps {
+        now += passes;
+        flow.expire(now, &mut recorder);
+        model.expire(now);
+        let numbers: Vec<_> = model.told.keys().copied().collect();
+        let choose = |index: &prop::sample::Index| match numbers.is_empty() {
+            true => None,
+            false => Some(*index.get(&numbers)),
+        };
+        match step {
+            Step::Send(late) => {
+                // They are sent in the order in which they are due.
+                due = now.saturating_sub(*late).max(due);
+                let size = flow.fill(&mut block);
+                flow.sent(Sent { due, at: now }, &mut recorder);
+                model.next += 1;
+                let told = Told {
+                    due,
+                    at: now,
+                    bytes: block[..size].to_vec(),
+                    fate: None,
+                    again: 0,
+                    is_late: false,
+                };
+                model.told.insert(model.next, told);
+            }
+            Step::NotSent => {
+                due = due.max(now);
+                flow.not_sent(Sent { due, at: now }, &mut recorder);
+                model.next += 1;
+                model.not_sent += u64::from(due >= MEASURED_FROM);
+            }
+            Step::Reply(index) => {
+                if let Some(number) = choose(index) {
+                    let bytes = model.told[&number].bytes.clone();
+                    assert_eq!(flow.received(&bytes, now, &mut recorder), None);
+                    model.reply(number, now);
+                }
+            }
+            Step::Changed(index) => {
+                if let Some(number) = choose(index) {
+                    let told = model.told.get_mut(&number).unwrap();
+                    let mut bytes = told.bytes.clone();
+                    bytes.push(1);
+                    let strange = flow.received(&bytes, now, &mut recorder);
+                    assert!(matches!(strange, Some(Strange::Changed(n, _)) if n == number));
+                    told.fate.get_or_insert((Fate::Changed, now));
+                    model.changed += 1;
+                }
+            }
+            Step::Refused(index) => {
+                if let Some(number) = choose(index) {
+                    let told = model.told.get_mut(&number).unwrap();
+                    let quoted = told.bytes[..8].to_vec();
+                    let is_awaited = told.fate.is_none();
+                    assert_eq!(flow.refused(&quoted, now, &mut recorder), is_awaited);
+                    told.fate.get_or_insert((Fate::Refused, now));
+                }
+            }
+            Step::Foreign => {
+                let strange = flow.received(&[9; 40], now, &mut recorder);
+                assert_eq!(strange, Some(Strange::Foreign));
+                model.foreign += 1;
+            }
+        }
+    }
+    flow.end_run(now, &mut recorder);
+    (flow, recorder, model, now)
+}
+
+proptest! {
+    #[test]
+    fn each_count_is_that_of_its_definition(steps in prop::collection::vec(step(), 0..120)) {
+        let (flow, mut recorder, model, now) = run(&steps);
+        let counts = recorder.measured();
+        let lost = [Some(Fate::Lost), Some(Fate::Refused)];
+        let want = DatagramCounts {
+            sent: model.counted().count() as u64,
+            lost: model.number_of(&lost),
+            refused: model.number_of(&lost[1..]),
+            late: model.counted().filter(|told| told.is_late).count() as u64,
+            duplicates: model.counted().map(|told| told.again).sum(),
+            reordered: model.reordered(),
+            not_sent: model.not_sent,
+            dropped_here: Some(0),
+        };
+        prop_assert_eq!(counts.datagrams, want);
+        let back = model.number_of(&[Some(Fate::Back)]);
+        prop_assert_eq!(flow.counts(), (want, back));
+        let totals = &counts.totals;
+        prop_assert_eq!((totals.sent, totals.lost, totals.echoed), (want.sent, want.lost, back));
+        prop_assert_eq!(totals.in_flight, model.number_of(&[None]));
+        let bytes = |told: &Told| told.bytes.len() as u64;
+        prop_assert_eq!(totals.sent_bytes, model.counted().map(bytes).sum::<u64>());
+        prop_assert_eq!(totals.errors.changed, model.changed);
+        prop_assert_eq!(totals.errors.foreign, model.foreign);
+        // Each has one fate, and but for a changed one a time.
+        let changed = model.number_of(&[Some(Fate::Changed)]);
+        prop_assert_eq!(want.sent, back + want.lost + totals.in_flight + changed);
+        prop_assert_eq!(counts.service.count(), back);
+        prop_assert_eq!(counts.response.count(), want.sent - changed);
+        let longest = model.counted().filter_map(|told| match told.fate {
+            None => Some(now - told.due),
+            Some((Fate::Back, at)) => Some(at - told.due),
+            Some((Fate::Lost | Fate::Refused, at)) => Some(at.max(told.at + TIMEOUT) - told.due),
+            Some((Fate::Changed, _)) => None,
+        }).max();
+        let off = |one: u64, other: u64| one.abs_diff(other) * 500 <= other;
+        match (counts.response.max(), longest) {
+            (Some(one), Some(other)) => prop_assert!(off(one, other), "{} {}", one, other),
+            (one, other) => prop_assert_eq!(one, other),
+        }
+    }
+}
+
+#[test]
+fn a_forgotten_one_is_late_and_no_strangers() {
+    let (mut flow, mut recorder) = (flow(), recorder());
+    flow.ledger = Ledger::new(1, TIMEOUT, ()).remembering(2);
+    let mut block = vec![0; 2000];
+    let size = flow.fill(&mut block);
+    let first = block[..size].to_vec();
+    for step in 0..5 {
+        let at = MEASURED_FROM + step * TIMEOUT;
+        flow.expire(at, &mut recorder);
+        flow.sent(Sent { due: at, at }, &mut recorder);
+    }
+    let now = MEASURED_FROM + 5 * TIMEOUT;
+    assert_eq!(flow.received(&first, now, &mut recorder), None);
+    let counts = recorder.measured();
+    assert_eq!(
+        (counts.datagrams.late, counts.totals.errors.foreign),
+        (1, 0)
+    );
+}
+
+#[test]
+fn drops_count_once_load_is_measured_and_what_is_unknown_stays_so() {
+    let (mut flow, mut recorder) = (flow(), recorder());
+    flow.dropped(Some(5), false, 10, &mut recorder);
+    flow.dropped(Some(3), true, MEASURED_FROM, &mut recorder);
+    assert_eq!(flow.counts().0.dropped_here, Some(3));
+    assert_eq!(recorder.measured().datagrams.dropped_here, Some(3));
+    flow.dropped(None, true, MEASURED_FROM, &mut recorder);
+    assert_eq!(recorder.measured().datagrams.dropped_here, None);
+}

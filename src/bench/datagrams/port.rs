@@ -1,0 +1,221 @@
+//! A flow and its socket: what it sends, and what comes to it.
+
+use std::collections::VecDeque;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::time::SystemTime;
+
+use mio::{Registry, Token};
+
+use super::flow::Flow;
+use crate::base::sys::datagram::Batch;
+use crate::bench::clock::{Clock, nanoseconds};
+use crate::bench::datagram_counts::FlowCounts;
+use crate::bench::recorder::Recorder;
+use crate::bench::recorder::datagrams::Sent;
+use crate::probe::datagram::refusal;
+use crate::probe::datagram::socket::{Batched, Options, PathError, ProbeSocket};
+
+/// The receive buffer that is asked for, in bytes: the kernel's default of 208 KiB loses where
+/// 50 flows have 16 in flight each.
+const RECEIVE_BUFFER: usize = 4 << 20;
+
+/// How many datagrams a call receives at the most.
+const BATCH: usize = 32;
+
+/// More than any datagram has, in bytes.
+const LONGEST: usize = 1 << 16;
+
+/// The memory that all flows of a thread receive into and send from.
+pub(super) struct Memory {
+    batch: Batch,
+    block: Vec<u8>,
+}
+
+impl Memory {
+    pub(super) fn new() -> Self {
+        Self {
+            batch: Batch::new(BATCH, LONGEST),
+            block: vec![0; LONGEST],
+        }
+    }
+}
+
+/// A flow and its socket.
+#[derive(Debug)]
+pub(super) struct Port {
+    socket: ProbeSocket,
+    source: SocketAddr,
+    pub(super) flow: Flow,
+    /// Datagrams that are due and have no place among those in flight: when they were due.
+    pub(super) waiting: VecDeque<u64>,
+    /// Whether an error of the path was told: the others are the same.
+    has_told: bool,
+    /// The kernel's count of drops when it was last looked at.
+    dropped: Option<u32>,
+}
+
+impl Port {
+    /// A flow to this address, from this one of ours if it is chosen. What comes is reported
+    /// to the poller by the tokens `2 * key`, and `2 * key + 1` from others than the server.
+    ///
+    /// # Errors
+    /// The system's, as when there is no route or no descriptor.
+    pub(super) fn open(
+        to: SocketAddr,
+        from: Option<IpAddr>,
+        flow: Flow,
+        (registry, key): (&Registry, usize),
+    ) -> io::Result<Self> {
+        let options = Options {
+            receive_buffer: Some(RECEIVE_BUFFER),
+            from,
+            only_time: true,
+            ..Options::default()
+        };
+        let mut socket = ProbeSocket::new(to, options)?;
+        socket.register_apart(registry, Token(2 * key), Token(2 * key + 1))?;
+        Ok(Self {
+            source: socket.local()?,
+            dropped: socket.dropped(),
+            socket,
+            flow,
+            waiting: VecDeque::new(),
+            has_told: false,
+        })
+    }
+
+    /// Sends the next datagram, which was due at `due`, now.
+    pub(super) fn send(
+        &mut self,
+        due: u64,
+        now: u64,
+        memory: &mut Memory,
+        recorder: &mut Recorder,
+    ) {
+        let size = self.flow.fill(&mut memory.block);
+        let sent = Sent { due, at: now };
+        match self.socket.send(&memory.block[..size]) {
+            Ok(()) => self.flow.sent(sent, recorder),
+            Err(error) => {
+                self.flow.not_sent(sent, recorder);
+                let source = self.source;
+                recorder.add_example(|| {
+                    format!("not sent from {source}: {}", refusal::not_sent(&error))
+                });
+            }
+        }
+    }
+
+    /// Receives what has come from the server. Where the event told of an error, it goes on
+    /// until there is nothing more; else a batch that is not full was all.
+    ///
+    /// # Errors
+    /// The system's, that is no error of the path.
+    pub(super) fn receive(
+        &mut self,
+        is_error: bool,
+        clock: Clock,
+        memory: &mut Memory,
+        recorder: &mut Recorder,
+    ) -> io::Result<()> {
+        loop {
+            let Memory { batch, block } = memory;
+            match self.socket.receive_batch(batch, block)? {
+                Batched::Datagrams(count) => {
+                    self.verify(count, clock, batch, recorder);
+                    if count < batch.slots() && !is_error {
+                        return Ok(());
+                    }
+                }
+                Batched::Error(error) => self.refused(&error, clock.now(), block, recorder),
+                Batched::Nothing => return Ok(()),
+            }
+        }
+    }
+
+    fn verify(&mut self, count: usize, clock: Clock, batch: &mut Batch, recorder: &mut Recorder) {
+        // How long each has waited is by the kernel's clock, which may be set meanwhile: it is
+        // compared with that clock now, and what is left is the time by ours.
+        let wall = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+        let (wall, now) = (wall.unwrap_or_default(), clock.now());
+        for index in 0..count {
+            let received = batch.received(index);
+            let waited = received.at.map(|at| wall.saturating_sub(at));
+            let at = now.saturating_sub(waited.map_or(0, nanoseconds));
+            let bytes = &batch.slot(index)[..received.bytes];
+            if let Some(strange) = self.flow.received(bytes, at, recorder) {
+                let source = self.source;
+                recorder.add_example(|| format!("port {source}, {strange}"));
+            }
+        }
+    }
+
+    fn refused(&mut self, error: &PathError, now: u64, block: &[u8], recorder: &mut Recorder) {
+        let quoted = &block[..error.quoted];
+        if error.mtu.is_some() || !self.flow.refused(quoted, now, recorder) {
+            // What is too long for the path is sent again in fragments by the next ones.
+            return;
+        }
+        let errors = &mut recorder.measured().totals.errors;
+        match error.error.kind() {
+            io::ErrorKind::ConnectionRefused => errors.refused += 1,
+            _ => errors.failed += 1,
+        }
+        if !std::mem::replace(&mut self.has_told, true) {
+            let source = self.source;
+            recorder.add_example(|| format!("port {source}: {}", error.explained()));
+        }
+    }
+
+    /// Receives what has come from others than the server.
+    ///
+    /// # Errors
+    /// The system's.
+    pub(super) fn receive_others(
+        &mut self,
+        clock: Clock,
+        memory: &mut Memory,
+        recorder: &mut Recorder,
+    ) -> io::Result<()> {
+        while let Some(datagram) = self.socket.receive_other(&mut memory.block)? {
+            let bytes = &memory.block[..datagram.length];
+            let (source, server) = (self.source, self.socket.server);
+            match datagram.stranger {
+                // It came before the socket was connected.
+                None => drop(self.flow.received(bytes, clock.now(), recorder)),
+                Some(stranger) => {
+                    self.flow.foreign(recorder);
+                    recorder.add_example(|| {
+                        format!("port {source}: {stranger} answered, and {server} was asked")
+                    });
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Counts what the kernel has dropped of what came, since the last look. `counts` says
+    /// whether load is measured.
+    pub(super) fn look_for_drops(&mut self, counts: bool, now: u64, recorder: &mut Recorder) {
+        let count = self.socket.dropped();
+        let before = std::mem::replace(&mut self.dropped, count);
+        let more = count
+            .zip(before)
+            .map(|(now, before)| now.wrapping_sub(before));
+        if more != Some(0) {
+            self.flow
+                .dropped(more.map(u64::from), counts, now, recorder);
+        }
+    }
+
+    /// The counts of the measured part.
+    pub(super) fn counts(&self) -> FlowCounts {
+        let (counts, echoed) = self.flow.counts();
+        FlowCounts {
+            source: self.source.to_string(),
+            echoed,
+            counts,
+        }
+    }
+}

@@ -1,0 +1,8 @@
+//! What every thread of a load generator has, whatever it sends: its schedule, its timer, its
+//! waits, and what it shares with the thread that started it.
+
+pub(super) mod processor_time;
+pub(super) mod schedule;
+pub(super) mod shared;
+pub(super) mod timer;
+pub(super) mod waiter;
