@@ -28,6 +28,12 @@ pub(super) enum Load {
     /// It waits most of the time, so that others may wait beside it; it has so many
     /// connections open at once.
     Waits(usize),
+    /// It has one connection with hardly anything on it for as long as the others take: it
+    /// begins before them and runs beside all.
+    Beside,
+    /// It measures the path while nothing else is on it: no other has a connection open, but
+    /// those that only wait for a time-out.
+    Measures,
     /// It fills the path with one connection: no other has one open, but those that only wait
     /// for a time-out.
     Streams,

@@ -2,8 +2,8 @@
 
 use super::clause::Clause;
 use super::{
-    bytes, connect, connections, counted, duplex, half_close, idle, messages, nagle, options, pace,
-    reset, segments, source_address, urgent,
+    bytes, connect, connections, counted, duplex, half_close, idle, lifetime, loss, messages,
+    nagle, options, pace, reset, segments, source_address, urgent,
 };
 use crate::proto::Protocol;
 
@@ -16,6 +16,7 @@ const ECHO: &[Clause] = &[
     segments::TINY_SEGMENTS,
     messages::MSS,
     messages::MESSAGES_64K,
+    loss::LOSS,
     messages::MESSAGES_16M,
     segments::PIPELINING,
     duplex::FULL_DUPLEX,
@@ -31,6 +32,7 @@ const ECHO: &[Clause] = &[
     source_address::SOURCE_NOT_REPORTED,
     idle::IDLE,
     connections::STORM,
+    lifetime::LIFETIME,
 ];
 
 const COUNTED: &[Clause] = &[

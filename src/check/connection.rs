@@ -13,6 +13,7 @@ use super::context::{Context, TICK};
 use super::not_passed::NotPassed;
 use super::observation::{End, Observation, Wrong};
 use crate::base::error::cause;
+use crate::base::kernel::KernelView;
 use crate::base::units::{count, duration, whole};
 use crate::probe::exchange::{first_difference, is_timeout, no_data};
 use crate::probe::pattern::{Damage, WINDOW};
@@ -29,6 +30,10 @@ pub(super) const MESSAGE: u64 = 1024;
 /// path that is worth a check, and enough for a check to end.
 const LEAST_RATE: u64 = 8 * 1024;
 
+/// The part of the time-out for which a wait counts beside clauses that load the path: a full
+/// queue drops packets of others, too, and each is sent again later than the one before.
+const LOADED_PART: u32 = 3;
+
 /// The most bytes of a wrong place that are kept.
 const EXCERPT: usize = 64;
 
@@ -36,6 +41,7 @@ const EXCERPT: usize = 64;
 /// segment of a path between machines: Ethernet's with jumbo frames.
 #[cfg(unix)]
 const SMALL_BUFFER: usize = 64 * 1024;
+const LARGE_BUFFER: usize = 4 << 20;
 #[cfg(unix)]
 const LARGE_MSS: u32 = 9000;
 
@@ -84,6 +90,8 @@ pub(super) struct Connection<'a> {
     moved_at: AtomicU64,
     half_closed: AtomicBool,
     urgent: AtomicBool,
+    /// Other clauses load the path meanwhile, and it waits longer then.
+    beside: bool,
     finished: bool,
 }
 
@@ -108,6 +116,7 @@ impl<'a> Connection<'a> {
             moved_at: AtomicU64::new(0),
             half_closed: AtomicBool::new(false),
             urgent: AtomicBool::new(false),
+            beside: false,
             finished: false,
         };
         let prepared = connection.stream.set_read_timeout(Some(TICK));
@@ -122,6 +131,18 @@ impl<'a> Connection<'a> {
         let mut connection = self;
         connection.timeout = timeout;
         connection
+    }
+
+    /// The same, of a clause that runs beside those that load the path.
+    pub(super) fn beside_others(self) -> Self {
+        let mut connection = self;
+        connection.beside = true;
+        connection
+    }
+
+    /// Its age.
+    pub(super) fn age(&self) -> Duration {
+        self.made.elapsed()
     }
 
     /// The peer's address and the local one.
@@ -363,6 +384,13 @@ impl<'a> Connection<'a> {
 
     #[cfg(not(unix))]
     pub(super) const fn shrink_buffers(&self) {}
+
+    /// Makes the receive buffer large, once the path is full: a small one empties it by no
+    /// more than that in a round trip.
+    pub(super) fn grow_buffer(&self) {
+        // The system takes no more than it allows.
+        let _ = self.socket().set_recv_buffer_size(LARGE_BUFFER);
+    }
 
     /// Closes the sending side; the peer's stays open.
     pub(super) fn half_close(&self) -> Result<(), NotPassed> {
@@ -689,6 +717,7 @@ impl<'a> Connection<'a> {
 
 impl Drop for Connection<'_> {
     fn drop(&mut self) {
+        self.context.saw_segments(KernelView::read(&self.stream));
         if !self.finished {
             // If this fails, the connection is closed in order instead, which does no harm.
             let _ = self.socket().set_linger(Some(Duration::ZERO));
@@ -733,6 +762,10 @@ impl<'a> TransferTimer<'a> {
             let called = Instant::now();
             let result = call();
             let waited = called.elapsed().min(TICK);
+            let waited = match self.connection.beside && self.connection.context.is_loaded() {
+                true => waited / LOADED_PART,
+                false => waited,
+            };
             self.waited += waited;
             self.silent += waited;
             match result {

@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::not_passed::NotPassed;
 use super::plan::Plan;
 use super::shared::Shared;
+use crate::base::kernel::KernelView;
 use crate::probe::pattern::Pattern;
 
 /// The longest that a blocking call waits before it is asked whether to stop.
@@ -54,6 +55,11 @@ impl<'a> Context<'a> {
             std::thread::sleep(part);
             left -= part;
         }
+        self.go_on()
+    }
+
+    /// Whether the clause may go on.
+    pub(super) fn go_on(&self) -> Result<(), NotPassed> {
         match self.is_stopped() {
             true => Err(NotPassed::Stopped),
             false => Ok(()),
@@ -88,6 +94,16 @@ impl<'a> Context<'a> {
     /// A path that accepts nothing for so long is full.
     pub(super) fn full_after(&self) -> Duration {
         (self.round_trip() * FULL_ROUND_TRIPS).max(FULL_LEAST)
+    }
+
+    /// Whether a clause under test loads the path or the server.
+    pub(super) fn is_loaded(&self) -> bool {
+        self.shared.is_loaded()
+    }
+
+    /// A connection is over, of which the system knew that.
+    pub(super) fn saw_segments(&self, view: Option<KernelView>) {
+        self.shared.saw_segments(view);
     }
 
     /// How many clauses are under test, this one among them.

@@ -32,6 +32,9 @@ fn full_duplex(target: &Target<'_>) -> Result<String, NotPassed> {
         Filled::Most => AHEAD,
         Filled::NotYet(sent) => return Err(target.not_full(sent)),
     };
+    if target.is_far() {
+        connection.grow_buffer();
+    }
     let sent = connection.exchange_within(STREAM, target.budget(2), Duration::ZERO)?;
     connection.finish()?;
     let shortened = target.shortened(sent, STREAM);

@@ -5,7 +5,7 @@ use super::report::{Outcome, Verdict};
 
 /// Clauses that pass where bytes come back. What is not among them passes also where none
 /// does.
-const CARRYING: [&str; 13] = [
+const CARRYING: [&str; 14] = [
     "bytes",
     "tiny-segments",
     "message-mss",
@@ -19,6 +19,7 @@ const CARRYING: [&str; 13] = [
     "slow-writer",
     "small-writes",
     "connections",
+    "lifetime",
 ];
 
 /// A failed clause.

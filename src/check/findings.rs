@@ -329,7 +329,7 @@ impl Urgent {
 }
 
 /// Packets lost, of those that were counted.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(super) struct Loss {
     /// In percent.
     pub(super) to_server: f64,

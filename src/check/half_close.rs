@@ -45,9 +45,11 @@ const FEW: u64 = 10;
 const TRIES: usize = 10;
 
 /// More bytes than one read returns, received late: most are still in flight when the
-/// half-close arrives.
+/// half-close arrives. So late that the path has filled its buffers meanwhile, as it was seen
+/// to carry them: some round trips, and this part of the budget at the most.
 const MANY: u64 = 4 << 20;
-const READ_DELAY: Duration = Duration::from_millis(100);
+const READ_ROUND_TRIPS: u32 = 2;
+const READ_PART: u32 = 20;
 
 fn early(target: &Target<'_>) -> Result<String, NotPassed> {
     let mut left = TRIES;
@@ -64,7 +66,7 @@ fn early(target: &Target<'_>) -> Result<String, NotPassed> {
         left -= number;
     }
     let connection = target.open()?;
-    let delay = READ_DELAY.max(target.context.round_trip());
+    let delay = read_delay(target);
     let sent = connection.exchange_to_end(MANY, target.budget(2), delay)?;
     connection.finish()?;
     let (many, shortened) = (whole(sent), target.shortened(sent, MANY));
@@ -72,6 +74,15 @@ fn early(target: &Target<'_>) -> Result<String, NotPassed> {
         "{TRIES} times {FEW} bytes and once {many} came back, each time with the end behind\
          {shortened}"
     ))
+}
+
+/// How long the bytes that come back are not received.
+fn read_delay(target: &Target<'_>) -> Duration {
+    let round_trips = target.context.round_trip() * READ_ROUND_TRIPS;
+    let most = target.plan().budget.unwrap_or(target.plan().timeout) / READ_PART;
+    let of_rate = |rate: u64| Duration::from_secs_f64(MANY as f64 / rate as f64);
+    let carried = target.shared.rate().map_or(most, of_rate);
+    round_trips.max(carried.min(most))
 }
 
 fn late(target: &Target<'_>) -> Result<String, NotPassed> {

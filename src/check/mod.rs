@@ -18,6 +18,8 @@ mod facts;
 mod findings;
 mod half_close;
 mod idle;
+mod lifetime;
+mod loss;
 mod messages;
 mod nagle;
 mod not_passed;

@@ -27,11 +27,11 @@ pub(super) const SMALL_WRITES: Clause = Clause {
     run: small_writes,
 };
 
-/// Exchanges of each kind: the most; the least, however slow the path is; and the time
-/// after which no more than the least are made.
+/// Exchanges of each kind: the most; the least, however slow the path is; and the part of the
+/// budget, or else of the time-out, after which no more than the least are made.
 const MOST: u32 = 400;
 const LEAST: u32 = 10;
-const TIME: Duration = Duration::from_secs(1);
+const PART: u32 = 2;
 
 /// How many connections share the exchanges where the least would take longer than that.
 const LONG_CONNECTIONS: usize = 4;
@@ -46,7 +46,8 @@ const WRITE: u64 = 20;
 const STEP: f64 = 0.618_033_988_749_895;
 
 /// An exchange that takes this much longer than the fastest one was held back. It is less
-/// than any delay of an acknowledgement.
+/// than any delay of an acknowledgement, which is a timer of this system and in no round
+/// trips: 40 ms and more on Linux, and up to 500 ms are allowed (RFC 1122 section 4.2.3.2).
 const HELD: Duration = Duration::from_millis(30);
 
 /// The clause fails if at least `ENOUGH` exchanges were held back, and `CLEARLY` times as
@@ -57,14 +58,15 @@ const CLEARLY: usize = 4;
 
 fn small_writes(target: &Target<'_>) -> Result<String, NotPassed> {
     // On a long path, several connections together; on a short one the processors are busy.
-    let number = match target.context.round_trip() * LEAST * 3 > TIME {
+    let time = target.budget(PART).unwrap_or(target.plan().timeout / PART);
+    let number = match target.context.round_trip() * LEAST * 3 > time {
         true => LONG_CONNECTIONS.min(target.shared.width()),
         false => 1,
     };
     let connections = open_together(target, number)?;
     let all = Mutex::new((Duration::MAX, Vec::new(), Vec::new()));
     together(&connections, |_, connection| {
-        let (fastest, late, prompt) = exchanges(connection, LEAST.div_ceil(number as u32))?;
+        let (fastest, late, prompt) = exchanges(connection, LEAST.div_ceil(number as u32), time)?;
         let mut all = all.lock().unwrap_or_else(PoisonError::into_inner);
         all.0 = all.0.min(fastest);
         all.1.extend(late);
@@ -79,13 +81,13 @@ fn small_writes(target: &Target<'_>) -> Result<String, NotPassed> {
 /// The fastest exchange, and how long those took that were acknowledged late, and at once.
 type Times = (Duration, Vec<Duration>, Vec<Duration>);
 
-/// Makes as many exchanges of each kind as there is time for, and no fewer than `least`.
-fn exchanges(connection: &Connection<'_>, least: u32) -> Result<Times, NotPassed> {
+/// Makes as many exchanges of each kind as there is `time` for, and no fewer than `least`.
+fn exchanges(connection: &Connection<'_>, least: u32, time: Duration) -> Result<Times, NotPassed> {
     let started = Instant::now();
     let mut fastest = exchange(connection, Duration::ZERO, true)?;
     let (mut late, mut prompt) = (Vec::new(), Vec::new());
     for at in 0..MOST {
-        if at >= least && started.elapsed() >= TIME {
+        if at >= least && started.elapsed() >= time {
             break;
         }
         let gap = fastest.mul_f64((f64::from(at) * STEP).fract());

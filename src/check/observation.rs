@@ -4,6 +4,7 @@ use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use super::findings::Loss;
 use crate::probe::connect::is_reached_itself;
 use crate::probe::pattern::Damage;
 
@@ -63,7 +64,7 @@ pub(super) struct Wrong {
 }
 
 /// How a clause's connection ended, or what else was seen of it.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub(super) enum End {
     /// No connection was made.
     NotMade(NotMade),
@@ -84,6 +85,8 @@ pub(super) enum End {
         of: usize,
         by: Duration,
     },
+    /// More packets were lost than a sound path loses.
+    Lost(Loss),
     /// The server told another address than the connection has here.
     Address { seen: SocketAddr, own: SocketAddr },
     /// The server told no address where it had to.
@@ -94,7 +97,7 @@ pub(super) enum End {
 }
 
 /// What a failed clause saw. What is not known is zero.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct Observation {
     pub(super) end: End,
     /// Bytes of the connection that the system took from us.

@@ -10,6 +10,7 @@ use super::target::Target;
 
 /// Threads that connect at once, except in a storm: fewer than the shortest backlogs hold.
 pub(super) const CONNECT_THREADS: usize = 4;
+const CONNECT_THREADS_LOSSY: usize = 32;
 const CONNECT_THREADS_MOST: usize = 128;
 
 /// How many connections are made at once so that `number` of them, each with one message, take
@@ -18,7 +19,12 @@ pub(super) fn connect_threads(target: &Target<'_>, number: usize) -> usize {
     let all = target.context.round_trip() * 2 * u32::try_from(number).unwrap_or(u32::MAX);
     let time = target.budget(2).unwrap_or(target.plan().timeout);
     let threads = (all.as_secs_f64() / time.as_secs_f64()).ceil() as usize;
-    threads.clamp(CONNECT_THREADS, CONNECT_THREADS_MOST)
+    // Each SYN that is lost takes a second.
+    let least = match target.shared.is_lossy() {
+        true => CONNECT_THREADS_LOSSY,
+        false => CONNECT_THREADS,
+    };
+    threads.clamp(least, CONNECT_THREADS_MOST)
 }
 
 /// Opens that many connections together.

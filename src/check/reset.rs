@@ -48,7 +48,8 @@ const LEAST: u64 = 16 * 1024;
 /// About how many round trips each takes.
 const ROUND_TRIPS: u32 = 12;
 
-/// The least time a server has to fail after a reset; a round trip, if that is longer.
+/// The least time a server has to fail after a reset, which is its own and not the path's; a
+/// round trip, if that is longer.
 const REACTION: Duration = Duration::from_millis(10);
 
 /// How long a connection that is to be reset may take until the path is full, in round trips.
@@ -65,7 +66,8 @@ fn reset(target: &Target<'_>) -> Result<String, NotPassed> {
         .collect();
     // One after another takes long where round trips do.
     let one_by_one = target.context.round_trip() * ROUND_TRIPS * RESETS as u32;
-    let together = match target.budget(1).is_some_and(|budget| one_by_one > budget) {
+    let is_long = target.budget(1).is_some_and(|budget| one_by_one > budget);
+    let together = match is_long || target.shared.is_lossy() {
         true => (target.shared.width() / (OTHERS + 2)).clamp(1, sizes.len()),
         false => 1,
     };

@@ -28,7 +28,7 @@ use super::not_passed::NotPassed;
 use super::observation::End as Seen;
 use super::plan::Plan;
 use super::report::{Outcome, Report, Verdict, nanoseconds};
-use super::schedule::Schedule;
+use super::schedule::{Path, Schedule};
 use super::shared::Shared;
 use super::target::Target;
 use crate::base::units::duration;
@@ -179,6 +179,7 @@ impl<'a> Running<'a, '_> {
         let mut told = 0;
         loop {
             self.begin(scope);
+            self.note_running();
             if self.schedule.running().next().is_none() {
                 break;
             }
@@ -215,11 +216,11 @@ impl<'a> Running<'a, '_> {
                 self.is_width_known = true;
             }
             let is_stalled = |at: usize| self.targets[at].context.is_stalled();
-            let next = self.schedule.next(self.shared.width(), is_stalled);
+            let next = self.schedule.next(self.path(), is_stalled);
             let Some(at) = next else { break };
             self.schedule.begin(at);
             self.begun[at] = Some(Instant::now());
-            self.shared.set_running(self.schedule.running().count());
+            self.note_running();
             let (clause, target) = (self.clauses[at], &self.targets[at]);
             let ended = self.ended.clone();
             let test = move |ended: &Sender<Ended>| {
@@ -235,6 +236,26 @@ impl<'a> Running<'a, '_> {
                 // Where the system starts no thread, they are tested one after another.
                 test(&ended);
             }
+        }
+    }
+
+    /// What is known of the path by now.
+    fn path(&self) -> Path {
+        Path {
+            width: self.shared.width(),
+            is_far: self.targets.first().is_some_and(Target::is_far),
+        }
+    }
+
+    /// Lets those under test know of the others.
+    fn note_running(&self) {
+        let (schedule, path) = (&self.schedule, self.path());
+        let beside = schedule.beside(path);
+        let running = schedule.running().count() - beside;
+        self.shared.set_running(running, beside);
+        self.shared.set_loaded(schedule.is_loaded(path));
+        if schedule.is_rest_over(path) {
+            self.shared.mark_rest_over();
         }
     }
 
@@ -326,6 +347,7 @@ const fn reason(clause: &Clause, end: &Seen) -> &'static str {
         }
         Seen::NotMade(_)
         | Seen::Late { .. }
+        | Seen::Lost(_)
         | Seen::Address { .. }
         | Seen::NoAddress
         | Seen::Other => clause.usually,

@@ -12,6 +12,19 @@ enum State {
     Ended,
 }
 
+/// What is known of the path when a clause is to begin.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Path {
+    /// How many connections may be open at once without one waiting for another's end.
+    pub(super) width: usize,
+    /// A stream takes most of its time for round trips.
+    pub(super) is_far: bool,
+}
+
+/// The least width for a clause that runs beside all others: as many connections as those of
+/// any of them need that have a number of their own, and one.
+const BESIDE_WIDTH: usize = 6;
+
 /// The clauses of a check, in order, and how far each is.
 pub(super) struct Schedule {
     clauses: Vec<(Load, State)>,
@@ -24,16 +37,24 @@ impl Schedule {
         }
     }
 
-    /// The next clause that may begin, where `width` connections may be open at once and
-    /// `is_stalled` tells of a clause under test whether it only waits for a time-out.
-    pub(super) fn next(&self, width: usize, is_stalled: impl Fn(usize) -> bool) -> Option<usize> {
-        let at = self.first_pending()?;
-        let (load, _) = self.clauses[at];
-        let mut running = self.running().peekable();
-        if running.peek().is_none() {
+    /// The next clause that may begin, where the path is as `path` tells and `is_stalled`
+    /// tells of a clause under test whether it only waits for a time-out.
+    pub(super) fn next(&self, path: Path, is_stalled: impl Fn(usize) -> bool) -> Option<usize> {
+        let at = self.first_pending(path)?;
+        let load = self.load(at, path);
+        let mut others = self.running().filter(|at| !self.is_beside(*at, path));
+        let is_any_alone = |at: usize| {
+            matches!(
+                self.load(at, path),
+                Load::First | Load::Alone | Load::Measures
+            )
+        };
+        if load == Load::Beside {
+            return (!self.is_first_open()).then_some(at);
+        }
+        if others.next().is_none() {
             return Some(at);
         }
-        let is_alone = |at: usize| matches!(self.clauses[at].0, Load::First | Load::Alone);
         let connections = |load| match load {
             Load::Waits(connections) => connections,
             _ => 1,
@@ -42,13 +63,53 @@ impl Schedule {
             .running()
             .map(|at| connections(self.clauses[at].0))
             .sum();
-        let has_room = open + connections(load) <= width && !self.running().any(is_alone);
+        let mut others = self.running().filter(|at| !self.is_beside(*at, path));
+        let has_room = open + connections(load) <= path.width && !self.running().any(is_any_alone);
+        // On a far path a stream waits for its round trips, and loads little meanwhile.
+        let is_light = |at: usize| is_stalled(at) || path.is_far;
         let may = match load {
             Load::Waits(_) => has_room,
-            Load::Streams => has_room && running.all(is_stalled),
-            Load::First | Load::Alone => false,
+            Load::Streams => has_room && others.all(is_light),
+            Load::Measures => has_room && others.all(is_stalled),
+            Load::First | Load::Alone | Load::Beside => false,
         };
         may.then_some(at)
+    }
+
+    /// Whether one under test loads the path or the server.
+    pub(super) fn is_loaded(&self, path: Path) -> bool {
+        let loads = |at| !matches!(self.load(at, path), Load::Waits(_) | Load::Beside);
+        self.running().any(loads)
+    }
+
+    /// How many of them run beside all others.
+    pub(super) fn beside(&self, path: Path) -> usize {
+        self.running()
+            .filter(|at| self.is_beside(*at, path))
+            .count()
+    }
+
+    /// Whether all have ended but those that run beside others.
+    pub(super) fn is_rest_over(&self, path: Path) -> bool {
+        let open = self.those(|(_, state)| state != State::Ended);
+        open.into_iter().all(|at| self.is_beside(at, path))
+    }
+
+    /// What it does; beside others it runs only where the server serves enough of them.
+    fn load(&self, at: usize, path: Path) -> Load {
+        match self.clauses[at].0 {
+            Load::Beside if path.width < BESIDE_WIDTH => Load::Alone,
+            load => load,
+        }
+    }
+
+    fn is_beside(&self, at: usize, path: Path) -> bool {
+        self.load(at, path) == Load::Beside
+    }
+
+    fn is_first_open(&self) -> bool {
+        let is_first = |(load, state)| load == Load::First && state != State::Ended;
+        self.those(is_first).next().is_some()
     }
 
     pub(super) fn begin(&mut self, at: usize) {
@@ -67,19 +128,22 @@ impl Schedule {
     /// Whether several clauses may run beside each other next.
     pub(super) fn is_wide_next(&self) -> bool {
         let is_waiting = |(load, state)| matches!(load, Load::Waits(_)) && state == State::Pending;
-        let is_first = |(load, state)| load == Load::First && state != State::Ended;
-        self.those(is_waiting).nth(1).is_some() && self.those(is_first).next().is_none()
+        self.those(is_waiting).nth(1).is_some() && !self.is_first_open()
     }
 
-    /// Those that wait come before those that load, each in their order.
-    fn first_pending(&self) -> Option<usize> {
+    /// One that runs beside all comes first, then those that wait, then those that load, each
+    /// in their order.
+    fn first_pending(&self, path: Path) -> Option<usize> {
         let rank = |load| match load {
             Load::First => 0,
-            Load::Waits(_) => 1,
-            Load::Streams | Load::Alone => 2,
+            Load::Beside => 1,
+            Load::Waits(_) => 2,
+            // Streams begin early there, and take longest.
+            Load::Streams if path.is_far => 3,
+            Load::Measures | Load::Streams | Load::Alone => 4,
         };
         let pending = self.those(|(_, state)| state == State::Pending);
-        pending.min_by_key(|at| (rank(self.clauses[*at].0), *at))
+        pending.min_by_key(|at| (rank(self.load(*at, path)), *at))
     }
 
     fn those(&self, wanted: impl Fn((Load, State)) -> bool) -> impl Iterator<Item = usize> {
@@ -105,8 +169,17 @@ mod tests {
 
     /// Begins all that may, and returns which.
     fn begin(schedule: &mut Schedule, width: usize, stalled: &[usize]) -> Vec<usize> {
+        begin_on(schedule, near(width), stalled)
+    }
+
+    const fn near(width: usize) -> Path {
+        let is_far = false;
+        Path { width, is_far }
+    }
+
+    fn begin_on(schedule: &mut Schedule, path: Path, stalled: &[usize]) -> Vec<usize> {
         let mut begun = Vec::new();
-        while let Some(at) = schedule.next(width, |at| stalled.contains(&at)) {
+        while let Some(at) = schedule.next(path, |at| stalled.contains(&at)) {
             schedule.begin(at);
             begun.push(at);
         }
@@ -172,5 +245,70 @@ mod tests {
         assert!(begin(&mut schedule, 4, &[4]).is_empty());
         end(&mut schedule, &[4]);
         assert_eq!(begin(&mut schedule, 4, &[]), [6]);
+    }
+
+    #[test]
+    fn streams_run_beside_others_on_a_far_path_but_not_beside_what_measures() {
+        let all = [
+            Load::First,
+            Load::Measures,
+            Load::Streams,
+            Load::Waits(1),
+            Load::Alone,
+            Load::Streams,
+        ];
+        let far = Path {
+            width: 9,
+            is_far: true,
+        };
+        let mut schedule = Schedule::new(all.into_iter());
+        begin_on(&mut schedule, far, &[]);
+        end(&mut schedule, &[0]);
+        assert_eq!(begin_on(&mut schedule, far, &[]), [3, 2, 5]);
+        assert!(schedule.is_loaded(far));
+        end(&mut schedule, &[3, 2]);
+        assert!(begin_on(&mut schedule, far, &[]).is_empty());
+        end(&mut schedule, &[5]);
+        assert_eq!(begin_on(&mut schedule, far, &[]), [1]);
+        assert!(begin_on(&mut schedule, far, &[]).is_empty());
+        end(&mut schedule, &[1]);
+        assert_eq!(begin_on(&mut schedule, far, &[]), [4]);
+    }
+
+    #[test]
+    fn one_that_runs_beside_all_begins_first_and_holds_nobody_up() {
+        let all = [
+            Load::First,
+            Load::Waits(1),
+            Load::Streams,
+            Load::Alone,
+            Load::Beside,
+        ];
+        let mut schedule = Schedule::new(all.into_iter());
+        let path = near(BESIDE_WIDTH);
+        assert_eq!(begin_on(&mut schedule, path, &[]), [0]);
+        end(&mut schedule, &[0]);
+        assert_eq!(begin_on(&mut schedule, path, &[]), [4, 1]);
+        assert!(!schedule.is_loaded(path));
+        for at in 1..=3 {
+            assert!(!schedule.is_rest_over(path));
+            end(&mut schedule, &[at]);
+            let next: &[_] = if at < 3 { &[at + 1] } else { &[] };
+            assert_eq!(begin_on(&mut schedule, path, &[]), next);
+        }
+        assert_eq!(schedule.beside(path), 1);
+        assert!(schedule.is_rest_over(path));
+    }
+
+    #[test]
+    fn where_few_are_served_it_runs_alone_after_the_others() {
+        let all = [Load::Beside, Load::First, Load::Waits(1), Load::Streams];
+        let mut schedule = Schedule::new(all.into_iter());
+        let path = near(BESIDE_WIDTH - 1);
+        for at in [1, 2, 0, 3] {
+            assert_eq!(begin_on(&mut schedule, path, &[]), [at]);
+            assert!(!schedule.is_rest_over(path));
+            end(&mut schedule, &[at]);
+        }
     }
 }

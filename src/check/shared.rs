@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use super::plan::Plan;
 use super::report::nanoseconds;
+use crate::base::kernel::KernelView;
 use crate::probe::pattern::Pattern;
 
 /// What all clauses of a check share.
@@ -35,8 +36,18 @@ pub(super) struct Shared<'a> {
     width: AtomicUsize,
     /// The most bytes a second that came back on one connection; 0 until one has streamed.
     rate: AtomicU64,
-    /// Clauses under test.
+    /// Clauses under test, and those of them that run beside all others.
     running: AtomicUsize,
+    beside: AtomicUsize,
+    /// One of them loads the path or the server.
+    loaded: AtomicBool,
+    /// Those that run beside all others are the last.
+    rest_over: AtomicBool,
+    /// Segments of connections that are over: those with data that were sent, and those that
+    /// were sent again, or came out of order; `None` where the system does not tell.
+    segments: Mutex<Option<(u64, u64)>>,
+    /// More packets are lost than a sound path loses.
+    lossy: AtomicBool,
 }
 
 impl<'a> Shared<'a> {
@@ -56,6 +67,11 @@ impl<'a> Shared<'a> {
             width: AtomicUsize::new(1),
             rate: AtomicU64::new(0),
             running: AtomicUsize::new(0),
+            beside: AtomicUsize::new(0),
+            loaded: AtomicBool::new(false),
+            rest_over: AtomicBool::new(false),
+            segments: Mutex::new(Some((0, 0))),
+            lossy: AtomicBool::new(false),
         }
     }
 
@@ -176,12 +192,60 @@ impl<'a> Shared<'a> {
         Some(self.rate.load(Ordering::SeqCst)).filter(|rate| *rate > 0)
     }
 
-    /// How many clauses are under test; at least one.
+    /// How many clauses run beside all others.
+    pub(super) fn beside(&self) -> usize {
+        self.beside.load(Ordering::SeqCst)
+    }
+
+    /// Whether a clause under test loads the path or the server.
+    pub(super) fn is_loaded(&self) -> bool {
+        self.loaded.load(Ordering::SeqCst)
+    }
+
+    pub(super) fn set_loaded(&self, is_loaded: bool) {
+        self.loaded.store(is_loaded, Ordering::SeqCst);
+    }
+
+    /// Whether those that run beside all others are the last.
+    pub(super) fn is_rest_over(&self) -> bool {
+        self.rest_over.load(Ordering::SeqCst)
+    }
+
+    pub(super) fn mark_rest_over(&self) {
+        self.rest_over.store(true, Ordering::SeqCst);
+    }
+
+    /// A connection is over, of which the system knew that.
+    pub(super) fn saw_segments(&self, view: Option<KernelView>) {
+        let mut all = self.segments.lock().unwrap_or_else(PoisonError::into_inner);
+        *all = all.zip(view).and_then(|((sent, again), view)| {
+            let trouble = view.retransmits? + view.out_of_order?;
+            Some((sent + view.data_segments_sent?, again + trouble))
+        });
+    }
+
+    /// Segments with data that were sent so far, and those that were sent again or came out
+    /// of order, where the system tells.
+    pub(super) fn segments(&self) -> Option<(u64, u64)> {
+        *self.segments.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// More packets are lost than a sound path loses.
+    pub(super) fn mark_lossy(&self) {
+        self.lossy.store(true, Ordering::SeqCst);
+    }
+
+    pub(super) fn is_lossy(&self) -> bool {
+        self.lossy.load(Ordering::SeqCst)
+    }
+
+    /// How many clauses are under test beside those; at least one.
     pub(super) fn running(&self) -> usize {
         self.running.load(Ordering::SeqCst).max(1)
     }
 
-    pub(super) fn set_running(&self, number: usize) {
+    pub(super) fn set_running(&self, number: usize, beside: usize) {
         self.running.store(number, Ordering::SeqCst);
+        self.beside.store(beside, Ordering::SeqCst);
     }
 }

@@ -34,6 +34,10 @@ pub(super) const UNREACHABLE: &str = "no connection can be made";
 const BUDGET_ROUND_TRIPS: u32 = 3;
 const FILL_ROUND_TRIPS: u32 = 12;
 
+/// A path is far where so many round trips, in which a sender's window grows to what most
+/// paths carry, are more than the budget.
+const FAR_ROUND_TRIPS: u32 = 15;
+
 /// Whether an established connection will do.
 type Accept = dyn Fn(&mio::net::TcpStream) -> io::Result<()>;
 
@@ -74,6 +78,12 @@ impl<'a> Target<'a> {
             connection.shrink_buffers();
         }
         Ok(connection)
+    }
+
+    /// Whether a stream takes most of its budget for round trips: then it loads little.
+    pub(super) fn is_far(&self) -> bool {
+        let slow_start = self.context.round_trip() * FAR_ROUND_TRIPS;
+        self.plan().budget.is_some_and(|budget| slow_start > budget)
     }
 
     /// This part of the budget of a clause, if it has one, and no less than a few round trips.

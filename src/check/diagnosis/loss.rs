@@ -13,7 +13,12 @@ const SILENT: f64 = 10.0;
 
 /// `loss`: more packets are lost than a sound path loses.
 pub(super) fn loss(facts: &Facts, findings: &Findings) -> Option<Diagnosis> {
-    let loss = findings.loss?;
+    // The clause measures it as well.
+    let seen = facts.failures.iter().find_map(|at| match at.observed.end {
+        End::Lost(loss) => Some(loss),
+        _ => None,
+    });
+    let loss = seen.or(findings.loss)?;
     let percent = loss.worst();
     if percent < LEAST {
         return None;
@@ -22,7 +27,7 @@ pub(super) fn loss(facts: &Facts, findings: &Findings) -> Option<Diagnosis> {
         let is_odd = at.observed.urgent || at.observed.half_closed || at.observed.held_silent;
         match at.observed.end {
             End::Late { .. } => at.clause != "small-writes",
-            End::NotMade(NotMade::Unanswered) | End::Slow => true,
+            End::NotMade(NotMade::Unanswered) | End::Slow | End::Lost(_) => true,
             End::Silence => percent >= SILENT && !is_odd,
             _ => false,
         }

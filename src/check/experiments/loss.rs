@@ -7,13 +7,16 @@ use std::time::{Duration, Instant};
 use super::connection::Connection;
 use super::setting::{Setting, letters};
 use crate::check::findings::Loss;
+use crate::check::target::Target;
 
-/// Connections at once, and the messages of each.
+/// Connections at once, if as many are served, and the messages of all: at the least, and at
+/// the most.
 const CONNECTIONS: usize = 16;
-const MESSAGES: u64 = 40;
+const LEAST: u64 = 320;
+const MOST: u64 = 640;
 
 /// The most that it lasts.
-const LONGEST: Duration = Duration::from_secs(6);
+const LONGEST: Duration = Duration::from_secs(4);
 
 /// The size of a message in bytes.
 const MESSAGE: usize = 100;
@@ -58,12 +61,14 @@ struct Message {
 /// Counts messages that were sent again.
 pub(super) fn loss(setting: &Setting<'_>) -> Option<Loss> {
     let until = Instant::now() + LONGEST;
+    let connections = setting.width.clamp(1, CONNECTIONS);
+    let most = MOST / connections as u64;
     let counts: Vec<_> = thread::scope(|scope| {
         let start = |_| {
-            let count = || count(setting, until);
+            let count = move || count(setting, most, until);
             thread::Builder::new().spawn_scoped(scope, count).ok()
         };
-        let threads: Vec<_> = (0..CONNECTIONS).map_while(start).collect();
+        let threads: Vec<_> = (0..connections).map_while(start).collect();
         let done = threads
             .into_iter()
             .filter_map(|thread| thread.join().ok().flatten());
@@ -71,7 +76,7 @@ pub(super) fn loss(setting: &Setting<'_>) -> Option<Loss> {
     });
     let sum = |part: fn(&Count) -> u64| counts.iter().map(part).sum::<u64>();
     let packets = sum(|count| count.messages);
-    if packets < MESSAGES || setting.is_stopped() {
+    if packets < LEAST || setting.is_stopped() {
         return None;
     }
     let (again, lost) = (sum(|count| count.sent_again), sum(|count| count.lost));
@@ -86,12 +91,19 @@ pub(super) fn loss(setting: &Setting<'_>) -> Option<Loss> {
     })
 }
 
+/// The same, of a clause.
+pub(in crate::check) fn count_lost(target: &Target<'_>) -> Option<Loss> {
+    let stop = || target.context.is_stopped();
+    let setting = Setting::new(target.address(), target.shared.width(), &stop)?;
+    loss(&setting)
+}
+
 /// Exchanges messages on one connection.
-fn count(setting: &Setting<'_>, until: Instant) -> Option<Count> {
+fn count(setting: &Setting<'_>, most: u64, until: Instant) -> Option<Count> {
     let connection = setting.open().ok()?;
     let message = letters(MESSAGE);
     let (mut all, mut fastest) = (Vec::new(), Duration::MAX);
-    while (all.len() as u64) < MESSAGES && Instant::now() < until && !setting.is_stopped() {
+    while (all.len() as u64) < most && Instant::now() < until && !setting.is_stopped() {
         let before = resent(&connection)?;
         let started = Instant::now();
         let patience = 4 * setting.patience();

@@ -19,3 +19,4 @@ mod suspicion;
 mod urgent;
 
 pub(super) use investigate::investigate;
+pub(super) use loss::count_lost;

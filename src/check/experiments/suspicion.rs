@@ -117,7 +117,9 @@ impl Suspicion<'_> {
             }
             _ => false,
         };
-        !is_limited && !is_few && !is_hole && !is_held && self.any(is_slow)
+        // The clause has measured it.
+        let is_known = self.facts.has_failed("loss");
+        !is_known && !is_limited && !is_few && !is_hole && !is_held && self.any(is_slow)
     }
 
     /// A connection that was held silent ended.
