@@ -73,14 +73,15 @@ fn unreachable() -> Vec<Path> {
         through("udp-dropped", "nft drops datagrams", answer("drop"))
             .cause(&["no-answer"])
             .claim(fails(Refusal::Unanswered)),
+        // Of host unreachable a plain socket would not hear.
         through(
-            "udp-host-unreachable",
-            "nft answers with ICMP host unreachable",
-            answer("reject with icmp type host-unreachable"),
+            "udp-prohibited",
+            "nft answers with ICMP administratively prohibited",
+            answer("reject with icmp type admin-prohibited"),
         )
         .cause(&["unreachable"])
-        .is("icmp", &["host unreachable"])
-        .claim(fails(Refusal::Unreachable)),
+        .is("icmp", &["communication administratively prohibited"])
+        .claim(fails(Refusal::Prohibited)),
         through(
             "udp-prohibited-v6",
             "nft answers with ICMPv6 administratively prohibited, by IPv6",
@@ -255,7 +256,7 @@ fn losses() -> Vec<Path> {
         )
         .cause(&["reordered"])
         .within("percent", 1.0, 80.0)
-        .claim(share(ms(0), (0.0, 5.0), (2.0, 40.0), none))
+        .claim(share(ms(1), (0.0, 5.0), (2.0, 40.0), none))
         .alone(),
         through(
             "udp-duplicates",
@@ -370,7 +371,7 @@ fn servers() -> Vec<Path> {
         .within("percent", 25.0, 100.0)
         .claim(is(Datagrams::Share {
             every: ms(0),
-            lost: (0.0, 5.0),
+            lost: (0.0, 30.0),
             late: (20.0, 100.0),
             more: (0.0, 0.0),
         })),

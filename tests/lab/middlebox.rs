@@ -226,10 +226,13 @@ pub(crate) fn lose_fragments() -> Rules {
     Rules::rule("ip frag-off & 0x3fff != 0 drop").and(Rules::rule("exthdr frag exists drop"))
 }
 
-/// Loses what comes from source ports with this remainder of eight.
+/// Loses what comes from source ports with this remainder of eight. Where a port would be,
+/// fragments but the first have content.
 pub(crate) fn lose_ports(remainder: u16) -> Rules {
     let of = Direction::ToServer.matches();
-    Rules::rule(format!("{of}udp sport & 7 == {remainder} drop"))
+    Rules::rule(format!(
+        "{of}ip frag-off & 0x1fff == 0 udp sport & 7 == {remainder} drop"
+    ))
 }
 
 /// Lets so many datagrams a second through.
