@@ -248,7 +248,7 @@ impl BenchArgs {
             if self.arrivals.is_some() && !has_pace {
                 usage_error(
                     "--arrivals needs --rate, --find-rate or --udp: without, a message is \
-                             sent when a reply has come\n",
+                             sent when a reply has come",
                 );
             }
             return;
@@ -273,7 +273,7 @@ impl BenchArgs {
             if is_given {
                 usage_error(&format!(
                     "{option} is for TCP: a datagram has no connection, {why}; \
-                                      leave it out with --udp\n"
+                                      leave it out with --udp"
                 ));
             }
         }
