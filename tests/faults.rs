@@ -389,7 +389,9 @@ fn reads(log: &[String]) -> Vec<(u16, usize)> {
     let read = |line: &String| {
         let (_, rest) = line.split_once("client 127.0.0.1:")?;
         let (port, rest) = rest.split_once(": ")?;
-        let bytes = rest.strip_suffix(" bytes read").or(rest.strip_suffix(" byte read"))?;
+        let bytes = rest
+            .strip_suffix(" bytes read")
+            .or(rest.strip_suffix(" byte read"))?;
         Some((port.parse().unwrap(), bytes.parse().unwrap()))
     };
     log.iter().filter_map(read).collect()
