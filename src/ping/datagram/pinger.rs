@@ -97,7 +97,7 @@ pub struct Plan {
     /// What the datagrams carry.
     pub carries: Carries,
     /// The size of a datagram, in bytes; of STAMP at least
-    /// [`LENGTH`](crate::proto::stamp::LENGTH).
+    /// [`LENGTH`].
     pub size: usize,
     /// The limit on a round trip.
     pub timeout: Duration,
