@@ -22,6 +22,13 @@ const CARRYING: [&str; 14] = [
     "lifetime",
 ];
 
+/// What comes back on a connection that is cut off in the midst, at least: less has other
+/// reasons.
+pub(super) const MANY: u64 = 500;
+
+/// Clauses that have one small message on its way at a time.
+pub(super) const SMALL: [&str; 4] = ["slow-writer", "small-writes", "half-close-late", "lifetime"];
+
 /// A failed clause.
 #[derive(Clone, Debug)]
 pub(super) struct Failure {
@@ -33,6 +40,14 @@ impl Failure {
     /// Whether it ended so, without a word.
     pub(super) const fn is_silent(&self) -> bool {
         matches!(self.observed.end, End::Silence | End::Slow)
+    }
+
+    /// Whether a connection of it ended in the midst of many bytes, by RST or FIN.
+    pub(super) fn is_cut_off(&self) -> bool {
+        matches!(self.observed.end, End::Close | End::Reset)
+            && self.observed.received >= MANY
+            && !self.observed.half_closed
+            && !self.observed.urgent
     }
 
     /// How many bytes came back right: what came with a wrong one is not received.
@@ -68,6 +83,11 @@ impl Facts {
             failures: failed.collect(),
             passed: passed.map(|outcome| outcome.name).collect(),
         }
+    }
+
+    /// Whether a clause passed that has only small messages on its way.
+    pub(super) fn carries_small(&self) -> bool {
+        self.passed.iter().any(|name| SMALL.contains(name))
     }
 
     pub(super) fn has_failed(&self, clause: &str) -> bool {

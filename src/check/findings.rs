@@ -356,6 +356,8 @@ impl Loss {
 /// What all experiments found.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Findings {
+    /// No experiments were made on purpose: then guesses are made, from what was seen.
+    pub(super) is_untried: bool,
     pub(super) hello: Option<Hello>,
     pub(super) held: Option<Held>,
     pub(super) sizes: Option<Sizes>,

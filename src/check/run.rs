@@ -91,7 +91,10 @@ fn diagnose(
     };
     let findings = match target.plan().experiments {
         true => investigate(target, &facts, &mut show),
-        false => Findings::default(),
+        false => Findings {
+            is_untried: true,
+            ..Findings::default()
+        },
     };
     infer(&facts, &findings)
 }

@@ -14,8 +14,13 @@ const UNQUEUED: f64 = 0.5;
 
 /// `connection-limit`: so many are served at once.
 pub(super) fn limit(facts: &Facts, findings: &Findings) -> Option<Diagnosis> {
-    let Some(Steps::UpTo { connections, by }) = findings.steps else {
-        return None;
+    let (connections, by, is_certain) = match findings.steps {
+        Some(Steps::UpTo { connections, by }) => (connections, by, true),
+        None if findings.is_untried => {
+            let (connections, by) = guess_limit(facts)?;
+            (connections, by, false)
+        }
+        _ => return None,
     };
     // One that stayed without an answer may have had to wait for others.
     let explains = facts.clauses(|at| match by {
@@ -51,11 +56,26 @@ pub(super) fn limit(facts: &Facts, findings: &Findings) -> Option<Diagnosis> {
     // It holds as many open as were tried here.
     let all = facts.clauses(|at| at.clause == "connections");
     let diagnosis = Diagnosis::certain("connection-limit", text, advice, explains).hiding(all);
-    Some(
-        diagnosis
-            .with("connections", connections)
-            .with("ends_by", by.word()),
-    )
+    let diagnosis = diagnosis.with("connections", connections);
+    let diagnosis = diagnosis.with("ends_by", by.word());
+    Some(match is_certain {
+        true => diagnosis,
+        false => diagnosis.likely(),
+    })
+}
+
+/// How many connections were open when the next one failed, where single ones carry bytes.
+fn guess_limit(facts: &Facts) -> Option<(usize, Denied)> {
+    let observed = &facts.failure("connections")?.observed;
+    let (at, _) = observed.place?;
+    let by = match observed.end {
+        End::NotMade(NotMade::Refused | NotMade::Reset) | End::Reset => Ending::Reset,
+        End::NotMade(NotMade::Unanswered) | End::Silence => Ending::Silence,
+        End::Close => Ending::Close,
+        _ => return None,
+    };
+    let is_it = at > 1 && facts.passed.contains(&"bytes");
+    is_it.then_some((at - 1, Denied::Ended(by)))
 }
 
 /// `connect-rate-limit`: so many connections may be begun in a second.
@@ -263,5 +283,21 @@ mod tests {
             ..Findings::default()
         };
         assert_eq!(limit(&facts, &enough), None);
+    }
+
+    #[test]
+    fn without_experiments_the_place_of_the_one_that_failed_is_a_guess() {
+        let mut denied = failure("connections", End::NotMade(NotMade::Refused));
+        denied.observed.place = Some((11, 200));
+        let untried = Findings {
+            is_untried: true,
+            ..Findings::default()
+        };
+        let facts = facts(&[denied], &["bytes"]);
+        let guess = limit(&facts, &untried).unwrap();
+        assert_eq!(guess.confidence, Confidence::Likely);
+        assert_eq!(guess.evidence["connections"], 10);
+        assert_eq!(guess.evidence["ends_by"], "reset");
+        assert_eq!(limit(&facts, &Findings::default()), None);
     }
 }

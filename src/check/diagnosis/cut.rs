@@ -13,13 +13,17 @@ const SHARE: f64 = 0.6;
 
 /// `connection-quota`: each connection ends after so many bytes.
 pub(super) fn quota(facts: &Facts, findings: &Findings) -> Option<Diagnosis> {
-    let Some(Streams::AfterBytes {
-        bytes,
-        by,
-        is_proved,
-    }) = findings.streams
-    else {
-        return None;
+    let (bytes, by, is_proved) = match findings.streams {
+        Some(Streams::AfterBytes {
+            bytes,
+            by,
+            is_proved,
+        }) => (bytes, by, is_proved),
+        None if findings.is_untried => {
+            let (bytes, by) = guess(facts)?;
+            (bytes, by, false)
+        }
+        _ => return None,
     };
     // What counts packets counts the headers of small ones, too: that is why the bytes of
     // a clause say nothing here.
@@ -42,6 +46,17 @@ pub(super) fn quota(facts: &Facts, findings: &Findings) -> Option<Diagnosis> {
         true => diagnosis,
         false => diagnosis.likely(),
     })
+}
+
+/// The most bytes after which connections of several clauses were cut off, and how.
+fn guess(facts: &Facts) -> Option<(u64, Ending)> {
+    let cut: Vec<_> = facts.failures.iter().filter(|at| at.is_cut_off()).collect();
+    let last = cut.iter().max_by_key(|at| at.observed.received)?;
+    let by = match last.observed.end {
+        End::Reset => Ending::Reset,
+        _ => Ending::Close,
+    };
+    (cut.len() >= 2).then_some((last.observed.received, by))
 }
 
 /// `lifetime-limit`: each connection ends at an age, however busy it is.
@@ -123,6 +138,7 @@ fn rounded(time: Duration) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::check::cause::Confidence;
     use crate::check::facts::made::{facts, failure};
 
     fn received(name: &'static str, end: End, bytes: u64) -> Failure {
@@ -204,5 +220,25 @@ mod tests {
         assert_eq!(diagnosis.explains, ["idle"]);
         assert_eq!(diagnosis.evidence["alive_s"], 1.9);
         assert_eq!(diagnosis.evidence["dead_s"], 2.1);
+    }
+
+    #[test]
+    fn without_experiments_two_that_are_cut_off_in_the_midst_are_a_guess() {
+        let untried = Findings {
+            is_untried: true,
+            ..Findings::default()
+        };
+        let failures = [
+            received("bytes", End::Reset, 48_000),
+            received("message-64k", End::Close, 47_000),
+        ];
+        let of = |failures: &[Failure]| quota(&facts(failures, &["connect"]), &untried);
+        let guess = of(&failures).unwrap();
+        assert_eq!(guess.confidence, Confidence::Likely);
+        assert_eq!(guess.evidence["bytes"], 48_000);
+        assert_eq!(guess.evidence["ends_by"], "reset");
+        assert_eq!(of(&failures[..1]), None);
+        let tried = quota(&facts(&failures, &["connect"]), &Findings::default());
+        assert_eq!(tried, None);
     }
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::base::units::duration;
 use crate::check::cause::Diagnosis;
-use crate::check::facts::Facts;
+use crate::check::facts::{Facts, Failure};
 use crate::check::findings::{Findings, Held};
 use crate::check::observation::End;
 
@@ -25,6 +25,13 @@ pub(super) fn lines(facts: &Facts, findings: &Findings) -> Option<Diagnosis> {
 pub(super) fn stored(facts: &Facts, findings: &Findings) -> Option<Diagnosis> {
     let advice = "switch off buffering of requests and answers in the proxy, or have the server \
                   write what it has read at once";
+    if findings.is_untried && is_only_small_silent(facts) {
+        let text = "few bytes fall silent where many come back: they seem to be held back until \
+                    more come";
+        let small = facts.clauses(Failure::is_silent);
+        let guess = Diagnosis::certain("stores-and-forwards", text, advice, small);
+        return Some(guess.likely());
+    }
     let held = findings.held?;
     let explains = waiting(facts, held);
     let is = |text: String| Diagnosis::certain("stores-and-forwards", text, advice, explains);
@@ -62,6 +69,12 @@ pub(super) fn small_writes(facts: &Facts, _: &Findings) -> Option<Diagnosis> {
     Some(diagnosis.with("delay_ms", milliseconds(by)))
 }
 
+/// Whether what has a few bytes on its way falls silent, and what has many does not.
+fn is_only_small_silent(facts: &Facts) -> bool {
+    let is_silent = |name| facts.failure(name).is_some_and(Failure::is_silent);
+    is_silent("slow-writer") && facts.passed.contains(&"bytes")
+}
+
 /// What waited for bytes that were held so, or was late by as much. What waited for the end of
 /// a stream alone, or through a silence, or for what is behind an urgent byte, did so for
 /// another reason.
@@ -88,6 +101,7 @@ fn milliseconds(time: Duration) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::check::cause::Confidence;
     use crate::check::facts::made::{facts, failure};
 
     #[test]
@@ -136,6 +150,22 @@ mod tests {
         assert_eq!(diagnosis.evidence["delay_ms"], 41.0);
         assert_eq!(
             small_writes(&late("connect-storm", 41), &Findings::default()),
+            None
+        );
+    }
+
+    #[test]
+    fn without_experiments_few_bytes_that_fall_silent_beside_many_are_a_guess() {
+        let untried = Findings {
+            is_untried: true,
+            ..Findings::default()
+        };
+        let silent = [failure("slow-writer", End::Silence)];
+        let guess = stored(&facts(&silent, &["bytes"]), &untried).unwrap();
+        assert_eq!(guess.confidence, Confidence::Likely);
+        assert_eq!(stored(&facts(&silent, &[]), &untried), None);
+        assert_eq!(
+            stored(&facts(&silent, &["bytes"]), &Findings::default()),
             None
         );
     }

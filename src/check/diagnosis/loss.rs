@@ -110,4 +110,19 @@ mod tests {
         assert_eq!(much.evidence["percent"], 30.0);
         assert!(!much.evidence.contains_key("percent_to_server"));
     }
+
+    #[test]
+    fn what_the_clause_measured_needs_no_experiment() {
+        let measured = Loss {
+            to_server: 5.0,
+            to_client: 0.2,
+            packets: 640,
+            knows_direction: true,
+            is_proved: true,
+        };
+        let facts = facts(&[failure("loss", End::Lost(measured))], &["bytes"]);
+        let diagnosis = loss(&facts, &Findings::default()).unwrap();
+        assert_eq!(diagnosis.explains, ["loss"]);
+        assert_eq!(diagnosis.evidence["percent_to_server"], 5.0);
+    }
 }

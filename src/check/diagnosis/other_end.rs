@@ -1,15 +1,20 @@
 //! Half-closes and urgent data: what proxies and servers do not pass on.
 
 use crate::check::cause::Diagnosis;
-use crate::check::facts::Facts;
+use crate::check::facts::{Facts, Failure};
 use crate::check::findings::{Ending, Findings, HalfClosed, Urgent};
 use crate::check::observation::End;
 use crate::probe::pattern::Damage;
 
 /// `no-half-close`: our FIN is taken for the end of both directions.
 pub(super) fn half_close(facts: &Facts, findings: &Findings) -> Option<Diagnosis> {
-    let Some(HalfClosed::Ends { by, all_came }) = findings.half_close else {
-        return None;
+    let (by, all_came, is_certain) = match findings.half_close {
+        Some(HalfClosed::Ends { by, all_came }) => (by, all_came, true),
+        None if findings.is_untried => {
+            let (by, all_came) = guess_half_close(facts)?;
+            (by, all_came, false)
+        }
+        _ => return None,
     };
     let what = match by {
         Ending::Close => "truncates",
@@ -42,7 +47,29 @@ pub(super) fn half_close(facts: &Facts, findings: &Findings) -> Option<Diagnosis
             }
     });
     let diagnosis = Diagnosis::certain("no-half-close", text, advice, explains);
-    Some(diagnosis.with("what", what))
+    let diagnosis = diagnosis.with("what", what);
+    Some(match is_certain {
+        true => diagnosis,
+        false => diagnosis.likely(),
+    })
+}
+
+/// How connections ended where only those did on which we had closed our side, and whether
+/// all bytes came back before.
+fn guess_half_close(facts: &Facts) -> Option<(Ending, bool)> {
+    let is_other = |at: &Failure| !at.is_of_half_close() && !at.observed.half_closed;
+    let is_only = !facts.failures.iter().any(is_other) && facts.passed.contains(&"bytes");
+    let mut ends = facts.failures.iter().map(|at| &at.observed);
+    let guess = ends.find_map(|seen| {
+        let by = match seen.end {
+            End::Close => Ending::Close,
+            End::Reset => Ending::Reset,
+            End::Silence => Ending::Silence,
+            _ => return None,
+        };
+        Some((by, seen.received >= seen.expected))
+    })?;
+    is_only.then_some(guess)
 }
 
 /// `urgent-lost`: an urgent byte does not come back in its place.
@@ -150,5 +177,35 @@ mod tests {
         assert_eq!(moved.evidence["what"], "moved");
         assert_eq!(of(End::Silence, None), None);
         assert_eq!(of(End::Silence, Some(Urgent::Kept)), None);
+    }
+
+    #[test]
+    fn without_experiments_half_closes_that_alone_fail_are_a_guess() {
+        let untried = Findings {
+            is_untried: true,
+            ..Findings::default()
+        };
+        let early = [failure("half-close-early", End::Close)];
+        let guess = half_close(&facts(&early, &["bytes"]), &untried).unwrap();
+        assert_eq!(guess.confidence, Confidence::Likely);
+        assert_eq!(guess.evidence["what"], "truncates");
+        let more = [early[0].clone(), failure("message-64k", End::Close)];
+        assert_eq!(half_close(&facts(&more, &["bytes"]), &untried), None);
+        assert_eq!(
+            half_close(&facts(&early, &["bytes"]), &Findings::default()),
+            None
+        );
+    }
+
+    #[test]
+    fn silence_behind_an_urgent_byte_is_a_guess_where_nothing_else_fell_silent() {
+        let mut urgent = failure("urgent", End::Silence);
+        urgent.observed.urgent = true;
+        let none = Findings::default();
+        let guess = super::urgent(&facts(&[urgent.clone()], &["bytes"]), &none).unwrap();
+        assert_eq!(guess.confidence, Confidence::Likely);
+        assert_eq!(guess.evidence["what"], "dropped");
+        let both = [urgent, failure("bytes", End::Silence)];
+        assert_eq!(super::urgent(&facts(&both, &[]), &none), None);
     }
 }

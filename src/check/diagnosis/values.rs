@@ -7,12 +7,16 @@ use crate::check::observation::End;
 
 /// Of so many bytes of a pattern one of a given value is likely there.
 const MANY: u64 = 200;
+/// The most bytes of an example that is taken from a clause.
+const EXAMPLE: usize = 8;
 
 /// `bytes-changed`: bytes of special values come back as others, or not.
 pub(super) fn changed(facts: &Facts, findings: &Findings) -> Option<Diagnosis> {
-    let changes = findings.changes.as_ref()?;
+    let guessed = guess(facts).filter(|_| findings.is_untried);
+    let is_certain = findings.changes.is_some();
+    let changes = findings.changes.clone().or(guessed)?;
     let (sent, came) = changes.changed.first()?;
-    let how = how(changes);
+    let how = how(&changes);
     let what = match how {
         "seven-bit" => "the highest bit of each byte is cleared",
         "line-ends" => "line ends are changed",
@@ -40,7 +44,23 @@ pub(super) fn changed(facts: &Facts, findings: &Findings) -> Option<Diagnosis> {
         _ => leaves_out && at.is_silent() && at.observed.sent.max(at.observed.expected) >= MANY,
     });
     let diagnosis = Diagnosis::certain("bytes-changed", text, advice, explains);
-    Some(diagnosis.with("how", how).with("example", example))
+    let diagnosis = diagnosis.with("how", how).with("example", example);
+    Some(match is_certain {
+        true => diagnosis,
+        false => diagnosis.likely(),
+    })
+}
+
+/// What the clause with bytes of every value saw come back as others.
+fn guess(facts: &Facts) -> Option<Changes> {
+    let End::Wrong(wrong) = &facts.failure("bytes")?.observed.end else {
+        return None;
+    };
+    let common = wrong.sent.len().min(wrong.came.len()).min(EXAMPLE);
+    let [sent, came] = [&wrong.sent, &wrong.came].map(|bytes| bytes[..common].to_vec());
+    (!sent.is_empty()).then(|| Changes {
+        changed: vec![(sent, came)],
+    })
 }
 
 /// The word for what happens to the texts.
@@ -84,6 +104,7 @@ pub(in crate::check) fn how(changes: &Changes) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::check::cause::Confidence;
     use crate::check::facts::made::{facts, failure};
     use crate::check::observation::Wrong;
 
@@ -160,5 +181,24 @@ mod tests {
             ..Findings::default()
         };
         assert_eq!(changed(&facts(&failures, &[]), &none), None);
+    }
+
+    #[test]
+    fn without_experiments_what_the_clause_saw_is_a_guess() {
+        let wrong = End::Wrong(Wrong {
+            at: 256,
+            damage: None,
+            sent: vec![0x80, 0, 0x81, 0],
+            came: vec![0, 0, 1, 0],
+        });
+        let facts = facts(&[failure("bytes", wrong)], &["connect"]);
+        let untried = Findings {
+            is_untried: true,
+            ..Findings::default()
+        };
+        let guess = changed(&facts, &untried).unwrap();
+        assert_eq!(guess.confidence, Confidence::Likely);
+        assert_eq!(guess.evidence["how"], "seven-bit");
+        assert_eq!(changed(&facts, &Findings::default()), None);
     }
 }

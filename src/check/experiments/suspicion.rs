@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::streams::Hint;
-use crate::check::facts::{Facts, Failure};
+use crate::check::facts::{Facts, Failure, MANY, SMALL};
 use crate::check::findings::{Findings, Held, Limited, Sizes, Steps};
 use crate::check::observation::{End, NotMade};
 use crate::check::parallel::CONNECT_THREADS;
@@ -13,11 +13,6 @@ pub(super) struct Suspicion<'a> {
     pub(super) facts: &'a Facts,
 }
 
-/// Clauses that have one small message on its way at a time.
-const SMALL: [&str; 3] = ["slow-writer", "small-writes", "half-close-late"];
-
-/// What comes back on a connection that is cut off, at least: less has other reasons.
-const SOME_BYTES: u64 = 500;
 /// The least that fills a packet of a path, in bytes.
 const LARGE: u64 = 500;
 
@@ -72,7 +67,7 @@ impl Suspicion<'_> {
             at.clause != "urgent"
                 && !at.observed.half_closed
                 && !at.observed.held_silent
-                && (at.observed.received >= SOME_BYTES || at.observed.moved_at >= SOME_TIME)
+                && (at.observed.received >= MANY || at.observed.moved_at >= SOME_TIME)
         };
         let ended = self.facts.failures.iter().filter(is_ended);
         let ended: Vec<_> = ended.filter(is_other).collect();
