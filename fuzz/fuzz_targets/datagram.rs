@@ -48,7 +48,11 @@ fuzz_target!(|input: &[u8]| {
 fn session(come: &[u8], sent: u64) {
     let clock = Clock {
         is_synchronized: true,
-        format: if sent % 2 == 0 { Format::Ntp } else { Format::Ptp },
+        format: if sent % 2 == 0 {
+            Format::Ntp
+        } else {
+            Format::Ptp
+        },
         error: Duration::from_nanos(sent),
     };
     let mut tracker = StampTracker::new(LENGTH, TIMEOUT, clock);

@@ -25,7 +25,9 @@ fuzz_target!(|input: &[u8]| {
     assert_eq!(Reflection::read(&answer), Some(reflection));
     assert_eq!(quoted(&answer), Some((request.sequence, request.sent)));
     let _ = reflection.received.since_ns(request.sent, clock.format);
-    let _ = request.sent.since_unix_ns(Duration::from_nanos(request.sent.0), clock.format);
+    let _ = request
+        .sent
+        .since_unix_ns(Duration::from_nanos(request.sent.0), clock.format);
     let head = LENGTH.min(input.len());
     assert_eq!(answer[head..], input[head..]);
     assert_eq!(answer.len(), input.len());
