@@ -9,6 +9,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use common::gap::{fill_behind_gap, losing_socket};
+use common::load::alone;
 use common::serve::{limit_descriptors, log_of, reported, serve, serve_after, stop};
 use common::{Program, connect, connect_narrow, is_reset, pour, round_trip, wait_until};
 use echopool::proto::Protocol;
@@ -18,6 +19,7 @@ use rustix::process::Signal;
 
 #[test]
 fn where_memory_is_short_the_most_stalled_are_shed_and_others_served_on() {
+    let _alone = alone();
     let limits = ["--memory-limit", "8MiB", "--stall-timeout", "0s"];
     let (mut program, address) = serve(&[&limits[..], &["--workers", "2"]].concat());
     let mut healthy = connect(address);
@@ -45,6 +47,7 @@ fn where_memory_is_short_the_most_stalled_are_shed_and_others_served_on() {
 
 #[test]
 fn many_clients_whose_few_bytes_all_fit_the_kernels_buffers_are_shed_in_time() {
+    let _alone = alone();
     /// What each holds at the least, beside what its own narrow buffer takes.
     const EACH: usize = 32 * 1024;
     /// Without a check for this reason they would be found after 15 s.
@@ -79,6 +82,7 @@ fn many_clients_whose_few_bytes_all_fit_the_kernels_buffers_are_shed_in_time() {
 
 #[test]
 fn clients_whose_bytes_lie_behind_a_gap_are_shed_where_memory_is_short() {
+    let _alone = alone();
     let listener = Listener::new(Protocol::Echo, losing_socket()).unwrap();
     let address = listener.address();
     let config = Config {
@@ -116,6 +120,7 @@ impl Drop for Streams {
 /// Clients that stream and read hold some megabytes each, as much as the kernel gives them.
 #[test]
 fn a_few_that_read_and_hold_all_the_memory_do_not_keep_others_out_for_ever() {
+    let _alone = alone();
     let (mut program, address) = serve(&["--memory-limit", "2MiB", "--workers", "2"]);
     let streams = Streams((0..4).map(|_| connect(address)).collect());
     for stream in &streams.0 {
@@ -150,6 +155,7 @@ fn assert_room_is_made(program: Program, address: SocketAddr) {
 
 #[test]
 fn where_the_limit_on_files_bounds_the_clients_the_most_stalled_make_room() {
+    let _alone = alone();
     let options = ["--stall-timeout", "0s", "--workers", "1"];
     let (program, address) = serve_after("ulimit -n 64", &options);
     assert_room_is_made(program, address);
@@ -157,6 +163,7 @@ fn where_the_limit_on_files_bounds_the_clients_the_most_stalled_make_room() {
 
 #[test]
 fn where_descriptors_run_out_before_that_limit_the_most_stalled_make_room() {
+    let _alone = alone();
     let options = ["--stall-timeout", "0s", "--workers", "1"];
     let (program, address) = serve(&options);
     limit_descriptors(&program, 40);
@@ -165,6 +172,7 @@ fn where_descriptors_run_out_before_that_limit_the_most_stalled_make_room() {
 
 #[test]
 fn clients_that_wait_at_a_stop_while_no_descriptor_is_free_are_counted() {
+    let _alone = alone();
     let (mut program, address) = serve(&["--workers", "1"]);
     limit_descriptors(&program, 20);
     let clients: Vec<_> = (0..30)
