@@ -7,50 +7,20 @@ mod common;
 #[path = "lab/faulty.rs"]
 #[allow(dead_code, reason = "the laboratory has more of them")]
 mod faulty;
+#[path = "lab/server.rs"]
+mod made;
 #[path = "lab/sys.rs"]
 #[allow(dead_code, reason = "the laboratory has more of them")]
 mod sys;
 
-/// What the servers of the laboratory are, here without its networks.
-mod made {
-    use std::any::Any;
-    use std::net::SocketAddr;
-
-    pub(crate) struct Server {
-        pub(crate) address: SocketAddr,
-        _keep: Box<dyn Any + Send>,
-    }
-
-    impl Server {
-        pub(crate) fn new(address: SocketAddr, keep: impl Any + Send) -> Self {
-            Self {
-                address,
-                _keep: Box::new(keep),
-            }
-        }
-    }
-}
-
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
-use common::check::{Checked, check};
+use common::check::{Checked, check, faults};
 use common::{finish, reserve};
 use faulty::Leave;
 use made::Server;
 use serde_json::Value;
-
-/// What is wrong with a report, by its schema.
-fn faults(report: &Value) -> Vec<String> {
-    let schema = include_str!("../docs/check.schema.json");
-    let schema = serde_json::from_str(schema).unwrap();
-    jsonschema::draft202012::meta::validate(&schema).unwrap();
-    let validator = jsonschema::draft202012::new(&schema).unwrap();
-    let errors = validator.iter_errors(report);
-    errors
-        .map(|error| format!("{error} at {}", error.instance_path()))
-        .collect()
-}
 
 #[track_caller]
 fn checked(address: SocketAddr, options: &str) -> Checked {

@@ -8,29 +8,11 @@ mod common;
 mod faulty;
 #[path = "lab/lookalike.rs"]
 mod lookalike;
+#[path = "lab/server.rs"]
+mod made;
 #[path = "lab/sys.rs"]
 #[allow(dead_code, reason = "the laboratory has more of them")]
 mod sys;
-
-/// What the servers of the laboratory are, here without its networks.
-mod made {
-    use std::any::Any;
-    use std::net::SocketAddr;
-
-    pub(crate) struct Server {
-        pub(crate) address: SocketAddr,
-        _keep: Box<dyn Any + Send>,
-    }
-
-    impl Server {
-        pub(crate) fn new(address: SocketAddr, keep: impl Any + Send) -> Self {
-            Self {
-                address,
-                _keep: Box::new(keep),
-            }
-        }
-    }
-}
 
 use std::net::Ipv4Addr;
 use std::time::Duration;

@@ -7,21 +7,11 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use common::bad_datagrams as bad;
-use common::check::{Checked, check};
+use common::check::{Checked, check, faults};
 use common::datagrams::{doubling, echo, refusing};
 use common::{Program, finish};
 use rustix::process::Signal;
 use serde_json::Value;
-
-/// What is wrong with a report, by its schema.
-fn faults(report: &Value) -> Vec<String> {
-    let schema = serde_json::from_str(include_str!("../docs/check.schema.json")).unwrap();
-    let validator = jsonschema::draft202012::new(&schema).unwrap();
-    let errors = validator.iter_errors(report);
-    errors
-        .map(|error| format!("{error} at {}", error.instance_path()))
-        .collect()
-}
 
 #[track_caller]
 fn checked(address: SocketAddr, options: &str) -> Checked {

@@ -32,6 +32,18 @@ pub fn read(ended: Ended) -> Checked {
     }
 }
 
+/// What is wrong with a report, by its schema.
+pub fn faults(report: &Value) -> Vec<String> {
+    let schema = include_str!("../../docs/check.schema.json");
+    let schema = serde_json::from_str(schema).unwrap();
+    jsonschema::draft202012::meta::validate(&schema).unwrap();
+    let validator = jsonschema::draft202012::new(&schema).unwrap();
+    let errors = validator.iter_errors(report);
+    errors
+        .map(|error| format!("{error} at {}", error.instance_path()))
+        .collect()
+}
+
 impl Checked {
     /// The clauses with that verdict.
     pub fn names(&self, verdict: &str) -> Vec<&str> {

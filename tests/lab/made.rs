@@ -1,7 +1,6 @@
 //! A path that was made: where the client runs, what it connects to, and what has to
 //! live meanwhile.
 
-use std::any::Any;
 use std::net::{IpAddr, SocketAddr};
 
 use crate::common::Program;
@@ -9,21 +8,7 @@ use crate::middlebox::Rules;
 use crate::namespaces::{Namespace, Network, bound, server_ip};
 use crate::proxies::Software;
 use crate::relay::{Relay, Treatment};
-
-/// What listens at an address, as long as `keep` lives.
-pub(crate) struct Server {
-    pub(crate) address: SocketAddr,
-    _keep: Box<dyn Any + Send>,
-}
-
-impl Server {
-    pub(crate) fn new(address: SocketAddr, keep: impl Any + Send) -> Self {
-        Self {
-            address,
-            _keep: Box::new(keep),
-        }
-    }
-}
+pub(crate) use crate::server::Server;
 
 /// Where it is.
 pub(crate) enum Place {

@@ -21,6 +21,7 @@ mod paths;
 mod proxies;
 mod relay;
 mod runner;
+mod server;
 mod sys;
 
 use std::collections::HashSet;
