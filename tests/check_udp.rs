@@ -210,7 +210,7 @@ fn without_experiments_what_was_seen_itself_is_diagnosed() {
     let few = "--no-experiments --only reachable,reply-address,loss";
     let (asked, _) = bad::answering_from_another_address();
     evidence(asked, few, "wrong-address");
-    let checked = checked(bad::losing(50), few);
+    let checked = checked(bad::losing(20), few);
     assert_eq!(checked.names("fail"), ["loss"]);
     assert_eq!(checked.report["diagnosis"], Value::Array(Vec::new()));
     assert!(
