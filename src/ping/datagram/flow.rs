@@ -187,7 +187,9 @@ impl Flow {
         match &mut self.content {
             Content::Stamp(tracker) if tracker.has_lost_the_last() => {
                 tracker.fill(block, unix_now());
-                self.socket.send(block).is_ok()
+                let was_sent = self.socket.send(block).is_ok();
+                tracker.uncounted(was_sent);
+                was_sent
             }
             _ => false,
         }

@@ -162,6 +162,12 @@ impl<V: Differences> Ledger<V> {
         self.get(number).map(|sent| at.saturating_sub(sent.at))
     }
 
+    /// Whether this datagram is lost, and not late.
+    pub fn is_lost(&self, number: u64) -> bool {
+        self.get(number)
+            .is_some_and(|it| matches!(it.fate, Fate::Lost { .. }))
+    }
+
     /// The number of the last datagram that is lost, and not late.
     pub fn last_unanswered(&self) -> Option<u64> {
         let is_lost = |it: &Sent| matches!(it.fate, Fate::Lost { .. });
@@ -281,12 +287,14 @@ impl<V: Differences> Ledger<V> {
         }
     }
 
-    /// Records a changed reply to this datagram.
-    pub fn changed(&mut self, number: u64) {
+    /// Records a changed reply to this datagram. Returns whether the datagram was awaited.
+    pub fn changed(&mut self, number: u64) -> bool {
         self.counts.changed += 1;
-        if self.is_awaited(number) {
+        let is_awaited = self.is_awaited(number);
+        if is_awaited {
             self.end(number, Fate::Changed);
         }
+        is_awaited
     }
 
     /// Records what is no reply to a datagram of this flow.
@@ -358,10 +366,7 @@ impl<V: Differences> Ledger<V> {
     /// The datagram that a reply without bytes is taken for: the oldest awaited one, else the
     /// latest lost one, else the latest.
     pub fn presumed(&self) -> Option<u64> {
-        let is_lost = |number: &u64| {
-            let sent = self.get(*number);
-            sent.is_some_and(|it| matches!(it.fate, Fate::Lost { .. }))
-        };
+        let is_lost = |number: &u64| self.is_lost(*number);
         let oldest = self.oldest().map(|(number, _)| number);
         let lost = || (self.first..self.next()).rev().find(is_lost);
         let latest = || {
