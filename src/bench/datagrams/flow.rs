@@ -151,7 +151,7 @@ impl Flow {
         let sizes = &self.sizes;
         let reading = self
             .payload
-            .read(bytes, self.ledger.next(), |number| sizes.of(number));
+            .read(bytes, 1..self.ledger.next(), |number| sizes.of(number));
         match reading {
             Reading::Whole(number) if !self.ledger.remembers(number) => {
                 // It was over long ago: a copy that takes so long is rarer than a late one.
@@ -232,8 +232,8 @@ impl Flow {
     /// bytes. Where they name none of several it is lost at its time-out. Returns whether that one was awaited.
     pub(super) fn refused(&mut self, quoted: &[u8], now: u64, recorder: &mut Recorder) -> bool {
         let sizes = &self.sizes;
-        let next = self.ledger.next();
-        let quoted = self.payload.quoted(quoted, next, |number| sizes.of(number));
+        let sent = 1..self.ledger.next();
+        let quoted = self.payload.quoted(quoted, sent, |number| sizes.of(number));
         let number = quoted.or_else(|| self.ledger.sole_awaited());
         let times = number.and_then(|number| Some((number, self.times(number)?)));
         let Some((number, sent)) = times else {
