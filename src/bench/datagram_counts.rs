@@ -4,12 +4,13 @@ use std::ops::AddAssign;
 
 use serde::{Deserialize, Serialize};
 
+use crate::probe::datagram::conventions;
+
 /// The most flows that are told one by one: those with the greatest loss.
 pub const FLOWS_TOLD: usize = 256;
 
-/// A flow that sent this many and had nothing back is silent: one lost datagram says nothing,
-/// RFC 8899 wants three.
-const TRIES: u64 = 3;
+/// A flow that sent this many and had nothing back is silent.
+const TRIES: u64 = conventions::TRIES as u64;
 
 /// What became of the datagrams of the measured part of a run.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]

@@ -10,6 +10,7 @@ use crate::base::error as base;
 use crate::base::sys;
 use crate::base::units;
 use crate::probe::datagram::choose::choose;
+use crate::probe::datagram::conventions::{HELLO, wait_for_copies};
 use crate::probe::datagram::payload::{Change, MOST_BYTES};
 use crate::probe::datagram::refusal::not_sent;
 use crate::probe::datagram::socket::{Datagram, Incoming, Options, ProbeSocket};
@@ -19,10 +20,7 @@ use crate::probe::exchange::first_difference;
 /// More than any datagram has, in bytes.
 const BLOCK: usize = 64 * 1024;
 
-/// How long after the last echo another one is waited for: so many of the longest round
-/// trips, and at least and at most this time. A copy takes about as long as the first.
-const COPY_ROUND_TRIPS: u32 = 4;
-const COPY_LEAST: Duration = Duration::from_millis(10);
+/// A copy of the last echo is waited for at the most.
 const COPY_MOST: Duration = Duration::from_secs(1);
 
 /// How standard input is cut into datagrams.
@@ -50,12 +48,11 @@ pub(super) struct Datagrams {
 impl Datagrams {
     /// Asks the first of the addresses that answers.
     pub(super) fn new(addresses: &[SocketAddr], timeout: Duration) -> Result<Self, Error> {
-        let hello = b"echopool";
         let local = |source| Error::Receive {
             address: addresses[0].to_string(),
             source,
         };
-        let address = choose(addresses, hello, timeout).map_err(local)?;
+        let address = choose(addresses, HELLO, timeout).map_err(local)?;
         let address = address.map_err(Error::Unanswered)?;
         let failed = |error| Error::Unanswered(vec![(address, error)]);
         let mut socket = ProbeSocket::new(address, Options::default()).map_err(failed)?;
@@ -104,7 +101,7 @@ impl Datagrams {
     /// # Errors
     /// [`Error::Echo`] with what came.
     pub(super) fn finish(mut self) -> Result<(), Error> {
-        let time = (self.longest * COPY_ROUND_TRIPS).clamp(COPY_LEAST, COPY_MOST);
+        let time = wait_for_copies(self.longest).min(COPY_MOST);
         // All that was sent is back, so an ICMP error is of no datagram.
         let Ok(Some(datagram)) = self.receive(Instant::now() + time) else {
             return Ok(());

@@ -6,6 +6,7 @@
 
 use std::collections::VecDeque;
 use std::io;
+use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender};
 use mio::Events;
@@ -20,6 +21,7 @@ use crate::bench::thread::shared::{Shared, StartSignal, ThreadSummary};
 use crate::bench::thread::timer::TIMER;
 use crate::bench::thread::waiter::{Deadline, Waiter, Waiting as _};
 use crate::bench::times::Times;
+use crate::probe::datagram::conventions::wait_for_copies;
 
 /// The most flows that one turn receives from.
 const EVENTS: usize = 64;
@@ -35,11 +37,6 @@ const TICKS_A_LOOK: usize = 20;
 
 /// How long echoes are awaited at the most after an interrupt.
 const PATIENCE: u64 = SECOND;
-
-/// After the last echo a copy of one is waited for, so many of the longest round trips, and at
-/// least this time.
-const COPY_ROUND_TRIPS: u64 = 4;
-const COPY_LEAST: u64 = SECOND / 100;
 
 /// One thread that makes a load of datagrams.
 pub(super) struct Generator<'a> {
@@ -332,11 +329,9 @@ impl<'a> Generator<'a> {
         }
         if self.awaited == 0 && self.copies_until.is_none() {
             let longest = self.ports.iter().map(|port| port.flow.longest()).max();
-            let time = longest.unwrap_or(0).saturating_mul(COPY_ROUND_TRIPS);
-            let time = time
-                .max(COPY_LEAST)
-                .min(nanoseconds(self.clock.shared.plan.timeout));
-            self.copies_until = Some(self.clock.now + time);
+            let time = wait_for_copies(Duration::from_nanos(longest.unwrap_or(0)));
+            let time = time.min(self.clock.shared.plan.timeout);
+            self.copies_until = Some(self.clock.now + nanoseconds(time));
         }
         let until = self.copies_until.unwrap_or(self.patient_until);
         self.clock.now >= until

@@ -15,9 +15,7 @@ use crate::bench::source;
 use crate::bench::thread::shared::{Shared, Work, share};
 use crate::bench::thread::waiter::Waiter;
 use crate::probe::datagram::choose::choose;
-
-/// What is sent ahead to choose among several addresses.
-const HELLO: &[u8] = b"echopool";
+use crate::probe::datagram::conventions::HELLO;
 
 /// So many datagrams of all flows of a thread are remembered once it is known what became of
 /// them, 32 bytes each: four seconds at 250,000 a second.

@@ -8,6 +8,7 @@
 //! start, and do not go back from one sending to the next.
 
 use std::collections::VecDeque;
+use std::ops::AddAssign;
 
 use super::variation::{Differences, Variation};
 
@@ -65,6 +66,24 @@ pub struct Counts {
     pub foreign: u64,
     /// Datagrams that the kernel did not take.
     pub not_sent: u64,
+}
+
+impl AddAssign<&Self> for Counts {
+    fn add_assign(&mut self, other: &Self) {
+        *self = Self {
+            sent: self.sent + other.sent,
+            received: self.received + other.received,
+            lost: self.lost + other.lost,
+            refused: self.refused + other.refused,
+            unnamed_errors: self.unnamed_errors + other.unnamed_errors,
+            late: self.late + other.late,
+            duplicates: self.duplicates + other.duplicates,
+            reordered: self.reordered + other.reordered,
+            changed: self.changed + other.changed,
+            foreign: self.foreign + other.foreign,
+            not_sent: self.not_sent + other.not_sent,
+        };
+    }
 }
 
 /// What a reply is.
