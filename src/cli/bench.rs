@@ -63,8 +63,8 @@ alternate between IPv6 and IPv4 (RFC 8305).
 A condition is a metric, one of < <= > >= = and a bound: 'p99<1ms', 'errors=0', 'rate>50k', \
 'loss<0.1%'. Metrics are min, mean, stddev, max, any percentile (p50, p99.9), rate (messages per \
 second), MB/s, Mbit/s, loss (in percent), and the counts errors, lost, in_flight and others; with \
---udp late, duplicates, reordered, refused, not_sent and dropped_here, as numbers or in percent of \
-those sent.
+--udp late, duplicates, reordered, refused, unnamed_errors, not_sent, dropped_here and \
+wrong_checksums, as numbers or in percent of those sent.
 
 With --udp every datagram is sent when it is due, whether or not earlier ones are back. One that \
 is not back within --timeout is lost, and late where it comes after that; in the response times it \
@@ -473,7 +473,8 @@ fn silent(results: &Results, sent: u64) -> String {
             units::count(sent, "datagram", "datagrams")
         ),
     };
-    let refused = results.datagrams.as_ref().map_or(0, |it| it.counts.refused);
+    let counts = results.datagrams.as_ref().map(|it| it.counts);
+    let refused = counts.map_or(0, |it| it.refused + it.unnamed_errors);
     match results.examples.first().filter(|_| refused > 0) {
         Some(example) => format!("{none}: {example}"),
         None => format!(

@@ -38,6 +38,10 @@ const TICKS_A_LOOK: usize = 20;
 /// How long echoes are awaited at the most after an interrupt.
 const PATIENCE: u64 = SECOND;
 
+/// What is said where a flow has to wait until it can remember more.
+const WAITED: &str = "sending waited: so many datagrams are awaited that no more are remembered; \
+                      choose a shorter --timeout or a lower --rate";
+
 /// One thread that makes a load of datagrams.
 pub(super) struct Generator<'a> {
     thread: usize,
@@ -60,6 +64,8 @@ pub(super) struct Generator<'a> {
     /// Until when copies are awaited, once all is back.
     copies_until: Option<u64>,
     interrupted: bool,
+    /// Whether it was told that no more can be remembered.
+    is_full: bool,
 }
 
 impl<'a> Generator<'a> {
@@ -80,7 +86,7 @@ impl<'a> Generator<'a> {
             ready: VecDeque::new(),
             recorder,
             waiter,
-            memory: Memory::new(),
+            memory: Memory::new(shared.targets.first()),
             awaited: 0,
             active_at: 0,
             tick_at: 0,
@@ -88,6 +94,7 @@ impl<'a> Generator<'a> {
             patient_until: u64::MAX,
             copies_until: None,
             interrupted: false,
+            is_full: false,
         }
     }
 
@@ -233,8 +240,13 @@ impl<'a> Generator<'a> {
         }
     }
 
-    fn has_place(&self, key: usize) -> bool {
-        self.ports[key].flow.awaited() < self.clock.shared.plan.depth as u64
+    fn has_place(&mut self, key: usize) -> bool {
+        let flow = &self.ports[key].flow;
+        let has_room = flow.has_room();
+        if !has_room && !std::mem::replace(&mut self.is_full, true) {
+            self.recorder.add_example(|| String::from(WAITED));
+        }
+        has_room && flow.awaited() < self.clock.shared.plan.depth as u64
     }
 
     fn send(&mut self, key: usize, due: u64) {
@@ -302,7 +314,7 @@ impl<'a> Generator<'a> {
     fn look_for_drops(&mut self, ports: std::ops::Range<usize>) {
         let (measuring, now) = (self.clock.measuring, self.clock.now);
         for port in &mut self.ports[ports] {
-            port.look_for_drops(measuring, now, &mut self.recorder);
+            port.look_for_drops(measuring, now, &mut self.memory, &mut self.recorder);
         }
     }
 

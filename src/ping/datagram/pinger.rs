@@ -25,6 +25,7 @@ use crate::ping::error::Error;
 use crate::ping::round_trips::RoundTrips;
 use crate::ping::stop::Stop;
 use crate::ping::summary::Summary;
+use crate::probe::datagram::checksums::Checksums;
 use crate::probe::datagram::choose::choose;
 use crate::probe::datagram::conventions::{HELLO, wait_for_copies};
 use crate::probe::datagram::ledger::Counts;
@@ -139,6 +140,7 @@ pub struct DatagramPing {
     hops: Option<(u8, u8)>,
     marks: BTreeMap<Marks, u64>,
     dropped: u64,
+    checksums: Checksums,
     /// Of the dropped, at most so many for a wrong checksum.
     wrong_checksums: Option<u64>,
 }
@@ -191,6 +193,7 @@ impl DatagramPing {
             hops: None,
             marks: BTreeMap::new(),
             dropped: 0,
+            checksums: Checksums::new(address),
             wrong_checksums: Some(0),
         })
     }
@@ -232,7 +235,9 @@ impl DatagramPing {
                 report(&event).map_err(base::Error::Output)?;
             }
         }
-        let dropped: Vec<_> = self.flows.iter_mut().filter_map(Flow::dropped).collect();
+        let checksums = &mut self.checksums;
+        let dropped = self.flows.iter_mut();
+        let dropped: Vec<_> = dropped.filter_map(|it| it.dropped(checksums)).collect();
         for event in dropped {
             self.count(&event);
             report(&event).map_err(base::Error::Output)?;
@@ -251,7 +256,10 @@ impl DatagramPing {
             self.unread = self.unread.into_iter().chain(until).min();
             let expired = flow.expired(until.unwrap_or(now).min(now));
             // Where something is missing, it may have been dropped here.
-            let dropped = (!expired.is_empty()).then(|| flow.dropped()).flatten();
+            let dropped = match expired.is_empty() {
+                true => None,
+                false => flow.dropped(&mut self.checksums),
+            };
             happened.extend(expired);
             happened.extend(dropped);
         }
