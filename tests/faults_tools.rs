@@ -782,4 +782,34 @@ mod needs_namespaces {
         let counts = [("not_sent", 3), ("sent", 0), ("lost", 0), ("under_way", 0)];
         assert_counts(&events, &counts);
     }
+
+    #[test]
+    #[ignore = "needs unshare(1), ip(8) and nft(8)"]
+    fn what_a_firewall_here_drops_is_not_held_against_the_path() {
+        if !can(&["unshare", "-rn", "nft", "add", "table", "inet", "t"]) {
+            return;
+        }
+        let script = "set -e; ip link set lo up; nft add table inet t
+            nft add chain inet t c '{ type filter hook output priority 0; }'
+            nft add rule inet t c udp dport 2007 numgen random mod 100 \\< 20 drop
+            \"$0\" serve --udp 127.0.0.1:2007 --quiet & server=$!
+            trap 'kill $server' EXIT
+            until \"$0\" client --udp 127.0.0.1:2007 x > /dev/null 2>&1; do :; done
+            \"$0\" check --udp --json --only reachable,loss,rate 127.0.0.1:2007";
+        let mut command = Command::new("unshare");
+        command.args(["-rn", "sh", "-c", script, env!("CARGO_BIN_EXE_echopool")]);
+        command.stdin(Stdio::null()).stdout(Stdio::piped());
+        let ended = end(Program::spawn(command));
+        assert_eq!(ended.code, Some(0), "{ended:?}");
+        let report: serde_json::Value = serde_json::from_slice(&ended.stdout).unwrap();
+        for clause in report["clauses"].as_array().unwrap() {
+            let name = clause["name"].as_str().unwrap();
+            let verdict = if name == "reachable" { "pass" } else { "skip" };
+            assert_eq!(clause["verdict"], verdict, "{clause}");
+            let seen = clause["seen"].as_str().unwrap();
+            let words = "this machine did not send ";
+            assert!(verdict == "pass" || seen.starts_with(words), "{clause}");
+        }
+        assert_eq!(report["diagnosis"], serde_json::json!([]));
+    }
 }
