@@ -784,6 +784,37 @@ mod needs_namespaces {
     }
 
     #[test]
+    #[ignore = "needs unshare(1) and ip(8)"]
+    fn a_datagram_that_is_too_long_for_the_path_is_sent_again() {
+        let of_its_own = "mount -t tmpfs t /run && ip netns add n && ip netns exec n true";
+        if !can(&["unshare", "-rnm", "sh", "-c", of_its_own]) {
+            return;
+        }
+        // A router with a link of 1,280 bytes behind it, of which it tells.
+        let script = "set -e; mount -t tmpfs t /run; for n in c r s; do ip netns add $n; done
+            ip link add c0 netns c type veth peer name r0 netns r
+            ip link add s0 netns s type veth peer name r1 netns r
+            ip -n c addr add 192.0.2.1/25 dev c0; ip -n r addr add 192.0.2.2/25 dev r0
+            ip -n s addr add 192.0.2.129/25 dev s0; ip -n r addr add 192.0.2.130/25 dev r1
+            ip -n r link set r1 mtu 1280; ip -n s link set s0 mtu 1280
+            ip -n c link set c0 up; ip -n r link set r0 up
+            ip -n s link set s0 up; ip -n r link set r1 up
+            ip -n c route add default via 192.0.2.2; ip -n s route add default via 192.0.2.130
+            ip netns exec r sh -c 'echo 1 > /proc/sys/net/ipv4/ip_forward'
+            ip netns exec s \"$0\" serve --udp 192.0.2.129:2007 --quiet & server=$!
+            trap 'kill $server' EXIT
+            client='client --udp --size 1450 192.0.2.129:2007'
+            until ip netns exec c \"$0\" client --udp 192.0.2.129:2007 x > /dev/null 2>&1; do :; done
+            head -c 2900 /dev/zero | ip netns exec c \"$0\" $client | wc -c";
+        let mut command = Command::new("unshare");
+        command.args(["-rnm", "sh", "-c", script, env!("CARGO_BIN_EXE_echopool")]);
+        command.stdin(Stdio::null()).stdout(Stdio::piped());
+        let ended = end(Program::spawn(command));
+        assert_eq!((ended.code, &*ended.stderr), (Some(0), ""), "{ended:?}");
+        assert_eq!(String::from_utf8_lossy(&ended.stdout).trim(), "2900");
+    }
+
+    #[test]
     #[ignore = "needs unshare(1), ip(8) and nft(8)"]
     fn what_a_firewall_here_drops_is_not_held_against_the_path() {
         if !can(&["unshare", "-rn", "nft", "add", "table", "inet", "t"]) {
