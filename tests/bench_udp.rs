@@ -8,8 +8,10 @@ use std::net::SocketAddr;
 use std::sync::mpsc::channel;
 use std::time::{Duration, Instant};
 
+#[cfg(target_os = "linux")]
+use common::datagrams::with_wrong_checksums;
 use common::datagrams::{
-    answering_elsewhere, changing, doubling, echo, peer, refusing, serve, socket, swapping,
+    answering_elsewhere, changing, delayed, doubling, echo, peer, refusing, serve, socket, swapping,
 };
 use common::load::{Run, assert_accounts, bench, doubts, end, start};
 use common::{DEADLINE, finish};
@@ -90,6 +92,34 @@ mod counts {
                 "{size}"
             );
         }
+    }
+
+    #[test]
+    fn datagrams_of_a_byte_are_told_apart_however_long_they_are_under_way() {
+        let time = Duration::from_millis(300);
+        let run = bench(
+            delayed(time),
+            "--udp --size 1 --rate 1k --count 600 --timeout 20s",
+        );
+        assert_eq!(run.code, Some(0), "{run:?}");
+        let (results, counts) = (&run.results, datagrams(&run).counts);
+        assert_eq!(results.plan.depth, 256);
+        assert_eq!((results.totals.echoed, results.totals.lost), (600, 0));
+        assert_eq!((counts.duplicates, counts.reordered), (0, 0));
+        // A histogram's values are rounded.
+        let least = Duration::from_nanos(results.service.min().unwrap());
+        assert!(least > time.mul_f64(0.99), "{least:?}");
+    }
+
+    #[test]
+    fn an_echo_of_few_bytes_is_that_of_a_datagram_of_as_many() {
+        let run = bench(
+            delayed(Duration::from_millis(300)),
+            "--udp --size 1..16 --rate 2k --count 1200 --timeout 20s",
+        );
+        assert_eq!(run.code, Some(0), "{run:?}");
+        let totals = &run.results.totals;
+        assert_eq!((totals.echoed, totals.errors.foreign), (1200, 0));
     }
 
     #[test]
@@ -280,6 +310,23 @@ mod silence {
 
     #[cfg(target_os = "linux")]
     #[test]
+    fn a_wrong_checksum_is_no_lack_of_room() {
+        let Some(damaging) = with_wrong_checksums() else {
+            return;
+        };
+        let run = bench(
+            damaging,
+            "--udp --size 100 --rate 500 --count 50 --timeout 300ms",
+        );
+        assert_eq!(run.code, Some(1), "{run:?}");
+        let counts = datagrams(&run).counts;
+        assert_eq!((counts.lost, counts.dropped_here), (50, Some(50)));
+        assert_eq!(counts.wrong_checksums, Some(50));
+        assert!(!doubts(&run.results, Doubt::DroppedHere), "{run:?}");
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
     fn what_our_own_socket_dropped_is_no_loss_of_the_path() {
         // While the program is stopped, more comes than its socket holds.
         let (sender, asked) = channel();
@@ -393,6 +440,8 @@ mod usage {
             ("--udp --churn", "--churn is for TCP"),
             ("--udp --stream", "--stream is for TCP"),
             ("--udp --size 65508", "at most 65,507 bytes"),
+            ("--udp --size 1 --depth 257", "--depth of 256 at the most"),
+            ("--udp --size 2..64 --depth 65537", "--depth of 65,536"),
             ("--arrivals poisson", "--udp"),
             ("--expect loss<1 --udp", "such as 1%"),
         ] {

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use common::bad_datagrams as bad;
 use common::check::{Checked, check, faults};
-use common::datagrams::{doubling, echo, refusing};
+use common::datagrams::{delayed, doubling, echo, refusing};
 use common::{Program, finish};
 use rustix::process::Signal;
 use serde_json::Value;
@@ -101,6 +101,18 @@ fn a_plain_echo_passes_and_its_marks_say_nothing() {
 }
 
 #[test]
+fn a_round_trip_that_is_longer_than_the_time_between_two_tries_is_no_fault() {
+    // It is asked again after a third of the time-out, so that the answer is to the first.
+    let checked = checked(
+        delayed(Duration::from_millis(400)),
+        "--only reachable,reply-address,order,duplicates",
+    );
+    checked.assert_passed(&[]);
+    let seen = checked.seen("reachable");
+    assert!(seen.contains("at the most, asked 2 times"), "{checked:#?}");
+}
+
+#[test]
 fn a_closed_port_is_refused_and_nothing_else_is_tried() {
     let (_held, address) = refusing();
     let evidence = evidence(address, "", "refused");
@@ -153,6 +165,10 @@ fn a_short_buffer_that_drops_is_told_by_its_size() {
     let few = "--only reachable,full-packet,fragments,longest,path-mtu";
     let evidence = evidence(bad::up_to(5000), few, "size-limit");
     assert_eq!(evidence["datagram_bytes"], 5000);
+    // Less than any path carries is the server's limit, too, and nothing is said of fragments.
+    let few = "--only reachable,sizes,fragments,path-mtu";
+    let evidence = self::evidence(bad::up_to(500), few, "size-limit");
+    assert_eq!(evidence["datagram_bytes"], 500);
 }
 
 #[test]

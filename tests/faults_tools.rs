@@ -782,4 +782,65 @@ mod needs_namespaces {
         let counts = [("not_sent", 3), ("sent", 0), ("lost", 0), ("under_way", 0)];
         assert_counts(&events, &counts);
     }
+
+    #[test]
+    #[ignore = "needs unshare(1) and ip(8)"]
+    fn a_datagram_that_is_too_long_for_the_path_is_sent_again() {
+        let of_its_own = "mount -t tmpfs t /run && ip netns add n && ip netns exec n true";
+        if !can(&["unshare", "-rnm", "sh", "-c", of_its_own]) {
+            return;
+        }
+        // A router with a link of 1,280 bytes behind it, of which it tells.
+        let script = "set -e; mount -t tmpfs t /run; for n in c r s; do ip netns add $n; done
+            ip link add c0 netns c type veth peer name r0 netns r
+            ip link add s0 netns s type veth peer name r1 netns r
+            ip -n c addr add 192.0.2.1/25 dev c0; ip -n r addr add 192.0.2.2/25 dev r0
+            ip -n s addr add 192.0.2.129/25 dev s0; ip -n r addr add 192.0.2.130/25 dev r1
+            ip -n r link set r1 mtu 1280; ip -n s link set s0 mtu 1280
+            ip -n c link set c0 up; ip -n r link set r0 up
+            ip -n s link set s0 up; ip -n r link set r1 up
+            ip -n c route add default via 192.0.2.2; ip -n s route add default via 192.0.2.130
+            ip netns exec r sh -c 'echo 1 > /proc/sys/net/ipv4/ip_forward'
+            ip netns exec s \"$0\" serve --udp 192.0.2.129:2007 --quiet & server=$!
+            trap 'kill $server' EXIT
+            client='client --udp --size 1450 192.0.2.129:2007'
+            until ip netns exec c \"$0\" client --udp 192.0.2.129:2007 x > /dev/null 2>&1; do :; done
+            head -c 2900 /dev/zero | ip netns exec c \"$0\" $client | wc -c";
+        let mut command = Command::new("unshare");
+        command.args(["-rnm", "sh", "-c", script, env!("CARGO_BIN_EXE_echopool")]);
+        command.stdin(Stdio::null()).stdout(Stdio::piped());
+        let ended = end(Program::spawn(command));
+        assert_eq!((ended.code, &*ended.stderr), (Some(0), ""), "{ended:?}");
+        assert_eq!(String::from_utf8_lossy(&ended.stdout).trim(), "2900");
+    }
+
+    #[test]
+    #[ignore = "needs unshare(1), ip(8) and nft(8)"]
+    fn what_a_firewall_here_drops_is_not_held_against_the_path() {
+        if !can(&["unshare", "-rn", "nft", "add", "table", "inet", "t"]) {
+            return;
+        }
+        let script = "set -e; ip link set lo up; nft add table inet t
+            nft add chain inet t c '{ type filter hook output priority 0; }'
+            nft add rule inet t c udp dport 2007 numgen random mod 100 \\< 20 drop
+            \"$0\" serve --udp 127.0.0.1:2007 --quiet & server=$!
+            trap 'kill $server' EXIT
+            until \"$0\" client --udp 127.0.0.1:2007 x > /dev/null 2>&1; do :; done
+            \"$0\" check --udp --json --only reachable,loss,rate 127.0.0.1:2007";
+        let mut command = Command::new("unshare");
+        command.args(["-rn", "sh", "-c", script, env!("CARGO_BIN_EXE_echopool")]);
+        command.stdin(Stdio::null()).stdout(Stdio::piped());
+        let ended = end(Program::spawn(command));
+        assert_eq!(ended.code, Some(0), "{ended:?}");
+        let report: serde_json::Value = serde_json::from_slice(&ended.stdout).unwrap();
+        for clause in report["clauses"].as_array().unwrap() {
+            let name = clause["name"].as_str().unwrap();
+            let verdict = if name == "reachable" { "pass" } else { "skip" };
+            assert_eq!(clause["verdict"], verdict, "{clause}");
+            let seen = clause["seen"].as_str().unwrap();
+            let words = "this machine did not send ";
+            assert!(verdict == "pass" || seen.starts_with(words), "{clause}");
+        }
+        assert_eq!(report["diagnosis"], serde_json::json!([]));
+    }
 }

@@ -460,7 +460,8 @@ mod datagram_loads {
             &[
                 "UDP, 50 flows, datagrams of 64 B, 1 thread",
                 "Response time counts from when a datagram was due, and of a lost one",
-                " lost                  212 (2.12 %), 3 came late, 2 refused by the path\n",
+                " lost                  212 (2.12 %), 3 came late, 2 refused by the path, 4 refused \
+                 without a number\n",
                 " duplicates            5 (0.050 %)\n",
                 " reordered             7 (0.070 %)\n",
                 " dropped here          1\n",
@@ -508,6 +509,8 @@ mod datagram_loads {
             ("reordered", "7"),
             ("not_sent", "0"),
             ("dropped_here", "1"),
+            ("wrong_checksums", "0"),
+            ("unnamed_errors", "4"),
             ("losing_flows", "2"),
             ("silent_flows", "1"),
         ] {
@@ -530,6 +533,20 @@ mod datagram_loads {
         assert_eq!(merged.timeline[0].datagrams.unwrap().sent, 2_000);
         let [a, b] = runs;
         assert_eq!(merge::merge(&[b, a]).unwrap(), merged);
+    }
+
+    #[test]
+    fn with_another_time_out_other_datagrams_are_lost_so_they_do_not_add_up() {
+        let slower = |mut results: Results| {
+            results.plan.timeout *= 100;
+            results
+        };
+        let runs = [run("a", datagrams("a")), run("b", slower(datagrams("b")))];
+        let error = merge::merge(&runs).unwrap_err().to_string();
+        assert!(error.contains("time-out"), "{error}");
+        // Of connections it only ends the wait for one that hangs.
+        let runs = [run("a", closed("a")), run("b", slower(closed("b")))];
+        assert!(merge::merge(&runs).is_ok());
     }
 
     #[test]

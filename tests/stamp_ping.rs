@@ -228,6 +228,82 @@ mod directions {
     }
 
     #[test]
+    fn what_is_known_stays_known_where_the_way_ends_for_good() {
+        // Nothing that asks for the last two is answered either.
+        let server = stateful(PLAIN, |number| (matches!(number, 3 | 4 | 9..), false));
+        let (code, events) = events(&["-c10", "-i0.01", SHORT], server);
+        assert_eq!(code, 1);
+        assert_counts(
+            &events,
+            &[
+                ("lost", 4),
+                ("lost_to_server", 2),
+                ("lost_to_client", 0),
+                ("lost_either_way", 2),
+            ],
+        );
+    }
+
+    #[test]
+    fn an_answer_beside_the_count_that_comes_twice_is_no_new_count() {
+        // 5 is lost there, so is 6, which asks for it, and 7 is answered twice.
+        let mut own = 0;
+        let server = peer(move |got| {
+            let number = number(got.bytes, 0);
+            if matches!(number, 5 | 6) {
+                return;
+            }
+            let bytes = answer(got.bytes, own, PLAIN.now(), PLAIN);
+            own += 1;
+            got.answer(&bytes);
+            if number == 7 {
+                got.answer(&bytes);
+            }
+        });
+        let (code, events) = events(&["-c5", "-i0.01", SHORT], server);
+        assert_eq!(code, 1);
+        assert_counts(
+            &events,
+            &[
+                ("lost", 1),
+                ("lost_to_server", 1),
+                ("lost_to_client", 0),
+                ("lost_either_way", 0),
+                ("restarts", 0),
+            ],
+        );
+    }
+
+    #[test]
+    fn a_port_without_an_answer_hides_no_direction_of_the_others() {
+        let mut ports = Vec::new();
+        let mut own = [0, 0];
+        let server = peer(move |got| {
+            if !ports.contains(&got.from) {
+                ports.push(got.from);
+            }
+            let port = ports.iter().position(|from| *from == got.from).unwrap();
+            // The second is silent; of the first the second packet is lost there.
+            if port == 0 && number(got.bytes, 0) != 2 {
+                got.answer(&answer(got.bytes, own[port], PLAIN.now(), PLAIN));
+                own[port] += 1;
+            }
+        });
+        let (code, events) = events(&["-c6", "-i0.02", "--ports=2", SHORT], server);
+        assert_eq!(code, 1);
+        assert_counts(
+            &events,
+            &[
+                ("lost", 4),
+                ("lost_to_server", 1),
+                ("lost_to_client", 0),
+                ("lost_either_way", 3),
+            ],
+        );
+        assert_eq!(events.last().unwrap()["is_stateful"], true);
+    }
+
+    #[test]
     fn a_reflector_that_copies_the_number_is_noticed() {
         let server = stateless(PLAIN, |number| number == 2);
         let (code, found) = events(&["-c4", "-i0.01", SHORT], server);

@@ -277,6 +277,16 @@ mod fates {
     }
 
     #[test]
+    fn a_byte_that_was_not_sent_is_foreign() {
+        // As the one before the first would be.
+        let server = peer(|got| got.answer(&[got.bytes[0].wrapping_sub(1)]));
+        let (code, events) = events(&["-c1", "-s1", "--ports=2", SHORT], server);
+        assert_eq!(code, 1);
+        assert_eq!(story(&events), ["unasked", "lost 1", "summary"]);
+        assert_counts(&events, &[("foreign", 1), ("lost", 1)]);
+    }
+
+    #[test]
     fn an_echo_from_another_address_is_named_and_does_not_count() {
         let (server, other) = answering_elsewhere();
         let (code, events) = events(&["-c1", SHORT], server);

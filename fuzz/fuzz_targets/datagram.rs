@@ -21,10 +21,10 @@ fuzz_target!(|input: &[u8]| {
     let (size, sent) = (usize::from(*size), u64::from(*sent));
     let payload = Payload::new(7, 0, size);
     let mut want = vec![0; size];
-    if let Reading::Whole(number) = payload.read(come, sent + 1, |_| size) {
+    if let Reading::Whole(number) = payload.read(come, 1..sent + 1, |_| size) {
         // It is said of nothing but that datagram.
         payload.fill(number, &mut want);
-        assert!(number <= sent);
+        assert!((1..=sent).contains(&number));
         assert_eq!(want, come);
     }
     let mut tracker = Tracker::new((7, 0), size, TIMEOUT);
@@ -69,6 +69,7 @@ fn session(come: &[u8], sent: u64) {
     for bytes in [come, &answer, &answer] {
         tracker.received(bytes, sent, Duration::from_nanos(sent));
     }
+    beside(&mut tracker, &mut answer, sent);
     tracker.ledger.expire(TIMEOUT * 2 + sent);
     let counts = *tracker.ledger.counts();
     add_up(&counts, tracker.ledger.awaited(), sent);
@@ -77,6 +78,24 @@ fn session(come: &[u8], sent: u64) {
         let ways = by_way.to_server + by_way.to_client + by_way.unknown;
         assert!(ways >= lost, "{by_way:?} of {lost}");
     }
+}
+
+/// Packets beside the count: of the second one an answer comes, and comes again.
+fn beside(tracker: &mut StampTracker, answer: &mut [u8], sent: u64) {
+    for was_sent in [sent % 3 != 0, true] {
+        let mut block = [0; LENGTH];
+        tracker.fill(&mut block, Duration::from_nanos(sent));
+        tracker.uncounted(was_sent);
+        answer[24..38].copy_from_slice(&block[..14]);
+    }
+    let known = |tracker: &StampTracker| {
+        let directions = &tracker.directions;
+        (directions.restarts(), directions.lost(sent, 0))
+    };
+    tracker.received(answer, sent, Duration::from_nanos(sent));
+    let once = known(tracker);
+    tracker.received(answer, sent, Duration::from_nanos(sent));
+    assert_eq!(known(tracker), once, "a copy tells nothing");
 }
 
 /// Every datagram that was sent has one fate.

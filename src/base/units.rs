@@ -92,20 +92,45 @@ pub(crate) fn split_factor(number: &str) -> (&str, f64) {
 
 /// Formats a count with its noun: `1 reply`, `2 replies`, `1,000 replies`.
 pub(crate) fn count(number: u64, one: &str, many: &str) -> String {
-    format!("{} {}", whole(number), noun(number, one, many))
+    format!("{} {}", whole(number), form(number, one, many))
 }
 
 /// Formats a count with its noun as a log has it, whose numbers are read by programs as well:
 /// `1 reply`, `1000 replies`.
 pub(crate) fn plain_count(number: u64, one: &str, many: &str) -> String {
-    format!("{number} {}", noun(number, one, many))
+    format!("{number} {}", form(number, one, many))
 }
 
-const fn noun<'a>(number: u64, one: &'a str, many: &'a str) -> &'a str {
+/// The form of a word that goes with a count: `reply`, `replies`; `loses`, `lose`.
+pub(crate) const fn form<'a>(number: u64, one: &'a str, many: &'a str) -> &'a str {
     match number {
         1 => one,
         _ => many,
     }
+}
+
+/// Names the first of many numbers, and how many more there are: `1, 2 and 3 more`.
+pub(crate) fn listed(numbers: &[u16]) -> String {
+    /// More are not named.
+    const MOST: usize = 8;
+
+    let named: Vec<_> = numbers.iter().take(MOST).map(u16::to_string).collect();
+    match numbers.len() - named.len() {
+        0 => named.join(", "),
+        more => format!("{} and {more} more", named.join(", ")),
+    }
+}
+
+/// Formats a place in an order: `1st`, `2nd`, `11th`.
+pub(crate) fn ordinal(number: u64) -> String {
+    let end = match (number % 10, number % 100) {
+        (_, 11..=13) => "th",
+        (1, _) => "st",
+        (2, _) => "nd",
+        (3, _) => "rd",
+        _ => "th",
+    };
+    format!("{number}{end}")
 }
 
 /// Formats a count with separated thousands: `1,234,567`.

@@ -4,12 +4,13 @@ use std::ops::AddAssign;
 
 use serde::{Deserialize, Serialize};
 
+use crate::probe::datagram::conventions;
+
 /// The most flows that are told one by one: those with the greatest loss.
 pub const FLOWS_TOLD: usize = 256;
 
-/// A flow that sent this many and had nothing back is silent: one lost datagram says nothing,
-/// RFC 8899 wants three.
-const TRIES: u64 = 3;
+/// A flow that sent this many and had nothing back is silent.
+const TRIES: u64 = conventions::TRIES as u64;
 
 /// What became of the datagrams of the measured part of a run.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -79,6 +80,10 @@ pub struct DatagramCounts {
     pub lost: u64,
     /// Of the lost, those of which an error of the path says that they won't be back.
     pub refused: u64,
+    /// Errors of the path that do not say of which of several datagrams they are, so that as
+    /// many of the lost may have been refused too.
+    #[serde(default)]
+    pub unnamed_errors: u64,
     /// Of the lost, back after the time-out.
     pub late: u64,
     /// Replies after the first to a datagram.
@@ -87,9 +92,12 @@ pub struct DatagramCounts {
     pub reordered: u64,
     /// Datagrams that this machine's kernel did not take.
     pub not_sent: u64,
-    /// What came and our own sockets' queues had no room for; `None` where the system does not
-    /// say.
+    /// What came and this machine's kernel dropped, because our own sockets' queues were full
+    /// or the checksum was wrong; `None` where the system does not say.
     pub dropped_here: Option<u64>,
+    /// At most so many of them for a wrong checksum; `None` where the system does not say.
+    #[serde(default)]
+    pub wrong_checksums: Option<u64>,
 }
 
 impl Default for DatagramCounts {
@@ -98,11 +106,13 @@ impl Default for DatagramCounts {
             sent: 0,
             lost: 0,
             refused: 0,
+            unnamed_errors: 0,
             late: 0,
             duplicates: 0,
             reordered: 0,
             not_sent: 0,
             dropped_here: Some(0),
+            wrong_checksums: Some(0),
         }
     }
 }
@@ -113,24 +123,31 @@ impl DatagramCounts {
     pub fn loss_fraction(&self) -> Option<f64> {
         (self.sent > 0).then(|| self.lost as f64 / self.sent as f64)
     }
+
+    /// How many of those dropped here had no room, at the least: the others may have had a
+    /// wrong checksum, which they got on the way.
+    pub fn had_no_room(&self) -> u64 {
+        let dropped = self.dropped_here.unwrap_or(0);
+        dropped.saturating_sub(self.wrong_checksums.unwrap_or(0))
+    }
 }
 
 impl AddAssign<&Self> for DatagramCounts {
     fn add_assign(&mut self, other: &Self) {
         // A count that was read from a file may be any number.
         let sum = |one: u64, other: u64| one.saturating_add(other);
+        let known = |one: Option<u64>, other: Option<u64>| Some(sum(one?, other?));
         *self = Self {
             sent: sum(self.sent, other.sent),
             lost: sum(self.lost, other.lost),
             refused: sum(self.refused, other.refused),
+            unnamed_errors: sum(self.unnamed_errors, other.unnamed_errors),
             late: sum(self.late, other.late),
             duplicates: sum(self.duplicates, other.duplicates),
             reordered: sum(self.reordered, other.reordered),
             not_sent: sum(self.not_sent, other.not_sent),
-            dropped_here: self
-                .dropped_here
-                .zip(other.dropped_here)
-                .map(|(one, other)| sum(one, other)),
+            dropped_here: known(self.dropped_here, other.dropped_here),
+            wrong_checksums: known(self.wrong_checksums, other.wrong_checksums),
         };
     }
 }
@@ -220,5 +237,21 @@ mod tests {
             ..counts
         };
         assert_eq!(counts.dropped_here, None);
+    }
+
+    #[test]
+    fn a_wrong_checksum_is_no_lack_of_room() {
+        let of = |dropped_here, wrong_checksums| {
+            let counts = DatagramCounts {
+                dropped_here,
+                wrong_checksums,
+                ..DatagramCounts::default()
+            };
+            counts.had_no_room()
+        };
+        assert_eq!(of(Some(60), Some(60)), 0);
+        assert_eq!(of(Some(60), Some(10)), 50);
+        assert_eq!(of(Some(60), None), 60);
+        assert_eq!(of(None, None), 0);
     }
 }

@@ -159,7 +159,7 @@ impl fmt::Debug for Counted {
     }
 }
 
-const COUNTED: [Counted; 16] = [
+const COUNTED: [Counted; 18] = [
     Counted::any("errors", |results| Some(results.totals.errors.total())),
     Counted::messages("lost", |results| Some(results.totals.lost)),
     Counted::any("lost_bytes", |results| Some(results.totals.lost_bytes)),
@@ -177,8 +177,14 @@ const COUNTED: [Counted; 16] = [
     Counted::datagrams("duplicates", |results| Some(counts(results)?.duplicates)),
     Counted::datagrams("reordered", |results| Some(counts(results)?.reordered)),
     Counted::datagrams("refused", |results| Some(counts(results)?.refused)),
+    Counted::datagrams("unnamed_errors", |results| {
+        Some(counts(results)?.unnamed_errors)
+    }),
     Counted::datagrams("not_sent", |results| Some(counts(results)?.not_sent)),
     Counted::datagrams("dropped_here", |results| counts(results)?.dropped_here),
+    Counted::datagrams("wrong_checksums", |results| {
+        counts(results)?.wrong_checksums
+    }),
 ];
 
 /// The part of the messages sent that is lost, which only a bound in percent makes sense of.

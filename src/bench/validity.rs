@@ -113,8 +113,14 @@ fn schedule_missed(evidence: &Evidence<'_>) -> Option<Suspicion> {
     let results = evidence.results;
     let asked = results.plan.rate_per_s?;
     let totals = &results.totals;
-    let due = totals.sent + totals.unsent;
-    let began = totals.sent as f64 / (due as f64).max(1.0);
+    // What this machine's kernel did not take was begun in time all the same.
+    let not_sent = results
+        .datagrams
+        .as_ref()
+        .map_or(0, |it| it.counts.not_sent);
+    let tried = totals.sent + not_sent;
+    let due = tried + totals.unsent;
+    let began = tried as f64 / (due as f64).max(1.0);
     let planned = asked * results.elapsed_ns as f64 / 1e9;
     // The standard deviation of a Poisson count is its square root.
     let chance = match results.plan.arrivals {
@@ -123,7 +129,7 @@ fn schedule_missed(evidence: &Evidence<'_>) -> Option<Suspicion> {
     };
     const LESS: &str = "lower --rate, or allow more with --connections, --depth or --threads";
     let counted_out = results.plan.count.is_some() || results.interrupted;
-    let (seen, advice) = if began < KEPT {
+    let (seen, advice) = if due > 0 && began < KEPT {
         let seen = format!(
             "{} of {} due could not be sent before the end",
             units::whole(totals.unsent),
@@ -240,26 +246,34 @@ fn not_sent(results: &Results) -> Option<Suspicion> {
     let due = counts.sent.saturating_add(counts.not_sent);
     let due = units::count(due, "datagram", "datagrams");
     (counts.not_sent > 0).then(|| {
+        let were = units::form(counts.not_sent, "was", "were");
         suspicion(
             Doubt::NotSent,
-            format!("{} of {due} were not sent", units::whole(counts.not_sent)),
+            format!("{} of {due} {were} not sent", units::whole(counts.not_sent)),
             "the examples have the cause: a firewall of this machine (EPERM), or its queues are \
              full (ENOBUFS, EAGAIN): ask for less, or lengthen them (ip link set DEV txqueuelen N)",
         )
     })
 }
 
-/// What came back and was dropped by this machine looks like loss.
+/// What came back and was dropped by this machine looks like loss. What had a wrong checksum
+/// is the path's, and what was dropped may have been a copy.
 fn dropped_here(results: &Results) -> Option<Suspicion> {
     let counts = results.datagrams.as_ref()?.counts;
-    let dropped = counts.dropped_here.filter(|dropped| *dropped > 0)?;
+    let dropped = Some(counts.had_no_room()).filter(|dropped| *dropped > 0)?;
+    let lost = match dropped.min(counts.lost) {
+        0 => String::new(),
+        most => format!(
+            ": as many as {} of the {} lost may not be the path's",
+            units::whole(most),
+            units::whole(counts.lost)
+        ),
+    };
     Some(suspicion(
         Doubt::DroppedHere,
         format!(
-            "our own sockets had no room for {} of the datagrams that came back: so many of the \
-             {} lost are not the path's",
-            units::whole(dropped),
-            units::whole(counts.lost)
+            "our own sockets had no room for {} that came back{lost}",
+            units::count(dropped, "datagram", "datagrams")
         ),
         "raise net.core.rmem_max (4 MiB a socket are asked for), give the generator more --threads \
          or --connections, or ask for less",
@@ -584,17 +598,51 @@ pub(super) mod tests {
             (Doubt::NotSent, "1,000 of 10,000 datagrams were not sent"),
             (
                 Doubt::DroppedHere,
-                "our own sockets had no room for 60 of the datagrams that came back: so many of \
-                 the 70 lost are not the path's",
+                "our own sockets had no room for 60 datagrams that came back: as many as 60 of \
+                 the 70 lost may not be the path's",
             ),
         ];
         assert_eq!(seen, want);
+        let seen = |dropped, wrong_checksums, lost| {
+            let counts = DatagramCounts {
+                lost,
+                dropped_here: Some(dropped),
+                wrong_checksums: Some(wrong_checksums),
+                ..DatagramCounts::default()
+            };
+            let found = dropped_here(&of_datagrams(counts, 0));
+            found.map(|suspicion| suspicion.seen)
+        };
+        // A path that damages datagrams is no lack of room.
+        assert_eq!(seen(60, 60, 60), None);
+        let few = seen(60, 59, 70).unwrap();
+        assert!(few.contains("no room for 1 datagram that"), "{few}");
+        let copies = seen(60, 0, 10).unwrap();
+        assert!(copies.contains("as many as 10 of the 10 lost"), "{copies}");
+        assert!(!seen(60, 0, 0).unwrap().contains("lost"));
         // What the system does not say is no drop.
         let unknown = DatagramCounts {
             dropped_here: None,
             ..DatagramCounts::default()
         };
         assert_eq!(doubts(&of_datagrams(unknown, 0)), []);
+    }
+
+    #[test]
+    fn what_the_kernel_refuses_is_no_missed_schedule() {
+        let of = |sent, not_sent| {
+            let counts = DatagramCounts {
+                sent,
+                not_sent,
+                ..DatagramCounts::default()
+            };
+            let mut results = of_datagrams(counts, 0);
+            results.totals.sent = sent;
+            doubts(&results)
+        };
+        assert_eq!(of(9_500, 500), [Doubt::NotSent]);
+        assert_eq!(of(0, 10_000), [Doubt::NotSent]);
+        assert_eq!(of(9_000, 500), [Doubt::ScheduleMissed, Doubt::NotSent]);
     }
 
     #[test]

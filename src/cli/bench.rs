@@ -27,7 +27,7 @@ use crate::bench::progress::{Progress, Watch};
 use crate::bench::results::{FORMAT, Results};
 use crate::bench::source::Source;
 use crate::probe::addresses::Addresses;
-use crate::probe::datagram::payload::MOST_BYTES;
+use crate::probe::datagram::payload::{MOST_BYTES, Payload};
 use crate::proto::Protocol;
 use crate::report::{csv, html, text};
 
@@ -63,8 +63,8 @@ alternate between IPv6 and IPv4 (RFC 8305).
 A condition is a metric, one of < <= > >= = and a bound: 'p99<1ms', 'errors=0', 'rate>50k', \
 'loss<0.1%'. Metrics are min, mean, stddev, max, any percentile (p50, p99.9), rate (messages per \
 second), MB/s, Mbit/s, loss (in percent), and the counts errors, lost, in_flight and others; with \
---udp late, duplicates, reordered, refused, not_sent and dropped_here, as numbers or in percent of \
-those sent.
+--udp late, duplicates, reordered, refused, unnamed_errors, not_sent, dropped_here and \
+wrong_checksums, as numbers or in percent of those sent.
 
 With --udp every datagram is sent when it is due, whether or not earlier ones are back. One that \
 is not back within --timeout is lost, and late where it comes after that; in the response times it \
@@ -101,7 +101,8 @@ pub(super) struct BenchArgs {
     #[arg(short, long, value_name = "BYTES|A..B", default_value = "64", value_parser = sizes)]
     size: RangeInclusive<usize>,
 
-    /// Most messages in flight on a connection [default: 1; no limit with --udp]
+    /// Most messages in flight on a connection [default: 1; with --udp no limit, but 256 where
+    /// a datagram has 1 byte, and 65536 where it has 2, since no more are told apart]
     #[arg(long, value_name = "N", value_parser = count::<usize>(1..=MOST))]
     depth: Option<usize>,
 
@@ -280,6 +281,15 @@ impl BenchArgs {
         if *self.size.end() > MOST_BYTES {
             usage_error("a datagram has at most 65,507 bytes: choose a smaller --size");
         }
+        let most = self.most_in_flight();
+        if self.depth.is_some_and(|depth| depth > most) {
+            let bytes = units::count(*self.size.start() as u64, "byte", "bytes");
+            let most = units::whole(most as u64);
+            usage_error(&format!(
+                "the echo of a datagram of {bytes} names one of the last {most} of its flow: \
+                 choose a --depth of {most} at the most, or a larger --size"
+            ));
+        }
     }
 
     fn outputs(&self) -> impl Iterator<Item = &Output> {
@@ -297,7 +307,10 @@ impl BenchArgs {
             },
             connections: self.connections,
             size_bytes: self.size.clone(),
-            depth: self.depth.unwrap_or(if self.udp { NO_DEPTH } else { 1 }),
+            depth: self.depth.unwrap_or(match self.udp {
+                true => self.most_in_flight(),
+                false => 1,
+            }),
             rate_per_s: self.rate(),
             arrivals: self.arrivals.unwrap_or(Arrivals::Uniform),
             duration: self.duration.or((!is_bounded).then_some(DURATION)),
@@ -312,6 +325,13 @@ impl BenchArgs {
             }),
             seed: self.seed.unwrap_or_else(|| fastrand::u64(..=EXACT)),
         }
+    }
+
+    /// The most datagrams in flight on a flow: of the shortest ones, as many as an echo is told
+    /// apart from.
+    fn most_in_flight(&self) -> usize {
+        let told_apart = Payload::told_apart(*self.size.start());
+        usize::try_from(told_apart).map_or(NO_DEPTH, |most| most.min(NO_DEPTH))
     }
 
     /// The rate that was asked for, or the one that datagrams have without.
@@ -453,7 +473,8 @@ fn silent(results: &Results, sent: u64) -> String {
             units::count(sent, "datagram", "datagrams")
         ),
     };
-    let refused = results.datagrams.as_ref().map_or(0, |it| it.counts.refused);
+    let counts = results.datagrams.as_ref().map(|it| it.counts);
+    let refused = counts.map_or(0, |it| it.refused + it.unnamed_errors);
     match results.examples.first().filter(|_| refused > 0) {
         Some(example) => format!("{none}: {example}"),
         None => format!(

@@ -100,10 +100,28 @@ impl DatagramArgs {
         }
     }
 
+    /// What is sent, and to whom, in a line.
+    fn header(&self, address: SocketAddr, size: usize) -> String {
+        let ports = match self.ports {
+            1 => String::new(),
+            ports => format!(", {ports} source ports in turn"),
+        };
+        let marks = match self.marks() {
+            marks if marks == Marks::default() => String::new(),
+            marks => format!(", {marks}"),
+        };
+        let (by, what) = match self.stamp {
+            true => ("by STAMP", "packet"),
+            false => ("over UDP", "datagram"),
+        };
+        let size = units::plain_count(size as u64, "byte", "bytes");
+        format!("PING {address} {by}: {size} a {what}{ports}{marks}")
+    }
+
     /// Sends the datagrams. Sets `failed` once one has failed, also where the event then
     /// can't be written. Returns whether all is well.
     pub(super) fn ping(&self, asked: Asked, failed: &mut bool) -> Result<bool, Error> {
-        let (size, marks) = (asked.size, self.marks());
+        let size = asked.size;
         let ping = DatagramPing::new(Plan {
             addresses: asked.addresses,
             carries: self.carries(),
@@ -113,29 +131,14 @@ impl DatagramArgs {
             timeout: asked.timeout,
             seed: asked.seed,
             ports: self.ports,
-            marks,
+            marks: self.marks(),
         })?;
         let stop = ping.stop();
         on_signal(move || stop.request())?;
         let address = ping.address();
         let started = Instant::now();
         if !asked.json {
-            let ports = match self.ports {
-                1 => String::new(),
-                ports => format!(", {ports} source ports in turn"),
-            };
-            let marks = match marks == Marks::default() {
-                true => String::new(),
-                false => format!(", {marks}"),
-            };
-            let (by, what) = match self.stamp {
-                true => ("by STAMP", "packet"),
-                false => ("over UDP", "datagram"),
-            };
-            let size = units::plain_count(size as u64, "byte", "bytes");
-            lines::print(&format!(
-                "PING {address} {by}: {size} a {what}{ports}{marks}"
-            ))?;
+            lines::print(&self.header(address, size))?;
         }
         let write = |event: &Event| match asked.json {
             true => lines::write_json(event, started),

@@ -10,6 +10,7 @@ use crate::base::error as base;
 use crate::base::sys;
 use crate::base::units;
 use crate::probe::datagram::choose::choose;
+use crate::probe::datagram::conventions::{HELLO, wait_for_copies};
 use crate::probe::datagram::payload::{Change, MOST_BYTES};
 use crate::probe::datagram::refusal::not_sent;
 use crate::probe::datagram::socket::{Datagram, Incoming, Options, ProbeSocket};
@@ -19,11 +20,12 @@ use crate::probe::exchange::first_difference;
 /// More than any datagram has, in bytes.
 const BLOCK: usize = 64 * 1024;
 
-/// How long after the last echo another one is waited for: so many of the longest round
-/// trips, and at least and at most this time. A copy takes about as long as the first.
-const COPY_ROUND_TRIPS: u32 = 4;
-const COPY_LEAST: Duration = Duration::from_millis(10);
+/// A copy of the last echo is waited for at the most.
 const COPY_MOST: Duration = Duration::from_secs(1);
+
+/// A datagram that is too long for the path is sent again for so many links, each narrower
+/// than the one before.
+const LINKS: usize = 8;
 
 /// How standard input is cut into datagrams.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,12 +52,11 @@ pub(super) struct Datagrams {
 impl Datagrams {
     /// Asks the first of the addresses that answers.
     pub(super) fn new(addresses: &[SocketAddr], timeout: Duration) -> Result<Self, Error> {
-        let hello = b"echopool";
         let local = |source| Error::Receive {
             address: addresses[0].to_string(),
             source,
         };
-        let address = choose(addresses, hello, timeout).map_err(local)?;
+        let address = choose(addresses, HELLO, timeout).map_err(local)?;
         let address = address.map_err(Error::Unanswered)?;
         let failed = |error| Error::Unanswered(vec![(address, error)]);
         let mut socket = ProbeSocket::new(address, Options::default()).map_err(failed)?;
@@ -82,7 +83,7 @@ impl Datagrams {
         let sent_at = Instant::now();
         self.send(bytes)?;
         let until = sent_at + self.timeout;
-        let Some(datagram) = self.receive(until)? else {
+        let Some(datagram) = self.await_echo(bytes, until)? else {
             return Err(self.bad(format!(
                 "no echo of datagram {} ({}) within {}: it or its echo was lost, and UDP repeats \
                  nothing; or nobody serves UDP there",
@@ -99,15 +100,41 @@ impl Datagrams {
         Ok(&self.received[..datagram.length])
     }
 
+    /// What comes first until then for a datagram that was sent. One that was too long for the
+    /// path is sent again: the system knows how long packets may be then, and divides it.
+    fn await_echo(&mut self, bytes: &[u8], until: Instant) -> Result<Option<Datagram>, Error> {
+        let mut links = 0;
+        loop {
+            match self.receive(until)? {
+                Some(Incoming::Datagram(datagram)) => return Ok(Some(datagram)),
+                Some(Incoming::Error(error)) if error.mtu.is_some() && links < LINKS => {
+                    links += 1;
+                    self.send(bytes)?;
+                }
+                Some(Incoming::Error(error)) => {
+                    return Err(Error::Unreachable {
+                        address: self.socket.server.to_string(),
+                        icmp: error.explained(),
+                    });
+                }
+                None => return Ok(None),
+            }
+        }
+    }
+
     /// Checks that nothing else comes.
     ///
     /// # Errors
-    /// [`Error::Echo`] with what came.
+    /// [`Error::Echo`] with what came; [`Error::Receive`] where the system could not tell.
     pub(super) fn finish(mut self) -> Result<(), Error> {
-        let time = (self.longest * COPY_ROUND_TRIPS).clamp(COPY_LEAST, COPY_MOST);
-        // All that was sent is back, so an ICMP error is of no datagram.
-        let Ok(Some(datagram)) = self.receive(Instant::now() + time) else {
-            return Ok(());
+        let until = Instant::now() + wait_for_copies(self.longest).min(COPY_MOST);
+        let datagram = loop {
+            match self.receive(until)? {
+                Some(Incoming::Datagram(datagram)) => break datagram,
+                // All that was sent is back, so an ICMP error is of no datagram.
+                Some(Incoming::Error(_)) => {}
+                None => return Ok(()),
+            }
         };
         let is_again = self.is_before(datagram);
         Err(self.bad(match (datagram.stranger, is_again) {
@@ -183,18 +210,12 @@ impl Datagrams {
         })
     }
 
-    /// The next datagram that comes until then.
-    fn receive(&mut self, until: Instant) -> Result<Option<Datagram>, Error> {
+    /// What comes next until then.
+    fn receive(&mut self, until: Instant) -> Result<Option<Incoming>, Error> {
         let mut events = Events::with_capacity(4);
         loop {
             match self.socket.receive(&mut self.received) {
-                Ok(Some(Incoming::Datagram(datagram))) => return Ok(Some(datagram)),
-                Ok(Some(Incoming::Error(error))) => {
-                    return Err(Error::Unreachable {
-                        address: self.socket.server.to_string(),
-                        icmp: error.explained(),
-                    });
-                }
+                Ok(Some(incoming)) => return Ok(Some(incoming)),
                 Ok(None) => {}
                 Err(source) => return Err(self.failed(source)),
             }

@@ -75,7 +75,7 @@ pub enum Error {
 fn unanswered(failed: &[(SocketAddr, io::Error)]) -> String {
     let each = failed
         .iter()
-        .map(|(to, why)| format!("{to}: {}", explained(why)));
+        .map(|(to, why)| format!("{to}: {}", explained(why, None)));
     each.collect::<Vec<_>>().join("; nor ")
 }
 

@@ -169,11 +169,13 @@ fn datagrams(results: &Results) -> Vec<Column> {
             datagrams.and_then(|it| it.loss_fraction),
         ),
         cell("refused", |it| Some(it.counts.refused)),
+        cell("unnamed_errors", |it| Some(it.counts.unnamed_errors)),
         cell("late", |it| Some(it.counts.late)),
         cell("duplicates", |it| Some(it.counts.duplicates)),
         cell("reordered", |it| Some(it.counts.reordered)),
         cell("not_sent", |it| Some(it.counts.not_sent)),
         cell("dropped_here", |it| it.counts.dropped_here),
+        cell("wrong_checksums", |it| it.counts.wrong_checksums),
         cell("losing_flows", |it| Some(it.losing_flows)),
         cell("silent_flows", |it| Some(it.silent_flows)),
     ]

@@ -25,11 +25,22 @@ pub(super) fn figures(results: &Results) -> Vec<(&'static str, String)> {
     }
     match counts.dropped_here {
         Some(0) => {}
-        Some(dropped) => rows.push(("dropped here", units::whole(dropped))),
+        Some(dropped) => rows.push(("dropped here", dropped_here(dropped, counts))),
         None => rows.push(("dropped here", String::from("not known on this system"))),
     }
     rows.extend(flows(datagrams, results.plan.connections).map(|text| ("flows", text)));
     rows
+}
+
+fn dropped_here(dropped: u64, counts: &DatagramCounts) -> String {
+    let dropped = units::whole(dropped);
+    match counts.wrong_checksums {
+        Some(most @ 1..) => format!(
+            "{dropped}, at most {} for a wrong checksum",
+            units::whole(most)
+        ),
+        _ => dropped,
+    }
 }
 
 fn lost(counts: &DatagramCounts) -> String {
@@ -37,6 +48,7 @@ fn lost(counts: &DatagramCounts) -> String {
     for (count, what) in [
         (counts.late, "came late"),
         (counts.refused, "refused by the path"),
+        (counts.unnamed_errors, "refused without a number"),
     ] {
         if count > 0 {
             text += &format!(", {} {what}", units::whole(count));

@@ -10,7 +10,7 @@ use super::run::Run;
 use crate::base::units;
 use crate::bench::datagram_counts::{DatagramCounts, Datagrams};
 use crate::bench::expect::Condition;
-use crate::bench::plan::Plan;
+use crate::bench::plan::{Load, Plan};
 use crate::bench::results::{
     Doubt, Expectation, FORMAT, Generator, Interval, Results, Suspicion, Totals,
 };
@@ -22,15 +22,20 @@ use crate::probe::latency::Latency;
 const TOGETHER: f64 = 0.9;
 
 /// Settings that may differ between the parts of one load.
-const OF_EACH: [&str; 7] = [
+const OF_EACH: [&str; 6] = [
     "connections",
     "threads",
     "count",
     "warm-up",
     "sources",
-    "time-out",
     "seed",
 ];
+
+/// Whether that setting may differ between the parts of such a load. The time-out only ends
+/// waiting, but of datagrams it says which are lost.
+fn may_differ(setting: &str, load: Load) -> bool {
+    OF_EACH.contains(&setting) || (setting == "time-out" && load != Load::Datagrams)
+}
 
 /// Merges runs that made their load at the same time: histograms and totals exactly,
 /// rates as a sum, and the timeline second by second. The result depends neither on
@@ -69,7 +74,7 @@ fn check_plans(first: &Run, other: &Run) -> Result<(), MergeError> {
         .map(|(first, other)| first != other);
     let settings: Vec<_> = shown
         .zip(differ)
-        .filter(|(((name, _), _), differ)| *differ && !OF_EACH.contains(name))
+        .filter(|(((name, _), _), differ)| *differ && !may_differ(name, first.results.plan.load))
         .map(|(((name, first), (_, other)), _)| (name, first, other))
         .collect();
     match settings.is_empty() {

@@ -1,7 +1,9 @@
 //! UDP echoes of the tests' own, good and bad.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
-use std::thread::spawn;
+use std::sync::mpsc::channel;
+use std::thread::{sleep, spawn};
+use std::time::{Duration, Instant};
 
 pub const LOCALHOST: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 
@@ -67,6 +69,21 @@ pub fn serve(socket: UdpSocket, mut behave: impl FnMut(&Got<'_>) + Send + 'stati
 /// Sends everything back.
 pub fn echo() -> SocketAddr {
     peer(|got| got.echo())
+}
+
+/// Sends everything back after this time.
+pub fn delayed(time: Duration) -> SocketAddr {
+    let (sender, waiting) = channel::<(Instant, UdpSocket, Vec<u8>, SocketAddr)>();
+    spawn(move || {
+        for (at, socket, bytes, to) in waiting {
+            sleep((at + time).saturating_duration_since(Instant::now()));
+            let _ = socket.send_to(&bytes, to);
+        }
+    });
+    peer(move |got| {
+        let socket = got.socket.try_clone().unwrap();
+        let _ = sender.send((Instant::now(), socket, got.bytes.to_vec(), got.from));
+    })
 }
 
 /// Sends everything back but each third, from the third on.

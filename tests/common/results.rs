@@ -265,11 +265,13 @@ pub fn datagrams(host: &str) -> Results {
         sent,
         lost,
         refused: 2,
+        unnamed_errors: 4,
         late: 3,
         duplicates: 5,
         reordered: 7,
         not_sent: 0,
         dropped_here: Some(1),
+        wrong_checksums: Some(0),
     };
     let flow = |port: u64, lost| FlowCounts {
         source: format!("127.0.0.1:{}", 40_000 + port),

@@ -132,6 +132,17 @@ fn sizes() -> Vec<Path> {
             &["to-client"],
         ),
         through(
+            "udp-hole-behind-firewall",
+            "nft drops packets above 1,400 bytes to the server, and answers for its closed ports",
+            routed()
+                .rules(nft::answer_closed_ports())
+                .rules(nft::lose_above(1400, Direction::ToServer)),
+        )
+        .cause(&["mtu"])
+        .within("packet_bytes", 1400.0, 1400.0)
+        .lacks("direction")
+        .claim(is(Datagrams::Packet(1400))),
+        through(
             "udp-fragments",
             "nft drops fragments",
             routed().rules(nft::lose_fragments()),

@@ -221,6 +221,14 @@ pub(crate) fn answer_datagrams(verdict: &str) -> Rules {
     Rules::rule(format!("{of}meta l4proto udp {verdict}"))
 }
 
+/// Answers datagrams to ports that are hardly ever open, in the place of their host.
+pub(crate) fn answer_closed_ports() -> Rules {
+    let of = Direction::ToServer.matches();
+    Rules::rule(format!(
+        "{of}udp dport 33434-33534 reject with icmpx type port-unreachable"
+    ))
+}
+
 /// Loses every fragment.
 pub(crate) fn lose_fragments() -> Rules {
     Rules::rule("ip frag-off & 0x3fff != 0 drop").and(Rules::rule("exthdr frag exists drop"))

@@ -12,6 +12,8 @@ pub(crate) enum Bound {
     OneOf(&'static [&'static str]),
     /// Any value.
     Present,
+    /// It is not said.
+    Absent,
 }
 
 /// A cause that must be named.
@@ -95,6 +97,10 @@ impl Path {
 
     pub(crate) fn has(self, key: &'static str) -> Self {
         self.evidence(key, Bound::Present)
+    }
+
+    pub(crate) fn lacks(self, key: &'static str) -> Self {
+        self.evidence(key, Bound::Absent)
     }
 
     pub(crate) fn claim(mut self, claim: Claim) -> Self {

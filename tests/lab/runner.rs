@@ -411,6 +411,7 @@ fn compare_cause(expected: &Expected, said: &[Value]) -> Vec<String> {
             }
             Bound::OneOf(words) => value.as_str().is_some_and(|word| words.contains(&word)),
             Bound::Present => !value.is_null(),
+            Bound::Absent => value.is_null(),
         };
         if !is_right {
             wrong.push(format!("{key} is {value}, not {}", words_of_bound(bound)));
@@ -425,6 +426,7 @@ fn words_of_bound(bound: &Bound) -> String {
         Bound::Within(low, high) => format!("{low} to {high}"),
         Bound::OneOf(words) => words.join(" or "),
         Bound::Present => "anything".into(),
+        Bound::Absent => "nothing".into(),
     }
 }
 

@@ -6,6 +6,7 @@
 
 use std::collections::VecDeque;
 use std::io;
+use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender};
 use mio::Events;
@@ -20,6 +21,7 @@ use crate::bench::thread::shared::{Shared, StartSignal, ThreadSummary};
 use crate::bench::thread::timer::TIMER;
 use crate::bench::thread::waiter::{Deadline, Waiter, Waiting as _};
 use crate::bench::times::Times;
+use crate::probe::datagram::conventions::wait_for_copies;
 
 /// The most flows that one turn receives from.
 const EVENTS: usize = 64;
@@ -36,10 +38,9 @@ const TICKS_A_LOOK: usize = 20;
 /// How long echoes are awaited at the most after an interrupt.
 const PATIENCE: u64 = SECOND;
 
-/// After the last echo a copy of one is waited for, so many of the longest round trips, and at
-/// least this time.
-const COPY_ROUND_TRIPS: u64 = 4;
-const COPY_LEAST: u64 = SECOND / 100;
+/// What is said where a flow has to wait until it can remember more.
+const WAITED: &str = "sending waited: so many datagrams are awaited that no more are remembered; \
+                      choose a shorter --timeout or a lower --rate";
 
 /// One thread that makes a load of datagrams.
 pub(super) struct Generator<'a> {
@@ -63,6 +64,8 @@ pub(super) struct Generator<'a> {
     /// Until when copies are awaited, once all is back.
     copies_until: Option<u64>,
     interrupted: bool,
+    /// Whether it was told that no more can be remembered.
+    is_full: bool,
 }
 
 impl<'a> Generator<'a> {
@@ -83,7 +86,7 @@ impl<'a> Generator<'a> {
             ready: VecDeque::new(),
             recorder,
             waiter,
-            memory: Memory::new(),
+            memory: Memory::new(shared.targets.first()),
             awaited: 0,
             active_at: 0,
             tick_at: 0,
@@ -91,6 +94,7 @@ impl<'a> Generator<'a> {
             patient_until: u64::MAX,
             copies_until: None,
             interrupted: false,
+            is_full: false,
         }
     }
 
@@ -236,8 +240,13 @@ impl<'a> Generator<'a> {
         }
     }
 
-    fn has_place(&self, key: usize) -> bool {
-        self.ports[key].flow.awaited() < self.clock.shared.plan.depth as u64
+    fn has_place(&mut self, key: usize) -> bool {
+        let flow = &self.ports[key].flow;
+        let has_room = flow.has_room();
+        if !has_room && !std::mem::replace(&mut self.is_full, true) {
+            self.recorder.add_example(|| String::from(WAITED));
+        }
+        has_room && flow.awaited() < self.clock.shared.plan.depth as u64
     }
 
     fn send(&mut self, key: usize, due: u64) {
@@ -305,7 +314,7 @@ impl<'a> Generator<'a> {
     fn look_for_drops(&mut self, ports: std::ops::Range<usize>) {
         let (measuring, now) = (self.clock.measuring, self.clock.now);
         for port in &mut self.ports[ports] {
-            port.look_for_drops(measuring, now, &mut self.recorder);
+            port.look_for_drops(measuring, now, &mut self.memory, &mut self.recorder);
         }
     }
 
@@ -332,11 +341,9 @@ impl<'a> Generator<'a> {
         }
         if self.awaited == 0 && self.copies_until.is_none() {
             let longest = self.ports.iter().map(|port| port.flow.longest()).max();
-            let time = longest.unwrap_or(0).saturating_mul(COPY_ROUND_TRIPS);
-            let time = time
-                .max(COPY_LEAST)
-                .min(nanoseconds(self.clock.shared.plan.timeout));
-            self.copies_until = Some(self.clock.now + time);
+            let time = wait_for_copies(Duration::from_nanos(longest.unwrap_or(0)));
+            let time = time.min(self.clock.shared.plan.timeout);
+            self.copies_until = Some(self.clock.now + nanoseconds(time));
         }
         let until = self.copies_until.unwrap_or(self.patient_until);
         self.clock.now >= until

@@ -28,12 +28,26 @@ impl fmt::Display for Strange {
     }
 }
 
-/// The datagrams of one flow, which are numbered from 1.
+/// How many datagrams a flow remembers.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Remembered {
+    /// Of those that are over.
+    pub(super) over: usize,
+    /// From the oldest that is awaited on.
+    pub(super) awaited: u64,
+}
+
+/// The number of a flow's first datagram.
+const FIRST: u64 = 1;
+
+/// The datagrams of one flow.
 #[derive(Debug)]
 pub(super) struct Flow {
     payload: Payload,
     sizes: Sizes,
     ledger: Ledger<()>,
+    /// So many are remembered from the oldest that is awaited on.
+    room: u64,
     /// When the datagrams were due that may be awaited, from `dues_from` on.
     dues: VecDeque<u64>,
     dues_from: u64,
@@ -50,15 +64,20 @@ pub(super) struct Flow {
 }
 
 impl Flow {
-    /// Flow number `flow` of the run with this seed, which remembers so many datagrams that
-    /// are over.
-    pub(super) fn new((seed, flow): (u64, u64), sizes: Sizes, timeout: u64, memory: usize) -> Self {
+    /// Flow number `flow` of the run with this seed, with what it remembers.
+    pub(super) fn new(
+        (seed, flow): (u64, u64),
+        sizes: Sizes,
+        timeout: u64,
+        memory: Remembered,
+    ) -> Self {
         Self {
             payload: Payload::new(seed, flow, sizes.most()),
             sizes,
-            ledger: Ledger::new(1, timeout, ()).remembering(memory),
+            ledger: Ledger::new(FIRST, timeout, ()).remembering(memory.over),
+            room: memory.awaited,
             dues: VecDeque::new(),
-            dues_from: 1,
+            dues_from: FIRST,
             counted_from: u64::MAX,
             counts: DatagramCounts::default(),
             echoed: 0,
@@ -70,6 +89,11 @@ impl Flow {
     /// How many datagrams are awaited.
     pub(super) const fn awaited(&self) -> u64 {
         self.ledger.awaited()
+    }
+
+    /// Whether one more can be remembered until it is over.
+    pub(super) fn has_room(&self) -> bool {
+        self.ledger.span() < self.room
     }
 
     /// The longest round trip so far.
@@ -151,7 +175,7 @@ impl Flow {
         let sizes = &self.sizes;
         let reading = self
             .payload
-            .read(bytes, self.ledger.next(), |number| sizes.of(number));
+            .read(bytes, FIRST..self.ledger.next(), |number| sizes.of(number));
         match reading {
             Reading::Whole(number) if !self.ledger.remembers(number) => {
                 // It was over long ago: a copy that takes so long is rarer than a late one.
@@ -229,14 +253,22 @@ impl Flow {
     }
 
     /// An error of the path says that a datagram won't come back, of which it quotes these
-    /// bytes. Where they name none of several it is lost at its time-out. Returns whether that one was awaited.
+    /// bytes. Where they name none of several, as many routers quote but the header of UDP
+    /// (RFC 792), it is counted, and the datagram is lost at its time-out. Returns whether it
+    /// is of one that was awaited.
     pub(super) fn refused(&mut self, quoted: &[u8], now: u64, recorder: &mut Recorder) -> bool {
         let sizes = &self.sizes;
-        let next = self.ledger.next();
-        let quoted = self.payload.quoted(quoted, next, |number| sizes.of(number));
-        let number = quoted.or_else(|| self.ledger.sole_awaited());
-        let times = number.and_then(|number| Some((number, self.times(number)?)));
-        let Some((number, sent)) = times else {
+        let sent = FIRST..self.ledger.next();
+        let quoted = self.payload.quoted(quoted, sent, |number| sizes.of(number));
+        let Some(number) = quoted.or_else(|| self.ledger.sole_awaited()) else {
+            let is_of_one = self.ledger.unnamed_error();
+            if is_of_one {
+                let counted = self.counted(self.ledger.awaited_from());
+                recorder.count_datagrams(now, counted, |counts| counts.unnamed_errors += 1);
+            }
+            return is_of_one;
+        };
+        let Some(sent) = self.times(number) else {
             return false;
         };
         self.ledger.refused_for_good(number);
@@ -262,21 +294,21 @@ impl Flow {
         }
     }
 
-    /// The socket's queue had no room for so many datagrams; `None` where that is not known.
-    /// `counts` says whether load is measured.
+    /// The kernel dropped so many datagrams that came to the socket, and at most so many of
+    /// them for a wrong checksum; `None` where that is not known. `counts` says whether load is
+    /// measured.
     pub(super) fn dropped(
         &mut self,
-        datagrams: Option<u64>,
+        (datagrams, wrong_checksums): (Option<u64>, Option<u64>),
         counts: bool,
         now: u64,
         recorder: &mut Recorder,
     ) {
         let counted = counts.then_some(&mut self.counts);
+        let sum = |one: Option<u64>, more: Option<u64>| Some(one? + more?);
         recorder.count_datagrams(now, counted, |counts| {
-            counts.dropped_here = counts
-                .dropped_here
-                .zip(datagrams)
-                .map(|(one, more)| one + more);
+            counts.dropped_here = sum(counts.dropped_here, datagrams);
+            counts.wrong_checksums = sum(counts.wrong_checksums, wrong_checksums);
         });
     }
 

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::sync::atomic::Ordering;
 
 use super::event_loop::Generator;
-use super::flow::Flow;
+use super::flow::{Flow, Remembered};
 use super::port::Port;
 use super::sizes::Sizes;
 use crate::bench::clock::nanoseconds;
@@ -15,9 +15,7 @@ use crate::bench::source;
 use crate::bench::thread::shared::{Shared, Work, share};
 use crate::bench::thread::waiter::Waiter;
 use crate::probe::datagram::choose::choose;
-
-/// What is sent ahead to choose among several addresses.
-const HELLO: &[u8] = b"echopool";
+use crate::probe::datagram::conventions::HELLO;
 
 /// So many datagrams of all flows of a thread are remembered once it is known what became of
 /// them, 32 bytes each: four seconds at 250,000 a second.
@@ -25,6 +23,21 @@ const REMEMBERED: usize = 1 << 20;
 
 /// The fewest that a flow remembers.
 const LEAST_REMEMBERED: usize = 256;
+
+/// So many of all flows are remembered from the oldest on that each awaits, 32 bytes each, and
+/// then sending waits: 128 MiB, and as much again while a queue grows. It is sixteen seconds at
+/// 250,000 a second.
+const AWAITED: usize = 1 << 22;
+
+/// What a flow remembers, of a thread with so many and of so many threads.
+fn remembered(flows: usize, threads: usize) -> Remembered {
+    let flows = flows.max(1);
+    let awaited = AWAITED / threads.max(1) / flows;
+    Remembered {
+        over: (REMEMBERED / flows).max(LEAST_REMEMBERED),
+        awaited: awaited.max(LEAST_REMEMBERED) as u64,
+    }
+}
 
 /// The address that datagrams go to: the first that answers one ahead, or the only one.
 ///
@@ -57,7 +70,7 @@ fn work<'a>(shared: &'a Shared<'a>, thread: usize, channel: PartsChannel) -> io:
         .count
         .map_or(u64::MAX, |count| share(count, thread, plan.threads));
     let waiter = Waiter::new()?;
-    let memory = (REMEMBERED / flows.max(1)).max(LEAST_REMEMBERED);
+    let memory = remembered(flows, plan.threads);
     let open = |key| {
         let number = shared.numbers.fetch_add(1, Ordering::Relaxed);
         let sizes = Sizes::new(&plan.size_bytes, plan.seed, number);
@@ -71,4 +84,22 @@ fn work<'a>(shared: &'a Shared<'a>, thread: usize, channel: PartsChannel) -> io:
     let recorder = Recorder::new(thread, true, false, channel);
     let generator = Generator::new(shared, (thread, budget), ports, waiter, recorder);
     Ok(Box::new(move |ready, starts| generator.run(ready, starts)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_all_flows_remember_is_bounded() {
+        for (flows, threads) in [(0, 1), (1, 1), (1, 8), (50, 1), (1000, 4), (10_000, 2)] {
+            let of_one = remembered(flows, threads);
+            let awaited = of_one.awaited as usize * flows * threads;
+            let most = AWAITED.max(LEAST_REMEMBERED * flows * threads);
+            assert!(awaited <= most, "{flows} {threads}: {awaited}");
+            assert!(of_one.awaited >= 256, "{of_one:?}");
+        }
+        // A second of the highest rate has room on one flow.
+        assert!(remembered(1, 4).awaited > 250_000);
+    }
 }

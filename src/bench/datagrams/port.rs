@@ -13,6 +13,7 @@ use crate::bench::clock::{Clock, nanoseconds};
 use crate::bench::datagram_counts::FlowCounts;
 use crate::bench::recorder::Recorder;
 use crate::bench::recorder::datagrams::Sent;
+use crate::probe::datagram::checksums::Checksums;
 use crate::probe::datagram::refusal;
 use crate::probe::datagram::socket::{Batched, Options, PathError, ProbeSocket};
 
@@ -26,17 +27,21 @@ const BATCH: usize = 32;
 /// More than any datagram has, in bytes.
 const LONGEST: usize = 1 << 16;
 
-/// The memory that all flows of a thread receive into and send from.
+/// The memory that all flows of a thread receive into and send from, and what they know of
+/// drops.
 pub(super) struct Memory {
     batch: Batch,
     block: Vec<u8>,
+    checksums: Checksums,
 }
 
 impl Memory {
-    pub(super) fn new() -> Self {
+    /// For flows to this server.
+    pub(super) fn new(server: SocketAddr) -> Self {
         Self {
             batch: Batch::new(BATCH, LONGEST),
             block: vec![0; LONGEST],
+            checksums: Checksums::new(server),
         }
     }
 }
@@ -120,7 +125,7 @@ impl Port {
         recorder: &mut Recorder,
     ) -> io::Result<()> {
         loop {
-            let Memory { batch, block } = memory;
+            let Memory { batch, block, .. } = memory;
             match self.socket.receive_batch(batch, block)? {
                 Batched::Datagrams(count) => {
                     self.verify(count, clock, batch, recorder);
@@ -153,8 +158,7 @@ impl Port {
 
     fn refused(&mut self, error: &PathError, now: u64, block: &[u8], recorder: &mut Recorder) {
         let quoted = &block[..error.quoted];
-        if error.mtu.is_some() || !self.flow.refused(quoted, now, recorder) {
-            // What is too long for the path is sent again in fragments by the next ones.
+        if !self.flow.refused(quoted, now, recorder) {
             return;
         }
         let errors = &mut recorder.measured().totals.errors;
@@ -197,15 +201,21 @@ impl Port {
 
     /// Counts what the kernel has dropped of what came, since the last look. `counts` says
     /// whether load is measured.
-    pub(super) fn look_for_drops(&mut self, counts: bool, now: u64, recorder: &mut Recorder) {
+    pub(super) fn look_for_drops(
+        &mut self,
+        counts: bool,
+        now: u64,
+        memory: &mut Memory,
+        recorder: &mut Recorder,
+    ) {
         let count = self.socket.dropped();
         let before = std::mem::replace(&mut self.dropped, count);
         let more = count
             .zip(before)
-            .map(|(now, before)| now.wrapping_sub(before));
+            .map(|(now, before)| u64::from(now.wrapping_sub(before)));
         if more != Some(0) {
-            self.flow
-                .dropped(more.map(u64::from), counts, now, recorder);
+            let wrong = more.and_then(|more| memory.checksums.among(more));
+            self.flow.dropped((more, wrong), counts, now, recorder);
         }
     }
 

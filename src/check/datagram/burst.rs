@@ -7,6 +7,7 @@ use super::not_passed::NotPassed;
 use super::reachable::SMALL;
 use super::target::{TRIES, Target};
 use super::trouble::Trouble;
+use crate::base::units::count;
 
 pub(super) const ORDER: Clause = Clause {
     name: "order",
@@ -35,48 +36,76 @@ const COPIES: usize = 1;
 /// How long a copy is waited for, at the least.
 const COPY_LEAST: Duration = Duration::from_millis(50);
 
+/// What came of a burst.
+#[derive(Clone, Copy, Debug)]
+struct Burst {
+    came: usize,
+    /// Of them, behind a later one.
+    late: usize,
+}
+
+impl Burst {
+    /// Whether it shows that order is kept: what is lost can't be out of order.
+    const fn is_in_order(self) -> bool {
+        self.late == 0 && self.came >= BURST / 2
+    }
+}
+
 fn order(target: &mut Target<'_>) -> Result<String, NotPassed> {
-    let mut late = Vec::new();
-    for number in 1..=TRIES {
+    let mut bursts = Vec::new();
+    for _ in 0..TRIES {
         let mut port = target.open()?;
         let datagrams: Vec<_> = (0..BURST).map(|_| target.content(SMALL)).collect();
         target.ask_all(&mut port, datagrams, Duration::ZERO, 1)?;
-        let came = port.order.len();
-        if came == 0 {
-            if number < TRIES {
-                continue;
-            }
-            let (lost, of) = (BURST, BURST);
-            let seen = "nothing came back of any burst";
-            return Err(NotPassed::failed(seen, Trouble::Lost { lost, of }));
-        }
-        match overtaken(&port.order) {
-            0 if came >= BURST / 2 => {
-                let before = match number {
-                    1 => "",
-                    _ => ", not at the first time",
-                };
-                return Ok(format!("{came} of {BURST} came back in order{before}"));
-            }
-            // What is lost can't be out of order.
-            0 => late.push((0, came)),
-            some => late.push((some, came)),
+        bursts.push(Burst {
+            came: port.order.len(),
+            late: overtaken(&port.order),
+        });
+        if bursts.last().is_some_and(|burst| burst.is_in_order()) {
+            break;
         }
     }
-    let most = late.iter().max().copied().unwrap_or_default();
-    match most {
-        (0, came) => Err(NotPassed::failed(
-            format!("{came} of {BURST} came back of a burst, in order"),
-            Trouble::Lost {
-                lost: BURST - came,
-                of: BURST,
-            },
-        )),
-        (late, of) => Err(NotPassed::failed(
-            format!("{late} of {of} came back behind a later one, and some in each of 3 bursts"),
+    judge(&bursts)
+}
+
+/// What the bursts show, of which none but the last is in order.
+fn judge(bursts: &[Burst]) -> Result<String, NotPassed> {
+    let (number, last) = (bursts.len(), bursts[bursts.len() - 1]);
+    if last.is_in_order() {
+        let before = if number == 1 {
+            ""
+        } else {
+            ", not at the first time"
+        };
+        return Ok(format!(
+            "{} of {BURST} came back in order{before}",
+            last.came
+        ));
+    }
+    let reordered = bursts.iter().filter(|burst| burst.late > 0).count();
+    if reordered == number {
+        let worst = bursts.iter().max_by_key(|burst| burst.late);
+        let Burst { came: of, late } = *worst.unwrap_or(&last);
+        return Err(NotPassed::failed(
+            format!(
+                "{late} of {of} came back behind a later one, and some in each of {number} bursts"
+            ),
             Trouble::Reordered { late, of },
-        )),
+        ));
     }
+    let in_order = bursts.iter().filter(|burst| burst.late == 0);
+    let came = in_order.map(|burst| burst.came).max().unwrap_or(0);
+    let beside = match reordered {
+        0 => String::new(),
+        some => format!("; some came behind a later one in {some} of {number} bursts"),
+    };
+    let seen = match (came, reordered) {
+        (0, 0) => String::from("nothing came back of any burst"),
+        (0, _) => format!("nothing came back of a burst{beside}"),
+        _ => format!("{came} of {BURST} came back of a burst, in order{beside}"),
+    };
+    let (lost, of) = (BURST - came, BURST);
+    Err(NotPassed::failed(seen, Trouble::Lost { lost, of }))
 }
 
 /// How many came behind a later one: RFC 4737 section 3.3.
@@ -95,16 +124,33 @@ fn duplicates(target: &mut Target<'_>) -> Result<String, NotPassed> {
     let mut port = target.open()?;
     let datagrams: Vec<_> = (0..of).map(|_| target.content(SMALL)).collect();
     let all = target.ask_all(&mut port, datagrams, Duration::from_millis(1), 1)?;
-    let wait = COPY_LEAST.max(target.slowest.unwrap_or_default() * 2);
+    let wait = COPY_LEAST.max(target.slowest() * 2);
     target.listen(&mut port, Instant::now() + wait, &|_| false)?;
-    let copies = all.map(|at| port.sent[at].answers.len().saturating_sub(1));
-    let copies: usize = copies.sum();
-    match copies {
-        0 => Ok(format!("none of {of} came back twice")),
-        1..=COPIES => Ok(format!("{copies} of {of} came back twice")),
+    let answers = all.map(|at| port.sent[at].answers.len());
+    let answers: Vec<_> = answers.filter(|answers| *answers > 0).collect();
+    let copies = answers.iter().map(|answers| answers - 1).sum();
+    judge_copies(of, answers.len(), copies)
+}
+
+/// What it means that so many of so many came back, and so many copies of them.
+fn judge_copies(of: usize, came: usize, copies: usize) -> Result<String, NotPassed> {
+    let all = match came == of {
+        true => format!("{of} came back"),
+        false => format!("the {came} of {of} that came back came"),
+    };
+    match (came, copies) {
+        (0, _) => Err(NotPassed::failed(
+            format!("none of {of} came back"),
+            Trouble::Lost { lost: of, of },
+        )),
+        (_, 0) => Ok(format!("none of {all} twice")),
+        (_, ..=COPIES) => Ok(format!("{copies} of {all} twice")),
         _ => Err(NotPassed::failed(
-            format!("{of} were sent, and {copies} more came back than were sent"),
-            Trouble::Duplicated { copies, of },
+            format!(
+                "{came} of {of} came back, and {} of them",
+                count(copies as u64, "copy", "copies")
+            ),
+            Trouble::Duplicated { copies, of: came },
         )),
     }
 }
@@ -124,5 +170,86 @@ mod tests {
         ] {
             assert_eq!(overtaken(order), late, "{order:?}");
         }
+    }
+
+    fn judged(bursts: &[(usize, usize)]) -> Result<String, (String, Trouble)> {
+        let burst = |(late, came): &(usize, usize)| Burst {
+            late: *late,
+            came: *came,
+        };
+        let bursts: Vec<_> = bursts.iter().map(burst).collect();
+        judge(&bursts).map_err(|error| match error {
+            NotPassed::Failed { seen, trouble } => (seen, trouble),
+            other => panic!("{other:?}"),
+        })
+    }
+
+    #[test]
+    fn only_what_is_reordered_each_time_is() {
+        assert_eq!(judged(&[(0, 64)]).unwrap(), "64 of 64 came back in order");
+        let second = judged(&[(3, 64), (0, 40)]).unwrap();
+        assert_eq!(second, "40 of 64 came back in order, not at the first time");
+        let (seen, trouble) = judged(&[(5, 64), (9, 60), (1, 50)]).unwrap_err();
+        assert!(
+            seen.contains("9 of 60") && seen.contains("each of 3 bursts"),
+            "{seen}"
+        );
+        assert_eq!(trouble, Trouble::Reordered { late: 9, of: 60 });
+        for (bursts, words, lost) in [
+            (
+                [(0, 0), (0, 0), (0, 0)],
+                "nothing came back of any burst",
+                64,
+            ),
+            (
+                [(0, 20), (0, 12), (0, 0)],
+                "20 of 64 came back of a burst, in order",
+                44,
+            ),
+            (
+                [(5, 64), (0, 10), (0, 12)],
+                "12 of 64 came back of a burst, in order; some came behind a later one in 1 of 3 \
+                 bursts",
+                52,
+            ),
+            (
+                [(5, 64), (2, 60), (0, 0)],
+                "nothing came back of a burst; some came behind a later one in 2 of 3 bursts",
+                64,
+            ),
+        ] {
+            let (seen, trouble) = judged(&bursts).unwrap_err();
+            assert_eq!(seen, words);
+            assert_eq!(trouble, Trouble::Lost { lost, of: 64 });
+        }
+    }
+
+    #[test]
+    fn copies_are_told_of_what_came_back() {
+        let seen = |came, copies| match judge_copies(192, came, copies) {
+            Ok(seen) => (seen, None),
+            Err(NotPassed::Failed { seen, trouble }) => (seen, Some(trouble)),
+            Err(other) => panic!("{other:?}"),
+        };
+        assert_eq!(
+            seen(192, 0),
+            (String::from("none of 192 came back twice"), None)
+        );
+        let (some, passed) = seen(142, 0);
+        assert_eq!(some, "none of the 142 of 192 that came back came twice");
+        assert_eq!(passed, None);
+        assert_eq!(seen(192, 1).1, None);
+        let (none, failed) = seen(0, 0);
+        assert_eq!(none, "none of 192 came back");
+        assert_eq!(failed, Some(Trouble::Lost { lost: 192, of: 192 }));
+        let (copied, failed) = seen(142, 20);
+        assert_eq!(copied, "142 of 192 came back, and 20 copies of them");
+        assert_eq!(
+            failed,
+            Some(Trouble::Duplicated {
+                copies: 20,
+                of: 142
+            })
+        );
     }
 }

@@ -9,10 +9,26 @@ use crate::check::findings::{Changes, Direction, Hello};
 /// What becomes of datagrams at a low rate and at a high one.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) enum Rate {
-    /// So many a second come back of more; at a low rate nearly all do.
-    Limited { per_s: f64 },
+    /// So many a second come back of more, and at a low rate a greater part.
+    Limited { per_s: f64, slow: Slow },
     /// As many are lost at either.
     Alike,
+}
+
+/// What comes back at so low a rate that no limit is in the way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Slow {
+    pub(super) came: usize,
+    pub(super) of: usize,
+    /// So many were sent in a second.
+    pub(super) per_s: u32,
+}
+
+impl Slow {
+    /// Whether as good as all came back: one may be lost by chance.
+    pub(super) const fn is_whole(self) -> bool {
+        self.came + 1 >= self.of
+    }
 }
 
 /// The largest that comes back.

@@ -7,6 +7,7 @@ use super::not_passed::NotPassed;
 use super::reachable::SMALL;
 use super::target::Target;
 use super::trouble::Trouble;
+use crate::base::units::form;
 
 pub(super) const LOSS: Clause = Clause {
     name: "loss",
@@ -60,7 +61,10 @@ fn judged(lost: usize, of: usize, most: f64) -> Result<String, NotPassed> {
     let percent = percent(lost, of);
     let seen = match lost {
         0 => format!("none of {of} was lost"),
-        _ => format!("{lost} of {of} were lost, {percent:.1} %"),
+        _ => {
+            let were = form(lost as u64, "was", "were");
+            format!("{lost} of {of} {were} lost, {percent:.1} %")
+        }
     };
     match percent > most {
         true => Err(NotPassed::failed(seen, Trouble::Lost { lost, of })),

@@ -19,7 +19,7 @@ pub(super) const PATH_MTU: Clause = Clause {
     run: path_mtu,
 };
 
-/// The least packet that is looked for, in bytes: any path carries one of 508 bytes of data.
+/// The least MTU that is believed, in bytes: any path carries a packet of 508 bytes of data.
 const LEAST: usize = 536;
 
 /// So many lengths are tried at once.
@@ -35,7 +35,11 @@ pub(super) const LONGEST: usize = 65_535;
 const LINKS: usize = 8;
 
 fn path_mtu(target: &mut Target<'_>) -> Result<String, NotPassed> {
-    let mtu = measure(target)?;
+    said(&measure(target)?)
+}
+
+/// What that is in words.
+fn said(mtu: &Mtu) -> Result<String, NotPassed> {
     let size = whole(mtu.packet.unwrap_or_default() as u64);
     match (mtu.packet, mtu.is_hole) {
         (Some(..LONGEST), false) if mtu.own == LONGEST => Err(NotPassed::Skipped(format!(
@@ -44,7 +48,9 @@ fn path_mtu(target: &mut Target<'_>) -> Result<String, NotPassed> {
         ))),
         (Some(LONGEST..), _) => Ok(format!("{size} bytes, the longest packet there is")),
         (Some(_), false) if mtu.is_told => Ok(format!("{size} bytes, as ICMP says")),
-        (Some(_), false) => Ok(format!("{size} bytes, as the interface has")),
+        (Some(_), false) => Ok(format!(
+            "{size} bytes, as this system has it: by the interface, or by an ICMP message before"
+        )),
         (Some(packet), true) => {
             let own = whole(mtu.own as u64);
             let seen = format!("packets above {size} bytes get no echo and no ICMP, of {own}");
@@ -87,7 +93,8 @@ pub(super) fn measure(target: &mut Target<'_>) -> Result<Mtu, NotPassed> {
     let mut mtu = Mtu {
         packet: None,
         own: (interface as usize).clamp(LEAST, LONGEST),
-        is_told: false,
+        // The system remembers what it was told.
+        is_told: target.told == Some(interface),
         is_hole: false,
     };
     // Each narrower link tells of itself alone.
@@ -108,7 +115,8 @@ pub(super) fn measure(target: &mut Target<'_>) -> Result<Mtu, NotPassed> {
         }
     }
     drop(port);
-    mtu.packet = largest(target, LEAST, mtu.own, true)?;
+    // A server may answer less than any path carries.
+    mtu.packet = largest(target, headers(target) + 1, mtu.own, true)?;
     // No router is on a way that stays on one machine.
     mtu.is_hole = mtu.own < LONGEST;
     Ok(mtu)
@@ -149,4 +157,38 @@ pub(super) fn largest(
         }
     }
     Ok(passes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_says_how_long_packets_may_be_is_told_where_it_is_known() {
+        let of = |packet, own, is_told, is_hole| {
+            said(&Mtu {
+                packet,
+                own,
+                is_told,
+                is_hole,
+            })
+        };
+        let told = of(Some(1280), 1280, true, false).unwrap();
+        assert_eq!(told, "1,280 bytes, as ICMP says");
+        let known = of(Some(1280), 1280, false, false).unwrap();
+        assert!(known.contains("by the interface, or by an ICMP"), "{known}");
+        let all = of(Some(LONGEST), LONGEST, false, false).unwrap();
+        assert_eq!(all, "65,535 bytes, the longest packet there is");
+        let skipped = of(Some(4028), LONGEST, false, false);
+        assert!(matches!(skipped, Err(NotPassed::Skipped(_))));
+        for (packet, trouble) in [
+            (Some(1280), Trouble::Hole { packet: 1280 }),
+            (None, Trouble::Unanswered),
+        ] {
+            match of(packet, 1500, false, packet.is_some()) {
+                Err(NotPassed::Failed { trouble: seen, .. }) => assert_eq!(seen, trouble),
+                other => panic!("{other:?}"),
+            }
+        }
+    }
 }

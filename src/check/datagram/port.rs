@@ -8,11 +8,13 @@ use std::time::{Duration, Instant};
 use mio::{Events, Poll, Token};
 
 use super::content::{Reading, read};
+use super::not_passed::NotPassed;
 use super::trouble::Refused;
 use crate::base::sys;
-use crate::base::sys::datagram::Origin;
+use crate::base::units::count;
+use crate::probe::datagram::checksums::Checksums;
 use crate::probe::datagram::payload::Change;
-use crate::probe::datagram::refusal::not_sent;
+use crate::probe::datagram::refusal::{icmp, not_sent};
 use crate::probe::datagram::socket::{Datagram, Incoming, Options, PathError, ProbeSocket};
 
 /// More than any datagram has, in bytes.
@@ -25,6 +27,10 @@ const RECEIVE_BUFFER: usize = 4 << 20;
 const STRANGE: usize = 16;
 const STRANGE_BYTES: usize = 64;
 
+/// An error that quotes fewer bytes than a datagram has names none of several: all may begin
+/// with them.
+const NAMING: usize = 8;
+
 /// What came is compared with so many of the last datagrams, where it is none as it was sent.
 const COMPARED: usize = 64;
 
@@ -33,6 +39,8 @@ const COMPARED: usize = 64;
 pub(super) struct Answer {
     /// From the last time that it was sent.
     pub(super) round_trip: Duration,
+    /// From the first time that it was sent: which time the answer is of is not known.
+    pub(super) since_first: Duration,
     pub(super) change: Option<Change>,
     /// The begin of what came, if that is not what was sent.
     pub(super) came: Vec<u8>,
@@ -46,6 +54,7 @@ pub(super) struct Answer {
 #[derive(Debug)]
 pub(super) struct Sent {
     pub(super) bytes: Vec<u8>,
+    first_at: Instant,
     at: Instant,
     /// How often it was sent.
     pub(super) times: usize,
@@ -77,6 +86,9 @@ impl Sent {
 /// A socket of the check, and all that was sent from it.
 pub(super) struct Port {
     socket: ProbeSocket,
+    /// The kernel's count of drops at the begin, and what it says of their reasons.
+    dropped: Option<u32>,
+    checksums: Checksums,
     poll: Poll,
     events: Events,
     block: Vec<u8>,
@@ -98,6 +110,8 @@ impl Port {
         let poll = Poll::new()?;
         socket.register(poll.registry(), Token(0))?;
         Ok(Self {
+            dropped: socket.dropped(),
+            checksums: Checksums::new(server),
             socket,
             poll,
             events: Events::with_capacity(8),
@@ -123,9 +137,11 @@ impl Port {
     pub(super) fn send(&mut self, bytes: Vec<u8>) -> usize {
         let at = self.sent.len();
         self.known.insert(bytes.clone(), at);
+        let now = Instant::now();
         self.sent.push(Sent {
             bytes,
-            at: Instant::now(),
+            first_at: now,
+            at: now,
             times: 0,
             answers: Vec::new(),
             refused: None,
@@ -165,6 +181,46 @@ impl Port {
         }
     }
 
+    /// Where some of these have no answer and this machine is, or may be, the reason: that it
+    /// is no fault of the path. The kernel did not take them, or dropped what came.
+    pub(super) fn own_fault(&mut self, all: impl Iterator<Item = usize>) -> Option<NotPassed> {
+        let open: Vec<_> = all.filter(|at| !self.sent[*at].is_answered()).collect();
+        let mut not_sent = open
+            .iter()
+            .filter_map(|at| self.sent[*at].not_sent.as_ref());
+        if let Some(why) = not_sent.next() {
+            let number = count(1 + not_sent.count() as u64, "datagram", "datagrams");
+            let text = format!("this machine did not send {number}: {why}");
+            return Some(NotPassed::Skipped(text));
+        }
+        let dropped = match open.is_empty() {
+            true => 0,
+            false => self.had_no_room(),
+        };
+        (dropped > 0).then(|| {
+            NotPassed::Skipped(format!(
+                "this machine's own socket had no room for {} that came back: raise \
+                 net.core.rmem_max",
+                count(dropped, "datagram", "datagrams")
+            ))
+        })
+    }
+
+    /// How many of those that came to the socket the kernel dropped since the last look, but
+    /// for those that may have had a wrong checksum.
+    fn had_no_room(&mut self) -> u64 {
+        let now = self.socket.dropped();
+        let before = std::mem::replace(&mut self.dropped, now);
+        let dropped = now
+            .zip(before)
+            .map(|(now, before)| now.wrapping_sub(before));
+        let dropped = dropped.map_or(0, u64::from);
+        match dropped {
+            0 => 0,
+            _ => dropped - self.checksums.among(dropped).unwrap_or(0),
+        }
+    }
+
     /// Whether anything had come.
     fn drain(&mut self) -> bool {
         let mut has_come = false;
@@ -200,6 +256,7 @@ impl Port {
         }
         sent.answers.push(Answer {
             round_trip: sent.at.elapsed().saturating_sub(waited),
+            since_first: sent.first_at.elapsed().saturating_sub(waited),
             change,
             came,
             from: datagram.stranger,
@@ -219,18 +276,33 @@ impl Port {
         })
     }
 
+    /// Which datagram an error is of: the last without an answer that it quotes enough of, or
+    /// the only one that is awaited.
+    fn refused_one(&self, quoted: &[u8]) -> Option<usize> {
+        let is_named = |sent: &Sent| {
+            let is_enough = quoted.len() >= NAMING || quoted.len() == sent.bytes.len();
+            is_enough && sent.bytes.starts_with(quoted) && !sent.is_answered()
+        };
+        let mut open = self.sent.iter().enumerate();
+        let named = open.rposition(|(_, sent)| is_named(sent));
+        let mut awaited = self.sent.iter().enumerate().filter(|(_, it)| !it.is_over());
+        let sole = awaited.next().filter(|_| awaited.next().is_none());
+        named.or_else(|| sole.map(|(at, _)| at))
+    }
+
     fn refused(&mut self, error: &PathError) {
         let quoted = &self.block[..error.quoted.min(BLOCK)];
-        let is_it = |sent: &Sent| sent.bytes.starts_with(quoted) && !sent.is_answered();
-        let Some(sent) = self.sent.iter_mut().rev().find(|sent| is_it(sent)) else {
+        let Some(at) = self.refused_one(quoted) else {
             return;
         };
+        let sent = &mut self.sent[at];
         match error.mtu {
             Some(mtu) => sent.too_long = Some(mtu),
             None => {
                 sent.refused = Some(Refused {
                     is_port: error.error.kind() == io::ErrorKind::ConnectionRefused,
-                    icmp: icmp(error),
+                    icmp: icmp(&error.error, error.origin),
+                    from: error.from,
                     words: error.explained(),
                 });
             }
@@ -238,35 +310,64 @@ impl Port {
     }
 }
 
-/// The name of an ICMP message: RFC 792, RFC 1812 section 5.2.7.1, RFC 4443 section 3.1.
-fn icmp(error: &PathError) -> &'static str {
-    match error.origin {
-        Some(Origin::Icmp { kind: 3, code }) => match code {
-            0 => "network unreachable",
-            1 => "host unreachable",
-            2 => "protocol unreachable",
-            3 => "port unreachable",
-            9 => "network administratively prohibited",
-            10 => "host administratively prohibited",
-            13 => "communication administratively prohibited",
-            _ => "destination unreachable",
-        },
-        Some(Origin::Icmp6 { kind: 1, code }) => match code {
-            0 => "no route to destination",
-            1 => "administratively prohibited",
-            3 => "address unreachable",
-            4 => "port unreachable",
-            5 => "source address failed a policy",
-            6 => "reject route",
-            _ => "destination unreachable",
-        },
-        Some(Origin::Icmp { kind: 11, .. } | Origin::Icmp6 { kind: 3, .. }) => "time exceeded",
-        Some(Origin::Local) => "no route from this machine",
-        _ => match error.error.kind() {
-            io::ErrorKind::ConnectionRefused => "port unreachable",
-            io::ErrorKind::HostUnreachable => "host unreachable",
-            io::ErrorKind::NetworkUnreachable => "network unreachable",
-            _ => "unknown",
-        },
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use std::net::UdpSocket;
+
+    use super::*;
+    use crate::base::testing::wait_until;
+
+    fn server() -> (UdpSocket, Port) {
+        let server = UdpSocket::bind("127.0.0.1:0").unwrap();
+        let port = Port::new(server.local_addr().unwrap(), Options::default()).unwrap();
+        (server, port)
+    }
+
+    #[test]
+    fn an_error_that_quotes_too_little_is_of_the_only_one_that_is_awaited() {
+        let (_server, mut port) = server();
+        for text in ["one is long", "two is long"] {
+            port.send(text.as_bytes().to_vec());
+        }
+        assert_eq!(port.refused_one(b"one is l"), Some(0));
+        assert_eq!(port.refused_one(b"two is long"), Some(1));
+        for few in [&b""[..], b"t", b"two is "] {
+            assert_eq!(port.refused_one(few), None, "{few:?}");
+        }
+        port.sent[1].not_sent = Some(String::new());
+        assert_eq!(port.refused_one(b""), Some(0));
+    }
+
+    #[test]
+    fn what_this_machine_did_not_send_is_no_fault_of_the_path() {
+        let (_server, mut port) = server();
+        let [one, two] = [b"one", b"two"].map(|text| port.send(text.to_vec()));
+        assert!(port.own_fault([one, two].into_iter()).is_none());
+        port.sent[one].not_sent = Some(String::from("the reason"));
+        let Some(NotPassed::Skipped(why)) = port.own_fault([one, two].into_iter()) else {
+            panic!("it is held against the path");
+        };
+        assert_eq!(why, "this machine did not send 1 datagram: the reason");
+    }
+
+    #[test]
+    fn what_our_own_socket_had_no_room_for_is_no_fault_of_the_path() {
+        let (server, mut port) = server();
+        let at = port.send(b"asked".to_vec());
+        let (_, from) = server.recv_from(&mut [0; 9]).unwrap();
+        let flood = [7; 1400];
+        wait_until(|| {
+            for _ in 0..1000 {
+                server.send_to(&flood, from).unwrap();
+            }
+            port.socket.dropped() > Some(0)
+        });
+        let Some(NotPassed::Skipped(why)) = port.own_fault(at..=at) else {
+            panic!("it is held against the path");
+        };
+        assert!(why.contains("net.core.rmem_max"), "{why}");
+        // It is told once, and not where all was answered.
+        assert!(port.own_fault(at..=at).is_none());
+        assert!(port.own_fault(std::iter::empty()).is_none());
     }
 }

@@ -4,10 +4,11 @@ use std::time::Instant;
 
 use super::clause::Clause;
 use super::not_passed::NotPassed;
-use super::port::Port;
+use super::port::{Port, Sent};
 use super::reachable::SMALL;
 use super::target::{TRIES, Target};
 use super::trouble::Trouble;
+use crate::base::units::listed;
 use crate::probe::datagram::socket::Options;
 
 pub(super) const PORTS: Clause = Clause {
@@ -44,20 +45,9 @@ fn ports(target: &mut Target<'_>) -> Result<String, NotPassed> {
             Trouble::Unanswered,
         )),
         some => Err(NotPassed::failed(
-            format!("{some} of {of} got no echo: {}", list(&silent)),
+            format!("{some} of {of} got no echo: {}", listed(&silent)),
             Trouble::Ports { silent, of },
         )),
-    }
-}
-
-/// Some of the ports, as text.
-pub(super) fn list(ports: &[u16]) -> String {
-    const SHOWN: usize = 8;
-
-    let shown: Vec<_> = ports.iter().take(SHOWN).map(u16::to_string).collect();
-    match ports.len() - shown.len() {
-        0 => shown.join(", "),
-        more => format!("{} and {more} more", shown.join(", ")),
     }
 }
 
@@ -90,13 +80,14 @@ fn open_in_a_row(target: &Target<'_>) -> Result<Vec<Port>, NotPassed> {
 }
 
 /// Asks from each that has no answer yet, so many times. Returns the ports that then have none.
-fn ask_each(
+/// Where that is this machine's own fault, nothing can be tested.
+pub(super) fn ask_each(
     target: &mut Target<'_>,
     all: &mut [Port],
     tries: usize,
 ) -> Result<Vec<u16>, NotPassed> {
     for _ in 0..tries {
-        let is_open = |port: &Port| !port.sent.iter().any(super::port::Sent::is_answered);
+        let is_open = |port: &Port| !port.sent.iter().any(Sent::is_answered);
         let mut begun = Instant::now();
         for port in all.iter_mut().filter(|port| is_open(port)) {
             let bytes = target.content(SMALL);
@@ -106,14 +97,19 @@ fn ask_each(
         }
         let until = Instant::now() + target.wait();
         for port in all.iter_mut().filter(|port| is_open(port)) {
-            target.listen(port, until, &|port| {
-                port.sent.iter().any(super::port::Sent::is_answered)
-            })?;
+            target.listen(port, until, &|port| port.sent.iter().any(Sent::is_answered))?;
         }
         if !all.iter().any(is_open) {
             break;
         }
     }
-    let is_silent = |port: &&Port| !port.sent.iter().any(super::port::Sent::is_answered);
-    Ok(all.iter().filter(is_silent).map(Port::number).collect())
+    let mut silent = Vec::new();
+    for port in all {
+        if !port.sent.iter().any(Sent::is_answered) {
+            let sent = 0..port.sent.len();
+            port.own_fault(sent).map_or(Ok(()), Err)?;
+            silent.push(port.number());
+        }
+    }
+    Ok(silent)
 }

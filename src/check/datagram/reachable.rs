@@ -49,12 +49,16 @@ fn reachable(target: &mut Target<'_>) -> Result<String, NotPassed> {
     let (mut ports, answered) = asked;
     if let Some(answered) = answered {
         let port = ports.swap_remove(answered);
-        let time = port.sent[0].answers[0].round_trip;
-        target.slowest = Some(time);
-        target.quickest = Some(time);
-        let seen = match trouble(&port, 0) {
-            Some((changed, _)) => format!("{} answers; {changed}", target.address),
-            None => format!("{} answers in {}", target.address, duration(time)),
+        // Of which time the answer is can't be told: it may be late by more than the last.
+        let time = port.sent[0].answers[0].since_first;
+        target.presume(time);
+        let (address, time) = (target.address, duration(time));
+        let seen = match (trouble(&port, 0), port.sent[0].times) {
+            (Some((changed, _)), _) => format!("{address} answers; {changed}"),
+            (None, 1) => format!("{address} answers in {time}"),
+            (None, times) => {
+                format!("{address} answers in {time} at the most, asked {times} times")
+            }
         };
         drop(ports);
         target.first = Some(port);
@@ -64,7 +68,7 @@ fn reachable(target: &mut Target<'_>) -> Result<String, NotPassed> {
     target.is_unreachable = true;
     let strange = ports.iter().find_map(|port| port.strange.first());
     if let Some(came) = strange {
-        target.slowest = Some(FOREIGN);
+        target.presume(FOREIGN);
         return Err(NotPassed::failed(
             format!(
                 "what came is not what was sent: \"{}\"",
@@ -135,9 +139,11 @@ fn find_port(target: &mut Target<'_>) -> Result<Option<u16>, NotPassed> {
     for _ in 0..2 * TRIES {
         let mut port = target.open_any(Options::default())?;
         let bytes = target.content(SMALL);
-        let at = target.ask(&mut port, bytes, TRIES)?;
-        if port.sent[at].is_answered() {
-            return Ok(Some(port.number()));
+        match target.ask(&mut port, bytes, TRIES) {
+            Ok(at) if port.sent[at].is_answered() => return Ok(Some(port.number())),
+            // Another port is as good.
+            Ok(_) | Err(NotPassed::Skipped(_)) => {}
+            Err(other) => return Err(other),
         }
     }
     Ok(None)

@@ -18,12 +18,10 @@ use crate::check::cause::Diagnosis;
 use crate::check::report::{Outcome, Report, Verdict, nanoseconds};
 use crate::check::watch::{Doing, experimenting, watched};
 use crate::probe::datagram::choose::choose;
+use crate::probe::datagram::conventions::HELLO;
 
 /// How long an experiment usually lasts at the most.
 const EXPERIMENT: Duration = Duration::from_secs(10);
-
-/// What the addresses of a name are asked with, before one is chosen.
-const HELLO: &[u8] = b"echopool";
 
 /// Tests the clauses and calls `report` with each outcome once it is known, and `watch` about
 /// ten times a second with the clause under test. Once `stop` is set, returns the outcomes so

@@ -3,7 +3,7 @@
 use super::clause::Clause;
 use super::not_passed::NotPassed;
 use super::target::{TRIES, Target, trouble};
-use crate::base::units::{count, whole};
+use crate::base::units::{count, ordinal, whole};
 
 pub(super) const EMPTY: Clause = Clause {
     name: "empty",
@@ -87,7 +87,7 @@ fn sizes(target: &mut Target<'_>, sizes: &[usize]) -> Result<String, NotPassed> 
         }
         let again = match port.sent[at].times {
             1 => String::new(),
-            times => format!(" (at the {times}. time)"),
+            times => format!(" (at the {} try)", ordinal(times as u64)),
         };
         seen.push(whole(size) + &again);
     }

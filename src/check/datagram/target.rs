@@ -14,9 +14,8 @@ use crate::base::sys;
 use crate::probe::datagram::payload::Payload;
 use crate::probe::datagram::socket::Options;
 
-/// How often a datagram is sent before it is taken for lost, where it is one packet: RFC 8899
-/// section 5.1.2 (`MAX_PROBES`).
-pub(super) const TRIES: usize = 3;
+/// A datagram that is one packet is sent so often before it is taken for lost.
+pub(super) use crate::probe::datagram::conventions::TRIES;
 
 /// The longest that a blocking call waits before it is asked whether to stop.
 const TICK: Duration = Duration::from_millis(50);
@@ -46,9 +45,12 @@ pub(super) struct Target<'a> {
     pub(super) pace: Duration,
     /// When the next one may be sent by that.
     next: Instant,
-    /// The longest and the shortest round trip of a datagram that was sent once.
-    pub(super) slowest: Option<Duration>,
-    pub(super) quickest: Option<Duration>,
+    /// The longest round trip of a datagram that was sent once.
+    slowest: Option<Duration>,
+    /// Whether it is only known that it is no longer than that.
+    is_presumed: bool,
+    /// The path's MTU that ICMP told of last.
+    pub(super) told: Option<u32>,
     /// Nothing comes back: what is left is skipped.
     pub(super) is_unreachable: bool,
     /// The clauses that have failed so far.
@@ -73,7 +75,8 @@ impl<'a> Target<'a> {
             pace: Duration::ZERO,
             next: Instant::now(),
             slowest: None,
-            quickest: None,
+            is_presumed: false,
+            told: None,
             is_unreachable: false,
             failed: Vec::new(),
             port: None,
@@ -138,6 +141,17 @@ impl<'a> Target<'a> {
         bytes
     }
 
+    /// The longest round trip that was seen.
+    pub(super) fn slowest(&self) -> Duration {
+        self.slowest.unwrap_or_default()
+    }
+
+    /// Takes this for the longest round trip until one is measured: the true one is not longer.
+    pub(super) const fn presume(&mut self, slowest: Duration) {
+        self.slowest = Some(slowest);
+        self.is_presumed = true;
+    }
+
     /// How long an echo of one packet is waited for.
     pub(super) fn wait(&self) -> Duration {
         let wait = match self.slowest {
@@ -196,6 +210,7 @@ impl<'a> Target<'a> {
     }
 
     /// Sends a datagram until it is answered, so many times at the most. Returns its number.
+    /// Where it has no answer and that is this machine's own fault, nothing can be tested.
     pub(super) fn ask(
         &mut self,
         port: &mut Port,
@@ -219,11 +234,12 @@ impl<'a> Target<'a> {
             port.send_again(at);
         }
         self.saw(&port.sent[at]);
-        Ok(at)
+        port.own_fault(at..=at).map_or(Ok(at), Err)
     }
 
     /// Sends datagrams with this time between two, and those without an answer again, so
-    /// many times in all at the most. Returns their numbers.
+    /// many times in all at the most. Returns their numbers. Where some have no answer and that
+    /// is this machine's own fault, nothing can be tested.
     pub(super) fn ask_all(
         &mut self,
         port: &mut Port,
@@ -257,7 +273,7 @@ impl<'a> Target<'a> {
             }
         }
         self.next = Instant::now() + self.pace;
-        Ok(all)
+        port.own_fault(all.clone()).map_or(Ok(all), Err)
     }
 
     /// Sends no more than so many packets a second from now on.
@@ -266,12 +282,13 @@ impl<'a> Target<'a> {
         self.next = Instant::now() + self.pace;
     }
 
-    /// Notes the round trip of a datagram.
+    /// Notes the round trip of a datagram, and what ICMP said of its length.
     fn saw(&mut self, sent: &Sent) {
+        self.told = sent.too_long.or(self.told);
         if let (1, Some(answer)) = (sent.times, sent.answers.first()) {
-            let took = answer.round_trip;
-            self.slowest = Some(self.slowest.map_or(took, |slowest| slowest.max(took)));
-            self.quickest = Some(self.quickest.map_or(took, |quickest| quickest.min(took)));
+            let known = self.slowest.filter(|_| !self.is_presumed);
+            self.slowest = known.max(Some(answer.round_trip));
+            self.is_presumed = false;
         }
     }
 
@@ -314,4 +331,37 @@ pub(super) fn trouble(port: &Port, at: usize) -> Option<(String, Trouble)> {
         _ => format!("it was sent {times} times"),
     };
     Some((format!("no echo; {tries}"), Trouble::Unanswered))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_presumed_of_the_round_trip_holds_until_one_is_measured() {
+        let plan = Plan {
+            addresses: Vec::new(),
+            timeout: Duration::from_secs(5),
+            whole: Duration::from_secs(60),
+            idle: None,
+            experiments: false,
+            seed: 7,
+        };
+        let server = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+        let stop = AtomicBool::new(false);
+        let mut target = Target::new(&plan, server.local_addr().unwrap(), &stop);
+        assert_eq!(target.wait(), plan.timeout);
+        target.presume(Duration::from_millis(1200));
+        assert_eq!(target.wait(), Duration::from_millis(3750));
+        let mut port = target.open().unwrap();
+        let at = port.send(target.content(64));
+        let (_, from) = server.recv_from(&mut [0; 64]).unwrap();
+        server.send_to(&port.sent[at].bytes, from).unwrap();
+        port.receive(plan.timeout);
+        target.saw(&port.sent[at]);
+        assert_eq!(target.slowest, Some(port.sent[at].answers[0].round_trip));
+        // What was measured is not presumed.
+        target.saw(&port.sent[at]);
+        assert!(!target.is_presumed);
+    }
 }

@@ -1,6 +1,6 @@
 //! What a failed clause saw, as data.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use crate::probe::datagram::payload::Change;
 
@@ -11,6 +11,8 @@ pub(super) struct Refused {
     pub(super) is_port: bool,
     /// The ICMP message by its name.
     pub(super) icmp: &'static str,
+    /// Who says so, where the system tells.
+    pub(super) from: Option<IpAddr>,
     /// In words, with who says so and what to do.
     pub(super) words: String,
 }

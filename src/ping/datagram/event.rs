@@ -159,6 +159,26 @@ impl Echo {
     }
 }
 
+/// Why so many that came to our port were dropped by our own kernel.
+fn why_dropped(datagrams: u32, wrong_checksums: Option<u32>, source_port: u16) -> String {
+    let full = format!("by the full queue of our own port {source_port}");
+    match wrong_checksums {
+        Some(0) => full,
+        Some(most) if most == datagrams => format!("for a wrong checksum, or {full}"),
+        Some(most) => format!("{full}, or for a wrong checksum (at most {most})"),
+        None => format!("{full}, or for a wrong checksum"),
+    }
+}
+
+/// What is said of a loss of which the direction is known.
+const fn on_way(way: Option<Way>) -> &'static str {
+    match way {
+        Some(Way::ToServer) => ", lost on the way to the server",
+        Some(Way::ToClient) => ", lost on the way back",
+        None => "",
+    }
+}
+
 impl fmt::Display for Event {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -177,12 +197,7 @@ impl fmt::Display for Event {
             Self::Lost {
                 seq, reason, way, ..
             } => {
-                write!(f, "seq={seq} lost: {reason}")?;
-                f.write_str(match way {
-                    Some(Way::ToServer) => ", lost on the way to the server",
-                    Some(Way::ToClient) => ", lost on the way back",
-                    None => "",
-                })
+                write!(f, "seq={seq} lost: {reason}{}", on_way(*way))
             }
             Self::NotSent { seq, reason, .. } => write!(f, "seq={seq} not sent: {reason}"),
             Self::Corrupted {
@@ -208,16 +223,8 @@ impl fmt::Display for Event {
                 wrong_checksums,
                 source_port,
             } => {
-                let full = format!("by the full queue of our own port {source_port}");
-                write!(f, "{datagrams} dropped here, ")?;
-                match *wrong_checksums {
-                    Some(0) => f.write_str(&full),
-                    Some(most) if most == *datagrams => {
-                        write!(f, "for a wrong checksum, or {full}")
-                    }
-                    Some(most) => write!(f, "{full}, or for a wrong checksum (at most {most})"),
-                    None => write!(f, "{full}, or for a wrong checksum"),
-                }
+                let why = why_dropped(*datagrams, *wrong_checksums, *source_port);
+                write!(f, "{datagrams} dropped here, {why}")
             }
             Self::Summary(summary) => summary.fmt(f),
         }

@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 use super::content::{Came, Content};
 use super::event::{Echo, Event, hops};
 use super::ports::PortCounts;
-use crate::probe::datagram::checksums::wrong_checksums;
+use crate::probe::datagram::checksums::Checksums;
 use crate::probe::datagram::ledger::Reply;
 use crate::probe::datagram::marks::Marks;
 use crate::probe::datagram::refusal::not_sent;
@@ -22,9 +22,6 @@ pub(super) struct Flow {
     place: u64,
     ports: u64,
     timeout: Duration,
-    /// The machine's count of wrong checksums before any could be of a datagram that came to
-    /// this port, and those of them that were told of.
-    wrong_checksums: Option<u64>,
     /// The kernel's count of drops when it was last looked at.
     dropped: Option<u32>,
 }
@@ -37,7 +34,6 @@ impl Flow {
         timeout: Duration,
     ) -> Self {
         Self {
-            wrong_checksums: wrong_checksums(socket.server),
             dropped: socket.dropped(),
             socket,
             content,
@@ -187,32 +183,27 @@ impl Flow {
         match &mut self.content {
             Content::Stamp(tracker) if tracker.has_lost_the_last() => {
                 tracker.fill(block, unix_now());
-                self.socket.send(block).is_ok()
+                let was_sent = self.socket.send(block).is_ok();
+                tracker.uncounted(was_sent);
+                was_sent
             }
             _ => false,
         }
     }
 
     /// What the kernel has dropped of what came, since the last look.
-    pub(super) fn dropped(&mut self) -> Option<Event> {
+    pub(super) fn dropped(&mut self, checksums: &mut Checksums) -> Option<Event> {
         let now = self.socket.dropped();
         let datagrams = now?.wrapping_sub(self.dropped?);
         self.dropped = now;
         (datagrams > 0).then(|| Event::DroppedHere {
             datagrams,
-            wrong_checksums: self.wrong_checksums(datagrams),
+            // No more than were dropped.
+            wrong_checksums: checksums
+                .among(datagrams.into())
+                .and_then(|most| u32::try_from(most).ok()),
             source_port: self.socket.port,
         })
-    }
-
-    /// How many of so many dropped datagrams may have had a wrong checksum, which the kernel
-    /// counts as a drop too: at most as many as the whole machine received since.
-    fn wrong_checksums(&mut self, datagrams: u32) -> Option<u32> {
-        let told = self.wrong_checksums?;
-        let new = wrong_checksums(self.socket.server)?.saturating_sub(told);
-        let new = u32::try_from(new).unwrap_or(u32::MAX).min(datagrams);
-        self.wrong_checksums = Some(told + u64::from(new));
-        Some(new)
     }
 
     /// Whether the system says what it drops.

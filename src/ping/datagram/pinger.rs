@@ -25,7 +25,10 @@ use crate::ping::error::Error;
 use crate::ping::round_trips::RoundTrips;
 use crate::ping::stop::Stop;
 use crate::ping::summary::Summary;
+use crate::probe::datagram::checksums::Checksums;
 use crate::probe::datagram::choose::choose;
+use crate::probe::datagram::conventions::{HELLO, wait_for_copies};
+use crate::probe::datagram::ledger::Counts;
 use crate::probe::datagram::marks::Marks;
 use crate::probe::datagram::socket::{Incoming, Options, ProbeSocket};
 use crate::probe::datagram::stamp::tracker::StampTracker;
@@ -52,16 +55,15 @@ const RECEIVED_A_TURN: usize = 256;
 /// memory, of 24 bytes each, of a long time-out.
 const REMEMBERED: u64 = 1 << 22;
 
+/// So many of all ports are remembered once it is known what became of them, 24 to 32 bytes
+/// each: a minute of a thousand a second.
+const REMEMBERED_OVER: usize = 1 << 16;
+
 /// The poller waits whole milliseconds, rounded up; the rest is slept.
 const TICK: Duration = Duration::from_millis(1);
 
 /// The longest single wait.
 const LONGEST_WAIT: Duration = Duration::from_secs(3600);
-
-/// After the last echo a copy of one is waited for, so many of the longest round trips, and at
-/// least this time.
-const COPY_ROUND_TRIPS: u32 = 4;
-const COPY_LEAST: Duration = Duration::from_millis(10);
 
 /// By STAMP: so often it is asked, at the end, in which direction the last ones were lost.
 const TRIES: u32 = 3;
@@ -138,6 +140,7 @@ pub struct DatagramPing {
     hops: Option<(u8, u8)>,
     marks: BTreeMap<Marks, u64>,
     dropped: u64,
+    checksums: Checksums,
     /// Of the dropped, at most so many for a wrong checksum.
     wrong_checksums: Option<u64>,
 }
@@ -161,23 +164,11 @@ impl DatagramPing {
             receive_buffer: Some(RECEIVE_BUFFER),
             ..Options::default()
         };
-        let timeout = nanoseconds(plan.timeout);
         let ports = plan.ports as u64;
         let open = |place: u64| {
-            let mut flow = Flow::new(
-                ProbeSocket::new(address, options)?,
-                match clock {
-                    None => {
-                        let tracker = Tracker::new((plan.seed, place), plan.size, timeout);
-                        Content::Echo(Box::new(tracker))
-                    }
-                    Some(clock) => {
-                        Content::Stamp(Box::new(StampTracker::new(plan.size, timeout, clock)))
-                    }
-                },
-                (place, ports),
-                plan.timeout,
-            );
+            let socket = ProbeSocket::new(address, options)?;
+            let content = content(&plan, clock, place);
+            let mut flow = Flow::new(socket, content, (place, ports), plan.timeout);
             flow.register(poll.registry(), Token(place as usize))?;
             Ok(flow)
         };
@@ -202,6 +193,7 @@ impl DatagramPing {
             hops: None,
             marks: BTreeMap::new(),
             dropped: 0,
+            checksums: Checksums::new(address),
             wrong_checksums: Some(0),
         })
     }
@@ -243,7 +235,9 @@ impl DatagramPing {
                 report(&event).map_err(base::Error::Output)?;
             }
         }
-        let dropped: Vec<_> = self.flows.iter_mut().filter_map(Flow::dropped).collect();
+        let checksums = &mut self.checksums;
+        let dropped = self.flows.iter_mut();
+        let dropped: Vec<_> = dropped.filter_map(|it| it.dropped(checksums)).collect();
         for event in dropped {
             self.count(&event);
             report(&event).map_err(base::Error::Output)?;
@@ -262,7 +256,10 @@ impl DatagramPing {
             self.unread = self.unread.into_iter().chain(until).min();
             let expired = flow.expired(until.unwrap_or(now).min(now));
             // Where something is missing, it may have been dropped here.
-            let dropped = (!expired.is_empty()).then(|| flow.dropped()).flatten();
+            let dropped = match expired.is_empty() {
+                true => None,
+                false => flow.dropped(&mut self.checksums),
+            };
             happened.extend(expired);
             happened.extend(dropped);
         }
@@ -271,8 +268,8 @@ impl DatagramPing {
         let is_done = self.is_complete() && self.awaited() == 0;
         if is_done && self.copies_until.is_none() && !self.ask_for_the_last(block) {
             let longest = Duration::from_nanos(self.round_trips.longest().unwrap_or(0));
-            let time = (longest * COPY_ROUND_TRIPS).max(COPY_LEAST);
-            self.copies_until = Some(Instant::now() + time.min(self.plan.timeout));
+            let time = wait_for_copies(longest).min(self.plan.timeout);
+            self.copies_until = Some(Instant::now() + time);
         }
         Ok(happened)
     }
@@ -425,8 +422,9 @@ impl DatagramPing {
     }
 
     fn summary(&self) -> DatagramSummary {
-        let sum = |count: fn(&Flow) -> u64| self.flows.iter().map(count).sum::<u64>();
-        let foreign = sum(|it| it.content.ledger().counts().foreign);
+        let mut counts = Counts::default();
+        let ledgers = self.flows.iter().map(|it| it.content.ledger());
+        ledgers.for_each(|ledger| counts += ledger.counts());
         let variation = self.flows.iter().map(|it| it.content.ledger().variation());
         let jitter: Vec<_> = variation.clone().filter_map(Variation::jitter).collect();
         let mut differences = Latency::new();
@@ -437,27 +435,27 @@ impl DatagramPing {
         };
         DatagramSummary {
             common: Summary {
-                sent: sum(|it| it.content.ledger().counts().sent),
-                received: sum(|it| it.content.ledger().counts().received),
-                lost: sum(|it| it.content.ledger().counts().lost),
-                late: sum(|it| it.content.ledger().counts().late),
-                corrupted: sum(|it| it.content.ledger().counts().changed) + foreign,
+                sent: counts.sent,
+                received: counts.received,
+                lost: counts.lost,
+                late: counts.late,
+                corrupted: counts.changed + counts.foreign,
                 under_way: self.awaited(),
                 elapsed_ns: nanoseconds(self.started.elapsed()),
                 ..self.round_trips.summary()
             },
-            refused: sum(|it| it.content.ledger().counts().refused),
-            unnamed_errors: sum(|it| it.content.ledger().counts().unnamed_errors),
-            duplicates: sum(|it| it.content.ledger().counts().duplicates),
-            reordered: sum(|it| it.content.ledger().counts().reordered),
-            not_sent: sum(|it| it.content.ledger().counts().not_sent),
+            refused: counts.refused,
+            unnamed_errors: counts.unnamed_errors,
+            duplicates: counts.duplicates,
+            reordered: counts.reordered,
+            not_sent: counts.not_sent,
             dropped_here: self
                 .flows
                 .iter()
                 .all(Flow::knows_drops)
                 .then_some(self.dropped),
             wrong_checksums: self.wrong_checksums,
-            foreign,
+            foreign: counts.foreign,
             variation_p50_ns: of_differences(0.5, 1),
             variation_p99_ns: of_differences(0.99, 100),
             jitter_ns: (!jitter.is_empty())
@@ -479,6 +477,22 @@ impl DatagramPing {
     }
 }
 
+/// What the datagrams of the port at this place carry, by this clock.
+fn content(plan: &Plan, clock: Option<Clock>, place: u64) -> Content {
+    let timeout = nanoseconds(plan.timeout);
+    let remembered = REMEMBERED_OVER / plan.ports.max(1);
+    match clock {
+        None => {
+            let tracker = Tracker::new((plan.seed, place), plan.size, timeout);
+            Content::Echo(Box::new(tracker.remembering(remembered)))
+        }
+        Some(clock) => {
+            let tracker = StampTracker::new(plan.size, timeout, clock);
+            Content::Stamp(Box::new(tracker.remembering(remembered)))
+        }
+    }
+}
+
 /// The clock that packets of STAMP have times of. One whose state is unknown is not
 /// synchronized.
 fn clock_of(carries: Carries) -> Option<Clock> {
@@ -496,7 +510,7 @@ fn clock_of(carries: Carries) -> Option<Clock> {
 /// What is sent ahead to choose among several addresses.
 fn hello(clock: Option<Clock>) -> Vec<u8> {
     let Some(clock) = clock else {
-        return b"echopool".to_vec();
+        return HELLO.to_vec();
     };
     let mut packet = vec![0; LENGTH];
     let request = Request {

@@ -4,9 +4,11 @@
 
 use serde::Serialize;
 
-/// A port that has lost this many in a row and received nothing loses everything: one lost
-/// probe says nothing, RFC 8899 wants three.
-const TRIES: u64 = 3;
+use crate::base::units;
+use crate::probe::datagram::conventions;
+
+/// A port that has lost this many in a row and received nothing loses everything.
+const TRIES: u64 = conventions::TRIES as u64;
 
 /// The counts of a source port.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -37,9 +39,9 @@ pub fn verdict(ports: &[PortCounts]) -> String {
         return format!("each of {all} source ports loses everything");
     }
     if !dead.is_empty() {
-        let loses = if dead.len() == 1 { "loses" } else { "lose" };
+        let lose = units::form(dead.len() as u64, "loses", "lose");
         return format!(
-            "{} of {all} source ports {loses} everything: {}",
+            "{} of {all} source ports {lose} everything: {}",
             dead.len(),
             listed(&dead)
         );
@@ -55,7 +57,8 @@ pub fn verdict(ports: &[PortCounts]) -> String {
             listed(&losing)
         );
     }
-    let text = format!("{} of {all} source ports lose some", losing.len());
+    let lose = units::form(losing.len() as u64, "loses", "lose");
+    let text = format!("{} of {all} source ports {lose} some", losing.len());
     match few < TRIES {
         true => format!("{text}; fewer than {TRIES} datagrams a port say no more, send more (-c)"),
         false => text,
@@ -63,15 +66,8 @@ pub fn verdict(ports: &[PortCounts]) -> String {
 }
 
 fn listed(ports: &[&PortCounts]) -> String {
-    /// More are not named.
-    const MOST: usize = 8;
-
-    let named = ports.iter().take(MOST).map(|it| it.source_port.to_string());
-    let named = named.collect::<Vec<_>>().join(", ");
-    match ports.len().checked_sub(MOST) {
-        None | Some(0) => named,
-        Some(more) => format!("{named} and {more} more"),
-    }
+    let numbers: Vec<_> = ports.iter().map(|it| it.source_port).collect();
+    units::listed(&numbers)
 }
 
 #[cfg(test)]
@@ -107,7 +103,7 @@ mod tests {
     #[test]
     fn fewer_tries_say_less() {
         let one = ports(|number| (2, if number == 7 { 2 } else { 0 }));
-        let words = "1 of 32 source ports lose some; fewer than 3 datagrams a port say no more";
+        let words = "1 of 32 source ports loses some; fewer than 3 datagrams a port say no more";
         assert!(verdict(&one).starts_with(words), "{}", verdict(&one));
     }
 

@@ -21,7 +21,7 @@ pub struct ReflectorSummary {
     /// Packets of which it is not known in which direction they were lost: those behind the
     /// last answer, and those around a new count.
     pub lost_either_way: Option<u64>,
-    /// Whether the reflector counts its answers itself; `null` without any.
+    /// Whether the reflector counts its answers itself, in any session; `null` without any.
     pub is_stateful: Option<bool>,
     /// How often its count began anew.
     pub restarts: u64,
@@ -53,15 +53,17 @@ pub(super) fn summary<'a>(
 ) -> ReflectorSummary {
     let mut times = Times::default();
     sessions.clone().for_each(|it| times.add(&it.times));
-    let lost: Option<Vec<_>> = sessions.clone().map(lost).collect();
-    let sum = |of: fn(&LostByWay) -> u64| Some(lost.as_ref()?.iter().map(of).sum());
     let stateful = sessions.clone().map(|it| it.directions.is_stateful());
+    let is_stateful = stateful.flatten().reduce(|one, other| one || other);
+    // Where no session has a count, nothing is known of any.
+    let by_way = (is_stateful == Some(true)).then(|| sessions.clone().map(lost));
+    let sum = |of: fn(LostByWay) -> u64| Some(by_way.clone()?.map(of).sum::<u64>());
     let least = times.to_server.least().zip(times.to_client.least());
     ReflectorSummary {
         lost_to_server: sum(|it| it.to_server),
         lost_to_client: sum(|it| it.to_client),
         lost_either_way: sum(|it| it.unknown),
-        is_stateful: stateful.flatten().reduce(|one, other| one && other),
+        is_stateful,
         restarts: sessions.clone().map(|it| it.directions.restarts()).sum(),
         server_ns: median(&times.server),
         to_server_ns: times.to_server.median(),
@@ -75,17 +77,18 @@ pub(super) fn summary<'a>(
     }
 }
 
-/// The losses of a session; all of them may be of either direction where nothing came.
-fn lost(session: &StampTracker) -> Option<LostByWay> {
+/// The losses of a session; all of them may be of either direction where nothing came, or
+/// what came has no count.
+fn lost(session: &StampTracker) -> LostByWay {
     let (ledger, directions) = (&session.ledger, &session.directions);
     let counts = ledger.counts();
     let lost = counts.lost - counts.late;
-    if directions.is_stateful().is_none() {
-        return (lost == 0).then(LostByWay::default);
-    }
-    let last = directions.last_request();
-    let open = ledger.awaited_below(last) + session.uncounted().saturating_sub(1);
-    directions.lost(lost, open)
+    let awaited = ledger.awaited_below(directions.last_request());
+    let known = directions.lost(lost, awaited);
+    known.unwrap_or(LostByWay {
+        unknown: lost,
+        ..LostByWay::default()
+    })
 }
 
 fn median(latency: &Latency) -> Option<u64> {
@@ -130,7 +133,13 @@ impl ReflectorSummary {
             let which = match (ours.is_synchronized, theirs.is_synchronized) {
                 (false, false) => "neither ours nor the server's",
                 (false, true) => "ours is not",
-                _ => "the server's is not",
+                (true, false) => "the server's is not",
+                (true, true) => {
+                    return f.write_str(
+                        "\none way: unknown, no answer came in time while both clocks were \
+                         synchronised",
+                    );
+                }
             };
             return write!(f, "\none way: unknown, clocks not synchronised ({which})");
         };
@@ -191,7 +200,10 @@ pub(super) fn signed(ns: i64) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
+    use crate::proto::stamp::{Clock, Format, LENGTH, Reflection, Request, Timestamp};
 
     impl fmt::Display for ReflectorSummary {
         fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -223,6 +235,9 @@ mod tests {
             "{summary}"
         );
         (summary.clock, summary.server_clock) = (clock(true), clock(true));
+        let text = summary.to_string();
+        assert!(text.contains("no answer came in time"), "{text}");
+        assert!(!text.contains("not synchronised"), "{text}");
         (summary.to_server_ns, summary.to_client_ns) = (Some(5000), Some(-700));
         (summary.one_way_error_ns, summary.least_one_way_ns) = (Some(2000), Some((4000, -1500)));
         let words = "to the server p50=5.00 us, back p50=-700 ns, by clocks that may differ by \
@@ -234,6 +249,56 @@ mod tests {
             summary.to_string().contains("one of them is wrong"),
             "{summary}"
         );
+    }
+
+    /// A session of which so many packets are answered, by a reflector with a count or
+    /// without, and then so many lost.
+    fn session(answered: u64, has_count: bool, lost: u64) -> StampTracker {
+        const TIMEOUT: u64 = 1000;
+        let estimate = Clock {
+            is_synchronized: false,
+            format: Format::Ntp,
+            error: Duration::ZERO,
+        };
+        let mut session = StampTracker::new(LENGTH, TIMEOUT, estimate);
+        for number in 1..=answered + lost {
+            let mut packet = [0; LENGTH];
+            session.fill(&mut packet, Duration::from_nanos(number));
+            session.ledger.sent(number);
+            if number > answered {
+                continue;
+            }
+            let own = number as u32 - u32::from(has_count);
+            let answer = Reflection {
+                sequence: own,
+                sent: Timestamp::default(),
+                estimate: estimate.estimate(),
+                received: Timestamp::default(),
+                request: Request::read(&packet).unwrap(),
+                ttl: 1,
+            };
+            let mut bytes = packet;
+            answer.write(&mut bytes);
+            session.received(&bytes, number, Duration::from_nanos(number));
+        }
+        session.ledger.expire(TIMEOUT * 2);
+        session
+    }
+
+    #[test]
+    fn a_silent_port_hides_no_direction_of_the_others() {
+        for silent in [session(0, true, 3), session(2, false, 3)] {
+            let sessions = [session(4, true, 0), silent];
+            let summary = summary(sessions.iter());
+            assert_eq!(summary.lost_to_server, Some(0));
+            assert_eq!(summary.lost_to_client, Some(0));
+            assert_eq!(summary.lost_either_way, Some(3));
+            assert_eq!(summary.is_stateful, Some(true));
+            let words = "way to the server: 0, on the way back: 0, on either: 3";
+            assert!(summary.to_string().contains(words), "{summary}");
+        }
+        let all_silent = [session(0, true, 3), session(0, true, 3)];
+        assert_eq!(summary(all_silent.iter()).lost_either_way, None);
     }
 
     #[test]

@@ -116,7 +116,13 @@ impl DatagramSummary {
     fn write_path(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.hops {
             Some((least, most)) if least == most => write!(f, "\nhops back: {least}")?,
-            Some((least, most)) => write!(f, "\nhops back: {least} to {most}, so the way changed")?,
+            Some((least, most)) => {
+                let why = match self.ports.len() {
+                    0 | 1 => "so the way changed",
+                    _ => "by several ways, or the way changed",
+                };
+                write!(f, "\nhops back: {least} to {most}, {why}")?;
+            }
             None => {}
         }
         let is_plain = |it: &MarksCount| it.marks == Marks::default();
@@ -207,6 +213,23 @@ mod tests {
         assert!(!with(|it| it.not_sent = 1));
         assert!(!with(|it| it.common.corrupted = 1));
         assert!(!with(|it| it.common.received = 3));
+    }
+
+    #[test]
+    fn several_ways_of_several_ports_are_no_change() {
+        let mut summary = summary();
+        summary.hops = Some((3, 5));
+        let words = "hops back: 3 to 5, so the way changed";
+        assert!(summary.to_string().contains(words), "{summary}");
+        let port = |source_port| PortCounts {
+            source_port,
+            sent: 3,
+            received: 3,
+            lost: 0,
+        };
+        summary.ports = vec![port(1), port(2)];
+        let words = "hops back: 3 to 5, by several ways, or the way changed";
+        assert!(summary.to_string().contains(words), "{summary}");
     }
 
     #[test]

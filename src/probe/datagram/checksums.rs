@@ -3,12 +3,43 @@
 use std::fs::read_to_string;
 use std::net::SocketAddr;
 
+/// Tells drops for a wrong checksum from those for want of room. The system counts wrong
+/// checksums for the whole machine, so one of these is for all sockets of a probe.
+#[derive(Debug)]
+pub(crate) struct Checksums {
+    server: SocketAddr,
+    /// The machine's count before any could be of a datagram that came to these sockets, and
+    /// those of them that were told of.
+    told: Option<u64>,
+}
+
+impl Checksums {
+    /// Of what comes from here on to sockets that talk to this server.
+    pub(crate) fn new(server: SocketAddr) -> Self {
+        Self {
+            server,
+            told: wrong_checksums(server),
+        }
+    }
+
+    /// How many of so many datagrams that the kernel has newly dropped may have had a wrong
+    /// checksum: at most as many as the whole machine received since. `None` where the system
+    /// does not say.
+    pub(crate) fn among(&mut self, dropped: u64) -> Option<u64> {
+        let told = self.told?;
+        let new = wrong_checksums(self.server)?.saturating_sub(told);
+        let new = new.min(dropped);
+        self.told = Some(told + new);
+        Some(new)
+    }
+}
+
 /// How many datagrams of this address's family had a wrong checksum, of all that came to this
 /// network namespace; `None` where the system does not say. The kernel drops them, and counts
 /// them among the drops of the socket that they were for.
 ///
 /// Source: `InCsumErrors` of snmp_counter.rst and RFC 4113.
-pub(crate) fn wrong_checksums(server: SocketAddr) -> Option<u64> {
+fn wrong_checksums(server: SocketAddr) -> Option<u64> {
     match server {
         SocketAddr::V4(_) => of_snmp(&read_to_string("/proc/thread-self/net/snmp").ok()?),
         SocketAddr::V6(_) => of_snmp6(&read_to_string("/proc/thread-self/net/snmp6").ok()?),

@@ -94,7 +94,11 @@ impl Asked {
                     place += 1;
                     continue;
                 }
-                Ok(Some(Incoming::Error(refused))) => refused.error,
+                Ok(Some(Incoming::Error(refused))) => match refused.error.kind() {
+                    io::ErrorKind::ConnectionRefused => refused.error,
+                    // Its words are those of the message, of which the system's error is short.
+                    _ => io::Error::other(refused.explained()),
+                },
                 Err(error) => error,
             };
             let socket = self.pending.remove(place);

@@ -8,6 +8,7 @@
 //! start, and do not go back from one sending to the next.
 
 use std::collections::VecDeque;
+use std::ops::AddAssign;
 
 use super::variation::{Differences, Variation};
 
@@ -65,6 +66,24 @@ pub struct Counts {
     pub foreign: u64,
     /// Datagrams that the kernel did not take.
     pub not_sent: u64,
+}
+
+impl AddAssign<&Self> for Counts {
+    fn add_assign(&mut self, other: &Self) {
+        *self = Self {
+            sent: self.sent + other.sent,
+            received: self.received + other.received,
+            lost: self.lost + other.lost,
+            refused: self.refused + other.refused,
+            unnamed_errors: self.unnamed_errors + other.unnamed_errors,
+            late: self.late + other.late,
+            duplicates: self.duplicates + other.duplicates,
+            reordered: self.reordered + other.reordered,
+            changed: self.changed + other.changed,
+            foreign: self.foreign + other.foreign,
+            not_sent: self.not_sent + other.not_sent,
+        };
+    }
 }
 
 /// What a reply is.
@@ -160,6 +179,12 @@ impl<V: Differences> Ledger<V> {
     /// How long ago this datagram was sent, in nanoseconds; `None` if it is forgotten.
     pub fn since_sent(&self, number: u64, at: u64) -> Option<u64> {
         self.get(number).map(|sent| at.saturating_sub(sent.at))
+    }
+
+    /// Whether this datagram is lost, and not late.
+    pub fn is_lost(&self, number: u64) -> bool {
+        self.get(number)
+            .is_some_and(|it| matches!(it.fate, Fate::Lost { .. }))
     }
 
     /// The number of the last datagram that is lost, and not late.
@@ -281,12 +306,14 @@ impl<V: Differences> Ledger<V> {
         }
     }
 
-    /// Records a changed reply to this datagram.
-    pub fn changed(&mut self, number: u64) {
+    /// Records a changed reply to this datagram. Returns whether the datagram was awaited.
+    pub fn changed(&mut self, number: u64) -> bool {
         self.counts.changed += 1;
-        if self.is_awaited(number) {
+        let is_awaited = self.is_awaited(number);
+        if is_awaited {
             self.end(number, Fate::Changed);
         }
+        is_awaited
     }
 
     /// Records what is no reply to a datagram of this flow.
@@ -358,10 +385,7 @@ impl<V: Differences> Ledger<V> {
     /// The datagram that a reply without bytes is taken for: the oldest awaited one, else the
     /// latest lost one, else the latest.
     pub fn presumed(&self) -> Option<u64> {
-        let is_lost = |number: &u64| {
-            let sent = self.get(*number);
-            sent.is_some_and(|it| matches!(it.fate, Fate::Lost { .. }))
-        };
+        let is_lost = |number: &u64| self.is_lost(*number);
         let oldest = self.oldest().map(|(number, _)| number);
         let lost = || (self.first..self.next()).rev().find(is_lost);
         let latest = || {

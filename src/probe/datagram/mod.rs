@@ -2,6 +2,7 @@
 
 pub(crate) mod checksums;
 pub(crate) mod choose;
+pub(crate) mod conventions;
 pub mod ledger;
 pub mod marks;
 pub mod payload;

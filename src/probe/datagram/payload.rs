@@ -5,12 +5,14 @@
 //! reply is identified by any word that came back whole, also where others were changed.
 //!
 //! **1 to 7 bytes** are the sequence number plus a constant of the run, of which only the low
-//! bits fit. A reply is taken for the latest datagram with these bits: with one byte for one
-//! of the last 256. A reply with other bits can't be told from one that was changed.
+//! bits fit. A reply is taken for the latest datagram of its length with these bits: with one
+//! byte for one of the last 256, where all have one. A reply with other bits can't be told from
+//! one that was changed.
 //!
 //! **0 bytes** say nothing: replies are counted, and taken for the oldest that is awaited.
 
 use std::fmt;
+use std::ops::Range;
 
 use crate::base::units;
 use crate::probe::pattern::{BLOCK_BYTES, Pattern};
@@ -20,6 +22,9 @@ pub const MOST_BYTES: usize = 65_507;
 
 /// Bytes of a word, the least that name a flow and a sequence number.
 pub(super) const WORD: usize = size_of::<u64>();
+
+/// So many datagrams with the same few bits are looked at for one of the length that came.
+const LOOKED_AT: usize = 1024;
 
 /// How many blocks a flow's stream has before it repeats.
 const BLOCKS: u64 = 1 << Pattern::BLOCK_BITS;
@@ -123,33 +128,52 @@ impl Payload {
         }
     }
 
-    /// What a reply says that came after the datagrams below `next` were sent, of which each
-    /// had the length that `size_of` gives.
-    pub fn read(&self, bytes: &[u8], next: u64, size_of: impl Fn(u64) -> usize) -> Reading {
-        match bytes.len() {
-            0 if next > 0 => Reading::Empty,
-            0 => Reading::Foreign,
-            1..WORD => match self.short_sequence(bytes, next) {
-                Some(sequence) if size_of(sequence) == bytes.len() => Reading::Whole(sequence),
-                _ => Reading::Foreign,
-            },
-            _ => match self.sequence(bytes, next) {
-                Some(sequence) => self.compare(sequence, bytes, size_of(sequence)),
-                None => Reading::Foreign,
-            },
+    /// What a reply says that came after those datagrams were sent, of which each had the
+    /// length that `size_of` gives.
+    pub fn read(&self, bytes: &[u8], sent: Range<u64>, size_of: impl Fn(u64) -> usize) -> Reading {
+        let sequence = match bytes.len() {
+            0 if sent.is_empty() => return Reading::Foreign,
+            0 => return Reading::Empty,
+            1..WORD => {
+                let has_length = |number| size_of(number) == bytes.len();
+                let short = self.short_sequence(bytes, sent, has_length);
+                return short.map_or(Reading::Foreign, Reading::Whole);
+            }
+            _ => self.sequence(bytes, sent),
+        };
+        match sequence {
+            Some(sequence) => self.compare(sequence, bytes, size_of(sequence)),
+            None => Reading::Foreign,
         }
     }
 
     /// The datagram that begins with these bytes, for an error that quotes them, after those
-    /// below `next` were sent, of which each had the length that `size_of` gives. `None` where
-    /// they are too few to name one: the first bytes of a word are no number.
-    pub fn quoted(&self, bytes: &[u8], next: u64, size_of: impl Fn(u64) -> usize) -> Option<u64> {
-        match self.read(bytes, next, |_| bytes.len()) {
-            Reading::Whole(number) | Reading::Changed(number, _) => {
-                let is_named = bytes.len() >= WORD || bytes.len() == size_of(number);
-                is_named.then_some(number)
-            }
+    /// were sent, of which each had the length that `size_of` gives. `None` where they are too
+    /// few to name one: the first bytes of a word are no number.
+    pub fn quoted(
+        &self,
+        bytes: &[u8],
+        sent: Range<u64>,
+        size_of: impl Fn(u64) -> usize,
+    ) -> Option<u64> {
+        if bytes.len() < WORD {
+            return match self.read(bytes, sent, size_of) {
+                Reading::Whole(number) => Some(number),
+                _ => None,
+            };
+        }
+        match self.read(bytes, sent, |_| bytes.len()) {
+            Reading::Whole(number) | Reading::Changed(number, _) => Some(number),
             Reading::Empty | Reading::Foreign => None,
+        }
+    }
+
+    /// How many datagrams in a row of so many bytes are told apart.
+    pub const fn told_apart(bytes: usize) -> u64 {
+        match bytes {
+            0 => 1,
+            1..WORD => 1 << (bytes * 8),
+            _ => u64::MAX,
         }
     }
 
@@ -178,35 +202,49 @@ impl Payload {
         Reading::Changed(sequence, change)
     }
 
-    /// The sequence number in a datagram that is shorter than a word.
-    fn short_sequence(&self, bytes: &[u8], next: u64) -> Option<u64> {
+    /// The latest sequence number that a datagram says which is shorter than a word, of
+    /// those of its length.
+    fn short_sequence(
+        &self,
+        bytes: &[u8],
+        sent: Range<u64>,
+        has_length: impl Fn(u64) -> bool,
+    ) -> Option<u64> {
         let mut word = [0; WORD];
         word[..bytes.len()].copy_from_slice(bytes);
-        let period = 1 << (bytes.len() * 8);
+        let period = Self::told_apart(bytes.len());
         let low = u64::from_le_bytes(word).wrapping_sub(self.key) % period;
-        latest(low, period, next)
+        let mut end = sent.end;
+        for _ in 0..LOOKED_AT {
+            let number = latest(low, period, sent.start..end)?;
+            if has_length(number) {
+                return Some(number);
+            }
+            end = number;
+        }
+        None
     }
 
     /// The sequence number that the first word says that was not changed.
-    fn sequence(&self, bytes: &[u8], next: u64) -> Option<u64> {
+    fn sequence(&self, bytes: &[u8], sent: Range<u64>) -> Option<u64> {
         let (words, _) = bytes.as_chunks();
         words.iter().enumerate().find_map(|(number, word)| {
             let (flow, block) = self.pattern.decode(number, *word);
             let first = block.checked_sub((number * WORD / BLOCK_BYTES) as u64)?;
             let sequence = first / self.stride;
             let fits = flow == self.flow && first % self.stride == 0 && sequence < self.period;
-            fits.then(|| latest(sequence, self.period, next)).flatten()
+            let latest = || latest(sequence, self.period, sent.clone());
+            fits.then(latest).flatten()
         })
     }
 }
 
-/// The greatest number below `next` that is `low` modulo `period`.
-const fn latest(low: u64, period: u64, next: u64) -> Option<u64> {
-    let Some(last) = next.checked_sub(1) else {
-        return None;
-    };
+/// The greatest of these numbers that is `low` modulo `period`.
+fn latest(low: u64, period: u64, sent: Range<u64>) -> Option<u64> {
+    let last = sent.end.checked_sub(1)?;
     let behind = (last % period + period - low) % period;
     last.checked_sub(behind)
+        .filter(|number| sent.contains(number))
 }
 
 #[cfg(test)]
@@ -232,7 +270,7 @@ mod tests {
         fn a_reply_names_its_datagram(size in 1..3000_usize, sequence in 0..1_u64 << 50, after in 0..200_u64) {
             let payload = payload(size);
             let bytes = datagram(&payload, sequence, size);
-            let read = payload.read(&bytes, sequence + 1 + after, |_| size);
+            let read = payload.read(&bytes, 0..sequence + 1 + after, |_| size);
             prop_assert_eq!(read, Reading::Whole(sequence));
         }
 
@@ -245,7 +283,7 @@ mod tests {
             bytes[offset] ^= 1 << bit;
             let received = bytes[offset];
             let change = Change::Byte { offset, expected, received };
-            prop_assert_eq!(payload.read(&bytes, 10_000, |_| size), Reading::Changed(sequence, change));
+            prop_assert_eq!(payload.read(&bytes, 0..10_000, |_| size), Reading::Changed(sequence, change));
         }
 
         #[test]
@@ -253,7 +291,7 @@ mod tests {
             let payload = payload(4000);
             // More bytes of the stream than were sent are right in themselves.
             let bytes = datagram(&payload, sequence, other);
-            let read = payload.read(&bytes, 10_000, |_| size);
+            let read = payload.read(&bytes, 0..10_000, |_| size);
             let want = match size == other {
                 true => Reading::Whole(sequence),
                 false => Reading::Changed(sequence, Change::Length { expected: size, received: other }),
@@ -266,13 +304,13 @@ mod tests {
             let payload = payload(size);
             for other in [Payload::new(SEED, 4, size), Payload::new(SEED + 1, 3, size)] {
                 let bytes = datagram(&other, sequence, size);
-                prop_assert_eq!(payload.read(&bytes, 10_000, |_| size), Reading::Foreign);
+                prop_assert_eq!(payload.read(&bytes, 0..10_000, |_| size), Reading::Foreign);
             }
         }
 
         #[test]
         fn any_bytes_can_be_read(bytes: Vec<u8>, next: u64, size in 0..70_000_usize) {
-            payload(size).read(&bytes, next, |_| size);
+            payload(size).read(&bytes, 0..next, |_| size);
         }
     }
 
@@ -281,8 +319,8 @@ mod tests {
         for size in [2, 7, 8, 64] {
             let payload = payload(size);
             let bytes = datagram(&payload, 5, size);
-            assert_eq!(payload.read(&bytes, 5, |_| size), Reading::Foreign);
-            assert_eq!(payload.read(&bytes, 6, |_| size), Reading::Whole(5));
+            assert_eq!(payload.read(&bytes, 0..5, |_| size), Reading::Foreign);
+            assert_eq!(payload.read(&bytes, 0..6, |_| size), Reading::Whole(5));
         }
     }
 
@@ -290,17 +328,47 @@ mod tests {
     fn few_bytes_name_one_of_the_last() {
         let payload = payload(1);
         let bytes = datagram(&payload, 5, 1);
-        assert_eq!(payload.read(&bytes, 261, |_| 1), Reading::Whole(5));
-        assert_eq!(payload.read(&bytes, 262, |_| 1), Reading::Whole(261));
+        assert_eq!(payload.read(&bytes, 0..261, |_| 1), Reading::Whole(5));
+        assert_eq!(payload.read(&bytes, 0..262, |_| 1), Reading::Whole(261));
         // Datagrams of this length were never sent.
-        assert_eq!(payload.read(&bytes, 261, |_| 2), Reading::Foreign);
+        assert_eq!(payload.read(&bytes, 0..261, |_| 2), Reading::Foreign);
+    }
+
+    #[test]
+    fn what_is_before_the_first_was_never_sent() {
+        for size in [1, 7, 8, 64] {
+            let payload = payload(size);
+            let bytes = datagram(&payload, 0, size);
+            assert_eq!(payload.read(&bytes, 0..9, |_| size), Reading::Whole(0));
+            assert_eq!(payload.read(&bytes, 1..9, |_| size), Reading::Foreign);
+            assert_eq!(payload.quoted(&bytes, 1..9, |_| size), None);
+        }
+    }
+
+    #[test]
+    fn few_bytes_name_the_latest_of_their_length() {
+        let payload = payload(64);
+        // Every third is short.
+        let size_of = |number: u64| if number.is_multiple_of(3) { 1 } else { 64 };
+        let bytes = datagram(&payload, 6, 1);
+        // 262 has the same bits, and other bytes; 774 is short again.
+        for (sent, want) in [(300, 6), (600, 6), (775, 774)] {
+            assert_eq!(
+                payload.read(&bytes, 1..sent, size_of),
+                Reading::Whole(want),
+                "{sent}"
+            );
+        }
+        // Where none is short, it is looked for in few of them.
+        let none = payload.read(&bytes, 1..u64::MAX, |_| 64);
+        assert_eq!(none, Reading::Foreign);
     }
 
     #[test]
     fn no_bytes_say_nothing() {
         let payload = payload(0);
-        assert_eq!(payload.read(&[], 0, |_| 0), Reading::Foreign);
-        assert_eq!(payload.read(&[], 1, |_| 0), Reading::Empty);
+        assert_eq!(payload.read(&[], 0..0, |_| 0), Reading::Foreign);
+        assert_eq!(payload.read(&[], 0..1, |_| 0), Reading::Empty);
     }
 
     #[test]
@@ -309,7 +377,7 @@ mod tests {
         assert!(payload.period > 200_000_000, "{}", payload.period);
         let [one, other] = [7, 7 + payload.period].map(|at| datagram(&payload, at, 100));
         assert_eq!(one, other);
-        let read = payload.read(&one, 8 + payload.period, |_| 100);
+        let read = payload.read(&one, 0..8 + payload.period, |_| 100);
         assert_eq!(read, Reading::Whole(7 + payload.period));
     }
 

@@ -95,11 +95,11 @@ impl PathError {
         };
         match self.mtu {
             Some(mtu) => format!(
-                "too long for the path, which takes {} at once{says}; the next ones are sent in \
-                 fragments",
+                "too long for the path, which takes {} at once{says}; from now on this machine sends \
+                 what is longer in fragments",
                 units::plain_count(mtu.into(), "byte", "bytes")
             ),
-            None => explained(&self.error) + &says,
+            None => explained(&self.error, self.origin) + &says,
         }
     }
 }
@@ -143,7 +143,10 @@ impl ProbeSocket {
         socket.connect(&server.into())?;
         let connected = UdpSocket::from(socket);
         let port = connected.local_addr()?.port();
-        let strangers = second(server, &connected, port).ok();
+        // Each chosen address has ports of its own.
+        let any = unspecified(server, port);
+        let at = options.from.map_or(any, |from| SocketAddr::new(from, port));
+        let strangers = second(at, &connected).ok();
         let wanted = match options.only_time {
             true => ONLY_TIME,
             false => WANTED,
@@ -360,12 +363,12 @@ fn open(server: SocketAddr) -> io::Result<Socket> {
 
 /// A socket without a peer on the same port. The port is shared for this moment alone, so
 /// that no other program is given it.
-fn second(server: SocketAddr, first: &UdpSocket, port: u16) -> io::Result<UdpSocket> {
+fn second(at: SocketAddr, first: &UdpSocket) -> io::Result<UdpSocket> {
     let first = socket2::SockRef::from(first);
-    let socket = open(server)?;
+    let socket = open(at)?;
     first.set_reuse_address(true)?;
     socket.set_reuse_address(true)?;
-    let bound = socket.bind(&unspecified(server, port).into());
+    let bound = socket.bind(&at.into());
     first.set_reuse_address(false)?;
     socket.set_reuse_address(false)?;
     bound?;
@@ -477,5 +480,23 @@ mod tests {
         let taken = SocketAddr::from(([0, 0, 0, 0], socket.port));
         let error = other.bind(&taken.into()).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::AddrInUse);
+    }
+
+    #[test]
+    fn each_address_of_ours_has_ports_of_its_own_and_hears_others() {
+        let ((_server, at), (other, _)) = (server("127.0.0.1:0"), server("127.0.0.1:0"));
+        let from = |last: u8, port| Options {
+            from: Some(IpAddr::from([127, 0, 0, last])),
+            port,
+            ..Options::default()
+        };
+        let first = ProbeSocket::new(at, from(1, None)).unwrap();
+        let mut second = ProbeSocket::new(at, from(2, Some(first.port))).unwrap();
+        let to = SocketAddr::from(([127, 0, 0, 2], second.port));
+        other.send_to(b"hello", to).unwrap();
+        let Incoming::Datagram(datagram) = incoming(&mut second, &mut [0; 100]) else {
+            panic!("no datagram");
+        };
+        assert_eq!(datagram.stranger, Some(other.local_addr().unwrap()));
     }
 }

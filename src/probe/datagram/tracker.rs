@@ -1,5 +1,7 @@
 //! One flow of datagrams: their content and what became of each.
 
+use std::ops::Range;
+
 use super::ledger::{Ledger, Reply};
 use super::payload::{Change, Payload, Reading};
 use super::variation::Variation;
@@ -14,6 +16,9 @@ pub enum Arrival {
     /// No reply to a datagram of this flow.
     Foreign,
 }
+
+/// The number of the first datagram.
+const FIRST: u64 = 1;
 
 /// One flow of datagrams, all of one size.
 #[derive(Debug)]
@@ -31,8 +36,19 @@ impl Tracker {
         Self {
             payload: Payload::new(seed, flow, size),
             size,
-            ledger: Ledger::new(1, timeout, Variation::default()),
+            ledger: Ledger::new(FIRST, timeout, Variation::default()),
         }
+    }
+
+    /// The same with another number of datagrams that are remembered once they are over.
+    pub fn remembering(mut self, remembered: usize) -> Self {
+        self.ledger = self.ledger.remembering(remembered);
+        self
+    }
+
+    /// The numbers of those that were sent.
+    fn sent(&self) -> Range<u64> {
+        FIRST..self.ledger.next()
     }
 
     /// Writes the next datagram, whose length is that of the flow.
@@ -43,8 +59,7 @@ impl Tracker {
     /// The datagram that begins with these bytes, for an error that quotes them. `None` where
     /// they are too few to name one.
     pub fn quoted(&self, bytes: &[u8]) -> Option<u64> {
-        let sent = self.ledger.next();
-        self.payload.quoted(bytes, sent, |_| self.size)
+        self.payload.quoted(bytes, self.sent(), |_| self.size)
     }
 
     /// The datagram that these bytes are the echo of, as far as they say, for what came from
@@ -58,7 +73,7 @@ impl Tracker {
 
     /// Records what came at this time, in nanoseconds by the clock of the sendings.
     pub fn received(&mut self, bytes: &[u8], at: u64) -> Arrival {
-        match self.payload.read(bytes, self.ledger.next(), |_| self.size) {
+        match self.payload.read(bytes, self.sent(), |_| self.size) {
             Reading::Whole(number) => Arrival::Reply(number, self.ledger.received(number, at)),
             Reading::Changed(number, change) => {
                 self.ledger.changed(number);
@@ -112,6 +127,18 @@ mod tests {
             is_reordered: false,
         };
         assert_eq!(tracker.received(&second, 1600), Arrival::Reply(2, in_time));
+    }
+
+    #[test]
+    fn the_number_before_the_first_is_of_no_datagram() {
+        for size in [1, 7] {
+            let mut tracker = tracker(size);
+            send(&mut tracker, 0);
+            let mut before = vec![0; size];
+            tracker.payload.fill(FIRST - 1, &mut before);
+            assert_eq!(tracker.echoed(&before), None);
+            assert_eq!(tracker.received(&before, 10), Arrival::Foreign);
+        }
     }
 
     #[test]

@@ -9,6 +9,11 @@ use crate::bench::recorder::PartsChannel;
 const SEED: u64 = 7;
 const TIMEOUT: u64 = 1_000_000;
 
+const MUCH: Remembered = Remembered {
+    over: 1 << 16,
+    awaited: 1 << 16,
+};
+
 /// What is due from here on counts.
 const MEASURED_FROM: u64 = 3_000_000;
 
@@ -22,7 +27,7 @@ fn recorder() -> Recorder {
 
 fn flow() -> Flow {
     let sizes = Sizes::new(&(8..=1500), SEED, 3);
-    Flow::new((SEED, 3), sizes, TIMEOUT, 1 << 16)
+    Flow::new((SEED, 3), sizes, TIMEOUT, MUCH)
 }
 
 /// A step of a flow; an index chooses among the datagrams sent so far.
@@ -34,6 +39,8 @@ enum Step {
     Reply(prop::sample::Index),
     Changed(prop::sample::Index),
     Refused(prop::sample::Index),
+    /// An error that quotes nothing.
+    Unnamed,
     Foreign,
 }
 
@@ -45,6 +52,7 @@ fn step() -> impl Strategy<Value = (u64, Step)> {
         8 => index().prop_map(Step::Reply),
         1 => index().prop_map(Step::Changed),
         1 => index().prop_map(Step::Refused),
+        1 => Just(Step::Unnamed),
         1 => Just(Step::Foreign),
     ];
     (prop_oneof![1..200_000_u64, Just(TIMEOUT)], step)
@@ -79,6 +87,8 @@ struct Model {
     not_sent: u64,
     foreign: u64,
     changed: u64,
+    /// Errors that name none of several.
+    unnamed: u64,
     /// Numbers that came back in time, in that order.
     arrivals: Vec<u64>,
 }
@@ -189,6 +199,16 @@ fn run(steps: &[(u64, Step)]) -> (Flow, Recorder, Model, u64) {
                     told.fate.get_or_insert((Fate::Refused, now));
                 }
             }
+            Step::Unnamed => {
+                let awaited = model.told.values_mut().filter(|told| told.fate.is_none());
+                let mut awaited: Vec<_> = awaited.collect();
+                assert_eq!(flow.refused(&[], now, &mut recorder), !awaited.is_empty());
+                match &mut *awaited {
+                    [] => {}
+                    [only] => only.fate = Some((Fate::Refused, now)),
+                    [oldest, ..] => model.unnamed += u64::from(oldest.due >= MEASURED_FROM),
+                }
+            }
             Step::Foreign => {
                 let strange = flow.received(&[9; 40], now, &mut recorder);
                 assert_eq!(strange, Some(Strange::Foreign));
@@ -215,6 +235,8 @@ proptest! {
             reordered: model.reordered(),
             not_sent: model.not_sent,
             dropped_here: Some(0),
+            wrong_checksums: Some(0),
+            unnamed_errors: model.unnamed,
         };
         prop_assert_eq!(counts.datagrams, want);
         let back = model.number_of(&[Some(Fate::Back)]);
@@ -246,6 +268,28 @@ proptest! {
 }
 
 #[test]
+fn a_flow_has_room_for_as_many_as_it_is_to_remember() {
+    let mut recorder = recorder();
+    let sizes = Sizes::new(&(8..=1500), SEED, 3);
+    let few = Remembered { awaited: 3, ..MUCH };
+    let mut flow = Flow::new((SEED, 3), sizes, TIMEOUT, few);
+    let mut block = vec![0; 2000];
+    let mut sent = Vec::new();
+    for at in 0..3 {
+        assert!(flow.has_room());
+        let size = flow.fill(&mut block);
+        sent.push(block[..size].to_vec());
+        flow.sent(Sent { due: at, at }, &mut recorder);
+    }
+    assert!(!flow.has_room());
+    // The last is remembered as long as an older one is awaited.
+    flow.received(&sent[2], 5, &mut recorder);
+    assert!(!flow.has_room());
+    flow.received(&sent[0], 6, &mut recorder);
+    assert!(flow.has_room());
+}
+
+#[test]
 fn a_forgotten_one_is_late_and_no_strangers() {
     let (mut flow, mut recorder) = (flow(), recorder());
     flow.ledger = Ledger::new(1, TIMEOUT, ()).remembering(2);
@@ -269,10 +313,14 @@ fn a_forgotten_one_is_late_and_no_strangers() {
 #[test]
 fn drops_count_once_load_is_measured_and_what_is_unknown_stays_so() {
     let (mut flow, mut recorder) = (flow(), recorder());
-    flow.dropped(Some(5), false, 10, &mut recorder);
-    flow.dropped(Some(3), true, MEASURED_FROM, &mut recorder);
+    flow.dropped((Some(5), Some(4)), false, 10, &mut recorder);
+    flow.dropped((Some(3), Some(1)), true, MEASURED_FROM, &mut recorder);
     assert_eq!(flow.counts().0.dropped_here, Some(3));
-    assert_eq!(recorder.measured().datagrams.dropped_here, Some(3));
-    flow.dropped(None, true, MEASURED_FROM, &mut recorder);
+    let counts = recorder.measured().datagrams;
+    assert_eq!(
+        (counts.dropped_here, counts.wrong_checksums),
+        (Some(3), Some(1))
+    );
+    flow.dropped((None, None), true, MEASURED_FROM, &mut recorder);
     assert_eq!(recorder.measured().datagrams.dropped_here, None);
 }

@@ -1,11 +1,29 @@
 //! What comes back is not what was sent.
 
+use crate::base::units::count;
 use crate::check::cause::Diagnosis;
 use crate::check::datagram::facts::Facts;
 use crate::check::datagram::findings::Findings;
 use crate::check::datagram::trouble::Trouble;
 use crate::check::diagnosis::how;
 use crate::probe::datagram::payload::Change;
+
+/// What is done to bytes, in words; what is cut has so many.
+fn what(word: &str, bytes: usize) -> String {
+    String::from(match word {
+        "seven-bit" => "the highest bit of each byte is cleared",
+        "line-ends" => "line ends are changed",
+        "nul" => "NULs are taken out, or end what they are in",
+        "telnet" => "0xff is taken for a telnet command",
+        "xon-xoff" => "XON and XOFF (0x11, 0x13) are taken out",
+        "case" => "letters are changed to the other case",
+        "cut" => {
+            let bytes = count(bytes as u64, "byte", "bytes");
+            return format!("what is longer is cut to {bytes}");
+        }
+        _ => "some bytes come back as others",
+    })
+}
 
 /// `bytes-changed`: datagrams come back with other bytes, or cut.
 pub(super) fn changed(facts: &Facts, findings: &Findings) -> Option<Diagnosis> {
@@ -24,16 +42,7 @@ pub(super) fn changed(facts: &Facts, findings: &Findings) -> Option<Diagnosis> {
         (None, Some(_)) => "cut",
         (None, None) => "other",
     };
-    let what = match word {
-        "seven-bit" => String::from("the highest bit of each byte is cleared"),
-        "line-ends" => String::from("line ends are changed"),
-        "nul" => String::from("NULs are taken out, or end what they are in"),
-        "telnet" => String::from("0xff is taken for a telnet command"),
-        "xon-xoff" => String::from("XON and XOFF (0x11, 0x13) are taken out"),
-        "case" => String::from("letters are changed to the other case"),
-        "cut" => format!("what is longer is cut to {} bytes", cut.unwrap_or_default()),
-        _ => String::from("some bytes come back as others"),
-    };
+    let what = what(word, cut.unwrap_or_default());
     let example = match changes.and_then(|changes| changes.changed.first()) {
         Some((sent, came)) => format!(
             "{} came back as {}",

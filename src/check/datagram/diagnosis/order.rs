@@ -1,5 +1,6 @@
 //! Datagrams come in another order, or more often.
 
+use crate::base::units::count;
 use crate::check::cause::Diagnosis;
 use crate::check::datagram::facts::Facts;
 use crate::check::datagram::findings::Findings;
@@ -28,7 +29,8 @@ pub(super) fn duplicates(facts: &Facts, _: &Findings) -> Option<Diagnosis> {
         _ => None,
     })?;
     let percent = rounded(copies, of);
-    let text = format!("datagrams come back more than once: {copies} copies of {of}");
+    let copies = count(copies as u64, "copy", "copies");
+    let text = format!("datagrams come back more than once: {copies} of {of}");
     let advice = "look for two servers on one address (a cluster that answers twice), a loop of \
                   switches, a mirrored port, and tunnels or radio links that send again what \
                   has arrived";

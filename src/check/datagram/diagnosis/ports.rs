@@ -1,9 +1,9 @@
 //! Some source ports lose everything.
 
+use crate::base::units::{form, listed};
 use crate::check::cause::Diagnosis;
 use crate::check::datagram::facts::Facts;
 use crate::check::datagram::findings::Findings;
-use crate::check::datagram::ports::list;
 use crate::check::datagram::trouble::Trouble;
 
 /// `port-loses`: a member of a bundle is bad.
@@ -14,9 +14,10 @@ pub(super) fn loses(facts: &Facts, findings: &Findings) -> Option<Diagnosis> {
     })?;
     let ports = findings.ports.as_ref().filter(|ports| !ports.is_empty())?;
     let number = ports.len();
+    let lose = form(number as u64, "loses", "lose");
     let text = format!(
-        "{number} of {of} source ports lose everything, and the others nothing: {}",
-        list(ports)
+        "{number} of {of} source ports {lose} everything, and the others nothing: {}",
+        listed(ports)
     );
     let advice = "look for the member that these flows take: the links of a bundle (ip -s link of \
                   each, lacpctl, the switch's counters), the paths of a multipath route, the \
@@ -45,6 +46,8 @@ mod tests {
         let named = loses(&facts, &again(&[50_003])).unwrap();
         assert_eq!(named.evidence["ports"], serde_json::json!([50_003]));
         assert_eq!(named.evidence["of"], 32);
+        let words = "1 of 32 source ports loses everything, and the others nothing: 50003";
+        assert_eq!(named.text, words);
         assert_eq!(loses(&facts, &again(&[])), None);
     }
 }

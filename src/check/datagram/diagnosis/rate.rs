@@ -2,7 +2,7 @@
 
 use crate::check::cause::Diagnosis;
 use crate::check::datagram::facts::{Facts, Failure};
-use crate::check::datagram::findings::{Findings, Rate};
+use crate::check::datagram::findings::{Findings, Rate, Slow};
 
 /// Whether what is lost by chance, or above a rate, can be the reason.
 const fn may_be(failure: &Failure) -> bool {
@@ -11,18 +11,32 @@ const fn may_be(failure: &Failure) -> bool {
 
 /// `rate-limit`: so many a second come back of more, and all of few.
 pub(super) fn limit(facts: &Facts, findings: &Findings) -> Option<Diagnosis> {
-    let Some(Rate::Limited { per_s }) = findings.rate else {
+    let Some(Rate::Limited { per_s, slow }) = findings.rate else {
         return None;
     };
+    let many = match per_s {
+        1.0.. => format!("of more datagrams than that about {per_s:.0} a second come back"),
+        _ => String::from("of 1,000 datagrams in a second none comes back"),
+    };
+    let Slow { came, of, .. } = slow;
+    let few = match came == of {
+        true => String::from("all do"),
+        false => format!("{came} of {of} do"),
+    };
     let text = format!(
-        "the rate is limited: of more datagrams than that about {per_s:.0} a second come back, \
-         and at a low rate all do"
+        "the rate is limited: {many}, and at {} a second {few}",
+        slow.per_s
     );
     let advice = "raise the limit of the server (echopool serve --udp-rate) or of the firewall \
                   (nft limit rate, hashlimit, a policer), or send less; a limit below what a \
                   check sends hides what else may be the matter";
     let diagnosis = Diagnosis::certain("rate-limit", text, advice, facts.clauses(may_be));
-    Some(diagnosis.with("per_s", per_s.round()))
+    let diagnosis = diagnosis.with("per_s", per_s.round());
+    Some(match slow.is_whole() {
+        true => diagnosis,
+        // Some are lost at any rate.
+        false => diagnosis.likely(),
+    })
 }
 
 /// `loss`: as many are lost at a low rate.
@@ -45,9 +59,53 @@ pub(super) fn loss(facts: &Facts, findings: &Findings) -> Option<Diagnosis> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::check::cause::Confidence;
     use crate::check::datagram::facts::made::facts;
     use crate::check::datagram::findings::Loss;
     use crate::check::datagram::trouble::Trouble;
+
+    fn limited_to(per_s: f64, came: usize) -> Rate {
+        let slow = Slow {
+            came,
+            of: 12,
+            per_s: 4,
+        };
+        Rate::Limited { per_s, slow }
+    }
+
+    #[test]
+    fn what_a_limit_is_said_to_pass_is_what_was_seen() {
+        let facts = facts(&[("rate", Trouble::Lost { lost: 90, of: 100 })], &[]);
+        for (per_s, came, words, confidence) in [
+            (
+                50.0,
+                12,
+                "about 50 a second come back, and at 4 a second all do",
+                Confidence::Certain,
+            ),
+            (
+                50.0,
+                11,
+                "and at 4 a second 11 of 12 do",
+                Confidence::Certain,
+            ),
+            (50.0, 8, "and at 4 a second 8 of 12 do", Confidence::Likely),
+            (
+                0.0,
+                12,
+                "of 1,000 datagrams in a second none comes back",
+                Confidence::Certain,
+            ),
+        ] {
+            let findings = Findings {
+                rate: Some(limited_to(per_s, came)),
+                ..Findings::default()
+            };
+            let limit = limit(&facts, &findings).unwrap();
+            assert!(limit.text.contains(words), "{}", limit.text);
+            assert_eq!(limit.confidence, confidence);
+        }
+    }
 
     #[test]
     fn a_limit_and_a_loss_explain_what_is_silent() {
@@ -58,7 +116,7 @@ mod tests {
         ];
         let facts = facts(&failed, &[]);
         let limited = Findings {
-            rate: Some(Rate::Limited { per_s: 99.6 }),
+            rate: Some(limited_to(99.6, 12)),
             ..Findings::default()
         };
         let limit = limit(&facts, &limited).unwrap();

@@ -118,6 +118,7 @@ mod tests {
         Trouble::Refused(Refused {
             is_port,
             icmp,
+            from: None,
             words: String::from("words"),
         })
     }

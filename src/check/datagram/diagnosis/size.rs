@@ -18,10 +18,12 @@ fn sizes(findings: &Findings, is_it: impl Fn(&Sizes) -> bool) -> Option<&Sizes> 
     findings.sizes.as_ref().filter(|sizes| is_it(sizes))
 }
 
-/// `mtu`: packets above a size are lost without a word.
+/// `mtu`: packets above a size are lost without a word. Where they do not get to the server,
+/// that is certain; else the server may get them and not answer.
 pub(super) fn hole(facts: &Facts, findings: &Findings) -> Option<Diagnosis> {
     let sizes = sizes(findings, |sizes| sizes.mtu.is_hole)?;
     let packet = sizes.mtu.packet?;
+    let reaches_server = sizes.direction != Some(Direction::ToServer);
     let way = match sizes.direction {
         Some(Direction::ToServer) => {
             "on the way to the server (the way back can't be seen beyond it)"
@@ -30,8 +32,15 @@ pub(super) fn hole(facts: &Facts, findings: &Findings) -> Option<Diagnosis> {
         Some(Direction::Both) => "in both directions",
         None => "in one direction or both",
     };
+    let server = match reaches_server {
+        true => format!(
+            "; or the server answers no datagram above {} bytes",
+            whole(sizes.in_one as u64)
+        ),
+        false => String::new(),
+    };
     let text = format!(
-        "path MTU black hole: packets above {} bytes are lost {way}, and no ICMP says so",
+        "path MTU black hole: packets above {} bytes are lost {way}, and no ICMP says so{server}",
         whole(packet as u64)
     );
     let advice = "have the firewalls pass ICMP type 3 code 4 (ICMPv6 type 2), or lower the MTU of \
@@ -39,16 +48,20 @@ pub(super) fn hole(facts: &Facts, findings: &Findings) -> Option<Diagnosis> {
                   or look for the size themselves (RFC 8899)";
     let diagnosis = Diagnosis::certain("mtu", text, advice, of_size(facts));
     let diagnosis = diagnosis.with("packet_bytes", packet);
-    Some(match sizes.direction {
+    let diagnosis = match sizes.direction {
         Some(direction) => diagnosis.with("direction", direction.word()),
         None => diagnosis,
+    };
+    Some(match reaches_server {
+        true => diagnosis.likely(),
+        false => diagnosis,
     })
 }
 
 /// `fragments-dropped`: what does not fit one packet is lost.
 pub(super) fn fragments(facts: &Facts, findings: &Findings) -> Option<Diagnosis> {
     let sizes = sizes(findings, |sizes| {
-        !sizes.mtu.is_hole && sizes.datagram.is_none()
+        !sizes.mtu.is_hole && sizes.datagram.is_none() && sizes.mtu.packet.is_some()
     })?;
     let text = format!(
         "fragments are dropped: a datagram of {} bytes passes in one packet, and none that is \
@@ -85,6 +98,7 @@ pub(super) fn limit(facts: &Facts, findings: &Findings) -> Option<Diagnosis> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::check::cause::Confidence;
     use crate::check::datagram::facts::made::facts;
     use crate::check::datagram::mtu::Mtu;
     use crate::check::datagram::trouble::Trouble;
@@ -134,5 +148,33 @@ mod tests {
         let hole = hole(&facts, &found(true, None)).unwrap();
         assert_eq!(hole.evidence["packet_bytes"], 1280);
         assert_eq!(hole.evidence["direction"], "to-client");
+        // No packet passed, so nothing is known of fragments.
+        let mut none = found(false, None);
+        none.sizes.as_mut().unwrap().mtu.packet = None;
+        assert_eq!(causes(&none), [""; 0]);
+    }
+
+    #[test]
+    fn a_hole_is_certain_where_the_server_does_not_get_what_is_too_long() {
+        let facts = facts(&[("longest", Trouble::Unanswered)], &[]);
+        for (direction, confidence) in [
+            (Some(Direction::ToServer), Confidence::Certain),
+            (Some(Direction::ToClient), Confidence::Likely),
+            (None, Confidence::Likely),
+        ] {
+            let mut found = found(true, None);
+            found.sizes.as_mut().unwrap().direction = direction;
+            let hole = hole(&facts, &found).unwrap();
+            assert_eq!(hole.confidence, confidence, "{direction:?}");
+            let names_server = hole
+                .text
+                .contains("the server answers no datagram above 1,252");
+            assert_eq!(
+                names_server,
+                confidence == Confidence::Likely,
+                "{}",
+                hole.text
+            );
+        }
     }
 }

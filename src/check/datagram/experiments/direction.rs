@@ -3,7 +3,7 @@
 //! A closed port answers for itself: the server's system says so by ICMP, in a short message
 //! however long the datagram was (RFC 1122 section 4.1.3.1, RFC 1812 section 4.3.2.3). So where
 //! it answers a short datagram and a long one alike, long packets reach the server, and are
-//! lost on their way back.
+//! lost on their way back. What a firewall on the way answers says nothing of the way behind it.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -13,6 +13,7 @@ use crate::check::datagram::port::Port;
 use crate::check::datagram::reachable::SMALL;
 use crate::check::datagram::sizes::headers;
 use crate::check::datagram::target::{TRIES, Target};
+use crate::check::datagram::trouble::Refused;
 use crate::check::findings::Direction;
 use crate::probe::datagram::socket::Options;
 
@@ -64,10 +65,43 @@ fn is_refused(
             target.pause(AGAIN)?;
         }
         let bytes = target.content(bytes);
-        let at = target.ask(&mut port, bytes, 1)?;
-        if port.sent[at].refused.is_some() {
+        let at = match target.ask(&mut port, bytes, 1) {
+            // This machine lets nothing out to that port.
+            Err(NotPassed::Skipped(_)) => return Ok(false),
+            asked => asked?,
+        };
+        let refused = port.sent[at].refused.as_ref();
+        if refused.is_some_and(|refused| is_of_the_server(refused, server)) {
             return Ok(true);
         }
     }
     Ok(false)
+}
+
+/// Whether it is the server's own system that says that the port is closed.
+fn is_of_the_server(refused: &Refused, server: SocketAddr) -> bool {
+    refused.is_port && refused.from == Some(server.ip())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_firewall_on_the_way_answers_is_of_no_closed_port() {
+        let server = "192.0.2.1:33437".parse().unwrap();
+        let says = |is_port, from: Option<&str>| {
+            let refused = Refused {
+                is_port,
+                icmp: "port unreachable",
+                from: from.map(|from| from.parse().unwrap()),
+                words: String::new(),
+            };
+            is_of_the_server(&refused, server)
+        };
+        assert!(says(true, Some("192.0.2.1")));
+        assert!(!says(true, Some("198.51.100.1")));
+        assert!(!says(false, Some("192.0.2.1")));
+        assert!(!says(true, None));
+    }
 }

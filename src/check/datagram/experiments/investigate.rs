@@ -33,13 +33,12 @@ pub(in crate::check::datagram) fn investigate(
         .iter()
         .any(|at| at.trouble == Trouble::Forgotten);
     let silence = target.plan.idle.unwrap_or(SILENCE);
-    target.end = Instant::now()
-        + ALL
-        + if is_forgotten {
-            silence
-        } else {
-            Duration::ZERO
-        };
+    let more = if is_forgotten {
+        silence
+    } else {
+        Duration::ZERO
+    };
+    target.end = Instant::now() + ALL + more;
     if is_foreign {
         show("hello", &mut || found.hello = content::hello(target).ok());
         return found;
@@ -55,20 +54,26 @@ pub(in crate::check::datagram) fn investigate(
         });
     }
     // A socket that ends at an age is what all clauses meet.
-    if matches!(found.silences, Some(Silences::Busy { .. })) {
-        return found;
+    if !matches!(found.silences, Some(Silences::Busy { .. })) {
+        losses(target, facts, &mut found, show);
     }
+    found
+}
+
+/// Tries what may be the reason that datagrams are lost.
+fn losses(target: &mut Target<'_>, facts: &Facts, found: &mut Findings, show: &mut Show<'_>) {
     if is_lossy(facts) {
         show("rate", &mut || found.rate = rate::rate(target).ok());
     }
-    if let Some(Rate::Limited { per_s }) = found.rate {
-        target.slow_down_to(per_s / 2.0);
+    if let Some(Rate::Limited { per_s, slow }) = found.rate {
+        // Where nothing comes back of many, that low rate is all that is known to pass.
+        target.slow_down_to(match per_s {
+            1.0.. => per_s / 2.0,
+            _ => slow.per_s.into(),
+        });
     }
-    if facts
-        .failures
-        .iter()
-        .any(|at| at.is_silent() && at.is_of_size())
-    {
+    let is_of_size = |at: &Failure| at.is_silent() && at.is_of_size();
+    if facts.failures.iter().any(is_of_size) {
         show("sizes", &mut || found.sizes = sizes::sizes(target).ok());
     }
     if let Some(Trouble::Ports { silent, .. }) = facts.failure("ports").map(|at| &at.trouble) {
@@ -79,7 +84,6 @@ pub(in crate::check::datagram) fn investigate(
     if is_lossy(facts) && found.rate == Some(Rate::Alike) {
         show("loss", &mut || found.loss = rate::loss(target).ok());
     }
-    found
 }
 
 const fn foreign(trouble: &Trouble) -> Option<()> {

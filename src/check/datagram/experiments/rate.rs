@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::check::datagram::findings::{Loss, Rate};
+use crate::check::datagram::findings::{Loss, Rate, Slow};
 use crate::check::datagram::load::lost;
 use crate::check::datagram::not_passed::NotPassed;
 use crate::check::datagram::reachable::SMALL;
@@ -10,7 +10,7 @@ use crate::check::datagram::target::Target;
 
 /// So few that no limit is in the way.
 const SLOW: usize = 12;
-const SLOW_INTERVAL: Duration = Duration::from_millis(250);
+const SLOW_PER_S: u32 = 4;
 
 /// As many as are sent in the second before those that count: a token bucket is empty then.
 const AHEAD: usize = 1500;
@@ -30,7 +30,7 @@ const COUNTED_INTERVAL: Duration = Duration::from_millis(10);
 
 /// Compares a low rate with a high one.
 pub(super) fn rate(target: &mut Target<'_>) -> Result<Rate, NotPassed> {
-    let slow = SLOW - lost(target, SLOW, SLOW_INTERVAL)?;
+    let slow = SLOW - lost(target, SLOW, Duration::from_secs(1) / SLOW_PER_S)?;
     let mut port = target.open()?;
     let datagrams = (0..AHEAD + FAST).map(|_| target.content(SMALL));
     let datagrams = datagrams.collect();
@@ -43,9 +43,16 @@ pub(super) fn rate(target: &mut Target<'_>) -> Result<Rate, NotPassed> {
 /// What so many answers to those of the low rate and of the high one mean.
 fn judge(slow: usize, fast: usize) -> Rate {
     let part = |answered: usize, of: usize| answered as f64 / of as f64;
-    match part(fast, FAST) < LESS * part(slow, SLOW) {
+    // Where few come back at a low rate, so few more are chance.
+    let is_limited = slow * 2 >= SLOW && part(fast, FAST) < LESS * part(slow, SLOW);
+    match is_limited {
         true => Rate::Limited {
             per_s: fast as f64 / FAST_SECONDS,
+            slow: Slow {
+                came: slow,
+                of: SLOW,
+                per_s: SLOW_PER_S,
+            },
         },
         false => Rate::Alike,
     }
@@ -63,9 +70,15 @@ mod tests {
 
     #[test]
     fn a_limit_is_told_from_a_loss() {
-        assert_eq!(judge(12, 100), Rate::Limited { per_s: 100.0 });
-        assert_eq!(judge(11, 0), Rate::Limited { per_s: 0.0 });
+        let limited = |slow, fast| match judge(slow, fast) {
+            Rate::Limited { per_s, slow } => Some((per_s, slow.came, slow.is_whole())),
+            Rate::Alike => None,
+        };
+        assert_eq!(limited(12, 100), Some((100.0, 12, true)));
+        assert_eq!(limited(11, 0), Some((0.0, 11, true)));
+        assert_eq!(limited(8, 100), Some((100.0, 8, false)));
         assert_eq!(judge(12, 900), Rate::Alike);
+        assert_eq!(judge(1, 40), Rate::Alike, "one of twelve is chance");
         assert_eq!(judge(6, 500), Rate::Alike);
         assert_eq!(judge(0, 0), Rate::Alike);
     }

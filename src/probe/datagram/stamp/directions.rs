@@ -6,8 +6,12 @@
 //! those were lost on the way back, the rest on the way there. A stateless one copies the
 //! request's number. Requests are numbered from 1, as if the first had been lost, so the first
 //! answer already tells the two apart. Of what is lost behind the last answer nothing is known.
+//!
+//! Not every request without an answer of the reflector's is a loss: some are sent beside the
+//! count, and to some something else answers. Those are told by their numbers.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
+use std::ops::Bound::Excluded;
 
 use serde::Serialize;
 
@@ -63,8 +67,11 @@ pub struct Directions {
     open_requests: u64,
     /// Answers before the latest that have not come.
     open_answers: u64,
-    /// Requests behind the last answered one that the system did not send.
-    unsent: VecDeque<u64>,
+    /// Requests behind the last answered one for which no answer of the reflector's is
+    /// missing: the system did not send them, or something else has answered.
+    without: BTreeSet<u64>,
+    /// Requests that are sent beside the count and have no answer.
+    uncounted: BTreeSet<u64>,
     gaps: VecDeque<Gap>,
     /// Of the counts before the present one.
     before: LostByWay,
@@ -91,9 +98,30 @@ impl Directions {
         self.last_request
     }
 
-    /// Records that the system did not send the request of this number.
+    /// Records that the system did not send the request of this number, which is the latest.
     pub fn not_sent(&mut self, number: u64) {
-        self.unsent.push_back(number);
+        self.without.insert(number);
+    }
+
+    /// Records that the request of this number, the latest, was sent beside the count: it is
+    /// no loss where it has no answer.
+    pub fn sent_uncounted(&mut self, number: u64) {
+        self.uncounted.insert(number);
+    }
+
+    /// Records an answer to a request that was sent beside the count.
+    pub fn answered_uncounted(&mut self, number: u64, own: u32) {
+        let is_first = self.uncounted.remove(&number);
+        self.answered(number, own, is_first);
+    }
+
+    /// Records that something else than the reflector has answered a request that had no answer
+    /// before: it is no loss, and no answer of the reflector's is missing for it.
+    pub fn answered_by_another(&mut self, request: u64) {
+        match request > self.last_request {
+            true => drop(self.without.insert(request)),
+            false => self.close_request(request, false),
+        }
     }
 
     /// Records an answer to a request that was sent, with the number that it has itself.
@@ -132,7 +160,7 @@ impl Directions {
         self.last_request = self.last_request.max(request);
         self.answers = own + 1;
         self.seen = VecDeque::from([true]);
-        self.unsent.retain(|&number| number > self.last_request);
+        self.without = self.without.split_off(&self.last_request);
     }
 
     /// An answer behind all others, with `missing` between them.
@@ -203,7 +231,8 @@ impl Directions {
             return;
         }
         self.restarts += 1;
-        let lost = self.of_present(self.open_requests, 0);
+        let beside = self.uncounted_below(self.last_request);
+        let lost = self.of_present(self.open_requests.saturating_sub(beside), beside);
         self.before.to_server += lost.to_server;
         self.before.to_client += lost.to_client;
         let between = match request > self.last_request {
@@ -212,28 +241,41 @@ impl Directions {
         };
         let answers = Some(u64::from(own)).filter(|&own| own <= between);
         let answers = answers.unwrap_or(0);
-        self.before.to_client += answers;
+        let beside = self.uncounted_below(request).saturating_sub(beside);
+        self.before.to_client += answers.saturating_sub(beside);
         self.before.unknown += between - answers;
         (self.open_requests, self.open_answers) = (0, 0);
         self.gaps.clear();
+        self.uncounted = self.uncounted.split_off(&request.max(self.last_request));
         self.begin(request, u64::from(own));
     }
 
-    /// How many requests with numbers between these two were sent.
+    /// How many requests with numbers between these two were sent, and not answered by another.
     fn sent_between(&mut self, after: u64, before: u64) -> u64 {
         let all = before.saturating_sub(after + 1);
-        let unsent = self.unsent.iter().take_while(|&&it| it < before).count();
-        self.unsent.drain(..unsent);
-        all.saturating_sub(unsent as u64)
+        if all == 0 {
+            return 0;
+        }
+        let without = self.without.range((Excluded(after), Excluded(before)));
+        let sent = all.saturating_sub(without.count() as u64);
+        self.without = self.without.split_off(&before);
+        sent
     }
 
-    /// The losses so far, of `lost` requests that have no answer and won't get one. `open` are
-    /// those before the last answered one that may still get one, or were sent beside the
-    /// count. `None` where the reflector has no count of its own, or nothing has come.
-    pub fn lost(&self, lost: u64, open: u64) -> Option<LostByWay> {
+    /// How many below this number were sent beside the count, and have no answer.
+    fn uncounted_below(&self, number: u64) -> u64 {
+        self.uncounted.range(..number).count() as u64
+    }
+
+    /// The losses so far, of `lost` requests that have no answer and won't get one. `awaited`
+    /// are those before the last answered one that may still get one. `None` where the
+    /// reflector has no count of its own, or nothing has come.
+    pub fn lost(&self, lost: u64, awaited: u64) -> Option<LostByWay> {
         if !self.is_stateful {
             return None;
         }
+        // Behind the last answered one they are in neither of the two counts.
+        let open = awaited + self.uncounted_below(self.last_request);
         let known = self.before.to_server + self.before.to_client;
         let left = lost.saturating_sub(known);
         let before = self.open_requests.saturating_sub(open).min(left);

@@ -60,6 +60,12 @@ impl StampTracker {
         }
     }
 
+    /// The same with another number of packets that are remembered once they are over.
+    pub fn remembering(mut self, remembered: usize) -> Self {
+        self.ledger = self.ledger.remembering(remembered);
+        self
+    }
+
     /// The clock that the packets' times are from.
     pub const fn clock(&self) -> Clock {
         self.clock
@@ -70,8 +76,8 @@ impl StampTracker {
         self.clock = clock;
     }
 
-    /// Writes the next packet, to be sent at this Unix time. The ledger is told then whether
-    /// it was; what it is not told of is not counted.
+    /// Writes the next packet, to be sent at this Unix time. What became of it is recorded
+    /// then: by the ledger, [`not_sent`](Self::not_sent), or [`uncounted`](Self::uncounted).
     pub fn fill(&mut self, out: &mut [u8], now: Duration) {
         let now = u64::try_from(now.as_nanos()).unwrap_or(u64::MAX);
         let next = self.first + self.sent.len() as u64;
@@ -96,6 +102,15 @@ impl StampTracker {
         let number = self.ledger.not_sent(at);
         self.directions.not_sent(number);
         number
+    }
+
+    /// Records that the packet that was written last counts nowhere, and whether it was sent.
+    pub fn uncounted(&mut self, was_sent: bool) {
+        let number = self.first + self.sent.len() as u64 - 1;
+        match was_sent {
+            true => self.directions.sent_uncounted(number),
+            false => self.directions.not_sent(number),
+        }
     }
 
     fn timestamp(&self, ns: u64) -> Timestamp {
@@ -130,7 +145,7 @@ impl StampTracker {
             return match self.quoted(bytes) {
                 Some(number) if number < self.ledger.next() => {
                     let what = "it came back as it was sent: an echo is there, no reflector";
-                    self.changed(number, String::from(what))
+                    self.changed(number, None, String::from(what))
                 }
                 _ => self.foreign(),
             };
@@ -138,10 +153,11 @@ impl StampTracker {
         let Some(answer) = Reflection::read(bytes) else {
             let came = units::plain_count(bytes.len() as u64, "byte", "bytes");
             let what = format!("cut to {came} of {}", self.size);
-            return self.changed(number, what);
+            let own = bytes.first_chunk().copied().map(u32::from_be_bytes);
+            return self.changed(number, own, what);
         };
         if number >= self.ledger.next() {
-            self.directions.answered(number, answer.sequence, true);
+            self.directions.answered_uncounted(number, answer.sequence);
             return StampArrival::Uncounted;
         }
         let ours = Ours {
@@ -163,11 +179,23 @@ impl StampTracker {
         StampArrival::Reply(number, reply, read)
     }
 
-    fn changed(&mut self, number: u64, how: String) -> StampArrival {
+    /// Records what is no whole answer. `own` is the number that the reflector gave it, if that
+    /// is in it. The packet reached the other end, so neither it nor its answer is a loss.
+    fn changed(&mut self, number: u64, own: Option<u32>, how: String) -> StampArrival {
         if number >= self.ledger.next() {
+            if let Some(own) = own {
+                self.directions.answered_uncounted(number, own);
+            }
             return StampArrival::Uncounted;
         }
-        self.ledger.changed(number);
+        // An answer to one that is given up stays lost on its way back.
+        let is_lost = self.ledger.is_lost(number);
+        let is_first = self.ledger.changed(number);
+        match own {
+            Some(own) if !is_lost => self.directions.answered(number, own, is_first),
+            None if is_first => self.directions.answered_by_another(number),
+            _ => {}
+        }
         StampArrival::Changed(number, how)
     }
 
@@ -182,11 +210,6 @@ impl StampTracker {
         let last = self.ledger.last_unanswered();
         let is_after = last.is_some_and(|number| number > self.directions.last_request());
         self.directions.is_stateful() == Some(true) && is_after
-    }
-
-    /// How many were sent that are not counted.
-    pub fn uncounted(&self) -> u64 {
-        (self.first + self.sent.len() as u64).saturating_sub(self.ledger.next())
     }
 }
 

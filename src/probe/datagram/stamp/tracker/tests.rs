@@ -204,15 +204,81 @@ fn a_further_packet_tells_of_the_last_ones() {
     assert!(tracker.has_lost_the_last());
     let mut packet = vec![0; LENGTH];
     tracker.fill(&mut packet, unix(TIMEOUT * 2));
-    assert_eq!((packet[3], tracker.uncounted()), (4, 1));
+    tracker.uncounted(true);
+    assert_eq!(packet[3], 4);
     let bytes = answer(&packet, 1, (7, 8), theirs);
-    assert_eq!(
-        tracker.received(&bytes, 9, unix(9)),
-        StampArrival::Uncounted
-    );
+    // The second time it is a copy.
+    for _ in 0..2 {
+        assert_eq!(
+            tracker.received(&bytes, 9, unix(9)),
+            StampArrival::Uncounted
+        );
+    }
     assert!(!tracker.has_lost_the_last());
+    assert_eq!(tracker.directions.restarts(), 0);
     assert_eq!(tracker.directions.way_of(3), Some(Way::ToServer));
     assert_eq!(tracker.ledger.counts().sent, 3);
+}
+
+#[test]
+fn one_that_was_not_sent_beside_the_count_is_no_loss() {
+    let mut tracker = tracker(Format::Ntp);
+    let theirs = clock(true, Format::Ntp);
+    let packets = [send(&mut tracker, 0), send(&mut tracker, 10)];
+    tracker.received(&answer(&packets[0], 0, (5, 6), theirs), 9, unix(9));
+    tracker.ledger.expire(TIMEOUT * 2);
+    let mut packet = vec![0; LENGTH];
+    for was_sent in [false, true] {
+        tracker.fill(&mut packet, unix(TIMEOUT * 2));
+        tracker.uncounted(was_sent);
+    }
+    tracker.received(&answer(&packet, 1, (7, 8), theirs), 9, unix(9));
+    let want = LostByWay {
+        to_server: 1,
+        ..LostByWay::default()
+    };
+    assert_eq!(tracker.directions.lost(1, 0), Some(want));
+}
+
+#[test]
+fn a_cut_answer_moves_no_loss_to_the_other_direction() {
+    let mut tracker = tracker(Format::Ntp);
+    let theirs = clock(true, Format::Ntp);
+    let packets: Vec<_> = (0..4)
+        .map(|number| send(&mut tracker, number * 10))
+        .collect();
+    // The third is lost on its way there.
+    for (place, own, length) in [(0, 0, LENGTH), (1, 1, 37), (3, 2, LENGTH)] {
+        let bytes = answer(&packets[place], own, (50, 51), theirs);
+        tracker.received(&bytes[..length], 100, unix(100));
+    }
+    tracker.ledger.expire(TIMEOUT * 2);
+    let counts = *tracker.ledger.counts();
+    assert_eq!((counts.received, counts.changed, counts.lost), (2, 1, 1));
+    let want = LostByWay {
+        to_server: 1,
+        ..LostByWay::default()
+    };
+    assert_eq!(tracker.directions.lost(counts.lost, 0), Some(want));
+}
+
+#[test]
+fn an_echo_beside_a_reflector_is_no_loss_in_a_direction() {
+    let mut tracker = tracker(Format::Ntp);
+    let theirs = clock(true, Format::Ntp);
+    let packets: Vec<_> = (0..4)
+        .map(|number| send(&mut tracker, number * 10))
+        .collect();
+    tracker.received(&answer(&packets[0], 0, (50, 51), theirs), 100, unix(100));
+    // An echo answers the second, in its place or late; the third is lost on its way back.
+    tracker.received(&packets[1], 100, unix(100));
+    tracker.received(&answer(&packets[3], 2, (50, 51), theirs), 100, unix(100));
+    tracker.ledger.expire(TIMEOUT * 2);
+    let want = LostByWay {
+        to_client: 1,
+        ..LostByWay::default()
+    };
+    assert_eq!(tracker.directions.lost(1, 0), Some(want));
 }
 
 #[test]
