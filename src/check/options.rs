@@ -12,7 +12,7 @@ pub(super) const OPTIONS: Clause = Clause {
     proves: "nothing: it tells what TCP agreed on with the peer, and what a plain path has more",
     usually: "not the path, since the clause fails on nothing",
     rfc: "RFC 2018, RFC 7323, RFC 3168, RFC 8201",
-    load: Load::Waits(1),
+    load: Load::waits(1),
     run: options,
 };
 

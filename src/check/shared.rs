@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use super::connection::MESSAGE;
 use super::plan::Plan;
 use super::report::nanoseconds;
 use crate::base::kernel::KernelView;
@@ -36,6 +37,8 @@ pub(super) struct Shared<'a> {
     width: AtomicUsize,
     /// The most bytes a second that came back on one connection; 0 until one has streamed.
     rate: AtomicU64,
+    /// How many bytes may be under way without others waiting long behind them.
+    room: AtomicU64,
     /// Clauses under test, and those of them that run beside all others.
     running: AtomicUsize,
     beside: AtomicUsize,
@@ -66,6 +69,7 @@ impl<'a> Shared<'a> {
             connected_ns: AtomicU64::new(u64::MAX),
             width: AtomicUsize::new(1),
             rate: AtomicU64::new(0),
+            room: AtomicU64::new(u64::MAX),
             running: AtomicUsize::new(0),
             beside: AtomicUsize::new(0),
             loaded: AtomicBool::new(false),
@@ -190,6 +194,21 @@ impl<'a> Shared<'a> {
     /// The most bytes a second that a stream was seen to have, if there was one.
     pub(super) fn rate(&self) -> Option<u64> {
         Some(self.rate.load(Ordering::SeqCst)).filter(|rate| *rate > 0)
+    }
+
+    /// How many bytes may be under way at once without others waiting long behind them.
+    pub(super) fn room(&self) -> u64 {
+        self.room.load(Ordering::SeqCst)
+    }
+
+    pub(super) fn set_room(&self, bytes: u64) {
+        self.room.store(bytes, Ordering::SeqCst);
+    }
+
+    /// How many connections with a message each may be served at once so that it is no more
+    /// than that; at least one.
+    pub(super) fn messages_at_once(&self) -> usize {
+        usize::try_from(self.room() / MESSAGE).map_or(usize::MAX, |number| number.max(1))
     }
 
     /// How many clauses run beside all others.

@@ -19,7 +19,7 @@ pub(super) const SOURCE_ADDRESS: Clause = Clause {
 
 /// The same clause in the protocols that can't report the address.
 pub(super) const SOURCE_NOT_REPORTED: Clause = Clause {
-    load: Load::Waits(1),
+    load: Load::waits(1),
     run: source_not_reported,
     ..SOURCE_ADDRESS
 };

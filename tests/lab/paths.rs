@@ -874,6 +874,16 @@ fn distant() -> Vec<Path> {
         )
         .passes_within(LONG),
         is(
+            "far-600ms",
+            "a round trip of 600 ms",
+            Treatment {
+                delay: ms(300),
+                ..calm
+            },
+            round_trip(ms(600)),
+        )
+        .passes_within(BROKEN),
+        is(
             "jitter",
             "10 ms, and up to 20 ms more each way",
             jitter,
@@ -940,6 +950,13 @@ fn slow() -> Vec<Path> {
         through("slow-2", "2 Mbit/s", routed().shaped(2_000))
             .claim(Claim::NotAbove { mbit_s: 2.0 })
             .passes_within(SLOW),
+        through(
+            "slow-64k",
+            "64 kbit/s, with a queue of 64 KiB, which is 8 s",
+            routed().shaped(64).queue(64 << 10),
+        )
+        .claim(Claim::NotAbove { mbit_s: 0.064 })
+        .passes_within(BROKEN),
     ]
 }
 
