@@ -181,6 +181,7 @@ fn run_within(address: SocketAddr, names: &[&str], whole: Duration) -> Report {
         idle: None,
         connections: 8,
         experiments: false,
+        urgent_in_line: true,
         seed: 1,
     };
     let all = clauses(Protocol::Echo).iter();

@@ -329,6 +329,13 @@ impl<'a> Connection<'a> {
         Ok(())
     }
 
+    /// The same, and does not expect it back. All that was sent before must have come.
+    pub(super) fn send_urgent_out_of_line(&self) -> Result<(), NotPassed> {
+        self.send_urgent()?;
+        self.count_received(1);
+        Ok(())
+    }
+
     /// Sends, without receiving, until the path accepts no more, `most` bytes are sent, or
     /// `within` is over.
     pub(super) fn send_until_full(

@@ -446,8 +446,7 @@ fn half_closes() -> Vec<Path> {
             ),
             &["truncates"],
             End::Close,
-        )
-        .options("--skip urgent"),
+        ),
     ]
 }
 
@@ -579,6 +578,8 @@ fn held() -> Vec<Path> {
 }
 
 fn urgent() -> Vec<Path> {
+    // By default it is no fault that they are read out of line.
+    let asked = "--only connect,bytes,urgent";
     // The word of the evidence is `what`.
     let is = |path: Path, word: &'static [&'static str], outcome| {
         path.cause(&["urgent-lost"])
@@ -594,7 +595,8 @@ fn urgent() -> Vec<Path> {
             ),
             &["taken-out"],
             Urgent::TakenOut,
-        ),
+        )
+        .options(asked),
         is(
             to(
                 "urgent-moved",
@@ -621,7 +623,8 @@ fn urgent() -> Vec<Path> {
             ),
             &["taken-out"],
             Urgent::TakenOut,
-        ),
+        )
+        .options(asked),
     ]
 }
 
@@ -1036,11 +1039,11 @@ fn meddled() -> Vec<Path> {
     ]
 }
 
-/// Proxies that pass all on but urgent data, which none of them does.
+/// Proxies that pass all on but urgent data, which each of them reads out of line.
 fn proxies() -> Vec<Path> {
     let is = |path: Path| {
         path.claim(Claim::Echoes(4 * MIB))
-            .options("--skip urgent")
+            .claim(Claim::Urgent(Urgent::TakenOut))
             .passes_within(QUICK)
     };
     let nginx = Software::Nginx { half_close: true };
