@@ -279,6 +279,7 @@ fn test(clause: &'static Clause, target: &Target<'_>) -> Option<Outcome> {
         follows_from: None,
         rfc: clause.rfc,
         elapsed_ns: nanoseconds(started.elapsed()),
+        tcp: target.context.view(),
         observed,
     })
 }
