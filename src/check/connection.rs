@@ -236,6 +236,11 @@ impl<'a> Connection<'a> {
         self.expected.load(Ordering::SeqCst)
     }
 
+    /// How many bytes have come back, all of them right.
+    pub(super) fn received(&self) -> u64 {
+        self.received.load(Ordering::SeqCst)
+    }
+
     /// Sends and receives at the same time. A failed receive ends the send, too.
     fn duplex(
         &self,

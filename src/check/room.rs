@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::connection::{Connection, MESSAGE};
 use super::not_passed::NotPassed;
+use super::observation::End;
 use super::target::Target;
 use crate::proto::Protocol;
 
@@ -20,14 +21,14 @@ const FIRST: u64 = 8 * 1024;
 const LAST: u64 = 64 * 1024;
 const TIME_PART: u32 = 50;
 
-/// How long the first byte is waited for, in round trips, and no less than this part of the
-/// time-out.
-const FIRST_ROUND_TRIPS: u32 = 8;
+/// How long the first byte and the next ones are waited for, in round trips, and no less than
+/// these parts of the time-out.
+const ROUND_TRIPS: u32 = 8;
 const FIRST_PART: u32 = 10;
+const NEXT_PART: u32 = 3;
 
-/// As many as all clauses that wait have under way together: where these have room, so have
-/// others that fill a sender's first windows.
-pub(super) const ALL: u64 = 512 * 1024;
+/// As many as all clauses that wait have under way together, and some.
+const ALL: u64 = 640 * 1024;
 
 /// Where a protocol has no bytes to measure the path with: a message of each of some clauses.
 const UNMEASURED: u64 = 12 * MESSAGE;
@@ -66,12 +67,12 @@ fn rate(target: &Target<'_>) -> Result<f64, NotPassed> {
     let plan = target.plan();
     let connection = target.open()?;
     let begun = Instant::now();
-    let first = connection.connect_time * FIRST_ROUND_TRIPS;
-    let connection = connection.with_timeout(first.max(plan.timeout / FIRST_PART));
+    let least = connection.connect_time * ROUND_TRIPS;
+    let connection = connection.with_timeout(least.max(plan.timeout / FIRST_PART));
     connection.send(FIRST)?;
     connection.receive(1)?;
     target.shared.saw_echo(begun.elapsed());
-    let connection = connection.with_timeout(plan.timeout);
+    let connection = connection.with_timeout(least.max(plan.timeout / NEXT_PART));
     let (mut size, mut rate) = (FIRST, rest(&connection, FIRST)?);
     while size < LAST && begun.elapsed() < plan.timeout / TIME_PART {
         size *= 2;
@@ -81,7 +82,8 @@ fn rate(target: &Target<'_>) -> Result<f64, NotPassed> {
         // What was lost and sent again came late, too.
         rate = rate.max(train(&connection, size)?);
     }
-    connection.finish()?;
+    // What is still to come on a path that is too slow is for nobody.
+    let _ = connection.finish();
     Ok(rate)
 }
 
@@ -94,7 +96,12 @@ fn train(connection: &Connection<'_>, size: u64) -> Result<f64, NotPassed> {
 
 /// Receives those of a train behind its first byte.
 fn rest(connection: &Connection<'_>, size: u64) -> Result<f64, NotPassed> {
-    let first = Instant::now();
-    connection.receive(size - 1)?;
-    Ok(size as f64 / first.elapsed().as_secs_f64().max(1e-9))
+    let (first, before) = (Instant::now(), connection.received());
+    match connection.receive(size - 1) {
+        Ok(()) => {}
+        Err(NotPassed::Failed { observed, .. }) if observed.end == End::Slow => {}
+        Err(other) => return Err(other),
+    }
+    let came = (connection.received() - before) as f64;
+    Ok(came / first.elapsed().as_secs_f64().max(1e-9))
 }

@@ -5,7 +5,6 @@
 //! load the path or the server follow one by one.
 
 use super::clause::Load;
-use super::room::ALL;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
@@ -28,9 +27,12 @@ pub(super) struct Path {
 impl Path {
     /// Whether a stream takes so much of its time for round trips that it loads little.
     const fn is_light_with_streams(self) -> bool {
-        self.is_far && self.room >= ALL
+        self.is_far && self.room >= FIRST_WINDOWS
     }
 }
+
+/// What a stream has under way in the round trips that a far path gives it, in bytes, or so.
+const FIRST_WINDOWS: u64 = 256 * 1024;
 
 /// The least width for a clause that runs beside all others: as many connections as those of
 /// any of them need that have a number of their own, and one.
@@ -337,7 +339,7 @@ mod tests {
         let all = [Load::First, Load::waits(1), Load::Streams, Load::Streams];
         let far = Path {
             is_far: true,
-            room: ALL - 1,
+            room: FIRST_WINDOWS - 1,
             ..near(9)
         };
         let mut schedule = Schedule::new(all.into_iter());

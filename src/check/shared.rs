@@ -11,6 +11,7 @@ use super::plan::Plan;
 use super::report::nanoseconds;
 use crate::base::kernel::KernelView;
 use crate::probe::pattern::Pattern;
+use crate::proto::Protocol;
 
 /// What all clauses of a check share.
 pub(super) struct Shared<'a> {
@@ -206,9 +207,12 @@ impl<'a> Shared<'a> {
     }
 
     /// How many connections with a message each may be served at once so that it is no more
-    /// than that; at least one.
+    /// than that; at least one. In other protocols than echo a message is a few bytes.
     pub(super) fn messages_at_once(&self) -> usize {
-        usize::try_from(self.room() / MESSAGE).map_or(usize::MAX, |number| number.max(1))
+        match self.plan.protocol {
+            Protocol::Echo => usize::try_from(self.room() / MESSAGE).unwrap_or(usize::MAX).max(1),
+            Protocol::Counted | Protocol::Whoami => usize::MAX,
+        }
     }
 
     /// How many clauses run beside all others.
