@@ -105,7 +105,9 @@ impl Client {
         match text {
             _ if self.protocol == Protocol::Whoami => {
                 let lines = self.query_address()?;
-                lines.iter().try_for_each(|line| print_line(line.as_bytes()))
+                lines
+                    .iter()
+                    .try_for_each(|line| print_line(line.as_bytes()))
             }
             Some(text) => self.send_text(text),
             None if io::stdin().is_terminal() && io::stdout().is_terminal() => self.dialogue(),

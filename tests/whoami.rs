@@ -78,7 +78,10 @@ mod server {
         assert_eq!(tcp["retransmits"], 0, "{tcp:#}");
         assert_eq!(tcp["options"]["sack"], true, "{tcp:#}");
         for key in ["smoothed_rtt_ns", "mss_sent_bytes", "path_mtu_bytes"] {
-            assert!(tcp[key].as_u64().is_some_and(|figure| figure > 0), "{tcp:#}");
+            assert!(
+                tcp[key].as_u64().is_some_and(|figure| figure > 0),
+                "{tcp:#}"
+            );
         }
     }
 

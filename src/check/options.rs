@@ -277,7 +277,10 @@ mod tests {
         let mut view = view();
         view.delivery_bytes_per_s = Some(1_250_000);
         let alone = text(&view, false, NOTHING);
-        assert!(alone.contains("; delivered at 1.25 MB/s; segments"), "{alone}");
+        assert!(
+            alone.contains("; delivered at 1.25 MB/s; segments"),
+            "{alone}"
+        );
         view.busy_ns = Some(4_000_000);
         view.receive_window_limited_ns = Some(1_000_000);
         view.send_buffer_limited_ns = Some(0);

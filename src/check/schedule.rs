@@ -151,7 +151,8 @@ impl Schedule {
 
     /// Whether several clauses may run beside each other next.
     pub(super) fn is_wide_next(&self) -> bool {
-        let is_waiting = |(load, state)| matches!(load, Load::Waits { .. }) && state == State::Pending;
+        let is_waiting =
+            |(load, state)| matches!(load, Load::Waits { .. }) && state == State::Pending;
         self.those(is_waiting).nth(1).is_some() && !self.is_first_open()
     }
 

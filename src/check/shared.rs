@@ -210,7 +210,9 @@ impl<'a> Shared<'a> {
     /// than that; at least one. In other protocols than echo a message is a few bytes.
     pub(super) fn messages_at_once(&self) -> usize {
         match self.plan.protocol {
-            Protocol::Echo => usize::try_from(self.room() / MESSAGE).unwrap_or(usize::MAX).max(1),
+            Protocol::Echo => usize::try_from(self.room() / MESSAGE)
+                .unwrap_or(usize::MAX)
+                .max(1),
             Protocol::Counted | Protocol::Whoami => usize::MAX,
         }
     }

@@ -44,7 +44,9 @@ fn source_address(target: &Target<'_>) -> Result<String, NotPassed> {
         let [server, own] = [server, own].map(|view| view.all_figures());
         format!("; there {server}; here {own}")
     });
-    Ok(format!("the server sees {number} here, {last} the last{views}"))
+    Ok(format!(
+        "the server sees {number} here, {last} the last{views}"
+    ))
 }
 
 fn source_not_reported(target: &Target<'_>) -> Result<String, NotPassed> {

@@ -30,10 +30,10 @@ const OUT_OF_LINE: &str = "the urgent byte was taken out of the stream, as a ser
 
 fn urgent(target: &Target<'_>) -> Result<String, NotPassed> {
     let is_allowed = !target.plan().urgent_in_line;
-    match exchange(target, Connection::send_urgent) {
+    match exchange(target, |connection| connection.send_urgent()) {
         // Only if all others come in order, and the connection lives.
         Err(why) if is_allowed && is_one_missing(&why) => {
-            match exchange(target, Connection::send_urgent_out_of_line) {
+            match exchange(target, |connection| connection.send_urgent_out_of_line()) {
                 Ok(_) => Err(NotPassed::Skipped(String::from(OUT_OF_LINE))),
                 Err(NotPassed::Stopped) => Err(NotPassed::Stopped),
                 Err(_) => Err(why),

@@ -27,10 +27,7 @@ impl Faulty {
     }
 
     /// The same on another address.
-    pub fn serve_at(
-        ip: IpAddr,
-        behave: impl Fn(TcpStream, usize) + Send + Sync + 'static,
-    ) -> Self {
+    pub fn serve_at(ip: IpAddr, behave: impl Fn(TcpStream, usize) + Send + Sync + 'static) -> Self {
         let (_reserved, address) = reserve(ip, 0).unwrap();
         Self::serve_on(listen(address), behave)
     }

@@ -17,6 +17,14 @@ const WHOLE: Duration = Duration::from_secs(45);
 /// What a server resets a client at that has it unread, in bytes.
 const UNREAD: usize = 1 << 20;
 
+/// Why a clause may be skipped there.
+const WHY: [&str; 4] = [
+    "and was not full: --budget gives it longer",
+    "of the whole check were over: --only tests it alone",
+    "not asked for: --idle",
+    "the protocol can't tell: ",
+];
+
 fn far() -> Routed {
     let delay = Duration::from_millis(300);
     Routed::default().relayed(Treatment {
@@ -50,14 +58,7 @@ fn ends() -> Result<(), String> {
     for clause in report["clauses"].as_array().unwrap() {
         let (name, seen) = (&clause["name"], clause["seen"].as_str().unwrap());
         println!("{} {name} {seen}", clause["verdict"]);
-        let is_why = |words: &&str| seen.contains(words);
-        let whys = [
-            "and was not full: --budget gives it longer",
-            "of the whole check were over: --only tests it alone",
-            "without --idle",
-            "only the whoami protocol",
-        ];
-        let is_right = clause["verdict"] == "pass" || whys.iter().any(|why| is_why(&why));
+        let is_right = clause["verdict"] == "pass" || WHY.iter().any(|why| seen.contains(why));
         assert!(is_right, "{clause:#}");
     }
     Ok(())
@@ -70,7 +71,10 @@ fn is_not_full() -> Result<(), String> {
     let options = "check --json --only slow-reader,full-duplex";
     let report = probed(&made, options).remove(0);
     for clause in report["clauses"].as_array().unwrap() {
-        println!("{} {} {}", clause["verdict"], clause["name"], clause["seen"]);
+        println!(
+            "{} {} {}",
+            clause["verdict"], clause["name"], clause["seen"]
+        );
         assert_ne!(clause["verdict"], "pass", "{clause:#}");
     }
     Ok(())

@@ -396,6 +396,7 @@ fn rates() -> Vec<Path> {
             }),
         queue
             .cause(&["listen-queue"])
+            .at_least_likely()
             .within("per_s", 70.0, 125.0)
             .claim(Claim::ConnectRate {
                 of: 400,

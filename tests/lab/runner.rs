@@ -447,7 +447,11 @@ fn wanted(path: &Path) -> String {
         let evidence = evidence.map(|(key, bound)| format!(" {key} {}", words_of_bound(bound)));
         let evidence: Vec<_> = evidence.collect();
         let sure = if expected.is_certain { "" } else { " (likely)" };
-        format!("{}{sure}{}", expected.cause.join(" or "), evidence.join(","))
+        format!(
+            "{}{sure}{}",
+            expected.cause.join(" or "),
+            evidence.join(",")
+        )
     });
     causes.collect::<Vec<_>>().join("; ")
 }
