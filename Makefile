@@ -77,9 +77,10 @@ sanitize:       ## Run the server's suites under AddressSanitizer, with leaks, a
 		TSAN_OPTIONS=suppressions=$(CURDIR)/tests/tsan.supp \
 		$(CARGO) test --locked --target $(SYSTEM) --target-dir target/tsan --lib
 
-lab:            ## Show that each broken or healthy path of tests/lab is what it claims: make lab LAB=NAME
+lab:            ## Show that each path of tests/lab is what it claims, and check names the causes of some: make lab LAB=NAME
 	$(if $(filter-out 0,$(shell id -u)),unshare --map-root-user) $(CARGO) test --locked --test lab -- \
 		--include-ignored --nocapture --test-threads 1 --skip every_path_is_diagnosed --skip every_path_of_datagrams_is_diagnosed
+	$(MAKE) lab-quick LAB_QUICK='$(or $(LAB),$(LAB_QUICK))'
 
 # One path of each kind that is diagnosed without long waits.
 LAB_QUICK ?= plain,refused,nobody-behind,http,ssh,discard,quota-300k-close,idle-2s-close,limit-3-reset,$(strip \

@@ -16,6 +16,7 @@ use rustyline::error::ReadlineError;
 use crate::base::address::{Address, Family};
 use crate::base::error::{self as base, cause};
 use crate::base::escape::{Escaped, escape};
+use crate::base::kernel::NOT_AVAILABLE;
 use crate::base::output::{Output, write_standard};
 use crate::base::sys;
 use crate::base::units;
@@ -38,8 +39,9 @@ const BYTES_READ: &str = " bytes read";
 /// echo is received before the next one is sent; a part fits any path's buffers.
 const PART: usize = 16 * 1024;
 
-/// The longest reply of the whoami protocol that is read, in bytes; an address is shorter.
-const ANSWER_MOST: usize = 128;
+/// The longest reply of the whoami protocol that is read, in bytes; an address is shorter than
+/// 128.
+const ANSWER_MOST: usize = 128 + proto::WHOAMI_TCP_MAX;
 
 /// How long an echo, or an answer of the whoami protocol, is awaited at the least before our
 /// half-close shows whether the server waits for us.
@@ -102,7 +104,10 @@ impl Client {
         Output::Standard.check()?;
         match text {
             _ if self.protocol == Protocol::Whoami => {
-                print_line(self.query_address()?.to_string().as_bytes())
+                let lines = self.query_address()?;
+                lines
+                    .iter()
+                    .try_for_each(|line| print_line(line.as_bytes()))
             }
             Some(text) => self.send_text(text),
             None if io::stdin().is_terminal() && io::stdout().is_terminal() => self.dialogue(),
@@ -166,15 +171,23 @@ impl Client {
         Ok(())
     }
 
-    /// Receives this client's address as the server sees it.
-    fn query_address(&self) -> Result<SocketAddr, Error> {
+    /// Receives this client's address as the server sees it, and what both ends know of the
+    /// connection if the server tells that, each a line.
+    fn query_address(&self) -> Result<Vec<String>, Error> {
         let Connected { stream, took, .. } = self.connect_to_first()?;
         let mut asked = Asked::new(stream, self.timeout);
         let answer = asked.receive(ANSWER_MOST, patience(took))?;
-        match proto::seen(answer) {
-            Some(seen) => Ok(seen),
-            None => Err(asked.unexpected("this client's address as a line").into()),
+        let Some(seen) = proto::seen(answer) else {
+            return Err(asked.unexpected("this client's address as a line").into());
+        };
+        let mut lines = vec![seen.to_string()];
+        if let Some(server) = proto::seen_tcp(answer) {
+            let own = asked.kernel_view();
+            let own = own.map_or_else(|| NOT_AVAILABLE.to_owned(), |view| view.all_figures());
+            lines.push(format!("server: {}", server.all_figures()));
+            lines.push(format!("client: {own}"));
         }
+        Ok(lines)
     }
 
     /// Exchanges one message of the counted protocol. Returns the answer with its NUL.

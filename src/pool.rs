@@ -452,6 +452,7 @@ mod tests {
             },
             busy_poll: Duration::ZERO,
             check_after: usize::MAX,
+            whoami_tcp: false,
             pipes: 1,
             sources: None,
             datagrams: Arc::default(),

@@ -7,12 +7,14 @@
 //! `<length in bytes> : <text>` and a NUL, and closes.
 //!
 //! *Whoami*: the server sends the address that it sees the client under, as a
-//! line, and closes.
+//! line, and closes. It may send a second line, with what its TCP knows of the connection.
 
 pub mod stamp;
 
 use std::fmt;
 use std::net::SocketAddr;
+
+use crate::base::kernel::KernelView;
 
 /// A protocol that the server speaks on a listener.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -135,8 +137,42 @@ pub fn whoami(peer: SocketAddr) -> Vec<u8> {
     format!("{peer}\n").into_bytes()
 }
 
-/// The address in such an answer, if it is one.
+/// The same with what the server's TCP knows of the connection: a second line, which is a JSON
+/// object with the keys of [`KernelView`].
+///
+/// ```
+/// let peer = "192.0.2.7:40112".parse().unwrap();
+/// let view = echopool::base::kernel::KernelView::default();
+/// let answer = echopool::proto::whoami_with_tcp(peer, &view);
+/// assert!(answer.starts_with(b"192.0.2.7:40112\n{\"smoothed_rtt_ns\":null,"));
+/// assert_eq!(echopool::proto::seen(&answer), Some(peer));
+/// assert_eq!(echopool::proto::seen_tcp(&answer), Some(view));
+/// ```
+pub fn whoami_with_tcp(peer: SocketAddr, view: &KernelView) -> Vec<u8> {
+    let mut answer = whoami(peer);
+    let line = serde_json::to_string(view).unwrap_or_default();
+    answer.extend_from_slice(line.as_bytes());
+    answer.push(b'\n');
+    answer
+}
+
+/// The longest second line of such an answer, its end included.
+pub const WHOAMI_TCP_MAX: usize = 2048;
+
+/// The address in an answer of this protocol, if it is one.
 pub fn seen(answer: &[u8]) -> Option<SocketAddr> {
-    let line = std::str::from_utf8(answer).ok()?;
-    line.strip_suffix('\n')?.parse().ok()
+    let (line, rest) = first_line(answer)?;
+    let is_whole = rest.is_empty() || seen_tcp(answer).is_some();
+    line.parse().ok().filter(|_| is_whole)
+}
+
+/// What the server's TCP knows of the connection, if an answer of this protocol tells it.
+pub fn seen_tcp(answer: &[u8]) -> Option<KernelView> {
+    let (_, rest) = first_line(answer)?;
+    let line = rest.strip_suffix('\n')?;
+    serde_json::from_str(line).ok()
+}
+
+fn first_line(answer: &[u8]) -> Option<(&str, &str)> {
+    std::str::from_utf8(answer).ok()?.split_once('\n')
 }

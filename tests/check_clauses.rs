@@ -170,10 +170,38 @@ mod echo {
     }
 
     #[test]
-    fn urgent_fails_where_the_byte_is_taken_out_of_the_stream() {
+    fn urgent_fails_where_the_byte_is_taken_out_of_the_stream_if_that_is_asked_for() {
         let server = Faulty::serve(|stream, _| faulty::echo(&stream));
-        let words = "at offset 1,024: 1 byte is missing";
-        assert_echo_fails(&server, "urgent", words);
+        for options in ["--only connect,urgent", "--only urgent --no-experiments"] {
+            let checked = check(server.address, options);
+            checked.assert_failed(&["urgent"]);
+            assert_eq!(checked.seen("urgent"), "at offset 1,024: 1 byte is missing");
+            assert_eq!(checked.report["diagnosis"][0]["cause"], "urgent-lost");
+        }
+        let skip = format!("--connections 12 --skip {}", HEAVY.join(","));
+        let checked = check(server.address, &skip);
+        checked.assert_passed(&["urgent", "source-address", "idle"]);
+        let words = "the urgent byte was taken out of the stream, as a server or a proxy does";
+        assert!(checked.seen("urgent").starts_with(words), "{checked:#?}");
+        assert_eq!(checked.report["diagnosis"].as_array().unwrap().len(), 0);
+        // To send all is to ask for all of it.
+        let only = ["connect", "urgent"];
+        let skip = clauses(Protocol::Echo)
+            .iter()
+            .map(|clause| clause.name)
+            .filter(|name| !only.contains(name));
+        let skip = skip.collect::<Vec<_>>().join(",");
+        let checked = check(server.address, &format!("--thorough --skip {skip}"));
+        checked.assert_failed(&["urgent"]);
+    }
+
+    #[test]
+    fn urgent_fails_where_another_byte_is_lost_beside_it() {
+        // None of the other clauses has so many bytes on a connection.
+        let server = unfaithful::out_of_line_and_losing(1_900_000);
+        let skip = format!("half-close-early,{}", HEAVY.join(","));
+        let checked = check(server.address, &format!("--connections 12 --skip {skip}"));
+        checked.assert_failed(&["urgent"]);
     }
 
     #[test]

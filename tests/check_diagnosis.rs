@@ -227,6 +227,10 @@ fn an_urgent_byte_is_told_to_be_taken_out_or_moved() {
     let of = |server: &Server| evidence(server, few, "urgent-lost");
     assert_eq!(of(&faulty::urgent_taken_out())["what"], "taken-out");
     assert_eq!(of(&faulty::urgent_moved())["what"], "moved");
+    // One that is moved fails also where it is not asked for.
+    let skip = "--skip full-duplex,slow-reader,message-16m,reset,connections,connect-storm";
+    let moved = evidence(&faulty::urgent_moved(), skip, "urgent-lost");
+    assert_eq!(moved["what"], "moved");
 }
 
 #[test]

@@ -66,6 +66,26 @@ mod server {
     }
 
     #[test]
+    #[cfg(target_os = "linux")]
+    fn what_the_servers_tcp_knows_is_a_second_line_where_it_is_asked_to_tell() {
+        let (_program, address) = serve("127.0.0.1:0", &["--whoami-tcp"]);
+        let mut client = connect(address);
+        let own = client.local_addr().unwrap();
+        let answer = String::from_utf8(read_to_end(&mut client)).unwrap();
+        let (line, tcp) = answer.split_once('\n').unwrap();
+        assert_eq!(line, own.to_string());
+        let tcp: serde_json::Value = serde_json::from_str(tcp.strip_suffix('\n').unwrap()).unwrap();
+        assert_eq!(tcp["retransmits"], 0, "{tcp:#}");
+        assert_eq!(tcp["options"]["sack"], true, "{tcp:#}");
+        for key in ["smoothed_rtt_ns", "mss_sent_bytes", "path_mtu_bytes"] {
+            assert!(
+                tcp[key].as_u64().is_some_and(|figure| figure > 0),
+                "{tcp:#}"
+            );
+        }
+    }
+
+    #[test]
     fn it_is_served_beside_the_others_and_alone_it_takes_their_place() {
         let (mut program, _) = serve("127.0.0.1:0", &["--echo", "127.0.0.1:0"]);
         // Listeners come in the order of the protocols.
@@ -96,6 +116,25 @@ mod client {
         let said = String::from_utf8(ended.stdout).unwrap();
         let seen: SocketAddr = said.strip_suffix('\n').unwrap().parse().unwrap();
         assert_eq!(seen.ip(), Ipv4Addr::LOCALHOST);
+    }
+
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn it_prints_what_both_ends_know_of_the_connection_if_the_server_tells() {
+        let (_program, address) = serve("127.0.0.1:0", &["--whoami-tcp"]);
+        let ended = finish(["client", "--whoami", &address.to_string()], "");
+        assert_eq!(ended.code, Some(0), "{ended:?}");
+        let said = String::from_utf8(ended.stdout).unwrap();
+        let lines: Vec<_> = said.lines().collect();
+        let [seen, server, client] = lines[..] else {
+            panic!("{said}");
+        };
+        assert!(seen.parse::<SocketAddr>().is_ok(), "{said}");
+        for (line, whose) in [(server, "server: "), (client, "client: ")] {
+            assert!(line.starts_with(whose), "{said}");
+            assert!(line.contains(" mss_received="), "{said}");
+            assert!(line.ends_with(" ecn=no"), "{said}");
+        }
     }
 
     #[test]
@@ -134,6 +173,24 @@ mod check_of_the_address {
             let (_program, address) = serve(listen, &["--workers", "2"]);
             check(address, "--whoami").assert_passed(&[]);
         }
+    }
+
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn it_shows_what_both_ends_know_of_the_connection_if_the_server_tells() {
+        let (_program, address) = serve("127.0.0.1:0", &["--whoami-tcp"]);
+        let checked = check(address, "--whoami");
+        checked.assert_passed(&[]);
+        let seen = checked.seen("source-address");
+        let words = [" the last; there retransmits=0 ", "; here retransmits=0 "];
+        assert!(words.iter().all(|words| seen.contains(words)), "{seen}");
+    }
+
+    #[test]
+    fn a_second_line_of_something_else_is_reported() {
+        let answer = |stream: &TcpStream| format!("{}\nhello\n", stream.peer_addr().unwrap());
+        let checked = check(answering(answer), "--whoami --only source-address");
+        checked.assert_failed(&["source-address"]);
     }
 
     #[test]

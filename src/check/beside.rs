@@ -3,8 +3,9 @@
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::connection::Connection;
+use super::connection::{Connection, MESSAGE};
 use super::protocol::round_trip;
+use super::room;
 use super::target::Target;
 
 /// The most connections that are tried at once.
@@ -15,12 +16,17 @@ const MOST: usize = 32;
 const ROUND_TRIPS: u32 = 8;
 const PART: u32 = 10;
 
+/// On a path that carries little, no more are tried than those whose messages it carries soon,
+/// but as many as clauses have open that run beside all others.
+const LEAST: usize = 6;
+
 /// Opens some connections at once and sees how many are served while all are open. Returns
 /// how many clauses may have open without waiting for each other.
 ///
 /// Where none is served, clauses fail for another reason, and sooner beside each other.
 pub(super) fn width(target: &Target<'_>) -> usize {
-    let most = MOST.min(target.plan().connections);
+    let carried = target.shared.messages_at_once().max(LEAST);
+    let most = MOST.min(carried).min(target.plan().connections);
     if target.shared.round_trip().is_none()
         && let Ok(first) = target.open()
     {
@@ -31,6 +37,7 @@ pub(super) fn width(target: &Target<'_>) -> usize {
         return most;
     };
     let patience = (time * ROUND_TRIPS).max(target.plan().timeout / PART);
+    let patience = patience + room::time(target, most as u64 * MESSAGE);
     match served(target, most, patience) {
         0 => most,
         all if all == most => most,

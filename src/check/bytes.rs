@@ -11,7 +11,7 @@ pub(super) const BYTES: Clause = Clause {
     usually: "something takes the stream for text: it changes ends of lines, telnet's 0xff, \
               XON and XOFF, or stops at a NUL",
     rfc: "RFC 862",
-    load: Load::Waits(1),
+    load: Load::sends(PART as u64),
     run: bytes,
 };
 

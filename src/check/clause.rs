@@ -1,5 +1,6 @@
 //! A clause: one promise of a faithful path, and how to test it.
 
+use super::connection::MESSAGE;
 use super::not_passed::NotPassed;
 use super::target::Target;
 
@@ -26,8 +27,8 @@ pub(super) enum Load {
     /// All others wait for its end: it tells whether there is a path at all.
     First,
     /// It waits most of the time, so that others may wait beside it; it has so many
-    /// connections open at once.
-    Waits(usize),
+    /// connections open at once, and so many bytes under way on them at the most.
+    Waits { connections: usize, bytes: u64 },
     /// It has one connection with hardly anything on it for as long as the others take: it
     /// begins before them and runs beside all.
     Beside,
@@ -40,4 +41,18 @@ pub(super) enum Load {
     /// It has many connections, or harms the server if that is frail, or must not be
     /// disturbed: no other has a connection open.
     Alone,
+}
+
+impl Load {
+    /// It waits, with no more than a message under way on each of so many connections.
+    pub(super) const fn waits(connections: usize) -> Self {
+        let bytes = MESSAGE * connections as u64;
+        Self::Waits { connections, bytes }
+    }
+
+    /// It waits, with so many bytes under way on one connection at the most.
+    pub(super) const fn sends(bytes: u64) -> Self {
+        let connections = 1;
+        Self::Waits { connections, bytes }
+    }
 }

@@ -27,7 +27,7 @@ pub(super) const SELF_CONNECT: Clause = Clause {
     usually: "nothing listens there, and the port is of the range that connections get theirs \
               from (TCP's simultaneous open)",
     rfc: "RFC 9293 section 3.5",
-    load: Load::Waits(1),
+    load: Load::waits(1),
     run: self_connect,
 };
 

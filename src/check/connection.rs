@@ -236,6 +236,11 @@ impl<'a> Connection<'a> {
         self.expected.load(Ordering::SeqCst)
     }
 
+    /// How many bytes have come back, all of them right.
+    pub(super) fn received(&self) -> u64 {
+        self.received.load(Ordering::SeqCst)
+    }
+
     /// Sends and receives at the same time. A failed receive ends the send, too.
     fn duplex(
         &self,
@@ -329,6 +334,13 @@ impl<'a> Connection<'a> {
         Ok(())
     }
 
+    /// The same, and does not expect it back. All that was sent before must have come.
+    pub(super) fn send_urgent_out_of_line(&self) -> Result<(), NotPassed> {
+        self.send_urgent()?;
+        self.count_received(1);
+        Ok(())
+    }
+
     /// Sends, without receiving, until the path accepts no more, `most` bytes are sent, or
     /// `within` is over.
     pub(super) fn send_until_full(
@@ -399,19 +411,32 @@ impl<'a> Connection<'a> {
 
     /// Waits until the peer closes its side, before which nothing may arrive.
     pub(super) fn expect_end(&self) -> Result<(), NotPassed> {
-        let mut byte = [0];
+        self.receive_to_end(0).map(drop)
+    }
+
+    /// Receives up to `most` bytes, behind which the peer closes its side.
+    pub(super) fn receive_to_end(&self, most: usize) -> Result<Vec<u8>, NotPassed> {
+        let mut block = vec![0; most + 1];
+        let (mut rest, mut timer) = (Vec::new(), TransferTimer::new(self));
         let after = self.received_text();
-        match self.read_some(&mut byte, &mut TransferTimer::new(self)) {
-            Err(error) if self.is_reset(&error) => {
-                Err(self.observed(format!("reset, not ended, after {after}"), End::Reset))
+        loop {
+            match self.read_some(&mut block, &mut timer) {
+                Err(error) if self.is_reset(&error) => {
+                    let seen = format!("reset, not ended, after {after}");
+                    return Err(self.observed(seen, End::Reset));
+                }
+                Err(TransferError::Eof) => return Ok(rest),
+                Err(TransferError::Slow(_)) => {
+                    let still = no_data(self.timeout);
+                    let seen = format!("no end after {after}: {still}");
+                    return Err(self.observed(seen, End::Silence));
+                }
+                Err(other) => return Err(self.failure(other)),
+                Ok(length) => rest.extend_from_slice(&block[..length]),
             }
-            Err(TransferError::Eof) => Ok(()),
-            Err(TransferError::Slow(_)) => {
-                let still = no_data(self.timeout);
-                Err(self.observed(format!("no end after {after}: {still}"), End::Silence))
+            if rest.len() > most {
+                return Err(self.unexpected(&rest));
             }
-            Err(other) => Err(self.failure(other)),
-            Ok(_) => Err(self.unexpected(&byte)),
         }
     }
 
@@ -657,7 +682,7 @@ impl<'a> Connection<'a> {
     }
 
     /// A failure: bytes arrived that were not expected.
-    fn unexpected(&self, bytes: &[u8]) -> NotPassed {
+    pub(super) fn unexpected(&self, bytes: &[u8]) -> NotPassed {
         let mut extra = bytes.to_vec();
         self.read_window(&mut extra);
         let at = self.received.load(Ordering::SeqCst);

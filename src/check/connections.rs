@@ -80,8 +80,12 @@ fn connections(target: &Target<'_>) -> Result<String, NotPassed> {
     let last = number - 1;
     let served = round_trip(&connections[last]);
     served.map_err(|why| why.at_connection(last, number))?;
-    for_each(&connections[..last], number, send_request)?;
-    for_each(&connections[..last], number, receive_reply)?;
+    // No more at once than the path carries soon.
+    let at_once = target.shared.messages_at_once();
+    for (at, some) in connections[..last].chunks(at_once).enumerate() {
+        for_each(some, at * at_once, number, send_request)?;
+        for_each(some, at * at_once, number, receive_reply)?;
+    }
     connections.into_iter().try_for_each(Connection::finish)?;
     let all = whole(all as u64);
     Ok(format!("{all} at once, each was served"))
@@ -152,7 +156,10 @@ fn connect_all(target: &Target<'_>, number: usize) -> Result<Vec<Duration>, NotP
     };
     thread::scope(|scope| {
         let start = |_| thread::Builder::new().spawn_scoped(scope, serve).ok();
-        let others: Vec<_> = (0..STORM_THREADS.min(number)).map_while(start).collect();
+        // No more messages at once than the path carries soon.
+        let threads = STORM_THREADS.min(number);
+        let threads = threads.min(target.shared.messages_at_once());
+        let others: Vec<_> = (0..threads).map_while(start).collect();
         let result = target.connect_many(number, target.plan().timeout, &mut |stream, time| {
             let _ = connected.send((stream, time));
         });

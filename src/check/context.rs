@@ -1,5 +1,6 @@
 //! What all connections of a clause share: the plan, the byte pattern, whether to stop.
 
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
@@ -30,6 +31,8 @@ pub(super) struct Context<'a> {
     shared: &'a Shared<'a>,
     /// Nothing moves on the clause's connection: it only waits for the time-out.
     stalled: AtomicBool,
+    /// What the system knows of the connection that the clause reports of.
+    view: OnceLock<KernelView>,
 }
 
 impl<'a> Context<'a> {
@@ -39,7 +42,18 @@ impl<'a> Context<'a> {
             pattern: shared.pattern,
             shared,
             stalled: AtomicBool::new(false),
+            view: OnceLock::new(),
         }
+    }
+
+    /// What the system knows of the connection that the clause reports of, if it does.
+    pub(super) fn view(&self) -> Option<KernelView> {
+        self.view.get().copied()
+    }
+
+    pub(super) fn set_view(&self, view: KernelView) {
+        // A clause reports of one.
+        let _ = self.view.set(view);
     }
 
     /// Whether to stop: the check was, or its time is over.

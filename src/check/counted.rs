@@ -17,7 +17,7 @@ pub(super) const ANSWER: Clause = Clause {
     proves: "a text is answered with its length and itself, and then the end",
     usually: OTHER_PROTOCOL,
     rfc: PROTOCOL,
-    load: Load::Waits(1),
+    load: Load::waits(1),
     run: |target| answer(target, b"test_string"),
 };
 
@@ -26,7 +26,7 @@ pub(super) const EMPTY: Clause = Clause {
     proves: "an empty text is answered like any other",
     usually: "the server waits for a first byte, or takes an empty text for an error",
     rfc: PROTOCOL,
-    load: Load::Waits(1),
+    load: Load::waits(1),
     run: |target| answer(target, b""),
 };
 
@@ -35,7 +35,7 @@ pub(super) const BYTES: Clause = Clause {
     proves: "every byte value but NUL is carried",
     usually: "something takes the text for lines or for UTF-8",
     rfc: PROTOCOL,
-    load: Load::Waits(1),
+    load: Load::waits(1),
     run: bytes,
 };
 
@@ -44,7 +44,7 @@ pub(super) const SEGMENTS: Clause = Clause {
     proves: "a text that comes in 1-byte segments is one message",
     usually: "the server takes its first read for the whole message",
     rfc: "RFC 9293 section 3.7",
-    load: Load::Waits(1),
+    load: Load::waits(1),
     run: segments,
 };
 
@@ -53,7 +53,7 @@ pub(super) const LONGEST: Clause = Clause {
     proves: "a text of 1,024 bytes is answered without its NUL, and one of 1,023 with it",
     usually: "the server's buffer is shorter than the protocol allows",
     rfc: PROTOCOL,
-    load: Load::Waits(1),
+    load: Load::waits(1),
     run: longest,
 };
 
@@ -62,7 +62,7 @@ pub(super) const NEWLINE: Clause = Clause {
     proves: "a line that a person types into nc is answered without a NUL",
     usually: OTHER_PROTOCOL,
     rfc: PROTOCOL,
-    load: Load::Waits(1),
+    load: Load::waits(1),
     run: newline,
 };
 
@@ -72,7 +72,7 @@ pub(super) const HALF_CLOSE: Clause = Clause {
     usually: "a proxy does not pass the half-close on, or the server takes it for the client's \
               leaving",
     rfc: "RFC 9293 section 3.6.1",
-    load: Load::Waits(1),
+    load: Load::waits(1),
     run: half_close,
 };
 
@@ -81,7 +81,7 @@ pub(super) const HALF_CLOSE_EMPTY: Clause = Clause {
     proves: "a half-close with nothing sent is answered as an empty text",
     usually: "a proxy calls the server only when the first byte comes",
     rfc: "RFC 9293 section 3.6.1",
-    load: Load::Waits(1),
+    load: Load::waits(1),
     run: half_close_empty,
 };
 
@@ -90,7 +90,7 @@ pub(super) const TRAILING: Clause = Clause {
     proves: "what follows the NUL is ignored, and does not destroy the answer on its way",
     usually: "the server closes with input unread, and the reset overtakes the answer",
     rfc: "RFC 9293 section 3.6.1, RFC 1122 section 4.2.2.13",
-    load: Load::Waits(1),
+    load: Load::sends(TRAILING_BYTES as u64),
     run: trailing,
 };
 

@@ -25,7 +25,7 @@ pub(super) const LATE: Clause = Clause {
     usually: "a proxy does not pass the half-close on, or the server keeps connections that are \
               over",
     rfc: "RFC 9293 section 3.6",
-    load: Load::Waits(1),
+    load: Load::waits(1),
     run: late,
 };
 
@@ -35,7 +35,7 @@ pub(super) const EMPTY: Clause = Clause {
     usually: "a proxy calls the server only when the first byte comes, or the server takes an \
               empty connection for an error",
     rfc: "RFC 9293 section 3.6",
-    load: Load::Waits(1),
+    load: Load::waits(1),
     run: empty,
 };
 

@@ -15,7 +15,10 @@ pub(super) const MSS: Clause = Clause {
     usually: "packets of full size are lost on a tunnel or a VPN whose MTU is smaller, and the \
               ICMP messages that would tell are filtered",
     rfc: "RFC 9293 section 3.7.1, RFC 4821",
-    load: Load::Waits(3),
+    load: Load::Waits {
+        connections: 3,
+        bytes: 3 * 2 * USUAL_MSS[USUAL_MSS.len() - 1],
+    },
     run: mss,
 };
 
@@ -25,7 +28,7 @@ pub(super) const MESSAGES_64K: Clause = Clause {
     usually: "a buffer of that size somewhere: its length is held in 16 bits, or what does not \
               fit is dropped",
     rfc: "RFC 862, RFC 7323 section 2",
-    load: Load::Waits(1),
+    load: Load::sends((1 << 16) + 1),
     run: |target| around(target, 1 << 16),
 };
 

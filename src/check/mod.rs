@@ -32,6 +32,7 @@ mod plan;
 mod protocol;
 pub mod report;
 mod reset;
+mod room;
 mod run;
 mod schedule;
 mod segments;

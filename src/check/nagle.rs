@@ -23,7 +23,7 @@ pub(super) const SMALL_WRITES: Clause = Clause {
     usually: "the server or a proxy has not set TCP_NODELAY: Nagle's algorithm waits for our \
               delayed acknowledgement",
     rfc: "RFC 896, RFC 9293 sections 3.7.4 and 3.8.6.3",
-    load: Load::Waits(LONG_CONNECTIONS),
+    load: Load::waits(LONG_CONNECTIONS),
     run: small_writes,
 };
 

@@ -5,14 +5,15 @@ use super::not_passed::NotPassed;
 use super::protocol::round_trip;
 use super::target::Target;
 use crate::base::kernel::{KernelView, NOT_AVAILABLE, Options, WindowScaling};
-use crate::base::units::{time, whole};
+use crate::base::units::{percent, throughput, time, whole};
+use crate::proto::Protocol;
 
 pub(super) const OPTIONS: Clause = Clause {
     name: "options",
     proves: "nothing: it tells what TCP agreed on with the peer, and what a plain path has more",
     usually: "not the path, since the clause fails on nothing",
     rfc: "RFC 2018, RFC 7323, RFC 3168, RFC 8201",
-    load: Load::Waits(1),
+    load: Load::sends(MOST),
     run: options,
 };
 
@@ -20,22 +21,44 @@ pub(super) const OPTIONS: Clause = Clause {
 /// loopback, the window bounds them.
 const FILLED_MTU: u64 = 9_216;
 
+/// What is sent so that there is something to report of, in bytes: some ninety segments between
+/// machines. On a path that carries little, as many as fit it so many times, and no fewer than
+/// a few segments.
+const MOST: u64 = 128 * 1024;
+const ROOMS: u64 = 4;
+const LEAST: u64 = 16 * 1024;
+
 fn options(target: &Target<'_>) -> Result<String, NotPassed> {
-    let report = || {
-        let connection = target.open()?;
-        let (peer, _) = connection.addresses()?;
-        round_trip(&connection)?;
-        let view = KernelView::read(&*connection.socket());
-        connection.finish_unchecked();
-        Ok((view, peer.is_ipv6()))
-    };
-    match report() {
-        Ok((Some(view), is_v6)) => Ok(text(&view, is_v6, &is_off_here)),
+    match view(target) {
+        Ok((Some(view), is_v6)) => {
+            target.context.set_view(view);
+            Ok(text(&view, is_v6, &is_off_here))
+        }
         Ok((None, _)) => Err(NotPassed::Skipped(NOT_AVAILABLE.to_owned())),
         // Other clauses tell what is the matter with a connection.
         Err(NotPassed::Failed { seen, .. }) => Err(NotPassed::Skipped(seen)),
         Err(other) => Err(other),
     }
+}
+
+/// What the system knows of a connection that has carried something and is alive, and whether
+/// it is by IPv6.
+fn view(target: &Target<'_>) -> Result<(Option<KernelView>, bool), NotPassed> {
+    let connection = target.open()?;
+    let (peer, _) = connection.addresses()?;
+    round_trip(&connection)?;
+    let mut view = KernelView::read(&*connection.socket());
+    if connection.protocol() == Protocol::Echo {
+        let most = target.shared.room().saturating_mul(ROOMS);
+        match connection.exchange(most.clamp(LEAST, MOST), usize::MAX) {
+            Ok(()) => view = KernelView::read(&*connection.socket()).or(view),
+            Err(NotPassed::Stopped) => return Err(NotPassed::Stopped),
+            // What both sides agreed on is known all the same.
+            Err(_) => {}
+        }
+    }
+    connection.finish_unchecked();
+    Ok((view, peer.is_ipv6()))
 }
 
 /// Whether this machine itself has an option off, by the name of its setting: tcp(7).
@@ -52,7 +75,8 @@ fn text(view: &KernelView, is_v6: bool, is_off_here: &dyn Fn(&str) -> bool) -> S
     }
     parts.push(sizes(view));
     parts.extend(round_trips(view));
-    parts.extend(trouble(view));
+    parts.extend(delivery(view));
+    parts.extend(segments(view));
     parts.extend(view.options.map(|options| missing(&options, is_off_here)));
     parts.extend(small_segments(view, is_v6));
     parts.retain(|part| !part.is_empty());
@@ -79,6 +103,7 @@ fn agreed(options: &Options) -> String {
 fn sizes(view: &KernelView) -> String {
     let sizes = [
         ("MSS sent", view.mss_sent_bytes),
+        ("received", view.mss_received_bytes),
         ("announced", view.mss_announced_bytes),
         ("path MTU", view.path_mtu_bytes),
     ];
@@ -88,26 +113,46 @@ fn sizes(view: &KernelView) -> String {
     known.collect::<Vec<_>>().join(", ")
 }
 
-#[expect(clippy::cast_precision_loss, reason = "a round trip is below 2^53 ns")]
 fn round_trips(view: &KernelView) -> Option<String> {
     let [least, smoothed] = [view.least_rtt_ns?, view.smoothed_rtt_ns?].map(|ns| time(ns as f64));
     Some(format!("round trip {least} at least, {smoothed} smoothed"))
 }
 
-/// What was sent again, lost or reordered, where anything was.
-fn trouble(view: &KernelView) -> Option<String> {
+/// How fast the latest bytes were delivered, and what held them back meanwhile.
+fn delivery(view: &KernelView) -> Option<String> {
+    let rate = throughput(view.delivery_bytes_per_s? as f64);
+    let share = |part: Option<u64>| {
+        let busy = view.busy_ns.filter(|busy| *busy > 0)?;
+        Some(percent(part? as f64 / busy as f64))
+    };
+    let limits = [
+        ("receive window", share(view.receive_window_limited_ns)),
+        ("send buffer", share(view.send_buffer_limited_ns)),
+    ];
+    let limits = limits
+        .into_iter()
+        .filter_map(|(what, share)| Some(format!("by the {what} {} of the time", share?)));
+    let limits: Vec<_> = limits.collect();
+    Some(match limits.is_empty() {
+        true => format!("delivered at {rate}"),
+        false => format!("delivered at {rate}, limited {}", limits.join(", ")),
+    })
+}
+
+/// How many segments were sent, and what became of them, as far as the system counts that.
+fn segments(view: &KernelView) -> Option<String> {
     let counts = [
+        ("sent", view.data_segments_sent),
         ("sent again", view.retransmits),
         ("lost", view.lost),
         ("reordered", view.reordering),
-        ("out of order", view.out_of_order),
+        ("came out of order", view.out_of_order),
     ];
-    let seen = counts.into_iter().filter_map(|(what, count)| {
-        let count = count.filter(|count| *count > 0)?;
-        Some(format!("{} {what}", whole(count)))
-    });
-    let seen: Vec<_> = seen.collect();
-    (!seen.is_empty()).then(|| format!("segments: {}", seen.join(", ")))
+    let known = counts
+        .into_iter()
+        .filter_map(|(what, number)| Some(format!("{} {what}", whole(number?))));
+    let known: Vec<_> = known.collect();
+    (!known.is_empty()).then(|| format!("segments: {}", known.join(", ")))
 }
 
 /// The options that a plain path has and this one lacks. Not congestion notification: a
@@ -167,7 +212,9 @@ mod tests {
             least_rtt_ns: Some(120_000),
             smoothed_rtt_ns: Some(250_000),
             retransmits: Some(0),
+            data_segments_sent: Some(92),
             mss_sent_bytes: Some(1448),
+            mss_received_bytes: Some(1348),
             mss_announced_bytes: Some(1448),
             path_mtu_bytes: Some(1500),
             options: Some(Options {
@@ -186,8 +233,9 @@ mod tests {
     fn a_plain_path_lacks_nothing() {
         assert_eq!(
             text(&view(), false, NOTHING),
-            "SACK, timestamps, window scaling (by 0 bits here, 7 there); MSS sent 1,448, announced \
-             1,448, path MTU 1,500; round trip 120 us at least, 250 us smoothed"
+            "SACK, timestamps, window scaling (by 0 bits here, 7 there); MSS sent 1,448, received \
+             1,348, announced 1,448, path MTU 1,500; round trip 120 us at least, 250 us smoothed; \
+             segments: 92 sent, 0 sent again"
         );
     }
 
@@ -202,7 +250,7 @@ mod tests {
         view.retransmits = Some(2);
         let all = text(&view, false, NOTHING);
         assert!(all.starts_with("ECN; MSS sent 1,460"), "{all}");
-        assert!(all.contains("; segments: 2 sent again; "), "{all}");
+        assert!(all.contains("; segments: 92 sent, 2 sent again; "), "{all}");
         let end = "; no SACK, no timestamps, no window scaling: something between strips it, or \
                    the server has it off";
         assert!(all.ends_with(end), "{all}");
@@ -222,6 +270,24 @@ mod tests {
         assert!(!text(&view, true, NOTHING).contains("fit"), "IPv6");
         (view.mss_sent_bytes, view.path_mtu_bytes) = (Some(32_768), Some(65_535));
         assert!(!text(&view, false, NOTHING).contains("fit"), "loopback");
+    }
+
+    #[test]
+    fn the_rate_of_delivery_is_told_with_what_limited_it() {
+        let mut view = view();
+        view.delivery_bytes_per_s = Some(1_250_000);
+        let alone = text(&view, false, NOTHING);
+        assert!(
+            alone.contains("; delivered at 1.25 MB/s; segments"),
+            "{alone}"
+        );
+        view.busy_ns = Some(4_000_000);
+        view.receive_window_limited_ns = Some(1_000_000);
+        view.send_buffer_limited_ns = Some(0);
+        let limited = text(&view, false, NOTHING);
+        let said = "; delivered at 1.25 MB/s, limited by the receive window 25.0 % of the time, by \
+                    the send buffer 0 % of the time; segments";
+        assert!(limited.contains(said), "{limited}");
     }
 
     #[test]

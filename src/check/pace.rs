@@ -23,7 +23,7 @@ pub(super) const SLOW_WRITER: Clause = Clause {
     proves: "a message sent bit by bit with pauses comes back bit by bit, none held back",
     usually: "something waits for a whole line or a full buffer, or ends connections that pause",
     rfc: "RFC 9293 section 3.9.1, RFC 862",
-    load: Load::Waits(1),
+    load: Load::waits(1),
     run: slow_writer,
 };
 

@@ -122,14 +122,15 @@ pub(super) fn join_all<T>(
 }
 
 /// Calls `act` on each connection in turn. A failure names the connection's place among
-/// `of`, of which these are the first.
+/// `of`, of which there are `before` before these.
 pub(super) fn for_each<'a>(
     connections: &[Connection<'a>],
+    before: usize,
     of: usize,
     act: impl Fn(&Connection<'a>) -> Result<(), NotPassed>,
 ) -> Result<(), NotPassed> {
     for (at, connection) in connections.iter().enumerate() {
-        act(connection).map_err(|why| why.at_connection(at, of))?;
+        act(connection).map_err(|why| why.at_connection(before + at, of))?;
     }
     Ok(())
 }

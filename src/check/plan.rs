@@ -42,6 +42,9 @@ pub struct Plan {
     pub connections: usize,
     /// Whether what is suspected after the clauses is tried by experiments.
     pub experiments: bool,
+    /// Whether an urgent byte that is taken out of the stream is a fault. RFC 6093 allows a
+    /// server, and a proxy, to read it out of line.
+    pub urgent_in_line: bool,
     /// The seed of the bytes sent and of random sizes.
     pub seed: u64,
 }

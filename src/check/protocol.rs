@@ -4,6 +4,7 @@ use super::connection::{Connection, MESSAGE};
 use super::not_passed::NotPassed;
 use super::observation::End;
 use crate::base::address::canonical;
+use crate::base::kernel::KernelView;
 use crate::base::units::count;
 use crate::proto::{self, Protocol};
 
@@ -38,12 +39,15 @@ pub(super) fn receive_reply(connection: &Connection<'_>) -> Result<(), NotPassed
             connection.receive_bytes(&proto::answer(text.as_bytes()))?;
             connection.expect_end()
         }
-        Protocol::Whoami => receive_address(connection),
+        Protocol::Whoami => receive_address(connection).map(drop),
     }
 }
 
-/// Receives a line that must name the connection's local address, and then the end.
-fn receive_address(connection: &Connection<'_>) -> Result<(), NotPassed> {
+/// Receives a line that must name the connection's local address, another one with what the
+/// server's TCP knows of the connection if it tells that, and then the end.
+pub(super) fn receive_address(
+    connection: &Connection<'_>,
+) -> Result<Option<KernelView>, NotPassed> {
     let reply = connection.receive_line(LONGEST)?;
     let Some(seen) = proto::seen(&reply) else {
         let bytes = count(reply.len() as u64, "byte", "bytes");
@@ -52,12 +56,16 @@ fn receive_address(connection: &Connection<'_>) -> Result<(), NotPassed> {
         );
         return Err(NotPassed::ended(seen, End::NoAddress));
     };
-    connection.expect_end()?;
+    let rest = connection.receive_to_end(proto::WHOAMI_TCP_MAX)?;
+    let view = proto::seen_tcp(&[&reply[..], &rest].concat());
+    if !rest.is_empty() && view.is_none() {
+        return Err(connection.unexpected(&rest));
+    }
     let (_, local) = connection.addresses()?;
     let (seen, local) = (canonical(seen), canonical(local));
     // The scope of an IPv6 address has a meaning on one machine only.
     match (seen.ip(), seen.port()) == (local.ip(), local.port()) {
-        true => Ok(()),
+        true => Ok(view),
         false => Err(NotPassed::ended(
             format!("the server sees {seen}, and here it is {local}"),
             End::Address { seen, own: local },

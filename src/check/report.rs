@@ -8,6 +8,7 @@ use serde::Serialize;
 
 use super::cause::{Confidence, Diagnosis};
 use super::observation::Observation;
+use crate::base::kernel::KernelView;
 use crate::base::units;
 
 /// The name and version of the JSON format; the number grows when a reader of
@@ -55,6 +56,9 @@ pub struct Outcome {
     pub rfc: &'static str,
     /// How long the test took, in nanoseconds.
     pub elapsed_ns: u64,
+    /// What the system's TCP knew of the connection that the clause reports of; `None` of all
+    /// clauses but `options`, and where it does not tell.
+    pub tcp: Option<KernelView>,
     /// What a failed clause saw, as data.
     #[serde(skip)]
     pub(super) observed: Option<Box<Observation>>,
@@ -190,6 +194,7 @@ mod tests {
             follows_from: None,
             rfc: "",
             elapsed_ns: 0,
+            tcp: None,
             observed: None,
         };
         let clauses = ["bytes", "urgent", "idle", "reset"].map(outcome).to_vec();

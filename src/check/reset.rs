@@ -104,7 +104,7 @@ fn reset_one(target: &Target<'_>, number: usize, size: u64) -> Result<(), NotPas
         return Ok(());
     };
     if is_echo {
-        for_each(&others, OTHERS, send_request)?;
+        for_each(&others, 0, OTHERS, send_request)?;
     }
     let fill_time = round_trip * FILL_ROUND_TRIPS;
     let within = target.budget(4).map(|budget| budget.max(fill_time));

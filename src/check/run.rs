@@ -28,6 +28,7 @@ use super::not_passed::NotPassed;
 use super::observation::End as Seen;
 use super::plan::Plan;
 use super::report::{Outcome, Report, Verdict, nanoseconds};
+use super::room;
 use super::schedule::{Path, Schedule};
 use super::shared::Shared;
 use super::target::Target;
@@ -164,6 +165,7 @@ impl<'a> Running<'a, '_> {
     {
         loop {
             if !self.is_width_known && self.schedule.is_wide_next() {
+                self.shared.set_room(room::room(&self.targets[0]));
                 self.shared.set_width(beside::width(&self.targets[0]));
                 self.is_width_known = true;
             }
@@ -196,6 +198,7 @@ impl<'a> Running<'a, '_> {
         Path {
             width: self.shared.width(),
             is_far: self.targets.first().is_some_and(Target::is_far),
+            room: self.shared.room(),
         }
     }
 
@@ -276,6 +279,7 @@ fn test(clause: &'static Clause, target: &Target<'_>) -> Option<Outcome> {
         follows_from: None,
         rfc: clause.rfc,
         elapsed_ns: nanoseconds(started.elapsed()),
+        tcp: target.context.view(),
         observed,
     })
 }

@@ -1,7 +1,8 @@
 //! Which clauses may run beside each other.
 //!
 //! Those that wait for the path run together, as far as the server is known to serve so many
-//! connections at once. Those that load the path or the server follow one by one.
+//! connections at once, and the path to carry soon what all of them have under way. Those that
+//! load the path or the server follow one by one.
 
 use super::clause::Load;
 
@@ -19,7 +20,19 @@ pub(super) struct Path {
     pub(super) width: usize,
     /// A stream takes most of its time for round trips.
     pub(super) is_far: bool,
+    /// How many bytes may be under way at once without others waiting long behind them.
+    pub(super) room: u64,
 }
+
+impl Path {
+    /// Whether a stream takes so much of its time for round trips that it loads little.
+    const fn is_light_with_streams(self) -> bool {
+        self.is_far && self.room >= FIRST_WINDOWS
+    }
+}
+
+/// What a stream has under way in the round trips that a far path gives it, in bytes, or so.
+const FIRST_WINDOWS: u64 = 256 * 1024;
 
 /// The least width for a clause that runs beside all others: as many connections as those of
 /// any of them need that have a number of their own, and one.
@@ -55,20 +68,12 @@ impl Schedule {
         if others.next().is_none() {
             return Some(at);
         }
-        let connections = |load| match load {
-            Load::Waits(connections) => connections,
-            _ => 1,
-        };
-        let open: usize = self
-            .running()
-            .map(|at| connections(self.clauses[at].0))
-            .sum();
         let mut others = self.running().filter(|at| !self.is_beside(*at, path));
-        let has_room = open + connections(load) <= path.width && !self.running().any(is_any_alone);
-        // On a far path a stream waits for its round trips, and loads little meanwhile.
-        let is_light = |at: usize| is_stalled(at) || path.is_far;
+        let has_room = self.has_room(at, path) && !self.running().any(is_any_alone);
+        // There a stream waits for its round trips, and loads little meanwhile.
+        let is_light = |at: usize| is_stalled(at) || path.is_light_with_streams();
         let may = match load {
-            Load::Waits(_) => has_room,
+            Load::Waits { .. } => has_room,
             Load::Streams => has_room && others.all(is_light),
             Load::Measures => has_room && others.all(is_stalled),
             Load::First | Load::Alone | Load::Beside => false,
@@ -78,7 +83,10 @@ impl Schedule {
 
     /// Whether one under test loads the path or the server.
     pub(super) fn is_loaded(&self, path: Path) -> bool {
-        let loads = |at| !matches!(self.load(at, path), Load::Waits(_) | Load::Beside);
+        let loads = |at| match self.load(at, path) {
+            Load::Waits { bytes, .. } => bytes > path.room,
+            load => load != Load::Beside,
+        };
         self.running().any(loads)
     }
 
@@ -93,6 +101,22 @@ impl Schedule {
     pub(super) fn is_rest_over(&self, path: Path) -> bool {
         let open = self.those(|(_, state)| state != State::Ended);
         open.into_iter().all(|at| self.is_beside(at, path))
+    }
+
+    /// Whether the server serves its connections beside those of all under test, and the path
+    /// carries its bytes beside theirs.
+    fn has_room(&self, at: usize, path: Path) -> bool {
+        let needs = |at: usize| match self.clauses[at].0 {
+            Load::Waits { connections, bytes } => (connections, bytes),
+            _ => (1, 0),
+        };
+        let (mut connections, mut bytes) = needs(at);
+        for other in self.running() {
+            let (more, carried) = needs(other);
+            connections += more;
+            bytes += carried;
+        }
+        connections <= path.width && bytes <= path.room
     }
 
     /// What it does; beside others it runs only where the server serves enough of them.
@@ -127,19 +151,21 @@ impl Schedule {
 
     /// Whether several clauses may run beside each other next.
     pub(super) fn is_wide_next(&self) -> bool {
-        let is_waiting = |(load, state)| matches!(load, Load::Waits(_)) && state == State::Pending;
+        let is_waiting =
+            |(load, state)| matches!(load, Load::Waits { .. }) && state == State::Pending;
         self.those(is_waiting).nth(1).is_some() && !self.is_first_open()
     }
 
-    /// One that runs beside all comes first, then those that wait, then those that load, each
-    /// in their order.
+    /// One that runs beside all comes first, then those that wait, then those that load, and of
+    /// these first those that would only wait if the path carried more; each in their order.
     fn first_pending(&self, path: Path) -> Option<usize> {
         let rank = |load| match load {
             Load::First => 0,
             Load::Beside => 1,
-            Load::Waits(_) => 2,
+            Load::Waits { bytes, .. } if bytes <= path.room => 2,
+            Load::Waits { .. } => 3,
             // Streams begin early there, and take longest.
-            Load::Streams if path.is_far => 3,
+            Load::Streams if path.is_light_with_streams() => 3,
             Load::Measures | Load::Streams | Load::Alone => 4,
         };
         let pending = self.those(|(_, state)| state == State::Pending);
@@ -159,11 +185,11 @@ mod tests {
 
     const ALL: [Load; 7] = [
         Load::First,
-        Load::Waits(1),
+        Load::waits(1),
         Load::Streams,
-        Load::Waits(1),
+        Load::waits(1),
         Load::Alone,
-        Load::Waits(2),
+        Load::waits(2),
         Load::Streams,
     ];
 
@@ -173,8 +199,11 @@ mod tests {
     }
 
     const fn near(width: usize) -> Path {
-        let is_far = false;
-        Path { width, is_far }
+        Path {
+            width,
+            is_far: false,
+            room: u64::MAX,
+        }
     }
 
     fn begin_on(schedule: &mut Schedule, path: Path, stalled: &[usize]) -> Vec<usize> {
@@ -253,13 +282,13 @@ mod tests {
             Load::First,
             Load::Measures,
             Load::Streams,
-            Load::Waits(1),
+            Load::waits(1),
             Load::Alone,
             Load::Streams,
         ];
         let far = Path {
-            width: 9,
             is_far: true,
+            ..near(9)
         };
         let mut schedule = Schedule::new(all.into_iter());
         begin_on(&mut schedule, far, &[]);
@@ -276,10 +305,56 @@ mod tests {
     }
 
     #[test]
+    fn where_a_path_carries_little_those_that_send_more_come_alone() {
+        let all = [
+            Load::First,
+            Load::sends(100_000),
+            Load::waits(1),
+            Load::sends(3000),
+            Load::waits(2),
+            Load::Streams,
+            Load::Beside,
+        ];
+        let slow = Path {
+            room: 4096,
+            ..near(9)
+        };
+        let mut schedule = Schedule::new(all.into_iter());
+        for (begun, is_loaded) in [
+            (&[0][..], true),
+            (&[6, 2, 3][..], false),
+            (&[4][..], false),
+            (&[1][..], true),
+            (&[5][..], true),
+        ] {
+            assert_eq!(begin_on(&mut schedule, slow, &[]), begun);
+            assert_eq!(schedule.is_loaded(slow), is_loaded, "{begun:?}");
+            let waits = |at: &&usize| **at != 6;
+            begun.iter().filter(waits).for_each(|at| schedule.end(*at));
+        }
+        assert!(schedule.is_rest_over(slow));
+    }
+
+    #[test]
+    fn a_far_path_that_carries_little_has_one_stream_at_a_time() {
+        let all = [Load::First, Load::waits(1), Load::Streams, Load::Streams];
+        let far = Path {
+            is_far: true,
+            room: FIRST_WINDOWS - 1,
+            ..near(9)
+        };
+        let mut schedule = Schedule::new(all.into_iter());
+        for at in 0..all.len() {
+            assert_eq!(begin_on(&mut schedule, far, &[]), [at]);
+            schedule.end(at);
+        }
+    }
+
+    #[test]
     fn one_that_runs_beside_all_begins_first_and_holds_nobody_up() {
         let all = [
             Load::First,
-            Load::Waits(1),
+            Load::waits(1),
             Load::Streams,
             Load::Alone,
             Load::Beside,
@@ -302,7 +377,7 @@ mod tests {
 
     #[test]
     fn where_few_are_served_it_runs_alone_after_the_others() {
-        let all = [Load::Beside, Load::First, Load::Waits(1), Load::Streams];
+        let all = [Load::Beside, Load::First, Load::waits(1), Load::Streams];
         let mut schedule = Schedule::new(all.into_iter());
         let path = near(BESIDE_WIDTH - 1);
         for at in [1, 2, 0, 3] {

@@ -11,7 +11,7 @@ pub(super) const TINY_SEGMENTS: Clause = Clause {
     usually: "something counts segments where it should count bytes: a pipe or a queue of \
               packets is full, and what comes then is lost or waits for ever",
     rfc: "RFC 9293 section 3.7",
-    load: Load::Waits(1),
+    load: Load::sends(TINY * (HEADERS + 1)),
     run: tiny_segments,
 };
 
@@ -20,12 +20,16 @@ pub(super) const PIPELINING: Clause = Clause {
     proves: "messages sent without waiting for the ones before come back whole and in order",
     usually: "the server takes a read for a message: what came with the first is thrown away",
     rfc: "RFC 9293 section 3.4",
-    load: Load::Waits(1),
+    load: Load::sends(MESSAGES * MESSAGE as u64),
     run: pipelining,
 };
 
 /// The number of segments of one byte.
 const TINY: u64 = 4096;
+
+/// The bytes of a packet beside its data: the headers of Ethernet, IPv4 and TCP with
+/// timestamps.
+const HEADERS: u64 = 66;
 
 /// Messages that are sent without waiting, and the bytes of each.
 const MESSAGES: u64 = 1000;

@@ -6,10 +6,12 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use super::connection::MESSAGE;
 use super::plan::Plan;
 use super::report::nanoseconds;
 use crate::base::kernel::KernelView;
 use crate::probe::pattern::Pattern;
+use crate::proto::Protocol;
 
 /// What all clauses of a check share.
 pub(super) struct Shared<'a> {
@@ -36,6 +38,8 @@ pub(super) struct Shared<'a> {
     width: AtomicUsize,
     /// The most bytes a second that came back on one connection; 0 until one has streamed.
     rate: AtomicU64,
+    /// How many bytes may be under way without others waiting long behind them.
+    room: AtomicU64,
     /// Clauses under test, and those of them that run beside all others.
     running: AtomicUsize,
     beside: AtomicUsize,
@@ -66,6 +70,7 @@ impl<'a> Shared<'a> {
             connected_ns: AtomicU64::new(u64::MAX),
             width: AtomicUsize::new(1),
             rate: AtomicU64::new(0),
+            room: AtomicU64::new(u64::MAX),
             running: AtomicUsize::new(0),
             beside: AtomicUsize::new(0),
             loaded: AtomicBool::new(false),
@@ -190,6 +195,26 @@ impl<'a> Shared<'a> {
     /// The most bytes a second that a stream was seen to have, if there was one.
     pub(super) fn rate(&self) -> Option<u64> {
         Some(self.rate.load(Ordering::SeqCst)).filter(|rate| *rate > 0)
+    }
+
+    /// How many bytes may be under way at once without others waiting long behind them.
+    pub(super) fn room(&self) -> u64 {
+        self.room.load(Ordering::SeqCst)
+    }
+
+    pub(super) fn set_room(&self, bytes: u64) {
+        self.room.store(bytes, Ordering::SeqCst);
+    }
+
+    /// How many connections with a message each may be served at once so that it is no more
+    /// than that; at least one. In other protocols than echo a message is a few bytes.
+    pub(super) fn messages_at_once(&self) -> usize {
+        match self.plan.protocol {
+            Protocol::Echo => usize::try_from(self.room() / MESSAGE)
+                .unwrap_or(usize::MAX)
+                .max(1),
+            Protocol::Counted | Protocol::Whoami => usize::MAX,
+        }
     }
 
     /// How many clauses run beside all others.

@@ -3,8 +3,9 @@
 use super::clause::{Clause, Load};
 use super::not_passed::NotPassed;
 use super::parallel::{connect_threads, in_threads};
-use super::protocol::round_trip;
+use super::protocol::{receive_address, round_trip};
 use super::target::Target;
+use crate::base::kernel::KernelView;
 use crate::base::units::count;
 
 pub(super) const SOURCE_ADDRESS: Clause = Clause {
@@ -19,7 +20,7 @@ pub(super) const SOURCE_ADDRESS: Clause = Clause {
 
 /// The same clause in the protocols that can't report the address.
 pub(super) const SOURCE_NOT_REPORTED: Clause = Clause {
-    load: Load::Waits(1),
+    load: Load::waits(1),
     run: source_not_reported,
     ..SOURCE_ADDRESS
 };
@@ -29,17 +30,22 @@ fn source_address(target: &Target<'_>) -> Result<String, NotPassed> {
     let sources = in_threads(number, connect_threads(target, number), || {
         let connection = target.open()?;
         let (_, local) = connection.addresses()?;
-        round_trip(&connection)?;
-        connection.finish().map(|()| local)
+        let told = receive_address(&connection)?;
+        let views = told.zip(KernelView::read(&*connection.socket()));
+        connection.finish().map(|()| (local, views))
     })?;
     let number = count(
         number as u64,
         "connection as it is",
         "connections as they are",
     );
+    let (last, views) = &sources[sources.len() - 1];
+    let views = views.map_or_else(String::new, |(server, own)| {
+        let [server, own] = [server, own].map(|view| view.all_figures());
+        format!("; there {server}; here {own}")
+    });
     Ok(format!(
-        "the server sees {number} here, {} the last",
-        sources[sources.len() - 1]
+        "the server sees {number} here, {last} the last{views}"
     ))
 }
 

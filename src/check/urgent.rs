@@ -3,10 +3,12 @@
 use std::time::Duration;
 
 use super::clause::{Clause, Load};
-use super::connection::MESSAGE;
+use super::connection::{Connection, MESSAGE};
 use super::not_passed::NotPassed;
+use super::observation::End;
 use super::target::Target;
 use crate::base::units::whole;
+use crate::probe::pattern::Damage;
 
 pub(super) const URGENT: Clause = Clause {
     name: "urgent",
@@ -21,13 +23,46 @@ pub(super) const URGENT: Clause = Clause {
 /// What is sent before and after the urgent byte, in bytes: a message, then a stream.
 const AROUND: [u64; 2] = [MESSAGE, 1 << 20];
 
+/// Why a byte that is missing is no fault by default.
+const OUT_OF_LINE: &str = "the urgent byte was taken out of the stream, as a server or a proxy \
+                           does that reads it out of line (RFC 6093); --only urgent or --thorough \
+                           counts it as a fault";
+
 fn urgent(target: &Target<'_>) -> Result<String, NotPassed> {
+    let is_allowed = !target.plan().urgent_in_line;
+    match exchange(target, |connection| connection.send_urgent()) {
+        // Only if all others come in order, and the connection lives.
+        Err(why) if is_allowed && is_one_missing(&why) => {
+            match exchange(target, |connection| connection.send_urgent_out_of_line()) {
+                Ok(_) => Err(NotPassed::Skipped(String::from(OUT_OF_LINE))),
+                Err(NotPassed::Stopped) => Err(NotPassed::Stopped),
+                Err(_) => Err(why),
+            }
+        }
+        exchanged => exchanged,
+    }
+}
+
+/// Whether just a byte was missing behind an urgent one.
+fn is_one_missing(why: &NotPassed) -> bool {
+    let NotPassed::Failed { observed, .. } = why else {
+        return false;
+    };
+    let one = Some(Damage::Lost { bytes: 1 });
+    observed.urgent && matches!(&observed.end, End::Wrong(wrong) if wrong.damage == one)
+}
+
+/// Sends an urgent byte among a message and one among a stream, on a connection.
+fn exchange(
+    target: &Target<'_>,
+    send_urgent: fn(&Connection<'_>) -> Result<(), NotPassed>,
+) -> Result<String, NotPassed> {
     let connection = target.open()?;
     let within = target.budget(4);
     let mut all = [0; AROUND.len()];
     for (around, all) in AROUND.into_iter().zip(&mut all) {
         *all += connection.exchange_within(around, within, Duration::ZERO)?;
-        connection.send_urgent()?;
+        send_urgent(&connection)?;
         *all += connection.exchange_within(around, within, Duration::ZERO)?;
     }
     connection.finish()?;

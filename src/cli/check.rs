@@ -98,7 +98,8 @@ pub(super) struct CheckArgs {
     #[arg(long, value_name = "DURATION", default_value = "2s", value_parser = some_time)]
     budget: Duration,
 
-    /// Send all data of every clause, however slow the path; the check ends after 15 minutes
+    /// Send all data of every clause, however slow the path, and count it as a fault if urgent data
+    /// is read out of line; the check ends after 15 minutes
     #[arg(long, conflicts_with = "budget")]
     thorough: bool,
 
@@ -202,6 +203,7 @@ impl CheckArgs {
             idle: self.idle,
             connections: self.connections,
             experiments: !self.no_experiments,
+            urgent_in_line: self.thorough || self.only.iter().any(|name| name == "urgent"),
             // Its keys are random, from the system.
             seed: RandomState::new().hash_one(()),
         }

@@ -71,6 +71,11 @@ pub(super) struct ServeArgs {
           value_delimiter = ',', value_parser = address)]
     whoami: Vec<Address>,
 
+    /// Send clients of --whoami also what this machine's TCP knows of their connection, as a second
+    /// line: round trip, retransmits, MSS and options, in JSON
+    #[arg(long, value_parser = BoolishValueParser::new())]
+    whoami_tcp: bool,
+
     /// Answer datagrams on this address: RFC 862 echo over UDP. Limits that count connections do
     /// not apply [default: off; default port: 20162]
     #[arg(long, value_name = "ADDR", num_args = 0..=1, default_missing_value = "20162",
@@ -232,6 +237,7 @@ impl ServeArgs {
             max_lifetime: self.max_lifetime,
             memory_limit: self.memory_limit,
             busy_poll: self.busy_poll.unwrap_or(default.busy_poll),
+            whoami_tcp: self.whoami_tcp,
             udp_rate: self.udp_rate.0,
             udp_low_ports: self.udp_low_ports,
             reserved_descriptors: self.admin.as_ref().map_or(0, |_| admin::DESCRIPTORS),

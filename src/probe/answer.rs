@@ -9,6 +9,7 @@ use super::error::Error;
 use super::exchange::{CLOSE_TIME, extra_byte, first_difference, is_timeout, missing, peer_name};
 use super::service::looks_like;
 use crate::base::error::cause;
+use crate::base::kernel::KernelView;
 
 /// The most bytes of an answer that are shown.
 const SHOWN: usize = 128;
@@ -118,6 +119,11 @@ impl Asked {
             }
         };
         self.bad(fault)
+    }
+
+    /// What the system knows of the connection, where it tells.
+    pub(crate) fn kernel_view(&self) -> Option<KernelView> {
+        KernelView::read(&self.stream)
     }
 
     fn read(&mut self, until: Instant) -> io::Result<Step> {

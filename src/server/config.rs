@@ -55,6 +55,9 @@ pub struct Config {
     /// all. It saves a quiet client's message the time that a sleeping thread takes to
     /// be woken, and costs a worker that is not busy anyway a CPU for that long.
     pub busy_poll: Duration,
+    /// Whether a client of the whoami protocol is told, beside its address, what the system
+    /// knows of its connection.
+    pub whoami_tcp: bool,
     /// How much each source of datagrams, an IPv4 address or an IPv6 /64, may send a second:
     /// a datagram counts once for each started 1,500 bytes. More is not answered, so that two
     /// servers never answer each other faster. `None` for no limit.
@@ -86,6 +89,7 @@ impl Default for Config {
             max_lifetime: None,
             memory_limit: None,
             busy_poll: Duration::ZERO,
+            whoami_tcp: false,
             udp_rate: Some(DEFAULT_UDP_RATE),
             udp_low_ports: false,
             reserved_descriptors: 0,
@@ -120,6 +124,7 @@ impl Config {
             },
             busy_poll: self.busy_poll.min(CENTURY),
             check_after: memory::check_after(self.memory_limit, self.workers),
+            whoami_tcp: self.whoami_tcp,
             pipes: limits::pipes(open_files, self.workers),
             sources: self.max_per_source.map(|most| Arc::new(Sources::new(most))),
             datagrams: Arc::default(),

@@ -16,6 +16,7 @@ use socket2::SockRef;
 
 use super::pipe::{Pipe, Pipes, is_refusal};
 use super::proxy_header::{Header, HeaderParser};
+use crate::base::kernel::KernelView;
 use crate::base::sys;
 use crate::proto::{self, Message, Protocol};
 
@@ -38,6 +39,8 @@ pub(crate) trait Transport: Read + Write {
     /// The connection ended before the peer received them. After the peer's FIN, a read
     /// does not report that.
     fn unacknowledged(&self) -> io::Result<Option<usize>>;
+    /// What the system knows of the connection; `None` where it does not tell.
+    fn kernel_view(&self) -> Option<KernelView>;
     /// Whether a read would find something: bytes, the end, or an error.
     fn has_input(&self) -> bool;
     /// How many bytes reads would find now; 0 where the system does not say.
@@ -60,6 +63,10 @@ impl Transport for TcpStream {
             Some(1..) if sys::has_failed(self) => self.take_error()?.map_or(Ok(bytes), Err),
             _ => Ok(bytes),
         }
+    }
+
+    fn kernel_view(&self) -> Option<KernelView> {
+        KernelView::read(self)
     }
 
     fn has_input(&self) -> bool {
@@ -238,12 +245,17 @@ impl<T: Transport> Conn<T> {
         }
     }
 
-    /// Begins to serve the client, whose address is `peer`. Bytes that followed the
-    /// PROXY header are processed first.
-    pub(crate) fn start(&mut self, peer: SocketAddr) {
+    /// Begins to serve the client, whose address is `peer`; `tells_tcp` decides whether it is
+    /// told what the system knows of the connection, where its protocol has that. Bytes that
+    /// followed the PROXY header are processed first.
+    pub(crate) fn start(&mut self, peer: SocketAddr, tells_tcp: bool) {
         let payload = self.end_header();
         if let Some(ProtocolState::Whoami) = self.state.as_deref() {
-            self.keep_pending(proto::whoami(peer));
+            let view = tells_tcp.then(|| self.transport.kernel_view()).flatten();
+            self.keep_pending(match view {
+                Some(view) => proto::whoami_with_tcp(peer, &view),
+                None => proto::whoami(peer),
+            });
             self.stage = Stage::Finishing;
         } else if !payload.is_empty() && self.process(&payload) {
             self.keep_pending(payload);

@@ -86,6 +86,8 @@ pub(crate) struct Settings {
     pub(crate) busy_poll: Duration,
     /// After so many bytes echoed it has the main thread look at what clients hold.
     pub(crate) check_after: usize,
+    /// A client that asks for its address is told what the system knows of its connection.
+    pub(crate) whoami_tcp: bool,
     /// How many pipes it may have.
     pub(crate) pipes: usize,
     /// The limit on clients a source, for clients that a PROXY header names.

@@ -360,9 +360,10 @@ impl Worker {
     /// Begins to serve a client, whose address is `peer`.
     fn start(&mut self, key: usize, peer: SocketAddr) {
         self.connections.context.metrics.counters.connections.add(1);
+        let tells_tcp = self.connections.context.settings.whoami_tcp;
         let client = &mut self.connections.clients[key];
         client.peer = peer;
-        client.conn.start(peer);
+        client.conn.start(peer, tells_tcp);
         if client.conn.has_pending() {
             self.connections.enqueue(key);
         }

@@ -1,7 +1,7 @@
 //! Servers that misbehave on purpose, each with a clock and counts of its own.
 
 use std::io::{Read, Write};
-use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::net::{IpAddr, Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Barrier, Condvar, Mutex, OnceLock};
 use std::thread::{sleep, spawn};
@@ -23,7 +23,12 @@ pub struct Faulty {
 impl Faulty {
     /// With connections counted from 0 in the order in which they came.
     pub fn serve(behave: impl Fn(TcpStream, usize) + Send + Sync + 'static) -> Self {
-        let (_reserved, address) = reserve(Ipv4Addr::LOCALHOST.into(), 0).unwrap();
+        Self::serve_at(Ipv4Addr::LOCALHOST.into(), behave)
+    }
+
+    /// The same on another address.
+    pub fn serve_at(ip: IpAddr, behave: impl Fn(TcpStream, usize) + Send + Sync + 'static) -> Self {
+        let (_reserved, address) = reserve(ip, 0).unwrap();
         Self::serve_on(listen(address), behave)
     }
 

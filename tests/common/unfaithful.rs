@@ -44,6 +44,24 @@ pub fn keep_urgent(stream: &TcpStream) {
     SockRef::from(stream).set_out_of_band_inline(true).unwrap();
 }
 
+/// Reads urgent bytes out of line, and loses the byte at a place of what is left.
+pub fn out_of_line_and_losing(place: usize) -> Faulty {
+    Faulty::serve(move |mut stream, _| {
+        let mut block = vec![0; BLOCK];
+        let mut before = 0;
+        while let Ok(length @ 1..) = stream.read(&mut block) {
+            let mut bytes = block[..length].to_vec();
+            if (before..before + length).contains(&place) {
+                bytes.remove(place - before);
+            }
+            before += length;
+            if stream.write_all(&bytes).is_err() {
+                return;
+            }
+        }
+    })
+}
+
 /// Takes a stream that begins with two NULs for text, and its line ends for one byte.
 pub fn textual() -> Faulty {
     Faulty::serve(|stream, _| {

@@ -2,14 +2,15 @@
 //! All else they do well, so also urgent data stays in its place.
 
 use std::collections::VecDeque;
-use std::io::{Read, Write};
-use std::net::{Shutdown, TcpStream};
+use std::io::{ErrorKind, Read, Write};
+use std::net::{IpAddr, Shutdown, TcpStream};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 use std::thread::{sleep, spawn};
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, poll};
+use socket2::SockRef;
 
 use crate::common::faulty::{BLOCK, Faulty, echo_some, swallow};
 use crate::common::unfaithful::{echo_all, keep_urgent, nagling, pool};
@@ -501,6 +502,41 @@ pub(crate) fn urgent_moved() -> Server {
         }
         let _ = stream.write_all(held.as_slice());
     })
+}
+
+/// Resets a client that has more than so many bytes unread, beside what the system holds of
+/// them.
+pub(crate) fn impatient(ip: IpAddr, most: usize) -> Server {
+    let server = Faulty::serve_at(ip, move |stream, _| {
+        keep_urgent(&stream);
+        // The system's buffer grows otherwise to several MiB.
+        let _ = SockRef::from(&stream).set_send_buffer_size(BLOCK);
+        stream.set_nonblocking(true).unwrap();
+        let mut block = vec![0; BLOCK];
+        let mut owed = VecDeque::new();
+        loop {
+            let waits = match owed.is_empty() {
+                true => PollFlags::IN,
+                false => PollFlags::IN | PollFlags::OUT,
+            };
+            let _ = poll(&mut [PollFd::new(&stream, waits)], None);
+            match (&stream).read(&mut block) {
+                Ok(0) => break,
+                Ok(length) => owed.extend(&block[..length]),
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+                Err(_) => return,
+            }
+            if owed.len() > most {
+                return reset(stream);
+            }
+            if let Ok(length) = (&stream).write(owed.make_contiguous()) {
+                owed.drain(..length);
+            }
+        }
+        let _ = stream.set_nonblocking(false);
+        let _ = (&stream).write_all(owed.make_contiguous());
+    });
+    Server::new(server.address, server)
 }
 
 /// A pool of four workers that each serve a connection to its end, and carry seven bits.

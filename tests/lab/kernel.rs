@@ -10,7 +10,7 @@ use crate::namespaces::bound;
 
 /// Runs a probe on this path, with the server's address as its last argument. Returns the
 /// objects that it wrote.
-fn probed(made: &Made, arguments: &str) -> Vec<Value> {
+pub(crate) fn probed(made: &Made, arguments: &str) -> Vec<Value> {
     let mut command = bound(env!("CARGO_BIN_EXE_echopool"));
     command.args(arguments.split_whitespace());
     command.arg(made.address.to_string());

@@ -151,7 +151,9 @@ pub(crate) struct Routed {
     rules: Option<Rules>,
     narrow: Option<u16>,
     kbit: Option<u32>,
+    queue: Option<u32>,
     ecn: bool,
+    server: Option<fn(IpAddr) -> Server>,
     port: Option<u16>,
 }
 
@@ -199,6 +201,18 @@ impl Routed {
         self
     }
 
+    /// With a queue of so many bytes where it is slow, and not of 200 ms.
+    pub(crate) fn queue(mut self, bytes: u32) -> Self {
+        self.queue = Some(bytes);
+        self
+    }
+
+    /// To that server, and not to ours.
+    pub(crate) fn served_by(mut self, server: fn(IpAddr) -> Server) -> Self {
+        self.server = Some(server);
+        self
+    }
+
     /// With congestion notification asked for by the client.
     pub(crate) fn ecn(mut self) -> Self {
         self.ecn = true;
@@ -219,7 +233,7 @@ impl Routed {
             network.narrow(bytes);
         }
         if let Some(kbit) = self.kbit {
-            network.shape(kbit)?;
+            network.shape(kbit, self.queue)?;
         }
         if let Some(rules) = &self.rules {
             rules.apply(&network)?;
@@ -227,11 +241,11 @@ impl Routed {
         if self.ecn {
             network.client.set(&[("ipv4/tcp_ecn", "1")]);
         }
-        let server = echopool(
-            &network.server,
-            self.protocol.unwrap_or("echo"),
-            server_ip(self.is_v6),
-        );
+        let ip = server_ip(self.is_v6);
+        let server = match self.server {
+            Some(start) => network.server.run(|| start(ip)),
+            None => echopool(&network.server, self.protocol.unwrap_or("echo"), ip),
+        };
         let mut address = server.address;
         if let Some(port) = self.port {
             address.set_port(port);

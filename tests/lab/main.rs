@@ -11,6 +11,7 @@ mod common;
 mod claims;
 mod datagram_claims;
 mod datagram_paths;
+mod far;
 mod faulty;
 mod kernel;
 mod made;
@@ -51,6 +52,14 @@ fn no_path_is_broken_that_should_not_be() {
 #[ignore = "needs root and nft: make lab"]
 fn what_tcp_knows_of_a_path_is_what_was_done_to_it() {
     if let Err(lacking) = kernel::prove_all() {
+        println!("skipped: {lacking}");
+    }
+}
+
+#[test]
+#[ignore = "needs root: make lab"]
+fn a_path_of_600_ms_is_checked_to_the_end_and_never_taken_for_full() {
+    if let Err(lacking) = far::prove_all() {
         println!("skipped: {lacking}");
     }
 }

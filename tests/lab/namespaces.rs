@@ -212,15 +212,18 @@ impl Network {
         ));
     }
 
-    /// Bounds what the router sends each way, in kbit/s.
+    /// Bounds what the router sends each way, in kbit/s, with a queue of so many bytes or else
+    /// of 200 ms.
     ///
     /// # Errors
     /// Where the kernel has no token bucket.
-    pub(crate) fn shape(&self, kbit: u32) -> Result<(), String> {
+    pub(crate) fn shape(&self, kbit: u32, queue: Option<u32>) -> Result<(), String> {
+        let queue = match queue {
+            Some(bytes) => format!("burst 1600 limit {bytes}"),
+            None => "burst 16kb latency 200ms".into(),
+        };
         for device in [CLIENT_SIDE, SERVER_SIDE] {
-            let words = format!(
-                "tc qdisc add dev {device} root tbf rate {kbit}kbit burst 16kb latency 200ms"
-            );
+            let words = format!("tc qdisc add dev {device} root tbf rate {kbit}kbit {queue}");
             self.router
                 .feed(&words.split(' ').collect::<Vec<_>>(), "")?;
         }

@@ -21,6 +21,8 @@ pub(crate) enum Bound {
 pub(crate) struct Expected {
     /// One of these names.
     pub(crate) cause: &'static [&'static str],
+    /// Whether it must be proved, and not only likely.
+    pub(crate) is_certain: bool,
     pub(crate) evidence: Vec<(&'static str, Bound)>,
 }
 
@@ -70,15 +72,24 @@ impl Path {
         self.causes.is_empty()
     }
 
-    /// A cause that must be named, by one of these names. What follows is its evidence.
+    /// A cause that must be named, by one of these names, and proved. What follows is its
+    /// evidence.
     pub(crate) fn cause(self, name: &'static [&'static str]) -> Self {
         let expected = Expected {
             cause: name,
+            is_certain: true,
             evidence: Vec::new(),
         };
         let mut path = self;
         path.causes.push(expected);
         path
+    }
+
+    /// That cause may be only likely: no experiment can prove it.
+    pub(crate) fn at_least_likely(mut self) -> Self {
+        let cause = self.causes.last_mut().expect("a cause comes first");
+        cause.is_certain = false;
+        self
     }
 
     fn evidence(mut self, key: &'static str, bound: Bound) -> Self {

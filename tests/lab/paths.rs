@@ -396,6 +396,7 @@ fn rates() -> Vec<Path> {
             }),
         queue
             .cause(&["listen-queue"])
+            .at_least_likely()
             .within("per_s", 70.0, 125.0)
             .claim(Claim::ConnectRate {
                 of: 400,
@@ -446,8 +447,7 @@ fn half_closes() -> Vec<Path> {
             ),
             &["truncates"],
             End::Close,
-        )
-        .options("--skip urgent"),
+        ),
     ]
 }
 
@@ -579,6 +579,8 @@ fn held() -> Vec<Path> {
 }
 
 fn urgent() -> Vec<Path> {
+    // By default it is no fault that they are read out of line.
+    let asked = "--only connect,bytes,urgent";
     // The word of the evidence is `what`.
     let is = |path: Path, word: &'static [&'static str], outcome| {
         path.cause(&["urgent-lost"])
@@ -594,7 +596,8 @@ fn urgent() -> Vec<Path> {
             ),
             &["taken-out"],
             Urgent::TakenOut,
-        ),
+        )
+        .options(asked),
         is(
             to(
                 "urgent-moved",
@@ -621,7 +624,8 @@ fn urgent() -> Vec<Path> {
             ),
             &["taken-out"],
             Urgent::TakenOut,
-        ),
+        )
+        .options(asked),
     ]
 }
 
@@ -874,6 +878,16 @@ fn distant() -> Vec<Path> {
         )
         .passes_within(LONG),
         is(
+            "far-600ms",
+            "a round trip of 600 ms",
+            Treatment {
+                delay: ms(300),
+                ..calm
+            },
+            round_trip(ms(600)),
+        )
+        .passes_within(BROKEN),
+        is(
             "jitter",
             "10 ms, and up to 20 ms more each way",
             jitter,
@@ -940,6 +954,13 @@ fn slow() -> Vec<Path> {
         through("slow-2", "2 Mbit/s", routed().shaped(2_000))
             .claim(Claim::NotAbove { mbit_s: 2.0 })
             .passes_within(SLOW),
+        through(
+            "slow-64k",
+            "64 kbit/s, with a queue of 64 KiB, which is 8 s",
+            routed().shaped(64).queue(64 << 10),
+        )
+        .claim(Claim::NotAbove { mbit_s: 0.064 })
+        .passes_within(BROKEN),
     ]
 }
 
@@ -1019,11 +1040,11 @@ fn meddled() -> Vec<Path> {
     ]
 }
 
-/// Proxies that pass all on but urgent data, which none of them does.
+/// Proxies that pass all on but urgent data, which each of them reads out of line.
 fn proxies() -> Vec<Path> {
     let is = |path: Path| {
         path.claim(Claim::Echoes(4 * MIB))
-            .options("--skip urgent")
+            .claim(Claim::Urgent(Urgent::TakenOut))
             .passes_within(QUICK)
     };
     let nginx = Software::Nginx { half_close: true };

@@ -137,7 +137,8 @@ fn check(mark: &str, is_wanted: impl Fn(&Path) -> bool) {
         Ok((outcome, said(&report)))
     });
     println!("{}", table(&paths, &rows));
-    if std::env::var_os("LAB_WRITE").is_some() && std::env::var_os("LAB").is_none() {
+    let is_whole = std::env::var_os("LAB").is_none() && !STOPPED.load(Ordering::SeqCst);
+    if std::env::var_os("LAB_WRITE").is_some() && is_whole {
         write_page(mark, &table(&paths, &rows));
     }
     finish(&paths, &rows);
@@ -402,6 +403,9 @@ fn compare_cause(expected: &Expected, said: &[Value]) -> Vec<String> {
         return vec![format!("{} is not named", expected.cause.join(" or "))];
     };
     let mut wrong = Vec::new();
+    if expected.is_certain && cause["confidence"] == "likely" {
+        wrong.push(format!("{} is only likely", expected.cause.join(" or ")));
+    }
     for (key, bound) in &expected.evidence {
         let value = &cause["evidence"][key];
         let is_right = match bound {
@@ -422,12 +426,17 @@ fn compare_cause(expected: &Expected, said: &[Value]) -> Vec<String> {
 
 fn words_of_bound(bound: &Bound) -> String {
     match bound {
-        Bound::Within(low, high) if low == high => low.to_string(),
-        Bound::Within(low, high) => format!("{low} to {high}"),
+        Bound::Within(low, high) if low == high => figure(*low),
+        Bound::Within(low, high) => format!("{} to {}", figure(*low), figure(*high)),
         Bound::OneOf(words) => words.join(" or "),
         Bound::Present => "anything".into(),
         Bound::Absent => "nothing".into(),
     }
+}
+
+/// A figure without what arithmetic adds to it behind its third decimal.
+fn figure(value: f64) -> String {
+    ((value * 1000.0).round() / 1000.0).to_string()
 }
 
 /// What must be said of a path, on one line.
@@ -439,7 +448,12 @@ fn wanted(path: &Path) -> String {
         let evidence = expected.evidence.iter();
         let evidence = evidence.map(|(key, bound)| format!(" {key} {}", words_of_bound(bound)));
         let evidence: Vec<_> = evidence.collect();
-        format!("{}{}", expected.cause.join(" or "), evidence.join(","))
+        let sure = if expected.is_certain { "" } else { " (likely)" };
+        format!(
+            "{}{sure}{}",
+            expected.cause.join(" or "),
+            evidence.join(",")
+        )
     });
     causes.collect::<Vec<_>>().join("; ")
 }
@@ -454,7 +468,11 @@ fn said(report: &Value) -> String {
         });
         let evidence: Vec<_> = evidence.collect();
         let name = cause["cause"].as_str().unwrap_or("no name");
-        format!("{name}{}", evidence.join(","))
+        let sure = match cause["confidence"].as_str() {
+            Some("likely") => " (likely)",
+            _ => "",
+        };
+        format!("{name}{sure}{}", evidence.join(","))
     });
     let causes: Vec<_> = causes.collect();
     let failed = failed(report);
@@ -563,6 +581,8 @@ mod tests {
         assert_eq!(open, "nothing explains urgent");
         let unsure = differs(|said| said[0]["confidence"] = "maybe".into());
         assert_eq!(unsure, "mtu-black-hole has the confidence \"maybe\"");
+        let likely = differs(|said| said[0]["confidence"] = "likely".into());
+        assert_eq!(likely, "mtu-black-hole is only likely");
         let silent = differs(|said| said[0]["advice"] = "".into());
         assert_eq!(silent, "mtu-black-hole has no advice");
         let none = differs(|said| *said = json!([]));
@@ -598,6 +618,17 @@ mod tests {
                         `--idle 5s` | idle-limit alive_s 0.4 to 2.04, dead_s 1.96 to 4, ends_by \
                         reset | idle-limit alive_s 1.9 | 12.3 s, 45 s | ok |";
         assert_eq!(table.lines().last(), Some(expected));
+    }
+
+    #[test]
+    fn a_bound_has_no_more_decimals_than_it_was_given() {
+        for (bound, text) in [
+            (Bound::Within(1.1 * 100_000.0, 3.0 * 0.8), "110000 to 2.4"),
+            (Bound::Within(0.2 * 3.0, 0.98 * 3.0), "0.6 to 2.94"),
+            (Bound::Within(1280.0, 1280.0), "1280"),
+        ] {
+            assert_eq!(words_of_bound(&bound), text);
+        }
     }
 
     #[test]

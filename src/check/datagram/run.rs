@@ -127,6 +127,7 @@ fn test(clause: &'static Clause, target: &mut Target<'_>) -> Option<(Outcome, Op
         follows_from: None,
         rfc: clause.rfc,
         elapsed_ns: nanoseconds(started.elapsed()),
+        tcp: None,
         observed: None,
     };
     Some((outcome, failure))

@@ -122,6 +122,10 @@ impl Transport for Fake {
         Ok(())
     }
 
+    fn kernel_view(&self) -> Option<KernelView> {
+        Some(KernelView::default())
+    }
+
     fn unacknowledged(&self) -> io::Result<Option<usize>> {
         Ok((!self.hides_acknowledged).then_some(self.sent.len() - self.acknowledged))
     }
@@ -308,7 +312,7 @@ impl Rig {
         };
         if let Some(header) = self.conn.header() {
             assert_eq!(header, Header::Client(peer()));
-            self.conn.start(peer());
+            self.conn.start(peer(), false);
         }
         if received.echo {
             let bytes = &block[..received.bytes];
@@ -837,7 +841,7 @@ fn a_connection_that_is_cut_short_sends_its_pending_output_and_reads_no_further(
 fn a_header_is_awaited_until_its_client_is_served() {
     let mut conn = Conn::behind_proxy(Fake::default(), Protocol::Echo, Instant::now());
     assert!(conn.awaits_header() && !conn.has_pending());
-    conn.start(peer());
+    conn.start(peer(), false);
     assert!(!conn.awaits_header());
 }
 

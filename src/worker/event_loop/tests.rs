@@ -47,6 +47,7 @@ impl Rig {
             limits,
             busy_poll: Duration::ZERO,
             check_after: usize::MAX,
+            whoami_tcp: false,
             pipes: 1,
             sources: None,
             datagrams,

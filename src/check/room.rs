@@ -1,0 +1,107 @@
+//! How many bytes may be under way at once on the path without others waiting long behind
+//! them.
+
+use std::time::{Duration, Instant};
+
+use super::connection::{Connection, MESSAGE};
+use super::not_passed::NotPassed;
+use super::observation::End;
+use super::target::Target;
+use crate::proto::Protocol;
+
+/// What is under way at once takes no longer than this part of the time-out, or a round trip:
+/// so long the others wait behind it at the most.
+const WAIT_PART: u32 = 10;
+
+/// The bytes that are sent at once to measure the path: first as many as every system sends
+/// before it waits for an answer (RFC 6928), then twice as many each time, since a token bucket
+/// passes some without a delay. No more than the last, nor longer than this part of the
+/// time-out.
+const FIRST: u64 = 8 * 1024;
+const LAST: u64 = 64 * 1024;
+const TIME_PART: u32 = 50;
+
+/// How long the first byte and the next ones are waited for, in round trips, and no less than
+/// these parts of the time-out.
+const ROUND_TRIPS: u32 = 8;
+const FIRST_PART: u32 = 10;
+const NEXT_PART: u32 = 3;
+
+/// As many as all clauses that wait have under way together, and some.
+const ALL: u64 = 640 * 1024;
+
+/// Where a protocol has no bytes to measure the path with: a message of each of some clauses.
+const UNMEASURED: u64 = 12 * MESSAGE;
+
+/// Measures the path with one connection. Nothing bounds what may be under way where it does
+/// not answer: then clauses fail for another reason, and sooner beside each other.
+pub(super) fn room(target: &Target<'_>) -> u64 {
+    if target.plan().protocol != Protocol::Echo {
+        return UNMEASURED;
+    }
+    match rate(target) {
+        Ok(rate) => carried(target, rate),
+        Err(_) => u64::MAX,
+    }
+}
+
+/// How long so many bytes take at most on a path that has room for as many as was measured.
+pub(super) fn time(target: &Target<'_>, bytes: u64) -> Duration {
+    let room = target.shared.room().max(1) as f64;
+    wait(target).mul_f64((bytes as f64 / room).min(f64::from(WAIT_PART)))
+}
+
+/// How long the others may wait.
+fn wait(target: &Target<'_>) -> Duration {
+    let part = target.plan().timeout / WAIT_PART;
+    part.max(target.context.round_trip())
+}
+
+/// As many bytes as the path carries meanwhile.
+fn carried(target: &Target<'_>, rate: f64) -> u64 {
+    (rate * wait(target).as_secs_f64()) as u64
+}
+
+/// The bytes a second that come back of those that are sent at once.
+fn rate(target: &Target<'_>) -> Result<f64, NotPassed> {
+    let plan = target.plan();
+    let connection = target.open()?;
+    let begun = Instant::now();
+    let least = connection.connect_time * ROUND_TRIPS;
+    let connection = connection.with_timeout(least.max(plan.timeout / FIRST_PART));
+    connection.send(FIRST)?;
+    connection.receive(1)?;
+    target.shared.saw_echo(begun.elapsed());
+    let connection = connection.with_timeout(least.max(plan.timeout / NEXT_PART));
+    let (mut size, mut rate) = (FIRST, rest(&connection, FIRST)?);
+    while size < LAST && begun.elapsed() < plan.timeout / TIME_PART {
+        size *= 2;
+        rate = train(&connection, size)?;
+    }
+    if carried(target, rate) < ALL {
+        // What was lost and sent again came late, too.
+        rate = rate.max(train(&connection, size)?);
+    }
+    // What is still to come on a path that is too slow is for nobody.
+    let _ = connection.finish();
+    Ok(rate)
+}
+
+/// Sends so many bytes at once, and returns how many of them came back a second.
+fn train(connection: &Connection<'_>, size: u64) -> Result<f64, NotPassed> {
+    connection.send(size)?;
+    connection.receive(1)?;
+    rest(connection, size)
+}
+
+/// Receives those of a train behind its first byte.
+fn rest(connection: &Connection<'_>, size: u64) -> Result<f64, NotPassed> {
+    let (first, before) = (Instant::now(), connection.received());
+    match connection.receive(size - 1) {
+        Ok(()) => {}
+        Err(NotPassed::Failed { observed, .. }) if observed.end == End::Slow => {}
+        Err(other) => return Err(other),
+    }
+    let came = (connection.received() - before) as f64;
+    Ok(came / first.elapsed().as_secs_f64().max(1e-9))
+}
