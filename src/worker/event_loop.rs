@@ -496,8 +496,13 @@ impl Worker {
             "on demand"
         );
         if received.bytes > 0 {
-            let bytes = units::plain_count(received.bytes as u64, "byte", "bytes");
-            log::trace!("client {}: {bytes} read", client.peer);
+            // The count is a text of its own: as an argument it is made for a line that is
+            // logged, not for every read.
+            log::trace!(
+                "client {}: {} read",
+                client.peer,
+                units::plain_count(received.bytes as u64, "byte", "bytes")
+            );
         }
         Ok(received)
     }
