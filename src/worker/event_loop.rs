@@ -30,7 +30,7 @@ use mio::net::TcpStream;
 use mio::{Events, Interest, Poll, Token, Waker};
 
 use super::client::Client;
-use super::conn::{Conn, Readiness, Received};
+use super::conn::{Conn, Received};
 use super::connections::{CloseReason, Connections};
 use super::context::{Context, HandOver};
 use super::datagrams::Datagrams;
@@ -40,6 +40,7 @@ use super::proxy_header::Header;
 use super::ready::Class;
 use super::slices::{EXPECT_MORE, LEAST_CHARGE, PHASE, Slices};
 use super::stalls::Watch;
+use super::transport::Readiness;
 use crate::base::address::canonical;
 use crate::base::error::cause;
 use crate::base::sys;

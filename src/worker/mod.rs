@@ -23,4 +23,5 @@ mod slices;
 pub(crate) mod source;
 mod stalls;
 pub(crate) mod sync;
+mod transport;
 pub(crate) mod waker;
