@@ -1,5 +1,6 @@
 //! One worker's event loop, and the parts of its connections.
 
+mod block;
 pub(crate) mod channel;
 mod client;
 mod conn;
