@@ -25,25 +25,21 @@ pub(super) const MESSAGE: usize = 16 * 1024;
 /// Received bytes start at multiples of this: a cache line.
 const ALIGN: usize = 64;
 
-/// The block. Places in it are offsets from its beginning.
+/// The block. Places in it count from its first whole cache line, so that those that are
+/// multiples of [`ALIGN`] begin one.
 pub(super) struct Block {
     bytes: Box<[u8]>,
-    /// Where its first whole cache line begins.
-    start: usize,
+    /// What is in front of the first whole cache line.
+    skipped: usize,
 }
 
 impl Block {
     pub(super) fn new() -> Self {
         let bytes = vec![0; BLOCK + ALIGN].into_boxed_slice();
         Self {
-            start: bytes.as_ptr().align_offset(ALIGN).min(ALIGN),
+            skipped: bytes.as_ptr().align_offset(ALIGN).min(ALIGN),
             bytes,
         }
-    }
-
-    /// Where the first bytes of a phase are put.
-    pub(super) const fn start(&self) -> usize {
-        self.start
     }
 
     /// Where the next bytes are put, behind those that end at `end`.
@@ -53,16 +49,44 @@ impl Block {
 
     /// Whether a whole slice fits from `place` on.
     pub(super) const fn has_room(&self, place: usize) -> bool {
-        place + SLICE <= self.bytes.len()
+        self.skipped + place + SLICE <= self.bytes.len()
     }
 
     /// So many bytes from `place` on, to be read into.
     pub(super) fn free(&mut self, place: usize, length: usize) -> &mut [u8] {
-        &mut self.bytes[place..place + length]
+        &mut self.bytes[self.skipped..][place..place + length]
     }
 
     /// The bytes that were read into a part of it.
     pub(super) fn filled(&self, part: Range<usize>) -> &[u8] {
-        &self.bytes[part]
+        &self.bytes[self.skipped..][part]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_reads_begin_a_cache_line() {
+        let mut block = Block::new();
+        let mut place = 0;
+        for length in [1, ALIGN - 1, ALIGN, NARROW_SLICE, 1] {
+            let free = block.free(place, length);
+            assert_eq!(free.as_ptr().align_offset(ALIGN), 0, "from {place} on");
+            free.fill(7);
+            let end = place + length;
+            assert!(block.filled(place..end).iter().all(|&byte| byte == 7));
+            place = Block::behind(end);
+            assert!((end..end + ALIGN).contains(&place));
+        }
+    }
+
+    #[test]
+    fn as_many_slices_fit_as_the_block_has() {
+        let block = Block::new();
+        let places = (0..).step_by(SLICE);
+        let room = places.take_while(|&place| block.has_room(place)).count();
+        assert_eq!(room, BLOCK / SLICE);
     }
 }

@@ -202,7 +202,7 @@ impl Worker {
             return 0;
         };
         let before = self.echoed;
-        self.receive_into_batch(key, Class::Stream, self.block.start());
+        self.receive_into_batch(key, Class::Stream, 0);
         self.send_phase();
         let sent = self.echoed - before;
         self.notifies_of_echo();
@@ -391,7 +391,7 @@ impl Worker {
     /// Reads up to `turns` connections that exchange messages, while the block has room
     /// for a whole slice. Returns how many it took from the ready list.
     fn receive_phase(&mut self, turns: usize) -> usize {
-        let mut used = self.block.start();
+        let mut used = 0;
         let mut taken = 0;
         while taken < turns && self.block.has_room(used) {
             taken += 1;
