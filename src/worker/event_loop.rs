@@ -29,8 +29,9 @@ use mio::event::Event;
 use mio::net::TcpStream;
 use mio::{Events, Interest, Poll, Token, Waker};
 
+use super::block::{Block, MESSAGE, NARROW_SLICE, SLICE};
 use super::client::Client;
-use super::conn::{Conn, Readiness, Received};
+use super::conn::{Conn, Received};
 use super::connections::{CloseReason, Connections};
 use super::context::{Context, HandOver};
 use super::datagrams::Datagrams;
@@ -40,31 +41,12 @@ use super::proxy_header::Header;
 use super::ready::Class;
 use super::slices::{EXPECT_MORE, LEAST_CHARGE, PHASE, Slices};
 use super::stalls::Watch;
+use super::transport::Readiness;
 use crate::base::address::canonical;
 use crate::base::error::cause;
 use crate::base::sys;
 use crate::base::throttle::Throttle;
 use crate::base::units;
-
-/// The size of the scratch block, in bytes: the most that one receive phase reads. It
-/// fits the second-level cache of current processors.
-const BLOCK: usize = 256 * 1024;
-
-/// The most that is read from one connection in a turn, in bytes. It bounds how long a
-/// fast stream delays the other connections.
-const SLICE: usize = 64 * 1024;
-
-/// The same, in bytes, for a connection that has not streamed lately or whose send
-/// buffer is full: it bounds the memory that a peer costs when it stops reading. A
-/// message is shorter, so a short read shows its end without a second read.
-const NARROW_SLICE: usize = MESSAGE + ALIGN;
-
-/// A read of at most this many bytes counts as a message, unless the client streams. So does
-/// one of up to two such reads whose client waits for the echo before it sends more.
-const MESSAGE: usize = 16 * 1024;
-
-/// Received bytes start at multiples of this: a cache line.
-const ALIGN: usize = 64;
 
 /// The most events that one wait returns.
 const EVENTS: usize = 1024;
@@ -79,9 +61,7 @@ pub(crate) static PANIC_FOR: std::sync::atomic::AtomicU16 = std::sync::atomic::A
 pub(crate) struct Worker {
     connections: Connections,
     poller: Poll,
-    block: Box<[u8]>,
-    /// The index in the block at which its first whole cache line begins.
-    first_line: usize,
+    block: Block,
     /// The result of the receive phase: keys of connections, and where in the block the
     /// bytes to be echoed are.
     batch: Vec<(usize, Range<usize>)>,
@@ -109,12 +89,10 @@ impl Worker {
         let pipes = Pipes::new(context.settings.pipes);
         let datagrams = &context.settings.datagrams;
         let datagrams = Datagrams::new(context.id, datagrams, poller.registry())?;
-        let block = vec![0; BLOCK + ALIGN].into_boxed_slice();
         let worker = Self {
             connections: Connections::new(context, now),
             poller,
-            first_line: block.as_ptr().align_offset(ALIGN).min(ALIGN),
-            block,
+            block: Block::new(),
             batch: Vec::new(),
             failure_throttle: Throttle::new(Duration::from_secs(1)),
             echoed: 0,
@@ -224,7 +202,7 @@ impl Worker {
             return 0;
         };
         let before = self.echoed;
-        self.receive_into_batch(key, Class::Stream, self.first_line);
+        self.receive_into_batch(key, Class::Stream, 0);
         self.send_phase();
         let sent = self.echoed - before;
         self.notifies_of_echo();
@@ -414,9 +392,9 @@ impl Worker {
     /// Reads up to `turns` connections that exchange messages, while the block has room
     /// for a whole slice. Returns how many it took from the ready list.
     fn receive_phase(&mut self, turns: usize) -> usize {
-        let mut used = self.first_line;
+        let mut used = 0;
         let mut taken = 0;
-        while taken < turns && used + SLICE <= self.block.len() {
+        while taken < turns && self.block.has_room(used) {
             taken += 1;
             let Some(key) = self.connections.ready.pop(Class::Message) else {
                 break;
@@ -432,7 +410,7 @@ impl Worker {
         match self.receive(key, class, used) {
             Ok(Received { bytes, echo }) => {
                 let range = used..used + if echo { bytes } else { 0 };
-                let free = range.end.next_multiple_of(ALIGN);
+                let free = Block::behind(range.end);
                 self.batch.push((key, range));
                 if let Some(header) = self.connections.clients[key].conn.header() {
                     self.apply_header(key, header);
@@ -479,7 +457,7 @@ impl Worker {
                 Class::Message => NARROW_SLICE,
             };
             let slice = slice.clamp(NARROW_SLICE, SLICE);
-            let free = &mut self.block[used..used + slice];
+            let free = self.block.free(used, slice);
             client.conn.receive(free, self.connections.now)?
         };
         // A stream that is read as fast as it arrives also yields short reads at times.
@@ -497,8 +475,13 @@ impl Worker {
             "on demand"
         );
         if received.bytes > 0 {
-            let bytes = units::plain_count(received.bytes as u64, "byte", "bytes");
-            log::trace!("client {}: {bytes} read", client.peer);
+            // The count is a text of its own: as an argument it is made for a line that is
+            // logged, not for every read.
+            log::trace!(
+                "client {}: {} read",
+                client.peer,
+                units::plain_count(received.bytes as u64, "byte", "bytes")
+            );
         }
         Ok(received)
     }
@@ -515,7 +498,9 @@ impl Worker {
             let sent = if range.is_empty() {
                 client.conn.flush(&mut self.pipes, self.connections.now)
             } else {
-                client.conn.send(&self.block[range], self.connections.now)
+                client
+                    .conn
+                    .send(self.block.filled(range), self.connections.now)
             };
             self.count(key, before);
             let client = &mut self.connections.clients[key];

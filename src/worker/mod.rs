@@ -1,5 +1,6 @@
 //! One worker's event loop, and the parts of its connections.
 
+mod block;
 pub(crate) mod channel;
 mod client;
 mod conn;
@@ -23,4 +24,5 @@ mod slices;
 pub(crate) mod source;
 mod stalls;
 pub(crate) mod sync;
+mod transport;
 pub(crate) mod waker;

@@ -5,6 +5,7 @@ use std::fmt::Write;
 
 use crate::results::metric::Metric;
 use crate::results::outcome::{Outcome, Results, ServerResults};
+use crate::results::overview::overview;
 use crate::results::stats::Summary;
 use crate::server::definition::{BASELINE, BUSY, ECHOPOOL};
 
@@ -39,6 +40,7 @@ pub fn markdown(results: &Results) -> String {
         results.warm_up_s,
         results.rival_buffer_bytes / 1024,
     );
+    text += &overview(&results.scenarios);
     for outcome in &results.scenarios {
         text += &section(outcome);
     }

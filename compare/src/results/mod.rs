@@ -4,6 +4,7 @@ pub mod limit;
 pub mod markdown;
 pub mod metric;
 pub mod outcome;
+pub mod overview;
 pub mod plot;
 pub mod stats;
 pub mod versions;

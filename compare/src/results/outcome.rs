@@ -7,7 +7,7 @@ use serde::Serialize;
 use crate::results::limit::LimitedBy;
 use crate::results::metric::{Metric, Sample};
 use crate::results::stats::Summary;
-use crate::server::definition::ECHOPOOL;
+use crate::server::definition::{ECHOPOOL, FLOOR, SPLICE_FLOORS};
 use crate::system::machine::Machine;
 
 /// One run.
@@ -176,10 +176,26 @@ impl Outcome {
     /// The rival with the best median, and `own` as a multiple of it in each round.
     #[must_use]
     pub fn best_rival(&self, own: &str, metric: Metric) -> Option<(&str, Summary)> {
+        self.best(own, metric, |server| server.rival)
+    }
+
+    /// The same of the floors.
+    #[must_use]
+    pub fn best_floor(&self, own: &str, metric: Metric) -> Option<(&str, Summary)> {
+        let is_floor = |name| name == FLOOR || SPLICE_FLOORS.contains(&name);
+        self.best(own, metric, |server| is_floor(server.name.as_str()))
+    }
+
+    fn best(
+        &self,
+        own: &str,
+        metric: Metric,
+        counts: impl Fn(&ServerResults) -> bool,
+    ) -> Option<(&str, Summary)> {
         let more_is_better = metric.more_is_better()?;
-        let rivals = self.servers.iter().filter(|server| server.rival);
+        let others = self.servers.iter().filter(|server| counts(server));
         let known =
-            rivals.filter_map(|server| Some((server.name.as_str(), server.median(metric)?)));
+            others.filter_map(|server| Some((server.name.as_str(), server.median(metric)?)));
         let (name, _) = known.min_by(|(_, a), (_, b)| match more_is_better {
             true => b.total_cmp(a),
             false => a.total_cmp(b),
@@ -252,6 +268,10 @@ pub(crate) mod tests {
         };
         assert_eq!(best(ECHOPOOL), ("tokio-multi", 8.0 / 11.0, 7.0 / 9.0, 0.9));
         assert_eq!(best("floor").0, "tokio-multi");
+        let (name, ratio) = outcome
+            .best_floor(ECHOPOOL, Metric::CpuPerRoundTrip)
+            .unwrap();
+        assert_eq!((name, ratio.median), ("floor", 2.0));
         assert_eq!(outcome.best_rival(ECHOPOOL, Metric::RoundTrips), None);
     }
 

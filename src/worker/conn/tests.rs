@@ -1,10 +1,12 @@
 //! Tests of a connection on a socket in memory, under every order of events.
 
+use std::io::{Read, Write};
 use std::net::{self, TcpListener};
 
 use proptest::prelude::*;
 
 use super::*;
+use crate::base::kernel::KernelView;
 use crate::base::testing::wait_until;
 use crate::proto::answer;
 
@@ -997,7 +999,7 @@ fn a_socket_has_input_while_it_holds_bytes_a_fin_or_an_error() {
     wait_until(|| conn.transport.has_input());
     assert_eq!(conn.transport.read(&mut [0; 9]).unwrap(), 1);
     assert!(!conn.transport.has_input(), "it was read");
-    ours.shutdown(Shutdown::Write).unwrap();
+    ours.shutdown(net::Shutdown::Write).unwrap();
     wait_until(|| conn.transport.has_input());
 
     let (ours, conn) = over_a_socket();

@@ -710,7 +710,7 @@ fn a_client_that_sends_messages_shortens_slices_and_a_stream_does_not() {
 }
 
 #[test]
-fn a_client_that_waits_for_its_echo_is_no_stream_however_long_its_messages_are() {
+fn a_client_that_waits_for_its_echo_is_no_stream_with_messages_of_up_to_32_kib() {
     let mut rig = Rig::new(limits());
     let (mut ours, key) = rig.admit();
     for length in [LONGEST + 1, 20_000, NARROW_SLICE + LONGEST] {
@@ -724,6 +724,12 @@ fn a_client_that_waits_for_its_echo_is_no_stream_however_long_its_messages_are()
             read_exactly(&ours, length);
         }
     }
+    // What is left behind the first read is more than a message.
+    let length = NARROW_SLICE + LONGEST + 1;
+    ours.write_all(&vec![7; length]).unwrap();
+    wait_until(|| stream_has(&rig, key) == length);
+    rig.serve(key);
+    assert_eq!(rig.class(key), Class::Stream);
 }
 
 /// Reads so many bytes.
