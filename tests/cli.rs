@@ -814,11 +814,8 @@ mod environment {
         round_trip(&mut connect(second), b"both");
         server.signal(Signal::TERM);
         assert!(server.wait().success());
-        assert!(
-            server.logged("clients have 7s to finish"),
-            "{:?}",
-            server.log
-        );
+        // The client may or may not have been seen to leave.
+        assert!(server.logged(" 7s to finish"), "{:?}", server.log);
         assert!(server.logged("total: 3 workers"), "{:?}", server.log);
     }
 
