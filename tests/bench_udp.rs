@@ -8,11 +8,11 @@ use std::net::SocketAddr;
 use std::sync::mpsc::channel;
 use std::time::{Duration, Instant};
 
-#[cfg(target_os = "linux")]
-use common::datagrams::with_wrong_checksums;
 use common::datagrams::{
     answering_elsewhere, changing, delayed, doubling, echo, peer, refusing, serve, socket, swapping,
 };
+#[cfg(target_os = "linux")]
+use common::datagrams::{refusing_with_few_bytes, with_wrong_checksums};
 use common::load::{Run, assert_accounts, bench, doubts, end, start};
 use common::{DEADLINE, finish};
 use echopool::bench::datagram_counts::{DatagramCounts, Datagrams};
@@ -277,6 +277,22 @@ mod silence {
         assert!(run.stderr.contains("ICMP port unreachable"), "{run:?}");
         // The percentiles are not better for it.
         assert!(run.results.response.unwrap().min() >= Some(4_990_000_000));
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn refusals_that_name_no_datagram_are_counted_and_told() {
+        // More than one is awaited when it comes.
+        let Some(refusing) = refusing_with_few_bytes(3) else {
+            return;
+        };
+        let run = bench(refusing, "--udp --rate 1k --count 50 --timeout 2s");
+        assert_eq!(run.code, Some(1), "{run:?}");
+        let counts = datagrams(&run).counts;
+        assert_eq!(counts.lost, 50);
+        assert_eq!((counts.refused, counts.unnamed_errors), (0, 47));
+        assert_eq!(run.results.totals.errors.refused, 47);
+        assert!(run.stderr.contains("ICMP port unreachable"), "{run:?}");
     }
 
     #[test]

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use common::bad_datagrams as bad;
 use common::check::{Checked, check, faults};
-use common::datagrams::{delayed, doubling, echo, refusing};
+use common::datagrams::{delayed, doubling, echo, refusing, refusing_with_few_bytes};
 use common::{Program, finish};
 use rustix::process::Signal;
 use serde_json::Value;
@@ -120,6 +120,14 @@ fn a_closed_port_is_refused_and_nothing_else_is_tried() {
     let checked = checked(address, "");
     assert_eq!(checked.names("fail"), ["reachable"]);
     assert_eq!(checked.names("pass"), [""; 0]);
+}
+
+#[test]
+fn a_refusal_that_quotes_too_little_is_one_all_the_same() {
+    if let Some(address) = refusing_with_few_bytes(0) {
+        let evidence = evidence(address, "", "refused");
+        assert_eq!(evidence["icmp"], "port unreachable");
+    }
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! UDP echoes of the tests' own, good and bad.
 
+use std::collections::VecDeque;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
 use std::sync::mpsc::channel;
 use std::thread::{sleep, spawn};
@@ -144,6 +145,46 @@ pub fn with_wrong_checksums() -> Option<SocketAddr> {
         let wrong = if right == 1 { 2_u16 } else { 1 };
         datagram[6..8].copy_from_slice(&wrong.to_be_bytes());
         let _ = raw.send_to(&datagram, &got.from.into());
+    }))
+}
+
+/// Refuses everything by ICMP port unreachable, which quotes no more than the header of UDP, as
+/// many routers do, each when so many more have come; `None` where this user may not.
+pub fn refusing_with_few_bytes(later: usize) -> Option<SocketAddr> {
+    use socket2::{Domain, Protocol, Socket, Type};
+
+    let raw = Socket::new(Domain::IPV4, Type::RAW, Some(Protocol::ICMPV4)).ok()?;
+    let mut held = VecDeque::new();
+    Some(peer(move |got| {
+        let ip = Ipv4Addr::LOCALHOST.octets();
+        let port = |address: SocketAddr| address.port().to_be_bytes();
+        let length = got.bytes.len() as u16 + 8;
+        let total = (length + 20).to_be_bytes();
+        // The datagram's headers: RFC 791, RFC 768.
+        let of_ip = [
+            &[0x45, 0],
+            &total[..],
+            &[0, 0, 0, 0, 64, 17, 0, 0],
+            &ip,
+            &ip,
+        ]
+        .concat();
+        let to = got.socket.local_addr().unwrap();
+        let of_udp = [port(got.from), port(to), length.to_be_bytes(), [0, 0]].concat();
+        // Destination unreachable, port unreachable: RFC 792.
+        let mut message = [&[3, 3, 0, 0, 0, 0, 0, 0], &of_ip[..], &of_udp].concat();
+        let words = message.chunks(2);
+        let sum: u32 = words
+            .map(|it| u32::from(u16::from_be_bytes([it[0], it[1]])))
+            .sum();
+        let sum = !((sum & 0xffff) + (sum >> 16)) as u16;
+        message[2..4].copy_from_slice(&sum.to_be_bytes());
+        held.push_back(message);
+        if held.len() > later
+            && let Some(message) = held.pop_front()
+        {
+            let _ = raw.send_to(&message, &SocketAddr::new(LOCALHOST, 0).into());
+        }
     }))
 }
 

@@ -4,8 +4,10 @@ mod content;
 pub mod event;
 mod flow;
 mod pinger;
+mod plan;
 pub mod ports;
 pub mod reflector;
 pub mod summary;
 
-pub use pinger::{Carries, DatagramPing, Plan};
+pub use pinger::DatagramPing;
+pub use plan::{Carries, Plan};

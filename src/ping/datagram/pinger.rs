@@ -16,26 +16,24 @@ use mio::{Events, Poll, Token};
 use super::content::Content;
 use super::event::Event;
 use super::flow::Flow;
+use super::plan::{Carries, Plan, clock_of, content, hello};
 use super::reflector;
 use super::summary::{DatagramSummary, MarksCount};
 use crate::base::error as base;
 use crate::base::sys;
-use crate::base::sys::clock::clock_state;
 use crate::ping::error::Error;
 use crate::ping::round_trips::RoundTrips;
 use crate::ping::stop::Stop;
 use crate::ping::summary::Summary;
 use crate::probe::datagram::checksums::Checksums;
 use crate::probe::datagram::choose::choose;
-use crate::probe::datagram::conventions::{HELLO, wait_for_copies};
+use crate::probe::datagram::conventions::wait_for_copies;
 use crate::probe::datagram::ledger::Counts;
 use crate::probe::datagram::marks::Marks;
 use crate::probe::datagram::socket::{Incoming, Options, ProbeSocket};
 use crate::probe::datagram::stamp::tracker::StampTracker;
-use crate::probe::datagram::tracker::Tracker;
 use crate::probe::datagram::variation::Variation;
 use crate::probe::latency::Latency;
-use crate::proto::stamp::{Clock, Format, LENGTH, Request, Timestamp};
 
 const STOP: Token = Token(usize::MAX);
 
@@ -55,10 +53,6 @@ const RECEIVED_A_TURN: usize = 256;
 /// memory, of 24 bytes each, of a long time-out.
 const REMEMBERED: u64 = 1 << 22;
 
-/// So many of all ports are remembered once it is known what became of them, 24 to 32 bytes
-/// each: a minute of a thousand a second.
-const REMEMBERED_OVER: usize = 1 << 16;
-
 /// The poller waits whole milliseconds, rounded up; the rest is slept.
 const TICK: Duration = Duration::from_millis(1);
 
@@ -76,40 +70,6 @@ const BLOCK: usize = 64 * 1024;
 
 /// The receive buffer asked for, in bytes.
 const RECEIVE_BUFFER: usize = 1 << 20;
-
-/// What the datagrams of a ping carry.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Carries {
-    /// Bytes that an echo sends back: RFC 862.
-    Echo,
-    /// Packets of STAMP, with times in this format: RFC 8762.
-    Stamp(Format),
-}
-
-/// The parameters of a ping over UDP.
-#[derive(Clone, Debug)]
-pub struct Plan {
-    /// The server's addresses, of which one is chosen at the start.
-    pub addresses: Vec<SocketAddr>,
-    /// How many datagrams are sent; `None`: until it is stopped.
-    pub count: Option<u64>,
-    /// The time from one datagram to the next; zero: the next is sent when all are back, or
-    /// after 10 ms.
-    pub interval: Duration,
-    /// What the datagrams carry.
-    pub carries: Carries,
-    /// The size of a datagram, in bytes; of STAMP at least
-    /// [`LENGTH`].
-    pub size: usize,
-    /// The limit on a round trip.
-    pub timeout: Duration,
-    /// The seed of the bytes sent.
-    pub seed: u64,
-    /// How many source ports are used in turn.
-    pub ports: usize,
-    /// DSCP and ECN of the datagrams.
-    pub marks: Marks,
-}
 
 /// A ping over UDP: all of its datagrams and its summary.
 pub struct DatagramPing {
@@ -475,52 +435,6 @@ impl DatagramPing {
             },
         }
     }
-}
-
-/// What the datagrams of the port at this place carry, by this clock.
-fn content(plan: &Plan, clock: Option<Clock>, place: u64) -> Content {
-    let timeout = nanoseconds(plan.timeout);
-    let remembered = REMEMBERED_OVER / plan.ports.max(1);
-    match clock {
-        None => {
-            let tracker = Tracker::new((plan.seed, place), plan.size, timeout);
-            Content::Echo(Box::new(tracker.remembering(remembered)))
-        }
-        Some(clock) => {
-            let tracker = StampTracker::new(plan.size, timeout, clock);
-            Content::Stamp(Box::new(tracker.remembering(remembered)))
-        }
-    }
-}
-
-/// The clock that packets of STAMP have times of. One whose state is unknown is not
-/// synchronized.
-fn clock_of(carries: Carries) -> Option<Clock> {
-    let Carries::Stamp(format) = carries else {
-        return None;
-    };
-    let state = clock_state();
-    Some(Clock {
-        is_synchronized: state.is_some_and(|state| state.is_synchronized),
-        format,
-        error: state.map_or(Duration::MAX, |state| state.error),
-    })
-}
-
-/// What is sent ahead to choose among several addresses.
-fn hello(clock: Option<Clock>) -> Vec<u8> {
-    let Some(clock) = clock else {
-        return HELLO.to_vec();
-    };
-    let mut packet = vec![0; LENGTH];
-    let request = Request {
-        sequence: 0,
-        sent: Timestamp::default(),
-        estimate: clock.estimate(),
-        session: 0,
-    };
-    request.write(&mut packet);
-    packet
 }
 
 /// Receives what has come to a port, as much as a turn has. Returns when the last was received
