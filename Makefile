@@ -93,7 +93,7 @@ lab-udp:        ## Show what check --udp says of every path of datagrams; LAB_WR
 	$(if $(filter-out 0,$(shell id -u)),unshare --map-root-user) $(CARGO) test --locked --test lab -- \
 		--ignored --nocapture --exact every_path_of_datagrams_is_diagnosed
 
-lab-quick:      ## Show that check names the cause of some paths of tests/lab, in two minutes
+lab-quick:      ## Show that check names the cause of some paths of tests/lab, in half a minute
 	LAB='$(LAB_QUICK)' LAB_SLACK=3 \
 		$(if $(filter-out 0,$(shell id -u)),unshare --map-root-user) $(CARGO) test --locked --test lab -- \
 		--ignored --nocapture --exact every_path_is_diagnosed
