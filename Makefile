@@ -83,8 +83,8 @@ lab:            ## Show that each path of tests/lab is what it claims, and check
 	$(MAKE) lab-quick LAB_QUICK='$(or $(LAB),$(LAB_QUICK))'
 
 # One path of each kind that is diagnosed without long waits.
-LAB_QUICK ?= plain,refused,nobody-behind,http,ssh,discard,quota-300k-close,idle-2s-close,limit-3-reset,$(strip \
-	)four-at-a-time,half-close-truncates,seven-bit,urgent-taken-out,bytes-of-others,whoami-translated
+LAB_QUICK ?= plain,haproxy,refused,nobody-behind,http,ssh,black-hole-1280,quota-300k-close,idle-2s-close,$(strip \
+	)limit-3-reset,four-at-a-time,half-close-truncates,seven-bit,urgent-taken-out,bytes-of-others,whoami-translated
 lab-all:        ## Show what check says of every path; LAB_WRITE=1 writes the table of docs/diagnosis.md
 	$(if $(filter-out 0,$(shell id -u)),unshare --map-root-user) $(CARGO) test --locked --test lab -- \
 		--ignored --nocapture --exact every_path_is_diagnosed
@@ -93,7 +93,7 @@ lab-udp:        ## Show what check --udp says of every path of datagrams; LAB_WR
 	$(if $(filter-out 0,$(shell id -u)),unshare --map-root-user) $(CARGO) test --locked --test lab -- \
 		--ignored --nocapture --exact every_path_of_datagrams_is_diagnosed
 
-lab-quick:      ## Show that check names the cause of some paths of tests/lab, in two minutes
+lab-quick:      ## Show that check names the cause of some paths of tests/lab, in half a minute
 	LAB='$(LAB_QUICK)' LAB_SLACK=3 \
 		$(if $(filter-out 0,$(shell id -u)),unshare --map-root-user) $(CARGO) test --locked --test lab -- \
 		--ignored --nocapture --exact every_path_is_diagnosed

@@ -247,8 +247,8 @@ mod echo {
 
     #[test]
     fn a_storm_has_all_its_connections_there_at_the_same_time() {
-        // And one before, to see who answers.
-        let server = unfaithful::gathering(400 + 1);
+        // And two before, to see what the path carries and who answers.
+        let server = unfaithful::gathering(400 + 2);
         let options = "--only connect-storm --connections 100 --timeout 10s";
         check(server.address, options).assert_passed(&[]);
     }

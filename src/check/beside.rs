@@ -37,7 +37,8 @@ pub(super) fn width(target: &Target<'_>) -> usize {
         return most;
     };
     let patience = (time * ROUND_TRIPS).max(target.plan().timeout / PART);
-    let patience = patience + room::time(target, most as u64 * MESSAGE);
+    // Twice: each has its handshake and its headers, too, and the last echo has to come back.
+    let patience = patience + room::time(target, 2 * most as u64 * MESSAGE);
     match served(target, most, patience) {
         0 => most,
         all if all == most => most,

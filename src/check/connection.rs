@@ -26,9 +26,10 @@ const BLOCK: usize = 64 * 1024;
 /// sent whole before its echo is received.
 pub(super) const MESSAGE: u64 = 1024;
 
-/// The rate at which a transfer must progress, in bytes a second: 64 kbit/s, less than any
-/// path that is worth a check, and enough for a check to end.
-const LEAST_RATE: u64 = 8 * 1024;
+/// The rate at which a transfer must progress, in bytes a second: 16 kbit/s, a fourth of what the
+/// slowest path has that is worth a check. Of that, headers and what a full queue loses take
+/// their part, and only one direction may be moving.
+const LEAST_RATE: u64 = 2 * 1024;
 
 /// The part of the time-out for which a wait counts beside clauses that load the path: a full
 /// queue drops packets of others, too, and each is sent again later than the one before.

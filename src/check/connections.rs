@@ -12,6 +12,7 @@ use super::not_passed::NotPassed;
 use super::observation::End;
 use super::parallel::{connect_threads, for_each, in_threads, join_all};
 use super::protocol::{receive_reply, round_trip, send_request};
+use super::room;
 use super::target::Target;
 use crate::base::open_files::open_files;
 use crate::base::units::{duration, whole};
@@ -95,9 +96,14 @@ fn storm(target: &Target<'_>) -> Result<String, NotPassed> {
     // Finds which of several addresses answers: the storm goes to that one.
     target.open()?.finish()?;
     let most = open_files().saturating_sub(OTHER_FILES).max(1);
-    let carried = target.shared.rate().map_or(usize::MAX, |rate| {
-        (rate / STORM_RATE).try_into().unwrap_or(usize::MAX)
-    });
+    let rates = [target.shared.rate(), room::carries(target)];
+    let carried = rates
+        .into_iter()
+        .flatten()
+        .min()
+        .map_or(usize::MAX, |rate| {
+            (rate / STORM_RATE).try_into().unwrap_or(usize::MAX)
+        });
     let connections = target.plan().connections;
     let number = (connections * STORM_FACTOR).min(most);
     let number = number.min(carried.max(STORM_LEAST));

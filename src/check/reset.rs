@@ -6,10 +6,11 @@ use std::thread;
 use std::time::Duration;
 
 use super::clause::{Clause, Load};
-use super::connection::Connection;
+use super::connection::{Connection, MESSAGE};
 use super::not_passed::NotPassed;
 use super::parallel::{for_each, join_all, open_together, together};
 use super::protocol::{receive_reply, round_trip, send_request};
+use super::room;
 use super::target::Target;
 use crate::proto::Protocol;
 
@@ -42,7 +43,8 @@ const STREAM: u64 = 1 << 20;
 const READ_DELAY: Duration = Duration::from_millis(10);
 
 /// The least that one sends as a stream on a path that carries little, in bytes: more than a
-/// server takes for a message.
+/// server takes for a message, unless all that are open at once would wait long behind each
+/// other.
 const LEAST: u64 = 16 * 1024;
 
 /// About how many round trips each takes.
@@ -148,9 +150,11 @@ fn reset_one(target: &Target<'_>, number: usize, size: u64) -> Result<(), NotPas
 /// within twice the budget.
 fn most(target: &Target<'_>, bytes: u64) -> u64 {
     let all = RESETS as u64 * (OTHERS as u64 + 2);
-    let carried = target.shared.rate().zip(target.budget(1));
+    let least = (target.shared.room() / (OTHERS as u64 + 1)).clamp(MESSAGE, LEAST);
+    let rate = target.shared.rate().or(room::carries(target));
+    let carried = rate.zip(target.budget(1));
     let most = carried.map(|(rate, budget)| (rate as f64 * budget.as_secs_f64()) as u64 / all);
-    most.map_or(bytes, |most| bytes.min(most.max(LEAST)))
+    most.map_or(bytes, |most| bytes.min(most.max(least)))
 }
 
 /// A round trip and, in the echo protocol, a stream after it.

@@ -51,6 +51,12 @@ pub(super) fn time(target: &Target<'_>, bytes: u64) -> Duration {
     wait(target).mul_f64((bytes as f64 / room).min(f64::from(WAIT_PART)))
 }
 
+/// The bytes a second that it was measured to carry, if a bound was seen.
+pub(super) fn carries(target: &Target<'_>) -> Option<u64> {
+    let room = Some(target.shared.room()).filter(|room| *room < u64::MAX);
+    room.map(|room| (room as f64 / wait(target).as_secs_f64()) as u64)
+}
+
 /// How long the others may wait.
 fn wait(target: &Target<'_>) -> Duration {
     let part = target.plan().timeout / WAIT_PART;

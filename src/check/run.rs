@@ -58,6 +58,7 @@ pub fn run(
             targets: &targets,
             shared: &shared,
             schedule: Schedule::new(clauses.iter().map(|clause| clause.load)),
+            is_room_known: false,
             is_width_known: false,
             begun: vec![None; clauses.len()],
             ended,
@@ -109,7 +110,8 @@ struct Running<'a, 'b> {
     targets: &'a [Target<'b>],
     shared: &'b Shared<'b>,
     schedule: Schedule,
-    /// Whether it was seen how many may run beside each other.
+    /// Whether it was seen how much may be under way, and how many may run beside each other.
+    is_room_known: bool,
     is_width_known: bool,
     /// When each was begun.
     begun: Vec<Option<Instant>>,
@@ -164,8 +166,11 @@ impl<'a> Running<'a, '_> {
         'a: 'scope,
     {
         loop {
-            if !self.is_width_known && self.schedule.is_wide_next() {
+            if !self.is_room_known && self.schedule.is_load_next() {
                 self.shared.set_room(room::room(&self.targets[0]));
+                self.is_room_known = true;
+            }
+            if !self.is_width_known && self.schedule.is_wide_next() {
                 self.shared.set_width(beside::width(&self.targets[0]));
                 self.is_width_known = true;
             }

@@ -97,10 +97,16 @@ impl Schedule {
             .count()
     }
 
-    /// Whether all have ended but those that run beside others.
+    /// Whether all have ended but those that run beside others; or one of these has its turn
+    /// alone, since few are served at once.
     pub(super) fn is_rest_over(&self, path: Path) -> bool {
-        let open = self.those(|(_, state)| state != State::Ended);
-        open.into_iter().all(|at| self.is_beside(at, path))
+        let is_alone = path.width < BESIDE_WIDTH;
+        let mut running = self.running();
+        if is_alone && running.any(|at| self.clauses[at].0 == Load::Beside) {
+            return true;
+        }
+        let mut open = self.those(|(_, state)| state != State::Ended);
+        open.all(|at| self.is_beside(at, path))
     }
 
     /// Whether the server serves its connections beside those of all under test, and the path
@@ -154,6 +160,13 @@ impl Schedule {
         let is_waiting =
             |(load, state)| matches!(load, Load::Waits { .. }) && state == State::Pending;
         self.those(is_waiting).nth(1).is_some() && !self.is_first_open()
+    }
+
+    /// Whether one may be next that sends as much as the path carries.
+    pub(super) fn is_load_next(&self) -> bool {
+        let is_alone = |(load, state)| load == Load::Alone && state == State::Pending;
+        let is_any = self.is_wide_next() || self.those(is_alone).next().is_some();
+        is_any && !self.is_first_open()
     }
 
     /// One that runs beside all comes first, then those that wait, then those that load, and of
@@ -382,7 +395,8 @@ mod tests {
         let path = near(BESIDE_WIDTH - 1);
         for at in [1, 2, 0, 3] {
             assert_eq!(begin_on(&mut schedule, path, &[]), [at]);
-            assert!(!schedule.is_rest_over(path));
+            // It waits for nobody then.
+            assert_eq!(schedule.is_rest_over(path), at == 0);
             end(&mut schedule, &[at]);
         }
     }

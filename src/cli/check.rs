@@ -80,7 +80,7 @@ pub(super) struct CheckArgs {
     #[arg(long, conflicts_with_all = ["counted", "whoami", "budget", "thorough", "connections"])]
     udp: bool,
 
-    /// Time limit for connecting, and for what is awaited; a long transfer may take as long as 64
+    /// Time limit for connecting, and for what is awaited; a long transfer may take as long as 16
     /// kbit/s needs
     #[arg(long, value_name = "DURATION", default_value = "5s", value_parser = some_time)]
     timeout: Duration,
