@@ -268,7 +268,9 @@ pub(crate) mod tests {
         };
         assert_eq!(best(ECHOPOOL), ("tokio-multi", 8.0 / 11.0, 7.0 / 9.0, 0.9));
         assert_eq!(best("floor").0, "tokio-multi");
-        let (name, ratio) = outcome.best_floor(ECHOPOOL, Metric::CpuPerRoundTrip).unwrap();
+        let (name, ratio) = outcome
+            .best_floor(ECHOPOOL, Metric::CpuPerRoundTrip)
+            .unwrap();
         assert_eq!((name, ratio.median), ("floor", 2.0));
         assert_eq!(outcome.best_rival(ECHOPOOL, Metric::RoundTrips), None);
     }

@@ -21,8 +21,16 @@ type Best = for<'a> fn(&'a Outcome, &str, Metric) -> Option<(&'a str, Summary)>;
 const COLUMNS: [(&str, &[Metric], Best); 5] = [
     ("server CPU", COST, Outcome::best_rival),
     ("rate", RATE, Outcome::best_rival),
-    ("p99 beside streams", &[Metric::P99Beside], Outcome::best_rival),
-    ("memory", &[Metric::MemoryPerConnection], Outcome::best_rival),
+    (
+        "p99 beside streams",
+        &[Metric::P99Beside],
+        Outcome::best_rival,
+    ),
+    (
+        "memory",
+        &[Metric::MemoryPerConnection],
+        Outcome::best_rival,
+    ),
     ("server CPU to the floor's", COST, Outcome::best_floor),
 ];
 
