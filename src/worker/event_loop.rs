@@ -9,9 +9,9 @@
 //!
 //! After each phase one of the connections that stream moves a slice of its bytes, or
 //! several of them do, together no more than a slice. The next turn begins with a look at
-//! the poller that does not wait while another one has bytes to move. So a message waits
-//! for one slice at the most behind each phase, and streams are served in turn, also where
-//! messages never cease.
+//! the poller that does not wait while there are bytes to move. So a message waits
+//! for one slice at the most behind each phase, also where messages never cease. Streams
+//! take turns of several slices each.
 //!
 //! The poller is edge-triggered. A connection that may have more input than its slice
 //! goes to the end of the ready list of its class, so that it is served again without a
@@ -184,7 +184,7 @@ impl Worker {
         }
     }
 
-    /// Serves the stream that has waited for the longest, for one slice, and those behind it
+    /// Serves the stream whose turn it is, for one slice, and further ones
     /// while their slices fit into the share of streams in a phase of so many messages.
     fn serve_streams(&mut self, messages: usize) {
         let mut left = Slices::share(messages);
@@ -196,7 +196,7 @@ impl Worker {
         }
     }
 
-    /// Serves one stream. Returns how many bytes it was sent.
+    /// Serves the stream whose turn it is, for a slice. Returns how many bytes it was sent.
     fn serve_stream(&mut self) -> usize {
         let Some(key) = self.connections.ready.pop(Class::Stream) else {
             return 0;
@@ -204,9 +204,12 @@ impl Worker {
         let before = self.echoed;
         self.receive_into_batch(key, Class::Stream, 0);
         self.send_phase();
-        let sent = self.echoed - before;
+        let sent = usize::try_from(self.echoed - before).unwrap_or(usize::MAX);
+        if self.slices.end_slice(sent) {
+            self.connections.ready.keep_turn(key);
+        }
         self.notifies_of_echo();
-        usize::try_from(sent).unwrap_or(usize::MAX)
+        sent
     }
 
     /// Tells the main thread after every so many bytes: what is echoed may stay in memory.
@@ -440,6 +443,7 @@ impl Worker {
         let client = &mut self.connections.clients[key];
         let before = client.conn.sent();
         client.conn.flush(&mut self.pipes, self.connections.now)?;
+        let is_alone = self.connections.ready.len(Class::Stream) == 0;
         let relays = class == Class::Stream && client.conn.is_bulk() && self.pipes.can_lend();
         let received = if relays {
             // What the socket does not accept stays in the pipe.
@@ -447,7 +451,7 @@ impl Worker {
             let flushed = usize::try_from(client.conn.sent() - before).unwrap_or(usize::MAX);
             let longest = self.slices.longest(self.connections.now);
             let most = longest.saturating_sub(flushed).min(room);
-            let at_once = self.slices.begin_slice(key);
+            let at_once = self.slices.begin_slice(key, is_alone);
             client
                 .conn
                 .relay(&mut self.pipes, most, at_once, self.connections.now)?

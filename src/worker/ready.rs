@@ -1,7 +1,7 @@
 //! The connections that have something to do without a further event, in two classes.
 //!
 //! Connections that exchange messages are served first, all in one turn, in phases. Those
-//! that stream take turns after each phase, a slice at a time, so that a message waits for
+//! that stream take turns, and after each phase one of them moves a slice, so that a message waits for
 //! one slice at the most behind each phase, however many stream.
 
 use std::collections::VecDeque;
@@ -38,6 +38,13 @@ impl Ready {
     /// Puts a connection behind all others of its class.
     pub(super) fn push(&mut self, class: Class, key: usize) {
         self.of(class).push_back(key);
+    }
+
+    /// Puts a stream that has just been put behind all others in front of them.
+    pub(super) fn keep_turn(&mut self, key: usize) {
+        if self.streams.back() == Some(&key) {
+            self.streams.rotate_right(1);
+        }
     }
 
     /// Takes the connection that has waited for the longest.

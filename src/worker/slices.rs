@@ -2,7 +2,8 @@
 //!
 //! A long slice pays: the bytes of the connection that has its turn are in the caches.
 //! A message waits for one slice at the most, so slices are shorter while messages are
-//! about, and shorter still where a turn serves many of them. Where so many come that a turn
+//! about, and shorter still where a turn serves many of them. A stream keeps its turn for
+//! several slices, between which messages are served: see [`TENURE`]. Where so many come that a turn
 //! is long, it is served in phases, and streams have a share after each: a slice, which
 //! several of them may have between them. A message then waits for one more slice
 //! behind each [`PHASE`] messages that came before it.
@@ -12,7 +13,12 @@ use std::time::{Duration, Instant};
 /// The longest slice, in bytes, while no client is expected to send messages.
 pub(super) const ALONE: usize = 1024 * 1024;
 
-/// The same beside clients that send messages.
+/// How many bytes a stream moves, slice by slice, before the next one has its turn. What
+/// has waited for the turn has left the caches, so the first of them are expensive: the
+/// buffers of a fast client hold some MiB. Those behind them come while the turn lasts.
+pub(super) const TENURE: usize = 4 * 1024 * 1024;
+
+/// The longest slice beside clients that send messages, in bytes.
 pub(super) const BESIDE: usize = 256 * 1024;
 
 /// The same in a turn in which more than [`FEW`] of them are served.
@@ -49,9 +55,14 @@ pub(super) struct Slices {
     messages: usize,
     /// The key of the stream that had the last slice.
     last: Option<usize>,
+    /// How many bytes it has moved since its turn began.
+    moved: usize,
     /// The most of all slices, for tests.
     #[cfg(test)]
     pub(super) most: usize,
+    /// How long a turn is, for tests.
+    #[cfg(test)]
+    pub(super) tenure: usize,
 }
 
 impl Slices {
@@ -61,8 +72,11 @@ impl Slices {
             messages_until: now,
             messages: 0,
             last: None,
+            moved: 0,
             #[cfg(test)]
             most: usize::MAX,
+            #[cfg(test)]
+            tenure: TENURE,
         }
     }
 
@@ -83,13 +97,39 @@ impl Slices {
         BESIDE / PHASE * messages.min(PHASE)
     }
 
-    /// The stream of this key has its turn. Returns the most that one splice moves, in
-    /// bytes.
-    pub(super) fn begin_slice(&mut self, key: usize) -> usize {
-        match self.last.replace(key) == Some(key) {
+    /// The stream of this key has a slice; `is_alone`: no other waits for its turn. Returns
+    /// the most that one splice moves, in bytes.
+    pub(super) fn begin_slice(&mut self, key: usize, is_alone: bool) -> usize {
+        let is_same = self.last.replace(key) == Some(key);
+        if !is_same {
+            self.moved = 0;
+        }
+        match is_same && is_alone {
             true => AT_ONCE_ALONE,
             false => usize::MAX,
         }
+    }
+
+    /// The slice moved so many bytes. Returns whether the stream keeps its turn, if it has
+    /// more to move.
+    pub(super) fn end_slice(&mut self, bytes: usize) -> bool {
+        self.moved = self.moved.saturating_add(bytes);
+        let keeps = bytes > 0 && self.moved < self.tenure();
+        if !keeps {
+            self.moved = 0;
+        }
+        keeps
+    }
+
+    #[cfg(test)]
+    const fn tenure(&self) -> usize {
+        self.tenure
+    }
+
+    #[cfg(not(test))]
+    #[expect(clippy::unused_self, reason = "tests have shorter turns")]
+    const fn tenure(&self) -> usize {
+        TENURE
     }
 
     /// The most that the next stream moves, in bytes.
@@ -134,9 +174,26 @@ mod tests {
     fn splices_are_long_where_streams_take_turns() {
         let mut slices = Slices::new(Instant::now());
         let at_once: Vec<_> = [3, 3, 3, 5, 3, 3]
-            .map(|key| slices.begin_slice(key) == AT_ONCE_ALONE)
+            .map(|key| slices.begin_slice(key, true) == AT_ONCE_ALONE)
             .into();
         assert_eq!(at_once, [false, true, true, false, false, true]);
+        assert_eq!(slices.begin_slice(3, false), usize::MAX, "another waits");
+    }
+
+    #[test]
+    fn a_stream_keeps_its_turn_until_it_has_moved_what_belongs_to_one() {
+        let mut slices = Slices::new(Instant::now());
+        for _ in 0..2 {
+            for slice in 1..=TENURE / ALONE {
+                slices.begin_slice(3, false);
+                assert_eq!(slices.end_slice(ALONE), slice < TENURE / ALONE);
+            }
+        }
+        slices.begin_slice(3, false);
+        assert!(slices.end_slice(TENURE - 1));
+        slices.begin_slice(5, false);
+        assert!(slices.end_slice(1), "another one's bytes do not count");
+        assert!(!slices.end_slice(0), "nothing moved");
     }
 
     #[test]

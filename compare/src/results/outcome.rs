@@ -182,7 +182,7 @@ impl Outcome {
     /// The same of the floors.
     #[must_use]
     pub fn best_floor(&self, own: &str, metric: Metric) -> Option<(&str, Summary)> {
-        let is_floor = |name| name == FLOOR || SPLICE_FLOORS.contains(&name);
+        let is_floor = |name: &str| name == FLOOR || SPLICE_FLOORS.contains(&name);
         self.best(own, metric, |server| is_floor(server.name.as_str()))
     }
 

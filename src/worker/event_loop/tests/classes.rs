@@ -17,6 +17,7 @@ impl Rig {
         let mut rig = Self::new(limits());
         rig.worker.connections.context.settings.busy_poll = 3600 * SECOND;
         rig.worker.slices.most = SHORT;
+        rig.worker.slices.tenure = SHORT;
         rig
     }
 
@@ -202,6 +203,30 @@ fn streams_are_served_in_turn_by_bytes() {
         }
         assert!(turns <= 5 * streams.len(), "nobody is forgotten");
     }
+}
+
+#[test]
+fn a_stream_keeps_its_turn_for_some_slices_with_messages_between_them() {
+    let mut rig = Rig::with_short_slices();
+    rig.worker.slices.tenure = 2 * SHORT;
+    let streams = rig.admit_streams(3);
+    let (mut pinger, message) = rig.admit();
+    let mut served = Vec::new();
+    for round in 1..=8 {
+        pinger.write_all(b"x").unwrap();
+        wait_until(|| stream_has(&rig, message) == 1);
+        let before: Vec<u64> = streams.iter().map(|&(_, key)| rig.sent(key)).collect();
+        rig.turn();
+        assert_eq!(
+            rig.sent(message),
+            round,
+            "a message waits for a slice alone"
+        );
+        let has_moved = |&place: &usize| rig.sent(streams[place].1) > before[place];
+        served.extend((0..streams.len()).filter(has_moved));
+    }
+    // Two slices of each, and the rest of the first two.
+    assert_eq!(served, [0, 0, 1, 1, 2, 2, 0, 1]);
 }
 
 /// Byte `offset` of what client `place` sends.
