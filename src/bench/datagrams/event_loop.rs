@@ -10,15 +10,15 @@ use std::io;
 use crossbeam_channel::{Receiver, Sender};
 use mio::Events;
 
-use super::clockwork::Clockwork;
 use super::pace::Pace;
 use super::port::{Memory, Port};
 use crate::bench::clock::{SECOND, nanoseconds};
 use crate::bench::recorder::Recorder;
+use crate::bench::thread::clockwork::Clockwork;
 use crate::bench::thread::schedule::Schedule;
 use crate::bench::thread::shared::{Shared, StartSignal, ThreadSummary};
 use crate::bench::thread::timer::TIMER;
-use crate::bench::thread::waiter::{Deadline, Waiter, Waiting as _};
+use crate::bench::thread::waiter::{Deadline, Waiter};
 use crate::bench::times::Times;
 
 /// The most flows that one turn receives from.

@@ -1,8 +1,8 @@
 //! When one thread's datagrams are due, and its share of the count.
 
-use super::clockwork::Clockwork;
 use super::port::Port;
 use crate::bench::recorder::Recorder;
+use crate::bench::thread::clockwork::Clockwork;
 use crate::bench::thread::schedule::Schedule;
 
 /// The most datagrams that wait for a place among those in flight. Further ones stay in the
