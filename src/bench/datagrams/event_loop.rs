@@ -11,7 +11,7 @@ use crossbeam_channel::{Receiver, Sender};
 use mio::Events;
 
 use super::pace::Pace;
-use super::port::{Memory, Port};
+use super::port::{Lateness, Memory, Port};
 use crate::bench::clock::{SECOND, nanoseconds};
 use crate::bench::recorder::Recorder;
 use crate::bench::thread::clockwork::Clockwork;
@@ -24,8 +24,9 @@ use crate::bench::times::Times;
 /// The most flows that one turn receives from.
 const EVENTS: usize = 64;
 
-/// The most datagrams that are sent in one turn, before what came meanwhile is received.
-const TURN: usize = 64;
+/// The most datagrams that are sent in one turn, before what came meanwhile is received: so
+/// many that several flows have more than one to send or to receive by a call.
+const TURN: usize = 256;
 
 /// How often time-outs, drops and the stop flag are looked at.
 const TICK: u64 = SECOND / 20;
@@ -49,6 +50,8 @@ pub(super) struct Generator<'a> {
     pace: Pace,
     /// Flows that have a datagram waiting, and a place for it.
     ready: VecDeque<usize>,
+    /// Flows that send in this turn.
+    senders: Vec<usize>,
     recorder: Recorder,
     waiter: Waiter,
     memory: Memory,
@@ -81,6 +84,7 @@ impl<'a> Generator<'a> {
             ports,
             pace: Pace::new(budget),
             ready: VecDeque::new(),
+            senders: Vec::new(),
             recorder,
             waiter,
             memory: Memory::new(),
@@ -206,46 +210,63 @@ impl<'a> Generator<'a> {
 
     /// Sends what waited for a place among those in flight.
     fn send_ready(&mut self) {
-        for _ in 0..self.ready.len() {
-            let Some(key) = self.ready.pop_front() else {
-                return;
-            };
+        while let Some(key) = self.ready.pop_front() {
             while self.has_place(key)
                 && let Some(due) = self.ports[key].waiting.pop_front()
             {
                 self.pace.waiting -= 1;
-                self.send(key, due);
+                self.will_send(key, due);
             }
         }
+        self.send(Lateness::Known);
     }
 
     /// Sends the datagrams that are due by now, whether or not earlier ones came back.
     fn send_due(&mut self) {
+        self.clock.look_at_clock();
         for _ in 0..TURN {
-            self.clock.look_at_clock();
-            let Some(due) = self.pace.take_due(&self.clock, &mut self.recorder) else {
-                return;
+            let Some(due) = self.pace.take_due(&self.clock, &self.recorder) else {
+                break;
             };
             let key = self.pace.next_port(self.ports.len());
             if self.has_place(key) && self.ports[key].waiting.is_empty() {
-                self.send(key, due);
+                self.will_send(key, due);
             } else {
+                self.recorder.record_lateness(due, self.clock.now);
                 self.ports[key].waiting.push_back(due);
                 self.pace.waiting += 1;
             }
         }
+        self.send(Lateness::New);
     }
 
     fn has_place(&self, key: usize) -> bool {
-        self.ports[key].flow.awaited() < self.clock.shared.plan.depth as u64
+        let port = &self.ports[key];
+        let places = self.clock.shared.plan.depth as u64;
+        port.flow.awaited() + (port.sending.len() as u64) < places
     }
 
-    fn send(&mut self, key: usize, due: u64) {
-        let port = &mut self.ports[key];
-        let before = port.flow.awaited();
-        let now = self.clock.shared.clock.now();
-        port.send(due, now, &mut self.memory, &mut self.recorder);
-        self.awaited += port.flow.awaited() - before;
+    fn will_send(&mut self, key: usize, due: u64) {
+        let sending = &mut self.ports[key].sending;
+        if sending.is_empty() {
+            self.senders.push(key);
+        }
+        sending.push_back(due);
+    }
+
+    /// Sends what was chosen, flow by flow.
+    fn send(&mut self, lateness: Lateness) {
+        if self.senders.is_empty() {
+            return;
+        }
+        let clock = self.clock.shared.clock;
+        let mut now = clock.now();
+        for key in self.senders.drain(..) {
+            let port = &mut self.ports[key];
+            let before = port.flow.awaited();
+            now = port.send(lateness, (now, clock), &mut self.memory, &mut self.recorder);
+            self.awaited += port.flow.awaited() - before;
+        }
         self.active_at = now;
     }
 

@@ -82,12 +82,13 @@ impl Flow {
         (self.counts, self.echoed)
     }
 
-    /// Writes the next datagram. Returns its length.
-    pub(super) fn fill(&self, block: &mut [u8]) -> usize {
-        let number = self.ledger.next();
+    /// Writes the datagram that comes `ahead` after the next one. Returns its length, or `None`
+    /// where the block has not as many bytes.
+    pub(super) fn fill(&self, ahead: u64, block: &mut [u8]) -> Option<usize> {
+        let number = self.ledger.next() + ahead;
         let size = self.sizes.of(number);
-        self.payload.fill(number, &mut block[..size]);
-        size
+        self.payload.fill(number, block.get_mut(..size)?);
+        Some(size)
     }
 
     /// The next datagram was sent.

@@ -143,7 +143,7 @@ fn run(steps: &[(u64, Step)]) -> (Flow, Recorder, Model, u64) {
             Step::Send(late) => {
                 // They are sent in the order in which they are due.
                 due = now.saturating_sub(*late).max(due);
-                let size = flow.fill(&mut block);
+                let size = flow.fill(0, &mut block).unwrap();
                 flow.sent(Sent { due, at: now }, &mut recorder);
                 model.next += 1;
                 let told = Told {
@@ -250,7 +250,7 @@ fn a_forgotten_one_is_late_and_no_strangers() {
     let (mut flow, mut recorder) = (flow(), recorder());
     flow.ledger = Ledger::new(1, TIMEOUT, ()).remembering(2);
     let mut block = vec![0; 2000];
-    let size = flow.fill(&mut block);
+    let size = flow.fill(0, &mut block).unwrap();
     let first = block[..size].to_vec();
     for step in 0..5 {
         let at = MEASURED_FROM + step * TIMEOUT;
@@ -275,4 +275,23 @@ fn drops_count_once_load_is_measured_and_what_is_unknown_stays_so() {
     assert_eq!(recorder.measured().datagrams.dropped_here, Some(3));
     flow.dropped(None, true, MEASURED_FROM, &mut recorder);
     assert_eq!(recorder.measured().datagrams.dropped_here, None);
+}
+
+#[test]
+fn those_ahead_are_written_as_when_their_turn_comes_if_they_fit() {
+    let (mut flow, mut recorder) = (flow(), recorder());
+    let ahead: Vec<Vec<u8>> = (0..3).map(|ahead| written(&flow, ahead)).collect();
+    for bytes in &ahead {
+        assert_eq!(&written(&flow, 0), bytes);
+        let short = &mut vec![0; bytes.len() - 1];
+        assert_eq!(flow.fill(0, short), None);
+        flow.sent(Sent { due: 0, at: 0 }, &mut recorder);
+    }
+}
+
+fn written(flow: &Flow, ahead: u64) -> Vec<u8> {
+    let mut block = vec![0; 2000];
+    let size = flow.fill(ahead, &mut block).unwrap();
+    block.truncate(size);
+    block
 }
