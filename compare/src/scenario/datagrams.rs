@@ -169,9 +169,12 @@ mod tests {
         assert!(sample.keys().eq(&METRICS), "{sample:?}");
     }
 
+    /// Changes a datagram. Returns how long it is then.
+    type Change = fn(&mut [u8]) -> usize;
+
     #[test]
     fn a_wrong_byte_and_a_wrong_length_are_errors() {
-        let wrong: [(&str, fn(&mut [u8]) -> usize); 3] = [
+        let wrong: [(&str, Change); 3] = [
             ("a wrong byte", |bytes| {
                 bytes[63] ^= 1;
                 bytes.len()

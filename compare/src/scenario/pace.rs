@@ -63,7 +63,7 @@ mod tests {
         let mut tries = 0_u32;
         let found = highest(|rate| {
             tries += 1;
-            Ok(rate <= 100_000 || rate <= 200_000 && tries % 2 == 0)
+            Ok(rate <= 100_000 || rate <= 200_000 && tries.is_multiple_of(2))
         });
         assert!((95_000..=100_000).contains(&found.unwrap()));
     }
