@@ -793,7 +793,7 @@ mod needs_namespaces {
         }
         for (rule, load, not_sent) in [
             ("numgen inc mod 2 0", "--connections 2 --rate 200", 50),
-            ("", "--connections 1 --rate 10m --depth 100", 100),
+            ("", "--connections 1 --rate 1000k", 100),
         ] {
             let said = in_a_network(&format!(
                 "serve --udp 127.0.0.1:4444
