@@ -328,4 +328,9 @@ impl Load for MixedLoad {
     fn busy(&self) -> Duration {
         thread_cpu_time()
     }
+
+    /// All comes back.
+    fn came_at(&self) -> Instant {
+        Instant::now()
+    }
 }

@@ -24,6 +24,9 @@ pub trait Load {
 
     /// How long the thread was busy so far.
     fn busy(&self) -> Duration;
+
+    /// When something came back last: what it waited for in vain is no part of a rate.
+    fn came_at(&self) -> Instant;
 }
 
 /// What one measurement counted. Before it and after it nothing was in flight,
@@ -112,7 +115,7 @@ fn run<L: Load>(
         let counts = load.run_and_drain(times.measure)?;
         let part = Part {
             counts,
-            time: start.elapsed(),
+            time: load.came_at() - start,
             busy: load.busy() - busy,
         };
         Ok((load, part))

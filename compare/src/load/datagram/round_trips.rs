@@ -201,6 +201,10 @@ impl Load for RoundTrips {
     fn busy(&self) -> Duration {
         self.start.elapsed() - Duration::from_nanos(self.idle)
     }
+
+    fn came_at(&self) -> Instant {
+        self.start + Duration::from_nanos(self.came_at)
+    }
 }
 
 fn nanoseconds(time: Duration) -> u64 {
