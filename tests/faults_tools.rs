@@ -25,6 +25,7 @@ use common::{
     Program, connect, connect_narrow, end, expect, fill, full_duplex, is_reset, is_silent, keyed,
     pour, read_to_end, round_trip, wait_until,
 };
+use echopool::bench::results::{Doubt, Results};
 use echopool::proto::answer;
 use rustix::process::Signal;
 use tempfile::NamedTempFile;
@@ -842,5 +843,42 @@ mod needs_namespaces {
             assert!(verdict == "pass" || seen.starts_with(words), "{clause}");
         }
         assert_eq!(report["diagnosis"], serde_json::json!([]));
+    }
+
+    /// One at a time, of which a rule drops each second one; and as many as go, of which it
+    /// drops all.
+    #[test]
+    #[ignore = "needs unshare(1), ip(8) and nft(8)"]
+    fn a_load_of_datagrams_that_a_firewall_here_drops_is_not_sent_and_not_lost() {
+        if !can(&["unshare", "-rn", "nft", "add", "table", "inet", "t"]) {
+            return;
+        }
+        for (rule, load, not_sent) in [
+            ("numgen inc mod 2 0", "--connections 2 --rate 200", 50),
+            ("", "--connections 1 --rate 1000k", 100),
+        ] {
+            let said = in_a_network(&format!(
+                "serve --udp 127.0.0.1:4444
+                 nft add table inet t
+                 nft add chain inet t c '{{ type filter hook output priority 0; }}'
+                 nft add rule inet t c udp dport 4444 {rule} drop
+                 $P bench --udp 127.0.0.1:4444 {load} --count 100 --warmup 0s --json - -q || true
+                 kill $server; wait $server"
+            ));
+            let Some(said) = said else { return };
+            let results: Results = serde_json::from_str(&said).unwrap();
+            let counts = results.datagrams.as_ref().unwrap().counts;
+            let seen = (counts.sent, counts.not_sent, counts.lost);
+            assert_eq!(seen, (100 - not_sent, not_sent, 0), "{load}: {counts:?}");
+            assert_eq!(results.totals.echoed, 100 - not_sent);
+            let doubts = |doubt| results.suspicions.iter().any(|it| it.kind == doubt);
+            assert!(doubts(Doubt::NotSent), "{:?}", results.suspicions);
+            let words = "operation not permitted: a firewall rule of this machine";
+            assert!(
+                results.examples[0].contains(words),
+                "{:?}",
+                results.examples
+            );
+        }
     }
 }

@@ -357,7 +357,7 @@ mod tests {
         let able = |scenario: &&Scenario| {
             let takes_part = |server: &&&Server| {
                 server.unable(scenario.clients, scenario.workers).is_none()
-                    && !scenario.excludes(server.name)
+                    && !scenario.excludes(server)
             };
             servers.iter().filter(takes_part).count()
         };

@@ -7,8 +7,10 @@ use std::time::Instant;
 use crate::load::times::Times;
 use crate::results::metric::Sample;
 use crate::results::outcome::{Outcome, ServerResults};
-use crate::scenario::definition::Scenario;
-use crate::server::definition::Server;
+use crate::scenario::definition::{Kind, Scenario};
+use crate::scenario::pace;
+use crate::server::definition::{LOOP, Server};
+use crate::server::list::SERVERS;
 use crate::server::options::Options;
 use crate::server::running::Running;
 use crate::system::machine::Machine;
@@ -76,6 +78,18 @@ impl Plan {
             )
         });
         let late = self.is_over().then(|| OVER.to_owned());
+        let unfit = few_files.or(late);
+        let paced = match scenario.kind {
+            Kind::Paced(_) if unfit.is_none() => {
+                progress(&format!("{}: the rate of {LOOP}", scenario.name));
+                self.paced(scenario, &placement)
+            }
+            _ => Ok(*scenario),
+        };
+        let (scenario, unpaced) = match &paced {
+            Ok(paced) => (paced, None),
+            Err(error) => (scenario, Some(error.to_string())),
+        };
         let mut outcome = Outcome {
             name: scenario.name.to_owned(),
             description: scenario.describe(),
@@ -83,7 +97,7 @@ impl Plan {
             clients: scenario.clients,
             server_cpus: placement.server.len(),
             load_threads: scenario.load_threads,
-            skipped: few_files.or(late),
+            skipped: unfit.or(unpaced),
             servers: self.participants(scenario),
         };
         if outcome.skipped.is_some() {
@@ -138,12 +152,41 @@ impl Plan {
     fn participants(&self, scenario: &Scenario) -> Vec<ServerResults> {
         let servers = self.servers.iter();
         servers
-            .filter(|server| !scenario.excludes(server.name))
+            .filter(|server| !scenario.excludes(server))
             .map(|server| ServerResults {
                 note: server.unable(scenario.clients, scenario.workers),
                 ..ServerResults::new(server.name, server.is_rival())
             })
             .collect()
+    }
+
+    /// The same scenario with the rate at which the plain loop loses nothing.
+    fn paced(&self, scenario: &Scenario, placement: &Placement) -> io::Result<Scenario> {
+        let reference = SERVERS.iter().find(|server| server.name == LOOP);
+        let reference = reference.ok_or_else(|| io::Error::other("there is no such server"))?;
+        reference.prepare(&self.options)?;
+        let running = self.start(scenario, reference, placement)?;
+        let times = Times {
+            warm_up: self.times.warm_up / 2,
+            measure: self.times.measure / 2,
+        };
+        match pace::highest(|rate| scenario.keeps_up(&running, rate, times))? {
+            0 => Err(io::Error::other(format!("{LOOP} loses at every rate"))),
+            rate => Ok(Scenario {
+                kind: Kind::Paced(rate),
+                ..*scenario
+            }),
+        }
+    }
+
+    fn start(
+        &self,
+        scenario: &Scenario,
+        server: &Server,
+        placement: &Placement,
+    ) -> io::Result<Running> {
+        let how = (scenario.workers, scenario.transport());
+        Running::start(server, &self.options, how, placement)
     }
 
     /// Compares every byte of streams once, with a process of its own.
@@ -156,7 +199,7 @@ impl Plan {
         if scenario.streams() == 0 {
             return Ok(());
         }
-        let running = Running::start(server, &self.options, scenario.workers, placement)?;
+        let running = self.start(scenario, server, placement)?;
         scenario.verify(&running, self.times)
     }
 
@@ -166,7 +209,7 @@ impl Plan {
         server: &Server,
         placement: &Placement,
     ) -> io::Result<Sample> {
-        let running = Running::start(server, &self.options, scenario.workers, placement)?;
+        let running = self.start(scenario, server, placement)?;
         scenario.run(&running, self.times)
     }
 }

@@ -6,6 +6,8 @@ use std::sync::mpsc::channel;
 use std::thread::{sleep, spawn};
 use std::time::{Duration, Instant};
 
+use socket2::SockRef;
+
 pub const LOCALHOST: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 
 /// A datagram that a peer got: its number from 0, its bytes, and who sent it.
@@ -41,9 +43,13 @@ pub fn socket() -> UdpSocket {
     UdpSocket::bind((LOCALHOST, 0)).unwrap()
 }
 
-/// A peer that has each datagram. It is there for as long as the test's program.
+/// A peer that has each datagram. It is there for as long as the test's program. Its queue holds
+/// what a load that waited for a processor sends at once then.
 pub fn peer(behave: impl FnMut(&Got<'_>) + Send + 'static) -> SocketAddr {
-    serve(socket(), behave)
+    let socket = socket();
+    // The system may allow less, which is enough on a machine that is not busy.
+    let _ = SockRef::from(&socket).set_recv_buffer_size(4 << 20);
+    serve(socket, behave)
 }
 
 /// The same on a socket that is there already.

@@ -41,21 +41,30 @@ pub fn plan(server: &Running, load: Load, clients: usize, size: usize, times: Ti
 ///
 /// # Errors
 /// A connection failed, a byte was wrong, or nothing came back.
-pub fn run(server: &Running, plan: &Plan, mut at_rest: impl FnMut()) -> io::Result<Results> {
+pub fn run(server: &Running, plan: &Plan, at_rest: impl FnMut()) -> io::Result<Results> {
+    let results = make(server, plan, at_rest)?;
+    let totals = &results.totals;
+    if totals.echoed_bytes == 0 || totals.echoed_bytes < totals.sent_bytes {
+        let (echoed, sent) = (totals.echoed_bytes, totals.sent_bytes);
+        let error = format!("given up, of {sent} bytes only {echoed} came back");
+        return Err(io::Error::other(error));
+    }
+    Ok(results)
+}
+
+/// The same for datagrams, of which some may be lost.
+///
+/// # Errors
+/// A flow failed, or a byte was wrong.
+pub fn make(server: &Running, plan: &Plan, mut at_rest: impl FnMut()) -> io::Result<Results> {
     let stop = Arc::new(AtomicBool::new(false));
     let addresses = [SocketAddr::from(server.address())];
     let results = run_quiesced(addresses, plan, &stop, &mut NoProgress, &mut at_rest);
     let results = results.map_err(io::Error::other)?;
-    let totals = &results.totals;
-    if let Some(example) = results.examples.first() {
-        return Err(io::Error::other(example.clone()));
+    match results.examples.first() {
+        Some(example) => Err(io::Error::other(example.clone())),
+        None => Ok(results),
     }
-    if totals.echoed_bytes == 0 || totals.echoed_bytes < totals.sent_bytes {
-        let (echoed, sent) = (totals.echoed_bytes, totals.sent_bytes);
-        let error = format!("of {sent} bytes only {echoed} came back");
-        return Err(io::Error::other(error));
-    }
-    Ok(results)
 }
 
 /// Watches nothing.

@@ -13,6 +13,8 @@ use echopool::probe::latency::Latency;
 use super::connection::Connection;
 use super::poller::{EventFlags, Poller};
 use super::stream::{BLOCK, Stream};
+use super::threads::Load;
+use super::usage::thread_cpu_time;
 
 /// Events served in a turn: all are received, then all are answered.
 const TURN: usize = 64;
@@ -136,11 +138,33 @@ impl MixedLoad {
     /// # Errors
     /// A connection failed, a byte of a pinger's was wrong, or nothing came back.
     pub fn run_for(&mut self, time: Duration) -> io::Result<Counts> {
+        self.take_turns(time, WAIT, || Ok(()))
+    }
+
+    /// The same, with `other` between two turns: it has something to do all the time.
+    ///
+    /// # Errors
+    /// As before, and those of `other`.
+    pub fn run_with(
+        &mut self,
+        time: Duration,
+        other: impl FnMut() -> io::Result<()>,
+    ) -> io::Result<Counts> {
+        self.take_turns(time, Duration::ZERO, other)
+    }
+
+    fn take_turns(
+        &mut self,
+        time: Duration,
+        wait: Duration,
+        mut other: impl FnMut() -> io::Result<()>,
+    ) -> io::Result<Counts> {
         self.take_counts();
         let start = Instant::now();
         let (mut now, mut last_sign, mut done) = (start, start, self.done());
         while now - start < time {
-            self.turn()?;
+            self.turn(wait)?;
+            other()?;
             now = Instant::now();
             if self.done() > done {
                 (done, last_sign) = (self.done(), now);
@@ -172,7 +196,7 @@ impl MixedLoad {
                 let error = format!("given up, {left} bytes did not come back within {most}");
                 return Err(io::Error::other(error));
             }
-            self.turn()?;
+            self.turn(WAIT)?;
         }
         self.sends = true;
         // Edges that said 'writable' passed while they did not send.
@@ -194,11 +218,12 @@ impl MixedLoad {
         counts
     }
 
-    /// Serves one of the streams, then each of the sockets that are ready once.
-    fn turn(&mut self) -> io::Result<()> {
+    /// Serves one of the streams, then each of the sockets that are ready once, for which it
+    /// waits up to `wait` where it has nothing else to do.
+    fn turn(&mut self, wait: Duration) -> io::Result<()> {
         let most = match self.step()? {
             true => Duration::ZERO,
-            false => self.rest(),
+            false => self.rest().min(wait),
         };
         for index in 0..self.poller.wait(most)? {
             let (token, flags) = self.poller.event(index);
@@ -288,5 +313,24 @@ impl MixedLoad {
         self.done += 1;
         self.answered.push(token);
         Ok(())
+    }
+}
+
+impl Load for MixedLoad {
+    /// Bytes of the streams.
+    type Counts = u64;
+
+    fn run_and_drain(&mut self, time: Duration) -> io::Result<u64> {
+        Ok(self.run_for(time)?.stream_bytes + self.drain()?)
+    }
+
+    /// It sleeps while it has nothing to do.
+    fn busy(&self) -> Duration {
+        thread_cpu_time()
+    }
+
+    /// All comes back.
+    fn came_at(&self) -> Instant {
+        Instant::now()
     }
 }

@@ -11,14 +11,15 @@ use crate::server::definition::{BASELINE, BUSY, ECHOPOOL};
 
 /// How the figures are to be read.
 const LEGEND: &str = "\
-Every server ran in a process of its own; the order rotated from round to round. Messages come \
-back to a load that checks every byte; streams are checked in a run of their own before the first \
+Every server ran in a process of its own; the order rotated from round to round. Messages and \
+datagrams come back to a load that checks every byte; streams are checked in a run of their own before the first \
 round, and the load that measures them only counts what comes back. A cell has the median over the \
 rounds (least–greatest) and, behind ×, the same of the multiples of echopool's value in each round. A GB is 10^9 echoed bytes, \
 each counted once. CPU % are of one CPU. 'Limited by' names the side that was busy for 90 % of \
 the time or more, of all CPUs that it had. Where it is the load, a faster server would show as a \
 draw, and the server's CPU time is the figure to go by; where other CPU % is not near 0, something \
-else disturbed the measurement. Compare figures of one run only.";
+else disturbed the measurement. Lost datagrams are those that did not come back within a second, \
+without those that found the queue of the load full. Compare figures of one run only.";
 
 /// The whole report.
 #[must_use]
@@ -91,7 +92,12 @@ pub fn section(outcome: &Outcome) -> String {
     }
     text.push('\n');
     for metric in &metrics {
-        text += &beside_baseline(outcome, *metric);
+        text += &beside(outcome, BASELINE, *metric);
+        if METRICS_OF_ALL.contains(metric) {
+            for rival in outcome.servers.iter().filter(|one| one.rival) {
+                text += &beside(outcome, &rival.name, *metric);
+            }
+        }
     }
     for own in [ECHOPOOL, BUSY] {
         for metric in &metrics {
@@ -109,13 +115,16 @@ pub fn section(outcome: &Outcome) -> String {
     text
 }
 
-/// A line about echopool and its other build; empty where that took no part.
-fn beside_baseline(outcome: &Outcome, metric: Metric) -> String {
+/// What echopool is compared by with each of its rivals, and not with the best alone.
+const METRICS_OF_ALL: [Metric; 1] = [Metric::CpuPerDatagram];
+
+/// A line about echopool and another server; empty where that took no part.
+fn beside(outcome: &Outcome, other: &str, metric: Metric) -> String {
     let ratio = metric.more_is_better();
-    let ratio = ratio.and_then(|_| outcome.ratio(ECHOPOOL, BASELINE, metric));
+    let ratio = ratio.and_then(|_| outcome.ratio(ECHOPOOL, other, metric));
     ratio.map_or_else(String::new, |ratio| {
         let (title, ratio) = (metric.title(), multiple(&ratio));
-        format!("- {title}: {ECHOPOOL} has {ratio} of the {BASELINE}'s\n")
+        format!("- {title}: {ECHOPOOL} has {ratio} of {other}'s\n")
     })
 }
 
@@ -234,8 +243,26 @@ Ping-pong. server on CPU 0, load on CPU 1.
         let mut outcome = outcome();
         outcome.servers[1].name = BASELINE.to_owned();
         let text = section(&outcome);
-        let line = "- server CPU µs/round trip: echopool has 2.00 (1.75–2.25) of the baseline's\n";
+        let line = "- server CPU µs/round trip: echopool has 2.00 (1.75–2.25) of baseline's\n";
         assert!(text.contains(line), "{text}");
+    }
+
+    #[test]
+    fn the_cost_of_a_datagram_is_compared_with_every_rivals() {
+        let mut outcome = outcome();
+        for round in outcome.servers.iter_mut().flat_map(|one| &mut one.rounds) {
+            let cost = round.remove(&Metric::CpuPerRoundTrip).unwrap();
+            round.insert(Metric::CpuPerDatagram, cost);
+        }
+        outcome.sum_up();
+        let text = section(&outcome);
+        for (ratio, rival) in [("0.53", "threads"), ("0.78", "tokio-multi")] {
+            let begin = format!("- server CPU µs/datagram: echopool has {ratio} ");
+            let end = format!(" of {rival}'s");
+            let is_it = |line: &str| line.starts_with(&begin) && line.ends_with(&end);
+            assert!(text.lines().any(is_it), "{text}");
+        }
+        assert!(!text.contains("of floor's"), "{text}");
     }
 
     #[test]

@@ -9,6 +9,14 @@ pub enum Metric {
     RoundTrips,
     /// The server's CPU time a message.
     CpuPerRoundTrip,
+    /// Datagrams that came back, a second.
+    Datagrams,
+    /// The server's CPU time a datagram.
+    CpuPerDatagram,
+    /// Of 100 datagrams those that did not come back, but for the next ones.
+    Lost,
+    /// Of 100 datagrams those that came back and found the queue of the load full.
+    DroppedByLoad,
     /// Half the messages were back within this time.
     P50,
     /// 99 of 100 messages were back within this time.
@@ -35,6 +43,8 @@ pub enum Metric {
     P99Growth,
     /// What the firehose gets beside the pingers.
     FirehoseBandwidth,
+    /// Datagrams of a flood that came back beside the pingers, a second.
+    FloodDatagrams,
     /// How busy the server was, of one CPU.
     ServerCpu,
     /// The part of the time in which the load had something to do: its busiest
@@ -71,9 +81,10 @@ impl Metric {
     #[must_use]
     pub const fn more_is_better(self) -> Option<bool> {
         match self {
-            Self::RoundTrips | Self::Bandwidth | Self::Connections => Some(true),
-            Self::ServerCpu | Self::LoadBusy | Self::OtherCpu => None,
-            Self::FirehoseBandwidth | Self::P50Alone | Self::P99Alone => None,
+            Self::RoundTrips | Self::Datagrams | Self::Bandwidth | Self::Connections => Some(true),
+            Self::ServerCpu | Self::LoadBusy | Self::OtherCpu | Self::DroppedByLoad => None,
+            Self::FirehoseBandwidth | Self::FloodDatagrams => None,
+            Self::P50Alone | Self::P99Alone => None,
             _ => Some(false),
         }
     }
@@ -86,6 +97,10 @@ impl Metric {
                 "server CPU µs/round trip",
                 2,
             ),
+            Self::Datagrams => ("datagrams_per_s", "datagrams/s", 0),
+            Self::CpuPerDatagram => ("server_cpu_us_per_datagram", "server CPU µs/datagram", 2),
+            Self::Lost => ("lost_percent", "lost %", 4),
+            Self::DroppedByLoad => ("dropped_by_load_percent", "dropped by load %", 4),
             Self::P50 => ("latency_p50_us", "p50 µs", 1),
             Self::P99 => ("latency_p99_us", "p99 µs", 1),
             Self::Bandwidth => ("mb_per_s", "MB/s", 0),
@@ -107,6 +122,7 @@ impl Metric {
             Self::P99Beside => ("pinger_p99_beside_us", "p99 µs beside", 0),
             Self::P99Growth => ("pinger_p99_ratio", "beside ÷ alone", 2),
             Self::FirehoseBandwidth => ("firehose_mb_per_s", "firehose MB/s", 0),
+            Self::FloodDatagrams => ("flood_datagrams_per_s", "flood datagrams/s", 0),
             Self::ServerCpu => ("server_cpu_percent", "server CPU %", 0),
             Self::LoadBusy => ("load_busy_percent", "load busy %", 0),
             Self::OtherCpu => ("other_cpu_percent", "other CPU %", 0),

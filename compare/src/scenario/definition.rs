@@ -2,9 +2,11 @@
 
 use std::time::Duration;
 
+use crate::load::datagram::flow::Shape;
 use crate::load::times::Times;
-use crate::server::definition::{BUSY, FLOOR, SPLICE_FLOORS};
+use crate::server::definition::{BUSY, FLOOR, LOOP, SPLICE_FLOORS, Server};
 use crate::server::running::START_TIME;
+use crate::server::transport::Transport;
 
 /// What the clients do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,6 +24,15 @@ pub enum Kind {
     /// The first client sends a small message now and then; then the others stream
     /// beside it.
     Sparse,
+    /// Every client sends the next datagram when one is back.
+    Datagrams(Shape),
+    /// All clients ping over TCP, then with a flood of datagrams beside them.
+    Flood,
+    /// Most clients ping with datagrams, then with the others beside them, which stream.
+    DatagramPingers,
+    /// All clients together send so many datagrams a second, as many as [`LOOP`] answers
+    /// without a loss; 0 until that is known.
+    Paced(u32),
 }
 
 /// One case.
@@ -56,6 +67,26 @@ pub const MANY_SLOTS: usize = 256;
 /// From one message of a sparse pinger to the next: long enough for a server that
 /// would rather wait for more work to do so.
 pub const SPARSE: Duration = Duration::from_millis(2);
+
+/// One small datagram at a time.
+pub const ONE: Shape = Shape {
+    size: SMALL,
+    depth: 1,
+    trains: false,
+};
+
+/// Datagrams of a flow that are in flight, where it is more than one.
+pub const DEEP: usize = 16;
+
+/// Bytes of a datagram that fills a packet on most paths: the least MTU of IPv6 less headers,
+/// as QUIC takes it.
+pub const PACKET: usize = 1_200;
+
+/// Flows of a flood.
+pub const FLOOD_FLOWS: usize = 16;
+
+/// Streams beside clients with datagrams.
+pub const STREAMS: usize = 16;
 
 /// How long a server has to put its memory in order.
 pub const SETTLE_MEMORY: Duration = Duration::from_millis(100);
@@ -93,6 +124,34 @@ impl Scenario {
                 SPARSE.as_millis(),
                 clients - 1
             ),
+            Kind::Datagrams(shape) => describe_datagrams(clients, shape),
+            Kind::Flood => format!(
+                "Flood: {clients} clients ping with {SMALL} bytes over TCP, alone and beside \
+                 {FLOOD_FLOWS} flows of datagrams that do not wait for their echoes."
+            ),
+            Kind::DatagramPingers => format!(
+                "Datagrams beside streams: {} flows with one datagram of {SMALL} bytes on its \
+                 way, alone and beside {STREAMS} clients that stream over TCP.",
+                clients - STREAMS
+            ),
+            Kind::Paced(0) => format!(
+                "Loss: {clients} flows together send datagrams of {SMALL} bytes, as many a \
+                 second as {LOOP} answers without a loss; echoes are not waited for."
+            ),
+            Kind::Paced(rate) => format!(
+                "Loss: {clients} flows together send {rate} datagrams of {SMALL} bytes a \
+                 second, as many as {LOOP} answered without a loss; echoes are not waited for."
+            ),
+        }
+    }
+
+    /// What its clients speak.
+    #[must_use]
+    pub const fn transport(&self) -> Transport {
+        match self.kind {
+            Kind::Datagrams(_) | Kind::Paced(_) => Transport::Udp,
+            Kind::Flood | Kind::DatagramPingers => Transport::Both,
+            _ => Transport::Tcp,
         }
     }
 
@@ -103,18 +162,23 @@ impl Scenario {
             Kind::Stream => self.clients,
             Kind::Firehose => 1,
             Kind::Sparse => self.clients - 1,
+            Kind::DatagramPingers => STREAMS,
             Kind::PingPong(_) | Kind::Churn | Kind::Idle => 0,
+            Kind::Datagrams(_) | Kind::Flood | Kind::Paced(_) => 0,
         }
     }
 
     /// Whether a server has no part in it although it could have: polling is for
     /// the latency of one client, and each floor is one for messages or for streams.
     #[must_use]
-    pub fn excludes(&self, server: &str) -> bool {
-        match server {
-            BUSY => self.name != "ping-64-1",
+    pub fn excludes(&self, server: &Server) -> bool {
+        if !server.speaks(self.transport()) {
+            return true;
+        }
+        match server.name {
+            BUSY => !["ping-64-1", "udp-64-1"].contains(&self.name),
             FLOOR => self.streams() > 0,
-            _ => SPLICE_FLOORS.contains(&server) && self.kind != Kind::Stream,
+            name => SPLICE_FLOORS.contains(&name) && self.kind != Kind::Stream,
         }
     }
 
@@ -131,6 +195,8 @@ impl Scenario {
             Kind::PingPong(_) | Kind::Stream | Kind::Churn => once + 3 * timeout,
             Kind::Idle => 3 * SETTLE_MEMORY + 4 * timeout,
             Kind::Firehose | Kind::Sparse => 2 * once,
+            Kind::Flood | Kind::DatagramPingers => 2 * once + timeout,
+            Kind::Datagrams(_) | Kind::Paced(_) => once + 3 * timeout,
         };
         let verifying = match self.streams() {
             0 => Duration::ZERO,
@@ -140,9 +206,29 @@ impl Scenario {
     }
 }
 
+fn describe_datagrams(flows: usize, shape: Shape) -> String {
+    let Shape {
+        size,
+        depth,
+        trains,
+    } = shape;
+    let how = match trains {
+        true => {
+            ", all sent at once when all are back (UDP_SEGMENT), and received at once (UDP_GRO)"
+        }
+        false => "",
+    };
+    format!("Datagrams: {flows} flow(s), each with {depth} of {size} bytes on their way{how}.")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::server::list::SERVERS;
+
+    fn server(name: &str) -> &'static Server {
+        SERVERS.iter().find(|server| server.name == name).unwrap()
+    }
 
     const STREAM: Scenario = Scenario {
         name: "stream",
@@ -159,10 +245,26 @@ mod tests {
             kind: Kind::PingPong(SMALL),
             ..STREAM
         };
-        assert!(STREAM.excludes(FLOOR) && !messages.excludes(FLOOR));
-        for floor in SPLICE_FLOORS {
+        assert!(STREAM.excludes(server(FLOOR)) && !messages.excludes(server(FLOOR)));
+        for floor in SPLICE_FLOORS.map(server) {
             assert!(!STREAM.excludes(floor) && messages.excludes(floor));
         }
+    }
+
+    #[test]
+    fn a_server_takes_part_where_it_speaks_what_clients_do() {
+        let all = |kind| {
+            let scenario = Scenario { kind, ..STREAM };
+            let servers = SERVERS.iter().filter(move |one| !scenario.excludes(one));
+            servers.map(|server| server.name).collect::<Vec<_>>()
+        };
+        let tcp = all(Kind::PingPong(SMALL));
+        assert!(tcp.contains(&"socat") && !tcp.contains(&LOOP), "{tcp:?}");
+        let udp = all(Kind::Datagrams(ONE));
+        assert!(udp.contains(&LOOP) && !udp.contains(&"socat"), "{udp:?}");
+        // Of all servers echopool alone serves both at once.
+        assert_eq!(all(Kind::Flood), ["echopool", "baseline"]);
+        assert!(tcp.contains(&"echopool") && udp.contains(&"echopool"));
     }
 
     #[test]

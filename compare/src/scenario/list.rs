@@ -1,6 +1,9 @@
 //! All cases, in the order of the report.
 
-use super::definition::{Kind, LARGE, MANY_SLOTS, SLOTS, SMALL, Scenario};
+use super::definition::{
+    DEEP, Kind, LARGE, MANY_SLOTS, ONE, PACKET, SLOTS, SMALL, STREAMS, Scenario,
+};
+use crate::load::datagram::flow::Shape;
 
 const fn case(name: &'static str, kind: Kind, clients: usize) -> Scenario {
     Scenario {
@@ -26,6 +29,18 @@ const fn two(scenario: Scenario) -> Scenario {
         ..scenario
     }
 }
+
+/// Datagrams of `size` bytes, so many of a flow in flight.
+const fn udp(name: &'static str, size: usize, depth: usize, clients: usize) -> Scenario {
+    let shape = Shape { size, depth, ..ONE };
+    case(name, Kind::Datagrams(shape), clients)
+}
+
+const TRAINS: Kind = Kind::Datagrams(Shape {
+    size: PACKET,
+    depth: DEEP,
+    trains: true,
+});
 
 /// All cases, in the order of the report.
 pub const SCENARIOS: &[Scenario] = &[
@@ -55,4 +70,21 @@ pub const SCENARIOS: &[Scenario] = &[
     two(case("ping-64-1000-workers-2", Kind::PingPong(SMALL), 1_000)),
     two(case("stream-16-workers-2", Kind::Stream, 16)),
     two(case("churn-workers-2", Kind::Churn, SLOTS)),
+    udp("udp-64-1", SMALL, 1, 1),
+    quick(udp("udp-64-50", SMALL, 1, 50)),
+    udp("udp-64-1000", SMALL, 1, 1_000),
+    udp("udp-1200-50", PACKET, 1, 50),
+    udp("udp-1200-1000", PACKET, 1, 1_000),
+    udp("udp-64-50-deep", SMALL, DEEP, 50),
+    udp("udp-64-1000-deep", SMALL, DEEP, 1_000),
+    udp("udp-1200-50-deep", PACKET, DEEP, 50),
+    udp("udp-1200-1000-deep", PACKET, DEEP, 1_000),
+    case("udp-trains-50", TRAINS, 50),
+    case("udp-flood-beside-pingers", Kind::Flood, 50),
+    case(
+        "udp-pingers-beside-streams",
+        Kind::DatagramPingers,
+        50 + STREAMS,
+    ),
+    case("udp-loss", Kind::Paced(0), 50),
 ];

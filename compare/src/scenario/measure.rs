@@ -6,14 +6,14 @@ use std::time::Duration;
 
 use echopool::bench::plan::{Load, Plan};
 use echopool::bench::results::Results;
-use echopool::probe::latency::Latency;
 
-use super::definition::{Kind, SETTLE_MEMORY, SMALL, SPARSE, Scenario};
+use super::definition::{Kind, SETTLE_MEMORY, SMALL, Scenario};
+use super::sides::{as_f64, busy_sides, latency_us};
 use crate::load::engine;
-use crate::load::mixed::{Counts, MixedLoad};
-use crate::load::streams;
+use crate::load::mixed::MixedLoad;
+use crate::load::threads;
 use crate::load::times::Times;
-use crate::load::usage::{Reading, Usage, thread_cpu_time};
+use crate::load::usage::{Reading, Usage};
 use crate::results::metric::{Metric, Sample};
 use crate::server::running::Running;
 
@@ -35,6 +35,10 @@ impl Scenario {
             Kind::Idle => self.memory(server, times),
             Kind::Firehose => self.firehose(server, times),
             Kind::Sparse => self.sparse(server, times),
+            Kind::Datagrams(shape) => self.datagrams(server, shape, times),
+            Kind::Flood => self.beside_flood(server, times),
+            Kind::DatagramPingers => self.datagrams_beside_streams(server, times),
+            Kind::Paced(rate) => self.paced(server, rate, times),
         }
     }
 
@@ -85,9 +89,15 @@ impl Scenario {
 
     /// Streams that are only counted, so that the load is not the limit.
     fn stream(&self, server: &Running, times: Times) -> io::Result<Sample> {
-        let streamed = streams::measure(server, self.clients, self.load_threads, times)?;
+        let connect = |_, count| {
+            let mut load = MixedLoad::connect(server.address(), 0, 0, times.timeout(count))?;
+            load.add_streams(count)?;
+            Ok(load)
+        };
+        let (clients, threads) = (self.clients, self.load_threads);
+        let streamed = threads::measure(server, clients, threads, times, connect)?;
         let mut sample = busy_sides(&streamed.usage, streamed.busy);
-        let bytes = as_f64(streamed.bytes);
+        let bytes = as_f64(streamed.counts.iter().sum());
         let cpu_ms = streamed.usage.server.as_secs_f64() * 1e3;
         let mb_a_second = bytes / 1e6 / streamed.time.as_secs_f64();
         sample.insert(Metric::Bandwidth, mb_a_second);
@@ -106,87 +116,6 @@ impl Scenario {
         let each = as_f64(grown) / as_f64(self.clients as u64);
         Ok(Sample::from([(Metric::MemoryPerConnection, each)]))
     }
-
-    /// The latency of the same pingers without and with a firehose.
-    fn firehose(&self, server: &Running, times: Times) -> io::Result<Sample> {
-        let timeout = times.timeout(self.clients);
-        let load = MixedLoad::connect(server.address(), self.clients, SMALL, timeout)?;
-        let (beside, mut sample) = self.beside(server, load, times)?;
-        let a_second = |count| as_f64(count) / times.measure.as_secs_f64();
-        sample.insert(Metric::RoundTrips, a_second(beside.round_trips));
-        let bytes = a_second(beside.stream_bytes);
-        sample.insert(Metric::FirehoseBandwidth, bytes / 1e6);
-        Ok(sample)
-    }
-
-    /// The latency of one client that has little to say, without and with streams.
-    fn sparse(&self, server: &Running, times: Times) -> io::Result<Sample> {
-        let timeout = times.timeout(self.clients);
-        let load = MixedLoad::connect(server.address(), 1, SMALL, timeout)?.sparse(SPARSE);
-        let (beside, mut sample) = self.beside(server, load, times)?;
-        let bytes_a_second = as_f64(beside.stream_bytes) / times.measure.as_secs_f64();
-        sample.insert(Metric::Bandwidth, bytes_a_second / 1e6);
-        Ok(sample)
-    }
-
-    /// Lets the load's pingers run alone, and then beside the scenario's streams.
-    /// Returns what it counted beside them, and both latencies.
-    fn beside(
-        &self,
-        server: &Running,
-        mut load: MixedLoad,
-        times: Times,
-    ) -> io::Result<(Counts, Sample)> {
-        load.run_for(times.warm_up)?;
-        let alone = with_answers(load.run_for(times.measure)?, times)?;
-        load.add_streams(self.streams())?;
-        load.run_for(times.warm_up)?;
-        let (before, cpu) = (Reading::now(server), thread_cpu_time());
-        // The answers that waited for the reading are not counted.
-        load.run_for(AFTER_READING)?;
-        let beside = with_answers(load.run_for(times.measure)?, times)?;
-        let cpu = thread_cpu_time() - cpu;
-        let usage = before.usage_until(&Reading::now(server));
-        if beside.stream_bytes == 0 {
-            let streams = format!("{} stream(s)", self.streams());
-            return Err(nothing_came_back(&streams, times));
-        }
-        let mut sample = busy_sides(&usage, usage.share(cpu));
-        sample.extend(growth(&alone, &beside));
-        if self.kind == Kind::Sparse {
-            sample.insert(Metric::P50Alone, latency_us(&alone.latency, 0.5));
-            sample.insert(Metric::P50Beside, latency_us(&beside.latency, 0.5));
-        }
-        Ok((beside, sample))
-    }
-}
-
-/// How long pingers run after clocks were read, until they are measured again.
-const AFTER_READING: Duration = Duration::from_millis(5);
-
-/// The same counts, if any pinger has a latency in it: the percentiles of none are 0.
-fn with_answers(counts: Counts, times: Times) -> io::Result<Counts> {
-    match counts.round_trips {
-        0 => Err(nothing_came_back("pingers", times)),
-        _ => Ok(counts),
-    }
-}
-
-fn nothing_came_back(clients: &str, times: Times) -> io::Error {
-    let time = humantime::format_duration(times.measure);
-    io::Error::other(format!(
-        "given up, nothing came back to the {clients} for {time}"
-    ))
-}
-
-/// The 99th percentiles and their ratio.
-fn growth(alone: &Counts, beside: &Counts) -> Sample {
-    let [alone, beside] = [alone, beside].map(|counts| latency_us(&counts.latency, 0.99));
-    Sample::from([
-        (Metric::P99Alone, alone),
-        (Metric::P99Beside, beside),
-        (Metric::P99Growth, beside / alone),
-    ])
 }
 
 /// Lets so many clients have one message echoed each. Returns the server's
@@ -206,76 +135,16 @@ fn once_each(server: &Running, clients: usize, times: Times) -> io::Result<u64> 
     Ok(memory)
 }
 
-/// How busy both sides were; `load` is the part of the time in which the load was.
-fn busy_sides(usage: &Usage, load: f64) -> Sample {
-    Sample::from([
-        (Metric::ServerCpu, usage.share(usage.server) * 100.0),
-        (Metric::LoadBusy, load * 100.0),
-        (Metric::OtherCpu, usage.share(usage.other()) * 100.0),
-    ])
-}
-
-/// In microseconds; `quantile` is between 0 and 1.
-fn latency_us(latency: &Latency, quantile: f64) -> f64 {
-    as_f64(latency.histogram.value_at_quantile(quantile)) / 1e3
-}
-
-#[expect(clippy::cast_precision_loss, reason = "all counts are far below 2^53")]
-const fn as_f64(count: u64) -> f64 {
-    count as f64
-}
-
 #[cfg(test)]
 mod tests {
     use std::io::{Read, Write};
-    use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, TcpListener, TcpStream};
+    use std::net::{SocketAddrV4, TcpStream};
     use std::time::Instant;
 
     use super::super::list::SCENARIOS;
+    use super::super::testing::{BRIEF, LONG, listen, named, serve};
     use super::*;
-    use crate::rival::Arguments;
-
-    const BRIEF: Times = Times {
-        warm_up: Duration::from_millis(20),
-        measure: Duration::from_millis(50),
-    };
-
-    /// Long enough for a pinger to have an answer while other programs and a server
-    /// of 17 threads hold all CPUs.
-    const LONG: Times = Times {
-        measure: Duration::from_secs(1),
-        ..BRIEF
-    };
-
-    fn named(name: &str) -> &'static Scenario {
-        SCENARIOS.iter().find(|one| one.name == name).unwrap()
-    }
-
-    /// On a free port, with room for all clients that connect.
-    fn listen() -> (TcpListener, SocketAddrV4) {
-        let order = Arguments {
-            port: 0,
-            threads: 1,
-            buffer: 1,
-        };
-        let listener = order.listen_shared().unwrap();
-        let SocketAddr::V4(address) = listener.local_addr().unwrap() else {
-            unreachable!("{} is of IPv4", Ipv4Addr::LOCALHOST);
-        };
-        (listener, address)
-    }
-
-    /// Serves every client in a thread of its own, until the test ends.
-    fn serve(client: fn(TcpStream)) -> SocketAddrV4 {
-        let (listener, address) = listen();
-        listener.set_nonblocking(false).unwrap();
-        thread::spawn(move || {
-            for stream in listener.incoming() {
-                thread::spawn(move || client(stream.unwrap()));
-            }
-        });
-        address
-    }
+    use crate::scenario::definition::SPARSE;
 
     /// The error of a run that ends within its bound.
     fn given_up(scenario: &Scenario, address: SocketAddrV4, times: Times) -> String {
@@ -290,12 +159,15 @@ mod tests {
     #[test]
     fn a_server_that_never_answers_is_given_up_within_its_bound() {
         thread::scope(|scope| {
-            let rare = [named("firehose"), named("pinger-beside-streams")];
+            let rare = ["firehose", "pinger-beside-streams", "udp-trains-50"];
+            let more = ["udp-flood-beside-pingers", "udp-pingers-beside-streams"];
+            let rare = rare.into_iter().chain(more).map(named);
             let quick = SCENARIOS.iter().filter(|one| one.quick);
             for scenario in quick.chain(rare) {
                 scope.spawn(move || {
-                    // The kernel connects all clients; nobody accepts them.
-                    let (_listener, address) = listen();
+                    // The kernel connects all clients and queues all datagrams; nobody
+                    // looks at them.
+                    let (_listener, _socket, address) = listen();
                     let error = given_up(scenario, address, BRIEF);
                     let name = scenario.name;
                     assert!(error.contains("given up"), "{name}: {error}");

@@ -3,3 +3,11 @@
 pub mod definition;
 pub mod list;
 pub mod measure;
+pub mod pace;
+
+mod beside;
+mod datagrams;
+mod sides;
+
+#[cfg(test)]
+mod testing;

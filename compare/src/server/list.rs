@@ -1,8 +1,9 @@
 //! All servers, echopool first.
 
 use super::definition::{
-    BASELINE, BUSY, ECHOPOOL, FLOOR, Kind, POOL_THREADS, SPLICE_FLOORS, Server,
+    BASELINE, BUSY, ECHOPOOL, FLOOR, Kind, LOOP, POOL_THREADS, SPLICE_FLOORS, Server,
 };
+use super::transport::Transport;
 
 /// A thread of the blocking pool serves one client.
 const POOL_CLIENTS: usize = POOL_THREADS;
@@ -18,6 +19,10 @@ const fn server(name: &'static str, kind: Kind, about: &'static str) -> Server {
         name,
         about,
         kind,
+        transport: match kind {
+            Kind::Echopool(_) | Kind::Baseline => Transport::Both,
+            _ => Transport::Tcp,
+        },
         most_clients: usize::MAX,
         most_threads: usize::MAX,
     }
@@ -28,6 +33,21 @@ const fn forking(name: &'static str, kind: Kind, most: usize, about: &'static st
         most_clients: most,
         most_threads: 0,
         ..server(name, kind, about)
+    }
+}
+
+const fn datagrams(server: Server) -> Server {
+    Server {
+        transport: Transport::Udp,
+        ..server
+    }
+}
+
+/// One that has one thread.
+const fn single(server: Server) -> Server {
+    Server {
+        most_threads: 1,
+        ..server
     }
 }
 
@@ -48,38 +68,26 @@ pub const SERVERS: &[Server] = &[
         Kind::Baseline,
         "another build of echopool, given by --baseline",
     ),
-    Server {
-        most_threads: 1,
-        ..server(
-            FLOOR,
-            Kind::Floor,
-            "one thread, epoll, recv and send in phases, nothing else",
-        )
-    },
-    Server {
-        most_threads: 1,
-        ..server(
-            SPLICE_FLOORS[0],
-            Kind::Splice(64 * 1024),
-            "one thread, epoll, splice until nothing moves, a pipe of 64 KiB a client",
-        )
-    },
-    Server {
-        most_threads: 1,
-        ..server(
-            SPLICE_FLOORS[1],
-            Kind::Splice(1024 * 1024),
-            "the same with pipes of 1 MiB",
-        )
-    },
-    Server {
-        most_threads: 1,
-        ..server(
-            "tokio-current",
-            Kind::Rust("rival-tokio-current"),
-            "tokio, current-thread runtime",
-        )
-    },
+    single(server(
+        FLOOR,
+        Kind::Floor,
+        "one thread, epoll, recv and send in phases, nothing else",
+    )),
+    single(server(
+        SPLICE_FLOORS[0],
+        Kind::Splice(64 * 1024),
+        "one thread, epoll, splice until nothing moves, a pipe of 64 KiB a client",
+    )),
+    single(server(
+        SPLICE_FLOORS[1],
+        Kind::Splice(1024 * 1024),
+        "the same with pipes of 1 MiB",
+    )),
+    single(server(
+        "tokio-current",
+        Kind::Rust("rival-tokio-current"),
+        "tokio, current-thread runtime",
+    )),
     server(
         "tokio-multi",
         Kind::Rust("rival-tokio-multi"),
@@ -123,7 +131,12 @@ pub const SERVERS: &[Server] = &[
             "std, 64 blocking threads, each with one client at a time",
         )
     },
-    forking("fork", Kind::C, MOST_PROCESSES, "C, a process a client"),
+    forking(
+        "fork",
+        Kind::C("fork"),
+        MOST_PROCESSES,
+        "C, a process a client",
+    ),
     forking(
         "xinetd",
         Kind::Xinetd,
@@ -137,6 +150,37 @@ pub const SERVERS: &[Server] = &[
         "socat TCP-LISTEN,fork PIPE",
     ),
     forking("ncat", Kind::Ncat, MOST_PROGRAMS, "ncat -k -e /bin/cat"),
+    datagrams(single(server(
+        LOOP,
+        Kind::C("udp"),
+        "C, one thread, recvfrom and sendto",
+    ))),
+    datagrams(single(server(
+        "udp-c-batch",
+        Kind::C("udp-batch"),
+        "C, one thread, recvmmsg and sendmmsg, up to 64 datagrams a call, IP_PKTINFO",
+    ))),
+    datagrams(single(server(
+        "udp-tokio-current",
+        Kind::Rust("rival-udp-tokio-current"),
+        "tokio, current-thread runtime, one task for datagrams",
+    ))),
+    datagrams(server(
+        "udp-tokio-multi",
+        Kind::Rust("rival-udp-tokio-multi"),
+        "tokio, multi-thread runtime, a task a thread for datagrams",
+    )),
+    datagrams(server(
+        "udp-go",
+        Kind::GoDatagrams,
+        "Go, a goroutine a thread for datagrams",
+    )),
+    datagrams(forking(
+        "udp-socat",
+        Kind::SocatDatagrams,
+        MOST_PROGRAMS,
+        "socat UDP-RECVFROM,fork PIPE, a process a datagram",
+    )),
 ];
 
 #[cfg(test)]

@@ -5,3 +5,6 @@ pub mod list;
 pub mod options;
 pub mod programs;
 pub mod running;
+pub mod transport;
+
+mod command;

@@ -2,7 +2,7 @@
 
 use std::fs::{self, File};
 use std::io::{self, Read};
-use std::net::{Ipv4Addr, SocketAddrV4, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, SocketAddrV4, TcpListener, TcpStream, UdpSocket};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU16, Ordering};
@@ -14,10 +14,11 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use crate::server::definition::Server;
 use crate::server::options::Options;
+use crate::server::transport::Transport;
 use crate::system::placement::Placement;
 use crate::system::process;
 
-/// A server has to accept within this time.
+/// A server has to serve within this time.
 pub const START_TIME: Duration = Duration::from_secs(5);
 
 /// Ports are taken from here on, below those that the kernel gives to clients.
@@ -35,18 +36,18 @@ pub struct Running {
 }
 
 impl Running {
-    /// Starts a server and waits until it accepts.
+    /// Starts a server of `transport` and waits until it serves.
     ///
     /// # Errors
     /// It could not be started, or ended, with the last line that it printed.
     pub fn start(
         server: &Server,
         options: &Options,
-        workers: usize,
+        (workers, transport): (usize, Transport),
         placement: &Placement,
     ) -> io::Result<Self> {
         let port = free_port()?;
-        let command = server.command(options, port, workers)?;
+        let command = server.command(options, port, workers, transport)?;
         let mut command = bound_to_this_process(&command, options);
         let log = options.work.join(format!("{}.log", server.name));
         let file = File::create(&log)?;
@@ -60,19 +61,24 @@ impl Running {
             sources: server.sources(),
             log,
         };
-        running.wait_until_it_accepts()?;
+        if transport.has_tcp() {
+            running.wait_until(|address| TcpStream::connect(address).is_ok())?;
+        }
+        if transport.has_udp() {
+            running.wait_until(|address| echoes_a_datagram(address).is_ok())?;
+        }
         Ok(running)
     }
 
-    fn wait_until_it_accepts(&mut self) -> io::Result<()> {
+    fn wait_until(&mut self, serves: impl Fn(SocketAddrV4) -> bool) -> io::Result<()> {
         let deadline = Instant::now() + START_TIME;
-        while TcpStream::connect(self.address).is_err() {
+        while !serves(self.address) {
             if self.child.try_wait()?.is_some() {
                 return Err(io::Error::other(self.last_line()));
             }
             if Instant::now() > deadline {
                 let most = START_TIME.as_secs();
-                let error = format!("it did not accept within {most} s");
+                let error = format!("it did not serve within {most} s");
                 return Err(io::Error::other(error));
             }
             thread::sleep(Duration::from_millis(5));
@@ -142,6 +148,15 @@ impl Drop for Running {
     }
 }
 
+/// Has one datagram echoed.
+fn echoes_a_datagram(server: SocketAddrV4) -> io::Result<()> {
+    let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))?;
+    socket.set_read_timeout(Some(Duration::from_millis(200)))?;
+    socket.connect(server)?;
+    socket.send(b"?")?;
+    socket.recv(&mut [0; 8]).map(drop)
+}
+
 /// The same command, whose process ends when this one does.
 fn bound_to_this_process(command: &Command, options: &Options) -> Command {
     let mut launch = Command::new(options.programs.join("launch"));
@@ -154,14 +169,15 @@ fn bound_to_this_process(command: &Command, options: &Options) -> Command {
     launch
 }
 
-/// A port that nobody listens on, and that this run did not give out before.
+/// A port that nobody serves, and that this run did not give out before.
 fn free_port() -> io::Result<u16> {
     for _ in FIRST_PORT..LAST_PORT {
         let port = NEXT_PORT.fetch_add(1, Ordering::Relaxed);
         if port == LAST_PORT {
             NEXT_PORT.store(FIRST_PORT, Ordering::Relaxed);
         }
-        if TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok() {
+        let address = (Ipv4Addr::LOCALHOST, port);
+        if TcpListener::bind(address).is_ok() && UdpSocket::bind(address).is_ok() {
             return Ok(port);
         }
     }

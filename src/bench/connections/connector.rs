@@ -18,7 +18,6 @@ use crate::bench::clock::SECOND;
 use crate::bench::plan::Load;
 use crate::bench::recorder::record_time;
 use crate::bench::source;
-use crate::bench::thread::waiter::Waiting;
 
 /// The most connections under way at once, of all threads together: far below
 /// any server's backlog.
@@ -98,10 +97,10 @@ impl Connector {
 
     /// Begins connections for queued slots, up to the limit of those under way.
     pub(super) fn connect_queued(&mut self, registry: &Registry, state: &mut State<'_>) {
-        let most = match state.shared.plan.load {
+        let most = match state.clock.shared.plan.load {
             // With churn, the number of connections at once is the user's choice.
             Load::Churn => usize::MAX,
-            _ => (CONNECTING / state.shared.plan.threads).max(1),
+            _ => (CONNECTING / state.clock.shared.plan.threads).max(1),
         };
         // A connection over loopback is complete at once and never counts as under
         // way; the server's backlog has to hold it all the same.
@@ -112,8 +111,8 @@ impl Connector {
             let Some(key) = self.queue.pop_front() else {
                 return;
             };
-            let now = state.shared.clock.now();
-            let shared = state.shared;
+            let now = state.clock.shared.clock.now();
+            let shared = state.clock.shared;
             match self.first.take() {
                 None => {
                     let address = state.slots[key].aim(&shared.targets);
@@ -140,7 +139,7 @@ impl Connector {
         since: u64,
         connect: impl FnOnce(u64) -> io::Result<TcpStream>,
     ) {
-        let number = state.shared.numbers.fetch_add(1, Ordering::Relaxed);
+        let number = state.clock.shared.numbers.fetch_add(1, Ordering::Relaxed);
         state.slots[key].flow.restart(number, &state.recorder);
         let both = Interest::READABLE | Interest::WRITABLE;
         let made = connect(number).and_then(|mut stream| {
@@ -166,16 +165,16 @@ impl Connector {
             Ok(true) => {
                 self.connecting -= 1;
                 self.open += 1;
-                state.look_at_clock();
+                state.clock.look_at_clock();
                 let slot = &mut state.slots[key];
                 slot.stage = Stage::Open;
                 slot.writable = true;
                 if let Some(target) = &slot.target {
                     target.connected.fetch_add(1, Ordering::Relaxed);
-                    state.shared.targets.answered(target);
+                    state.clock.shared.targets.answered(target);
                 }
                 if !state.is_warming_up() {
-                    let took = state.now.saturating_sub(state.slots[key].since);
+                    let took = state.clock.now.saturating_sub(state.slots[key].since);
                     let counts = state.recorder.measured();
                     counts.totals.connected += 1;
                     record_time(&mut counts.connect, took);
@@ -198,9 +197,9 @@ impl Connector {
             target.failed.fetch_add(1, Ordering::Relaxed);
             target.address
         });
-        state.shared.targets.resolve_again();
+        state.clock.shared.targets.resolve_again();
         let refused = error.kind() == ErrorKind::ConnectionRefused;
-        if refused && state.shared.plan.reconnect {
+        if refused && state.clock.shared.plan.reconnect {
             state.gap(key).refused += 1;
         }
         let counts = state.recorder.measured();
@@ -232,21 +231,23 @@ impl Connector {
         if slot.stage == Stage::Closing {
             return self.release(state, key);
         }
-        let position_known = slot.resolve(&state.shared.pattern, &mut state.recorder);
+        let position_known = slot.resolve(&state.clock.shared.pattern, &mut state.recorder);
         let loss = if position_known { loss } else { &Loss::Damaged };
         loss.report(state, key);
         state.sample_ending(key);
         let slot = &mut state.slots[key];
         let timed_out = matches!(loss, Loss::TimedOut);
-        let (bytes, counted) = slot.flow.lose(timed_out, state.now, &mut state.recorder);
+        let (bytes, counted) = slot
+            .flow
+            .lose(timed_out, state.clock.now, &mut state.recorder);
         slot.stream = None;
         if let Some(target) = &slot.target {
             target.lost.fetch_add(1, Ordering::Relaxed);
         }
-        state.shared.targets.resolve_again();
+        state.clock.shared.targets.resolve_again();
         self.open -= 1;
         state.recorder.measured().totals.lost_bytes += counted;
-        if state.shared.plan.reconnect {
+        if state.clock.shared.plan.reconnect {
             let gap = state.gap(key);
             gap.lost_bytes += bytes;
             gap.reset += u64::from(matches!(loss, Loss::Reset));
@@ -256,14 +257,14 @@ impl Connector {
     }
 
     fn retry_or_give_up(&mut self, state: &mut State<'_>, key: usize) {
-        let retries = state.shared.plan.reconnect || state.is(Load::Churn);
-        if retries && !state.finishing {
+        let retries = state.clock.shared.plan.reconnect || state.is(Load::Churn);
+        if retries && !state.clock.finishing {
             return self.pause(state, key);
         }
         state.slots[key].stage = Stage::Lost;
         state.slots[key]
             .flow
-            .drop_unsent(false, state.now, &mut state.recorder);
+            .drop_unsent(false, state.clock.now, &mut state.recorder);
         self.usable -= 1;
     }
 
@@ -271,7 +272,10 @@ impl Connector {
     /// address is left to try; else after a pause that grows. Its length is random, so
     /// that not all slots connect at once.
     fn pause(&mut self, state: &mut State<'_>, key: usize) {
-        let (attempts, addresses) = (state.slots[key].attempts, state.shared.targets.count());
+        let (attempts, addresses) = (
+            state.slots[key].attempts,
+            state.clock.shared.targets.count(),
+        );
         let pause = match (attempts / addresses).checked_sub(1) {
             None => 0,
             Some(_) if attempts % addresses != 0 => 0,
@@ -284,12 +288,12 @@ impl Connector {
             // A message has one attempt.
             state.slots[key]
                 .flow
-                .drop_unsent(false, state.now, &mut state.recorder);
+                .drop_unsent(false, state.clock.now, &mut state.recorder);
         }
         match pause {
             0 => self.resume(state, key),
             pause => {
-                let until = state.now + state.random.u64(pause / 2..=pause);
+                let until = state.clock.now + state.random.u64(pause / 2..=pause);
                 self.paused.push(Reverse((until, key)));
             }
         }
@@ -298,7 +302,7 @@ impl Connector {
     /// Resumes the slots whose pause is over.
     pub(super) fn resume_due(&mut self, state: &mut State<'_>) {
         while let Some(&Reverse((at, key))) = self.paused.peek()
-            && at <= state.now
+            && at <= state.clock.now
         {
             self.paused.pop();
             self.resume(state, key);
@@ -309,7 +313,7 @@ impl Connector {
         if state.slots[key].stage != Stage::Paused {
             return;
         }
-        match state.shared.plan.load {
+        match state.clock.shared.plan.load {
             Load::Churn => {
                 state.slots[key].stage = Stage::Idle;
                 self.idle.push(key);
@@ -346,9 +350,9 @@ impl Connector {
         if slot.stage != Stage::Open || slot.flow.len() > 0 {
             return;
         }
-        let (counts, took) = (slot.counts, state.now - slot.since);
+        let (counts, took) = (slot.counts, state.clock.now - slot.since);
         slot.stage = Stage::Closing;
-        slot.since = state.now;
+        slot.since = state.clock.now;
         // If that fails, there is no FIN of the server to wait for.
         let closed = slot
             .stream

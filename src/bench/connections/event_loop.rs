@@ -25,7 +25,6 @@ use crate::bench::recorder::{PartsChannel, Recorder};
 use crate::bench::thread::schedule::Schedule;
 use crate::bench::thread::shared::{Shared, StartSignal, ThreadSummary};
 use crate::bench::thread::timer::TIMER;
-use crate::bench::thread::waiter::Waiting;
 use crate::bench::thread::waiter::{Deadline, Waiter};
 use crate::bench::times::Times;
 
@@ -125,7 +124,7 @@ impl<'a> Generator<'a> {
     }
 
     fn turn(&mut self, events: &mut Events) -> io::Result<()> {
-        let before = self.state.now;
+        let before = self.state.clock.now;
         self.start_exchanges();
         let registry = self.waiter.registry();
         self.connector.connect_queued(registry, &mut self.state);
@@ -147,15 +146,15 @@ impl<'a> Generator<'a> {
                 self.send(key);
             }
         }
-        if self.state.now == before {
-            self.state.look_at_clock();
+        if self.state.clock.now == before {
+            self.state.clock.look_at_clock();
         }
         Ok(())
     }
 
     /// Churn: gives each message that is due an idle slot, as long as there are any.
     fn start_exchanges(&mut self) {
-        if !self.state.running || self.state.finishing {
+        if !self.state.running || self.state.clock.finishing {
             return;
         }
         while self.connector.has_idle() {
@@ -172,20 +171,20 @@ impl<'a> Generator<'a> {
         if self.waiter.poll_once(events, has_work)? {
             return Ok(());
         }
-        self.state.look_at_clock();
+        self.state.clock.look_at_clock();
         let deadline = self.deadline();
-        self.waiter.wait(events, deadline, &mut self.state)
+        self.waiter.wait(events, deadline, &mut self.state.clock)
     }
 
     fn deadline(&self) -> Deadline {
         let state = &self.state;
         let imprecise = |at| Deadline { at, precise: false };
-        if state.running && !state.finishing && self.is_exhausted() {
-            return imprecise(state.now);
+        if state.running && !state.clock.finishing && self.is_exhausted() {
+            return imprecise(state.clock.now);
         }
-        let end = match state.finishing {
+        let end = match state.clock.finishing {
             true => self.drained_by(),
-            false => state.times.end,
+            false => state.clock.times.end,
         };
         let mut until = self.tick_at.min(end);
         if let Some(at) = self.connector.next_retry() {
@@ -250,27 +249,30 @@ impl<'a> Generator<'a> {
     /// Does what is due by the clock.
     fn keep_time(&mut self) {
         if self.state.running {
-            if !self.state.measuring && self.state.now >= self.state.times.measured_from {
+            if !self.state.clock.measuring
+                && self.state.clock.now >= self.state.clock.times.measured_from
+            {
                 self.begin_measuring();
             }
-            let is_at_end = self.state.now >= self.state.times.end || self.is_exhausted();
-            if !self.state.finishing && is_at_end {
+            let is_at_end =
+                self.state.clock.now >= self.state.clock.times.end || self.is_exhausted();
+            if !self.state.clock.finishing && is_at_end {
                 self.finish();
             }
-            if self.state.recorder.is_due(self.state.now) {
+            if self.state.recorder.is_due(self.state.clock.now) {
                 self.publish();
             }
         }
         self.connector.resume_due(&mut self.state);
-        if self.state.now >= self.tick_at {
+        if self.state.clock.now >= self.tick_at {
             self.tick();
         }
     }
 
     /// Checks the time-outs and the stop flag.
     fn tick(&mut self) {
-        self.tick_at = self.state.now + TICK;
-        if self.state.running && !self.state.finishing && self.state.is_stopped() {
+        self.tick_at = self.state.clock.now + TICK;
+        if self.state.running && !self.state.clock.finishing && self.state.is_stopped() {
             self.interrupted = true;
             self.finish();
         }
@@ -284,7 +286,7 @@ impl<'a> Generator<'a> {
 
     fn check_timeouts(&mut self, key: usize) {
         let state = &mut self.state;
-        let (now, timeout) = (state.now, state.timeout());
+        let (now, timeout) = (state.clock.now, state.timeout());
         let slot = &state.slots[key];
         let since = match slot.stage {
             Stage::Connecting => slot.since,
@@ -308,14 +310,14 @@ impl<'a> Generator<'a> {
             }
         } else if let Some(since) = slot.flow.unexplained_since()
             && now >= since + EXPLAIN_TIME
-            && !state.slots[key].resolve(&state.shared.pattern, &mut state.recorder)
+            && !state.slots[key].resolve(&state.clock.shared.pattern, &mut state.recorder)
         {
             self.connector.lose(state, key, &Loss::Damaged);
         }
     }
 
     fn begin(&mut self, times: Times) {
-        let plan = self.state.shared.plan;
+        let plan = self.state.clock.shared.plan;
         self.state.start(times);
         self.out_of_connections = false;
         self.waiter.time.reset();
@@ -333,7 +335,7 @@ impl<'a> Generator<'a> {
     }
 
     fn begin_measuring(&mut self) {
-        self.state.measuring = true;
+        self.state.clock.measuring = true;
         self.waiter.time.begin_measuring();
         self.workload.begin_measuring(&mut self.state);
         if self.state.is(Load::Stream) {
@@ -348,10 +350,14 @@ impl<'a> Generator<'a> {
     /// and its errors are counted.
     fn count_without_echo(&self) -> u64 {
         let state = &self.state;
-        if !state.measuring || state.is(Load::Churn) {
+        if !state.clock.measuring || state.is(Load::Churn) {
             return 0;
         }
-        let half = state.times.measured_from.midpoint(state.times.end);
+        let half = state
+            .clock
+            .times
+            .measured_from
+            .midpoint(state.clock.times.end);
         let without = state.slots.iter().filter(|slot| {
             let awaited = match slot.stage {
                 Stage::Open if state.is(Load::Stream) => true,
@@ -365,19 +371,19 @@ impl<'a> Generator<'a> {
 
     /// Whether there is nothing left to send and no echo to wait for.
     fn is_exhausted(&self) -> bool {
-        let all_back = self.state.measuring && self.state.recorder.outstanding() == 0;
+        let all_back = self.state.clock.measuring && self.state.recorder.outstanding() == 0;
         self.connector.usable() == 0 || self.workload.is_spent() && all_back
     }
 
     /// Sends nothing new from now on.
     fn finish(&mut self) {
         self.out_of_connections = self.connector.usable() == 0;
-        self.state.times.end = self.state.times.end.min(self.state.now);
+        self.state.clock.times.end = self.state.clock.times.end.min(self.state.clock.now);
         self.without_echo = self.count_without_echo();
         let state = &mut self.state;
-        state.finishing = true;
+        state.clock.finishing = true;
         self.workload.drop_overdue(state);
-        state.recorder.set_end(state.times.end);
+        state.recorder.set_end(state.clock.times.end);
         let endless = state.is(Load::Stream);
         if state.quiesces && !endless {
             // What is queued is completed.
@@ -385,7 +391,7 @@ impl<'a> Generator<'a> {
         }
         for slot in &mut state.slots {
             slot.flow
-                .drop_unsent(endless, state.now, &mut state.recorder);
+                .drop_unsent(endless, state.clock.now, &mut state.recorder);
             if matches!(slot.stage, Stage::Idle | Stage::Queued | Stage::Paused) {
                 slot.stage = Stage::Lost;
             }
@@ -394,7 +400,8 @@ impl<'a> Generator<'a> {
     }
 
     fn is_over(&self) -> bool {
-        self.state.finishing && (self.is_quiescent() || self.state.now >= self.drained_by())
+        self.state.clock.finishing
+            && (self.is_quiescent() || self.state.clock.now >= self.drained_by())
     }
 
     /// Whether nothing is in flight; churn that quiesces has no connection left either.
@@ -410,11 +417,11 @@ impl<'a> Generator<'a> {
             true => self.state.timeout(),
             false => DRAIN_TIME,
         };
-        self.state.times.end.saturating_add(time)
+        self.state.clock.times.end.saturating_add(time)
     }
 
     fn publish(&mut self) {
-        let now = self.state.now;
+        let now = self.state.clock.now;
         self.state.recorder.publish(now, self.connector.open());
     }
 
@@ -423,7 +430,7 @@ impl<'a> Generator<'a> {
         let state = &mut self.state;
         state.sample_all();
         for slot in &mut state.slots {
-            slot.flow.end_run(state.now, &mut state.recorder);
+            slot.flow.end_run(state.clock.now, &mut state.recorder);
             if let Some(gap) = slot.gap.take() {
                 state.recorder.add_gap(*gap);
             }
@@ -432,12 +439,12 @@ impl<'a> Generator<'a> {
         self.publish();
         let Times {
             measured_from, end, ..
-        } = self.state.times;
+        } = self.state.clock.times;
         let measured = end.saturating_sub(measured_from);
         ThreadSummary {
             ended: end,
             busy: self.waiter.time.busy(measured),
-            starved: match self.state.measuring {
+            starved: match self.state.clock.measuring {
                 true => self.waiter.time.starved(measured),
                 false => 0.0,
             },

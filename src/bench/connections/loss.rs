@@ -45,7 +45,7 @@ impl Loss {
             }
             Self::TimedOut => {
                 errors.timed_out += 1;
-                let time = humantime::format_duration(state.shared.plan.timeout);
+                let time = humantime::format_duration(state.clock.shared.plan.timeout);
                 format!("given up, no whole echo within {time}")
             }
             Self::Failed(error) => {

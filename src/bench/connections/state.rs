@@ -12,8 +12,8 @@ use crate::bench::message::Message;
 use crate::bench::outage::Gap;
 use crate::bench::plan::Load;
 use crate::bench::recorder::{Recorder, record_time};
+use crate::bench::thread::clockwork::Clockwork;
 use crate::bench::thread::shared::Shared;
-use crate::bench::thread::waiter::Waiting;
 use crate::bench::times::Times;
 
 /// A stream is one message of this size, which it never reaches.
@@ -22,7 +22,7 @@ const ENDLESS: u64 = u64::MAX / 2;
 /// The state of one thread.
 #[derive(Debug)]
 pub(super) struct State<'a> {
-    pub(super) shared: &'a Shared<'a>,
+    pub(super) clock: Clockwork<'a>,
     pub(super) slots: Vec<Slot>,
     /// Slots that may have something to receive.
     pub(super) readers: VecDeque<usize>,
@@ -32,16 +32,10 @@ pub(super) struct State<'a> {
     sampler: Sampler,
     /// Draws the sizes of messages and the pauses before a retry.
     pub(super) random: Rng,
-    pub(super) times: Times,
     /// A start signal has come.
     pub(super) running: bool,
     /// At the end everything in flight is awaited, and the connections stay.
     pub(super) quiesces: bool,
-    /// The measured part has begun.
-    pub(super) measuring: bool,
-    /// Nothing new is sent any more.
-    pub(super) finishing: bool,
-    pub(super) now: u64,
 }
 
 impl<'a> State<'a> {
@@ -57,62 +51,33 @@ impl<'a> State<'a> {
             Load::Messages | Load::Stream | Load::Datagrams => Stage::Queued,
         };
         Self {
-            shared,
+            clock: Clockwork::new(shared),
             slots: (0..connections).map(|_| Slot::new(stage)).collect(),
             readers: VecDeque::new(),
             writers: VecDeque::new(),
             recorder,
             sampler: Sampler::new(connections),
             random: Rng::with_seed(shared.plan.seed ^ (thread as u64 + 1)),
-            times: Times {
-                start: u64::MAX,
-                measured_from: u64::MAX,
-                end: u64::MAX,
-            },
             running: false,
             quiesces: false,
-            measuring: false,
-            finishing: false,
-            now: shared.clock.now(),
         }
-    }
-}
-
-impl Waiting for State<'_> {
-    fn now(&self) -> u64 {
-        self.now
-    }
-
-    fn look_at_clock(&mut self) {
-        self.now = self.shared.clock.now();
-    }
-
-    fn times(&self) -> Times {
-        self.times
-    }
-
-    fn is_measuring(&self) -> bool {
-        self.measuring
-    }
-
-    fn may_poll(&self) -> bool {
-        self.shared.may_poll
     }
 }
 
 impl State<'_> {
     /// Begins a part of the run with these times.
     pub(super) fn start(&mut self, times: Times) {
-        self.times = times;
-        self.look_at_clock();
+        self.clock.begin(times);
         self.running = true;
-        (self.measuring, self.finishing) = (false, false);
         self.recorder.begin(times.start, times.measured_from);
     }
 
     /// Reads what TCP knows of the connections whose turn it is.
     pub(super) fn sample(&mut self) {
-        for key in self.sampler.due(self.now, self.times.measured_from) {
+        for key in self
+            .sampler
+            .due(self.clock.now, self.clock.times.measured_from)
+        {
             self.read_tcp(key);
         }
     }
@@ -139,38 +104,42 @@ impl State<'_> {
             let connection = slot.flow.connection();
             let recorder = &mut self.recorder;
             self.sampler
-                .record(key, connection, view, recorder, self.now);
+                .record(key, connection, view, recorder, self.clock.now);
         }
     }
 
     /// Whether the plan's load is of this kind.
     pub(super) fn is(&self, load: Load) -> bool {
-        self.shared.plan.load == load
+        self.clock.shared.plan.load == load
     }
 
     pub(super) fn is_stopped(&self) -> bool {
-        self.shared.is_stopped()
+        self.clock.shared.is_stopped()
     }
 
     pub(super) const fn is_warming_up(&self) -> bool {
-        self.running && self.now < self.times.measured_from
+        self.running && self.clock.now < self.clock.times.measured_from
     }
 
     /// The plan's time-out, in the unit of the clock.
     pub(super) fn timeout(&self) -> u64 {
-        nanoseconds(self.shared.plan.timeout)
+        nanoseconds(self.clock.shared.plan.timeout)
     }
 
     /// How long the slot's connection may take to be made. Where the server has several
     /// addresses, it is given up early for the next one, and has twice the time when its
     /// turn comes again.
     pub(super) fn connect_timeout(&self, key: usize) -> u64 {
-        let addresses = self.shared.targets.count();
+        let addresses = self.clock.shared.targets.count();
         if addresses == 1 {
             return self.timeout();
         }
         let rounds = self.slots[key].attempts.saturating_sub(1) / addresses;
-        let patience = self.shared.patience.saturating_mul(1 << rounds.min(20));
+        let patience = self
+            .clock
+            .shared
+            .patience
+            .saturating_mul(1 << rounds.min(20));
         patience.min(self.timeout())
     }
 
@@ -189,16 +158,16 @@ impl State<'_> {
 
     /// Stream: queues the one message that the connection sends.
     pub(super) fn start_stream(&mut self, key: usize) {
-        if self.is(Load::Stream) && !self.finishing {
+        if self.is(Load::Stream) && !self.clock.finishing {
             let slot = &mut self.slots[key];
-            slot.since = self.now;
-            slot.flow.push(ENDLESS, self.now, &mut self.recorder);
+            slot.since = self.clock.now;
+            slot.flow.push(ENDLESS, self.clock.now, &mut self.recorder);
         }
     }
 
     /// The first bytes of a connection are back: its gap ends.
     pub(super) fn first_echo(&mut self, key: usize, message: &Message) {
-        let now = self.now;
+        let now = self.clock.now;
         let slot = &mut self.slots[key];
         slot.attempts = 0;
         if let Some(mut gap) = slot.gap.take() {
@@ -212,7 +181,7 @@ impl State<'_> {
 
     /// The slot's time without a server, which begins now unless it has begun.
     pub(super) fn gap(&mut self, key: usize) -> &mut Gap {
-        let start = self.now;
+        let start = self.clock.now;
         let begin = || {
             Box::new(Gap {
                 start,
@@ -224,7 +193,7 @@ impl State<'_> {
 
     /// A size for the next message; all sizes are equally likely.
     pub(super) fn message_size(&mut self) -> u64 {
-        let sizes = &self.shared.plan.size_bytes;
+        let sizes = &self.clock.shared.plan.size_bytes;
         match sizes.start() == sizes.end() {
             true => *sizes.start() as u64,
             false => self.random.usize(sizes.clone()) as u64,

@@ -10,7 +10,6 @@ use super::slot::Stage;
 use super::state::State;
 use crate::base::sys;
 use crate::bench::plan::Load;
-use crate::bench::thread::waiter::Waiting;
 
 /// The size of the receive buffer, in bytes: it fits the second-level cache of
 /// current processors.
@@ -61,7 +60,7 @@ impl Transfer {
             Ok(0) => Ok(Input::End),
             Ok(bytes) => {
                 let drained = bytes < RECEIVE_BUFFER && sys::SHORT_READ_DRAINS && !slot.fin_seen;
-                state.look_at_clock();
+                state.clock.look_at_clock();
                 if !drained {
                     state.want_to_receive(key);
                 }
@@ -84,14 +83,19 @@ impl Transfer {
             _ => None,
         };
         let bytes = &self.received[..bytes];
-        if !slot.receive(&state.shared.pattern, bytes, state.now, &mut state.recorder) {
+        if !slot.receive(
+            &state.clock.shared.pattern,
+            bytes,
+            state.clock.now,
+            &mut state.recorder,
+        ) {
             return Err(Loss::Damaged);
         }
         if let Some(message) = first {
             state.first_echo(key, &message);
         }
         if state.is(Load::Stream) {
-            state.slots[key].since = state.now;
+            state.slots[key].since = state.clock.now;
         }
         Ok(Input::Bytes)
     }
@@ -101,7 +105,7 @@ impl Transfer {
     /// # Errors
     /// The connection is lost.
     pub(super) fn send(&mut self, state: &mut State<'_>, key: usize) -> Result<(), Loss> {
-        let depth = state.shared.plan.depth;
+        let depth = state.clock.shared.plan.depth;
         let slot = &mut state.slots[key];
         let Some(stream) = &mut slot.stream else {
             return Ok(());
@@ -112,12 +116,16 @@ impl Transfer {
             return Ok(());
         }
         let (connection, position) = (slot.flow.connection(), slot.flow.sent());
-        state.shared.pattern.fill(connection, position, outgoing);
-        state.now = state.shared.clock.now();
+        state
+            .clock
+            .shared
+            .pattern
+            .fill(connection, position, outgoing);
+        state.clock.now = state.clock.shared.clock.now();
         match stream.write(outgoing) {
             Ok(bytes) => {
                 slot.flow
-                    .wrote(bytes as u64, state.now, &mut state.recorder);
+                    .wrote(bytes as u64, state.clock.now, &mut state.recorder);
                 slot.writable = bytes == outgoing.len();
                 if slot.flow.sendable(depth) > 0 {
                     state.want_to_send(key);

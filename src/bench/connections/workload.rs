@@ -6,7 +6,6 @@ use super::slot::Stage;
 use super::state::State;
 use crate::bench::plan::Load;
 use crate::bench::thread::schedule::Schedule;
-use crate::bench::thread::waiter::Waiting;
 
 /// The maximum number of due messages that are queued in one turn.
 const TURN: usize = 1024;
@@ -51,9 +50,9 @@ impl Workload {
         if self.schedule.is_none() {
             return;
         }
-        state.recorder.begin_measuring(state.now);
+        state.recorder.begin_measuring(state.clock.now);
         // An exchange of a churn has begun when it has its slot.
-        let is_churn = state.shared.plan.load == Load::Churn;
+        let is_churn = state.clock.shared.plan.load == Load::Churn;
         for slot in &mut state.slots {
             let flow = &mut slot.flow;
             let counted = flow.count_queued(self.budget, !is_churn, &mut state.recorder);
@@ -73,21 +72,22 @@ impl Workload {
     /// When the open loop's next message is due, if there is room for it.
     pub(super) fn due(&self, state: &State<'_>) -> Option<u64> {
         let schedule = self.schedule.as_ref()?;
-        (!state.finishing && !self.is_backed_up(state)).then(|| schedule.due())
+        (!state.clock.finishing && !self.is_backed_up(state)).then(|| schedule.due())
     }
 
     /// Closed loop: queues a new message for each one that came back.
     pub(super) fn top_up(&mut self, state: &mut State<'_>, key: usize) {
         let is_closed_loop = state.is(Load::Messages) && self.schedule.is_none();
-        if !is_closed_loop || state.finishing || !state.running {
+        if !is_closed_loop || state.clock.finishing || !state.running {
             return;
         }
-        while state.slots[key].flow.len() < state.shared.plan.depth && self.spend(state, state.now)
+        while state.slots[key].flow.len() < state.clock.shared.plan.depth
+            && self.spend(state, state.clock.now)
         {
             let size = state.message_size();
             state.slots[key]
                 .flow
-                .push(size, state.now, &mut state.recorder);
+                .push(size, state.clock.now, &mut state.recorder);
         }
     }
 
@@ -95,23 +95,23 @@ impl Workload {
     pub(super) fn next_exchange(&mut self, state: &State<'_>) -> Option<u64> {
         match self.schedule {
             Some(_) => self.overdue.pop_front(),
-            None => Some(state.now).filter(|&now| self.spend(state, now)),
+            None => Some(state.clock.now).filter(|&now| self.spend(state, now)),
         }
     }
 
     /// Open loop: queues the messages that are due by now, whether or not earlier ones
     /// came back.
     pub(super) fn queue_due(&mut self, state: &mut State<'_>) {
-        if self.schedule.is_none() || state.finishing || self.is_backed_up(state) {
+        if self.schedule.is_none() || state.clock.finishing || self.is_backed_up(state) {
             return;
         }
-        state.look_at_clock();
+        state.clock.look_at_clock();
         for _ in 0..TURN {
-            let Some(due) = self.next_due(state, state.now + 1) else {
+            let Some(due) = self.next_due(state, state.clock.now + 1) else {
                 return;
             };
-            state.recorder.record_lateness(due, state.now);
-            match state.shared.plan.load {
+            state.recorder.record_lateness(due, state.clock.now);
+            match state.clock.shared.plan.load {
                 Load::Churn => self.overdue.push_back(due),
                 _ => self.assign(state, due),
             }
@@ -125,7 +125,7 @@ impl Workload {
     /// The next message's due time, if it is before `limit` and the end.
     fn next_due(&mut self, state: &State<'_>, limit: u64) -> Option<u64> {
         let due = self.schedule.as_ref()?.due();
-        if due >= limit.min(state.times.end) || !self.spend(state, due) {
+        if due >= limit.min(state.clock.times.end) || !self.spend(state, due) {
             return None;
         }
         self.schedule.as_mut()?.advance();
@@ -160,14 +160,14 @@ impl Workload {
     /// Counts the messages that still wait for an idle slot as not sent.
     pub(super) fn drop_overdue(&mut self, state: &mut State<'_>) {
         for due in std::mem::take(&mut self.overdue) {
-            state.recorder.missed(due, state.now);
+            state.recorder.missed(due, state.clock.now);
         }
     }
 
     /// Counts the messages that were due and never queued. They may be many millions,
     /// so they are counted after the last echo, which the count would delay.
     pub(super) fn count_unqueued(&mut self, state: &mut State<'_>) {
-        let end = state.times.end;
+        let end = state.clock.times.end;
         while let Some(due) = self.next_due(state, end) {
             state.recorder.record_lateness(due, end);
             state.recorder.missed(due, end);

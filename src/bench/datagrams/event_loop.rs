@@ -11,23 +11,24 @@ use std::time::Duration;
 use crossbeam_channel::{Receiver, Sender};
 use mio::Events;
 
-use super::clockwork::Clockwork;
 use super::pace::Pace;
-use super::port::{Memory, Port};
+use super::port::{Lateness, Memory, Port};
 use crate::bench::clock::{SECOND, nanoseconds};
 use crate::bench::recorder::Recorder;
+use crate::bench::thread::clockwork::Clockwork;
 use crate::bench::thread::schedule::Schedule;
 use crate::bench::thread::shared::{Shared, StartSignal, ThreadSummary};
 use crate::bench::thread::timer::TIMER;
-use crate::bench::thread::waiter::{Deadline, Waiter, Waiting as _};
+use crate::bench::thread::waiter::{Deadline, Waiter};
 use crate::bench::times::Times;
 use crate::probe::datagram::conventions::wait_for_copies;
 
 /// The most flows that one turn receives from.
 const EVENTS: usize = 64;
 
-/// The most datagrams that are sent in one turn, before what came meanwhile is received.
-const TURN: usize = 64;
+/// The most datagrams that are sent in one turn, before what came meanwhile is received: so
+/// many that several flows have more than one to send or to receive by a call.
+const TURN: usize = 256;
 
 /// How often time-outs, drops and the stop flag are looked at.
 const TICK: u64 = SECOND / 20;
@@ -39,8 +40,9 @@ const TICKS_A_LOOK: usize = 20;
 const PATIENCE: u64 = SECOND;
 
 /// What is said where a flow has to wait until it can remember more.
-const WAITED: &str = "sending waited: so many datagrams are awaited that no more are remembered; \
-                      choose a shorter --timeout or a lower --rate";
+const WAITED: &str = "sending waited: no more datagrams can be remembered, or told apart where they are \
+                      short, behind one that is awaited; choose a shorter --timeout, a lower \
+                      --rate, or a larger --size";
 
 /// One thread that makes a load of datagrams.
 pub(super) struct Generator<'a> {
@@ -50,6 +52,8 @@ pub(super) struct Generator<'a> {
     pace: Pace,
     /// Flows that have a datagram waiting, and a place for it.
     ready: VecDeque<usize>,
+    /// Flows that send in this turn.
+    senders: Vec<usize>,
     recorder: Recorder,
     waiter: Waiter,
     memory: Memory,
@@ -74,7 +78,7 @@ impl<'a> Generator<'a> {
     pub(super) fn new(
         shared: &'a Shared<'a>,
         (thread, budget): (usize, u64),
-        ports: Vec<Port>,
+        (ports, memory): (Vec<Port>, Memory),
         waiter: Waiter,
         recorder: Recorder,
     ) -> Self {
@@ -84,9 +88,10 @@ impl<'a> Generator<'a> {
             ports,
             pace: Pace::new(budget),
             ready: VecDeque::new(),
+            senders: Vec::new(),
             recorder,
             waiter,
-            memory: Memory::new(shared.targets.first()),
+            memory,
             awaited: 0,
             active_at: 0,
             tick_at: 0,
@@ -210,51 +215,68 @@ impl<'a> Generator<'a> {
 
     /// Sends what waited for a place among those in flight.
     fn send_ready(&mut self) {
-        for _ in 0..self.ready.len() {
-            let Some(key) = self.ready.pop_front() else {
-                return;
-            };
+        while let Some(key) = self.ready.pop_front() {
             while self.has_place(key)
                 && let Some(due) = self.ports[key].waiting.pop_front()
             {
                 self.pace.waiting -= 1;
-                self.send(key, due);
+                self.will_send(key, due);
             }
         }
+        self.send(Lateness::Known);
     }
 
     /// Sends the datagrams that are due by now, whether or not earlier ones came back.
     fn send_due(&mut self) {
+        self.clock.look_at_clock();
         for _ in 0..TURN {
-            self.clock.look_at_clock();
-            let Some(due) = self.pace.take_due(&self.clock, &mut self.recorder) else {
-                return;
+            let Some(due) = self.pace.take_due(&self.clock, &self.recorder) else {
+                break;
             };
             let key = self.pace.next_port(self.ports.len());
             if self.has_place(key) && self.ports[key].waiting.is_empty() {
-                self.send(key, due);
+                self.will_send(key, due);
             } else {
+                self.recorder.record_lateness(due, self.clock.now);
                 self.ports[key].waiting.push_back(due);
                 self.pace.waiting += 1;
             }
         }
+        self.send(Lateness::New);
     }
 
     fn has_place(&mut self, key: usize) -> bool {
-        let flow = &self.ports[key].flow;
-        let has_room = flow.has_room();
+        let port = &self.ports[key];
+        let chosen = port.sending.len() as u64;
+        let has_room = port.flow.has_room(chosen);
         if !has_room && !std::mem::replace(&mut self.is_full, true) {
             self.recorder.add_example(|| String::from(WAITED));
         }
-        has_room && flow.awaited() < self.clock.shared.plan.depth as u64
+        let places = self.clock.shared.plan.depth as u64;
+        has_room && self.ports[key].flow.awaited() + chosen < places
     }
 
-    fn send(&mut self, key: usize, due: u64) {
-        let port = &mut self.ports[key];
-        let before = port.flow.awaited();
-        let now = self.clock.shared.clock.now();
-        port.send(due, now, &mut self.memory, &mut self.recorder);
-        self.awaited += port.flow.awaited() - before;
+    fn will_send(&mut self, key: usize, due: u64) {
+        let sending = &mut self.ports[key].sending;
+        if sending.is_empty() {
+            self.senders.push(key);
+        }
+        sending.push_back(due);
+    }
+
+    /// Sends what was chosen, flow by flow.
+    fn send(&mut self, lateness: Lateness) {
+        if self.senders.is_empty() {
+            return;
+        }
+        let clock = self.clock.shared.clock;
+        let mut now = clock.now();
+        for key in self.senders.drain(..) {
+            let port = &mut self.ports[key];
+            let before = port.flow.awaited();
+            now = port.send(lateness, (now, clock), &mut self.memory, &mut self.recorder);
+            self.awaited += port.flow.awaited() - before;
+        }
         self.active_at = now;
     }
 

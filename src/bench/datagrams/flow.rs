@@ -71,11 +71,13 @@ impl Flow {
         timeout: u64,
         memory: Remembered,
     ) -> Self {
+        // One that is awaited for long is told from all behind it, however few are awaited.
+        let told_apart = Payload::told_apart(sizes.least());
         Self {
             payload: Payload::new(seed, flow, sizes.most()),
             sizes,
             ledger: Ledger::new(FIRST, timeout, ()).remembering(memory.over),
-            room: memory.awaited,
+            room: memory.awaited.min(told_apart),
             dues: VecDeque::new(),
             dues_from: FIRST,
             counted_from: u64::MAX,
@@ -91,9 +93,10 @@ impl Flow {
         self.ledger.awaited()
     }
 
-    /// Whether one more can be remembered until it is over.
-    pub(super) fn has_room(&self) -> bool {
-        self.ledger.span() < self.room
+    /// Whether one more can be remembered until it is over, and told from those before it,
+    /// when so many were chosen to be sent.
+    pub(super) fn has_room(&self, chosen: u64) -> bool {
+        self.ledger.span() + chosen < self.room
     }
 
     /// The longest round trip so far.
@@ -106,12 +109,13 @@ impl Flow {
         (self.counts, self.echoed)
     }
 
-    /// Writes the next datagram. Returns its length.
-    pub(super) fn fill(&self, block: &mut [u8]) -> usize {
-        let number = self.ledger.next();
+    /// Writes the datagram that comes `ahead` after the next one. Returns its length, or `None`
+    /// where the block has not as many bytes.
+    pub(super) fn fill(&self, ahead: u64, block: &mut [u8]) -> Option<usize> {
+        let number = self.ledger.next() + ahead;
         let size = self.sizes.of(number);
-        self.payload.fill(number, &mut block[..size]);
-        size
+        self.payload.fill(number, block.get_mut(..size)?);
+        Some(size)
     }
 
     /// The next datagram was sent.

@@ -2,11 +2,12 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use super::event_loop::Generator;
 use super::flow::{Flow, Remembered};
-use super::port::Port;
+use super::port::{Memory, Port};
 use super::sizes::Sizes;
 use crate::bench::clock::nanoseconds;
 use crate::bench::plan::Plan;
@@ -14,6 +15,7 @@ use crate::bench::recorder::{PartsChannel, Recorder};
 use crate::bench::source;
 use crate::bench::thread::shared::{Shared, Work, share};
 use crate::bench::thread::waiter::Waiter;
+use crate::probe::datagram::checksums::Checksums;
 use crate::probe::datagram::choose::choose;
 use crate::probe::datagram::conventions::HELLO;
 
@@ -57,12 +59,19 @@ pub(in crate::bench) fn works<'a>(
     shared: &'a Shared<'a>,
     channel: PartsChannel,
 ) -> io::Result<Vec<Work<'a>>> {
+    let checksums = Arc::new(Checksums::new(shared.targets.first()));
+    let memory = || Memory::new(Arc::clone(&checksums));
     (0..shared.plan.threads)
-        .map(|thread| work(shared, thread, channel.clone()))
+        .map(|thread| work(shared, thread, memory(), channel.clone()))
         .collect()
 }
 
-fn work<'a>(shared: &'a Shared<'a>, thread: usize, channel: PartsChannel) -> io::Result<Work<'a>> {
+fn work<'a>(
+    shared: &'a Shared<'a>,
+    thread: usize,
+    memory: Memory,
+    channel: PartsChannel,
+) -> io::Result<Work<'a>> {
     let plan = shared.plan;
     let flows = share(plan.connections as u64, thread, plan.threads);
     let flows = usize::try_from(flows).unwrap_or(usize::MAX);
@@ -70,19 +79,19 @@ fn work<'a>(shared: &'a Shared<'a>, thread: usize, channel: PartsChannel) -> io:
         .count
         .map_or(u64::MAX, |count| share(count, thread, plan.threads));
     let waiter = Waiter::new()?;
-    let memory = remembered(flows, plan.threads);
+    let each_remembers = remembered(flows, plan.threads);
     let open = |key| {
         let number = shared.numbers.fetch_add(1, Ordering::Relaxed);
         let sizes = Sizes::new(&plan.size_bytes, plan.seed, number);
         let timeout = nanoseconds(plan.timeout);
-        let flow = Flow::new((plan.seed, number), sizes, timeout, memory);
+        let flow = Flow::new((plan.seed, number), sizes, timeout, each_remembers);
         let to = shared.targets.first();
         let from = source::choose(&plan.sources, number, to)?;
         Port::open(to, from, flow, (waiter.registry(), key))
     };
     let ports = (0..flows).map(open).collect::<io::Result<Vec<_>>>()?;
     let recorder = Recorder::new(thread, true, false, channel);
-    let generator = Generator::new(shared, (thread, budget), ports, waiter, recorder);
+    let generator = Generator::new(shared, (thread, budget), (ports, memory), waiter, recorder);
     Ok(Box::new(move |ready, starts| generator.run(ready, starts)))
 }
 

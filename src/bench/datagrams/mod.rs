@@ -1,7 +1,6 @@
 //! One thread's load of datagrams: its flows with a socket each, and the loop that sends and
 //! receives.
 
-mod clockwork;
 mod event_loop;
 mod flow;
 mod generator;

@@ -1,8 +1,8 @@
 //! When one thread's datagrams are due, and its share of the count.
 
-use super::clockwork::Clockwork;
 use super::port::Port;
 use crate::bench::recorder::Recorder;
+use crate::bench::thread::clockwork::Clockwork;
 use crate::bench::thread::schedule::Schedule;
 
 /// The most datagrams that wait for a place among those in flight. Further ones stay in the
@@ -58,17 +58,10 @@ impl Pace {
     }
 
     /// The due time of the next datagram, if it is up to now and before the end.
-    pub(super) fn take_due(
-        &mut self,
-        clock: &Clockwork<'_>,
-        recorder: &mut Recorder,
-    ) -> Option<u64> {
+    pub(super) fn take_due(&mut self, clock: &Clockwork<'_>, recorder: &Recorder) -> Option<u64> {
         let due = self.due(clock)?;
         let is_due = due <= clock.now && self.take(due, clock, recorder);
-        is_due.then(|| {
-            recorder.record_lateness(due, clock.now);
-            due
-        })
+        is_due.then_some(due)
     }
 
     /// Takes the next one, which is due then, from the schedule, unless the end or the budget

@@ -1,8 +1,9 @@
 //! A flow and its socket: what it sends, and what comes to it.
 
 use std::collections::VecDeque;
-use std::io;
+use std::io::{self, IoSlice};
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 use std::time::SystemTime;
 
 use mio::{Registry, Token};
@@ -21,7 +22,7 @@ use crate::probe::datagram::socket::{Batched, Options, PathError, ProbeSocket};
 /// 50 flows have 16 in flight each.
 const RECEIVE_BUFFER: usize = 4 << 20;
 
-/// How many datagrams a call receives at the most.
+/// How many datagrams a call sends or receives at the most.
 const BATCH: usize = 32;
 
 /// More than any datagram has, in bytes.
@@ -32,18 +33,31 @@ const LONGEST: usize = 1 << 16;
 pub(super) struct Memory {
     batch: Batch,
     block: Vec<u8>,
-    checksums: Checksums,
+    /// One for all threads.
+    checksums: Arc<Checksums>,
+    /// Those of the datagrams that are sent by the next call.
+    lengths: Vec<usize>,
 }
 
 impl Memory {
-    /// For flows to this server.
-    pub(super) fn new(server: SocketAddr) -> Self {
+    /// For the flows of a thread; all threads share `checksums`.
+    pub(super) fn new(checksums: Arc<Checksums>) -> Self {
         Self {
             batch: Batch::new(BATCH, LONGEST),
             block: vec![0; LONGEST],
-            checksums: Checksums::new(server),
+            checksums,
+            lengths: Vec::with_capacity(BATCH),
         }
     }
+}
+
+/// Whether it was counted how late a datagram is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Lateness {
+    /// It is counted when it is sent.
+    New,
+    /// It was counted when the datagram was due and had no place.
+    Known,
 }
 
 /// A flow and its socket.
@@ -54,6 +68,8 @@ pub(super) struct Port {
     pub(super) flow: Flow,
     /// Datagrams that are due and have no place among those in flight: when they were due.
     pub(super) waiting: VecDeque<u64>,
+    /// Datagrams that are sent in this turn: when they were due.
+    pub(super) sending: VecDeque<u64>,
     /// Whether an error of the path was told: the others are the same.
     has_told: bool,
     /// The kernel's count of drops when it was last looked at.
@@ -86,30 +102,79 @@ impl Port {
             socket,
             flow,
             waiting: VecDeque::new(),
+            sending: VecDeque::new(),
             has_told: false,
         })
     }
 
-    /// Sends the next datagram, which was due at `due`, now.
+    /// Sends what is due from the time `now` on, as many by one call as fit into the memory.
+    /// All of a call count as sent before it: what it takes is a part of their round trips.
+    /// Returns when it ended.
     pub(super) fn send(
         &mut self,
-        due: u64,
-        now: u64,
+        lateness: Lateness,
+        (mut now, clock): (u64, Clock),
         memory: &mut Memory,
         recorder: &mut Recorder,
-    ) {
-        let size = self.flow.fill(&mut memory.block);
-        let sent = Sent { due, at: now };
-        match self.socket.send(&memory.block[..size]) {
-            Ok(()) => self.flow.sent(sent, recorder),
-            Err(error) => {
-                self.flow.not_sent(sent, recorder);
-                let source = self.source;
-                recorder.add_example(|| {
-                    format!("not sent from {source}: {}", refusal::not_sent(&error))
-                });
+    ) -> u64 {
+        let Memory { block, lengths, .. } = memory;
+        while !self.sending.is_empty() {
+            self.fill(block, lengths);
+            let sent = self.send_filled(block, lengths);
+            // One that is not sent was as late as if it were.
+            let count = *sent.as_ref().unwrap_or(&1);
+            if lateness == Lateness::New {
+                for &due in self.sending.range(..count) {
+                    recorder.record_lateness(due, now);
+                }
             }
+            match sent {
+                Ok(count) => {
+                    for due in self.sending.drain(..count) {
+                        self.flow.sent(Sent { due, at: now }, recorder);
+                    }
+                }
+                Err(error) => self.not_sent(&error, now, recorder),
+            }
+            now = clock.now();
         }
+        now
+    }
+
+    /// Writes the datagrams of the next call one behind another, and their lengths.
+    fn fill(&self, block: &mut [u8], lengths: &mut Vec<usize>) {
+        lengths.clear();
+        let mut rest = block;
+        for ahead in 0..self.sending.len().min(BATCH) as u64 {
+            let Some(length) = self.flow.fill(ahead, rest) else {
+                return;
+            };
+            lengths.push(length);
+            rest = &mut rest[length..];
+        }
+    }
+
+    fn send_filled(&mut self, block: &[u8], lengths: &[usize]) -> io::Result<usize> {
+        if let [length] = lengths {
+            return self.socket.send(&block[..*length]).map(|()| 1);
+        }
+        let mut slices = [IoSlice::new(&[]); BATCH];
+        let mut rest = block;
+        for (slice, &length) in slices.iter_mut().zip(lengths) {
+            let (datagram, others) = rest.split_at(length);
+            (*slice, rest) = (IoSlice::new(datagram), others);
+        }
+        self.socket.send_batch(&slices[..lengths.len()])
+    }
+
+    /// The first of those that are due was not sent.
+    fn not_sent(&mut self, error: &io::Error, now: u64, recorder: &mut Recorder) {
+        let Some(due) = self.sending.pop_front() else {
+            return;
+        };
+        self.flow.not_sent(Sent { due, at: now }, recorder);
+        let source = self.source;
+        recorder.add_example(|| format!("not sent from {source}: {}", refusal::not_sent(error)));
     }
 
     /// Receives what has come from the server. Where the event told of an error, it goes on

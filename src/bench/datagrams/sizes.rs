@@ -18,6 +18,11 @@ impl Sizes {
         }
     }
 
+    /// The fewest bytes of a datagram.
+    pub(super) const fn least(&self) -> usize {
+        *self.range.start()
+    }
+
     /// The most bytes of a datagram.
     pub(super) const fn most(&self) -> usize {
         *self.range.end()

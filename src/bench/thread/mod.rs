@@ -1,6 +1,7 @@
-//! What every thread of a load generator has, whatever it sends: its schedule, its timer, its
-//! waits, and what it shares with the thread that started it.
+//! What every thread of a load generator has, whatever it sends: its clock, its schedule, its
+//! timer, its waits, and what it shares with the thread that started it.
 
+pub(super) mod clockwork;
 pub(super) mod processor_time;
 pub(super) mod schedule;
 pub(super) mod shared;

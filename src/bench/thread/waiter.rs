@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use mio::{Events, Poll, Registry};
 
+use super::clockwork::Clockwork;
 use super::processor_time::ProcessorTime;
 use super::timer::Timer;
 use crate::base::sys;
-use crate::bench::times::Times;
 
 /// How long it polls before it sleeps, if a processor is free: a wake-up takes about
 /// as long, and would be measured as the server's time.
@@ -23,24 +23,6 @@ pub(crate) struct Deadline {
     pub(crate) at: u64,
     /// Whether it is to be met to the microsecond.
     pub(crate) precise: bool,
-}
-
-/// What a wait has to know of its thread.
-pub(crate) trait Waiting {
-    /// When the clock was looked at last.
-    fn now(&self) -> u64;
-
-    /// Looks at the clock.
-    fn look_at_clock(&mut self);
-
-    /// The times of the run.
-    fn times(&self) -> Times;
-
-    /// Whether load is measured.
-    fn is_measuring(&self) -> bool;
-
-    /// Whether the thread may poll for a while before it sleeps.
-    fn may_poll(&self) -> bool;
 }
 
 /// One thread's poller and timer.
@@ -96,16 +78,15 @@ impl Waiter {
         &mut self,
         events: &mut Events,
         deadline: Deadline,
-        thread: &mut impl Waiting,
+        clock: &mut Clockwork<'_>,
     ) -> io::Result<()> {
         let Deadline { at, precise } = deadline;
-        let since = thread.now();
-        let may_poll = thread.may_poll();
+        let since = clock.now;
+        let may_poll = clock.shared.may_poll;
         events.clear();
-        while events.is_empty() && thread.now() < at {
-            let left = at - thread.now();
-            let polls =
-                may_poll && (thread.now() - since < POLL_TIME || precise && left < POLL_TIME);
+        while events.is_empty() && clock.now < at {
+            let left = at - clock.now;
+            let polls = may_poll && (clock.now - since < POLL_TIME || precise && left < POLL_TIME);
             let timeout = match left {
                 _ if polls => Some(Duration::ZERO),
                 left if !precise => Some(Duration::from_nanos(left)),
@@ -113,25 +94,25 @@ impl Waiter {
                 left => self.arm(left)?,
             };
             self.poll(events, timeout)?;
-            thread.look_at_clock();
+            clock.look_at_clock();
             if polls && events.is_empty() {
-                self.yield_processor(thread);
+                self.yield_processor(clock);
             }
         }
-        self.slept = thread.now() - since > BRIEF;
-        let (from, to) = (thread.times().measured_from, thread.times().end);
-        let waited = thread.now().min(to).saturating_sub(since.max(from));
+        self.slept = clock.now - since > BRIEF;
+        let (from, to) = (clock.times.measured_from, clock.times.end);
+        let waited = clock.now.min(to).saturating_sub(since.max(from));
         self.time.add_waited(waited);
         Ok(())
     }
 
     /// Lets other threads run that need this processor, such as the server's.
-    fn yield_processor(&mut self, thread: &mut impl Waiting) {
-        let since = thread.now();
+    fn yield_processor(&mut self, clock: &mut Clockwork<'_>) {
+        let since = clock.now;
         std::thread::yield_now();
-        thread.look_at_clock();
-        if thread.is_measuring() {
-            self.time.add_yielded(thread.now() - since);
+        clock.look_at_clock();
+        if clock.measuring {
+            self.time.add_yielded(clock.now - since);
         }
     }
 

@@ -192,7 +192,7 @@ impl Flow {
     }
 
     /// What the kernel has dropped of what came, since the last look.
-    pub(super) fn dropped(&mut self, checksums: &mut Checksums) -> Option<Event> {
+    pub(super) fn dropped(&mut self, checksums: &Checksums) -> Option<Event> {
         let now = self.socket.dropped();
         let datagrams = now?.wrapping_sub(self.dropped?);
         self.dropped = now;

@@ -195,7 +195,7 @@ impl DatagramPing {
                 report(&event).map_err(base::Error::Output)?;
             }
         }
-        let checksums = &mut self.checksums;
+        let checksums = &self.checksums;
         let dropped = self.flows.iter_mut();
         let dropped: Vec<_> = dropped.filter_map(|it| it.dropped(checksums)).collect();
         for event in dropped {
@@ -218,7 +218,7 @@ impl DatagramPing {
             // Where something is missing, it may have been dropped here.
             let dropped = match expired.is_empty() {
                 true => None,
-                false => flow.dropped(&mut self.checksums),
+                false => flow.dropped(&self.checksums),
             };
             happened.extend(expired);
             happened.extend(dropped);

@@ -2,6 +2,8 @@
 
 use std::fs::read_to_string;
 use std::net::SocketAddr;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::Relaxed;
 
 /// Tells drops for a wrong checksum from those for want of room. The system counts wrong
 /// checksums for the whole machine, so one of these is for all sockets of a probe.
@@ -10,7 +12,7 @@ pub(crate) struct Checksums {
     server: SocketAddr,
     /// The machine's count before any could be of a datagram that came to these sockets, and
     /// those of them that were told of.
-    told: Option<u64>,
+    told: Option<AtomicU64>,
 }
 
 impl Checksums {
@@ -18,19 +20,20 @@ impl Checksums {
     pub(crate) fn new(server: SocketAddr) -> Self {
         Self {
             server,
-            told: wrong_checksums(server),
+            told: wrong_checksums(server).map(AtomicU64::new),
         }
     }
 
     /// How many of so many datagrams that the kernel has newly dropped may have had a wrong
     /// checksum: at most as many as the whole machine received since. `None` where the system
     /// does not say.
-    pub(crate) fn among(&mut self, dropped: u64) -> Option<u64> {
-        let told = self.told?;
-        let new = wrong_checksums(self.server)?.saturating_sub(told);
-        let new = new.min(dropped);
-        self.told = Some(told + new);
-        Some(new)
+    pub(crate) fn among(&self, dropped: u64) -> Option<u64> {
+        let all = wrong_checksums(self.server)?;
+        let new = |told: u64| all.saturating_sub(told).min(dropped);
+        let add = |told| Some(told + new(told));
+        // It does not fail, as the closure always has a value.
+        let before = self.told.as_ref()?.fetch_update(Relaxed, Relaxed, add);
+        before.ok().map(new)
     }
 }
 

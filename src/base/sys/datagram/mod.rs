@@ -12,6 +12,9 @@ mod received;
     path = "batch_none.rs"
 )]
 mod batch;
+// Android's libraries have it, the crate that calls it has not.
+#[cfg_attr(not(target_os = "linux"), path = "many_none.rs")]
+mod many;
 #[cfg_attr(
     not(any(target_os = "linux", target_os = "android")),
     path = "single_none.rs"
@@ -24,6 +27,7 @@ mod single;
 mod switches;
 
 pub(crate) use batch::Batch;
+pub(crate) use many::send_many;
 #[cfg(test)]
 pub(crate) use received::Local;
 pub(crate) use received::{Origin, Received, Wanted};

@@ -1,11 +1,13 @@
 //! The system calls over loopback, of both families.
 
+use std::io::IoSlice;
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use socket2::SockRef;
 
 use super::batch::Batch;
+use super::many::send_many;
 use super::received::{Origin, Wanted};
 use super::single::{receive, receive_error};
 use super::switches::{dropped, request};
@@ -195,6 +197,23 @@ fn a_largest_datagram_comes_back_whole() {
     let mut buffer = vec![0; 65_535];
     let got = receive(&client, &mut buffer).unwrap();
     assert!(buffer[..got.bytes] == whole);
+}
+
+#[test]
+fn many_are_sent_by_one_call_up_to_one_that_is_refused() {
+    let (server, at, client) = pair("127.0.0.1:0");
+    client.connect(at).unwrap();
+    let too_long = vec![0; 65_508];
+    let all = [&b"one"[..], b"", b"three", &too_long, b"five"].map(IoSlice::new);
+    assert_eq!(send_many(&client, &all).unwrap(), 3);
+    let error = send_many(&client, &all[3..]).unwrap_err();
+    assert_eq!(error.raw_os_error(), Some(libc::EMSGSIZE));
+    assert_eq!(send_many(&client, &all[4..]).unwrap(), 1);
+    for text in ["one", "", "three", "five"] {
+        let mut buffer = [0; 100];
+        let got = receive(&server, &mut buffer).unwrap();
+        assert_eq!(&buffer[..got.bytes], text.as_bytes());
+    }
 }
 
 #[test]

@@ -153,7 +153,7 @@ fn run(steps: &[(u64, Step)]) -> (Flow, Recorder, Model, u64) {
             Step::Send(late) => {
                 // They are sent in the order in which they are due.
                 due = now.saturating_sub(*late).max(due);
-                let size = flow.fill(&mut block);
+                let size = flow.fill(0, &mut block).unwrap();
                 flow.sent(Sent { due, at: now }, &mut recorder);
                 model.next += 1;
                 let told = Told {
@@ -276,17 +276,35 @@ fn a_flow_has_room_for_as_many_as_it_is_to_remember() {
     let mut block = vec![0; 2000];
     let mut sent = Vec::new();
     for at in 0..3 {
-        assert!(flow.has_room());
-        let size = flow.fill(&mut block);
+        assert!(flow.has_room(0) && !flow.has_room(3 - at));
+        let size = flow.fill(0, &mut block).unwrap();
         sent.push(block[..size].to_vec());
         flow.sent(Sent { due: at, at }, &mut recorder);
     }
-    assert!(!flow.has_room());
+    assert!(!flow.has_room(0));
     // The last is remembered as long as an older one is awaited.
     flow.received(&sent[2], 5, &mut recorder);
-    assert!(!flow.has_room());
+    assert!(!flow.has_room(0));
     flow.received(&sent[0], 6, &mut recorder);
-    assert!(flow.has_room());
+    assert!(flow.has_room(0));
+}
+
+#[test]
+fn a_short_one_that_is_awaited_is_told_from_all_behind_it() {
+    let mut recorder = recorder();
+    let mut flow = Flow::new((SEED, 3), Sizes::new(&(1..=1), SEED, 3), TIMEOUT, MUCH);
+    let mut bytes = [0];
+    for at in 0..256 {
+        assert!(flow.has_room(0));
+        flow.fill(0, &mut bytes).unwrap();
+        flow.sent(Sent { due: at, at }, &mut recorder);
+        // The first is on its way for longer than all others.
+        if at > 0 {
+            flow.received(&bytes, at, &mut recorder);
+        }
+    }
+    assert_eq!(flow.awaited(), 1);
+    assert!(!flow.has_room(0), "the next one would look like the first");
 }
 
 #[test]
@@ -294,7 +312,7 @@ fn a_forgotten_one_is_late_and_no_strangers() {
     let (mut flow, mut recorder) = (flow(), recorder());
     flow.ledger = Ledger::new(1, TIMEOUT, ()).remembering(2);
     let mut block = vec![0; 2000];
-    let size = flow.fill(&mut block);
+    let size = flow.fill(0, &mut block).unwrap();
     let first = block[..size].to_vec();
     for step in 0..5 {
         let at = MEASURED_FROM + step * TIMEOUT;
@@ -323,4 +341,23 @@ fn drops_count_once_load_is_measured_and_what_is_unknown_stays_so() {
     );
     flow.dropped((None, None), true, MEASURED_FROM, &mut recorder);
     assert_eq!(recorder.measured().datagrams.dropped_here, None);
+}
+
+#[test]
+fn those_ahead_are_written_as_when_their_turn_comes_if_they_fit() {
+    let (mut flow, mut recorder) = (flow(), recorder());
+    let ahead: Vec<Vec<u8>> = (0..3).map(|ahead| written(&flow, ahead)).collect();
+    for bytes in &ahead {
+        assert_eq!(&written(&flow, 0), bytes);
+        let short = &mut vec![0; bytes.len() - 1];
+        assert_eq!(flow.fill(0, short), None);
+        flow.sent(Sent { due: 0, at: 0 }, &mut recorder);
+    }
+}
+
+fn written(flow: &Flow, ahead: u64) -> Vec<u8> {
+    let mut block = vec![0; 2000];
+    let size = flow.fill(ahead, &mut block).unwrap();
+    block.truncate(size);
+    block
 }

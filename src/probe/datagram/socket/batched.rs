@@ -1,12 +1,12 @@
 //! Many datagrams a system call, for a probe that makes load.
 
-use std::io::{self, ErrorKind};
+use std::io::{self, ErrorKind, IoSlice};
 use std::net::SocketAddr;
 
 use mio::{Interest, Registry, Token};
 
 use super::{Batched, Datagram, Incoming, ProbeSocket, is_of_path};
-use crate::base::sys::datagram::Batch;
+use crate::base::sys::datagram::{Batch, send_many};
 
 impl ProbeSocket {
     /// Has the poller report these tokens when something has come: from the server, and from
@@ -27,6 +27,24 @@ impl ProbeSocket {
     /// Our address and port.
     pub(crate) fn local(&self) -> io::Result<SocketAddr> {
         self.connected.local_addr()
+    }
+
+    /// Sends these datagrams in this order. Returns how many the system took. An error of an
+    /// earlier one, which it reports here, is kept for
+    /// [`receive_batch`](Self::receive_batch).
+    ///
+    /// # Errors
+    /// The system's; the first one was not sent.
+    pub(crate) fn send_batch(&mut self, datagrams: &[IoSlice<'_>]) -> io::Result<usize> {
+        match send_many(&self.connected, datagrams) {
+            Err(error) if is_of_path(&error) => {
+                // Where it is this datagram's own error, it comes again.
+                let sent = send_many(&self.connected, datagrams)?;
+                self.pending = Some(error);
+                Ok(sent)
+            }
+            result => result,
+        }
     }
 
     /// Receives as many datagrams from the server as have come and fit, or the error of one.

@@ -1,24 +1,23 @@
 //! Where a thread is in its run: its clock and the times of the part that it makes.
 
-use crate::bench::thread::shared::Shared;
-use crate::bench::thread::waiter::Waiting;
+use super::shared::Shared;
 use crate::bench::times::Times;
 
 /// The clock of one thread, and how far its run is.
 #[derive(Debug)]
-pub(super) struct Clockwork<'a> {
-    pub(super) shared: &'a Shared<'a>,
-    pub(super) times: Times,
+pub(crate) struct Clockwork<'a> {
+    pub(crate) shared: &'a Shared<'a>,
+    pub(crate) times: Times,
     /// When the clock was looked at last.
-    pub(super) now: u64,
+    pub(crate) now: u64,
     /// The measured part has begun.
-    pub(super) measuring: bool,
+    pub(crate) measuring: bool,
     /// Nothing new is sent any more.
-    pub(super) finishing: bool,
+    pub(crate) finishing: bool,
 }
 
 impl<'a> Clockwork<'a> {
-    pub(super) fn new(shared: &'a Shared<'a>) -> Self {
+    pub(crate) fn new(shared: &'a Shared<'a>) -> Self {
         Self {
             shared,
             times: Times {
@@ -33,31 +32,13 @@ impl<'a> Clockwork<'a> {
     }
 
     /// Begins a part of the run with these times.
-    pub(super) fn begin(&mut self, times: Times) {
+    pub(crate) fn begin(&mut self, times: Times) {
         self.times = times;
         (self.measuring, self.finishing) = (false, false);
         self.look_at_clock();
     }
-}
 
-impl Waiting for Clockwork<'_> {
-    fn now(&self) -> u64 {
-        self.now
-    }
-
-    fn look_at_clock(&mut self) {
+    pub(crate) fn look_at_clock(&mut self) {
         self.now = self.shared.clock.now();
-    }
-
-    fn times(&self) -> Times {
-        self.times
-    }
-
-    fn is_measuring(&self) -> bool {
-        self.measuring
-    }
-
-    fn may_poll(&self) -> bool {
-        self.shared.may_poll
     }
 }
