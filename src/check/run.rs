@@ -206,7 +206,7 @@ impl<'a> Running<'a, '_> {
         let running = schedule.running().count() - beside;
         self.shared.set_running(running, beside);
         self.shared.set_loaded(schedule.is_loaded(path));
-        if schedule.is_rest_over(path) {
+        if schedule.is_rest_over() {
             self.shared.mark_rest_over();
         }
     }

@@ -89,10 +89,12 @@ impl Schedule {
             .count()
     }
 
-    /// Whether all have ended but those that run beside others.
-    pub(super) fn is_rest_over(&self, path: Path) -> bool {
+    /// Whether all have ended but those that run beside others, or would where the server served
+    /// enough of them.
+    pub(super) fn is_rest_over(&self) -> bool {
         let open = self.those(|(_, state)| state != State::Ended);
-        open.into_iter().all(|at| self.is_beside(at, path))
+        open.into_iter()
+            .all(|at| self.clauses[at].0 == Load::Beside)
     }
 
     /// What it does; beside others it runs only where the server serves enough of them.
@@ -291,13 +293,13 @@ mod tests {
         assert_eq!(begin_on(&mut schedule, path, &[]), [4, 1]);
         assert!(!schedule.is_loaded(path));
         for at in 1..=3 {
-            assert!(!schedule.is_rest_over(path));
+            assert!(!schedule.is_rest_over());
             end(&mut schedule, &[at]);
             let next: &[_] = if at < 3 { &[at + 1] } else { &[] };
             assert_eq!(begin_on(&mut schedule, path, &[]), next);
         }
         assert_eq!(schedule.beside(path), 1);
-        assert!(schedule.is_rest_over(path));
+        assert!(schedule.is_rest_over());
     }
 
     #[test]
@@ -307,8 +309,22 @@ mod tests {
         let path = near(BESIDE_WIDTH - 1);
         for at in [1, 2, 0, 3] {
             assert_eq!(begin_on(&mut schedule, path, &[]), [at]);
-            assert!(!schedule.is_rest_over(path));
+            assert!(!schedule.is_rest_over());
             end(&mut schedule, &[at]);
         }
+    }
+
+    #[test]
+    fn what_runs_alone_as_few_are_served_knows_when_it_is_the_last() {
+        let all = [Load::First, Load::Alone, Load::Beside];
+        let mut schedule = Schedule::new(all.into_iter());
+        let path = near(1);
+        for at in [0, 1] {
+            assert_eq!(begin_on(&mut schedule, path, &[]), [at]);
+            assert!(!schedule.is_rest_over());
+            end(&mut schedule, &[at]);
+        }
+        assert_eq!(begin_on(&mut schedule, path, &[]), [2]);
+        assert!(schedule.is_rest_over());
     }
 }
