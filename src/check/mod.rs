@@ -18,6 +18,7 @@ mod experiments;
 mod facts;
 mod findings;
 mod half_close;
+mod icmp;
 mod idle;
 mod lifetime;
 mod loss;

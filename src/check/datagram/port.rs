@@ -11,6 +11,7 @@ use super::content::{Reading, read};
 use super::trouble::Refused;
 use crate::base::sys;
 use crate::base::sys::datagram::Origin;
+use crate::check::icmp;
 use crate::probe::datagram::payload::Change;
 use crate::probe::datagram::refusal::not_sent;
 use crate::probe::datagram::socket::{Datagram, Incoming, Options, PathError, ProbeSocket};
@@ -238,35 +239,17 @@ impl Port {
     }
 }
 
-/// The name of an ICMP message: RFC 792, RFC 1812 section 5.2.7.1, RFC 4443 section 3.1.
+/// The name of an ICMP message, or of the error that one had.
 fn icmp(error: &PathError) -> &'static str {
     match error.origin {
-        Some(Origin::Icmp { kind: 3, code }) => match code {
-            0 => "network unreachable",
-            1 => "host unreachable",
-            2 => "protocol unreachable",
-            3 => "port unreachable",
-            9 => "network administratively prohibited",
-            10 => "host administratively prohibited",
-            13 => "communication administratively prohibited",
-            _ => "destination unreachable",
-        },
-        Some(Origin::Icmp6 { kind: 1, code }) => match code {
-            0 => "no route to destination",
-            1 => "administratively prohibited",
-            3 => "address unreachable",
-            4 => "port unreachable",
-            5 => "source address failed a policy",
-            6 => "reject route",
-            _ => "destination unreachable",
-        },
-        Some(Origin::Icmp { kind: 11, .. } | Origin::Icmp6 { kind: 3, .. }) => "time exceeded",
         Some(Origin::Local) => "no route from this machine",
-        _ => match error.error.kind() {
-            io::ErrorKind::ConnectionRefused => "port unreachable",
-            io::ErrorKind::HostUnreachable => "host unreachable",
-            io::ErrorKind::NetworkUnreachable => "network unreachable",
-            _ => "unknown",
-        },
+        origin => origin
+            .and_then(icmp::name)
+            .unwrap_or_else(|| match error.error.kind() {
+                io::ErrorKind::ConnectionRefused => "port unreachable",
+                io::ErrorKind::HostUnreachable => "host unreachable",
+                io::ErrorKind::NetworkUnreachable => "network unreachable",
+                _ => "unknown",
+            }),
     }
 }
