@@ -400,8 +400,8 @@ fn limited_with_loss() -> Path {
         .within("connections", 10.0, 10.0)
         .is("ends_by", &["reset"])
         .claim(Claim::Packets(Packets {
-            lost_to_server: (0.0, 0.05),
-            lost_to_client: (0.0, 0.05),
+            lost_to_server: (0.2, 3.0),
+            lost_to_client: (0.2, 3.0),
             ..Packets::default()
         }))
 }
