@@ -112,9 +112,17 @@ fn who_speaks_another_protocol_is_named() {
     assert_eq!(of(&faulty::ssh())["looks_like"], "ssh");
     assert_eq!(of(&faulty::smtp())["looks_like"], "smtp");
     assert_eq!(of(&faulty::chargen())["looks_like"], "other");
-    let discard = of(&faulty::discard());
-    assert_eq!(discard["looks_like"], "other");
-    assert_eq!(discard["first_bytes"], "");
+}
+
+#[test]
+fn who_takes_all_and_says_nothing_may_be_an_echo_server_that_hangs() {
+    let server = faulty::discard();
+    let checked = checked(server.address, "--only connect,bytes,pipelining");
+    let cause = only_cause(&checked, "not-an-echo");
+    assert_eq!(cause["confidence"], "likely");
+    assert_eq!(cause["evidence"]["looks_like"], "other");
+    assert_eq!(cause["evidence"]["first_bytes"], "");
+    assert!(cause["text"].as_str().unwrap().contains("hangs"), "{cause}");
 }
 
 #[test]

@@ -17,7 +17,8 @@ mod sys;
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
-use common::check::{Checked, check};
+use common::check::{Checked, check, faults};
+use common::unfaithful::echo_but;
 use common::{Program, reserve};
 use faulty::Leave;
 use made::Server;
@@ -174,4 +175,129 @@ fn options_fail_on_nothing() {
     let (_reserved, address) = reserve(Ipv4Addr::LOCALHOST.into(), 0).unwrap();
     let checked = check(address, "--timeout 1s --only options");
     assert_eq!(checked.names("skip"), ["options"], "{checked:#?}");
+}
+
+#[test]
+fn who_answers_so_often_is_no_limit_of_age() {
+    let few = "--only connect,bytes,message-mss,message-64k";
+    for (times, leave) in [(1, Leave::Close), (5, Leave::Reset), (3, Leave::Silence)] {
+        let checked = checked(&lookalike::answers(times, leave), few);
+        let cause = only(&checked, "message-limit");
+        assert_eq!(cause["evidence"]["messages"], times, "{cause:#?}");
+        assert_eq!(faults(&checked.report), [""; 0]);
+    }
+}
+
+#[test]
+fn a_quota_of_few_bytes_is_no_limit_of_age() {
+    let few = "--only connect,bytes,message-mss,message-64k,slow-writer";
+    for bytes in [1_000, 4_000, 10_000] {
+        let cause = only(
+            &checked(&faulty::quota(bytes, Leave::Close), few),
+            "connection-quota",
+        );
+        assert_eq!(cause["confidence"], "certain", "{cause:#?}");
+        let measured = cause["evidence"]["bytes"].as_f64().unwrap();
+        let bounds = bytes as f64 * 0.5..=bytes as f64;
+        assert!(bounds.contains(&measured), "{bytes}: {cause:#?}");
+    }
+}
+
+#[test]
+fn a_limit_of_silence_that_is_short_beside_idle_is_no_lifetime() {
+    let server = faulty::idle(Duration::from_millis(280), Leave::Close);
+    let checked = checked(
+        &server,
+        "--only connect,idle,lifetime,slow-writer --idle 18s",
+    );
+    let cause = only(&checked, "idle-limit");
+    let dead = cause["evidence"]["dead_s"].as_f64().unwrap();
+    assert!((0.2..=0.6).contains(&dead), "{cause:#?}");
+}
+
+#[test]
+fn what_is_collected_for_longer_than_a_path_takes_is_not_held_for_a_line() {
+    let few = "--only connect,bytes,slow-writer,small-writes";
+    for seconds in [1.0, 1.7] {
+        let server = faulty::stores_for(Duration::from_secs_f64(seconds));
+        let checked = check(server.address, &format!("--timeout 5s {few}"));
+        let cause = only(&checked, "stores-and-forwards");
+        let delay = cause["evidence"]["delay_ms"].as_f64().unwrap();
+        let bounds = seconds * 900.0..=seconds * 1300.0;
+        assert!(bounds.contains(&delay), "{cause:#?}");
+    }
+}
+
+#[test]
+fn what_a_server_could_not_send_before_the_half_close_is_lost_with_it() {
+    let few = "--only connect,bytes,half-close-early,half-close-late";
+    let cause = only(
+        &checked(&lookalike::forgets_pending(), few),
+        "no-half-close",
+    );
+    assert_eq!(cause["confidence"], "certain", "{cause:#?}");
+    assert_eq!(cause["evidence"]["what"], "truncates");
+}
+
+#[test]
+fn a_byte_that_ends_connections_is_no_quota() {
+    let few = "--only connect,bytes,message-64k,slow-writer";
+    let checked = checked(&lookalike::ends_at(4, Leave::Close), few);
+    let cause = only(&checked, "bytes-changed");
+    assert_eq!(cause["evidence"]["how"], "ends");
+    assert_eq!(cause["evidence"]["example"], r"a\x04b: close");
+    assert_eq!(faults(&checked.report), [""; 0]);
+}
+
+#[test]
+fn urgent_data_that_ends_a_connection_is_named_by_how() {
+    for (leave, word) in [(Leave::Reset, "reset"), (Leave::Close, "closed")] {
+        let server = lookalike::ends_at_urgent(leave);
+        let checked = checked(&server, "--only connect,bytes,urgent");
+        let cause = only(&checked, "urgent-lost");
+        assert_eq!(cause["evidence"]["what"], word);
+        assert_eq!(faults(&checked.report), [""; 0]);
+    }
+}
+
+#[test]
+fn bytes_that_are_left_out_of_a_stream_are_no_matter_of_their_values() {
+    let losing = echo_but(|before, bytes| {
+        // What a write did not take, once.
+        let is_there = (before..before + bytes.len() as u64).contains(&700_000);
+        if is_there && bytes.len() > 2_000 {
+            bytes.drain(100..1_548);
+        }
+        true
+    });
+    let server = Server::new(losing.address, losing);
+    let checked = checked(&server, "--only connect,bytes,message-16m");
+    let cause = only(&checked, "bytes-changed");
+    assert_eq!(cause["evidence"]["how"], "other");
+    assert!(
+        cause["text"].as_str().unwrap().contains("left out"),
+        "{cause:#?}"
+    );
+}
+
+#[test]
+fn a_server_that_is_gone_is_said_to_be() {
+    let checked = checked(
+        &lookalike::ends_after(12),
+        "--only connect,bytes,connections --connections 20",
+    );
+    let cause = only(&checked, "gone");
+    assert_eq!(cause["confidence"], "likely");
+    assert_eq!(cause["evidence"]["ends_by"], "reset");
+    assert_eq!(faults(&checked.report), [""; 0]);
+}
+
+#[test]
+fn who_ends_a_client_that_does_not_receive_is_no_quota() {
+    let impatient = common::unfaithful::impatient(Duration::from_millis(100));
+    let server = Server::new(impatient.address, impatient);
+    let checked = checked(&server, "--only connect,bytes,message-16m,slow-reader");
+    let cause = only(&checked, "unread-limit");
+    assert_eq!(cause["confidence"], "likely");
+    assert_eq!(faults(&checked.report), [""; 0]);
 }

@@ -6,6 +6,7 @@ pub(crate) mod cpus;
 pub(crate) mod datagram_sockets;
 pub mod error;
 pub(crate) mod escape;
+pub(crate) mod icmp;
 pub mod kernel;
 pub(crate) mod listening;
 pub(crate) mod logging;

@@ -1,6 +1,8 @@
 //! All that the clauses saw: what causes are inferred from.
 
-use super::observation::{End, Observation};
+use std::time::Duration;
+
+use super::observation::{End, NotMade, Observation};
 use super::report::{Outcome, Verdict};
 
 /// Clauses that pass where bytes come back. What is not among them passes also where none
@@ -69,6 +71,8 @@ impl Failure {
 pub(super) struct Facts {
     pub(super) failures: Vec<Failure>,
     pub(super) passed: Vec<&'static str>,
+    /// How long the connection of the clause `lifetime` lived, if that passed.
+    pub(super) lived: Option<Duration>,
 }
 
 impl Facts {
@@ -78,10 +82,13 @@ impl Facts {
             let clause = outcome.name;
             Some(Failure { clause, observed })
         });
-        let passed = outcomes.iter().filter(|at| at.verdict == Verdict::Pass);
+        let passed = || outcomes.iter().filter(|at| at.verdict == Verdict::Pass);
+        let mut lived = passed().filter(|outcome| outcome.name == "lifetime");
         Self {
             failures: failed.collect(),
-            passed: passed.map(|outcome| outcome.name).collect(),
+            passed: passed().map(|outcome| outcome.name).collect(),
+            // It is open for all of the clause but its connect.
+            lived: lived.next().map(|at| Duration::from_nanos(at.elapsed_ns)),
         }
     }
 
@@ -111,6 +118,12 @@ impl Facts {
         self.passed.is_empty() && failures.all(|at| matches!(at.observed.end, End::NotMade(_)))
     }
 
+    /// Whether somebody may have answered that no connection is to be made.
+    pub(super) fn is_answered(&self) -> bool {
+        let is_silence = |at: &Failure| at.observed.end == End::NotMade(NotMade::Unanswered);
+        !self.failures.iter().all(is_silence)
+    }
+
     /// The clauses for which that holds.
     pub(super) fn clauses(&self, is_it: impl Fn(&Failure) -> bool) -> Vec<&'static str> {
         let some = self.failures.iter().filter(|failure| is_it(failure));
@@ -135,6 +148,7 @@ pub(super) mod made {
         Facts {
             failures: failures.to_vec(),
             passed: passed.to_vec(),
+            lived: None,
         }
     }
 }

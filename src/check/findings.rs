@@ -1,6 +1,7 @@
 //! What the experiments found, as data. An experiment that was not made, or came to
 //! nothing that can be told, has none.
 
+use std::net::IpAddr;
 use std::time::Duration;
 
 /// How a connection ended.
@@ -25,6 +26,20 @@ impl Ending {
     }
 }
 
+/// Who says that no connection is made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Says {
+    /// That ICMP message, by who sent it.
+    Icmp {
+        icmp: &'static str,
+        by: Option<IpAddr>,
+    },
+    /// This machine, which finds no neighbour.
+    Own,
+    /// Nobody, by ICMP: the peer, by RST, or this machine, which has no route.
+    Nobody,
+}
+
 /// What came of a greeting.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Hello {
@@ -34,6 +49,9 @@ pub(super) struct Hello {
     pub(super) answer: Vec<u8>,
     /// How it ended, if it did.
     pub(super) end: Option<Ending>,
+    /// Whether the peer's system acknowledged [`HELLO`], where nothing came back and the
+    /// system tells.
+    pub(super) is_taken: Option<bool>,
     /// What came of another one on which nothing was said, if that was tried.
     pub(super) silent: Option<Silent>,
 }
@@ -70,6 +88,13 @@ impl Hello {
         let lives = self.silent.as_ref()?.end == Some(Ending::Silence);
         let end = self.end.filter(|end| *end != Ending::Silence);
         end.filter(|_| is_mute && lives)
+    }
+
+    /// Whether nothing that was sent behind the handshake arrived, or its acknowledgement did
+    /// not.
+    pub(super) fn is_lost(&self) -> bool {
+        let is_mute = self.greeting().is_empty() && self.answer.is_empty();
+        is_mute && self.is_taken == Some(false)
     }
 
     /// Whether what came back is what was said, be it with other line ends, capitals or a
@@ -146,6 +171,8 @@ pub(super) enum Streams {
         by: Ending,
         is_proved: bool,
     },
+    /// After so many messages were answered, of any size.
+    AfterMessages { messages: u64, by: Ending },
     /// At that age, however much they carry.
     AtAge { age: Duration, by: Ending },
 }
@@ -178,6 +205,8 @@ pub(super) enum Steps {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Denied {
     Ended(Ending),
+    /// It is not made: an ICMP message says so.
+    Prohibited,
     /// It is made, and served once another one has ended.
     Waits,
 }
@@ -187,6 +216,7 @@ impl Denied {
     pub(super) const fn word(self) -> &'static str {
         match self {
             Self::Ended(by) => by.word(),
+            Self::Prohibited => "icmp",
             Self::Waits => "waits",
         }
     }
@@ -297,13 +327,17 @@ pub(super) enum HalfClosed {
     Sound,
     /// It ends the connection so; whether all bytes had come before.
     Ends { by: Ending, all_came: bool },
+    /// It is never acknowledged: it does not arrive.
+    Unheard { all_came: bool },
 }
 
 /// What becomes of bytes of special values.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Changes {
     /// What was sent, and what came back, for each text that was changed.
     pub(super) changed: Vec<(Vec<u8>, Vec<u8>)>,
+    /// The texts at which the connection ended before all had come back, and how.
+    pub(super) ended: Vec<(Vec<u8>, Ending)>,
 }
 
 /// What becomes of an urgent byte.
@@ -314,6 +348,8 @@ pub(super) enum Urgent {
     Moved,
     /// Nothing comes back behind it.
     Dropped,
+    /// The connection ends so at it.
+    Ended(Ending),
 }
 
 impl Urgent {
@@ -324,6 +360,8 @@ impl Urgent {
             Self::TakenOut => "taken-out",
             Self::Moved => "moved",
             Self::Dropped => "dropped",
+            Self::Ended(Ending::Reset) => "reset",
+            Self::Ended(Ending::Close | Ending::Silence) => "closed",
         }
     }
 }
@@ -336,8 +374,8 @@ pub(super) struct Loss {
     pub(super) to_client: f64,
     /// How many were counted each way.
     pub(super) packets: u64,
-    /// The server told of what arrived twice: without that (SACK, RFC 2883) a lost packet is
-    /// not told from a lost echo.
+    /// The server told of something that arrived twice: where it never does (RFC 2883) a lost
+    /// packet is not told from a lost echo.
     pub(super) knows_direction: bool,
     /// They were lost, and not only late.
     pub(super) is_proved: bool,
@@ -353,11 +391,26 @@ impl Loss {
     }
 }
 
+/// No connection is made any more, where some were.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Gone {
+    /// For so long each one failed.
+    pub(super) time: Duration,
+    pub(super) by: Denied,
+}
+
 /// What all experiments found.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Findings {
-    /// No experiments were made on purpose: then guesses are made, from what was seen.
+    /// No experiments were made, on purpose or since no connection was: then guesses are made,
+    /// from what was seen.
     pub(super) is_untried: bool,
+    /// The experiments that were not made, or not to their end, as their time was over: what
+    /// they were to tell is guessed as well.
+    pub(super) cut_short: Vec<&'static str>,
+    /// No connection was made any more, for so long, and how the last one failed.
+    pub(super) gone: Option<Gone>,
+    pub(super) says: Option<Says>,
     pub(super) hello: Option<Hello>,
     pub(super) held: Option<Held>,
     pub(super) sizes: Option<Sizes>,
@@ -369,4 +422,11 @@ pub(super) struct Findings {
     pub(super) changes: Option<Changes>,
     pub(super) urgent: Option<Urgent>,
     pub(super) loss: Option<Loss>,
+}
+
+impl Findings {
+    /// Whether that experiment has told nothing for want of time, or as none was made.
+    pub(super) fn is_open(&self, experiment: &str) -> bool {
+        self.is_untried || self.cut_short.contains(&experiment)
+    }
 }

@@ -14,12 +14,14 @@ const EPERM: i32 = 1;
 /// Why no connection was made.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum NotMade {
-    /// By a RST, or by ICMP port unreachable: the kernel tells both alike.
+    /// By a RST, or by ICMP port unreachable: the error is the same.
     Refused,
     /// Nothing came back within the time-out.
     Unanswered,
     /// ICMP said so, or this machine has no route: what the kernel calls it.
     Unreachable(&'static str),
+    /// This machine takes no such address.
+    Unusable,
     /// This machine forbids it; or by IPv6, where `or_icmp`, ICMPv6 did.
     Forbidden { or_icmp: bool },
     /// It reached its own socket.
@@ -31,12 +33,22 @@ pub(super) enum NotMade {
 }
 
 impl NotMade {
+    /// Whether an ICMP message may have said so.
+    pub(super) const fn is_by_icmp(&self) -> bool {
+        matches!(
+            self,
+            Self::Unreachable(_) | Self::Forbidden { or_icmp: true }
+        )
+    }
+
     /// What the error of a connect says, which was by IPv6 or not.
     pub(super) fn of(error: &io::Error, is_v6: bool) -> Self {
         match error.kind() {
             _ if is_reached_itself(error) => Self::ReachedItself,
             ErrorKind::ConnectionRefused => Self::Refused,
             ErrorKind::TimedOut | ErrorKind::WouldBlock => Self::Unanswered,
+            _ if is_no_protocol(error) => Self::Unreachable("protocol unreachable"),
+            ErrorKind::InvalidInput => Self::Unusable,
             ErrorKind::HostUnreachable => Self::Unreachable("host unreachable"),
             ErrorKind::NetworkUnreachable => Self::Unreachable("network unreachable"),
             // Linux makes EACCES of ICMPv6 type 1 code 1, and of no ICMP of IPv4; a firewall of
@@ -48,6 +60,17 @@ impl NotMade {
             _ => Self::Other,
         }
     }
+}
+
+/// Whether it is what Linux makes of ICMP type 3 code 2.
+#[cfg(unix)]
+fn is_no_protocol(error: &io::Error) -> bool {
+    error.raw_os_error() == Some(libc::ENOPROTOOPT)
+}
+
+#[cfg(not(unix))]
+fn is_no_protocol(_: &io::Error) -> bool {
+    false
 }
 
 /// Bytes came that were not those sent.
@@ -155,6 +178,11 @@ mod tests {
                 libc::ENETUNREACH,
                 NotMade::Unreachable("network unreachable"),
             ),
+            (
+                libc::ENOPROTOOPT,
+                NotMade::Unreachable("protocol unreachable"),
+            ),
+            (libc::EINVAL, NotMade::Unusable),
             (libc::EACCES, NotMade::Forbidden { or_icmp: false }),
             (libc::EPERM, NotMade::Forbidden { or_icmp: false }),
             (libc::ECONNRESET, NotMade::Reset),

@@ -270,7 +270,7 @@ fn test(clause: &'static Clause, target: &Target<'_>) -> Option<Outcome> {
         Err(NotPassed::Skipped(why)) => (Verdict::Skip, why, None),
         Err(NotPassed::Stopped) if target.shared.left().is_zero() => (
             Verdict::Skip,
-            out_of_time(target.shared.time(), started.elapsed()),
+            out_of_time(target.shared, started.elapsed()),
             None,
         ),
         Err(NotPassed::Stopped) => return None,
@@ -316,7 +316,8 @@ const fn reason(clause: &Clause, end: &Seen) -> &'static str {
 }
 
 /// Why a clause has no verdict when the time of the whole is over.
-fn out_of_time(time: Duration, elapsed: Duration) -> String {
+fn out_of_time(shared: &Shared<'_>, elapsed: Duration) -> String {
+    let time = shared.time();
     let whole = match time.as_secs() {
         0 => time,
         seconds => Duration::from_secs(seconds),
@@ -326,5 +327,9 @@ fn out_of_time(time: Duration, elapsed: Duration) -> String {
         true => String::from("not begun"),
         false => format!("not at its end after {}", duration(elapsed)),
     };
-    format!("{how_far} when the {whole} of the whole check were over: --only tests it alone")
+    let of = match time < shared.plan.whole {
+        true => "that the clauses have where one has failed",
+        false => "of the whole check",
+    };
+    format!("{how_far} when the {whole} {of} were over: --only tests it alone")
 }

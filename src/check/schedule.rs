@@ -400,4 +400,18 @@ mod tests {
             end(&mut schedule, &[at]);
         }
     }
+
+    #[test]
+    fn what_runs_alone_as_few_are_served_knows_when_it_is_the_last() {
+        let all = [Load::First, Load::Alone, Load::Beside];
+        let mut schedule = Schedule::new(all.into_iter());
+        let path = near(1);
+        for at in [0, 1] {
+            assert_eq!(begin_on(&mut schedule, path, &[]), [at]);
+            assert!(!schedule.is_rest_over(path));
+            end(&mut schedule, &[at]);
+        }
+        assert_eq!(begin_on(&mut schedule, path, &[]), [2]);
+        assert!(schedule.is_rest_over(path));
+    }
 }

@@ -1,14 +1,17 @@
 //! Servers on loopback that look like a fault that they don't have: what is taken for proved
 //! too early names the wrong one.
 
-use std::io::{Read, Write};
-use std::net::Shutdown;
+use std::collections::VecDeque;
+use std::io::{ErrorKind, Read, Write};
+use std::net::{Ipv4Addr, Shutdown, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, mpsc};
 use std::thread::{sleep, spawn};
 use std::time::{Duration, Instant};
 
+use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::ioctl_fionread;
+use socket2::SockRef;
 
 use crate::common::faulty::{BLOCK, swallow};
 use crate::common::unfaithful::{echo_all, keep_urgent, pool};
@@ -174,4 +177,106 @@ pub(crate) fn policed(bytes: usize, leave: Leave) -> Server {
         }
         let _ = stream.shutdown(Shutdown::Write);
     })
+}
+
+/// Sends back what it reads so many times, and leaves then: like a program that reads once.
+pub(crate) fn answers(times: usize, leave: Leave) -> Server {
+    serve(move |mut stream| {
+        keep_urgent(&stream);
+        let mut block = vec![0; BLOCK];
+        for _ in 0..times {
+            let Ok(length @ 1..) = stream.read(&mut block) else {
+                return;
+            };
+            if stream.write_all(&block[..length]).is_err() {
+                return;
+            }
+        }
+        leave.act(stream);
+    })
+}
+
+/// Writes what the system takes at once, which is little, keeps the rest, and at the end of its input forgets
+/// what it has kept: what it has sent is still received.
+pub(crate) fn forgets_pending() -> Server {
+    serve(|mut stream| {
+        keep_urgent(&stream);
+        SockRef::from(&stream).set_send_buffer_size(BLOCK).unwrap();
+        let (mut block, mut pending) = (vec![0; BLOCK], VecDeque::new());
+        stream.set_nonblocking(true).unwrap();
+        loop {
+            match stream.read(&mut block) {
+                Ok(0) => {
+                    stream.set_nonblocking(false).unwrap();
+                    return Leave::Close.act(stream);
+                }
+                Ok(length) => pending.extend(&block[..length]),
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+                Err(_) => return,
+            }
+            match stream.write(pending.make_contiguous()) {
+                Ok(length) => drop(pending.drain(..length)),
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+                Err(_) => return,
+            }
+            wait_for_room_or_input(&stream, !pending.is_empty());
+        }
+    })
+}
+
+fn wait_for_room_or_input(stream: &TcpStream, has_pending: bool) {
+    let flags = match has_pending {
+        true => PollFlags::IN | PollFlags::OUT,
+        false => PollFlags::IN,
+    };
+    let _ = poll(&mut [PollFd::new(stream, flags)], None);
+}
+
+/// Leaves a client at a byte of that value, like a terminal at the end of its input.
+pub(crate) fn ends_at(value: u8, leave: Leave) -> Server {
+    serve(move |mut stream| {
+        keep_urgent(&stream);
+        let mut block = vec![0; BLOCK];
+        while let Ok(length @ 1..) = stream.read(&mut block) {
+            let end = block[..length].iter().position(|byte| *byte == value);
+            if stream.write_all(&block[..end.unwrap_or(length)]).is_err() {
+                return;
+            }
+            if end.is_some() {
+                return leave.act(stream);
+            }
+        }
+    })
+}
+
+/// Leaves a client that sends urgent data, like an intrusion prevention.
+pub(crate) fn ends_at_urgent(leave: Leave) -> Server {
+    serve(move |mut stream| {
+        let mut block = vec![0; BLOCK];
+        loop {
+            let mut polled = [PollFd::new(&stream, PollFlags::IN | PollFlags::PRI)];
+            let _ = poll(&mut polled, None);
+            if polled[0].revents().contains(PollFlags::PRI) {
+                return leave.act(stream);
+            }
+            let Ok(length @ 1..) = stream.read(&mut block) else {
+                return;
+            };
+            if stream.write_all(&block[..length]).is_err() {
+                return;
+            }
+        }
+    })
+}
+
+/// Serves so many connections, and none any more: its port is closed then.
+pub(crate) fn ends_after(number: usize) -> Server {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let address = listener.local_addr().unwrap();
+    spawn(move || {
+        for stream in listener.incoming().take(number).flatten() {
+            spawn(move || echo_all(stream));
+        }
+    });
+    Server::new(address, ())
 }

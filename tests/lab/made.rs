@@ -103,7 +103,7 @@ pub(crate) fn datagrams_on_the_same_host() -> Result<Made, String> {
 
 fn ours_on_the_same_host(protocol: &str) -> Result<Made, String> {
     let namespace = Namespace::new().map_err(|error| format!("network namespace: {error}"))?;
-    let echo = echopool(&namespace, protocol, [127, 0, 0, 1].into());
+    let echo = echopool(&namespace, protocol, [127, 0, 0, 1].into(), &[]);
     Ok(Made {
         address: echo.address,
         _servers: vec![echo],
@@ -117,7 +117,7 @@ fn ours_on_the_same_host(protocol: &str) -> Result<Made, String> {
 /// What this machine can't do.
 pub(crate) fn proxied(proxy: &Software) -> Result<Made, String> {
     let namespace = Namespace::new().map_err(|error| format!("network namespace: {error}"))?;
-    let echo = echopool(&namespace, "echo", [127, 0, 0, 1].into());
+    let echo = echopool(&namespace, "echo", [127, 0, 0, 1].into(), &[]);
     let proxy = proxy.start(&namespace, echo.address)?;
     Ok(Made {
         address: proxy.address,
@@ -127,7 +127,7 @@ pub(crate) fn proxied(proxy: &Software) -> Result<Made, String> {
 }
 
 /// Starts our server with one listener.
-fn echopool(place: &Namespace, protocol: &str, ip: IpAddr) -> Server {
+fn echopool(place: &Namespace, protocol: &str, ip: IpAddr, options: &[&str]) -> Server {
     let mut command = bound(env!("CARGO_BIN_EXE_echopool"));
     let address = SocketAddr::new(ip, 0).to_string();
     command.args([
@@ -137,6 +137,7 @@ fn echopool(place: &Namespace, protocol: &str, ip: IpAddr) -> Server {
         &format!("--{protocol}"),
         &address,
     ]);
+    command.args(options);
     let mut program: Program = place.start(command);
     let address = program.wait_for_listener(protocol);
     Server::new(address, program)
@@ -154,6 +155,8 @@ pub(crate) struct Routed {
     queue: Option<u32>,
     ecn: bool,
     server: Option<fn(IpAddr) -> Server>,
+    without_dsack: bool,
+    serve: &'static [&'static str],
     port: Option<u16>,
 }
 
@@ -219,6 +222,18 @@ impl Routed {
         self
     }
 
+    /// With these options of our server.
+    pub(crate) fn serving(mut self, options: &'static [&'static str]) -> Self {
+        self.serve = options;
+        self
+    }
+
+    /// To a server whose system does not tell of what came twice (RFC 2883).
+    pub(crate) fn without_dsack(mut self) -> Self {
+        self.without_dsack = true;
+        self
+    }
+
     /// To a port on which nobody listens.
     pub(crate) fn without_listener(mut self) -> Self {
         self.port = Some(9);
@@ -241,10 +256,16 @@ impl Routed {
         if self.ecn {
             network.client.set(&[("ipv4/tcp_ecn", "1")]);
         }
+        if self.without_dsack {
+            network.server.set(&[("ipv4/tcp_dsack", "0")]);
+        }
         let ip = server_ip(self.is_v6);
         let server = match self.server {
             Some(start) => network.server.run(|| start(ip)),
-            None => echopool(&network.server, self.protocol.unwrap_or("echo"), ip),
+            None => {
+                let protocol = self.protocol.unwrap_or("echo");
+                echopool(&network.server, protocol, ip, self.serve)
+            }
         };
         let mut address = server.address;
         if let Some(port) = self.port {

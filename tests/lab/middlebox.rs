@@ -26,6 +26,7 @@ impl Direction {
 pub(crate) enum By {
     Reset,
     Silence,
+    Icmp,
 }
 
 impl By {
@@ -33,6 +34,7 @@ impl By {
         match self {
             Self::Reset => "reject with tcp reset",
             Self::Silence => "drop",
+            Self::Icmp => "reject with icmpx type admin-prohibited",
         }
     }
 }
@@ -112,6 +114,21 @@ pub(crate) fn lose_at_random(in_1000: u16, direction: Direction) -> Rules {
     Rules::rule(format!("{of}numgen random mod 1000 < {in_1000} drop"))
 }
 
+/// Loses all that a client sends behind the handshake, as a firewall does that has not seen
+/// the server's part of it: packets with data, which are longer than what has only options.
+pub(crate) fn lose_behind_handshake() -> Rules {
+    let of = Direction::ToServer.matches();
+    Rules::rule(format!(
+        "{of}tcp flags & syn == 0 meta length > 52 counter drop"
+    ))
+}
+
+/// Loses the end of a client's side.
+pub(crate) fn lose_fins() -> Rules {
+    let of = Direction::ToServer.matches();
+    Rules::rule(format!("{of}tcp flags & fin == fin counter drop"))
+}
+
 /// Which bytes of a connection count for a quota: those of the IP packets.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Counted {
@@ -126,7 +143,7 @@ pub(crate) fn quota(bytes: u64, counted: Counted, by: By) -> Rules {
         Counted::BothWays => format!("ct bytes > {bytes}"),
     };
     let mut rules = match by {
-        By::Silence => Rules::rule(format!("{above} drop")),
+        By::Silence | By::Icmp => Rules::rule(format!("{above} {}", by.verdict())),
         // A reject tells only who sent the packet: the first one beyond the quota that goes
         // to the client becomes a RST itself, as of a firewall that tells both.
         By::Reset => Rules::rule(format!(
@@ -156,7 +173,7 @@ pub(crate) fn limit_connects(per_s: u32, burst: u32) -> Rules {
 /// answered with a reset.
 pub(crate) fn forget(seconds: u32, by: By) -> Rules {
     let unknown = match by {
-        By::Silence => "ct state invalid drop",
+        By::Silence | By::Icmp => "ct state invalid drop",
         By::Reset => "ct state invalid reject with tcp reset",
     };
     let mut rules = Rules::rule(unknown);

@@ -90,15 +90,41 @@ fn unreachable() -> Vec<Path> {
             answer("reject with icmp type host-unreachable"),
         )
         .cause(&["unreachable"])
-        .has("icmp")
+        .is("icmp", &["host unreachable"])
         .claim(fails(Refusal::Unreachable)),
+        through(
+            "prohibited",
+            "nft answers each SYN with ICMP host prohibited",
+            answer("reject with icmp type host-prohibited"),
+        )
+        .cause(&["unreachable"])
+        .is("icmp", &["host administratively prohibited"])
+        .claim(fails(Refusal::Unreachable)),
+        through(
+            "rejected",
+            "nft answers each SYN with ICMP port unreachable",
+            answer("reject with icmp type port-unreachable"),
+        )
+        .cause(&["refused"])
+        .is("icmp", &["port unreachable"])
+        .claim(fails(Refusal::Refused)),
+        through(
+            "lost-behind-handshake",
+            "nft drops all that the client sends behind the handshake",
+            routed().rules(nft::lose_behind_handshake()),
+        )
+        .cause(&["lost-behind-handshake"])
+        .claim(Claim::Says {
+            sent: b"hello\r\n\r\n",
+            first: b"",
+        }),
         through(
             "prohibited-v6",
             "nft answers each SYN with ICMPv6 administratively prohibited, by IPv6",
             answer("reject with icmpv6 type admin-prohibited").by_v6(),
         )
         .cause(&["unreachable"])
-        .has("icmp")
+        .is("icmp", &["administratively prohibited"])
         .claim(fails(Refusal::Prohibited)),
         to(
             "nobody-behind",
@@ -282,6 +308,23 @@ fn lifetimes() -> Vec<Path> {
         lifetime("lifetime-1s-silence", 1, Leave::Silence),
         // Whoever asks for a silence sees a limit of the lifetime as one of the silence.
         lifetime("lifetime-3s-idle", 3, Leave::Close).options("--idle 6s"),
+        through(
+            "lifetime-10s-far",
+            "a server closes after 10 s, 200 ms away",
+            routed()
+                .relayed(Treatment {
+                    delay: Duration::from_millis(100),
+                    ..Treatment::default()
+                })
+                .serving(&["--max-lifetime", "10s"]),
+        )
+        .cause(&["lifetime-limit"])
+        .within("seconds", 9.0, 12.0)
+        .is("ends_by", &["close", "reset"])
+        .claim(Claim::LivesFor {
+            seconds: (10.0, 15.0),
+            by: End::Close,
+        }),
     ]
 }
 
@@ -336,11 +379,31 @@ fn limited(name: &'static str, most: u32, by: By) -> Path {
     let (what, by_word) = match by {
         By::Reset => ("resets", End::Reset),
         By::Silence => ("drops SYNs", End::Silence),
+        By::Icmp => ("answers SYNs with ICMP prohibited", End::Reset),
     };
     let what = format!("nft {what} above {most} connections");
     let way = routed().rules(nft::limit_connections(most, by));
     let path = through(name, what, way);
-    limit(path, most as usize, word(by_word), by_word)
+    let ends_by = match by {
+        By::Icmp => &["icmp"],
+        By::Reset | By::Silence => word(by_word),
+    };
+    limit(path, most as usize, ends_by, by_word)
+}
+
+/// The same on a path that loses a packet in a hundred.
+fn limited_with_loss() -> Path {
+    let rules = nft::lose_at_random(10, Direction::Both).and(nft::limit_connections(10, By::Reset));
+    let what = "nft resets above 10 connections, and drops 1 packet in 100";
+    let path = through("limit-10-loss-1", what, routed().rules(rules));
+    path.cause(&["connection-limit"])
+        .within("connections", 10.0, 10.0)
+        .is("ends_by", &["reset"])
+        .claim(Claim::Packets(Packets {
+            lost_to_server: (0.2, 3.0),
+            lost_to_client: (0.2, 3.0),
+            ..Packets::default()
+        }))
 }
 
 /// By a server.
@@ -366,6 +429,8 @@ fn limits() -> Vec<Path> {
     vec![
         limited("limit-10-reset", 10, By::Reset),
         limited("limit-50-silence", 50, By::Silence),
+        limited("limit-10-icmp", 10, By::Icmp),
+        limited_with_loss(),
         full("limit-16-close", 16, Leave::Close),
         full("limit-3-reset", 3, Leave::Reset),
         pool("one-at-a-time", 1),
@@ -414,6 +479,15 @@ fn half_closes() -> Vec<Path> {
     };
     let nginx = Software::Nginx { half_close: false };
     vec![
+        is(
+            through(
+                "fin-lost",
+                "nft drops the client's FIN",
+                routed().rules(nft::lose_fins()),
+            ),
+            &["ignores"],
+            End::Silence,
+        ),
         is(
             to(
                 "half-close-truncates",
@@ -663,6 +737,16 @@ fn others() -> Vec<Path> {
             "loss-5-without-sack",
             "nft drops 5 packets in 100 to the client, and strips SACK",
             loss(Direction::ToClient).rules(nft::strip(&["sack-perm"])),
+        )
+        .cause(&["loss"])
+        .within("percent", 2.0, 8.0)
+        .claim(lost((0.0, 0.2), five))
+        .alone(),
+        through(
+            "loss-5-without-dsack",
+            "nft drops 5 packets in 100 to the client, and the server does not tell of what came \
+             twice",
+            loss(Direction::ToClient).without_dsack(),
         )
         .cause(&["loss"])
         .within("percent", 2.0, 8.0)

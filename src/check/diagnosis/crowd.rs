@@ -16,7 +16,7 @@ const UNQUEUED: f64 = 0.5;
 pub(super) fn limit(facts: &Facts, findings: &Findings) -> Option<Diagnosis> {
     let (connections, by, is_certain) = match findings.steps {
         Some(Steps::UpTo { connections, by }) => (connections, by, true),
-        None if findings.is_untried => {
+        None if findings.is_open("steps") => {
             let (connections, by) = guess_limit(facts)?;
             (connections, by, false)
         }
@@ -25,14 +25,15 @@ pub(super) fn limit(facts: &Facts, findings: &Findings) -> Option<Diagnosis> {
     // One that stayed without an answer may have had to wait for others.
     let explains = facts.clauses(|at| match by {
         Denied::Waits | Denied::Ended(Ending::Silence) => is_unanswered(at),
-        Denied::Ended(Ending::Close | Ending::Reset) => is_denied(at),
+        Denied::Ended(Ending::Close | Ending::Reset) | Denied::Prohibited => is_denied(at),
     });
     let number = whole(connections as u64);
     let next = match by {
         Denied::Waits => {
-            "the next one waits until one of them ends: each of a pool of workers \
-                          serves a connection to its end"
+            "the next one waits until one of them ends: each of a pool of workers serves a \
+             connection to its end, or a balancer has those wait that are too many"
         }
+        Denied::Prohibited => "the next one is rejected by an ICMP message",
         Denied::Ended(by) => match by.word() {
             "silence" => "the next one gets no answer",
             "close" => "the next one is closed",
@@ -45,10 +46,10 @@ pub(super) fn limit(facts: &Facts, findings: &Findings) -> Option<Diagnosis> {
     };
     let advice = match by {
         Denied::Waits => {
-            "have the server serve several connections with each worker, give it more \
-                          of them, or end idle connections sooner"
+            "have the server serve several connections with each worker, give it more of them, or \
+             end idle connections sooner; or raise the balancer's limit (maxconn)"
         }
-        Denied::Ended(_) => {
+        Denied::Ended(_) | Denied::Prohibited => {
             "raise the limit on connections, all or of one source: of the firewall \
                              (nft ct count), the balancer (maxconn) or the server"
         }
@@ -68,14 +69,17 @@ pub(super) fn limit(facts: &Facts, findings: &Findings) -> Option<Diagnosis> {
 fn guess_limit(facts: &Facts) -> Option<(usize, Denied)> {
     let observed = &facts.failure("connections")?.observed;
     let (at, _) = observed.place?;
-    let by = match observed.end {
-        End::NotMade(NotMade::Refused | NotMade::Reset) | End::Reset => Ending::Reset,
-        End::NotMade(NotMade::Unanswered) | End::Silence => Ending::Silence,
-        End::Close => Ending::Close,
+    let by = match &observed.end {
+        End::NotMade(how) if how.is_by_icmp() => Denied::Prohibited,
+        End::NotMade(NotMade::Refused | NotMade::Reset) | End::Reset => {
+            Denied::Ended(Ending::Reset)
+        }
+        End::NotMade(NotMade::Unanswered) | End::Silence => Denied::Ended(Ending::Silence),
+        End::Close => Denied::Ended(Ending::Close),
         _ => return None,
     };
     let is_it = at > 1 && facts.passed.contains(&"bytes");
-    is_it.then_some((at - 1, Denied::Ended(by)))
+    is_it.then_some((at - 1, by))
 }
 
 /// `connect-rate-limit`: so many connections may be begun in a second.
@@ -88,10 +92,16 @@ pub(super) fn rate(facts: &Facts, findings: &Findings) -> Option<Diagnosis> {
     if waiting >= f64::midpoint(QUEUED, UNQUEUED) {
         return None;
     }
-    let per_s = rounded(rate.fast.per_s);
     let text = format!(
-        "about {per_s} connections a second can be begun, and the others are denied before the \
-         server takes them: those that get through are served at once, and at half the pace all are"
+        "{} can be begun, and the others are denied before the server takes them{}",
+        a_second(rate.fast.per_s),
+        match rate.slow {
+            Some(_) => {
+                ": those that get through are served at once, and at half the pace all are"
+            }
+            // At half of hardly any it would take too long to see.
+            None => "",
+        }
     );
     let advice = "raise the limit of the firewall (nft limit rate, SYN flood protection) or the \
                   balancer, or keep connections open and use them again";
@@ -133,6 +143,18 @@ pub(super) fn queue(facts: &Facts, findings: &Findings) -> Option<Diagnosis> {
     Some(described(diagnosis, &rate, is_proved))
 }
 
+/// So many connections a second, in words.
+fn a_second(per_s: f64) -> String {
+    let per_s = rounded(per_s);
+    if per_s < 0.1 {
+        String::from("hardly any connection")
+    } else if (0.95..1.05).contains(&per_s) {
+        String::from("about one connection a second")
+    } else {
+        format!("about {per_s} connections a second")
+    }
+}
+
 fn described(diagnosis: Diagnosis, rate: &Rate, is_proved: bool) -> Diagnosis {
     let wait = (rate.fast.wait.as_secs_f64() * 1e4).round() / 10.0;
     let diagnosis = diagnosis.with("per_s", rounded(rate.fast.per_s));
@@ -154,9 +176,10 @@ fn is_late(failure: &Failure) -> bool {
 }
 
 /// Whether its connection was refused, or ended before anything came.
-const fn is_denied(failure: &Failure) -> bool {
-    match failure.observed.end {
+fn is_denied(failure: &Failure) -> bool {
+    match &failure.observed.end {
         End::NotMade(NotMade::Refused | NotMade::Reset) => true,
+        End::NotMade(how) => how.is_by_icmp(),
         End::Reset | End::Close => failure.observed.received == 0 && !failure.observed.half_closed,
         _ => false,
     }
@@ -231,6 +254,40 @@ mod tests {
         let diagnosis = rate(&storm(), &rated(20, 1, (20, 20))).unwrap();
         assert_eq!(diagnosis.evidence["per_s"], 20.0);
         assert_eq!(diagnosis.explains, ["connect-storm"]);
+    }
+
+    #[test]
+    fn only_what_was_tried_is_said_of_a_rate() {
+        let text = |per_s, slow| {
+            let mut findings = rated(20, 1, (20, 20));
+            let measured = findings.rate.as_mut().unwrap();
+            measured.fast.per_s = per_s;
+            measured.slow = slow;
+            rate(&storm(), &findings).unwrap().text
+        };
+        let tried = text(20.04, Some((20, 20)));
+        assert!(tried.starts_with("about 20 connections a second can be begun"));
+        assert!(tried.ends_with("at half the pace all are"), "{tried}");
+        let untried = text(1.02, None);
+        assert!(untried.starts_with("about one connection a second can be begun"));
+        assert!(!untried.contains("half the pace"), "{untried}");
+        assert!(text(0.0, None).starts_with("hardly any connection can be begun"));
+    }
+
+    #[test]
+    fn a_limit_that_answers_by_icmp_is_a_limit() {
+        let how = NotMade::Unreachable("host unreachable");
+        let facts = facts(&[failure("connections", End::NotMade(how))], &["bytes"]);
+        let findings = Findings {
+            steps: Some(Steps::UpTo {
+                connections: 10,
+                by: Denied::Prohibited,
+            }),
+            ..Findings::default()
+        };
+        let limit = limit(&facts, &findings).unwrap();
+        assert_eq!(limit.explains, ["connections"]);
+        assert_eq!(limit.evidence["ends_by"], "icmp");
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::base::units::{duration, whole};
+use crate::base::units::{count, duration, whole};
 use crate::check::cause::Diagnosis;
 use crate::check::facts::{Facts, Failure};
 use crate::check::findings::{Ending, Findings, Silences, Streams};
@@ -19,7 +19,7 @@ pub(super) fn quota(facts: &Facts, findings: &Findings) -> Option<Diagnosis> {
             by,
             is_proved,
         }) => (bytes, by, is_proved),
-        None if findings.is_untried => {
+        None if findings.is_open("streams") => {
             let (bytes, by) = guess(facts)?;
             (bytes, by, false)
         }
@@ -57,6 +57,25 @@ fn guess(facts: &Facts) -> Option<(u64, Ending)> {
         _ => Ending::Close,
     };
     (cut.len() >= 2).then_some((last.observed.received, by))
+}
+
+/// `message-limit`: each connection ends after so many messages.
+pub(super) fn messages(facts: &Facts, findings: &Findings) -> Option<Diagnosis> {
+    let Some(Streams::AfterMessages { messages, by }) = findings.streams else {
+        return None;
+    };
+    let number = count(messages, "message", "messages");
+    let text = format!(
+        "each connection {} once {number} came back, whatever the size, and one on which nothing \
+         is sent lives longer",
+        ends(by)
+    );
+    let advice = "have the server read on until its client closes, and not once; or look for a \
+                  limit of requests a connection (a proxy's, an intrusion prevention's)";
+    let explains = facts.clauses(|at| ended_by(at, by) && at.observed.received > 0);
+    let diagnosis = Diagnosis::certain("message-limit", text, advice, explains);
+    let diagnosis = diagnosis.with("messages", messages);
+    Some(diagnosis.with("ends_by", by.word()))
 }
 
 /// `lifetime-limit`: each connection ends at an age, however busy it is.
@@ -168,6 +187,28 @@ mod tests {
         assert_eq!(diagnosis.explains, ["bytes", "tiny-segments"]);
         assert_eq!(diagnosis.evidence["bytes"], 48_000);
         assert_eq!(diagnosis.evidence["ends_by"], "reset");
+        assert_eq!(lifetime(&facts, &findings), None);
+    }
+
+    #[test]
+    fn a_limit_of_messages_explains_what_ended_in_its_way() {
+        let failures = [
+            received("bytes", End::Close, 512),
+            received("connections", End::Close, 0),
+        ];
+        let findings = Findings {
+            streams: Some(Streams::AfterMessages {
+                messages: 1,
+                by: Ending::Close,
+            }),
+            ..Findings::default()
+        };
+        let facts = facts(&failures, &[]);
+        let diagnosis = messages(&facts, &findings).unwrap();
+        assert_eq!(diagnosis.explains, ["bytes"]);
+        assert_eq!(diagnosis.evidence["messages"], 1);
+        assert!(diagnosis.text.contains("once 1 message came back"));
+        assert_eq!(quota(&facts, &findings), None);
         assert_eq!(lifetime(&facts, &findings), None);
     }
 

@@ -25,7 +25,7 @@ pub(super) fn lines(facts: &Facts, findings: &Findings) -> Option<Diagnosis> {
 pub(super) fn stored(facts: &Facts, findings: &Findings) -> Option<Diagnosis> {
     let advice = "switch off buffering of requests and answers in the proxy, or have the server \
                   write what it has read at once";
-    if findings.is_untried && is_only_small_silent(facts) {
+    if findings.is_open("held") && is_only_small_silent(facts) {
         let text = "few bytes fall silent where many come back: they seem to be held back until \
                     more come";
         let small = facts.clauses(Failure::is_silent);

@@ -1,7 +1,8 @@
 //! The list of causes, and which of them are reported.
 
 use super::pick::pick;
-use super::{crowd, cut, foreign, held, loss, other_end, reach, size, values};
+use super::refute::weighed;
+use super::{crowd, cut, foreign, full, held, loss, other_end, reach, size, values};
 use crate::check::cause::Diagnosis;
 use crate::check::facts::Facts;
 use crate::check::findings::Findings;
@@ -9,12 +10,15 @@ use crate::check::findings::Findings;
 /// A cause that may be the matter, with all that it would explain.
 type Family = fn(&Facts, &Findings) -> Option<Diagnosis>;
 
-const FAMILIES: [Family; 19] = [
+const FAMILIES: [Family; 26] = [
     reach::not_connected,
     reach::nobody_behind,
     reach::not_an_echo,
+    reach::lost,
+    reach::gone,
     size::black_hole,
     cut::quota,
+    cut::messages,
     cut::lifetime,
     cut::idle,
     crowd::limit,
@@ -23,10 +27,14 @@ const FAMILIES: [Family; 19] = [
     other_end::half_close,
     other_end::urgent,
     values::changed,
+    values::ended,
+    values::damaged,
     held::lines,
     held::stored,
     held::small_writes,
     loss::loss,
+    full::unread,
+    full::stalls,
     foreign::bytes_of_others,
     foreign::translated,
 ];
@@ -35,5 +43,6 @@ const FAMILIES: [Family; 19] = [
 pub(in crate::check) fn infer(facts: &Facts, findings: &Findings) -> Vec<Diagnosis> {
     let failed: Vec<_> = facts.clauses(|_| true);
     let candidates = FAMILIES.iter().filter_map(|family| family(facts, findings));
-    pick(&failed, candidates.collect())
+    let standing = candidates.filter_map(|cause| weighed(cause, facts, findings));
+    pick(&failed, standing.collect())
 }

@@ -39,8 +39,8 @@ pub(super) fn loss(facts: &Facts, findings: &Findings) -> Option<Diagnosis> {
              the way back"
         ),
         false => format!(
-            "packets are lost: about {percent} % of those that go there or come back; which it is, \
-             nobody tells without SACK"
+            "packets are lost: about {percent} % of those that go there or come back; which of the \
+             two, the server's system does not tell (it told of no packet that came twice)"
         ),
     };
     let advice = "find the hop that drops them (mtr --tcp, ethtool -S for errors, tc -s qdisc for \

@@ -5,12 +5,14 @@
 mod crowd;
 mod cut;
 mod foreign;
+mod full;
 mod held;
 mod infer;
 mod loss;
 mod other_end;
 mod pick;
 mod reach;
+mod refute;
 mod size;
 mod values;
 

@@ -10,7 +10,8 @@ use crate::probe::pattern::Damage;
 pub(super) fn half_close(facts: &Facts, findings: &Findings) -> Option<Diagnosis> {
     let (by, all_came, is_certain) = match findings.half_close {
         Some(HalfClosed::Ends { by, all_came }) => (by, all_came, true),
-        None if findings.is_untried => {
+        Some(HalfClosed::Unheard { all_came }) => (Ending::Silence, all_came, true),
+        None if findings.is_open("half-close") => {
             let (by, all_came) = guess_half_close(facts)?;
             (by, all_came, false)
         }
@@ -21,7 +22,9 @@ pub(super) fn half_close(facts: &Facts, findings: &Findings) -> Option<Diagnosis
         Ending::Silence => "ignores",
         Ending::Reset => "resets",
     };
+    let is_unheard = matches!(findings.half_close, Some(HalfClosed::Unheard { .. }));
     let does = match (by, all_came) {
+        _ if is_unheard => "not acknowledged by anybody: something drops our FIN",
         (Ending::Silence, true) => "not answered: all bytes come back, and the end does not",
         (Ending::Silence, false) => "not answered: neither all bytes nor the end come",
         (Ending::Reset, true) => "answered by a reset behind the last byte: all bytes come back",
@@ -32,9 +35,17 @@ pub(super) fn half_close(facts: &Facts, findings: &Findings) -> Option<Diagnosis
         "a half-close is not passed on: when our side is closed, the connection is {does}; without \
          that all comes back"
     );
-    let advice = "have the proxy keep the other direction open (nginx: proxy_half_close on), or \
-                  the server read to the end and write all before it closes; else close only once \
-                  all has come back";
+    let advice = match is_unheard {
+        true => {
+            "have the firewall let packets with FIN through (nft list ruleset, and its state of the \
+             connection: conntrack -L)"
+        }
+        false => {
+            "have the proxy keep the other direction open (nginx: proxy_half_close on), or the \
+             server read to the end and write all before it closes; else close only once all has \
+             come back"
+        }
+    };
     let explains = facts.clauses(|at| {
         let is_it = at.is_of_half_close() || at.observed.half_closed;
         is_it
@@ -97,6 +108,10 @@ pub(super) fn urgent(facts: &Facts, findings: &Findings) -> Option<Diagnosis> {
                              SO_OOBINLINE"
         }
         Urgent::Moved => "sent on behind bytes that came after it",
+        Urgent::Ended(_) => {
+            "answered by the end of the connection: a firewall or an intrusion prevention takes \
+             urgent data for an attack, or the server for an error"
+        }
         Urgent::Dropped | Urgent::Kept => {
             "dropped, and the stream stalls behind it: a firewall \
                                            loses packets with URG set"
@@ -146,6 +161,19 @@ mod tests {
         assert_eq!(what(Ending::Silence, End::Silence, true), "ignores");
         assert_eq!(what(Ending::Reset, End::Close, false), "resets");
         assert_eq!(what(Ending::Reset, End::Reset, true), "resets");
+        let unheard = Findings {
+            half_close: Some(HalfClosed::Unheard { all_came: true }),
+            ..Findings::default()
+        };
+        let facts = facts(&[failure("half-close-late", End::Silence)], &[]);
+        let unheard = half_close(&facts, &unheard).unwrap();
+        assert_eq!(unheard.evidence["what"], "ignores");
+        assert!(unheard.text.contains("drops our FIN"), "{}", unheard.text);
+        assert!(!unheard.advice.contains("nginx"), "{}", unheard.advice);
+    }
+
+    #[test]
+    fn a_half_close_that_is_answered_in_order_is_no_cause() {
         let sound = Findings {
             half_close: Some(HalfClosed::Sound),
             ..Findings::default()

@@ -1,12 +1,13 @@
 //! Nobody is reached, or somebody else.
 
+use crate::base::units::duration;
 use crate::check::cause::Diagnosis;
 use crate::check::facts::Facts;
-use crate::check::findings::{Ending, Findings, Held};
+use crate::check::findings::{Denied, Ending, Findings, Gone, Held, Says};
 use crate::check::observation::{End, NotMade};
 
 /// `refused`, `no-answer` or `unreachable`: no connection was made at all.
-pub(super) fn not_connected(facts: &Facts, _: &Findings) -> Option<Diagnosis> {
+pub(super) fn not_connected(facts: &Facts, findings: &Findings) -> Option<Diagnosis> {
     let is_first = |name: &&str| ["connect", "self-connect"].contains(name);
     if !facts.passed.iter().all(is_first) {
         return None;
@@ -18,18 +19,13 @@ pub(super) fn not_connected(facts: &Facts, _: &Findings) -> Option<Diagnosis> {
     });
     let how = how.min_by_key(|how| matches!(how, NotMade::ReachedItself))?;
     // Where one connection was made, something else is the matter.
-    if facts.passed.contains(&"connect") && how != NotMade::ReachedItself {
+    if !facts.passed.is_empty() && how != NotMade::ReachedItself {
         return None;
     }
     let explains = facts.clauses(|at| matches!(at.observed.end, End::NotMade(_)));
-    let named = |cause, text: &str, advice| Diagnosis::certain(cause, text, advice, explains);
+    let named =
+        |cause, text: &str, advice| Diagnosis::certain(cause, text, advice, explains.clone());
     match how {
-        NotMade::Refused => Some(named(
-            "refused",
-            "the host is there, and nothing listens on the port, or a firewall refuses it",
-            "start the server, or have it listen on this address and port (ss -ltn on its host); \
-             else let the port through the firewall that answers for it",
-        )),
         NotMade::ReachedItself => Some(named(
             "refused",
             "nothing listens there: the connection got the server's own port and reached itself",
@@ -41,16 +37,12 @@ pub(super) fn not_connected(facts: &Facts, _: &Findings) -> Option<Diagnosis> {
             "look with tcpdump on the server's host whether the SYN comes: if it does, a firewall \
              there drops it; if not, one before it does, or the address is wrong",
         )),
-        NotMade::Unreachable(icmp) => {
-            let text = format!(
-                "{icmp}: something on the way says so by ICMP, or this machine has no route or \
-                 finds no neighbour"
-            );
-            let advice = "see who says so (tcpdump icmp or icmp6), and have its route or its rule \
-                          put right; without any ICMP it is this machine (ip route get, ip neigh)";
-            let diagnosis = named("unreachable", &text, advice);
-            Some(diagnosis.with("icmp", icmp))
-        }
+        NotMade::Unusable => Some(named(
+            "unreachable",
+            "this machine has no way to such an address: a link-local one (fe80::) is of one \
+             link, and names none",
+            "name the interface with the address: fe80::1%eth0",
+        )),
         NotMade::Forbidden { or_icmp: false } => Some(named(
             "unreachable",
             "this machine itself forbids the connection, by a rule for what goes out, a route \
@@ -58,15 +50,64 @@ pub(super) fn not_connected(facts: &Facts, _: &Findings) -> Option<Diagnosis> {
             "look for the rule or the route (nft list ruleset, ip route get), and for what denies \
              programs the network (SELinux or AppArmor: ausearch -m avc; seccomp)",
         )),
+        NotMade::Refused => Some(refused(findings.says, explains)),
+        NotMade::Unreachable(error) => Some(unreachable(error, findings.says, explains)),
         NotMade::Forbidden { or_icmp: true } => {
-            let text = "something on the way says by ICMPv6 that it is administratively \
-                        prohibited, or this machine itself forbids it";
-            let advice = "see whether ICMPv6 comes (tcpdump icmp6), and have the rule put right of \
-                          who sends it; else look for a rule, a route or a policy of this machine";
-            let diagnosis = named("unreachable", text, advice).likely();
-            Some(diagnosis.with("icmp", "administratively prohibited"))
+            let error = "administratively prohibited";
+            Some(unreachable(error, findings.says, explains))
         }
         NotMade::Reset | NotMade::Other => None,
+    }
+}
+
+/// Somebody answers that the connection is not to be: the host, or a firewall.
+fn refused(says: Option<Says>, explains: Vec<&'static str>) -> Diagnosis {
+    let Some(Says::Icmp { icmp, by }) = says else {
+        let text = "the host is there, and nothing listens on the port, or a firewall refuses it";
+        let advice = "start the server, or have it listen on this address and port (ss -ltn on \
+                      its host); else let the port through the firewall that answers for it";
+        return Diagnosis::certain("refused", text, advice, explains);
+    };
+    let text = format!(
+        "a firewall rejects the connection: ICMP {icmp}{}; a host without a server answers by RST",
+        by.map_or_else(String::new, |by| format!(" from {by}"))
+    );
+    let advice = "let the port through the firewall that sends the ICMP message (nft list ruleset \
+                  there: reject)";
+    Diagnosis::certain("refused", text, advice, explains).with("icmp", icmp)
+}
+
+/// What the kernel calls `error`: it makes one of several ICMP messages, and of none.
+fn unreachable(error: &str, says: Option<Says>, explains: Vec<&'static str>) -> Diagnosis {
+    let named = |text: String, advice| Diagnosis::certain("unreachable", text, advice, explains);
+    match says {
+        Some(Says::Icmp { icmp, by }) => {
+            let who = by.map_or_else(|| String::from("something on the way"), |by| by.to_string());
+            let advice = match icmp.contains("prohibited") || icmp.contains("policy") {
+                true => {
+                    "have the rule put right of the firewall that says so (nft list ruleset there: \
+                     reject)"
+                }
+                false => "have the route put right of the router that says so (ip route get there)",
+            };
+            named(format!("{who} says by ICMP: {icmp}"), advice).with("icmp", icmp)
+        }
+        Some(Says::Own) => named(
+            format!("{error}: this machine finds no neighbour on the link that has the address"),
+            "see whether the host is on that link (ip route get, ip neigh), and up",
+        ),
+        Some(Says::Nobody) => named(
+            format!("{error}: this machine has no route there, or one that forbids it"),
+            "look at its routes (ip route get, ip rule)",
+        ),
+        None => named(
+            format!(
+                "{error}, or prohibited: something on the way says so by ICMP, or this machine has \
+                 no route or finds no neighbour"
+            ),
+            "see who says so (tcpdump icmp or icmp6), and have its route or its rule put right; \
+             without any ICMP it is this machine (ip route get, ip neigh)",
+        ),
     }
 }
 
@@ -93,12 +134,13 @@ pub(super) fn not_an_echo(facts: &Facts, findings: &Findings) -> Option<Diagnosi
         return Some(taken_amiss(facts, by));
     }
     let first = match (hello.greeting(), &hello.answer[..]) {
+        _ if hello.is_lost() => return None,
         ([], []) if hello.end == Some(Ending::Silence) => {
             // One that holds everything back is an echo, too.
-            match findings.held {
-                Some(Held::Never) => &[],
-                _ => return None,
-            }
+            return match findings.held {
+                Some(Held::Never) => Some(silent(facts)),
+                _ => None,
+            };
         }
         ([], []) => return None,
         ([], _) if hello.is_echoed() => return None,
@@ -107,7 +149,6 @@ pub(super) fn not_an_echo(facts: &Facts, findings: &Findings) -> Option<Diagnosi
     };
     let looks_like = looks_like(first);
     let text = match (looks_like, first) {
-        ("other", []) => String::from("what is there takes everything and sends nothing back"),
         ("other", _) => String::from("what is there answers, but not with what it was sent"),
         (name, _) => format!("what is there speaks {name}, and is no echo server"),
     };
@@ -121,6 +162,66 @@ pub(super) fn not_an_echo(facts: &Facts, findings: &Findings) -> Option<Diagnosi
 }
 
 const ANOTHER_PORT: &str = "ask another port: echo is 7, and echopool serves 20162 by default";
+
+/// It takes what is sent, and sends nothing: whatever its reason.
+fn silent(facts: &Facts) -> Diagnosis {
+    let text = "what is there takes everything and sends nothing back: it speaks another protocol; \
+                or it is an echo server that hangs, or whose workers are all taken by other \
+                clients; or a proxy that waits for a server which does not answer it";
+    let advice = "see what the server does (top, strace or gdb on its process, ss -tn for what it \
+                  has not read); a proxy is asked for its server; else ask another port: echo is 7, \
+                  and echopool serves 20162 by default";
+    Diagnosis::certain("not-an-echo", text, advice, facts.clauses(|_| true))
+        .likely()
+        .with("looks_like", "other")
+        .with("first_bytes", "")
+}
+
+/// `lost-behind-handshake`: connections are made, and nothing behind that arrives.
+pub(super) fn lost(facts: &Facts, findings: &Findings) -> Option<Diagnosis> {
+    let is_lost = findings.hello.as_ref()?.is_lost();
+    (is_lost && facts.is_mute()).then(|| {
+        let text = "the handshake is answered, and nothing that is sent behind it is ever \
+                    acknowledged: a firewall that sees one direction alone drops it (the routes \
+                    there and back differ), something else has answered the handshake for a server \
+                    that is gone, or the server's listen queue is full";
+        let advice = "look with tcpdump on the server's host whether the packets behind the SYN \
+                      come: if they do, see its listen queue (ss -ltn: Recv-Q) and its firewall; \
+                      if not, have both directions go through the same firewall";
+        Diagnosis::certain(
+            "lost-behind-handshake",
+            text,
+            advice,
+            facts.clauses(|_| true),
+        )
+    })
+}
+
+/// `gone`: connections were made, and none is any more.
+pub(super) fn gone(facts: &Facts, findings: &Findings) -> Option<Diagnosis> {
+    let Gone { time, by } = findings.gone?;
+    let does = match by {
+        Denied::Ended(Ending::Silence) | Denied::Waits => "is not answered",
+        Denied::Ended(Ending::Close) => "is closed",
+        Denied::Ended(Ending::Reset) => "is refused",
+        Denied::Prohibited => "is prohibited by ICMP",
+    };
+    let text = format!(
+        "connections were made at first, and for {} each one {does}: the server has ended or does \
+         not take any more, or something bans this client for a while, as it made many",
+        duration(time)
+    );
+    let advice = "see whether the server still runs and what it logged last (the first clause that \
+                  failed may have ended it), and whether a rule counts connections of one source \
+                  (fail2ban, iptables recent, xinetd cps); --only tests one clause alone";
+    let explains = facts.clauses(|at| match at.observed.end {
+        End::NotMade(_) => true,
+        End::Reset | End::Close | End::Silence => at.observed.received == 0,
+        _ => false,
+    });
+    let diagnosis = Diagnosis::certain("gone", text, advice, explains).likely();
+    Some(diagnosis.with("ends_by", by.word()))
+}
 
 /// It waits as long as nothing is said, and ends at what is. Whether an echo server is behind
 /// it nobody can tell.
@@ -162,6 +263,8 @@ fn looks_like(first: &[u8]) -> &'static str {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
     use crate::check::cause::Confidence;
     use crate::check::facts::made::{facts, failure};
@@ -179,16 +282,100 @@ mod tests {
         assert_eq!(cause(NotMade::ReachedItself), Some("refused"));
         assert_eq!(cause(NotMade::Unanswered), Some("no-answer"));
         assert_eq!(cause(NotMade::Other), None);
-        let unreachable = unreached(NotMade::Unreachable("host unreachable")).unwrap();
-        assert_eq!(unreachable.cause, "unreachable");
-        assert_eq!(unreachable.evidence["icmp"], "host unreachable");
-        assert_eq!(unreachable.explains, ["connect"]);
+        assert_eq!(cause(NotMade::Unusable), Some("unreachable"));
         // By IPv4 no ICMP has that error.
         let forbidden = unreached(NotMade::Forbidden { or_icmp: false }).unwrap();
         assert!(!forbidden.evidence.contains_key("icmp"));
         assert!(forbidden.text.starts_with("this machine itself forbids"));
-        let either = unreached(NotMade::Forbidden { or_icmp: true }).unwrap();
-        assert_eq!(either.confidence, Confidence::Likely);
+    }
+
+    #[test]
+    fn an_icmp_message_is_named_only_if_one_came() {
+        let of = |how, says| {
+            let facts = facts(&[failure("connect", End::NotMade(how))], &[]);
+            let findings = Findings {
+                says,
+                ..Findings::default()
+            };
+            not_connected(&facts, &findings).unwrap()
+        };
+        let prohibited = Says::Icmp {
+            icmp: "host administratively prohibited",
+            by: Some([192, 0, 2, 1].into()),
+        };
+        let host = || NotMade::Unreachable("host unreachable");
+        let told = of(host(), Some(prohibited));
+        assert_eq!(told.cause, "unreachable");
+        assert_eq!(told.evidence["icmp"], "host administratively prohibited");
+        assert!(told.text.starts_with("192.0.2.1 says"), "{}", told.text);
+        assert!(told.advice.contains("rule"), "{}", told.advice);
+        assert_eq!(told.explains, ["connect"]);
+        for says in [None, Some(Says::Own), Some(Says::Nobody)] {
+            let untold = of(host(), says);
+            assert!(!untold.evidence.contains_key("icmp"), "{untold:?}");
+        }
+        assert!(of(host(), Some(Says::Own)).text.contains("neighbour"));
+        let port = Says::Icmp {
+            icmp: "port unreachable",
+            by: None,
+        };
+        let rejected = of(NotMade::Refused, Some(port));
+        assert_eq!(rejected.cause, "refused");
+        assert_eq!(rejected.evidence["icmp"], "port unreachable");
+        let by_rst = of(NotMade::Refused, Some(Says::Nobody));
+        assert!(!by_rst.evidence.contains_key("icmp"));
+    }
+
+    #[test]
+    fn where_another_connection_was_made_the_first_one_proves_nothing() {
+        let facts = facts(
+            &[failure("connect", End::NotMade(NotMade::Unanswered))],
+            &["self-connect"],
+        );
+        assert_eq!(not_connected(&facts, &Findings::default()), None);
+    }
+
+    #[test]
+    fn what_is_never_acknowledged_is_lost_and_was_not_taken() {
+        use Confidence::{Certain, Likely};
+        let of = |is_taken, held| {
+            let mut findings = greeted(b"", b"", Some(Ending::Silence));
+            findings.hello.as_mut().unwrap().is_taken = is_taken;
+            findings.held = held;
+            let both = [lost(&mute(), &findings), not_an_echo(&mute(), &findings)];
+            let named = both.into_iter().flatten();
+            named
+                .map(|at| (at.cause, at.confidence))
+                .collect::<Vec<_>>()
+        };
+        let never = Some(Held::Never);
+        assert_eq!(of(Some(false), never), [("lost-behind-handshake", Certain)]);
+        assert_eq!(of(Some(true), never), [("not-an-echo", Likely)]);
+        assert_eq!(of(None, never), [("not-an-echo", Likely)]);
+        assert_eq!(of(Some(true), None), []);
+    }
+
+    #[test]
+    fn who_is_there_no_more_is_no_proof_of_why() {
+        let facts = facts(
+            &[
+                failure("reset", End::NotMade(NotMade::Refused)),
+                failure("urgent", End::Silence),
+            ],
+            &["connect", "bytes"],
+        );
+        assert_eq!(gone(&facts, &Findings::default()), None);
+        let findings = Findings {
+            gone: Some(Gone {
+                time: Duration::from_secs(11),
+                by: Denied::Ended(Ending::Reset),
+            }),
+            ..Findings::default()
+        };
+        let gone = gone(&facts, &findings).unwrap();
+        assert_eq!(gone.confidence, Confidence::Likely);
+        assert!(gone.explains.contains(&"reset"));
+        assert!(gone.text.contains("each one is refused"), "{}", gone.text);
     }
 
     #[test]
@@ -204,6 +391,7 @@ mod tests {
                 greeting: greeting.to_vec(),
                 answer: answer.to_vec(),
                 end,
+                is_taken: None,
                 silent: None,
             }),
             ..Findings::default()

@@ -36,7 +36,7 @@ fn guess(facts: &Facts) -> Option<Diagnosis> {
 /// `mtu-black-hole`: packets above a size are lost, and no ICMP comes back.
 pub(super) fn black_hole(facts: &Facts, findings: &Findings) -> Option<Diagnosis> {
     let Some(Sizes::UpTo { bytes, direction }) = findings.sizes else {
-        return guess(facts).filter(|_| findings.is_untried);
+        return guess(facts).filter(|_| findings.is_open("sizes"));
     };
     // What never had a full packet on its way fails for another reason.
     let full = u64::from(bytes).saturating_sub(2 * HEADERS);

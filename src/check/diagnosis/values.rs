@@ -1,18 +1,23 @@
 //! Bytes are changed by what they are.
 
+use crate::base::units::{count, whole};
 use crate::check::cause::Diagnosis;
-use crate::check::facts::Facts;
+use crate::check::facts::{Facts, Failure};
 use crate::check::findings::{Changes, Findings};
-use crate::check::observation::End;
+use crate::check::observation::{End, Wrong};
+use crate::probe::pattern::Damage;
 
 /// Of so many bytes of a pattern one of a given value is likely there.
 const MANY: u64 = 200;
 /// The most bytes of an example that is taken from a clause.
 const EXAMPLE: usize = 8;
 
+const AS_BYTES: &str = "have every proxy and the server treat the stream as bytes: no text mode, \
+                        no terminal (stty raw), no telnet, no filter";
+
 /// `bytes-changed`: bytes of special values come back as others, or not.
 pub(super) fn changed(facts: &Facts, findings: &Findings) -> Option<Diagnosis> {
-    let guessed = guess(facts).filter(|_| findings.is_untried);
+    let guessed = guess(facts).filter(|_| findings.is_open("changes"));
     let is_certain = findings.changes.is_some();
     let changes = findings.changes.clone().or(guessed)?;
     let (sent, came) = changes.changed.first()?;
@@ -32,8 +37,6 @@ pub(super) fn changed(facts: &Facts, findings: &Findings) -> Option<Diagnosis> {
         came.escape_ascii()
     );
     let text = format!("something takes the stream for text: {what} ({example})");
-    let advice = "have every proxy and the server treat the stream as bytes: no text mode, no \
-                  terminal (stty raw), no telnet, no filter";
     // Only what is left out is waited for, and a few bytes hardly have any of these.
     let leaves_out = changes
         .changed
@@ -43,7 +46,7 @@ pub(super) fn changed(facts: &Facts, findings: &Findings) -> Option<Diagnosis> {
         End::Wrong(_) | End::NoAddress => true,
         _ => leaves_out && at.is_silent() && at.observed.sent.max(at.observed.expected) >= MANY,
     });
-    let diagnosis = Diagnosis::certain("bytes-changed", text, advice, explains);
+    let diagnosis = Diagnosis::certain("bytes-changed", text, AS_BYTES, explains);
     let diagnosis = diagnosis.with("how", how).with("example", example);
     Some(match is_certain {
         true => diagnosis,
@@ -60,7 +63,73 @@ fn guess(facts: &Facts) -> Option<Changes> {
     let [sent, came] = [&wrong.sent, &wrong.came].map(|bytes| bytes[..common].to_vec());
     (!sent.is_empty()).then(|| Changes {
         changed: vec![(sent, came)],
+        ..Changes::default()
     })
+}
+
+/// The same: a byte of a special value ends the connection.
+pub(super) fn ended(facts: &Facts, findings: &Findings) -> Option<Diagnosis> {
+    let (text, by) = findings.changes.as_ref()?.ended.first()?;
+    let example = format!("{}: {}", text.escape_ascii(), by.word());
+    let text = format!(
+        "something takes the stream for text: bytes of some values end the connection, and others \
+         do not ({example})"
+    );
+    let is_cut = |at: &Failure| {
+        let is_ended = matches!(at.observed.end, End::Close | End::Reset);
+        is_ended && !at.observed.half_closed && !at.observed.urgent
+    };
+    let diagnosis = Diagnosis::certain("bytes-changed", text, AS_BYTES, facts.clauses(is_cut));
+    let diagnosis = diagnosis.with("how", "ends").with("example", example);
+    Some(diagnosis)
+}
+
+/// The same, where no value of a byte is the reason: what a clause saw is its own proof.
+pub(super) fn damaged(facts: &Facts, findings: &Findings) -> Option<Diagnosis> {
+    if facts.is_mute() || changed(facts, findings).is_some() {
+        return None;
+    }
+    let damage = |at: &Failure| match &at.observed.end {
+        End::Wrong(Wrong {
+            damage: Some(Damage::Foreign(_)),
+            ..
+        }) => None,
+        // What becomes of an urgent byte is another cause.
+        End::Wrong(_) if at.observed.urgent => None,
+        End::Wrong(wrong) => Some(wrong.clone()),
+        _ => None,
+    };
+    let wrong = facts.failures.iter().find_map(damage)?;
+    let what = match wrong.damage {
+        Some(Damage::Lost { bytes }) => {
+            format!("{} left out", count(bytes, "byte is", "bytes are"))
+        }
+        Some(Damage::Repeated { bytes }) => {
+            format!("{} sent twice", count(bytes, "byte is", "bytes are"))
+        }
+        Some(Damage::Changed) => String::from("bytes are changed"),
+        _ if wrong.sent.is_empty() => String::from("bytes come that were not sent"),
+        _ => String::from("other bytes come than were sent"),
+    };
+    let at = whole(wrong.at);
+    let text = format!(
+        "the stream is damaged, whatever the bytes are: {what} at offset {at} of a connection; \
+         short texts of bytes with a meaning come back"
+    );
+    let advice = "look in the server and each proxy for a write that takes a part and whose rest is \
+                  dropped, and for a buffer that is written to before it is sent; then for what \
+                  rewrites packets (an ALG, an intrusion prevention) or damages them (TCP's checksum \
+                  finds most: nstat TcpInCsumErrors)";
+    let explains = facts.clauses(|at| damage(at).is_some());
+    let sample = |bytes: &[u8]| bytes[..bytes.len().min(EXAMPLE)].escape_ascii().to_string();
+    let example = format!(
+        "{} came back as {}",
+        sample(&wrong.sent),
+        sample(&wrong.came)
+    );
+    let diagnosis = Diagnosis::certain("bytes-changed", text, advice, explains);
+    let diagnosis = diagnosis.with("how", "other").with("example", example);
+    Some(diagnosis.with("at", wrong.at))
 }
 
 /// The word for what happens to the texts.
@@ -106,7 +175,7 @@ mod tests {
     use super::*;
     use crate::check::cause::Confidence;
     use crate::check::facts::made::{facts, failure};
-    use crate::check::observation::Wrong;
+    use crate::check::findings::Ending;
 
     #[track_caller]
     fn assert_is(word: &str, pairs: &[(&[u8], &[u8])]) {
@@ -115,6 +184,7 @@ mod tests {
             .map(|(sent, came)| (sent.to_vec(), came.to_vec()));
         let changes = Changes {
             changed: pairs.collect(),
+            ..Changes::default()
         };
         assert_eq!(how(&changes), word);
     }
@@ -163,6 +233,7 @@ mod tests {
             let findings = Findings {
                 changes: Some(Changes {
                     changed: vec![(b"h\xe9".to_vec(), came.to_vec())],
+                    ..Changes::default()
                 }),
                 ..Findings::default()
             };
@@ -175,9 +246,7 @@ mod tests {
         assert_eq!(diagnosis.evidence["how"], "seven-bit");
         assert_eq!(diagnosis.evidence["example"], "h\\xe9 came back as hi");
         let none = Findings {
-            changes: Some(Changes {
-                changed: Vec::new(),
-            }),
+            changes: Some(Changes::default()),
             ..Findings::default()
         };
         assert_eq!(changed(&facts(&failures, &[]), &none), None);
@@ -200,5 +269,65 @@ mod tests {
         assert_eq!(guess.confidence, Confidence::Likely);
         assert_eq!(guess.evidence["how"], "seven-bit");
         assert_eq!(changed(&facts, &Findings::default()), None);
+    }
+
+    #[test]
+    fn a_stream_that_is_damaged_whatever_its_bytes_are_says_how() {
+        let wrong = |damage| {
+            End::Wrong(Wrong {
+                at: 4096,
+                damage: Some(damage),
+                sent: vec![1, 2],
+                came: vec![3, 4],
+            })
+        };
+        let sound = || Findings {
+            changes: Some(Changes::default()),
+            ..Findings::default()
+        };
+        let of = |damage, findings: &Findings| {
+            let facts = facts(&[failure("message-16m", wrong(damage))], &["bytes"]);
+            damaged(&facts, findings)
+        };
+        let lost = of(Damage::Lost { bytes: 1448 }, &sound()).unwrap();
+        assert_eq!(lost.explains, ["message-16m"]);
+        assert_eq!(lost.evidence["how"], "other");
+        assert_eq!(lost.evidence["at"], 4096);
+        assert!(
+            lost.text.contains("1,448 bytes are left out"),
+            "{}",
+            lost.text
+        );
+        let foreign = Damage::Foreign(crate::probe::pattern::Location {
+            connection: 1,
+            position: 2,
+        });
+        assert_eq!(of(foreign, &sound()), None);
+        let mut explained = sound();
+        explained.changes.as_mut().unwrap().changed = vec![(vec![0xe9], vec![0x69])];
+        assert_eq!(of(Damage::Changed, &explained), None);
+    }
+
+    #[test]
+    fn a_byte_that_ends_connections_is_named() {
+        let facts = facts(
+            &[
+                failure("bytes", End::Close),
+                failure("urgent", End::Silence),
+            ],
+            &["connect"],
+        );
+        let findings = Findings {
+            changes: Some(Changes {
+                changed: Vec::new(),
+                ended: vec![(b"a\x04b".to_vec(), Ending::Close)],
+            }),
+            ..Findings::default()
+        };
+        let diagnosis = ended(&facts, &findings).unwrap();
+        assert_eq!(diagnosis.explains, ["bytes"]);
+        assert_eq!(diagnosis.evidence["example"], "a\\x04b: close");
+        assert_eq!(changed(&facts, &findings), None);
+        assert_eq!(ended(&facts, &Findings::default()), None);
     }
 }

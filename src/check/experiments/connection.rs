@@ -8,7 +8,7 @@ use socket2::{Domain, SockRef, Socket, Type};
 
 use crate::base::kernel::KernelView;
 use crate::check::context::TICK;
-use crate::check::findings::Ending;
+use crate::check::findings::{Denied, Ending};
 use crate::check::observation::NotMade;
 use crate::probe::connect::refuse_self;
 use crate::probe::exchange::is_timeout;
@@ -19,13 +19,27 @@ pub(super) type Stop<'a> = &'a (dyn Fn() -> bool + Sync);
 /// Why there is no connection, or none that serves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Failed {
-    /// None was made: refused, without an answer, or something else that says nothing of
-    /// the path.
+    /// None was made: refused, without an answer, by ICMP that says so, or something else
+    /// that says nothing of the path.
     Refused,
     Unanswered,
+    Prohibited,
     Here,
     /// It was made, and ended so before anything came back.
     Ended(Ending),
+}
+
+impl Failed {
+    /// How the server, or what is before it, denied the connection, if one did.
+    pub(super) const fn denied(self) -> Option<Denied> {
+        match self {
+            Self::Here => None,
+            Self::Refused => Some(Denied::Ended(Ending::Reset)),
+            Self::Unanswered => Some(Denied::Ended(Ending::Silence)),
+            Self::Prohibited => Some(Denied::Prohibited),
+            Self::Ended(end) => Some(Denied::Ended(end)),
+        }
+    }
 }
 
 /// A connection, which is reset when dropped.
@@ -67,6 +81,9 @@ impl<'a> Connection<'a> {
             connected.map_err(|error| match NotMade::of(&error, address.is_ipv6()) {
                 NotMade::Refused | NotMade::Reset => Failed::Refused,
                 NotMade::Unanswered => Failed::Unanswered,
+                NotMade::Unreachable(_) | NotMade::Forbidden { or_icmp: true } => {
+                    Failed::Prohibited
+                }
                 _ => Failed::Here,
             })?;
         Ok(Self {
@@ -124,6 +141,12 @@ impl<'a> Connection<'a> {
     /// What the system knows of it.
     pub(super) fn view(&self) -> Option<KernelView> {
         KernelView::read(&self.stream)
+    }
+
+    /// Whether the peer has acknowledged all that was sent, the end of our side as well, where
+    /// the system tells.
+    pub(super) fn is_acknowledged(&self) -> Option<bool> {
+        Some(self.view()?.unacknowledged? == 0)
     }
 
     pub(super) fn is_v6(&self) -> bool {

@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use super::connection::Connection;
 use super::setting::{Setting, letters};
 use crate::check::findings::{Ending, Held};
 
@@ -14,15 +15,37 @@ const WORD: &[u8] = b"hello";
 /// An answer is late that takes so much longer than the round trip.
 const LATE: Duration = Duration::from_millis(100);
 
-/// Sends a word without a line end, then what may release it, one after the other.
+/// Sends a word without a line end, then what may release it, one after the other. Another
+/// connection gets the word alone: where that comes back as well, time has released both.
 pub(super) fn held(setting: &Setting<'_>) -> Option<Held> {
-    let connection = setting.open().ok()?;
+    let (connection, control) = (setting.open().ok()?, setting.open().ok()?);
+    let started = Instant::now();
+    if control.send(WORD, setting.patience()).is_some() {
+        return None;
+    }
+    let held = released(setting, &connection)?;
+    if !matches!(held, Held::Lines | Held::Blocks | Held::UntilEnd) {
+        return Some(held);
+    }
+    let took = started.elapsed();
+    // As much longer as it took, and as a path may be late.
+    let (came, _) = control.receive(1, took.max(setting.patience()));
+    match came.is_empty() {
+        true => Some(held),
+        false => Some(collects(setting, started.elapsed()).unwrap_or(Held::Nothing)),
+    }
+}
+
+/// What releases the word on a connection.
+fn released(setting: &Setting<'_>, connection: &Connection<'_>) -> Option<Held> {
     let patience = setting.patience();
     let started = Instant::now();
     // Whether something comes back for it: what was sent, and no late greeting.
     let releases = |bytes: &[u8]| -> Option<bool> {
-        if connection.send(bytes, patience).is_some() {
-            return None;
+        match connection.send(bytes, patience) {
+            Some(Ending::Close | Ending::Reset) => return None,
+            // What takes no more may pass on what it has, too.
+            Some(Ending::Silence) | None => {}
         }
         let (came, end) = connection.receive(WORD.len(), patience);
         match end {

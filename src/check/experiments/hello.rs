@@ -45,6 +45,9 @@ fn spoken(setting: &Setting<'_>) -> Option<(Hello, Duration)> {
     if hello.end.is_none() {
         (hello.answer, hello.end) = connection.receive(KEPT, setting.patience());
     }
+    if hello.end == Some(Ending::Silence) {
+        hello.is_taken = connection.is_acknowledged();
+    }
     Some((hello, connection.age()))
 }
 

@@ -2,13 +2,14 @@
 
 use std::time::Instant;
 
+use super::connection::Failed;
 use super::setting::Setting;
 use super::suspicion::Suspicion;
 use super::{
-    changes, half_close, held, hello, loss, rate, silences, sizes, steps, streams, urgent,
+    changes, half_close, held, hello, loss, rate, says, silences, sizes, steps, streams, urgent,
 };
 use crate::check::facts::Facts;
-use crate::check::findings::{Ending, Findings, Held};
+use crate::check::findings::{Ending, Findings, Gone, Held};
 use crate::check::target::Target;
 use crate::proto::Protocol;
 
@@ -21,24 +22,43 @@ pub(in crate::check) fn investigate(
     facts: &Facts,
     show: &mut Show<'_>,
 ) -> Findings {
-    // In the other protocols a connection carries one answer.
-    let is_echo = target.plan().protocol == Protocol::Echo;
-    if !is_echo
-        || facts.failures.is_empty()
-        || facts.is_unconnected()
-        || target.shared.is_unreachable()
-        || target.shared.is_interrupted()
-    {
-        return Findings::default();
+    let untried = Findings {
+        is_untried: true,
+        ..Findings::default()
+    };
+    if facts.failures.is_empty() || target.shared.is_interrupted() {
+        return untried;
     }
     let until = Instant::now() + target.shared.left_in_all();
     let stop = || target.shared.is_interrupted() || Instant::now() >= until;
-    let mut setting = None;
+    if facts.is_unconnected() {
+        let mut found = Findings::default();
+        if facts.is_answered() {
+            show("who says so", &mut || {
+                found.says = says::says(target.address(), &stop);
+            });
+        }
+        return found;
+    }
+    // In the other protocols a connection carries one answer.
+    if target.plan().protocol != Protocol::Echo {
+        return untried;
+    }
+    let (started, mut setting) = (Instant::now(), Err(Failed::Here));
     show("round trip", &mut || {
-        setting = Setting::new(target.address(), target.shared.width(), &stop);
+        setting = Setting::new(target.address(), target.shared.width(), until, &stop);
     });
-    let Some(setting) = setting else {
-        return Findings::default();
+    let setting = match setting {
+        Ok(setting) => setting,
+        Err(failed) => {
+            // One that was stopped tells nothing of the server.
+            let gone = failed.denied().filter(|_| !stop());
+            let time = started.elapsed();
+            return Findings {
+                gone: gone.map(|by| Gone { time, by }),
+                ..untried
+            };
+        }
     };
     let mut trial = Trial {
         setting: &setting,
@@ -70,6 +90,9 @@ impl Trial<'_, '_> {
         if !setting.is_stopped() {
             (self.show)(name, &mut || found = experiment(setting));
         }
+        if setting.is_stopped() {
+            self.found.cut_short.push(name);
+        }
         found.filter(|_| !setting.is_stopped())
     }
 
@@ -96,7 +119,7 @@ impl Trial<'_, '_> {
         let is_other = hello.as_ref().is_some_and(|hello| {
             let is_ended = matches!(hello.end, Some(end) if end != Ending::Silence);
             let is_other = !hello.answer.is_empty() && !hello.is_echoed();
-            is_other || !hello.greeting().is_empty() || is_ended
+            is_other || !hello.greeting().is_empty() || is_ended || hello.is_lost()
         });
         self.found.hello = hello;
         is_other

@@ -10,6 +10,7 @@ mod investigate;
 mod loss;
 mod newcomer;
 mod rate;
+mod says;
 mod setting;
 mod silences;
 mod sizes;

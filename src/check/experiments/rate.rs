@@ -78,7 +78,10 @@ fn burst(setting: &Setting<'_>, number: usize) -> Option<Vec<Newcomer>> {
     let begin = |_| Newcomer::begin(setting.address).ok();
     let mut all: Vec<_> = (0..number).map_while(begin).collect();
     let until = Instant::now() + WATCHED + 2 * setting.round_trip;
-    while Instant::now() < until && all.iter().any(|one| !one.is_over && one.served.is_none()) {
+    while !setting.is_stopped()
+        && Instant::now() < until
+        && all.iter().any(|one| !one.is_over && one.served.is_none())
+    {
         all.iter_mut().for_each(Newcomer::look);
         std::thread::sleep(LOOK);
     }

@@ -19,6 +19,8 @@ pub(super) struct Setting<'a> {
     /// How many may be open at once without one waiting for another's end, as far as that was
     /// seen before the clauses.
     pub(super) width: usize,
+    /// When all experiments end: no connect takes longer.
+    until: Instant,
     stop: Stop<'a>,
 }
 
@@ -34,20 +36,35 @@ const LOST_TWICE: Duration = Duration::from_millis(700);
 /// What a path may take to answer a SYN: one that is lost is sent again after a second.
 const LOST_SYN: Duration = Duration::from_millis(1300);
 
+/// The first exchange may take so many times as long as a path without any lateness may: of
+/// a server that is slower all waits would be too short.
+const FIRST_PATIENCE: u32 = 4;
+
+/// The least limit on a connect: the system takes none of zero.
+const SHORTEST: Duration = Duration::from_millis(1);
+
 /// A firewall may count a connection that was reset for ten seconds more, as Linux does
 /// where the reset overtook an acknowledgement; and the pause between looks whether it does.
 pub(super) const FORGOTTEN: Duration = Duration::from_secs(11);
 const AGAIN: Duration = Duration::from_millis(500);
 
 impl<'a> Setting<'a> {
-    /// Measures the round trip by a few connections, and how late a small exchange is;
-    /// `None` if none is made.
-    pub(super) fn new(address: SocketAddr, width: usize, stop: Stop<'a>) -> Option<Self> {
+    /// Measures the round trip by a few connections, and how late a small exchange is.
+    ///
+    /// # Errors
+    /// How the last connect failed, if none is made in [`FORGOTTEN`].
+    pub(super) fn new(
+        address: SocketAddr,
+        width: usize,
+        until: Instant,
+        stop: Stop<'a>,
+    ) -> Result<Self, Failed> {
         let mut setting = Self {
             address,
             round_trip: FIRST,
             lateness: Duration::ZERO,
             width,
+            until,
             stop,
         };
         let first = setting.open_first()?;
@@ -60,25 +77,25 @@ impl<'a> Setting<'a> {
             };
             setting.round_trip = setting.round_trip.min(connection.connect_time);
             let started = Instant::now();
-            if answers && setting.is_served(&connection).is_none() {
+            let patience = setting.patience() * FIRST_PATIENCE;
+            if answers && setting.is_served_within(&connection, patience).is_none() {
                 lateness = lateness.max(started.elapsed());
             } else {
                 answers = false;
             }
         }
         setting.lateness = lateness;
-        Some(setting)
+        Ok(setting)
     }
 
     /// Makes the first connection. What limits connections may still count those of the
     /// clauses, and refuse it.
-    fn open_first(&self) -> Option<Connection<'a>> {
+    fn open_first(&self) -> Result<Connection<'a>, Failed> {
         let started = Instant::now();
         loop {
             match self.open() {
-                Ok(connection) => return Some(connection),
-                Err(_) if self.is_stopped() || started.elapsed() >= FORGOTTEN => return None,
-                Err(_) => self.pause(AGAIN),
+                Err(_) if !self.is_stopped() && started.elapsed() < FORGOTTEN => self.pause(AGAIN),
+                made => return made,
             }
         }
     }
@@ -88,9 +105,16 @@ impl<'a> Setting<'a> {
         LOST_TWICE + 6 * self.round_trip + 4 * self.lateness
     }
 
-    /// How long a path that makes connections may take for one.
-    pub(super) fn connect_patience(&self) -> Duration {
-        LOST_SYN + 2 * self.round_trip
+    /// How long a path that makes connections may take for one. A connect is not stopped
+    /// before, so it has no more than what is left of all.
+    fn connect_patience(&self) -> Duration {
+        let patience = LOST_SYN + 2 * self.round_trip;
+        patience.min(self.left()).max(SHORTEST)
+    }
+
+    /// How much time is left for all experiments.
+    pub(super) fn left(&self) -> Duration {
+        self.until.saturating_duration_since(Instant::now())
     }
 
     /// Whether a connection took so long that its SYN was sent again.
@@ -137,11 +161,15 @@ impl<'a> Setting<'a> {
     /// Exchanges a few bytes; how it ended if none came back. Whatever comes back will do,
     /// since a path that changes bytes serves, too.
     pub(super) fn is_served(&self, connection: &Connection<'_>) -> Option<Ending> {
+        self.is_served_within(connection, self.patience())
+    }
+
+    fn is_served_within(&self, connection: &Connection<'_>, patience: Duration) -> Option<Ending> {
         const WORD: &[u8] = b"are you there?\n";
-        if let Some(end) = connection.send(WORD, self.patience()) {
+        if let Some(end) = connection.send(WORD, patience) {
             return Some(end);
         }
-        let (came, end) = connection.receive(1, self.patience());
+        let (came, end) = connection.receive(1, patience);
         match came.is_empty() {
             true => Some(end.unwrap_or(Ending::Silence)),
             false => {
@@ -152,6 +180,27 @@ impl<'a> Setting<'a> {
             }
         }
     }
+}
+
+/// Does both beside each other where connections don't wait for each other's end, else one
+/// after the other.
+pub(super) fn beside<A, B: Send>(
+    setting: &Setting<'_>,
+    one: impl FnOnce() -> A,
+    other: impl Fn() -> B + Sync,
+) -> (A, B) {
+    /// Three may be open meanwhile.
+    const WIDE: usize = 3;
+    if setting.width < WIDE {
+        return (one(), other());
+    }
+    thread::scope(|scope| {
+        let beside = thread::Builder::new().spawn_scoped(scope, &other);
+        let one = one();
+        let done = beside.ok().and_then(|thread| thread.join().ok());
+        // Where the system starts no thread.
+        (one, done.unwrap_or_else(&other))
+    })
 }
 
 /// So many letters: bytes that even a path for text carries.

@@ -10,9 +10,10 @@ use super::setting::{Setting, letters};
 use crate::check::context::TICK;
 use crate::check::findings::{Direction, Sizes};
 
-/// Sizes that are tried at once, each on a connection of its own: the least and the most. No
-/// more than half of what was served at once before.
-const AT_ONCE: (usize, usize) = (4, 8);
+/// The most sizes that are tried at once, each on a connection of its own. No more than half
+/// of what was served at once before: one that waits for another's end comes back no more than
+/// one that is lost.
+const AT_ONCE: usize = 8;
 
 /// The least message: what every path carries in one packet.
 const LEAST: u64 = 64;
@@ -120,31 +121,16 @@ fn largest(
 ) -> Option<u64> {
     let (mut passes, mut fails) = (LEAST, fails);
     let usual = USUAL.map(|packet| packet.saturating_sub(full.headers));
-    let mut sizes = usual.to_vec();
-    let at_once = (setting.width / 2).clamp(AT_ONCE.0, AT_ONCE.1);
-    loop {
-        sizes.retain(|size| (passes + 1..fails).contains(size));
-        for sizes in sizes.chunks(at_once) {
-            for (size, passed) in sizes.iter().zip(all(setting, sizes)?) {
-                match holds(passed) {
-                    true => passes = passes.max(*size),
-                    false => fails = fails.min(*size),
-                }
+    while fails - passes > 1 {
+        let sizes = next(&usual, passes, fails, at_once(setting));
+        for (size, passed) in sizes.iter().zip(all(setting, &sizes)?) {
+            match holds(passed) {
+                true => passes = passes.max(*size),
+                false => fails = fails.min(*size),
             }
         }
         if setting.is_stopped() || fails <= passes {
             return None;
-        }
-        if fails - passes == 1 {
-            break;
-        }
-        // Where a usual size is the largest, the next one fails.
-        let parts = (at_once as u64).min(fails - passes);
-        sizes = (1..parts)
-            .map(|part| passes + (fails - passes) * part / parts)
-            .collect();
-        if !sizes.contains(&(passes + 1)) {
-            sizes.insert(0, passes + 1);
         }
     }
     let again = all(setting, &[passes, fails].repeat(TRIES))?;
@@ -157,9 +143,44 @@ fn largest(
     (is_sound == [true, false]).then_some(passes)
 }
 
-/// What becomes of one message of each size, all at once where the system starts as many
-/// threads.
+/// How many sizes may be tried at once.
+fn at_once(setting: &Setting<'_>) -> usize {
+    (setting.width / 2).clamp(1, AT_ONCE)
+}
+
+/// The sizes to try next: usual ones between the two, as many as may be tried at once, spread
+/// over them. Where a usual size is the largest that passes, the next one fails; then parts of
+/// what is left.
+fn next(usual: &[u64], passes: u64, fails: u64, at_once: usize) -> Vec<u64> {
+    let between: Vec<_> = usual
+        .iter()
+        .copied()
+        .filter(|size| (passes + 1..fails).contains(size))
+        .collect();
+    let spread = |all: usize| {
+        let number = at_once.min(all);
+        (0..number).map(move |at| (2 * at + 1) * all / (2 * number))
+    };
+    if !between.is_empty() {
+        return spread(between.len()).map(|at| between[at]).collect();
+    }
+    let left = usize::try_from(fails - passes - 1).unwrap_or(usize::MAX);
+    let mut sizes: Vec<_> = spread(left).map(|at| passes + 1 + at as u64).collect();
+    if usual.contains(&passes) {
+        sizes[0] = passes + 1;
+    }
+    sizes
+}
+
+/// What becomes of one message of each size, as many at once as may be.
 fn all(setting: &Setting<'_>, sizes: &[u64]) -> Option<Vec<Passed>> {
+    let parts = sizes.chunks(at_once(setting));
+    let passed = parts.map(|part| together(setting, part));
+    Some(passed.collect::<Option<Vec<_>>>()?.concat())
+}
+
+/// All at once, where the system starts as many threads.
+fn together(setting: &Setting<'_>, sizes: &[u64]) -> Option<Vec<Passed>> {
     thread::scope(|scope| {
         let start = |size: &u64| {
             let size = *size;
@@ -232,4 +253,42 @@ fn comes_back_large(setting: &Setting<'_>) -> Option<bool> {
         }
     }
     Some(true)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Finds the largest that passes; how many are tried one after another.
+    fn found(largest: u64, at_once: usize) -> u32 {
+        let usual = USUAL.map(|packet| packet - 52);
+        let (mut passes, mut fails, mut rounds) = (LEAST, 1448, 0);
+        while fails - passes > 1 {
+            let sizes = next(&usual, passes, fails, at_once);
+            assert!(!sizes.is_empty() && sizes.len() <= at_once);
+            for size in sizes {
+                assert!((passes + 1..1448).contains(&size), "{size}");
+                match size <= largest {
+                    true => passes = passes.max(size),
+                    false => fails = fails.min(size),
+                }
+            }
+            rounds += 1;
+        }
+        assert_eq!((passes, fails), (largest, largest + 1));
+        rounds
+    }
+
+    #[test]
+    fn the_largest_that_passes_is_found_however_few_are_tried_at_once() {
+        for largest in [65, 524, 1228, 1229, 1300, 1348, 1440, 1446] {
+            for at_once in [1, 2, 3, 8] {
+                let rounds = found(largest, at_once);
+                assert!(rounds <= 16, "{largest}, {at_once} at once: {rounds}");
+            }
+        }
+        // A usual one.
+        assert!(found(1228, 1) <= 5);
+        assert!(found(1228, 8) <= 2);
+    }
 }

@@ -1,6 +1,7 @@
 //! How many connections are served at once: opened in waves until one is not served, and
 //! then again and again one more than that, and one fewer.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -29,6 +30,11 @@ const AGAIN: [Duration; 2] = [
 /// second one, say, or at random, and a limit of those begun in a second has one more after
 /// the same time whether one has ended or not.
 const ROUNDS: [(usize, u32); 3] = [(2, 2), (3, 3), (1, 1)];
+
+/// A SYN that is lost makes a connection late, and it is opened anew so often. Where more of a
+/// wave than one in so many are late, it is no lost packet: a rate, say.
+const ANEW: usize = 2;
+const LATE_ONE_OF: usize = 8;
 
 /// Why no limit was found.
 enum Not {
@@ -89,7 +95,8 @@ struct Wave<'a> {
 impl<'a> Wave<'a> {
     /// Opens some at once, each in a thread.
     fn open(setting: &'a Setting<'_>, number: usize) -> Result<Self, Not> {
-        let open = || match setting.open() {
+        let late = AtomicUsize::new(0);
+        let open = || match open_in_time(setting, &late) {
             Ok(connection) => match setting.is_served(&connection) {
                 None => Ok(connection),
                 Some(end) => Err((Some(connection), Failed::Ended(end))),
@@ -107,9 +114,12 @@ impl<'a> Wave<'a> {
             pending: Vec::new(),
             denied: None,
         };
+        if late.into_inner() > number.div_ceil(LATE_ONE_OF) {
+            return Err(Not::Theirs);
+        }
         for one in opened {
             match one {
-                // A lost SYN, or a rate: no limit of those that are open.
+                // No limit of those that are open.
                 Ok(connection) if setting.is_late(connection.connect_time) => {
                     return Err(Not::Theirs);
                 }
@@ -130,6 +140,21 @@ impl<'a> Wave<'a> {
             false => Ok(wave),
         }
     }
+}
+
+/// Opens one, and another one in its place if it was late; counts those that were.
+fn open_in_time<'a>(
+    setting: &'a Setting<'_>,
+    late: &AtomicUsize,
+) -> Result<Connection<'a>, Failed> {
+    for _ in 0..ANEW {
+        let connection = setting.open()?;
+        if !setting.is_late(connection.connect_time) {
+            return Ok(connection);
+        }
+        late.fetch_add(1, Ordering::SeqCst);
+    }
+    setting.open()
 }
 
 /// Whether it is their number that denies the next one.
@@ -159,7 +184,12 @@ fn prove<'a>(
             Some(next) => next,
             None => {
                 setting.pause(pause);
-                setting.open_served().map_err(|_| Not::Yet)?
+                let next = open_in_time(setting, &AtomicUsize::new(0));
+                let next = next.map_err(|_| Not::Yet)?;
+                match setting.is_served(&next) {
+                    None => next,
+                    Some(_) => return Err(Not::Yet),
+                }
             }
         };
         if setting.is_late(next.connect_time) || setting.is_stopped() {
@@ -171,10 +201,7 @@ fn prove<'a>(
         _ if waited.iter().all(|waited| *waited) => Denied::Waits,
         // A busy server came too late to one that waited.
         _ if waited.contains(&true) => return Err(Not::Yet),
-        Failed::Here => return Err(Not::Theirs),
-        Failed::Refused => Denied::Ended(Ending::Reset),
-        Failed::Unanswered => Denied::Ended(Ending::Silence),
-        Failed::Ended(end) => Denied::Ended(end),
+        failed => failed.denied().ok_or(Not::Theirs)?,
     };
     Ok(Steps::UpTo { connections, by })
 }

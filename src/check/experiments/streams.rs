@@ -1,10 +1,10 @@
-//! After how many bytes, or at which age, a connection ends: a fast stream and a slow one
-//! tell one from the other.
+//! After how many bytes or messages, or at which age, a connection ends: a fast stream, slow
+//! ones and a silent one tell one from the other.
 
 use std::time::{Duration, Instant};
 
 use super::connection::Connection;
-use super::setting::{Setting, letters};
+use super::setting::{Setting, beside, letters};
 use crate::check::findings::{Ending, Streams};
 
 /// What the clauses saw: where to look.
@@ -20,12 +20,16 @@ pub(super) struct Hint {
 #[derive(Clone, Copy, Debug)]
 struct Ended {
     bytes: u64,
+    /// Those of a slow stream that came back whole.
+    messages: u64,
     age: Duration,
     by: Ending,
 }
 
-/// The longest that a stream is followed.
+/// The longest that a stream is followed, unless the clauses saw one end later; and what is
+/// left of the time of all experiments then.
 const LONGEST: Duration = Duration::from_secs(7);
+const RESERVED: Duration = Duration::from_secs(1);
 
 /// The pause between the messages of a slow stream.
 const PAUSE: Duration = Duration::from_millis(20);
@@ -39,9 +43,21 @@ const SHARE: f64 = 0.25;
 const BYTES: u64 = 16 * 1024;
 const TIME: Duration = Duration::from_millis(150);
 
+/// The least and the most bytes that a fast stream has on its way, and no more than this part
+/// of those after which it is expected to end: the end is found as exactly as that.
+const AHEAD: (u64, u64) = (512, 256 * 1024);
+const AHEAD_PART: u64 = 8;
+
+/// The messages of another slow stream are so many times as large.
+const LARGER: u64 = 3;
+
 /// Streams fast, and slowly, and each that ends a second time.
 pub(super) fn streams(setting: &Setting<'_>, hint: Hint) -> Option<Streams> {
-    let most = hint.bytes.saturating_mul(3) + (1 << 20);
+    let most = match hint.age < LONGEST {
+        true => hint.bytes.saturating_mul(3) + (1 << 20),
+        // One that ended so late hardly did for its bytes, and the time is for its age.
+        false => hint.bytes.saturating_mul(2) + (1 << 16),
+    };
     match fast(setting, most, hint.bytes)? {
         Some(end) => of_ended(setting, end, most),
         None => of_endless(setting, hint),
@@ -61,10 +77,11 @@ fn of_ended(setting: &Setting<'_>, first: Ended, most: u64) -> Option<Streams> {
             })
         }
         Slow::Ended(end) if end.bytes > 0 && is_aged(end.age, first.age) => {
-            of_aged(setting, slowly, end, Some(first))
+            let aged = of_aged(setting, slowly, &[first.age, end.age]);
+            aged.or_else(|| of_messages(setting, slowly, end))
         }
-        // It ended at another place and time: no rule that is known.
-        Slow::Ended(_) => None,
+        // It ended at another place and time.
+        Slow::Ended(end) => of_messages(setting, slowly, end),
         // All that ended the fast one went by: it was something else, like how fast it went.
         Slow::Lives(bytes) if bytes > first.bytes && !is_same(bytes, first.bytes) => None,
         Slow::Lives(_) => {
@@ -80,35 +97,68 @@ fn of_ended(setting: &Setting<'_>, first: Ended, most: u64) -> Option<Streams> {
 
 /// A fast stream did not end: a slow one may by its age.
 fn of_endless(setting: &Setting<'_>, hint: Hint) -> Option<Streams> {
-    let slowly = Slowly {
-        oldest: (hint.age.mul_f64(1.5) + Duration::from_millis(500)).min(LONGEST),
-        bytes: hint.bytes / 4,
-    };
-    match slow(setting, slowly)? {
-        Slow::Lives(_) => Some(Streams::Endless),
+    let slowly = Slowly::to_age(hint, setting.left());
+    let streams = || beside(setting, || slow(setting, slowly), || slow(setting, slowly));
+    let silent = || lives_silent(setting, slowly.oldest);
+    let ((one, other), lives) = beside(setting, streams, silent);
+    match (one?, other?) {
         // One that carried nothing did not end by its age.
-        Slow::Ended(end) if end.bytes == 0 => None,
-        Slow::Ended(end) => of_aged(setting, slowly, end, None),
+        (Slow::Ended(one), Slow::Ended(other)) if one.bytes.min(other.bytes) > 0 => {
+            at_age(&[one.age, other.age], lives?, one.by)
+        }
+        (Slow::Lives(_), Slow::Lives(_)) => Some(Streams::Endless),
+        _ => None,
     }
 }
 
-/// Slow streams end at the same age.
-fn of_aged(
-    setting: &Setting<'_>,
-    slowly: Slowly,
-    end: Ended,
-    first: Option<Ended>,
-) -> Option<Streams> {
-    let Slow::Ended(again) = slow(setting, slowly)? else {
+/// Another slow stream ends at the age of those that were seen, and a silent one does not get
+/// older: it carries nothing, so that no count of bytes or messages has ended it.
+fn of_aged(setting: &Setting<'_>, slowly: Slowly, seen: &[Duration]) -> Option<Streams> {
+    let older = seen.iter().max()?.mul_f64(1.0 + SHARE) + TIME;
+    let silent = || lives_silent(setting, older);
+    let (again, lives) = beside(setting, || slow(setting, slowly), silent);
+    let Slow::Ended(again) = again? else {
         return None;
     };
-    let other = first.map_or(again.age, |first| first.age);
-    let ages = [end.age, again.age, other];
-    let (least, most) = (ages.iter().min()?, ages.iter().max()?);
-    is_aged(*most, *least).then_some(Streams::AtAge {
-        age: end.age.max(again.age),
-        by: again.by,
-    })
+    at_age(&[seen, &[again.age]].concat(), lives?, again.by)
+}
+
+fn at_age(ages: &[Duration], lives_silent: bool, by: Ending) -> Option<Streams> {
+    let (least, most) = (*ages.iter().min()?, *ages.iter().max()?);
+    let is_it = is_aged(most, least) && !lives_silent;
+    is_it.then_some(Streams::AtAge { age: most, by })
+}
+
+/// Whether one on which nothing is sent is served once it is so old.
+fn lives_silent(setting: &Setting<'_>, age: Duration) -> Option<bool> {
+    let connection = setting.open().ok()?;
+    if connection.wait_for_end(age).is_some() {
+        return Some(false);
+    }
+    Some(setting.is_served(&connection).is_none())
+}
+
+/// A slow stream with larger messages ends after as many of them, and not for its age.
+fn of_messages(setting: &Setting<'_>, slowly: Slowly, end: Ended) -> Option<Streams> {
+    if end.messages == 0 {
+        return None;
+    }
+    let larger = Slowly {
+        bytes: slowly.bytes.saturating_mul(LARGER),
+        ..slowly
+    };
+    let older = end.age.mul_f64(1.0 + SHARE) + TIME;
+    let silent = || lives_silent(setting, older);
+    let (again, lives) = beside(setting, || slow(setting, larger), silent);
+    match again? {
+        Slow::Ended(again) if again.messages == end.messages && lives? => {
+            Some(Streams::AfterMessages {
+                messages: end.messages,
+                by: again.by,
+            })
+        }
+        _ => None,
+    }
 }
 
 /// Whether it is no older than the other one.
@@ -118,15 +168,15 @@ fn is_aged(age: Duration, other: Duration) -> bool {
 
 fn is_same(one: u64, other: u64) -> bool {
     let (less, more) = (one.min(other), one.max(other));
-    (more - less) as f64 <= SHARE * more as f64 + BYTES as f64
+    let on_its_way = BYTES.min(AHEAD.0 + more / 8);
+    (more - less) as f64 <= SHARE * more as f64 + on_its_way as f64
 }
 
 /// Streams with little on its way, until it ends or so many bytes came back. `None` if no
 /// connection was made, or the check was stopped.
 fn fast(setting: &Setting<'_>, most: u64, expected: u64) -> Option<Option<Ended>> {
     let connection = setting.open().ok()?;
-    // Little on its way: the end is found as exactly as this.
-    let ahead = (expected / 8).clamp(4 * 1024, 256 * 1024);
+    let ahead = (expected / AHEAD_PART).clamp(AHEAD.0, AHEAD.1);
     let block = letters(16 * 1024);
     let (mut sent, mut bytes) = (0_u64, 0_u64);
     let mut moved = Instant::now();
@@ -178,7 +228,12 @@ fn ended(connection: &Connection<'_>, bytes: u64, moved: Instant, by: Ending) ->
         Ending::Silence => moved.duration_since(connection.made),
         _ => connection.age(),
     };
-    Ended { bytes, age, by }
+    Ended {
+        bytes,
+        messages: 0,
+        age,
+        by,
+    }
 }
 
 /// How slow a stream is: up to that age it carries so many bytes.
@@ -186,6 +241,8 @@ fn ended(connection: &Connection<'_>, bytes: u64, moved: Instant, by: Ending) ->
 struct Slowly {
     oldest: Duration,
     bytes: u64,
+    /// It is given up at that age though it has not carried as many.
+    longest: Duration,
 }
 
 impl Slowly {
@@ -196,12 +253,34 @@ impl Slowly {
         const ALL: f64 = 1.5;
         let older = first.age.mul_f64(1.6) + Duration::from_millis(300);
         let oldest = older.mul_f64(ALL / PART);
-        let bytes = first.bytes as f64 * ALL + 2.0 * BYTES as f64;
+        // Fewer beyond it where there are few: at that age it must not have carried as many.
+        let beyond = (2 * BYTES).min(first.bytes / 6);
+        let bytes = first.bytes as f64 * ALL + beyond as f64;
         let part = LONGEST.as_secs_f64() / oldest.as_secs_f64();
         Self {
             oldest: oldest.min(LONGEST),
             bytes: (bytes * part.min(1.0)) as u64,
+            longest: LONGEST,
         }
+    }
+
+    /// One that gets older than those that the clauses saw end, in the time that is left.
+    fn to_age(hint: Hint, left: Duration) -> Self {
+        let oldest = hint.age.mul_f64(1.5) + Duration::from_millis(500);
+        let longest = oldest.max(LONGEST).min(left.saturating_sub(RESERVED));
+        Self {
+            oldest: oldest.min(longest),
+            bytes: hint.bytes / 4,
+            longest,
+        }
+    }
+
+    /// The pause from one message to the next, and the size of each.
+    fn steps(self, round_trip: Duration) -> (Duration, usize) {
+        let step = PAUSE.max(round_trip);
+        let steps = self.oldest.as_secs_f64() / step.as_secs_f64();
+        let size = self.bytes as f64 / steps.ceil().max(1.0);
+        (step, size.clamp(1.0, LARGEST) as usize)
     }
 }
 
@@ -215,17 +294,17 @@ enum Slow {
 /// Exchanges messages with pauses. `None` if no connection was made, or the check was stopped.
 fn slow(setting: &Setting<'_>, slowly: Slowly) -> Option<Slow> {
     let connection = setting.open().ok()?;
-    let step = PAUSE.max(setting.round_trip);
-    let steps = (slowly.oldest.as_secs_f64() / step.as_secs_f64())
-        .ceil()
-        .max(1.0);
-    let size = (slowly.bytes as f64 / steps).clamp(1.0, LARGEST) as usize;
+    let (step, size) = slowly.steps(setting.round_trip);
     let message = letters(size);
-    let (mut back, mut moved) = (0, Instant::now());
+    let (mut back, mut messages, mut moved) = (0, 0, Instant::now());
+    let end = |back, messages, moved, by| {
+        let end = ended(&connection, back, moved, by);
+        Some(Slow::Ended(Ended { messages, ..end }))
+    };
     let silence = setting.patience() + Duration::from_millis(500);
     let has_time = |back| match back < slowly.bytes {
         // On a path that is slower than that it takes longer.
-        true => connection.age() < LONGEST,
+        true => connection.age() < slowly.longest,
         false => connection.age() < slowly.oldest,
     };
     while has_time(back) {
@@ -234,21 +313,72 @@ fn slow(setting: &Setting<'_>, slowly: Slowly) -> Option<Slow> {
         }
         let began = Instant::now();
         if let Some(by) = connection.send(&message, silence) {
-            return Some(Slow::Ended(ended(&connection, back, moved, by)));
+            return end(back, messages, moved, by);
         }
-        let (came, end) = connection.receive(size, silence);
+        let (came, is_over) = connection.receive(size, silence);
         back += came.len() as u64;
-        if let Some(by) = end {
-            return Some(Slow::Ended(ended(&connection, back, moved, by)));
+        if let Some(by) = is_over {
+            return end(back, messages, moved, by);
         }
+        messages += 1;
         moved = Instant::now();
         // The pause is less by what the exchange took, so that the bytes come in time.
         let pause = step.saturating_sub(began.elapsed());
         if !pause.is_zero()
             && let Some((by, _)) = connection.wait_for_end(pause)
         {
-            return Some(Slow::Ended(ended(&connection, back, moved, by)));
+            return end(back, messages, moved, by);
         }
     }
     Some(Slow::Lives(back))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_slow_stream_is_much_older_when_it_has_carried_as_many() {
+        for (bytes, age) in [
+            (300, 1),
+            (4_000, 2),
+            (9_000, 400),
+            (100_000, 30),
+            (3 << 20, 500),
+        ] {
+            let age = Duration::from_millis(age);
+            let first = Ended {
+                bytes,
+                messages: 0,
+                age,
+                by: Ending::Close,
+            };
+            for round_trip in [Duration::ZERO, Duration::from_millis(50)] {
+                let (step, size) = Slowly::behind(&first).steps(round_trip);
+                let messages = u32::try_from(bytes.div_ceil(size as u64)).unwrap();
+                let then = step * messages;
+                assert!(!is_aged(then, age), "{bytes} bytes: {then:?}, not {age:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn few_bytes_are_not_the_same_as_many_times_as_many() {
+        assert!(!is_same(26, 4096));
+        assert!(!is_same(1000, 3000));
+        assert!(is_same(1000, 1400));
+        assert!(is_same(100_000, 110_000));
+    }
+
+    #[test]
+    fn who_ends_late_is_followed_for_longer_as_far_as_time_is_left() {
+        let hint = Hint {
+            bytes: 9_000,
+            age: Duration::from_secs(10),
+        };
+        let long = Slowly::to_age(hint, Duration::from_secs(17));
+        assert!(long.oldest > hint.age.mul_f64(1.0 + SHARE), "{long:?}");
+        let short = Slowly::to_age(hint, Duration::from_secs(6));
+        assert_eq!(short.longest, Duration::from_secs(5));
+    }
 }

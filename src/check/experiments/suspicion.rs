@@ -32,10 +32,13 @@ impl Suspicion<'_> {
         }) || self.facts.is_mute()
     }
 
-    /// Bytes came that were not sent.
+    /// Bytes came that were not sent, or one of any value may have ended a connection.
     pub(super) fn is_changed(&self) -> bool {
         self.any(|at| matches!(at.observed.end, End::Wrong(_)) && at.clause != "urgent")
-            || self.facts.failure("bytes").is_some_and(Failure::is_silent)
+            || self.facts.failure("bytes").is_some_and(|at| {
+                let is_ended = matches!(at.observed.end, End::Close | End::Reset);
+                at.is_silent() || is_ended
+            })
     }
 
     /// Packets of full size were on their way when nothing came any more.
@@ -89,6 +92,7 @@ impl Suspicion<'_> {
         let is_late = |at: &Failure| match &at.observed.end {
             End::Late { .. } => at.clause == "connect-storm",
             End::NotMade(NotMade::Unanswered | NotMade::Refused | NotMade::Reset) => true,
+            End::NotMade(how) => how.is_by_icmp(),
             // A limit that answers may do so once the connection is made.
             End::Close | End::Reset => at.observed.received == 0 && !at.observed.half_closed,
             _ => at.clause == "connect-storm" && at.is_silent(),

@@ -32,14 +32,21 @@ fn of_one(setting: &Setting<'_>, before: usize) -> Option<Urgent> {
     if connection.send(&around[..before], patience).is_some() || !connection.send_urgent(MARK) {
         return None;
     }
-    let _ = connection.send(&around, patience);
+    let unsent = connection.send(&around, patience);
     let all = before + AROUND;
     let (came, end) = connection.receive(all + 1, patience);
+    // The system tells of a reset only once.
+    let end = unsent.filter(|by| *by == Ending::Reset).or(end);
     match came.iter().position(|byte| *byte == MARK) {
         Some(place) if place == before && came.len() == all + 1 => Some(Urgent::Kept),
         Some(place) if place > before => Some(Urgent::Moved),
         None if came.len() == all => Some(Urgent::TakenOut),
-        None if end == Some(Ending::Silence) && !setting.is_stopped() => Some(Urgent::Dropped),
-        _ => None,
+        _ if setting.is_stopped() => None,
+        None => match end? {
+            Ending::Silence => Some(Urgent::Dropped),
+            // Without an urgent byte it had not ended before.
+            by => Some(Urgent::Ended(by)),
+        },
+        Some(_) => None,
     }
 }

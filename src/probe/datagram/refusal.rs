@@ -3,6 +3,7 @@
 use std::io::{self, ErrorKind};
 
 use crate::base::error::cause;
+use crate::base::icmp;
 use crate::base::sys::datagram::Origin;
 
 /// What became of a datagram on its way, where an error says so.
@@ -87,37 +88,18 @@ pub(crate) fn explained(error: &io::Error, origin: Option<Origin>) -> String {
     })
 }
 
-/// The name of what says that a datagram could not arrive: RFC 792, RFC 1812 section 5.2.7.1,
-/// RFC 4443 section 3.
+/// The name of what says that a datagram could not arrive.
 pub(crate) fn icmp(error: &io::Error, origin: Option<Origin>) -> &'static str {
-    match (origin, refusal(error, origin)) {
-        (Some(Origin::Local), _) => "no route from this machine",
-        (_, Refusal::Hops) => "time exceeded",
-        (_, Refusal::Fragments) => "fragment reassembly time exceeded",
-        (Some(Origin::Icmp { kind: 3, code }), _) => match code {
-            0 => "network unreachable",
-            1 => "host unreachable",
-            2 => "protocol unreachable",
-            3 => "port unreachable",
-            9 => "network administratively prohibited",
-            10 => "host administratively prohibited",
-            13 => "communication administratively prohibited",
-            _ => "destination unreachable",
-        },
-        (Some(Origin::Icmp6 { kind: 1, code }), _) => match code {
-            0 => "no route to destination",
-            1 => "administratively prohibited",
-            3 => "address unreachable",
-            4 => "port unreachable",
-            5 => "source address failed a policy",
-            6 => "reject route",
-            _ => "destination unreachable",
-        },
-        (_, Refusal::Port) => "port unreachable",
-        (_, Refusal::Host) => "host unreachable",
-        (_, Refusal::Network) => "network unreachable",
-        _ => "unknown",
+    if origin == Some(Origin::Local) {
+        return "no route from this machine";
     }
+    let name = origin.and_then(icmp::name);
+    name.unwrap_or_else(|| match refusal(error, origin) {
+        Refusal::Port => "port unreachable",
+        Refusal::Host => "host unreachable",
+        Refusal::Network => "network unreachable",
+        _ => "unknown",
+    })
 }
 
 /// Why the kernel did not take a datagram, and what to do.

@@ -85,6 +85,7 @@ mod tests {
         Findings {
             changes: Some(Changes {
                 changed: pairs.collect(),
+                ended: Vec::new(),
             }),
             ..Findings::default()
         }

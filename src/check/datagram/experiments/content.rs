@@ -24,7 +24,10 @@ pub(super) fn changes(target: &mut Target<'_>) -> Result<Changes, NotPassed> {
             changed.push((text.to_vec(), came));
         }
     }
-    Ok(Changes { changed })
+    Ok(Changes {
+        changed,
+        ended: Vec::new(),
+    })
 }
 
 /// What comes back for a text; `None` where nothing does.

@@ -1,0 +1,168 @@
+//! What passed, or was found, and speaks against a cause that a family has named.
+
+use std::time::Duration;
+
+use crate::check::cause::{Confidence, Diagnosis};
+use crate::check::facts::Facts;
+use crate::check::findings::{Findings, Silences};
+
+/// What a passed clause does to a cause that it speaks against.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Against {
+    /// It can't be.
+    Never,
+    /// Not on each connection: it is no proof any more. The clause that says so.
+    NotAlways(&'static str),
+}
+
+/// A connection that lived for so many times the age of a limit, and a fixed part for timers,
+/// was not ended by it.
+const OUTLIVED: f64 = 1.25;
+const TIMERS: Duration = Duration::from_millis(150);
+
+/// The bytes that one connection of `message-64k` carries each way.
+const CARRIED: u64 = 3 << 16;
+
+/// Clauses of which each message is so small, and in no line, that what holds small ones back
+/// holds these.
+const UNHELD: [&str; 3] = ["slow-writer", "small-writes", "lifetime"];
+
+/// The cause, unless something that passed rules it out; only likely, and its text says why,
+/// where something that passed speaks against it.
+pub(super) fn weighed(cause: Diagnosis, facts: &Facts, findings: &Findings) -> Option<Diagnosis> {
+    match against(&cause, facts, findings) {
+        None => Some(cause),
+        Some(Against::Never) => None,
+        Some(Against::NotAlways(_)) if cause.confidence == Confidence::Likely => Some(cause),
+        Some(Against::NotAlways(clause)) => {
+            let text = format!(
+                "{}; but {clause} passed, so this is not so each time",
+                cause.text
+            );
+            Some(Diagnosis { text, ..cause }.likely())
+        }
+    }
+}
+
+fn against(cause: &Diagnosis, facts: &Facts, findings: &Findings) -> Option<Against> {
+    let passed = |names: &[&'static str]| {
+        let mut names = names.iter().copied();
+        names.find(|name| facts.passed.contains(name))
+    };
+    let not_always = |names: &[&'static str]| passed(names).map(Against::NotAlways);
+    match cause.cause {
+        "lifetime-limit" => is_outlived(cause, facts, findings).then_some(Against::Never),
+        "line-buffered" => passed(&UNHELD).map(|_| Against::Never),
+        // What is collected for a while comes back.
+        "stores-and-forwards" if !cause.evidence.contains_key("delay_ms") => {
+            passed(&UNHELD).map(|_| Against::Never)
+        }
+        "mtu-black-hole" => not_always(&["message-mss", "message-64k", "message-16m"]),
+        "connection-quota" => {
+            let bytes = cause.evidence.get("bytes")?.as_u64()?;
+            not_always(&["message-64k"]).filter(|_| bytes < CARRIED / 2)
+        }
+        "connection-limit" => not_always(&["connections"]),
+        "connect-rate-limit" | "listen-queue" => not_always(&["connect-storm"]),
+        "no-half-close" => {
+            let is_sound = facts.passed.contains(&"half-close-late");
+            not_always(&["half-close-early"]).filter(|_| is_sound)
+        }
+        "loss" => not_always(&["loss"]).filter(|_| findings.loss.is_some()),
+        _ => None,
+    }
+}
+
+/// Whether a connection was older than the limit says, busy or silent.
+fn is_outlived(cause: &Diagnosis, facts: &Facts, findings: &Findings) -> bool {
+    let seconds = cause.evidence.get("seconds");
+    let Some(age) = seconds.and_then(serde_json::Value::as_f64) else {
+        return false;
+    };
+    let silent = match findings.silences {
+        Some(Silences::Forgotten { alive, .. }) => Some(alive),
+        _ => None,
+    };
+    let limit = Duration::from_secs_f64(age.max(0.0) * OUTLIVED) + TIMERS;
+    facts.lived.max(silent).is_some_and(|lived| lived > limit)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::check::facts::made::{facts, failure};
+    use crate::check::findings::Ending;
+    use crate::check::observation::End;
+
+    fn named(cause: &'static str) -> Diagnosis {
+        Diagnosis::certain(cause, "text", "advice", vec!["bytes"])
+    }
+
+    fn of(cause: Diagnosis, passed: &[&'static str]) -> Option<Confidence> {
+        let facts = facts(&[failure("bytes", End::Silence)], passed);
+        weighed(cause, &facts, &Findings::default()).map(|at| at.confidence)
+    }
+
+    #[test]
+    fn a_limit_of_age_is_none_where_a_connection_was_older() {
+        let limit = || named("lifetime-limit").with("seconds", 3.0);
+        let mut facts = facts(&[failure("idle", End::Close)], &["lifetime"]);
+        let is_said = |facts: &Facts, findings: &Findings| {
+            weighed(limit(), facts, findings).map(|at| at.confidence)
+        };
+        let none = Findings::default();
+        assert_eq!(is_said(&facts, &none), Some(Confidence::Certain));
+        facts.lived = Some(Duration::from_millis(3200));
+        assert_eq!(is_said(&facts, &none), Some(Confidence::Certain));
+        facts.lived = Some(Duration::from_secs(300));
+        assert_eq!(is_said(&facts, &none), None);
+        facts.lived = None;
+        let silent = Findings {
+            silences: Some(Silences::Forgotten {
+                alive: Duration::from_secs(6),
+                dead: Duration::from_secs(7),
+                by: Ending::Silence,
+            }),
+            ..Findings::default()
+        };
+        assert_eq!(is_said(&facts, &silent), None);
+    }
+
+    #[test]
+    fn what_holds_small_messages_back_holds_those_of_each_clause() {
+        for name in ["line-buffered", "stores-and-forwards"] {
+            assert_eq!(of(named(name), &["connect"]), Some(Confidence::Certain));
+            assert_eq!(of(named(name), &["connect", "slow-writer"]), None);
+        }
+        let collected = named("stores-and-forwards").with("delay_ms", 500.0);
+        assert_eq!(of(collected, &["slow-writer"]), Some(Confidence::Certain));
+    }
+
+    #[test]
+    fn what_some_connections_refute_is_not_proved_of_all() {
+        use Confidence::{Certain, Likely};
+        let quota = |bytes: u64| named("connection-quota").with("bytes", bytes);
+        for (cause, passed, confidence) in [
+            (named("mtu-black-hole"), "message-64k", Likely),
+            (named("mtu-black-hole"), "small-writes", Certain),
+            (quota(4_000), "message-64k", Likely),
+            (quota(400_000), "message-64k", Certain),
+            (named("connection-limit"), "connections", Likely),
+            (named("connection-limit"), "connect-storm", Certain),
+            (named("listen-queue"), "connect-storm", Likely),
+            (named("no-half-close"), "half-close-early", Certain),
+            (named("urgent-lost"), "bytes", Certain),
+        ] {
+            let name = cause.cause;
+            assert_eq!(of(cause, &[passed]), Some(confidence), "{name} {passed}");
+        }
+        let both = ["half-close-late", "half-close-early"];
+        assert_eq!(of(named("no-half-close"), &both), Some(Likely));
+        let facts = facts(&[failure("bytes", End::Silence)], &["message-64k"]);
+        let told = weighed(named("mtu-black-hole"), &facts, &Findings::default()).unwrap();
+        assert_eq!(
+            told.text,
+            "text; but message-64k passed, so this is not so each time"
+        );
+    }
+}
