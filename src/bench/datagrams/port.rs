@@ -35,7 +35,7 @@ pub(super) struct Memory {
 impl Memory {
     pub(super) fn new() -> Self {
         Self {
-            batch: Batch::new(BATCH, LONGEST),
+            batch: Batch::new(BATCH, LONGEST, 0),
             block: vec![0; LONGEST],
         }
     }

@@ -2,6 +2,8 @@
 //! the kernel knows of each.
 
 #[cfg(any(target_os = "linux", target_os = "android"))]
+mod answers;
+#[cfg(any(target_os = "linux", target_os = "android"))]
 mod control;
 #[cfg(any(target_os = "linux", target_os = "android"))]
 mod name;
@@ -14,6 +16,11 @@ mod received;
 mod batch;
 #[cfg_attr(
     not(any(target_os = "linux", target_os = "android")),
+    path = "joins_none.rs"
+)]
+mod joins;
+#[cfg_attr(
+    not(any(target_os = "linux", target_os = "android")),
     path = "single_none.rs"
 )]
 mod single;
@@ -24,6 +31,7 @@ mod single;
 mod switches;
 
 pub(crate) use batch::Batch;
+pub(crate) use joins::Joins;
 #[cfg(test)]
 pub(crate) use received::Local;
 pub(crate) use received::{Origin, Received, Wanted};

@@ -50,6 +50,25 @@ pub(crate) fn receive_nothing(socket: &impl AsFd) -> io::Result<()> {
     set(socket, libc::SOL_SOCKET, libc::SO_BINDTOIFINDEX, i32::MAX)
 }
 
+/// Whether the kernel can take a message apart into datagrams: since Linux 4.18. Older ones
+/// don't refuse the control message that asks for it, they pass it over.
+pub(super) fn can_segment(socket: &impl AsFd) -> bool {
+    let mut value: libc::c_int = 0;
+    let mut length = size_of_val(&value) as libc::socklen_t;
+    // SAFETY: the socket keeps its descriptor open for the whole call, which
+    // writes at most `length` bytes to the int, whose size that is.
+    let result = unsafe {
+        libc::getsockopt(
+            socket.as_fd().as_raw_fd(),
+            libc::SOL_UDP,
+            libc::UDP_SEGMENT,
+            (&raw mut value).cast(),
+            &raw mut length,
+        )
+    };
+    result == 0
+}
+
 fn switch_on(socket: &impl AsFd, level: libc::c_int, name: libc::c_int) -> io::Result<()> {
     set(socket, level, name, 1)
 }
