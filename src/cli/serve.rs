@@ -169,7 +169,7 @@ pub(super) struct ServeArgs {
     admin: Option<Address>,
 
     /// Poll for this long after activity before sleeping: quicker replies to a client that sends
-    /// now and then, for a busy CPU per worker [default: off]
+    /// now and then, over TCP or UDP, for a busy CPU per worker [default: off]
     #[arg(long, value_name = "DURATION", value_parser = time)]
     busy_poll: Option<Duration>,
 

@@ -52,8 +52,8 @@ pub struct Config {
     /// on TCP's memory is reached first, that counts.
     pub memory_limit: Option<usize>,
     /// How long a worker polls after activity before it sleeps; zero for not at
-    /// all. It saves a quiet client's message the time that a sleeping thread takes to
-    /// be woken, and costs a worker that is not busy anyway a CPU for that long.
+    /// all. It saves a quiet client's message or datagram the time that a sleeping thread takes
+    /// to be woken, and costs a worker that is not busy anyway a CPU for that long.
     pub busy_poll: Duration,
     /// How much each source of datagrams, an IPv4 address or an IPv6 /64, may send a second:
     /// a datagram counts once for each started 1,500 bytes. More is not answered, so that two
