@@ -13,8 +13,8 @@ use super::reflector::Reflector;
 use super::rules::Rules;
 use super::setup::{Endpoint, Setup, State};
 use crate::base::datagram_sockets::receive_no_more;
-use crate::base::sys::datagram::{self, Batch, Joins, Received};
 use crate::base::sys;
+use crate::base::sys::datagram::{self, Batch, Joins, Received};
 
 /// How many datagrams a system call receives or sends, and the least in a turn. Sizes from 8
 /// to 256 cost the same; a batch of this size takes about as long as 20 messages of TCP.
@@ -48,9 +48,10 @@ struct Polled {
     ready: bool,
     /// How many calls in a row have failed to receive.
     failures: u32,
-    /// The most bytes that a datagram of the last batch had, at least 1. So many are expected
-    /// of each of the next.
+    /// The most bytes and the most datagrams that a slot of the last batch had, at least 1. So
+    /// many are expected of each of the next.
     longest: usize,
+    most_joined: usize,
     /// A stop has closed it to what comes later; what came before is still answered.
     is_shut: bool,
     /// The kernel's count of drops when it was last read.
@@ -124,6 +125,7 @@ impl Datagrams {
                 ready: true,
                 failures: 0,
                 longest: SLOT,
+                most_joined: 1,
                 is_shut: false,
                 dropped: dropped.unwrap_or(0),
                 reflector: state.reflector,
@@ -163,7 +165,8 @@ impl Datagrams {
     }
 
     /// Answers what waits: up to as many datagrams as `messages` of TCP were served before, but
-    /// at least a batch, and none after [`TURN_BYTES`]. The sockets come first in turn. Returns
+    /// at least a batch, and none after [`TURN_BYTES`]. Where several come as one, these bounds
+    /// can be passed once, by what came unexpectedly. The sockets come first in turn. Returns
     /// how many were answered.
     pub(in crate::worker) fn take_turn(
         &mut self,
@@ -185,7 +188,8 @@ impl Datagrams {
         for place in 0..count {
             let polled = &mut self.sockets[(self.turn + place) % count];
             while polled.ready && left > 0 && bytes > 0 {
-                let most = left.min(bytes.div_ceil(polled.longest));
+                let most = left.div_ceil(polled.most_joined);
+                let most = most.min(bytes.div_ceil(polled.longest));
                 let Some(done) = polled.answer_batch(most, batch, &turn) else {
                     break;
                 };
@@ -228,7 +232,11 @@ impl Datagrams {
             polled.count_drops(counters);
             // One that the service manager keeps open would go on to be reported.
             let _ = sys::unwatch(registry, &*polled.endpoint.socket);
-            setup.give_up(worker, &polled.endpoint);
+            let is_last = setup.give_up(worker, &polled.endpoint);
+            if is_last && !polled.endpoint.is_ours {
+                // Whoever has it next may not expect several datagrams as one.
+                let _ = datagram::receive_joined(&*polled.endpoint.socket, false);
+            }
             false
         });
     }
@@ -259,19 +267,23 @@ impl Polled {
         self.ready
     }
 
-    /// Answers one batch of at most `most` datagrams. Returns what became of it; `None` if
+    /// Answers one batch of at most `most` slots. Returns what became of it; `None` if
     /// none could be received.
     fn answer_batch(&mut self, most: usize, batch: &mut Batch, turn: &Turn<'_>) -> Option<Done> {
-        let came = self.receive(most.min(batch.slots()), batch, turn)?;
+        let slots = self.receive(most.min(batch.slots()), batch, turn)?;
         let mut done = Done::default();
-        self.longest = 1;
-        turn.counters.received.add(came as u64);
-        for index in 0..came {
+        (self.longest, self.most_joined) = (1, 1);
+        for index in 0..slots {
             let received = batch.received(index);
-            done.came += 1;
+            let count = received.count();
+            turn.counters.received.add(count as u64);
+            done.came += count;
             done.bytes += received.bytes;
             self.longest = self.longest.max(received.bytes);
-            done.answered += self.answer(index, &received, batch, turn);
+            self.most_joined = self.most_joined.max(count);
+            for (start, each) in received.each() {
+                done.answered += self.answer((index, start), &each, batch, turn);
+            }
         }
         done.answered += self.send(batch, turn);
         // A queue that overflows has more than one; for a single one the call would cost too
@@ -304,11 +316,11 @@ impl Polled {
         }
     }
 
-    /// Has a datagram answered with the others of its batch, where the rules allow it. Returns
-    /// how many answers were sent already.
+    /// Has a datagram answered with the others of its batch, where the rules allow it; it begins
+    /// in this slot, at this offset. Returns how many answers were sent already.
     fn answer(
         &mut self,
-        index: usize,
+        (slot, start): (usize, usize),
         received: &Received,
         batch: &mut Batch,
         turn: &Turn<'_>,
@@ -318,7 +330,7 @@ impl Polled {
         let answered = checked.and_then(|()| match self.endpoint.protocol {
             DatagramProtocol::Echo => Ok(()),
             DatagramProtocol::Stamp => {
-                let packet = &mut batch.slot(index)[..received.bytes];
+                let packet = &mut batch.slot(slot)[start..][..received.bytes];
                 self.reflector.reflect(packet, received, local, turn.now)
             }
         });
@@ -329,7 +341,8 @@ impl Polled {
         }
         let marks = received.marks.unwrap_or(0);
         let from = received.to.filter(|_| self.endpoint.is_everywhere);
-        batch.answer(index, 0..received.bytes, from, marks, self.joins);
+        let part = start..start + received.bytes;
+        batch.answer(slot, part, from, marks, self.joins);
         // The send time of STAMP was read just now.
         let is_due = self.endpoint.protocol == DatagramProtocol::Stamp || !batch.has_room();
         if is_due { self.send(batch, turn) } else { 0 }

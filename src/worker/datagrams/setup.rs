@@ -153,11 +153,16 @@ impl Setup {
         }
     }
 
-    /// Gives a socket of a worker up. It is closed once the worker has dropped its own.
-    pub(super) fn give_up(&self, worker: usize, endpoint: &Endpoint) {
+    /// Gives a socket of a worker up. It is closed once the worker has dropped its own. Returns
+    /// whether no worker has it any more.
+    pub(super) fn give_up(&self, worker: usize, endpoint: &Endpoint) -> bool {
         if let Some(mut its) = self.lock(worker) {
             its.retain(|(other, _)| !is_same(other, endpoint));
         }
+        !(0..self.endpoints.len()).any(|worker| {
+            let its = self.lock(worker);
+            its.is_some_and(|its| its.iter().any(|(other, _)| is_same(other, endpoint)))
+        })
     }
 
     /// A panic can't leave the list inconsistent, so a poisoned lock is usable.

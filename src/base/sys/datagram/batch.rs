@@ -145,6 +145,7 @@ impl Batch {
             hops: None,
             at: None,
             dropped: None,
+            segment: None,
         };
         let length = (header.msg_hdr.msg_controllen as usize).min(control::SIZE);
         // SAFETY: there are as many control buffers as headers.

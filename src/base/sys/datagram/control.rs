@@ -120,6 +120,11 @@ pub(super) fn read(bytes: &[u8], received: &mut Received) {
             (libc::SOL_SOCKET, libc::SO_RXQ_OVFL) => {
                 received.dropped = part(data, 0).map(u32::from_ne_bytes);
             }
+            (libc::SOL_UDP, libc::UDP_GRO) => {
+                let size = part(data, 0).map(i32::from_ne_bytes);
+                let size = size.and_then(|size| usize::try_from(size).ok());
+                received.segment = size.filter(|&size| size > 0);
+            }
             _ => {}
         }
     }

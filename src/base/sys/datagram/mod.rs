@@ -36,7 +36,11 @@ pub(crate) use joins::Joins;
 pub(crate) use received::Local;
 pub(crate) use received::{Origin, Received, Wanted};
 pub(crate) use single::{receive, receive_error};
-pub(crate) use switches::{dropped, never_fragment, path_mtu, receive_nothing, request};
+#[cfg(all(test, any(target_os = "linux", target_os = "android")))]
+pub(crate) use switches::send_segmented;
+pub(crate) use switches::{
+    dropped, never_fragment, path_mtu, receive_joined, receive_nothing, request,
+};
 
 #[cfg(all(test, any(target_os = "linux", target_os = "android")))]
 mod tests;

@@ -13,6 +13,7 @@ use super::switches::{dropped, request};
 use crate::base::testing::wait_until;
 
 mod joined;
+mod trains;
 
 const ALL: Wanted = Wanted {
     destination: true,
@@ -193,7 +194,9 @@ fn a_largest_datagram_comes_back_whole() {
     let got = batch.received(0);
     batch.answer(0, 0..got.bytes, got.to, 0, Joins::NONE);
     assert_eq!(
-        batch.send(&server, &mut { Joins::NONE }, |_, error| panic!("{error}")).datagrams,
+        batch
+            .send(&server, &mut { Joins::NONE }, |_, error| panic!("{error}"))
+            .datagrams,
         1
     );
     let mut buffer = vec![0; 65_535];
