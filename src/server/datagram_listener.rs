@@ -149,8 +149,8 @@ impl DatagramListener {
     }
 
     /// How many sockets it has.
-    pub(super) const fn sockets(&self) -> usize {
-        self.sockets.len()
+    pub(super) fn sockets(&self) -> usize {
+        self.sockets.len() + usize::from(self.guard.is_some())
     }
 }
 

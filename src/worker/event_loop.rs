@@ -198,11 +198,13 @@ impl Worker {
 
     /// While draining: closes the sockets for datagrams once all that came is answered.
     fn drain_datagrams(&mut self) {
-        if self.connections.drain.is_some() && !self.datagrams.is_closed() {
+        if let Some(drain) = self.connections.drain
+            && !self.datagrams.is_closed()
+        {
             let counters = &self.connections.context.metrics.counters.datagrams;
-            let now = self.connections.now;
+            let times = (self.connections.now, drain.deadline);
             let registry = self.poller.registry();
-            self.datagrams.close_quiet(registry, counters, now);
+            self.datagrams.close_quiet(registry, counters, times);
         }
     }
 

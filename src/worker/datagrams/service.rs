@@ -212,15 +212,16 @@ impl Datagrams {
     /// Once a stop was ordered: closes each socket that has nothing left to be answered. What
     /// lies in the queue of a socket that is closed is lost, so it is answered before, and so
     /// that nothing comes in between, the socket is closed to what is sent later first.
+    /// That is at the `deadline` of the stop at the latest, also where what arrives never ends.
     pub(in crate::worker) fn close_quiet(
         &mut self,
         registry: &Registry,
         counters: &DatagramCounters,
-        now: Instant,
+        (now, deadline): (Instant, Instant),
     ) {
         let Some(until) = self.until else {
             // The first call: what has arrived by now may not have been reported.
-            self.until = Some(now + LAST_ANSWERS);
+            self.until = Some(deadline.min(now + LAST_ANSWERS));
             self.sockets.iter_mut().for_each(|each| each.ready = true);
             return;
         };

@@ -58,11 +58,13 @@ impl Batch {
     pub(crate) fn receive(&mut self, socket: &impl Handle, most: usize) -> io::Result<usize> {
         self.received.clear();
         self.answers.clear();
-        for slot in self.slots.iter_mut().take(most) {
-            match single::receive(socket, slot) {
+        for _ in 0..most.min(self.slots.len()) {
+            match single::receive(socket, &mut self.slots[self.received.len()]) {
                 Ok(received) => self.received.push(received),
                 Err(error) if self.received.is_empty() => return Err(error),
-                Err(_) => break,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                // What one client has caused keeps none of the others' waiting.
+                Err(_) => {}
             }
         }
         Ok(self.received.len())
