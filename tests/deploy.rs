@@ -53,11 +53,12 @@ fn said(command: &mut Command) -> String {
 mod systemd {
     use super::*;
 
-    const UNITS: [&str; 4] = [
+    const UNITS: [&str; 5] = [
         "echopool.service",
         "echopool-echo.socket",
         "echopool-counted.socket",
         "echopool-udp.socket",
+        "echopool-stamp.socket",
     ];
 
     #[test]

@@ -365,6 +365,7 @@ mod make {
             "lib/systemd/system/echopool-echo.socket",
             "lib/systemd/system/echopool-counted.socket",
             "lib/systemd/system/echopool-udp.socket",
+            "lib/systemd/system/echopool-stamp.socket",
         ] {
             assert!(installed.contains(file), "no {file} in {installed:?}");
         }
@@ -509,6 +510,7 @@ mod debian {
             "usr/lib/systemd/system/echopool-echo.socket",
             "usr/lib/systemd/system/echopool-counted.socket",
             "usr/lib/systemd/system/echopool-udp.socket",
+            "usr/lib/systemd/system/echopool-stamp.socket",
             "usr/share/man/man1/echopool.1.gz",
             "usr/share/man/man1/echopool-serve.1.gz",
             "usr/share/bash-completion/completions/echopool",

@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 
 use common::http::{admin_of, get, metrics};
 use common::serve::{log_of, reported, stop_cleanly, suspend};
+use common::trains::{receives_joined, send_segmented};
 use common::{Program, connect, finish, wait_until};
 use rustix::process::Signal;
 use socket2::{Domain, Protocol, SockAddr, SockRef, Socket, Type};
@@ -222,7 +223,7 @@ mod binding {
     }
 
     /// The program, started with a socket as a service manager would: as descriptor 3.
-    fn under_manager(socket: UdpSocket, name: &str, arguments: &[&str]) -> Program {
+    pub(super) fn under_manager(socket: UdpSocket, name: &str, arguments: &[&str]) -> Program {
         let script = "export LISTEN_PID=$$ LISTEN_FDS=1; \
                       exec \"$@\" 3<&0 0</dev/null";
         let mut command = Command::new("sh");
@@ -241,11 +242,19 @@ mod binding {
         let server = socket.local_addr().unwrap();
         let mut program = under_manager(socket, "stamp", &["--workers", "2"]);
         assert_eq!(program.wait_for_listener("stamp"), server);
-        let client = local();
         let request = [7; 44];
-        client.send_to(&request, server).unwrap();
-        let (answer, _) = receive(&client);
-        assert_eq!((&answer[24..36], answer.len()), (&request[..12], 44));
+        let clients = [local(), local()];
+        // One worker has them all: a session has one count.
+        for number in 0..200_u32 {
+            for client in &clients {
+                client.send_to(&request, server).unwrap();
+            }
+            for client in &clients {
+                let (answer, _) = receive(client);
+                assert_eq!((&answer[24..36], answer.len()), (&request[..12], 44));
+                assert_eq!(answer[..4], number.to_be_bytes());
+            }
+        }
         stop_cleanly(program);
     }
 
@@ -396,7 +405,17 @@ mod guards {
             assert!(samples.contains_key(&name), "{name}");
         }
         assert_eq!(samples["echopool_datagrams_echoed_bytes_total"], 5.0);
-        for reason in ["cut", "port_zero", "low_port", "address", "own", "rate"] {
+        let reasons = [
+            "cut",
+            "port_zero",
+            "low_port",
+            "address",
+            "own",
+            "rate",
+            "malformed",
+            "sessions",
+        ];
+        for reason in reasons {
             let name = format!("echopool_datagrams_refused_total{{reason=\"{reason}\"}}");
             assert_eq!(samples[&name], 0.0);
         }
@@ -468,6 +487,104 @@ mod guards {
     }
 }
 
+mod trains {
+    use super::*;
+
+    /// Sends each of these numbers of datagrams of `size` bytes as one message; the last one of
+    /// each is shorter. Returns all.
+    fn send(client: &UdpSocket, server: SocketAddr, size: usize, counts: &[usize]) -> Vec<Vec<u8>> {
+        send_segmented(client, size as i32);
+        let mut all = Vec::new();
+        for (key, &count) in counts.iter().enumerate() {
+            let message = common::keyed(key as u64, 0, count * size - size / 3);
+            client.send_to(&message, server).unwrap();
+            all.extend(message.chunks(size).map(<[u8]>::to_vec));
+        }
+        all
+    }
+
+    #[test]
+    fn each_datagram_of_a_train_comes_back_by_itself_and_in_its_order() {
+        for (address, hosts) in [
+            ("127.0.0.1:0", &["127.0.0.1"][..]),
+            ("*:0", &["127.0.0.1", "127.0.0.7", "::1"][..]),
+        ] {
+            let arguments = ["--udp-rate", "off", "--workers", "2"];
+            let (program, server) = serve_on(address, &arguments);
+            let mut count = 0;
+            for host in hosts {
+                let asked = SocketAddr::new(host.parse().unwrap(), server.port());
+                let any = if asked.is_ipv4() {
+                    "127.0.0.1:0"
+                } else {
+                    "[::1]:0"
+                };
+                if UdpSocket::bind(any).is_err() {
+                    continue;
+                }
+                for (size, counts) in [(3, &[60, 2, 64][..]), (100, &[64; 9]), (1200, &[54, 3])] {
+                    let client = client(any);
+                    let sent = send(&client, asked, size, counts);
+                    for datagram in &sent {
+                        let (echo, from) = receive(&client);
+                        assert!(echo == *datagram, "{} bytes of {size}", echo.len());
+                        assert_eq!(from, asked);
+                    }
+                    send_segmented(&client, 0);
+                    assert!(has_no_more(&client, asked));
+                    count += sent.len() + 1;
+                }
+            }
+            let log = log_of(program);
+            let words = format!(", {count} datagrams answered with");
+            assert!(reported(&log, "total:").contains(&words), "{log:#?}");
+        }
+    }
+
+    #[test]
+    fn a_socket_that_is_handed_over_is_left_as_it_was_once_all_workers_have_closed_it() {
+        let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+        let (client, server) = (local(), socket.local_addr().unwrap());
+        let arguments = ["--workers", "3", "--udp-rate", "off"];
+        let mut program = binding::under_manager(socket.try_clone().unwrap(), "udp", &arguments);
+        program.wait_for_listener("udp");
+        assert!(receives_joined(&socket));
+        for _ in 0..20 {
+            let mut sent = send(&client, server, 100, &[20, 30]);
+            let mut back: Vec<_> = sent.iter().map(|_| receive(&client).0).collect();
+            sent.sort();
+            back.sort();
+            assert!(back == sent, "each once");
+        }
+        stop_cleanly(program);
+        assert!(!receives_joined(&socket));
+        send_segmented(&client, 4);
+        client.send_to(b"one by one", server).unwrap();
+        for part in ["one ", "by o", "ne"] {
+            assert_eq!(receive(&socket).0, part.as_bytes());
+        }
+    }
+
+    #[test]
+    fn a_reflector_receives_none_and_answers_each_packet_by_its_number() {
+        let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+        let (client, server) = (local(), socket.local_addr().unwrap());
+        let mut program = binding::under_manager(socket.try_clone().unwrap(), "stamp", &[]);
+        program.wait_for_listener("stamp");
+        assert!(!receives_joined(&socket));
+        send_segmented(&client, 44);
+        client.send_to(&[7; 3 * 44], server).unwrap();
+        for number in 0..3_u32 {
+            let (answer, _) = receive(&client);
+            assert_eq!(
+                (answer.len(), &answer[..4]),
+                (44, &number.to_be_bytes()[..])
+            );
+        }
+        stop_cleanly(program);
+    }
+}
+
 mod queues {
     use super::*;
 
@@ -494,6 +611,26 @@ mod queues {
             assert!(total.contains(", 100 datagrams"), "{total}");
             // Its port is free again.
             UdpSocket::bind(server).unwrap();
+        }
+    }
+
+    #[test]
+    fn a_stop_frees_the_port_while_connections_go_on() {
+        for workers in ["1", "2"] {
+            let sockets = ["serve", "--echo", "127.0.0.1:0", "--udp", "127.0.0.1:0"];
+            let options = ["--workers", workers, "--grace", "60s"];
+            let mut program = Program::start([&sockets[..], &options].concat());
+            let mut stream = connect(program.wait_for_listener("echo"));
+            let server = program.wait_for_listener("udp");
+            common::round_trip(&mut stream, b"before the stop");
+            program.signal(Signal::TERM);
+            wait_until("the port to be free", || {
+                common::round_trip(&mut stream, b"it goes on");
+                UdpSocket::bind(server).is_ok()
+            });
+            common::round_trip(&mut stream, b"it goes on");
+            drop(stream);
+            assert_eq!(program.wait().code(), Some(0), "{:#?}", program.log);
         }
     }
 

@@ -188,7 +188,7 @@ impl Writer<'_> {
         self.counter(family, counts.bytes)?;
         let help = "Datagrams whose answer the system refused to send.";
         self.counter(("datagrams_unsent", None, help), counts.unsent)?;
-        let help = "Datagrams that the kernel dropped because the queue of their socket was full.";
+        let help = "Datagrams that the kernel dropped: the queue was full, or a checksum wrong.";
         self.counter(("datagrams_dropped", None, help), counts.dropped)?;
         let help = "Datagrams that were not answered, by reason.";
         let mut family =

@@ -29,8 +29,8 @@ use crate::worker::datagrams::protocol::DatagramProtocol;
 /// SIGINT, SIGTERM or SIGHUP stops it: clients have --grace to finish, and a second signal
 /// ends it at once. The kernel merges signals of one kind that come almost together.
 ///
-/// Sockets that a service manager hands over are served by their names: echo, counted, whoami
-/// or udp. Nothing else is served then, unless an option asks for it.
+/// Sockets that a service manager hands over are served by their names: echo, counted, whoami,
+/// udp or stamp. Nothing else is served then, unless an option asks for it.
 #[derive(Debug, Args)]
 #[command(after_long_help = "\
 ADDR is HOST:PORT, [V6]:PORT, :PORT, PORT or HOST; without a host, or with * for HOST, all \
@@ -174,7 +174,7 @@ pub(super) struct ServeArgs {
     admin: Option<Address>,
 
     /// Poll for this long after activity before sleeping: quicker replies to a client that sends
-    /// now and then, for a busy CPU per worker [default: off]
+    /// now and then, over TCP or UDP, for a busy CPU per worker [default: off]
     #[arg(long, value_name = "DURATION", value_parser = time)]
     busy_poll: Option<Duration>,
 

@@ -52,8 +52,8 @@ pub struct Config {
     /// on TCP's memory is reached first, that counts.
     pub memory_limit: Option<usize>,
     /// How long a worker polls after activity before it sleeps; zero for not at
-    /// all. It saves a quiet client's message the time that a sleeping thread takes to
-    /// be woken, and costs a worker that is not busy anyway a CPU for that long.
+    /// all. It saves a quiet client's message or datagram the time that a sleeping thread takes
+    /// to be woken, and costs a worker that is not busy anyway a CPU for that long.
     pub busy_poll: Duration,
     /// Whether a client of the whoami protocol is told, beside its address, what the system
     /// knows of its connection.

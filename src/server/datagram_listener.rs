@@ -10,8 +10,9 @@ use socket2::SockRef;
 use super::error::{Error, failed_to};
 use crate::base::address::Address;
 use crate::base::datagram_sockets;
+use crate::base::error::cause;
 use crate::base::listening::Absent;
-use crate::base::sys::datagram::{Wanted, request};
+use crate::base::sys::datagram::{Wanted, receive_joined, request};
 use crate::base::units;
 use crate::worker::datagrams::protocol::DatagramProtocol;
 use crate::worker::datagrams::setup::{Answered, Bound, Setup};
@@ -126,6 +127,12 @@ impl DatagramListener {
         };
         for socket in &sockets {
             request(socket, wanted)?;
+            // Each packet of STAMP has a receive time of its own. An older server may have left a
+            // socket of the service manager switched on.
+            let joined = receive_joined(socket, protocol == DatagramProtocol::Echo);
+            if let Err(error) = joined {
+                log::debug!("datagrams come one by one: {}", cause(&error));
+            }
         }
         Ok(Self {
             protocol,
@@ -142,8 +149,8 @@ impl DatagramListener {
     }
 
     /// How many sockets it has.
-    pub(super) const fn sockets(&self) -> usize {
-        self.sockets.len()
+    pub(super) fn sockets(&self) -> usize {
+        self.sockets.len() + usize::from(self.guard.is_some())
     }
 }
 

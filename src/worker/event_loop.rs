@@ -176,11 +176,13 @@ impl Worker {
 
     /// While draining: closes the sockets for datagrams once all that came is answered.
     fn drain_datagrams(&mut self) {
-        if self.connections.drain.is_some() && !self.datagrams.is_closed() {
+        if let Some(drain) = self.connections.drain
+            && !self.datagrams.is_closed()
+        {
             let counters = &self.connections.context.metrics.counters.datagrams;
-            let now = self.connections.now;
+            let times = (self.connections.now, drain.deadline);
             let registry = self.poller.registry();
-            self.datagrams.close_quiet(registry, counters, now);
+            self.datagrams.close_quiet(registry, counters, times);
         }
     }
 
@@ -232,9 +234,9 @@ impl Worker {
 
     fn wait(&mut self, events: &mut Events) -> io::Result<()> {
         let connections = &self.connections;
-        let is_busy = !connections.ready.is_empty()
-            || connections.now < self.busy_until
-            || self.datagrams.is_ready();
+        // What is left of the turns before is found without an event.
+        let has_work = !connections.ready.is_empty() || self.datagrams.is_ready();
+        let is_busy = has_work || connections.now < self.busy_until;
         let timeout = match connections.soonest() {
             _ if is_busy => Some(Duration::ZERO),
             Some(at) => Some(at.saturating_duration_since(Instant::now())),
@@ -242,7 +244,7 @@ impl Worker {
         };
         sys::poll(&mut self.poller, events, timeout)?;
         self.connections.now = Instant::now();
-        if !events.is_empty() {
+        if has_work || !events.is_empty() {
             self.busy_until = self.connections.now + self.connections.context.settings.busy_poll;
         }
         Ok(())

@@ -16,6 +16,8 @@ pub mod ping;
 pub mod results;
 #[cfg(unix)]
 pub mod serve;
+#[cfg(target_os = "linux")]
+pub mod trains;
 pub mod unfaithful;
 
 use std::ffi::OsStr;

@@ -43,7 +43,7 @@ impl Memory {
     /// For the flows of a thread; all threads share `checksums`.
     pub(super) fn new(checksums: Arc<Checksums>) -> Self {
         Self {
-            batch: Batch::new(BATCH, LONGEST),
+            batch: Batch::new(BATCH, LONGEST, 0),
             block: vec![0; LONGEST],
             checksums,
             lengths: Vec::with_capacity(BATCH),

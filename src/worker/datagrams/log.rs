@@ -74,16 +74,18 @@ impl DatagramLog {
     pub(crate) fn finish(&self) {
         for why in Refusal::ALL {
             let others = self.refused[why as usize].take_suppressed();
-            if others > 0 {
-                log::warn!(
-                    "{others} more datagrams were not answered since the last such line: {why}"
-                );
-            }
+            let were = match others {
+                0 => continue,
+                1 => "datagram was",
+                _ => "datagrams were",
+            };
+            log::warn!("{others} more {were} not answered since the last such line: {why}");
         }
         for call in [Call::Receive, Call::Answer] {
             let others = self.failed[call as usize].take_suppressed();
             if others > 0 {
-                log::warn!("{others} more failures to {call} a socket since the last such line");
+                let others = units::plain_count(others, "more failure", "more failures");
+                log::warn!("{others} to {call} a socket since the last such line");
             }
         }
     }

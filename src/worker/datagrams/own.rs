@@ -19,6 +19,8 @@ pub(super) struct OwnAddresses(Mutex<Known>);
 struct Known {
     addresses: Vec<IpAddr>,
     ask_at: Option<Instant>,
+    /// It was logged that the system does not answer.
+    is_warned: bool,
 }
 
 impl OwnAddresses {
@@ -42,8 +44,17 @@ impl OwnAddresses {
         let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if known.ask_at.is_none_or(|at| now >= at) {
             known.ask_at = Some(now + ASK_EVERY);
-            if let Some(addresses) = ask() {
-                known.addresses = addresses;
+            match ask() {
+                Some(addresses) => known.addresses = addresses,
+                None if known.is_warned => {}
+                None => {
+                    known.is_warned = true;
+                    log::warn!(
+                        "the system does not say which addresses this machine has: datagrams \
+                         from ports of this server are answered, unless they are from the \
+                         address that they are for"
+                    );
+                }
             }
         }
         known.addresses.contains(&address)

@@ -109,6 +109,7 @@ mod tests {
             hops: Some(61),
             at: Some(Duration::from_secs(1000)),
             dropped: None,
+            segment: None,
         }
     }
 

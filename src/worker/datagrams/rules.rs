@@ -85,6 +85,7 @@ mod tests {
             hops: None,
             at: None,
             dropped: None,
+            segment: None,
         }
     }
 

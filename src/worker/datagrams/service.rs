@@ -13,7 +13,8 @@ use super::reflector::Reflector;
 use super::rules::Rules;
 use super::setup::{Endpoint, Setup, State};
 use crate::base::datagram_sockets::receive_no_more;
-use crate::base::sys::{self, datagram};
+use crate::base::sys;
+use crate::base::sys::datagram::{self, Batch, Joins, Received};
 
 /// How many datagrams a system call receives or sends, and the least in a turn. Sizes from 8
 /// to 256 cost the same; a batch of this size takes about as long as 20 messages of TCP.
@@ -22,6 +23,9 @@ const SLOTS: usize = 32;
 /// After so many bytes of datagrams, to and fro alike, messages of TCP have their turn: about
 /// as long as a slice of a stream beside them.
 const TURN_BYTES: usize = 256 * 1024;
+
+/// Room for so many answers. They are sent when there is no more.
+const ANSWERS: usize = 128;
 
 /// Room for the longest datagram, and to see that there is none longer.
 const SLOT: usize = 65_536;
@@ -44,25 +48,37 @@ struct Polled {
     ready: bool,
     /// How many calls in a row have failed to receive.
     failures: u32,
-    /// The most bytes that a datagram of the last batch had, at least 1. So many are expected
-    /// of each of the next.
+    /// The most bytes and the most datagrams that a slot of the last batch had, at least 1. So
+    /// many are expected of each of the next.
     longest: usize,
+    most_joined: usize,
     /// A stop has closed it to what comes later; what came before is still answered.
     is_shut: bool,
     /// The kernel's count of drops when it was last read.
     dropped: u32,
     /// The sessions of STAMP.
     reflector: Reflector,
+    /// Which answers are sent several in one message.
+    joins: Joins,
     /// The answers of the last batch that were not sent.
     unsent: Vec<usize>,
 }
 
 /// What became of a batch.
+#[derive(Default)]
 struct Done {
     came: usize,
     /// The bytes of those that came.
     bytes: usize,
     answered: usize,
+}
+
+/// What all sockets of a worker have in a turn.
+struct Turn<'a> {
+    rules: &'a Rules,
+    counters: &'a DatagramCounters,
+    log: &'a DatagramLog,
+    now: Instant,
 }
 
 /// The datagrams of one worker.
@@ -73,7 +89,7 @@ pub(in crate::worker) struct Datagrams {
     /// The place of the socket that has the next turn first.
     turn: usize,
     /// `None` where there are no sockets.
-    batch: Option<datagram::Batch>,
+    batch: Option<Batch>,
     /// What is answered after a stop is answered until then.
     until: Option<Instant>,
 }
@@ -95,6 +111,11 @@ impl Datagrams {
                 true => sys::watch_shared(registry, &*endpoint.socket, token)?,
                 false => sys::watch(registry, &*endpoint.socket, token)?,
             }
+            let joins = match endpoint.protocol {
+                DatagramProtocol::Echo => Joins::on(&*endpoint.socket),
+                // Its send times are read one by one.
+                DatagramProtocol::Stamp => Joins::NONE,
+            };
             let dropped = state
                 .dropped
                 .or_else(|| datagram::dropped(&*endpoint.socket));
@@ -104,16 +125,18 @@ impl Datagrams {
                 ready: true,
                 failures: 0,
                 longest: SLOT,
+                most_joined: 1,
                 is_shut: false,
                 dropped: dropped.unwrap_or(0),
                 reflector: state.reflector,
-                unsent: Vec::with_capacity(SLOTS),
+                joins,
+                unsent: Vec::with_capacity(ANSWERS),
             });
         }
         Ok(Self {
             worker,
             setup: Arc::clone(setup),
-            batch: (!sockets.is_empty()).then(|| datagram::Batch::new(SLOTS, SLOT)),
+            batch: (!sockets.is_empty()).then(|| Batch::new(SLOTS, SLOT, ANSWERS)),
             sockets,
             turn: 0,
             until: None,
@@ -142,7 +165,8 @@ impl Datagrams {
     }
 
     /// Answers what waits: up to as many datagrams as `messages` of TCP were served before, but
-    /// at least a batch, and none after [`TURN_BYTES`]. The sockets come first in turn. Returns
+    /// at least a batch, and none after [`TURN_BYTES`]. Where several come as one, these bounds
+    /// can be passed once, by what came unexpectedly. The sockets come first in turn. Returns
     /// how many were answered.
     pub(in crate::worker) fn take_turn(
         &mut self,
@@ -154,14 +178,21 @@ impl Datagrams {
             return 0;
         };
         let (mut answered, mut left, mut bytes) = (0, messages.max(SLOTS), TURN_BYTES);
+        let turn = Turn {
+            rules: &self.setup.rules,
+            counters,
+            log: &self.setup.log,
+            now,
+        };
         let count = self.sockets.len();
         for place in 0..count {
             let polled = &mut self.sockets[(self.turn + place) % count];
             while polled.ready && left > 0 && bytes > 0 {
-                let most = left.min(bytes.div_ceil(polled.longest));
-                let Setup { rules, log, .. } = &*self.setup;
-                let done = polled.answer_batch(most, batch, (rules, counters), log, now);
-                let Some(done) = done else { break };
+                let most = left.div_ceil(polled.most_joined);
+                let most = most.min(bytes.div_ceil(polled.longest));
+                let Some(done) = polled.answer_batch(most, batch, &turn) else {
+                    break;
+                };
                 left = left.saturating_sub(done.came);
                 bytes = bytes.saturating_sub(done.bytes);
                 answered += done.answered;
@@ -181,15 +212,16 @@ impl Datagrams {
     /// Once a stop was ordered: closes each socket that has nothing left to be answered. What
     /// lies in the queue of a socket that is closed is lost, so it is answered before, and so
     /// that nothing comes in between, the socket is closed to what is sent later first.
+    /// That is at the `deadline` of the stop at the latest, also where what arrives never ends.
     pub(in crate::worker) fn close_quiet(
         &mut self,
         registry: &Registry,
         counters: &DatagramCounters,
-        now: Instant,
+        (now, deadline): (Instant, Instant),
     ) {
         let Some(until) = self.until else {
             // The first call: what has arrived by now may not have been reported.
-            self.until = Some(now + LAST_ANSWERS);
+            self.until = Some(deadline.min(now + LAST_ANSWERS));
             self.sockets.iter_mut().for_each(|each| each.ready = true);
             return;
         };
@@ -201,7 +233,11 @@ impl Datagrams {
             polled.count_drops(counters);
             // One that the service manager keeps open would go on to be reported.
             let _ = sys::unwatch(registry, &*polled.endpoint.socket);
-            setup.give_up(worker, &polled.endpoint);
+            let is_last = setup.give_up(worker, &polled.endpoint);
+            if is_last && !polled.endpoint.is_ours {
+                // Whoever has it next may not expect several datagrams as one.
+                let _ = datagram::receive_joined(&*polled.endpoint.socket, false);
+            }
             false
         });
     }
@@ -232,100 +268,100 @@ impl Polled {
         self.ready
     }
 
-    /// Answers one batch of at most `most` datagrams. Returns what became of it; `None` if
+    /// Answers one batch of at most `most` slots. Returns what became of it; `None` if
     /// none could be received.
-    fn answer_batch(
-        &mut self,
-        most: usize,
-        batch: &mut datagram::Batch,
-        (rules, counters): (&Rules, &DatagramCounters),
-        log: &DatagramLog,
-        now: Instant,
-    ) -> Option<Done> {
-        let most = most.min(batch.slots());
-        let socket = &*self.endpoint.socket;
-        let came = match batch.receive(socket, most) {
-            Ok(came) => came,
-            Err(error) => {
-                let is_empty = error.kind() == ErrorKind::WouldBlock;
-                self.failures = if is_empty {
-                    0
-                } else {
-                    self.failures.saturating_add(1)
-                };
-                self.ready = (1..TRIES).contains(&self.failures);
-                if !is_empty {
-                    log.failed_to(Call::Receive, &self.endpoint, &error, now);
-                }
-                return None;
-            }
-        };
-        self.failures = 0;
-        self.ready = came == most;
-        counters.received.add(came as u64);
-        let mut bytes = 0;
-        let mut answered_in_all = 0;
-        self.longest = 1;
-        for index in 0..came {
+    fn answer_batch(&mut self, most: usize, batch: &mut Batch, turn: &Turn<'_>) -> Option<Done> {
+        let slots = self.receive(most.min(batch.slots()), batch, turn)?;
+        let mut done = Done::default();
+        (self.longest, self.most_joined) = (1, 1);
+        for index in 0..slots {
             let received = batch.received(index);
-            bytes += received.bytes;
+            let count = received.count();
+            turn.counters.received.add(count as u64);
+            done.came += count;
+            done.bytes += received.bytes;
             self.longest = self.longest.max(received.bytes);
-            let local = self.endpoint.address;
-            let checked = rules.check(&received, local, now);
-            let answered = checked.and_then(|()| match self.endpoint.protocol {
-                DatagramProtocol::Echo => Ok(()),
-                DatagramProtocol::Stamp => {
-                    let packet = &mut batch.slot(index)[..received.bytes];
-                    self.reflector.reflect(packet, &received, local, now)
-                }
-            });
-            match answered {
-                Ok(()) => {
-                    let marks = received.marks.unwrap_or(0);
-                    let from = received.to.filter(|_| self.endpoint.is_everywhere);
-                    batch.answer(index, received.bytes, from, marks);
-                    // Its send time was read just now.
-                    if self.endpoint.protocol == DatagramProtocol::Stamp {
-                        answered_in_all += self.send(batch, counters, log, now);
-                    }
-                }
-                Err(why) => {
-                    counters.refused[why as usize].add(1);
-                    log.refused(&received, why, now);
-                }
+            self.most_joined = self.most_joined.max(count);
+            for (start, each) in received.each() {
+                done.answered += self.answer((index, start), &each, batch, turn);
             }
         }
-        answered_in_all += self.send(batch, counters, log, now);
+        done.answered += self.send(batch, turn);
         // A queue that overflows has more than one; for a single one the call would cost too
         // much.
-        if came > 1 {
-            self.count_drops(counters);
+        if done.came > 1 {
+            self.count_drops(turn.counters);
         }
-        Some(Done {
-            came,
-            bytes,
-            answered: answered_in_all,
-        })
+        Some(done)
+    }
+
+    /// Receives a batch. Returns how many slots are used; `None` if none could be received.
+    fn receive(&mut self, most: usize, batch: &mut Batch, turn: &Turn<'_>) -> Option<usize> {
+        match batch.receive(&*self.endpoint.socket, most) {
+            Ok(came) => {
+                self.failures = 0;
+                self.ready = came == most;
+                Some(came)
+            }
+            Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                (self.failures, self.ready) = (0, false);
+                None
+            }
+            Err(error) => {
+                self.failures = self.failures.saturating_add(1);
+                self.ready = self.failures < TRIES;
+                turn.log
+                    .failed_to(Call::Receive, &self.endpoint, &error, turn.now);
+                None
+            }
+        }
+    }
+
+    /// Has a datagram answered with the others of its batch, where the rules allow it; it begins
+    /// in this slot, at this offset. Returns how many answers were sent already.
+    fn answer(
+        &mut self,
+        (slot, start): (usize, usize),
+        received: &Received,
+        batch: &mut Batch,
+        turn: &Turn<'_>,
+    ) -> usize {
+        let local = self.endpoint.address;
+        let checked = turn.rules.check(received, local, turn.now);
+        let answered = checked.and_then(|()| match self.endpoint.protocol {
+            DatagramProtocol::Echo => Ok(()),
+            DatagramProtocol::Stamp => {
+                let packet = &mut batch.slot(slot)[start..][..received.bytes];
+                self.reflector.reflect(packet, received, local, turn.now)
+            }
+        });
+        if let Err(why) = answered {
+            turn.counters.refused[why as usize].add(1);
+            turn.log.refused(received, why, turn.now);
+            return 0;
+        }
+        let marks = received.marks.unwrap_or(0);
+        let from = received.to.filter(|_| self.endpoint.is_everywhere);
+        let part = start..start + received.bytes;
+        batch.answer(slot, part, from, marks, self.joins);
+        // The send time of STAMP was read just now.
+        let is_due = self.endpoint.protocol == DatagramProtocol::Stamp || !batch.has_room();
+        if is_due { self.send(batch, turn) } else { 0 }
     }
 
     /// Sends the answers of a batch. Returns how many were sent.
-    fn send(
-        &mut self,
-        batch: &mut datagram::Batch,
-        counters: &DatagramCounters,
-        log: &DatagramLog,
-        now: Instant,
-    ) -> usize {
+    fn send(&mut self, batch: &mut Batch, turn: &Turn<'_>) -> usize {
         self.unsent.clear();
-        let sent = batch.send(&*self.endpoint.socket, |answer, error| {
+        let sent = batch.send(&*self.endpoint.socket, &mut self.joins, |answer, error| {
             self.unsent.push(answer);
-            log.failed_to(Call::Answer, &self.endpoint, error, now);
+            turn.log
+                .failed_to(Call::Answer, &self.endpoint, error, turn.now);
         });
         self.reflector.give_back(&self.unsent);
         self.reflector.begin();
-        counters.answered.add(sent.datagrams);
-        counters.bytes.add(sent.bytes);
-        counters.unsent.add(sent.failed);
+        turn.counters.answered.add(sent.datagrams);
+        turn.counters.bytes.add(sent.bytes);
+        turn.counters.unsent.add(sent.failed);
         sent.datagrams as usize
     }
 

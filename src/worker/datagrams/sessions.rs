@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use crate::worker::source::Source;
 
-/// The most sessions of a worker. Each costs about 200 bytes. A further one takes the place of
+/// The most sessions of a worker on an address. Each costs about 200 bytes. A further one takes the place of
 /// one that has been silent for long.
 const SESSIONS: usize = 16_384;
 
@@ -18,8 +18,8 @@ const OF_A_SOURCE: usize = SESSIONS / 16;
 const FORGET_AFTER: Duration = Duration::from_secs(60);
 
 /// Sessions to be forgotten are searched for once in this time: a search takes as long as some
-/// dozens of packets.
-const FORGET_EVERY: Duration = Duration::from_secs(10);
+/// dozens of packets. For so much longer they count in the bound of their source.
+const FORGET_EVERY: Duration = Duration::from_secs(1);
 
 /// Of so many, chosen at random, the one that has been silent for the longest makes room. To
 /// look at all would take longer than a packet should.

@@ -48,6 +48,8 @@ pub(super) struct Endpoint {
     pub(super) counts_drops: bool,
     /// No other process has the socket, so what is in its queue when it is closed is lost.
     pub(super) is_ours: bool,
+    /// The guard of its port, open for as long as any of the address's sockets.
+    _guard: Option<Arc<UdpSocket>>,
 }
 
 /// As in the log: `udp://127.0.0.1:20162`.
@@ -71,8 +73,6 @@ pub(super) struct State {
 pub(crate) struct Setup {
     /// Of each worker, by its number. Locked when a worker starts and when it ends.
     endpoints: Vec<Mutex<Vec<(Endpoint, State)>>>,
-    /// Open for as long as this is there; nothing is done with them.
-    _guards: Vec<UdpSocket>,
     pub(super) rules: Rules,
     pub(super) log: Arc<DatagramLog>,
 }
@@ -81,18 +81,20 @@ impl Setup {
     /// Distributes sockets over `workers`, at least 1.
     pub(crate) fn new(bound: Vec<Bound>, workers: usize, answered: Answered) -> Self {
         let mut each: Vec<Vec<_>> = (0..workers).map(|_| Vec::new()).collect();
-        let mut guards = Vec::new();
         let own_ports = bound.iter().map(|bound| bound.address.port()).collect();
-        for Bound {
-            protocol,
-            address,
-            sockets,
-            guard,
-            is_handed_over,
-        } in bound
-        {
-            guards.extend(guard);
-            let is_shared = sockets.len() == 1 && workers > 1;
+        for (index, bound) in bound.into_iter().enumerate() {
+            let Bound {
+                protocol,
+                address,
+                sockets,
+                guard,
+                is_handed_over,
+            } = bound;
+            let guard = guard.map(Arc::new);
+            let is_one = sockets.len() == 1;
+            // A session of STAMP has one count, so one worker has them all.
+            let is_shared = is_one && workers > 1 && protocol == DatagramProtocol::Echo;
+            let first = if is_one && !is_shared { index } else { 0 };
             for (number, socket) in sockets.into_iter().enumerate() {
                 let endpoint = Endpoint {
                     protocol,
@@ -102,8 +104,9 @@ impl Setup {
                     is_shared,
                     counts_drops: true,
                     is_ours: !is_handed_over,
+                    _guard: guard.clone(),
                 };
-                each[number % workers].push((endpoint.clone(), State::default()));
+                each[(first + number) % workers].push((endpoint.clone(), State::default()));
                 if is_shared {
                     let other = Endpoint {
                         counts_drops: false,
@@ -117,7 +120,6 @@ impl Setup {
         }
         Self {
             endpoints: each.into_iter().map(Mutex::new).collect(),
-            _guards: guards,
             rules: Rules {
                 answers_low_ports: answered.low_ports,
                 own_ports,
@@ -153,11 +155,16 @@ impl Setup {
         }
     }
 
-    /// Gives a socket of a worker up. It is closed once the worker has dropped its own.
-    pub(super) fn give_up(&self, worker: usize, endpoint: &Endpoint) {
+    /// Gives a socket of a worker up. It is closed once the worker has dropped its own. Returns
+    /// whether no worker has it any more.
+    pub(super) fn give_up(&self, worker: usize, endpoint: &Endpoint) -> bool {
         if let Some(mut its) = self.lock(worker) {
             its.retain(|(other, _)| !is_same(other, endpoint));
         }
+        !(0..self.endpoints.len()).any(|worker| {
+            let its = self.lock(worker);
+            its.is_some_and(|its| its.iter().any(|(other, _)| is_same(other, endpoint)))
+        })
     }
 
     /// A panic can't leave the list inconsistent, so a poisoned lock is usable.
@@ -169,4 +176,33 @@ impl Setup {
 
 fn is_same(one: &Endpoint, other: &Endpoint) -> bool {
     Arc::ptr_eq(&one.socket, &other.socket)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// How many workers of three have a socket of this protocol that is alone on its address.
+    fn sharing(protocol: DatagramProtocol) -> usize {
+        let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+        let bound = Bound {
+            protocol,
+            address: socket.local_addr().unwrap(),
+            sockets: vec![socket],
+            guard: None,
+            is_handed_over: true,
+        };
+        let answered = Answered {
+            low_ports: false,
+            rate: None,
+        };
+        let setup = Setup::new(vec![bound], 3, answered);
+        (0..3).map(|worker| setup.take(worker).len()).sum()
+    }
+
+    #[test]
+    fn all_workers_have_a_socket_alone_and_one_worker_where_it_counts_sessions() {
+        assert_eq!(sharing(DatagramProtocol::Echo), 3);
+        assert_eq!(sharing(DatagramProtocol::Stamp), 1);
+    }
 }

@@ -6,26 +6,22 @@
 
 use std::io;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::ops::Range;
 use std::os::fd::{AsFd, AsRawFd};
 
+use super::answers::{Answer, Answers};
 use super::control::{self, Control};
+use super::joins::Joins;
 use super::name::{self, Name};
 use super::received::{Local, Received};
+
+pub(crate) use super::answers::Sent;
 
 /// Between two slots, in bytes. Slots of a power of two alone would begin in the same lines
 /// of the processor's caches.
 const GAP: usize = 128;
 
-/// What became of the answers of a batch.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Sent {
-    pub(crate) datagrams: u64,
-    pub(crate) bytes: u64,
-    /// Those that the system refused to send.
-    pub(crate) failed: u64,
-}
-
-/// Room for a number of datagrams, and for an answer to each of them. All memory is
+/// Room for a number of datagrams, and for a number of answers to them. All memory is
 /// allocated at the start; the kernel touches only as much of a slot as a datagram has.
 ///
 /// The headers hold pointers into the other vectors, which never grow or shrink. Elements are
@@ -39,11 +35,7 @@ pub(crate) struct Batch {
     headers: Vec<libc::mmsghdr>,
     /// How many headers the kernel has written to since they were reset.
     used: usize,
-    answer_vectors: Vec<libc::iovec>,
-    answer_controls: Vec<Control>,
-    answers: Vec<libc::mmsghdr>,
-    /// How many answers are to be sent.
-    answered: usize,
+    answers: Answers,
 }
 
 // SAFETY: the pointers in it are to the heap memory of its own vectors, which stays where it is
@@ -51,8 +43,8 @@ pub(crate) struct Batch {
 unsafe impl Send for Batch {}
 
 impl Batch {
-    /// Room for `slots` datagrams of up to `slot` bytes.
-    pub(crate) fn new(slots: usize, slot: usize) -> Self {
+    /// Room for `slots` datagrams of up to `slot` bytes, and for so many `answers`.
+    pub(crate) fn new(slots: usize, slot: usize, answers: usize) -> Self {
         let vector = libc::iovec {
             iov_base: std::ptr::null_mut(),
             iov_len: 0,
@@ -67,10 +59,7 @@ impl Batch {
             controls: vec![Control::EMPTY; slots],
             headers: vec![header; slots],
             used: slots,
-            answer_vectors: vec![vector; slots],
-            answer_controls: vec![Control::EMPTY; slots],
-            answers: vec![header; slots],
-            answered: 0,
+            answers: Answers::new(answers),
         };
         for slot in 0..slots {
             batch.prepare(slot);
@@ -92,9 +81,6 @@ impl Batch {
             header.msg_iov = vector;
             header.msg_iovlen = 1;
             header.msg_control = self.controls.as_mut_ptr().add(index).cast();
-            let answer = &mut (*self.answers.as_mut_ptr().add(index)).msg_hdr;
-            answer.msg_iov = self.answer_vectors.as_mut_ptr().add(index);
-            answer.msg_iovlen = 1;
         }
     }
 
@@ -131,7 +117,7 @@ impl Batch {
             header.msg_namelen = name::SIZE as libc::socklen_t;
             header.msg_controllen = control::SIZE as _;
         }
-        self.answered = 0;
+        self.answers.clear();
     }
 
     /// The header of a datagram of the last call.
@@ -159,6 +145,7 @@ impl Batch {
             hops: None,
             at: None,
             dropped: None,
+            segment: None,
         };
         let length = (header.msg_hdr.msg_controllen as usize).min(control::SIZE);
         // SAFETY: there are as many control buffers as headers.
@@ -179,78 +166,79 @@ impl Batch {
         }
     }
 
-    /// Has the first `bytes` of a datagram's slot sent back to its sender by the next
-    /// [`send`](Self::send), from the address `from`, or the socket's own, with these marks.
-    pub(crate) fn answer(&mut self, index: usize, bytes: usize, from: Option<Local>, marks: u8) {
-        assert!(bytes <= self.slot, "an answer fits its slot");
-        assert!(self.answered < self.slots(), "one answer a datagram");
-        let length = self.header(index).msg_hdr.msg_namelen;
-        let answer = self.answered;
-        // SAFETY: both indices are below the number of slots, as the header and the assertion
-        // show; each vector has an entry for each.
-        unsafe {
-            let name = self.names.as_mut_ptr().add(index);
-            let to_v4 = (*name)
-                .address()
-                .is_some_and(|address| address.ip().to_canonical().is_ipv4());
-            let vector = self.answer_vectors.as_mut_ptr().add(answer);
-            (*vector).iov_base = (*self.vectors.as_ptr().add(index)).iov_base;
-            (*vector).iov_len = bytes;
-            let control = self.answer_controls.as_mut_ptr().add(answer);
-            let used = (*control).send(from, marks, to_v4);
-            let header = &mut (*self.answers.as_mut_ptr().add(answer)).msg_hdr;
-            header.msg_name = name.cast();
-            header.msg_namelen = length;
-            header.msg_control = match used {
-                0 => std::ptr::null_mut(),
-                _ => control.cast(),
-            };
-            header.msg_controllen = used as _;
-        }
-        self.answered += 1;
+    /// Whether there is room for another answer.
+    pub(crate) const fn has_room(&self) -> bool {
+        self.answers.has_room()
+    }
+
+    /// Has this part of a datagram's slot sent back to its sender by the next
+    /// [`send`](Self::send), from the address `from`, or the socket's own, with these marks;
+    /// together with the answers before where `joins` allows it.
+    pub(crate) fn answer(
+        &mut self,
+        index: usize,
+        part: Range<usize>,
+        from: Option<Local>,
+        marks: u8,
+        joins: Joins,
+    ) {
+        assert!(part.end <= self.slot, "an answer fits its slot");
+        let name_length = self.header(index).msg_hdr.msg_namelen;
+        let offset = index * (self.slot + GAP) + part.start;
+        let name = self.names.as_mut_ptr().wrapping_add(index);
+        let answer = Answer {
+            start: self.bytes.as_mut_ptr().wrapping_add(offset),
+            bytes: part.len(),
+            // SAFETY: there are as many names as headers.
+            peer: unsafe { *name },
+            name,
+            name_length,
+            from,
+            marks,
+        };
+        self.answers.push(&answer, joins);
     }
 
     /// Sends all answers, and never waits. What was sent in part goes on behind the last one
     /// sent; one that is refused is passed over, and `failed` is told which of
-    /// them it was and why.
+    /// them it was and why. `joins` learns what the kernel does not join.
     pub(crate) fn send(
         &mut self,
         socket: &impl AsFd,
-        mut failed: impl FnMut(usize, &io::Error),
+        joins: &mut Joins,
+        failed: impl FnMut(usize, &io::Error),
     ) -> Sent {
-        let mut sent = Sent::default();
-        let mut next = 0;
-        let all = std::mem::take(&mut self.answered);
-        while next < all {
-            let count = (all - next) as libc::c_uint;
-            let flags = (libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL) as _;
-            let result = retry(|| {
-                // SAFETY: there are `count` headers from `next` on. Each pointer in them is to
-                // memory of the length beside it that this batch owns.
-                unsafe {
-                    let headers = self.answers.as_mut_ptr().add(next);
-                    libc::sendmmsg(socket.as_fd().as_raw_fd(), headers, count, flags)
-                }
-            });
-            match result {
-                Ok(count) => {
-                    for index in next..(next + count).min(all) {
-                        // SAFETY: the index is below the number of vectors.
-                        let vector = unsafe { &*self.answer_vectors.as_ptr().add(index) };
-                        sent.bytes += vector.iov_len as u64;
-                    }
-                    sent.datagrams += count as u64;
-                    next += count.max(1);
-                }
-                Err(error) => {
-                    failed(next, &error);
-                    sent.failed += 1;
-                    next += 1;
-                }
-            }
-        }
-        sent
+        let call = |headers: &mut [libc::mmsghdr]| {
+            // SAFETY: each pointer in them is to memory that this batch owns.
+            unsafe { send_messages(socket, headers) }
+        };
+        self.answers.send(joins, call, failed)
     }
+
+    /// The same, by another call.
+    #[cfg(test)]
+    pub(super) fn send_by(
+        &mut self,
+        joins: &mut Joins,
+        call: impl FnMut(&mut [libc::mmsghdr]) -> io::Result<usize>,
+        failed: impl FnMut(usize, &io::Error),
+    ) -> Sent {
+        self.answers.send(joins, call, failed)
+    }
+}
+
+/// Sends messages, and never waits. Returns how many were sent.
+///
+/// # Safety
+/// Each pointer in them is to memory of the length beside it.
+pub(super) unsafe fn send_messages(
+    socket: &impl AsFd,
+    messages: &mut [libc::mmsghdr],
+) -> io::Result<usize> {
+    let flags = (libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL) as _;
+    let (start, count) = (messages.as_mut_ptr(), messages.len() as libc::c_uint);
+    // SAFETY: there are `count` of them, and the caller promises what is behind them.
+    retry(|| unsafe { libc::sendmmsg(socket.as_fd().as_raw_fd(), start, count, flags) })
 }
 
 /// The source of a datagram whose sender has no address, which does not occur with UDP.

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::ops::Range;
 
 #[cfg(unix)]
 use std::os::fd::AsFd as Handle;
@@ -10,6 +11,7 @@ use std::os::windows::io::AsSocket as Handle;
 
 use socket2::SockRef;
 
+use super::joins::Joins;
 use super::received::{Local, Received};
 use super::single;
 
@@ -22,21 +24,24 @@ pub(crate) struct Sent {
     pub(crate) failed: u64,
 }
 
-/// Room for a number of datagrams, and for an answer to each of them.
+/// Room for a number of datagrams, and for a number of answers to them.
 pub(crate) struct Batch {
     slots: Vec<Vec<u8>>,
     received: Vec<Received>,
-    /// The slot, the length and the receiver of each answer.
-    answers: Vec<(usize, usize, SocketAddr)>,
+    /// The slot, the part of it and the receiver of each answer.
+    answers: Vec<(usize, Range<usize>, SocketAddr)>,
+    /// How many answers there is room for.
+    room: usize,
 }
 
 impl Batch {
-    /// Room for `slots` datagrams of up to `slot` bytes.
-    pub(crate) fn new(slots: usize, slot: usize) -> Self {
+    /// Room for `slots` datagrams of up to `slot` bytes, and for so many `answers`.
+    pub(crate) fn new(slots: usize, slot: usize, answers: usize) -> Self {
         Self {
             slots: vec![vec![0; slot]; slots],
             received: Vec::with_capacity(slots),
-            answers: Vec::with_capacity(slots),
+            answers: Vec::with_capacity(answers),
+            room: answers,
         }
     }
 
@@ -53,11 +58,13 @@ impl Batch {
     pub(crate) fn receive(&mut self, socket: &impl Handle, most: usize) -> io::Result<usize> {
         self.received.clear();
         self.answers.clear();
-        for slot in self.slots.iter_mut().take(most) {
-            match single::receive(socket, slot) {
+        for _ in 0..most.min(self.slots.len()) {
+            match single::receive(socket, &mut self.slots[self.received.len()]) {
                 Ok(received) => self.received.push(received),
                 Err(error) if self.received.is_empty() => return Err(error),
-                Err(_) => break,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                // What one client has caused keeps none of the others' waiting.
+                Err(_) => {}
             }
         }
         Ok(self.received.len())
@@ -73,11 +80,23 @@ impl Batch {
         &mut self.slots[index]
     }
 
-    /// Has the first `bytes` of a datagram's slot sent back to its sender by the next
+    /// Whether there is room for another answer.
+    pub(crate) const fn has_room(&self) -> bool {
+        self.answers.len() < self.room
+    }
+
+    /// Has this part of a datagram's slot sent back to its sender by the next
     /// [`send`](Self::send), from the socket's own address and without marks.
-    pub(crate) fn answer(&mut self, index: usize, bytes: usize, _: Option<Local>, _: u8) {
+    pub(crate) fn answer(
+        &mut self,
+        index: usize,
+        part: Range<usize>,
+        _: Option<Local>,
+        _: u8,
+        _: Joins,
+    ) {
         let to = self.received[index].source;
-        self.answers.push((index, bytes, to));
+        self.answers.push((index, part, to));
     }
 
     /// Sends all answers. One that is refused is passed over, and `failed` is told which of
@@ -85,15 +104,16 @@ impl Batch {
     pub(crate) fn send(
         &mut self,
         socket: &impl Handle,
+        _: &mut Joins,
         mut failed: impl FnMut(usize, &io::Error),
     ) -> Sent {
         let mut sent = Sent::default();
-        for (answer, (index, bytes, to)) in self.answers.drain(..).enumerate() {
-            let content = &self.slots[index][..bytes];
+        for (answer, (index, part, to)) in self.answers.drain(..).enumerate() {
+            let content = &self.slots[index][part];
             match SockRef::from(socket).send_to(content, &to.into()) {
                 Ok(_) => {
                     sent.datagrams += 1;
-                    sent.bytes += bytes as u64;
+                    sent.bytes += content.len() as u64;
                 }
                 Err(error) => {
                     failed(answer, &error);

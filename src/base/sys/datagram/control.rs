@@ -12,6 +12,9 @@ use super::received::{Local, Received};
 /// Enough for all that can be requested of a datagram together, or of an error.
 pub(super) const SIZE: usize = 256;
 
+/// How much the message takes that makes one message several datagrams.
+pub(super) const SEGMENT_SIZE: usize = (HEADER + size_of::<u16>()).next_multiple_of(WORD);
+
 const WORD: usize = size_of::<usize>();
 const HEADER: usize = WORD + 2 * size_of::<libc::c_int>();
 
@@ -53,6 +56,13 @@ impl Control {
             used = self.push(used, kind, &i32::from(marks).to_ne_bytes());
         }
         used
+    }
+
+    /// Has what is sent go out as datagrams of so many bytes each. Returns how many bytes are
+    /// used, [`SEGMENT_SIZE`] more.
+    pub(super) fn segment(&mut self, used: usize, bytes: u16) -> usize {
+        let kind = (libc::SOL_UDP, libc::UDP_SEGMENT);
+        self.push(used, kind, &bytes.to_ne_bytes())
     }
 
     /// `in_pktinfo`: the interface, the address to send from, one that is not used here.
@@ -109,6 +119,11 @@ pub(super) fn read(bytes: &[u8], received: &mut Received) {
             (libc::SOL_SOCKET, libc::SO_TIMESTAMPNS) => received.at = time(data),
             (libc::SOL_SOCKET, libc::SO_RXQ_OVFL) => {
                 received.dropped = part(data, 0).map(u32::from_ne_bytes);
+            }
+            (libc::SOL_UDP, libc::UDP_GRO) => {
+                let size = part(data, 0).map(i32::from_ne_bytes);
+                let size = size.and_then(|size| usize::try_from(size).ok());
+                received.segment = size.filter(|&size| size > 0);
             }
             _ => {}
         }

@@ -53,6 +53,36 @@ pub(crate) struct Received {
     /// How many datagrams the socket had dropped when this one was queued, modulo 2³²; `None`
     /// also where it was none.
     pub(crate) dropped: Option<u32>,
+    /// Several datagrams came as one, of so many bytes each; only the last may be shorter.
+    pub(crate) segment: Option<usize>,
+}
+
+impl Received {
+    /// How many datagrams it is.
+    pub(crate) fn count(&self) -> usize {
+        self.bytes.div_ceil(self.size()).max(1)
+    }
+
+    /// Each of its datagrams, and where in the buffer it begins. All that is said of the whole
+    /// holds for each; if something was cut, it is the last.
+    pub(crate) fn each(self) -> impl Iterator<Item = (usize, Self)> {
+        let (size, count) = (self.size(), self.count());
+        (0..count).map(move |number| {
+            let start = number * size;
+            let one = Self {
+                bytes: size.min(self.bytes - start),
+                truncated: self.truncated && number + 1 == count,
+                segment: None,
+                ..self
+            };
+            (start, one)
+        })
+    }
+
+    /// The bytes of all but the last; never 0.
+    fn size(&self) -> usize {
+        self.segment.unwrap_or(self.bytes).max(1)
+    }
 }
 
 /// What reports a [`NetworkError`].

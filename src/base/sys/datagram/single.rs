@@ -29,6 +29,7 @@ pub(crate) fn receive(socket: &impl AsFd, buffer: &mut [u8]) -> io::Result<Recei
         hops: None,
         at: None,
         dropped: None,
+        segment: None,
     };
     control::read(&control.0[..got.control], &mut received);
     Ok(received)

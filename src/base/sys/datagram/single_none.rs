@@ -31,6 +31,7 @@ pub(crate) fn receive(socket: &impl Handle, buffer: &mut [u8]) -> io::Result<Rec
         hops: None,
         at: None,
         dropped: None,
+        segment: None,
     })
 }
 

@@ -50,6 +50,51 @@ pub(crate) fn receive_nothing(socket: &impl AsFd) -> io::Result<()> {
     set(socket, libc::SOL_SOCKET, libc::SO_BINDTOIFINDEX, i32::MAX)
 }
 
+/// Has a socket receive datagrams of one flow and one size that come together as one, or not any
+/// more: udp(7), `UDP_GRO`. [`Received::each`](super::Received::each) has them apart.
+///
+/// All that a [`Batch`](super::Batch) says of them is the same for all of them. The kernel joins
+/// only what is of one size, one pair of addresses and ports and one interface, and has the same
+/// TOS, TTL and DF bit, by IPv6 the same traffic class and hop limit: `udp_gro_receive_segment` in
+/// net/ipv4/udp_offload.c, `inet_gro_flush` and `ipv6_gro_flush` in include/net/gro.h,
+/// `gro_list_prepare` in net/core/gro.c. What a local program sends as one by `UDP_SEGMENT` is
+/// not even taken apart. A whole is never longer than 65,535 bytes: `skb_gro_receive` in
+/// net/core/gro.c. Each one's own receive time is lost.
+///
+/// # Errors
+/// The system's: Linux knows it since 5.0.
+pub(crate) fn receive_joined(socket: &impl AsFd, is_on: bool) -> io::Result<()> {
+    set(socket, libc::SOL_UDP, libc::UDP_GRO, is_on.into())
+}
+
+/// Has each message of a socket go out as datagrams of so many bytes.
+///
+/// # Errors
+/// The system's.
+#[cfg(test)]
+pub(crate) fn send_segmented(socket: &impl AsFd, bytes: libc::c_int) -> io::Result<()> {
+    set(socket, libc::SOL_UDP, libc::UDP_SEGMENT, bytes)
+}
+
+/// Whether the kernel can take a message apart into datagrams: since Linux 4.18. Older ones
+/// don't refuse the control message that asks for it, they pass it over.
+pub(super) fn can_segment(socket: &impl AsFd) -> bool {
+    let mut value: libc::c_int = 0;
+    let mut length = size_of_val(&value) as libc::socklen_t;
+    // SAFETY: the socket keeps its descriptor open for the whole call, which
+    // writes at most `length` bytes to the int, whose size that is.
+    let result = unsafe {
+        libc::getsockopt(
+            socket.as_fd().as_raw_fd(),
+            libc::SOL_UDP,
+            libc::UDP_SEGMENT,
+            (&raw mut value).cast(),
+            &raw mut length,
+        )
+    };
+    result == 0
+}
+
 fn switch_on(socket: &impl AsFd, level: libc::c_int, name: libc::c_int) -> io::Result<()> {
     set(socket, level, name, 1)
 }

@@ -39,6 +39,14 @@ pub(crate) fn dropped(_: &impl Handle) -> Option<u32> {
 ///
 /// # Errors
 /// Always.
+pub(crate) fn receive_joined(_: &impl Handle, _: bool) -> io::Result<()> {
+    Err(io::ErrorKind::Unsupported.into())
+}
+
+/// Not available.
+///
+/// # Errors
+/// Always.
 pub(crate) fn receive_nothing(_: &impl Handle) -> io::Result<()> {
     Err(io::ErrorKind::Unsupported.into())
 }

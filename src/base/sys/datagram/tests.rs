@@ -7,11 +7,15 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use socket2::SockRef;
 
 use super::batch::Batch;
+use super::joins::Joins;
 use super::many::send_many;
-use super::received::{Origin, Wanted};
+use super::received::{Local, Origin, Wanted};
 use super::single::{receive, receive_error};
 use super::switches::{dropped, request};
 use crate::base::testing::wait_until;
+
+mod joined;
+mod trains;
 
 const ALL: Wanted = Wanted {
     destination: true,
@@ -124,14 +128,15 @@ fn a_batch_is_answered_from_the_address_asked_with_the_marks_it_came_with() {
         for text in ["one", "", "three"] {
             client.send_to(text.as_bytes(), to).unwrap();
         }
-        let mut batch = Batch::new(8, 100);
+        let mut batch = Batch::new(8, 100, 8);
         fill(&mut batch, &server, 3);
         for index in 0..3 {
             let got = batch.received(index);
             assert_eq!(got.to.unwrap().address, to.ip());
-            batch.answer(index, got.bytes, got.to, got.marks.unwrap());
+            let marks = got.marks.unwrap();
+            batch.answer(index, 0..got.bytes, got.to, marks, Joins::NONE);
         }
-        let sent = batch.send(&server, |_, error| panic!("{error}"));
+        let sent = batch.send(&server, &mut { Joins::NONE }, |_, error| panic!("{error}"));
         assert_eq!((sent.datagrams, sent.bytes, sent.failed), (3, 8, 0));
         for text in ["one", "", "three"] {
             let mut buffer = [0; 100];
@@ -145,7 +150,7 @@ fn a_batch_is_answered_from_the_address_asked_with_the_marks_it_came_with() {
 #[test]
 fn a_batch_is_used_again_and_again_with_as_many_slots_as_come() {
     let (server, at, client) = pair("[::1]:0");
-    let mut batch = Batch::new(4, 2000);
+    let mut batch = Batch::new(4, 2000, 4);
     assert_eq!(
         batch.receive(&server, 4).unwrap_err().kind(),
         std::io::ErrorKind::WouldBlock
@@ -173,7 +178,7 @@ fn a_batch_takes_no_more_than_it_is_told_and_marks_what_was_cut() {
     for _ in 0..3 {
         client.send_to(&[7; 101], at).unwrap();
     }
-    let mut batch = Batch::new(8, 100);
+    let mut batch = Batch::new(8, 100, 8);
     server.peek_from(&mut [0]).unwrap();
     assert_eq!(batch.receive(&server, 2).unwrap(), 2);
     assert!(batch.received(1).truncated);
@@ -186,12 +191,14 @@ fn a_largest_datagram_comes_back_whole() {
     let (server, at, client) = pair("127.0.0.1:0");
     let whole: Vec<u8> = (0..65_507_u32).map(|at| (at % 251) as u8).collect();
     client.send_to(&whole, at).unwrap();
-    let mut batch = Batch::new(2, 65_535);
+    let mut batch = Batch::new(2, 65_535, 2);
     fill(&mut batch, &server, 1);
     let got = batch.received(0);
-    batch.answer(0, got.bytes, got.to, 0);
+    batch.answer(0, 0..got.bytes, got.to, 0, Joins::NONE);
     assert_eq!(
-        batch.send(&server, |_, error| panic!("{error}")).datagrams,
+        batch
+            .send(&server, &mut { Joins::NONE }, |_, error| panic!("{error}"))
+            .datagrams,
         1
     );
     let mut buffer = vec![0; 65_535];
@@ -222,7 +229,7 @@ fn an_answer_that_is_refused_stops_none_of_the_others() {
     for number in 0..5_u8 {
         client.send_to(&[number], at).unwrap();
     }
-    let mut batch = Batch::new(8, 100);
+    let mut batch = Batch::new(8, 100, 8);
     fill(&mut batch, &server, 5);
     for index in 0..5 {
         let mut from = batch.received(index).to;
@@ -230,10 +237,10 @@ fn an_answer_that_is_refused_stops_none_of_the_others() {
             // Of no interface of this machine: TEST-NET-1.
             from.as_mut().unwrap().address = Ipv4Addr::new(192, 0, 2, 1).into();
         }
-        batch.answer(index, 1, from, 0);
+        batch.answer(index, 0..1, from, 0, Joins::NONE);
     }
     let mut errors = 0;
-    let sent = batch.send(&server, |_, _| errors += 1);
+    let sent = batch.send(&server, &mut { Joins::NONE }, |_, _| errors += 1);
     assert_eq!(
         (sent.datagrams, sent.bytes, sent.failed, errors),
         (3, 3, 2, 2)
@@ -255,7 +262,7 @@ fn the_kernels_drops_are_counted_without_a_further_datagram_and_with_one() {
     }
     let drops = dropped(&server).unwrap();
     assert!(drops > 0);
-    let mut batch = Batch::new(32, 2000);
+    let mut batch = Batch::new(32, 2000, 32);
     batch.receive(&server, 32).unwrap();
     client.send_to(&[], at).unwrap();
     let got = receive(&server, &mut [0; 10]).unwrap();

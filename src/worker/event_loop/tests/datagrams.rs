@@ -3,8 +3,9 @@
 use std::net::UdpSocket;
 
 use super::*;
+use crate::base::sys::datagram::{receive_joined, send_segmented};
 use crate::worker::datagrams::protocol::DatagramProtocol;
-use crate::worker::datagrams::refusal::DatagramCounts;
+use crate::worker::datagrams::refusal::{DatagramCounts, Refusal};
 use crate::worker::datagrams::setup::{Answered, Bound};
 
 /// A worker with a socket for datagrams of RFC 862, and a client of that.
@@ -38,9 +39,13 @@ fn bound(protocol: DatagramProtocol) -> (UdpSocket, Bound) {
 }
 
 fn with_bound(bound: Bound) -> Rig {
+    with_rate(bound, None)
+}
+
+fn with_rate(bound: Bound, rate: Option<u32>) -> Rig {
     let answered = Answered {
         low_ports: false,
-        rate: None,
+        rate,
     };
     let setup = Arc::new(Setup::new(vec![bound], 1, answered));
     Rig::with_datagrams(limits(), setup)
@@ -126,6 +131,106 @@ fn long_datagrams_are_answered_by_bytes_and_not_as_many_as_messages() {
     });
 }
 
+/// A rig that receives several datagrams as one, and a client whose messages are datagrams of so
+/// many bytes.
+fn joining_rig(rate: Option<u32>, bytes: i32) -> (Rig, UdpSocket) {
+    let (client, bound) = bound(DatagramProtocol::Echo);
+    receive_joined(&bound.sockets[0], true).unwrap();
+    send_segmented(&client, bytes).unwrap();
+    (with_rate(bound, rate), client)
+}
+
+/// Datagrams of 100 bytes, the first of which has this number.
+fn numbered(first: u32, count: u32) -> Vec<u8> {
+    let one = |number: u32| [number.to_be_bytes(); 25].concat();
+    (first..first + count).flat_map(one).collect()
+}
+
+/// The lengths of the datagrams that have come to a client, which are those from number 0 on.
+fn lengths(client: &UdpSocket) -> Vec<usize> {
+    let mut buffer = [0; 200];
+    let mut lengths = Vec::new();
+    while let Ok(length) = client.recv(&mut buffer) {
+        let expected = numbered(lengths.len() as u32, 1);
+        assert_eq!(buffer[..length], expected[..length], "{}", lengths.len());
+        lengths.push(length);
+    }
+    lengths
+}
+
+#[test]
+fn datagrams_that_come_as_one_are_answered_one_by_one_however_many_there_are() {
+    let (mut rig, client) = joining_rig(None, 100);
+    SockRef::from(&client)
+        .set_recv_buffer_size(1 << 20)
+        .unwrap();
+    for first in [0, 50, 100, 150] {
+        client.send(&numbered(first, 50)).unwrap();
+    }
+    // Its last one is shorter.
+    client.send(&numbered(200, 50)[..4950]).unwrap();
+    wait_until(|| {
+        rig.worker.serve_ready();
+        counts(&rig).received == 250
+    });
+    let counts = counts(&rig);
+    assert_eq!((counts.received, counts.answered), (250, 250));
+    assert_eq!((counts.bytes, counts.unsent), (24_950, 0));
+    let lengths = lengths(&client);
+    assert_eq!(lengths[..249], [100; 249]);
+    assert_eq!(lengths[249..], [50]);
+}
+
+#[test]
+fn what_the_system_refuses_to_send_is_counted_by_datagrams() {
+    let (client, bound) = bound(DatagramProtocol::Echo);
+    let socket = bound.sockets[0].try_clone().unwrap();
+    let mut rig = with_bound(bound);
+    send(&client, 3);
+    client.send(b"longer").unwrap();
+    // It still receives.
+    socket.connect(client.local_addr().unwrap()).unwrap();
+    SockRef::from(&socket).shutdown(Shutdown::Write).unwrap();
+    rig.worker.serve_ready();
+    let counts = counts(&rig);
+    assert_eq!((counts.received, counts.answered), (4, 0));
+    assert_eq!((counts.unsent, counts.bytes), (4, 0));
+}
+
+#[test]
+fn a_rate_is_for_each_of_those_that_come_as_one() {
+    let (mut rig, client) = joining_rig(Some(1), 100);
+    client.send(&numbered(0, 60)).unwrap();
+    client.send(&numbered(60, 60)).unwrap();
+    rig.worker.serve_ready();
+    let counts = counts(&rig);
+    // A bucket has 64 tokens at the least, and one more may come meanwhile.
+    assert!((64..=65).contains(&counts.answered), "{counts:?}");
+    assert_eq!(counts.received, 120);
+    assert_eq!(counts.refused(Refusal::Rate), 120 - counts.answered);
+    assert_eq!(lengths(&client), vec![100; counts.answered as usize]);
+}
+
+#[test]
+fn turns_are_as_long_where_many_datagrams_come_as_one() {
+    let (mut rig, client) = joining_rig(None, 10);
+    client.send(&[0; 10]).unwrap();
+    rig.worker.serve_ready();
+    for _ in 0..40 {
+        client.send(&[0; 640]).unwrap();
+    }
+    // So many were not to be expected.
+    rig.worker.datagrams.is_event(Token(usize::MAX - 1));
+    rig.worker.serve_ready();
+    let first = counts(&rig).answered;
+    assert_eq!(first, 1 + 32 * 64);
+    rig.worker.serve_ready();
+    assert_eq!(counts(&rig).answered, first + 64);
+    let _streams = messages(&mut rig, 100);
+    rig.worker.serve_ready();
+    assert_eq!(counts(&rig).answered, first + 3 * 64, "as many as messages");
+}
+
 #[test]
 fn datagrams_that_are_not_answered_shorten_no_slices() {
     for (protocol, expected) in [
@@ -166,6 +271,32 @@ fn a_stop_closes_the_socket_only_once_all_that_came_is_answered() {
             .recv(&mut [0; 2])
             .is_err_and(|e| e.kind() == ErrorKind::ConnectionRefused)
     });
+}
+
+#[test]
+fn a_worker_polls_on_after_datagrams_whether_an_event_told_of_them_or_not() {
+    const POLLS_FOR: Duration = Duration::from_secs(3600);
+
+    let (mut rig, client) = rig();
+    let mut events = Events::with_capacity(8);
+    // A worker looks for what one before it has left.
+    rig.worker.turn(&mut events).unwrap();
+    rig.worker.connections.context.settings.busy_poll = POLLS_FOR;
+    // One more than a batch.
+    send(&client, 33);
+    for (is_told, answered) in [(true, 32), (false, 33)] {
+        rig.worker.busy_until = rig.worker.connections.now;
+        rig.worker.turn(&mut events).unwrap();
+        assert_eq!(events.is_empty(), !is_told);
+        assert_eq!(counts(&rig).answered, answered);
+        let until = rig.worker.busy_until;
+        assert_eq!(until - rig.worker.connections.now, POLLS_FOR, "{answered}");
+    }
+    // It does not wait for the next one.
+    for _ in 0..3 {
+        rig.worker.turn(&mut events).unwrap();
+        assert!(events.is_empty());
+    }
 }
 
 /// Sends a packet of STAMP. Returns the sequence number of its answer.
