@@ -6,7 +6,7 @@ mod common;
 
 use std::collections::HashSet;
 use std::io::{BufRead, BufReader, Read};
-use std::net::{Ipv6Addr, SocketAddr, TcpListener};
+use std::net::{Ipv6Addr, SocketAddr, TcpListener, TcpStream};
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::sync_channel;
@@ -154,6 +154,12 @@ mod ours {
 
 mod command_line {
     use super::*;
+
+    /// Whether what begins on this connection are all pairs of bytes.
+    fn is_of_bytes(stream: &TcpStream) -> bool {
+        let mut first = [0; 4];
+        matches!(stream.peek(&mut first), Ok(4)) && first == [0, 0, 0, 1]
+    }
 
     fn text(bytes: Vec<u8>) -> String {
         String::from_utf8(bytes).unwrap()
@@ -397,8 +403,9 @@ mod command_line {
         // Held silent for an hour, unless it is interrupted.
         let options = "--json --only connect,idle,connect-storm --idle 1h";
         let program = start(server.address, options);
-        wait_until("the second connection", || {
-            connections.load(Ordering::SeqCst) == 2
+        // Those before are of `connect`, and of what the path carries.
+        wait_until("the connection that is silent", || {
+            connections.load(Ordering::SeqCst) == 3
         });
         program.signal(Signal::INT);
         let checked = read(end(program));
@@ -414,16 +421,11 @@ mod command_line {
         let (gone, left) = sync_channel(0);
         let left = Mutex::new(left);
         let server = Faulty::serve(move |stream, _| {
-            let mut first = [0; 4];
-            let _ = stream.peek(&mut first);
-            match first {
-                // All pairs of bytes begin so.
-                [0, 0, 0, 1] => swallow(&stream),
-                _ => {
-                    left.lock().unwrap().recv().unwrap();
-                    echo(&stream);
-                }
+            if is_of_bytes(&stream) {
+                return swallow(&stream);
             }
+            left.lock().unwrap().recv().unwrap();
+            echo(&stream);
         });
         let mut program = start(server.address, "--only bytes,full-duplex --timeout 1s");
         let mut stdout = BufReader::new(program.child.stdout.take().unwrap());
@@ -455,9 +457,9 @@ mod command_line {
 
     #[test]
     fn ctrl_c_after_a_failure_ends_it_with_1() {
-        let server = Faulty::serve(|stream, number| match number {
-            0 => swallow(&stream),
-            _ => echo(&stream),
+        let server = Faulty::serve(|stream, _| match is_of_bytes(&stream) {
+            true => swallow(&stream),
+            false => echo(&stream),
         });
         let options = "--only bytes,idle --timeout 100ms --idle 1h";
         let mut program = start(server.address, options);
