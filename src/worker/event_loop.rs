@@ -207,7 +207,10 @@ impl Worker {
         self.receive_into_batch(key, Class::Stream, 0);
         self.send_phase();
         let sent = usize::try_from(self.echoed - before).unwrap_or(usize::MAX);
-        if self.slices.end_slice(sent) {
+        if self
+            .slices
+            .end_slice(sent, self.connections.ready.len(Class::Stream))
+        {
             self.connections.ready.keep_turn(key);
         }
         self.notifies_of_echo();

@@ -16,7 +16,15 @@ pub(super) const ALONE: usize = 1024 * 1024;
 /// How many bytes a stream moves, slice by slice, before the next one has its turn. What
 /// has waited for the turn has left the caches, so the first of them are expensive: the
 /// buffers of a fast client hold some MiB. Those behind them come while the turn lasts.
+/// The fewer streams there are, the longer is a turn.
 pub(super) const TENURE: usize = 4 * 1024 * 1024;
+
+/// The longest turn, in bytes.
+const LONGEST_TENURE: usize = 16 * 1024 * 1024;
+
+/// As many bytes as all streams move in their turns together, while that gives each of them
+/// a turn between the shortest and the longest. So nobody waits long where few take turns.
+const ROUND: usize = 64 * 1024 * 1024;
 
 /// The longest slice beside clients that send messages, in bytes.
 pub(super) const BESIDE: usize = 256 * 1024;
@@ -76,7 +84,7 @@ impl Slices {
             #[cfg(test)]
             most: usize::MAX,
             #[cfg(test)]
-            tenure: TENURE,
+            tenure: usize::MAX,
         }
     }
 
@@ -110,11 +118,11 @@ impl Slices {
         }
     }
 
-    /// The slice moved so many bytes. Returns whether the stream keeps its turn, if it has
-    /// more to move.
-    pub(super) fn end_slice(&mut self, bytes: usize) -> bool {
+    /// The slice moved so many bytes, of one of so many `streams` that take turns. Returns
+    /// whether the stream keeps its turn, if it has more to move.
+    pub(super) fn end_slice(&mut self, bytes: usize, streams: usize) -> bool {
         self.moved = self.moved.saturating_add(bytes);
-        let keeps = bytes > 0 && self.moved < self.tenure();
+        let keeps = bytes > 0 && self.moved < self.tenure(streams);
         if !keeps {
             self.moved = 0;
         }
@@ -122,14 +130,14 @@ impl Slices {
     }
 
     #[cfg(test)]
-    const fn tenure(&self) -> usize {
-        self.tenure
+    fn tenure(&self, streams: usize) -> usize {
+        self.tenure.min(tenure(streams))
     }
 
     #[cfg(not(test))]
     #[expect(clippy::unused_self, reason = "tests have shorter turns")]
-    const fn tenure(&self) -> usize {
-        TENURE
+    fn tenure(&self, streams: usize) -> usize {
+        tenure(streams)
     }
 
     /// The most that the next stream moves, in bytes.
@@ -145,6 +153,11 @@ impl Slices {
         let longest = longest.min(self.most);
         longest
     }
+}
+
+/// How many bytes belong to a turn where so many streams take turns.
+fn tenure(streams: usize) -> usize {
+    (ROUND / streams.max(1)).clamp(TENURE, LONGEST_TENURE)
 }
 
 #[cfg(test)]
@@ -186,14 +199,22 @@ mod tests {
         for _ in 0..2 {
             for slice in 1..=TENURE / ALONE {
                 slices.begin_slice(3, false);
-                assert_eq!(slices.end_slice(ALONE), slice < TENURE / ALONE);
+                assert_eq!(slices.end_slice(ALONE, 16), slice < TENURE / ALONE);
             }
         }
         slices.begin_slice(3, false);
-        assert!(slices.end_slice(TENURE - 1));
+        assert!(slices.end_slice(TENURE - 1, 16));
         slices.begin_slice(5, false);
-        assert!(slices.end_slice(1), "another one's bytes do not count");
-        assert!(!slices.end_slice(0), "nothing moved");
+        assert!(slices.end_slice(1, 16), "another one's bytes do not count");
+        assert!(!slices.end_slice(0, 16), "nothing moved");
+    }
+
+    #[test]
+    fn a_turn_is_longer_where_few_streams_take_turns() {
+        const MIB: usize = 1024 * 1024;
+
+        let turns = [1, 2, 4, 8, 16, 64, 10_000].map(|streams| tenure(streams) / MIB);
+        assert_eq!(turns, [16, 16, 16, 8, 4, 4, 4]);
     }
 
     #[test]
