@@ -25,7 +25,7 @@ const LEAST: usize = 6;
 ///
 /// Where none is served, clauses fail for another reason, and sooner beside each other.
 pub(super) fn width(target: &Target<'_>) -> usize {
-    let carried = target.shared.messages_at_once().max(LEAST);
+    let carried = room::messages_at_once(target).max(LEAST);
     let most = MOST.min(carried).min(target.plan().connections);
     if target.shared.round_trip().is_none()
         && let Ok(first) = target.open()

@@ -82,7 +82,7 @@ fn connections(target: &Target<'_>) -> Result<String, NotPassed> {
     let served = round_trip(&connections[last]);
     served.map_err(|why| why.at_connection(last, number))?;
     // No more at once than the path carries soon.
-    let at_once = target.shared.messages_at_once();
+    let at_once = room::messages_at_once(target);
     for (at, some) in connections[..last].chunks(at_once).enumerate() {
         for_each(some, at * at_once, number, send_request)?;
         for_each(some, at * at_once, number, receive_reply)?;
@@ -164,7 +164,7 @@ fn connect_all(target: &Target<'_>, number: usize) -> Result<Vec<Duration>, NotP
         let start = |_| thread::Builder::new().spawn_scoped(scope, serve).ok();
         // No more messages at once than the path carries soon.
         let threads = STORM_THREADS.min(number);
-        let threads = threads.min(target.shared.messages_at_once());
+        let threads = threads.min(room::messages_at_once(target));
         let others: Vec<_> = (0..threads).map_while(start).collect();
         let result = target.connect_many(number, target.plan().timeout, &mut |stream, time| {
             let _ = connected.send((stream, time));

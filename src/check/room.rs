@@ -57,6 +57,16 @@ pub(super) fn carries(target: &Target<'_>) -> Option<u64> {
     room.map(|room| (room as f64 / wait(target).as_secs_f64()) as u64)
 }
 
+/// How many connections with a message each may be served at once so that it is no more than
+/// that; at least one. In other protocols than echo a message is a few bytes.
+pub(super) fn messages_at_once(target: &Target<'_>) -> usize {
+    let messages = target.shared.room() / MESSAGE;
+    match target.plan().protocol {
+        Protocol::Echo => usize::try_from(messages).unwrap_or(usize::MAX).max(1),
+        Protocol::Counted | Protocol::Whoami => usize::MAX,
+    }
+}
+
 /// How long the others may wait.
 fn wait(target: &Target<'_>) -> Duration {
     let part = target.plan().timeout / WAIT_PART;

@@ -6,12 +6,10 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::connection::MESSAGE;
 use super::plan::Plan;
 use super::report::nanoseconds;
 use crate::base::kernel::KernelView;
 use crate::probe::pattern::Pattern;
-use crate::proto::Protocol;
 
 /// What all clauses of a check share.
 pub(super) struct Shared<'a> {
@@ -204,17 +202,6 @@ impl<'a> Shared<'a> {
 
     pub(super) fn set_room(&self, bytes: u64) {
         self.room.store(bytes, Ordering::SeqCst);
-    }
-
-    /// How many connections with a message each may be served at once so that it is no more
-    /// than that; at least one. In other protocols than echo a message is a few bytes.
-    pub(super) fn messages_at_once(&self) -> usize {
-        match self.plan.protocol {
-            Protocol::Echo => usize::try_from(self.room() / MESSAGE)
-                .unwrap_or(usize::MAX)
-                .max(1),
-            Protocol::Counted | Protocol::Whoami => usize::MAX,
-        }
     }
 
     /// How many clauses run beside all others.
