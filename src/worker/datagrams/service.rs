@@ -16,7 +16,7 @@ use crate::base::datagram_sockets::receive_no_more;
 use crate::base::sys;
 use crate::base::sys::datagram::{self, Batch, Joins, Received};
 
-/// How many datagrams a system call receives or sends, and the least in a turn. Sizes from 8
+/// How many slots a system call receives into, and the least in a turn. Sizes from 8
 /// to 256 cost the same; a batch of this size takes about as long as 20 messages of TCP.
 const SLOTS: usize = 32;
 
@@ -37,6 +37,11 @@ const FIRST: usize = usize::MAX - 1;
 /// After so many failures in a row to receive on a socket, it is left alone until the next
 /// event: one that goes on would keep the worker busy for nothing.
 const TRIES: u32 = 3;
+
+/// What the kernel refused to join is tried again after so long: it forgets the MTU of a path
+/// as soon (`mtu_expires` in ip-sysctl.rst), and what one peer's path lacks is to cost the others
+/// no more.
+const JOINS_AGAIN: Duration = Duration::from_secs(600);
 
 /// How long at most a stop answers what arrives, where it never ends.
 const LAST_ANSWERS: Duration = Duration::from_secs(1);
@@ -60,6 +65,8 @@ struct Polled {
     reflector: Reflector,
     /// Which answers are sent several in one message.
     joins: Joins,
+    /// When the kernel last refused to join some.
+    joins_refused: Option<Instant>,
     /// The answers of the last batch that were not sent.
     unsent: Vec<usize>,
 }
@@ -111,11 +118,7 @@ impl Datagrams {
                 true => sys::watch_shared(registry, &*endpoint.socket, token)?,
                 false => sys::watch(registry, &*endpoint.socket, token)?,
             }
-            let joins = match endpoint.protocol {
-                DatagramProtocol::Echo => Joins::on(&*endpoint.socket),
-                // Its send times are read one by one.
-                DatagramProtocol::Stamp => Joins::NONE,
-            };
+            let joins = joins(&endpoint);
             let dropped = state
                 .dropped
                 .or_else(|| datagram::dropped(&*endpoint.socket));
@@ -130,6 +133,7 @@ impl Datagrams {
                 dropped: dropped.unwrap_or(0),
                 reflector: state.reflector,
                 joins,
+                joins_refused: None,
                 unsent: Vec::with_capacity(ANSWERS),
             });
         }
@@ -272,6 +276,13 @@ impl Polled {
     /// none could be received.
     fn answer_batch(&mut self, most: usize, batch: &mut Batch, turn: &Turn<'_>) -> Option<Done> {
         let slots = self.receive(most.min(batch.slots()), batch, turn)?;
+        if self
+            .joins_refused
+            .is_some_and(|at| turn.now >= at + JOINS_AGAIN)
+        {
+            self.joins_refused = None;
+            self.joins = joins(&self.endpoint);
+        }
         let mut done = Done::default();
         (self.longest, self.most_joined) = (1, 1);
         for index in 0..slots {
@@ -352,11 +363,19 @@ impl Polled {
     /// Sends the answers of a batch. Returns how many were sent.
     fn send(&mut self, batch: &mut Batch, turn: &Turn<'_>) -> usize {
         self.unsent.clear();
+        let joins = self.joins;
         let sent = batch.send(&*self.endpoint.socket, &mut self.joins, |answer, error| {
             self.unsent.push(answer);
             turn.log
                 .failed_to(Call::Answer, &self.endpoint, error, turn.now);
         });
+        if joins != self.joins {
+            log::debug!(
+                "the kernel does not join all answers on {}: they are sent one by one",
+                self.endpoint
+            );
+            self.joins_refused = Some(turn.now);
+        }
         self.reflector.give_back(&self.unsent);
         self.reflector.begin();
         turn.counters.answered.add(sent.datagrams);
@@ -377,5 +396,14 @@ impl Polled {
                 counters.dropped.add(u64::from(more));
             }
         }
+    }
+}
+
+/// Which answers on a socket are joined, as far as the kernel has not refused it.
+fn joins(endpoint: &Endpoint) -> Joins {
+    match endpoint.protocol {
+        DatagramProtocol::Echo => Joins::on(&*endpoint.socket),
+        // Its send times are read one by one.
+        DatagramProtocol::Stamp => Joins::NONE,
     }
 }

@@ -14,12 +14,12 @@ mod received;
     path = "batch_none.rs"
 )]
 mod batch;
-// Android's libraries have it, the crate that calls it has not.
 #[cfg_attr(
     not(any(target_os = "linux", target_os = "android")),
     path = "joins_none.rs"
 )]
 mod joins;
+// Android's libraries have it, the crate that calls it has not.
 #[cfg_attr(not(target_os = "linux"), path = "many_none.rs")]
 mod many;
 #[cfg_attr(
