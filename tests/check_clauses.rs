@@ -202,6 +202,10 @@ mod echo {
         let skip = format!("half-close-early,{}", HEAVY.join(","));
         let checked = check(server.address, &format!("--connections 12 --skip {skip}"));
         checked.assert_failed(&["urgent"]);
+        // The server does not count the two urgent bytes.
+        let seen = checked.seen("urgent");
+        assert_eq!(seen, "at offset 1,900,002: 1 byte is missing");
+        assert_eq!(checked.report["diagnosis"][0]["cause"], "bytes-changed");
     }
 
     #[test]

@@ -156,8 +156,9 @@ impl KernelView {
         texts.join(" ")
     }
 
-    /// The same and what both ends can be compared by: the segments that come, and what was
-    /// agreed on. `window_scaling=7/10` is by 7 bits on the peer's side and 10 on this one.
+    /// The same and what both ends can be compared by: the segments that are accepted, which
+    /// are the peer's MSS unless something between makes it smaller, and what was agreed on.
+    /// `window_scaling=7/10` is by 7 bits on the peer's side and 10 on this one.
     pub(crate) fn all_figures(&self) -> String {
         let unknown = || String::from("unknown");
         let yes = |is: bool| String::from(if is { "yes" } else { "no" });
@@ -165,12 +166,12 @@ impl KernelView {
             Some(WindowScaling { peer, own }) => format!("{peer}/{own}"),
             None => yes(false),
         };
-        let received = self
-            .mss_received_bytes
+        let announced = self
+            .mss_announced_bytes
             .map_or_else(unknown, |mss| mss.to_string());
         let of = |text: &dyn Fn(Options) -> String| self.options.map_or_else(unknown, text);
         format!(
-            "{} mss_received={received} sack={} timestamps={} window_scaling={} ecn={}",
+            "{} mss_announced={announced} sack={} timestamps={} window_scaling={} ecn={}",
             self.figures(),
             of(&|options| yes(options.sack)),
             of(&|options| yes(options.timestamps)),
@@ -324,13 +325,13 @@ mod tests {
         assert_eq!(
             view().all_figures(),
             "retransmits=42 least_rtt=120 us smoothed_rtt=250 us mss=1448 path_mtu=1500 \
-             mss_received=1348 sack=yes timestamps=yes window_scaling=7/10 ecn=yes"
+             mss_announced=1460 sack=yes timestamps=yes window_scaling=7/10 ecn=yes"
         );
         let none = KernelView {
             options: Some(Options::default()),
             ..KernelView::default()
         };
-        let end = " mss_received=unknown sack=no timestamps=no window_scaling=no ecn=no";
+        let end = " mss_announced=unknown sack=no timestamps=no window_scaling=no ecn=no";
         assert!(none.all_figures().ends_with(end), "{}", none.all_figures());
         let unknown = KernelView::default().all_figures();
         assert!(unknown.ends_with(" window_scaling=unknown ecn=unknown"));

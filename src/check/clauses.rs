@@ -38,7 +38,7 @@ const ECHO: &[Clause] = &[
 const COUNTED: &[Clause] = &[
     connect::CONNECT,
     connect::SELF_CONNECT,
-    options::OPTIONS,
+    options::OPTIONS_OF_MESSAGE,
     counted::ANSWER,
     counted::EMPTY,
     counted::BYTES,
@@ -58,7 +58,7 @@ const COUNTED: &[Clause] = &[
 const WHOAMI: &[Clause] = &[
     connect::CONNECT,
     connect::SELF_CONNECT,
-    options::OPTIONS,
+    options::OPTIONS_OF_MESSAGE,
     source_address::SOURCE_ADDRESS,
 ];
 

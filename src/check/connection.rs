@@ -324,21 +324,27 @@ impl<'a> Connection<'a> {
 
     /// Sends the stream's next byte as urgent data.
     pub(super) fn send_urgent(&self) -> Result<(), NotPassed> {
+        self.send_out_of_band()?;
+        self.urgent.store(true, Ordering::SeqCst);
+        Ok(())
+    }
+
+    /// The same, and does not expect it back. All that was sent before must have come. What
+    /// goes wrong behind it is then not for the urgent byte's sake.
+    pub(super) fn send_urgent_out_of_line(&self) -> Result<(), NotPassed> {
+        self.send_out_of_band()?;
+        self.count_received(1);
+        Ok(())
+    }
+
+    fn send_out_of_band(&self) -> Result<(), NotPassed> {
         self.expect(1);
         let mut byte = [0];
         let at = self.sent.load(Ordering::SeqCst);
         self.context.pattern.fill(self.number, at, &mut byte);
         let sent = self.socket().send_out_of_band(&byte);
         sent.map_err(|error| self.failure(TransferError::Io(error)))?;
-        self.urgent.store(true, Ordering::SeqCst);
         self.count_sent(1);
-        Ok(())
-    }
-
-    /// The same, and does not expect it back. All that was sent before must have come.
-    pub(super) fn send_urgent_out_of_line(&self) -> Result<(), NotPassed> {
-        self.send_urgent()?;
-        self.count_received(1);
         Ok(())
     }
 

@@ -137,7 +137,7 @@ pub(super) struct Observation {
     pub(super) connect_time: Duration,
     /// We had closed our side.
     pub(super) half_closed: bool,
-    /// We had sent an urgent byte.
+    /// We had sent an urgent byte, and waited for it.
     pub(super) urgent: bool,
     /// It was held silent on purpose before.
     pub(super) held_silent: bool,

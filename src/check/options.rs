@@ -17,6 +17,12 @@ pub(super) const OPTIONS: Clause = Clause {
     run: options,
 };
 
+/// The same in the protocols of one message.
+pub(super) const OPTIONS_OF_MESSAGE: Clause = Clause {
+    load: Load::waits(1),
+    ..OPTIONS
+};
+
 /// The largest path MTU on which full segments fill packets. Where packets are larger, as on
 /// loopback, the window bounds them.
 const FILLED_MTU: u64 = 9_216;

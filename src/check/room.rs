@@ -16,16 +16,21 @@ const WAIT_PART: u32 = 10;
 /// The bytes that are sent at once to measure the path: first as many as every system sends
 /// before it waits for an answer (RFC 6928), then twice as many each time, since a token bucket
 /// passes some without a delay. No more than the last, nor longer than this part of the
-/// time-out.
+/// time-out; nor than so many round trips where no bound was seen by then.
 const FIRST: u64 = 8 * 1024;
 const LAST: u64 = 64 * 1024;
 const TIME_PART: u32 = 50;
+const UNBOUNDED_ROUND_TRIPS: u32 = 6;
 
 /// How long the first byte and the next ones are waited for, in round trips, and no less than
 /// these parts of the time-out.
 const ROUND_TRIPS: u32 = 8;
 const FIRST_PART: u32 = 10;
 const NEXT_PART: u32 = 3;
+
+/// No more than this part of the time that is left for all clauses goes by while less comes
+/// than must move.
+const LEFT_PART: u32 = 4;
 
 /// As many as all clauses that wait have under way together, and some.
 const ALL: u64 = 640 * 1024;
@@ -88,19 +93,33 @@ fn rate(target: &Target<'_>) -> Result<f64, NotPassed> {
     connection.send(FIRST)?;
     connection.receive(1)?;
     target.shared.saw_echo(begun.elapsed());
-    let connection = connection.with_timeout(least.max(plan.timeout / NEXT_PART));
+    let most = target.shared.left() / LEFT_PART;
+    let connection = connection.with_timeout(least.max(plan.timeout / NEXT_PART).min(most));
     let (mut size, mut rate) = (FIRST, rest(&connection, FIRST)?);
-    while size < LAST && begun.elapsed() < plan.timeout / TIME_PART {
+    loop {
+        if carried(target, rate) < ALL {
+            // What was lost and sent again came late, too, and what had to wait for a larger
+            // congestion window.
+            rate = rate.max(train(&connection, size)?);
+        }
+        if size == LAST || begun.elapsed() >= longest(target, rate) {
+            break;
+        }
         size *= 2;
         rate = train(&connection, size)?;
-    }
-    if carried(target, rate) < ALL {
-        // What was lost and sent again came late, too.
-        rate = rate.max(train(&connection, size)?);
     }
     // What is still to come on a path that is too slow is for nobody.
     let _ = connection.finish();
     Ok(rate)
+}
+
+/// How long longer trains are sent, where the last one came back at that rate.
+fn longest(target: &Target<'_>, rate: f64) -> Duration {
+    let near = target.plan().timeout / TIME_PART;
+    match carried(target, rate) < ALL {
+        true => near,
+        false => near.max(target.context.round_trip() * UNBOUNDED_ROUND_TRIPS),
+    }
 }
 
 /// Sends so many bytes at once, and returns how many of them came back a second.

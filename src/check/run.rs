@@ -166,7 +166,7 @@ impl<'a> Running<'a, '_> {
         'a: 'scope,
     {
         loop {
-            if !self.is_room_known && self.schedule.is_load_next() {
+            if !self.is_room_known && self.schedule.is_rest_next() {
                 self.shared.set_room(room::room(&self.targets[0]));
                 self.is_room_known = true;
             }

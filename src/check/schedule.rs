@@ -162,11 +162,11 @@ impl Schedule {
         self.those(is_waiting).nth(1).is_some() && !self.is_first_open()
     }
 
-    /// Whether one may be next that sends as much as the path carries.
-    pub(super) fn is_load_next(&self) -> bool {
-        let is_alone = |(load, state)| load == Load::Alone && state == State::Pending;
-        let is_any = self.is_wide_next() || self.those(is_alone).next().is_some();
-        is_any && !self.is_first_open()
+    /// Whether one is next that is not of the first: what it sends, or others beside it, may
+    /// follow what the path carries.
+    pub(super) fn is_rest_next(&self) -> bool {
+        let is_rest = |(load, state)| load != Load::First && state == State::Pending;
+        self.those(is_rest).next().is_some() && !self.is_first_open()
     }
 
     /// One that runs beside all comes first, then those that wait, then those that load, and of

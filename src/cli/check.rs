@@ -107,7 +107,8 @@ pub(super) struct CheckArgs {
     #[arg(long, value_name = "N", default_value_t = 200, value_parser = count::<usize>(1..=MOST))]
     connections: usize,
 
-    /// Test only these clauses: names with commas between them, any number of times
+    /// Test only these clauses: names with commas between them, any number of times. With `urgent`
+    /// it is a fault if urgent data is read out of line
     #[arg(long, value_name = "CLAUSE", value_delimiter = ',', hide_possible_values = true,
           value_parser = OneOf(names()))]
     only: Vec<String>,

@@ -71,8 +71,9 @@ pub(super) struct ServeArgs {
           value_delimiter = ',', value_parser = address)]
     whoami: Vec<Address>,
 
-    /// Send clients of --whoami also what this machine's TCP knows of their connection, as a second
-    /// line: round trip, retransmits, MSS and options, in JSON
+    /// Send clients of --whoami also what this machine's TCP knows of the connection, as a second
+    /// line: round trip, retransmits, MSS and options, in JSON; behind a proxy, of that with the
+    /// proxy; on Linux and Android
     #[arg(long, value_parser = BoolishValueParser::new())]
     whoami_tcp: bool,
 

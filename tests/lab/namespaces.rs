@@ -35,7 +35,7 @@ pub(crate) struct Namespace {
 
 impl Namespace {
     /// # Errors
-    /// Where this user may not make any.
+    /// Where this user may not make any, or not change its settings.
     pub(crate) fn new() -> io::Result<Self> {
         let (starter, jobs) = channel::<Job>();
         let (sender, handle) = channel();
@@ -52,7 +52,7 @@ impl Namespace {
         namespace.ip("link set lo up");
         // An address is there at once, and not after a second of looking for another host
         // that has it.
-        namespace.set(&[("ipv6/conf/default/accept_dad", "0")]);
+        namespace.try_set("ipv6/conf/default/accept_dad", "0")?;
         Ok(namespace)
     }
 
@@ -88,12 +88,16 @@ impl Namespace {
 
     /// Sets kernel parameters, named as below `/proc/sys/net`.
     pub(crate) fn set(&self, parameters: &[(&str, &str)]) {
-        self.run(|| {
-            for (name, value) in parameters {
-                let file = format!("/proc/sys/net/{name}");
-                fs::write(&file, value).unwrap_or_else(|error| panic!("{file}: {error}"));
-            }
-        });
+        for (name, value) in parameters {
+            let set = self.try_set(name, value);
+            set.unwrap_or_else(|error| panic!("{error}"));
+        }
+    }
+
+    fn try_set(&self, name: &str, value: &str) -> io::Result<()> {
+        let file = format!("/proc/sys/net/{name}");
+        let set = self.run(|| fs::write(&file, value));
+        set.map_err(|error| io::Error::new(error.kind(), format!("{file}: {error}")))
     }
 
     /// Runs lines of `ip -batch`, all of which must work.

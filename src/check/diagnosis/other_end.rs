@@ -86,7 +86,8 @@ fn guess_half_close(facts: &Facts) -> Option<(Ending, bool)> {
 /// `urgent-lost`: an urgent byte does not come back in its place.
 pub(super) fn urgent(facts: &Facts, findings: &Findings) -> Option<Diagnosis> {
     let explains = facts.clauses(|at| at.clause == "urgent");
-    let failure = facts.failure("urgent")?;
+    // A connection that was not made, or whose urgent byte was let pass, has another cause.
+    let failure = facts.failure("urgent").filter(|at| at.observed.urgent)?;
     let is_silent_elsewhere = facts
         .failures
         .iter()
@@ -97,9 +98,7 @@ pub(super) fn urgent(facts: &Facts, findings: &Findings) -> Option<Diagnosis> {
         (Some(what), _) => (what, true),
         (None, End::Wrong(wrong)) if lost_one(wrong.damage) => (Urgent::TakenOut, true),
         // A guess, where nothing fell silent without an urgent byte.
-        (None, End::Silence) if failure.observed.urgent && !is_silent_elsewhere => {
-            (Urgent::Dropped, false)
-        }
+        (None, End::Silence) if !is_silent_elsewhere => (Urgent::Dropped, false),
         (None, _) => return None,
     };
     let does = match what {
@@ -118,8 +117,8 @@ pub(super) fn urgent(facts: &Facts, findings: &Findings) -> Option<Diagnosis> {
         }
     };
     let text = format!("an urgent byte is {does}");
-    let advice = "do without urgent data (RFC 6093 says so, too), and then check with --skip \
-                  urgent; else set SO_OOBINLINE in the server, or have the firewall clear URG";
+    let advice = "do without urgent data (RFC 6093 says so, too); else set SO_OOBINLINE in the \
+                  server, or have the firewall clear URG";
     let diagnosis = Diagnosis::certain("urgent-lost", text, advice, explains);
     let diagnosis = diagnosis.with("what", what.word());
     Some(match is_certain {
@@ -191,7 +190,9 @@ mod tests {
             came: vec![2],
         });
         let of = |end: End, urgent| {
-            let facts = facts(&[failure("urgent", end)], &["bytes"]);
+            let mut failure = failure("urgent", end);
+            failure.observed.urgent = true;
+            let facts = facts(&[failure], &["bytes"]);
             let findings = Findings {
                 urgent,
                 ..Findings::default()
@@ -205,6 +206,16 @@ mod tests {
         assert_eq!(moved.evidence["what"], "moved");
         assert_eq!(of(End::Silence, None), None);
         assert_eq!(of(End::Silence, Some(Urgent::Kept)), None);
+    }
+
+    #[test]
+    fn what_fails_without_an_urgent_byte_is_not_for_its_sake() {
+        let facts = facts(&[failure("urgent", End::Reset)], &["bytes"]);
+        let findings = Findings {
+            urgent: Some(Urgent::TakenOut),
+            ..Findings::default()
+        };
+        assert_eq!(super::urgent(&facts, &findings), None);
     }
 
     #[test]

@@ -34,11 +34,11 @@ pub(super) fn direction(
     let long = (passes + 1).max(own.min(1500)) - headers;
     for port in CLOSED {
         let server = SocketAddr::new(target.address.ip(), port);
-        if server == target.address || !is_refused(target, server, SMALL, 1)? {
+        if server == target.address || is_refused(target, server, SMALL, 1)? != Some(true) {
             continue;
         }
         let arrives = is_refused(target, server, long, TRIES)?;
-        return Ok(Some(match arrives {
+        return Ok(arrives.map(|arrives| match arrives {
             true => Direction::ToClient,
             false => Direction::ToServer,
         }));
@@ -46,19 +46,20 @@ pub(super) fn direction(
     Ok(None)
 }
 
-/// Whether that closed port says of a datagram of so many bytes that it is closed.
+/// Whether that closed port says of a datagram of so many bytes that it is closed; `None` where
+/// this machine itself did not send it, or dropped what came: that was not lost on the way.
 fn is_refused(
     target: &mut Target<'_>,
     server: SocketAddr,
     bytes: usize,
     tries: usize,
-) -> Result<bool, NotPassed> {
+) -> Result<Option<bool>, NotPassed> {
     let options = Options {
         unfragmented: true,
         ..Options::default()
     };
     let Ok(mut port) = Port::new(server, options) else {
-        return Ok(false);
+        return Ok(None);
     };
     for number in 0..tries {
         if number > 0 {
@@ -66,16 +67,15 @@ fn is_refused(
         }
         let bytes = target.content(bytes);
         let at = match target.ask(&mut port, bytes, 1) {
-            // This machine lets nothing out to that port.
-            Err(NotPassed::Skipped(_)) => return Ok(false),
+            Err(NotPassed::Skipped(_)) => return Ok(None),
             asked => asked?,
         };
         let refused = port.sent[at].refused.as_ref();
         if refused.is_some_and(|refused| is_of_the_server(refused, server)) {
-            return Ok(true);
+            return Ok(Some(true));
         }
     }
-    Ok(false)
+    Ok(Some(false))
 }
 
 /// Whether it is the server's own system that says that the port is closed.

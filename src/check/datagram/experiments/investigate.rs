@@ -68,7 +68,7 @@ fn losses(target: &mut Target<'_>, facts: &Facts, found: &mut Findings, show: &m
     if let Some(Rate::Limited { per_s, slow }) = found.rate {
         // Where nothing comes back of many, that low rate is all that is known to pass.
         target.slow_down_to(match per_s {
-            1.0.. => per_s / 2.0,
+            1.0.. => (per_s / 2.0).max(slow.per_s.into()),
             _ => slow.per_s.into(),
         });
     }

@@ -78,6 +78,8 @@ mod tests {
         assert_eq!(limited(11, 0), Some((0.0, 11, true)));
         assert_eq!(limited(8, 100), Some((100.0, 8, false)));
         assert_eq!(judge(12, 900), Rate::Alike);
+        assert_eq!(limited(6, 100), Some((100.0, 6, false)), "half of them");
+        assert_eq!(judge(5, 100), Rate::Alike, "less than half");
         assert_eq!(judge(1, 40), Rate::Alike, "one of twelve is chance");
         assert_eq!(judge(6, 500), Rate::Alike);
         assert_eq!(judge(0, 0), Rate::Alike);
