@@ -82,7 +82,8 @@ lab:            ## Show that each path of tests/lab is what it claims, and check
 		--include-ignored --nocapture --test-threads 1 --skip every_path_is_diagnosed --skip every_path_of_datagrams_is_diagnosed
 	$(MAKE) lab-quick LAB_QUICK='$(or $(LAB),$(LAB_QUICK))'
 
-# One path of each kind that is diagnosed without long waits.
+# One path of each kind that is diagnosed without long waits, and for certain also where the
+# machine has other work: it only takes longer.
 LAB_QUICK ?= plain,haproxy,refused,nobody-behind,http,ssh,black-hole-1280,quota-300k-close,idle-2s-close,$(strip \
 	)limit-3-reset,four-at-a-time,half-close-truncates,seven-bit,urgent-taken-out,bytes-of-others,whoami-translated
 lab-all:        ## Show what check says of every path; LAB_WRITE=1 writes the table of docs/diagnosis.md
@@ -94,7 +95,7 @@ lab-udp:        ## Show what check --udp says of every path of datagrams; LAB_WR
 		--ignored --nocapture --exact every_path_of_datagrams_is_diagnosed
 
 lab-quick:      ## Show that check names the cause of some paths of tests/lab, in half a minute
-	LAB='$(LAB_QUICK)' LAB_SLACK=3 \
+	LAB='$(LAB_QUICK)' LAB_SLACK=6 \
 		$(if $(filter-out 0,$(shell id -u)),unshare --map-root-user) $(CARGO) test --locked --test lab -- \
 		--ignored --nocapture --exact every_path_is_diagnosed
 

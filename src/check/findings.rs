@@ -429,4 +429,10 @@ impl Findings {
     pub(super) fn is_open(&self, experiment: &str) -> bool {
         self.is_untried || self.cut_short.contains(&experiment)
     }
+
+    /// Whether a wrong byte of that clause may be an urgent one that came late.
+    pub(super) fn may_move_urgent(&self, clause: &str) -> bool {
+        let is_it = self.urgent == Some(Urgent::Moved) || self.is_open("urgent");
+        clause == "urgent" && is_it
+    }
 }

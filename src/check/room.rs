@@ -28,8 +28,8 @@ const ROUND_TRIPS: u32 = 8;
 const FIRST_PART: u32 = 10;
 const NEXT_PART: u32 = 3;
 
-/// No more than this part of the time that is left for all clauses goes by while less comes
-/// than must move.
+/// All of it ends soon behind this part of the time that is left for all clauses, and a train
+/// of which less comes than must move.
 const LEFT_PART: u32 = 4;
 
 /// As many as all clauses that wait have under way together, and some.
@@ -116,10 +116,11 @@ fn rate(target: &Target<'_>) -> Result<f64, NotPassed> {
 /// How long longer trains are sent, where the last one came back at that rate.
 fn longest(target: &Target<'_>, rate: f64) -> Duration {
     let near = target.plan().timeout / TIME_PART;
-    match carried(target, rate) < ALL {
+    let longest = match carried(target, rate) < ALL {
         true => near,
         false => near.max(target.context.round_trip() * UNBOUNDED_ROUND_TRIPS),
-    }
+    };
+    longest.min(target.shared.left() / LEFT_PART)
 }
 
 /// Sends so many bytes at once, and returns how many of them came back a second.

@@ -253,6 +253,23 @@ mod tests {
     }
 
     #[test]
+    fn the_rest_is_next_once_the_first_are_over_also_where_it_is_one() {
+        for load in [Load::waits(1), Load::Streams, Load::Beside, Load::Alone] {
+            let mut schedule = Schedule::new([Load::First, load].into_iter());
+            assert!(!schedule.is_rest_next());
+            assert_eq!(begin(&mut schedule, 9, &[]), [0]);
+            assert!(!schedule.is_rest_next());
+            end(&mut schedule, &[0]);
+            assert!(
+                schedule.is_rest_next() && !schedule.is_wide_next(),
+                "{load:?}"
+            );
+            begin(&mut schedule, 9, &[]);
+            assert!(!schedule.is_rest_next());
+        }
+    }
+
+    #[test]
     fn no_more_run_together_than_the_server_serves_at_once() {
         for (width, together) in [(1, vec![1]), (2, vec![1, 3]), (3, vec![1, 3])] {
             let mut schedule = Schedule::new(ALL.into_iter());

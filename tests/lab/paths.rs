@@ -1045,6 +1045,17 @@ fn slow() -> Vec<Path> {
         )
         .claim(Claim::NotAbove { mbit_s: 0.064 })
         .passes_within(BROKEN),
+        // What is sent at once at first passes the bucket without a delay.
+        through(
+            "far-512k",
+            "512 kbit/s behind a bucket of 16 KiB, and a round trip of 600 ms",
+            routed().shaped(512).relayed(Treatment {
+                delay: Duration::from_millis(300),
+                ..Treatment::default()
+            }),
+        )
+        .claim(Claim::NotAbove { mbit_s: 0.512 })
+        .passes_within(BROKEN),
     ]
 }
 

@@ -86,8 +86,13 @@ fn guess_half_close(facts: &Facts) -> Option<(Ending, bool)> {
 /// `urgent-lost`: an urgent byte does not come back in its place.
 pub(super) fn urgent(facts: &Facts, findings: &Findings) -> Option<Diagnosis> {
     let explains = facts.clauses(|at| at.clause == "urgent");
-    // A connection that was not made, or whose urgent byte was let pass, has another cause.
-    let failure = facts.failure("urgent").filter(|at| at.observed.urgent)?;
+    // A connection that was not made, or whose urgent byte was let pass, has another cause;
+    // but not where that byte came later.
+    let is_of_it = |at: &&Failure| {
+        let is_moved = findings.urgent == Some(Urgent::Moved);
+        at.observed.urgent || is_moved && matches!(at.observed.end, End::Wrong(_))
+    };
+    let failure = facts.failure("urgent").filter(is_of_it)?;
     let is_silent_elsewhere = facts
         .failures
         .iter()
@@ -204,18 +209,40 @@ mod tests {
         assert_eq!(taken.confidence, Confidence::Certain);
         let moved = of(missing, Some(Urgent::Moved)).unwrap();
         assert_eq!(moved.evidence["what"], "moved");
-        assert_eq!(of(End::Silence, None), None);
         assert_eq!(of(End::Silence, Some(Urgent::Kept)), None);
     }
 
     #[test]
     fn what_fails_without_an_urgent_byte_is_not_for_its_sake() {
-        let facts = facts(&[failure("urgent", End::Reset)], &["bytes"]);
-        let findings = Findings {
-            urgent: Some(Urgent::TakenOut),
-            ..Findings::default()
+        for (end, urgent) in [(End::Reset, Some(Urgent::TakenOut)), (End::Silence, None)] {
+            let facts = facts(&[failure("urgent", end)], &["bytes"]);
+            let findings = Findings {
+                urgent,
+                ..Findings::default()
+            };
+            assert_eq!(super::urgent(&facts, &findings), None);
+        }
+    }
+
+    #[test]
+    fn what_comes_behind_an_urgent_byte_that_was_let_pass_may_be_it() {
+        let added = End::Wrong(Wrong {
+            at: 1025,
+            damage: None,
+            sent: vec![1],
+            came: vec![2],
+        });
+        let facts = facts(&[failure("urgent", added)], &["bytes"]);
+        let of = |urgent| {
+            let findings = Findings {
+                urgent: Some(urgent),
+                ..Findings::default()
+            };
+            super::urgent(&facts, &findings)
         };
-        assert_eq!(super::urgent(&facts, &findings), None);
+        let moved = of(Urgent::Moved).unwrap();
+        assert_eq!(moved.evidence["what"], "moved");
+        assert_eq!(of(Urgent::TakenOut), None);
     }
 
     #[test]

@@ -95,7 +95,7 @@ pub(super) fn damaged(facts: &Facts, findings: &Findings) -> Option<Diagnosis> {
             ..
         }) => None,
         // What becomes of an urgent byte is another cause.
-        End::Wrong(_) if at.observed.urgent => None,
+        End::Wrong(_) if at.observed.urgent || findings.may_move_urgent(at.clause) => None,
         End::Wrong(wrong) => Some(wrong.clone()),
         _ => None,
     };
