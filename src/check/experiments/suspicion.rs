@@ -67,15 +67,16 @@ impl Suspicion<'_> {
             ended || at.is_silent() && !is_hole
         };
         let is_other = |at: &&Failure| {
+            let (bytes, age) = reached(at);
             at.clause != "urgent"
                 && !at.observed.half_closed
                 && !at.observed.held_silent
-                && (at.observed.received >= MANY || at.observed.moved_at >= SOME_TIME)
+                && (bytes >= MANY || age >= SOME_TIME)
         };
         let ended = self.facts.failures.iter().filter(is_ended);
-        let ended: Vec<_> = ended.filter(is_other).collect();
-        let bytes = ended.iter().map(|at| at.observed.received).max()?;
-        let age = ended.iter().map(|at| at.observed.moved_at).max()?;
+        let ended: Vec<_> = ended.filter(is_other).map(reached).collect();
+        let bytes = ended.iter().map(|(bytes, _)| *bytes).max()?;
+        let age = ended.iter().map(|(_, age)| *age).max()?;
         Some(Hint { bytes, age })
     }
 
@@ -127,6 +128,16 @@ impl Suspicion<'_> {
     }
 }
 
+/// How far a connection came, in bytes and in age. What has ended while its client received
+/// nothing on purpose is told by what was sent.
+fn reached(failure: &Failure) -> (u64, Duration) {
+    let seen = &failure.observed;
+    match failure.clause {
+        "slow-reader" if seen.received < MANY => (seen.sent, seen.age),
+        _ => (seen.received, seen.moved_at),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -171,6 +182,9 @@ mod tests {
         let mut old = after("small-writes", End::Close, 3);
         old.observed.moved_at = Duration::from_secs(1);
         assert_eq!(cut(&[old], &none), Some(3));
+        let mut unread = after("slow-reader", End::Reset, 0);
+        unread.observed.sent = 9_000_000;
+        assert_eq!(cut(&[unread], &none), Some(9_000_000));
     }
 
     #[test]
