@@ -36,8 +36,8 @@ pub struct RoundTrips {
     tick_at: u64,
     /// When something came back last.
     came_at: u64,
-    /// The time of turns in which nothing was ready.
-    idle: u64,
+    /// The time of turns in which something was ready: while the last are awaited none is.
+    busy: u64,
     /// Whether new datagrams are sent, or only awaited.
     sends: bool,
     has_begun: bool,
@@ -70,7 +70,7 @@ impl RoundTrips {
             start: Instant::now(),
             tick_at: 0,
             came_at: 0,
-            idle: 0,
+            busy: 0,
             sends: true,
             has_begun: false,
             counts: Counts::default(),
@@ -156,9 +156,8 @@ impl RoundTrips {
             thread::yield_now();
         }
         let now = self.now();
-        match ready {
-            0 => self.idle += now - before,
-            _ => self.came_at = now,
+        if ready > 0 {
+            (self.came_at, self.busy) = (now, self.busy + now - before);
         }
         if now >= self.tick_at {
             self.tick(now)?;
@@ -216,7 +215,7 @@ impl Load for RoundTrips {
     }
 
     fn busy(&self) -> Duration {
-        self.start.elapsed() - Duration::from_nanos(self.idle)
+        Duration::from_nanos(self.busy)
     }
 
     fn came_at(&self) -> Instant {
