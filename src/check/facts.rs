@@ -66,29 +66,36 @@ impl Failure {
     }
 }
 
+/// What one connection of a passed clause bore.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Borne {
+    /// How long that of `lifetime` lived since it was made, and how many messages it carried.
+    pub(super) age: Option<Duration>,
+    pub(super) messages: u64,
+    /// The bytes that one of the largest messages carried, each way.
+    pub(super) bytes: u64,
+}
+
 /// All that the clauses saw.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Facts {
     pub(super) failures: Vec<Failure>,
     pub(super) passed: Vec<&'static str>,
-    /// How long the connection of the clause `lifetime` lived, if that passed.
-    pub(super) lived: Option<Duration>,
+    pub(super) borne: Borne,
 }
 
 impl Facts {
-    pub(super) fn new(outcomes: &[Outcome]) -> Self {
+    pub(super) fn new(outcomes: &[Outcome], borne: Borne) -> Self {
         let failed = outcomes.iter().filter_map(|outcome| {
             let observed = outcome.observed.as_deref()?.clone();
             let clause = outcome.name;
             Some(Failure { clause, observed })
         });
         let passed = || outcomes.iter().filter(|at| at.verdict == Verdict::Pass);
-        let mut lived = passed().filter(|outcome| outcome.name == "lifetime");
         Self {
             failures: failed.collect(),
             passed: passed().map(|outcome| outcome.name).collect(),
-            // It is open for all of the clause but its connect.
-            lived: lived.next().map(|at| Duration::from_nanos(at.elapsed_ns)),
+            borne,
         }
     }
 
@@ -148,7 +155,7 @@ pub(super) mod made {
         Facts {
             failures: failures.to_vec(),
             passed: passed.to_vec(),
-            lived: None,
+            borne: Borne::default(),
         }
     }
 }

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use super::facts::Borne;
 use super::plan::Plan;
 use super::report::nanoseconds;
 use crate::base::kernel::KernelView;
@@ -50,6 +51,8 @@ pub(super) struct Shared<'a> {
     segments: Mutex<Option<(u64, u64)>>,
     /// More packets are lost than a sound path loses.
     lossy: AtomicBool,
+    /// What connections of passed clauses bore.
+    borne: Mutex<Borne>,
 }
 
 impl<'a> Shared<'a> {
@@ -75,6 +78,7 @@ impl<'a> Shared<'a> {
             rest_over: AtomicBool::new(false),
             segments: Mutex::new(Some((0, 0))),
             lossy: AtomicBool::new(false),
+            borne: Mutex::new(Borne::default()),
         }
     }
 
@@ -117,6 +121,15 @@ impl<'a> Shared<'a> {
         self.plan
             .with_experiments()
             .saturating_sub(self.begun.elapsed())
+    }
+
+    /// Notes what a connection bore whose clause has nothing more to fail at.
+    pub(super) fn note_borne(&self, note: impl FnOnce(&mut Borne)) {
+        note(&mut self.borne.lock().unwrap_or_else(PoisonError::into_inner));
+    }
+
+    pub(super) fn borne(&self) -> Borne {
+        *self.borne.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The number of the next connection.

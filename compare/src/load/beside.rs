@@ -10,6 +10,10 @@ use super::datagram::flood::Flood;
 use super::datagram::flow::Counts as DatagramCounts;
 use super::datagram::round_trips::RoundTrips;
 use super::mixed::{self, MixedLoad};
+use super::usage::thread_cpu_time;
+
+/// How long at a time the streams run on while datagrams are awaited.
+const AWAITED: Duration = Duration::from_millis(1);
 
 /// What pingers have counted, and what is beside them.
 #[derive(Clone, Debug, Default)]
@@ -18,8 +22,8 @@ pub struct Counts {
     pub round_trips: u64,
     /// How long those took.
     pub latency: Latency,
-    /// The part of the pingers' datagrams that is lost, from 0 to 1, where they send any.
-    pub lost: Option<f64>,
+    /// What became of the pingers' datagrams, where they send any beside others.
+    pub datagrams: Option<DatagramCounts>,
     /// What came back beside them: bytes of streams, or datagrams.
     pub others: u64,
 }
@@ -37,6 +41,9 @@ pub trait Pingers {
     /// # Errors
     /// A client failed, a byte of a pinger's was wrong, or nothing came back.
     fn run_for(&mut self, time: Duration) -> io::Result<Counts>;
+
+    /// How long its thread was busy so far, beside what disturbs it.
+    fn busy(&self) -> Duration;
 }
 
 /// Pingers and streams of the same load.
@@ -54,6 +61,11 @@ impl Pingers for BesideStreams {
 
     fn run_for(&mut self, time: Duration) -> io::Result<Counts> {
         Ok(of_messages(self.load.run_for(time)?))
+    }
+
+    /// It sleeps while it has nothing to do.
+    fn busy(&self) -> Duration {
+        thread_cpu_time()
     }
 }
 
@@ -87,6 +99,10 @@ impl Pingers for BesideFlood {
             ..of_messages(counts)
         })
     }
+
+    fn busy(&self) -> Duration {
+        self.load.busy_with_others()
+    }
 }
 
 /// Datagrams that go to and fro, beside streams over TCP.
@@ -109,11 +125,31 @@ impl Pingers for DatagramsBesideStreams {
     fn run_for(&mut self, time: Duration) -> io::Result<Counts> {
         let Self { load, others, .. } = self;
         if !self.is_disturbed {
-            return Ok(of_datagrams(&load.run_for(time)?, 0));
+            let counts = load.run_for(time)?;
+            return Ok(Counts {
+                round_trips: counts.echoed,
+                latency: counts.latency,
+                ..Counts::default()
+            });
         }
-        load.begin()?;
-        let counts = others.0.run_with(time, || load.turn().map(drop))?;
-        Ok(of_datagrams(&load.take_counts(), counts.stream_bytes))
+        // The streams go on while the last datagrams are awaited.
+        let mut streamed = Vec::new();
+        let run = |load: &mut RoundTrips, time| {
+            let counts = others.0.run_with(time, || Ok(load.turn()?.1))?;
+            streamed.push(counts.stream_bytes);
+            Ok(())
+        };
+        let (datagrams, in_time) = load.drained(time, AWAITED, run)?;
+        Ok(Counts {
+            round_trips: in_time,
+            latency: datagrams.latency.clone(),
+            datagrams: Some(datagrams),
+            others: streamed.first().copied().unwrap_or_default(),
+        })
+    }
+
+    fn busy(&self) -> Duration {
+        self.others.0.busy_with_others()
     }
 }
 
@@ -121,16 +157,7 @@ fn of_messages(counts: mixed::Counts) -> Counts {
     Counts {
         round_trips: counts.round_trips,
         latency: counts.latency,
-        lost: None,
+        datagrams: None,
         others: counts.stream_bytes,
-    }
-}
-
-fn of_datagrams(counts: &DatagramCounts, others: u64) -> Counts {
-    Counts {
-        round_trips: counts.echoed,
-        latency: counts.latency.clone(),
-        lost: Some(counts.lost_part()),
-        others,
     }
 }

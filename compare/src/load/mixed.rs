@@ -47,6 +47,9 @@ pub struct MixedLoad {
     /// Messages that ever came back.
     done: u64,
     counts: Counts,
+    /// Time in which it polled and neither it nor what is beside it had anything to do.
+    idle: Duration,
+    start: Instant,
 }
 
 struct Pinger {
@@ -108,6 +111,8 @@ impl MixedLoad {
             sends: true,
             done: 0,
             counts: Counts::default(),
+            idle: Duration::ZERO,
+            start: Instant::now(),
         })
     }
 
@@ -138,34 +143,43 @@ impl MixedLoad {
     /// # Errors
     /// A connection failed, a byte of a pinger's was wrong, or nothing came back.
     pub fn run_for(&mut self, time: Duration) -> io::Result<Counts> {
-        self.take_turns(time, WAIT, || Ok(()))
+        self.take_turns(time, WAIT, || Ok(true))
     }
 
-    /// The same, with `other` between two turns: it has something to do all the time.
+    /// The same without a sleep, with `other` between two turns, which says whether it had
+    /// anything to do.
     ///
     /// # Errors
     /// As before, and those of `other`.
     pub fn run_with(
         &mut self,
         time: Duration,
-        other: impl FnMut() -> io::Result<()>,
+        other: impl FnMut() -> io::Result<bool>,
     ) -> io::Result<Counts> {
         self.take_turns(time, Duration::ZERO, other)
+    }
+
+    /// How long it did not poll in vain so far, where it runs with others.
+    #[must_use]
+    pub fn busy_with_others(&self) -> Duration {
+        self.start.elapsed().saturating_sub(self.idle)
     }
 
     fn take_turns(
         &mut self,
         time: Duration,
         wait: Duration,
-        mut other: impl FnMut() -> io::Result<()>,
+        mut other: impl FnMut() -> io::Result<bool>,
     ) -> io::Result<Counts> {
         self.take_counts();
         let start = Instant::now();
         let (mut now, mut last_sign, mut done) = (start, start, self.done());
         while now - start < time {
-            self.turn(wait)?;
-            other()?;
-            now = Instant::now();
+            let is_busy = self.turn(wait)? | other()?;
+            let before = std::mem::replace(&mut now, Instant::now());
+            if !is_busy {
+                self.idle += now - before;
+            }
             if self.done() > done {
                 (done, last_sign) = (self.done(), now);
             } else if now - last_sign > self.timeout {
@@ -219,20 +233,23 @@ impl MixedLoad {
     }
 
     /// Serves one of the streams, then each of the sockets that are ready once, for which it
-    /// waits up to `wait` where it has nothing else to do.
-    fn turn(&mut self, wait: Duration) -> io::Result<()> {
-        let most = match self.step()? {
+    /// waits up to `wait` where it has nothing else to do. Returns whether it had.
+    fn turn(&mut self, wait: Duration) -> io::Result<bool> {
+        let has_moved = self.step()?;
+        let most = match has_moved {
             true => Duration::ZERO,
             false => self.rest().min(wait),
         };
-        for index in 0..self.poller.wait(most)? {
+        let ready = self.poller.wait(most)?;
+        for index in 0..ready {
             let (token, flags) = self.poller.event(index);
             match token.checked_sub(self.pingers.len()) {
                 Some(stream) => self.ready[stream] = true,
                 None => self.receive(token, flags)?,
             }
         }
-        self.ping_again()
+        self.ping_again()?;
+        Ok(has_moved || ready > 0)
     }
 
     /// Moves the next ready stream by a step. Returns whether there was one.
@@ -332,5 +349,26 @@ impl Load for MixedLoad {
     /// All comes back.
     fn came_at(&self) -> Instant {
         Instant::now()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+
+    use super::*;
+
+    #[test]
+    fn turns_in_vain_are_not_busy() {
+        const TIME: Duration = Duration::from_millis(50);
+        let nowhere = SocketAddrV4::new(Ipv4Addr::LOCALHOST, 9);
+        let mut load = MixedLoad::connect(nowhere, 0, 0, TIME * 20).unwrap();
+        let mut grown = |is_busy| {
+            let before = load.busy_with_others();
+            load.run_with(TIME, || Ok(is_busy)).unwrap();
+            load.busy_with_others() - before
+        };
+        assert!(grown(true) >= TIME);
+        assert!(grown(false) < TIME / 2);
     }
 }

@@ -1,4 +1,4 @@
-//! All scenarios in one table: echopool beside the best of the others.
+//! All scenarios that others take part in, in one table: echopool beside the best of them.
 
 use crate::results::metric::Metric;
 use crate::results::outcome::Outcome;
@@ -7,11 +7,17 @@ use crate::server::definition::ECHOPOOL;
 
 const COST: &[Metric] = &[
     Metric::CpuPerRoundTrip,
+    Metric::CpuPerDatagram,
     Metric::CpuPerGb,
     Metric::CpuPerConnection,
 ];
 
-const RATE: &[Metric] = &[Metric::RoundTrips, Metric::Bandwidth, Metric::Connections];
+const RATE: &[Metric] = &[
+    Metric::RoundTrips,
+    Metric::Datagrams,
+    Metric::Bandwidth,
+    Metric::Connections,
+];
 
 /// Finds the best of some servers, and echopool as a multiple of it.
 type Best = for<'a> fn(&'a Outcome, &str, Metric) -> Option<(&'a str, Summary)>;
@@ -77,6 +83,22 @@ mod tests {
     fn a_scenario_is_a_line_with_the_best_rival_and_the_floor() {
         let text = overview(&[outcome()]);
         let line = "| ping-64-50 | 0.78 tokio-multi | – | – | – | 2.00 floor |\n";
+        assert!(text.ends_with(line), "{text}");
+    }
+
+    #[test]
+    fn datagrams_have_a_line_with_cost_and_rate() {
+        let mut datagrams = outcome();
+        for server in &mut datagrams.servers {
+            for round in &mut server.rounds {
+                let cost = round.remove(&Metric::CpuPerRoundTrip).unwrap();
+                round.insert(Metric::CpuPerDatagram, cost);
+                round.insert(Metric::Datagrams, 720.0 / cost);
+            }
+        }
+        datagrams.sum_up();
+        let text = overview(&[datagrams]);
+        let line = "| ping-64-50 | 0.78 tokio-multi | 1.29 tokio-multi | – | – | 2.00 floor |\n";
         assert!(text.ends_with(line), "{text}");
     }
 

@@ -9,7 +9,7 @@ use crate::load::beside::{BesideFlood, BesideStreams, Counts, DatagramsBesideStr
 use crate::load::datagram::round_trips::RoundTrips;
 use crate::load::mixed::MixedLoad;
 use crate::load::times::Times;
-use crate::load::usage::{Reading, thread_cpu_time};
+use crate::load::usage::Reading;
 use crate::results::metric::{Metric, Sample};
 use crate::server::running::Running;
 
@@ -68,8 +68,9 @@ impl Scenario {
         let a_second = |count| as_f64(count) / times.measure.as_secs_f64();
         sample.insert(Metric::Datagrams, a_second(beside.round_trips));
         sample.insert(Metric::Bandwidth, a_second(beside.others) / 1e6);
-        if let Some(lost) = beside.lost {
-            sample.insert(Metric::Lost, lost * 100.0);
+        if let Some(datagrams) = beside.datagrams {
+            sample.insert(Metric::Lost, datagrams.lost_percent());
+            sample.insert(Metric::DroppedByLoad, datagrams.dropped_percent());
         }
         Ok(sample)
     }
@@ -91,11 +92,11 @@ impl Scenario {
         let alone = with_answers(load.run_for(times.measure)?, times)?;
         load.disturb()?;
         load.run_for(times.warm_up)?;
-        let (before, cpu) = (Reading::now(server), thread_cpu_time());
+        let (before, busy) = (Reading::now(server), load.busy());
         // The answers that waited for the reading are not counted.
         load.run_for(AFTER_READING)?;
         let beside = with_answers(load.run_for(times.measure)?, times)?;
-        let cpu = thread_cpu_time() - cpu;
+        let busy = load.busy() - busy;
         let usage = before.usage_until(&Reading::now(server));
         if beside.others == 0 {
             let others = match self.streams() {
@@ -104,7 +105,7 @@ impl Scenario {
             };
             return Err(nothing_came_back(&others, times));
         }
-        let mut sample = busy_sides(&usage, usage.share(cpu));
+        let mut sample = busy_sides(&usage, usage.share(busy));
         sample.extend(growth(&alone, &beside));
         if self.kind == Kind::Sparse {
             sample.insert(Metric::P50Alone, latency_us(&alone.latency, 0.5));
@@ -145,13 +146,13 @@ fn growth(alone: &Counts, beside: &Counts) -> Sample {
 #[cfg(test)]
 mod tests {
     use std::io::{Read, Write};
-    use std::net::TcpStream;
+    use std::net::{TcpStream, UdpSocket};
 
-    use super::super::testing::{LONG, echo, named, serve_both};
+    use super::super::testing::{Datagram, LONG, echo, named, serve_both};
     use super::*;
 
-    /// A server of both, which echoes all.
-    fn server() -> Running {
+    /// A server of both, which echoes all streams.
+    fn server(datagram: impl Datagram) -> Running {
         let echo_stream = |mut stream: TcpStream| {
             let mut block = [0; 4096];
             while let Ok(length @ 1..) = stream.read(&mut block) {
@@ -160,7 +161,7 @@ mod tests {
                 }
             }
         };
-        Running::stand_in(serve_both(echo_stream, echo))
+        Running::stand_in(serve_both(echo_stream, datagram))
     }
 
     #[test]
@@ -169,10 +170,25 @@ mod tests {
             ("udp-flood-beside-pingers", Metric::FloodDatagrams),
             ("udp-pingers-beside-streams", Metric::Bandwidth),
         ] {
-            let sample = named(name).run(&server(), LONG).unwrap();
+            let sample = named(name).run(&server(echo), LONG).unwrap();
             for metric in [rate, Metric::P99Alone, Metric::P99Beside, Metric::P99Growth] {
                 assert!(sample[&metric] > 0.0, "{name}: {metric:?} of {sample:?}");
             }
         }
+    }
+
+    #[test]
+    fn what_is_lost_beside_streams_is_counted_to_the_last() {
+        let mut number = 0_u64;
+        let datagram = move |socket: &UdpSocket, bytes: &mut [u8], client| {
+            number += 1;
+            if !number.is_multiple_of(50) {
+                echo(socket, bytes, client);
+            }
+        };
+        let scenario = named("udp-pingers-beside-streams");
+        let sample = scenario.run(&server(datagram), LONG).unwrap();
+        assert!((1.0..4.0).contains(&sample[&Metric::Lost]), "{sample:?}");
+        assert!(sample[&Metric::DroppedByLoad] == 0.0, "{sample:?}");
     }
 }

@@ -1,6 +1,7 @@
 //! Datagrams that go to and fro: as fast as they come back, or at a given rate.
 
 use std::io;
+use std::time::Duration;
 
 use echopool::bench::plan::{Load, NO_DEPTH, Plan};
 
@@ -31,23 +32,22 @@ impl Scenario {
             |first, count| RoundTrips::open(address, (first, count), shape, times.timeout(count));
         let (clients, threads) = (self.clients, self.load_threads);
         let measured = threads::measure(server, clients, threads, times, open)?;
-        let (mut all, mut dropped) = (Counts::default(), 0);
-        for (counts, more) in &measured.counts {
-            all.add(counts);
-            dropped += more;
-        }
+        let mut all = Counts::default();
+        measured.counts.iter().for_each(|counts| all.add(counts));
         if all.echoed == 0 {
             return Err(io::Error::other("given up, nothing came back"));
         }
         let mut sample = busy_sides(&measured.usage, measured.busy);
         let cpu_us = measured.usage.server.as_secs_f64() * 1e6;
         let a_second = as_f64(all.echoed) / measured.time.as_secs_f64();
-        let percent = |count| as_f64(count) * 100.0 / as_f64(all.sent);
+        let server_share = measured.usage.server.as_secs_f64() / measured.time.as_secs_f64();
         sample.extend([
             (Metric::Datagrams, a_second),
             (Metric::CpuPerDatagram, cpu_us / as_f64(all.echoed)),
-            (Metric::Lost, percent(all.lost.saturating_sub(dropped))),
-            (Metric::DroppedByLoad, percent(dropped)),
+            (Metric::Lost, all.lost_percent()),
+            (Metric::DroppedByLoad, all.dropped_percent()),
+            // Not of the time in which the load awaits the lost ones, and the server does nothing.
+            (Metric::ServerCpu, server_share * 100.0),
             (Metric::P50, latency_us(&all.latency, 0.5)),
             (Metric::P99, latency_us(&all.latency, 0.99)),
         ]);
@@ -72,6 +72,11 @@ impl Scenario {
         let percent = |count| as_f64(count) * 100.0 / as_f64(counts.sent.max(1));
         let cpu_us = usage.server.as_secs_f64() * 1e6;
         let latency = results.response.as_ref().unwrap_or(&results.service);
+        // At most so long after the first one was sent the last one came back; then the load
+        // awaits the lost ones, and the server does nothing.
+        let slowest = results.service.histogram.value_at_quantile(1.0);
+        let worked = Duration::from_nanos(results.elapsed_ns + slowest).min(usage.time);
+        let server_share = usage.server.as_secs_f64() / worked.as_secs_f64();
         sample.extend([
             (Metric::Datagrams, results.rate_per_s),
             (
@@ -80,6 +85,7 @@ impl Scenario {
             ),
             (Metric::Lost, percent(counts.lost.saturating_sub(dropped))),
             (Metric::DroppedByLoad, percent(dropped + counts.not_sent)),
+            (Metric::ServerCpu, server_share * 100.0),
             (Metric::P50, latency_us(latency, 0.5)),
             (Metric::P99, latency_us(latency, 0.99)),
         ]);
@@ -100,10 +106,15 @@ impl Scenario {
 
 #[cfg(test)]
 mod tests {
-    use std::net::UdpSocket;
+    use std::collections::BTreeSet;
+    use std::net::{SocketAddrV4, UdpSocket};
+    use std::sync::mpsc;
 
+    use super::super::definition::ONE;
     use super::super::testing::{BRIEF, LONG, echo, named, serve_datagrams};
     use super::*;
+    use crate::load::datagram::drops;
+    use crate::load::threads::Load as _;
 
     const METRICS: [Metric; 9] = [
         Metric::Datagrams,
@@ -196,15 +207,78 @@ mod tests {
         }
     }
 
+    fn one_flow(server: SocketAddrV4) -> RoundTrips {
+        RoundTrips::open(server, (0, 1), ONE, LONG.timeout(1)).unwrap()
+    }
+
     #[test]
-    fn copies_and_late_echoes_are_not_counted() {
+    fn copies_are_not_counted() {
         let address = serve_datagrams(|socket: &UdpSocket, bytes: &mut [u8], client| {
             for _ in 0..2 {
                 echo(socket, bytes, client);
             }
         });
-        let server = Running::stand_in(address);
-        let sample = named("udp-64-1").run(&server, BRIEF).unwrap();
-        assert!(sample[&Metric::Lost] == 0.0, "{sample:?}");
+        let counts = one_flow(address).run_and_drain(BRIEF.measure).unwrap();
+        assert!(counts.sent > 2, "{counts:?}");
+        assert_eq!((counts.echoed, counts.lost), (counts.sent, 0));
+    }
+
+    #[test]
+    fn an_echo_that_is_late_is_lost() {
+        let mut first = None;
+        let (is_late, late) = mpsc::channel();
+        let address = serve_datagrams(move |socket: &UdpSocket, bytes: &mut [u8], client| {
+            let Some(held) = &mut first else {
+                first = Some(bytes.to_vec());
+                return;
+            };
+            if !held.is_empty() {
+                echo(socket, &mut std::mem::take(held), client);
+                is_late.send(()).unwrap();
+            }
+            echo(socket, bytes, client);
+        });
+        let mut load = one_flow(address);
+        let counts = load.run_and_drain(BRIEF.measure).unwrap();
+        assert_eq!((counts.sent, counts.echoed, counts.lost), (1, 0, 1));
+        let counts = load.run_and_drain(BRIEF.measure).unwrap();
+        assert_eq!((counts.echoed, counts.lost), (counts.sent, 0));
+        late.recv().unwrap();
+    }
+
+    #[test]
+    fn what_the_queue_of_the_load_has_no_room_for_is_not_lost_by_the_server() {
+        let (fill, is_to_fill) = mpsc::channel();
+        let (is_full, full) = mpsc::channel();
+        let mut first = None;
+        let address = serve_datagrams(move |socket: &UdpSocket, bytes: &mut [u8], client| {
+            let first = first.get_or_insert_with(|| bytes.to_vec());
+            let is_filled = is_to_fill.try_recv().is_ok();
+            let port = BTreeSet::from([client.port()]);
+            while is_filled && drops::at_ports(&port).unwrap() == 0 {
+                for _ in 0..64 {
+                    echo(socket, first, client);
+                }
+            }
+            echo(socket, bytes, client);
+            if is_filled {
+                is_full.send(()).unwrap();
+            }
+        });
+        let mut load = one_flow(address);
+        load.run_and_drain(BRIEF.measure).unwrap();
+        fill.send(()).unwrap();
+        // Nothing is received until the queue is full.
+        let run = |load: &mut RoundTrips, time: Duration| {
+            if time > Duration::ZERO {
+                full.recv().unwrap();
+            }
+            load.turn().map(drop)
+        };
+        let drained = load.drained(BRIEF.measure, Duration::ZERO, run);
+        let (counts, _) = drained.unwrap();
+        assert_eq!((counts.sent, counts.echoed, counts.lost), (1, 0, 1));
+        assert!(counts.dropped_percent() > 0.0, "{counts:?}");
+        assert!(counts.lost_percent() == 0.0, "{counts:?}");
     }
 }

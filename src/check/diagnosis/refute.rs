@@ -5,11 +5,14 @@ use std::time::Duration;
 use crate::check::cause::{Confidence, Diagnosis};
 use crate::check::facts::Facts;
 use crate::check::findings::{Findings, Silences};
+use crate::check::pace::WRITES;
 
-/// What a passed clause does to a cause that it speaks against.
+/// What a passed clause does to a cause that it speaks against. It had a connection of its own,
+/// which a balancer may have sent to another server than those of the experiments: so it does
+/// not undo what these proved.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Against {
-    /// It can't be.
+    /// It can't be: an experiment contradicts it, or it was only guessed.
     Never,
     /// Not on each connection: it is no proof any more. The clause that says so.
     NotAlways(&'static str),
@@ -51,16 +54,25 @@ fn against(cause: &Diagnosis, facts: &Facts, findings: &Findings) -> Option<Agai
     };
     let not_always = |names: &[&'static str]| passed(names).map(Against::NotAlways);
     match cause.cause {
-        "lifetime-limit" => is_outlived(cause, facts, findings).then_some(Against::Never),
-        "line-buffered" => passed(&UNHELD).map(|_| Against::Never),
+        "lifetime-limit" => outlived(cause, facts, findings),
+        "line-buffered" => not_always(&UNHELD),
         // What is collected for a while comes back.
         "stores-and-forwards" if !cause.evidence.contains_key("delay_ms") => {
-            passed(&UNHELD).map(|_| Against::Never)
+            match cause.confidence {
+                Confidence::Likely => passed(&UNHELD).map(|_| Against::Never),
+                Confidence::Certain => not_always(&UNHELD),
+            }
         }
         "mtu-black-hole" => not_always(&["message-mss", "message-64k", "message-16m"]),
         "connection-quota" => {
             let bytes = cause.evidence.get("bytes")?.as_u64()?;
-            not_always(&["message-64k"]).filter(|_| bytes < CARRIED / 2)
+            let carried = |name, most| not_always(&[name]).filter(|_| bytes < most / 2);
+            carried("message-64k", CARRIED).or_else(|| carried("message-16m", facts.borne.bytes))
+        }
+        "message-limit" => {
+            let messages = cause.evidence.get("messages")?.as_u64()?;
+            let carried = |name, most| not_always(&[name]).filter(|_| messages < most);
+            carried("slow-writer", WRITES).or_else(|| carried("lifetime", facts.borne.messages))
         }
         "connection-limit" => not_always(&["connections"]),
         "connect-rate-limit" | "listen-queue" => not_always(&["connect-storm"]),
@@ -73,23 +85,24 @@ fn against(cause: &Diagnosis, facts: &Facts, findings: &Findings) -> Option<Agai
     }
 }
 
-/// Whether a connection was older than the limit says, busy or silent.
-fn is_outlived(cause: &Diagnosis, facts: &Facts, findings: &Findings) -> bool {
-    let seconds = cause.evidence.get("seconds");
-    let Some(age) = seconds.and_then(serde_json::Value::as_f64) else {
-        return false;
-    };
-    let silent = match findings.silences {
-        Some(Silences::Forgotten { alive, .. }) => Some(alive),
-        _ => None,
-    };
+/// Whether a connection was older than the limit says: a busy one, or the silent ones of an
+/// experiment.
+fn outlived(cause: &Diagnosis, facts: &Facts, findings: &Findings) -> Option<Against> {
+    let age = cause.evidence.get("seconds")?.as_f64()?;
     let limit = Duration::from_secs_f64(age.max(0.0) * OUTLIVED) + TIMERS;
-    facts.lived.max(silent).is_some_and(|lived| lived > limit)
+    match findings.silences {
+        Some(Silences::Forgotten { alive, .. }) if alive > limit => Some(Against::Never),
+        _ => {
+            let is_older = facts.borne.age.is_some_and(|age| age > limit);
+            is_older.then_some(Against::NotAlways("lifetime"))
+        }
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::check::facts::Borne;
     use crate::check::facts::made::{facts, failure};
     use crate::check::findings::Ending;
     use crate::check::observation::End;
@@ -104,7 +117,7 @@ mod tests {
     }
 
     #[test]
-    fn a_limit_of_age_is_none_where_a_connection_was_older() {
+    fn a_limit_of_age_is_not_proved_where_a_connection_was_older() {
         let limit = || named("lifetime-limit").with("seconds", 3.0);
         let mut facts = facts(&[failure("idle", End::Close)], &["lifetime"]);
         let is_said = |facts: &Facts, findings: &Findings| {
@@ -112,11 +125,10 @@ mod tests {
         };
         let none = Findings::default();
         assert_eq!(is_said(&facts, &none), Some(Confidence::Certain));
-        facts.lived = Some(Duration::from_millis(3200));
+        facts.borne.age = Some(Duration::from_millis(3200));
         assert_eq!(is_said(&facts, &none), Some(Confidence::Certain));
-        facts.lived = Some(Duration::from_secs(300));
-        assert_eq!(is_said(&facts, &none), None);
-        facts.lived = None;
+        facts.borne.age = Some(Duration::from_secs(300));
+        assert_eq!(is_said(&facts, &none), Some(Confidence::Likely));
         let silent = Findings {
             silences: Some(Silences::Forgotten {
                 alive: Duration::from_secs(6),
@@ -132,8 +144,12 @@ mod tests {
     fn what_holds_small_messages_back_holds_those_of_each_clause() {
         for name in ["line-buffered", "stores-and-forwards"] {
             assert_eq!(of(named(name), &["connect"]), Some(Confidence::Certain));
-            assert_eq!(of(named(name), &["connect", "slow-writer"]), None);
+            let passed = ["connect", "slow-writer"];
+            assert_eq!(of(named(name), &passed), Some(Confidence::Likely));
         }
+        let guess = || named("stores-and-forwards").likely();
+        assert_eq!(of(guess(), &["connect"]), Some(Confidence::Likely));
+        assert_eq!(of(guess(), &["slow-writer"]), None);
         let collected = named("stores-and-forwards").with("delay_ms", 500.0);
         assert_eq!(of(collected, &["slow-writer"]), Some(Confidence::Certain));
     }
@@ -142,11 +158,15 @@ mod tests {
     fn what_some_connections_refute_is_not_proved_of_all() {
         use Confidence::{Certain, Likely};
         let quota = |bytes: u64| named("connection-quota").with("bytes", bytes);
+        let limit = |messages: u64| named("message-limit").with("messages", messages);
         for (cause, passed, confidence) in [
             (named("mtu-black-hole"), "message-64k", Likely),
             (named("mtu-black-hole"), "small-writes", Certain),
             (quota(4_000), "message-64k", Likely),
             (quota(400_000), "message-64k", Certain),
+            (limit(3), "slow-writer", Likely),
+            (limit(3), "message-64k", Certain),
+            (limit(30), "slow-writer", Certain),
             (named("connection-limit"), "connections", Likely),
             (named("connection-limit"), "connect-storm", Certain),
             (named("listen-queue"), "connect-storm", Likely),
@@ -158,7 +178,24 @@ mod tests {
         }
         let both = ["half-close-late", "half-close-early"];
         assert_eq!(of(named("no-half-close"), &both), Some(Likely));
-        let facts = facts(&[failure("bytes", End::Silence)], &["message-64k"]);
+        let borne = Borne {
+            messages: 75,
+            bytes: 3 << 20,
+            ..Borne::default()
+        };
+        let mut facts = facts(
+            &[failure("bytes", End::Silence)],
+            &["message-16m", "lifetime"],
+        );
+        let mut said = |cause, borne| {
+            facts.borne = borne;
+            weighed(cause, &facts, &Findings::default()).map(|at| at.confidence)
+        };
+        for cause in [quota(1_000_000), limit(30)] {
+            assert_eq!(said(cause.clone(), Borne::default()), Some(Certain));
+            assert_eq!(said(cause, borne), Some(Likely));
+        }
+        facts.passed = vec!["message-64k"];
         let told = weighed(named("mtu-black-hole"), &facts, &Findings::default()).unwrap();
         assert_eq!(
             told.text,

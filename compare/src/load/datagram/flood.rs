@@ -35,27 +35,30 @@ impl Flood {
         })
     }
 
-    /// Sends a burst on the next flow, and discards what came back to it.
+    /// Sends a burst on the next flow, and discards what came back to it. Returns whether
+    /// anything moved.
     ///
     /// # Errors
     /// The system's.
-    pub fn turn(&mut self) -> io::Result<()> {
+    pub fn turn(&mut self) -> io::Result<bool> {
+        let mut has_moved = false;
         let socket = &self.sockets[self.next];
         self.next = (self.next + 1) % self.sockets.len();
         for _ in 0..BURST {
             match send(socket, &self.datagram, SendFlags::NOSIGNAL) {
-                Ok(_) | Err(Errno::AGAIN | Errno::NOBUFS) => {}
+                Ok(_) => has_moved = true,
+                Err(Errno::AGAIN | Errno::NOBUFS) => {}
                 Err(error) => return Err(error.into()),
             }
         }
         for _ in 0..2 * BURST {
             match recv(socket, &mut [0; 1], RecvFlags::TRUNC) {
-                Ok(_) => self.echoed += 1,
+                Ok(_) => (self.echoed, has_moved) = (self.echoed + 1, true),
                 Err(Errno::AGAIN) => break,
                 Err(error) => return Err(error.into()),
             }
         }
-        Ok(())
+        Ok(has_moved)
     }
 
     /// How many came back since the last call.

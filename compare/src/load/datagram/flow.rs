@@ -42,16 +42,28 @@ pub struct Counts {
     pub echoed: u64,
     /// Datagrams that did not.
     pub lost: u64,
+    /// Datagrams that found a queue of the load full, and are among the lost.
+    pub dropped: u64,
     /// From before a datagram was sent until it was back.
     pub latency: Latency,
 }
 
 impl Counts {
-    /// The part of those sent that did not come back, from 0 to 1.
+    /// Of those sent, how many the server or the path lost.
     #[must_use]
+    pub fn lost_percent(&self) -> f64 {
+        self.percent(self.lost.saturating_sub(self.dropped))
+    }
+
+    /// Of those sent, how many found a queue of the load full.
+    #[must_use]
+    pub fn dropped_percent(&self) -> f64 {
+        self.percent(self.dropped)
+    }
+
     #[expect(clippy::cast_precision_loss, reason = "all counts are far below 2^53")]
-    pub fn lost_part(&self) -> f64 {
-        self.lost as f64 / self.sent.max(1) as f64
+    fn percent(&self, count: u64) -> f64 {
+        count as f64 * 100.0 / self.sent.max(1) as f64
     }
 
     /// Adds those of another part or thread.
@@ -59,6 +71,7 @@ impl Counts {
         self.sent += other.sent;
         self.echoed += other.echoed;
         self.lost += other.lost;
+        self.dropped += other.dropped;
         self.latency.histogram += &other.latency.histogram;
     }
 }

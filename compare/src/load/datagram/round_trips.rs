@@ -36,8 +36,8 @@ pub struct RoundTrips {
     tick_at: u64,
     /// When something came back last.
     came_at: u64,
-    /// The time of turns in which nothing was ready.
-    idle: u64,
+    /// The time of turns in which something was ready: while the last are awaited none is.
+    busy: u64,
     /// Whether new datagrams are sent, or only awaited.
     sends: bool,
     has_begun: bool,
@@ -70,18 +70,16 @@ impl RoundTrips {
             start: Instant::now(),
             tick_at: 0,
             came_at: 0,
-            idle: 0,
+            busy: 0,
             sends: true,
             has_begun: false,
             counts: Counts::default(),
         })
     }
 
-    /// How many datagrams were dropped in the queues of its sockets so far.
-    ///
-    /// # Errors
-    /// The system does not say.
-    pub fn dropped(&self) -> io::Result<u64> {
+    /// How many datagrams were dropped in the queues of its sockets so far; of a train, the
+    /// whole is one. A foreign socket of the same port may be among them until it is closed.
+    fn dropped(&self) -> io::Result<u64> {
         drops::at_ports(&self.ports)
     }
 
@@ -96,15 +94,40 @@ impl RoundTrips {
     pub fn run_for(&mut self, time: Duration) -> io::Result<Counts> {
         self.begin()?;
         let start = self.now();
-        while self.turn()? - start < nanoseconds(time) {}
+        while self.turn()?.0 - start < nanoseconds(time) {}
         Ok(self.take_counts())
     }
 
-    /// Has all flows send from now on.
+    /// Has `run` take turns for `time`, then awaits all that is in flight, for `wait` again and
+    /// again. So the lost ones are of those that were sent meanwhile, if nothing was in flight
+    /// before. Returns what it counted, and how many came back in the time itself.
     ///
     /// # Errors
-    /// The system's.
-    pub fn begin(&mut self) -> io::Result<()> {
+    /// Those of `run`, or the system's.
+    pub fn drained(
+        &mut self,
+        time: Duration,
+        wait: Duration,
+        mut run: impl FnMut(&mut Self, Duration) -> io::Result<()>,
+    ) -> io::Result<(Counts, u64)> {
+        let before = self.dropped()?;
+        self.take_counts();
+        self.begin()?;
+        run(self, time)?;
+        let in_time = self.counts.echoed;
+        self.sends = false;
+        while self.flows.iter().any(|flow| flow.awaited() > 0) {
+            // Within the time after which they are lost.
+            run(self, wait)?;
+        }
+        self.has_begun = false;
+        let mut counts = self.take_counts();
+        counts.dropped = self.dropped()?.saturating_sub(before);
+        Ok((counts, in_time))
+    }
+
+    /// Has all flows send from now on.
+    fn begin(&mut self) -> io::Result<()> {
         let now = self.now();
         (self.sends, self.came_at) = (true, now);
         if !std::mem::replace(&mut self.has_begun, true) {
@@ -113,16 +136,16 @@ impl RoundTrips {
         Ok(())
     }
 
-    /// What was counted since the last call.
-    pub fn take_counts(&mut self) -> Counts {
+    fn take_counts(&mut self) -> Counts {
         std::mem::take(&mut self.counts)
     }
 
-    /// Serves each of the flows that are ready once, and never waits. Returns the time.
+    /// Serves each of the flows that are ready once, and never waits. Returns the time, and
+    /// whether any was.
     ///
     /// # Errors
     /// The system's, a byte was wrong, or nothing came back.
-    pub fn turn(&mut self) -> io::Result<u64> {
+    pub fn turn(&mut self) -> io::Result<(u64, bool)> {
         let before = self.now();
         let ready = self.poller.wait(Duration::ZERO)?;
         for index in 0..ready {
@@ -133,14 +156,13 @@ impl RoundTrips {
             thread::yield_now();
         }
         let now = self.now();
-        match ready {
-            0 => self.idle += now - before,
-            _ => self.came_at = now,
+        if ready > 0 {
+            (self.came_at, self.busy) = (now, self.busy + now - before);
         }
         if now >= self.tick_at {
             self.tick(now)?;
         }
-        Ok(now)
+        Ok((now, ready > 0))
     }
 
     fn serve(&mut self, token: usize) -> io::Result<()> {
@@ -181,25 +203,19 @@ impl RoundTrips {
 }
 
 impl Load for RoundTrips {
-    type Counts = (Counts, u64);
+    type Counts = Counts;
 
-    /// Returns the counts, and how many of the lost ones were dropped in the load's own queues.
-    fn run_and_drain(&mut self, time: Duration) -> io::Result<Self::Counts> {
-        let before = self.dropped()?;
-        let mut counts = self.run_for(time)?;
-        self.sends = false;
-        while self.flows.iter().any(|flow| flow.awaited() > 0) {
-            // Within the time after which they are lost.
-            self.turn()?;
-        }
-        self.has_begun = false;
-        let rest = self.take_counts();
-        counts.add(&rest);
-        Ok((counts, self.dropped()? - before))
+    fn run_and_drain(&mut self, time: Duration) -> io::Result<Counts> {
+        let run = |load: &mut Self, time| {
+            let start = load.now();
+            while load.turn()?.0 - start < nanoseconds(time) {}
+            Ok(())
+        };
+        Ok(self.drained(time, Duration::ZERO, run)?.0)
     }
 
     fn busy(&self) -> Duration {
-        self.start.elapsed() - Duration::from_nanos(self.idle)
+        Duration::from_nanos(self.busy)
     }
 
     fn came_at(&self) -> Instant {
