@@ -37,14 +37,16 @@ pub(super) fn changed(facts: &Facts, findings: &Findings) -> Option<Diagnosis> {
         came.escape_ascii()
     );
     let text = format!("something takes the stream for text: {what} ({example})");
-    // Only what is left out is waited for, and a few bytes hardly have any of these.
+    // Only what is left out is waited for. A few bytes hardly have any of these, so a connection
+    // on which nothing came back was silent for another reason.
     let leaves_out = changes
         .changed
         .iter()
         .any(|(sent, came)| came.len() < sent.len());
+    let is_long = |at: &Failure| at.observed.sent.max(at.observed.expected) >= MANY;
     let explains = facts.clauses(|at| match at.observed.end {
         End::Wrong(_) | End::NoAddress => true,
-        _ => leaves_out && at.is_silent() && at.observed.sent.max(at.observed.expected) >= MANY,
+        _ => leaves_out && at.is_silent() && (at.observed.received > 0 || is_long(at)),
     });
     let diagnosis = Diagnosis::certain("bytes-changed", text, AS_BYTES, explains);
     let diagnosis = diagnosis.with("how", how).with("example", example);
@@ -223,11 +225,14 @@ mod tests {
         });
         let mut awaited = failure("pipelining", End::Silence);
         awaited.observed.expected = 16_384;
+        let mut begun = failure("small-writes", End::Silence);
+        begun.observed.received = 3;
         let failures = [
             failure("bytes", wrong),
             awaited,
             failure("half-close-early", End::Close),
             failure("slow-writer", End::Silence),
+            begun,
         ];
         let of = |came: &[u8]| {
             let findings = Findings {
@@ -239,7 +244,7 @@ mod tests {
             };
             changed(&facts(&failures, &[]), &findings).unwrap()
         };
-        assert_eq!(of(b"h").explains, ["bytes", "pipelining"]);
+        assert_eq!(of(b"h").explains, ["bytes", "pipelining", "small-writes"]);
         // As many as were sent are not waited for.
         let diagnosis = of(b"hi");
         assert_eq!(diagnosis.explains, ["bytes"]);
