@@ -88,7 +88,8 @@ pub(super) fn ended(facts: &Facts, findings: &Findings) -> Option<Diagnosis> {
 
 /// The same, where no value of a byte is the reason: what a clause saw is its own proof.
 pub(super) fn damaged(facts: &Facts, findings: &Findings) -> Option<Diagnosis> {
-    if facts.is_mute() || changed(facts, findings).is_some() {
+    let is_known = changed(facts, findings).is_some() || ended(facts, findings).is_some();
+    if facts.is_mute() || is_known {
         return None;
     }
     let damage = |at: &Failure| match &at.observed.end {
@@ -114,10 +115,11 @@ pub(super) fn damaged(facts: &Facts, findings: &Findings) -> Option<Diagnosis> {
         _ => String::from("other bytes come than were sent"),
     };
     let at = whole(wrong.at);
-    let text = format!(
-        "the stream is damaged, whatever the bytes are: {what} at offset {at} of a connection; \
-         short texts of bytes with a meaning come back"
-    );
+    let tried = match &findings.changes {
+        Some(_) => "short texts of bytes with a meaning come back",
+        None => "whether that depends on their values was not tried",
+    };
+    let text = format!("the stream is damaged: {what} at offset {at} of a connection; {tried}");
     let advice = "look in the server and each proxy for a write that takes a part and whose rest is \
                   dropped, and for a buffer that is written to before it is sent; then for what \
                   rewrites packets (an ALG, an intrusion prevention) or damages them (TCP's checksum \
@@ -131,7 +133,11 @@ pub(super) fn damaged(facts: &Facts, findings: &Findings) -> Option<Diagnosis> {
     );
     let diagnosis = Diagnosis::certain("bytes-changed", text, advice, explains);
     let diagnosis = diagnosis.with("how", "other").with("example", example);
-    Some(diagnosis.with("at", wrong.at))
+    let diagnosis = diagnosis.with("at", wrong.at);
+    Some(match &findings.changes {
+        Some(_) => diagnosis,
+        None => diagnosis.likely(),
+    })
 }
 
 /// The word for what happens to the texts.

@@ -120,6 +120,10 @@ fn largest(
     holds: impl Fn(Passed) -> bool,
 ) -> Option<u64> {
     let (mut passes, mut fails) = (LEAST, fails);
+    // A path whose packets carry less than that is none that is told apart here.
+    if fails <= passes {
+        return None;
+    }
     let usual = USUAL.map(|packet| packet.saturating_sub(full.headers));
     while fails - passes > 1 {
         let sizes = next(&usual, passes, fails, at_once(setting));

@@ -106,7 +106,8 @@ fn of_endless(setting: &Setting<'_>, hint: Hint) -> Option<Streams> {
         (Slow::Ended(one), Slow::Ended(other)) if one.bytes.min(other.bytes) > 0 => {
             at_age(&[one.age, other.age], lives?, one.by)
         }
-        (Slow::Lives(_), Slow::Lives(_)) => Some(Streams::Endless),
+        // Younger than those that ended they prove nothing: there was no time for more.
+        (Slow::Lives(_), Slow::Lives(_)) => slowly.outlives(hint).then_some(Streams::Endless),
         _ => None,
     }
 }
@@ -275,6 +276,11 @@ impl Slowly {
         }
     }
 
+    /// Whether it gets older than those that the clauses saw end.
+    fn outlives(self, hint: Hint) -> bool {
+        self.oldest > hint.age.mul_f64(1.0 + SHARE)
+    }
+
     /// The pause from one message to the next, and the size of each.
     fn steps(self, round_trip: Duration) -> (Duration, usize) {
         let step = PAUSE.max(round_trip);
@@ -377,8 +383,9 @@ mod tests {
             age: Duration::from_secs(10),
         };
         let long = Slowly::to_age(hint, Duration::from_secs(17));
-        assert!(long.oldest > hint.age.mul_f64(1.0 + SHARE), "{long:?}");
+        assert!(long.outlives(hint), "{long:?}");
         let short = Slowly::to_age(hint, Duration::from_secs(6));
         assert_eq!(short.longest, Duration::from_secs(5));
+        assert!(!short.outlives(hint), "{short:?}");
     }
 }
