@@ -18,4 +18,4 @@ mod values;
 
 pub(super) use infer::infer;
 pub(super) use pick::pick;
-pub(super) use values::how;
+pub(super) use values::{came_back_as, how, in_words};

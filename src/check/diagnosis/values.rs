@@ -22,20 +22,8 @@ pub(super) fn changed(facts: &Facts, findings: &Findings) -> Option<Diagnosis> {
     let changes = findings.changes.clone().or(guessed)?;
     let (sent, came) = changes.changed.first()?;
     let how = how(&changes);
-    let what = match how {
-        "seven-bit" => "the highest bit of each byte is cleared",
-        "line-ends" => "line ends are changed",
-        "nul" => "NULs are taken out, or end what they are in",
-        "telnet" => "0xff is taken for a telnet command",
-        "xon-xoff" => "XON and XOFF (0x11, 0x13) are taken out",
-        "case" => "letters are changed to the other case",
-        _ => "bytes of some values come back as others",
-    };
-    let example = format!(
-        "{} came back as {}",
-        sent.escape_ascii(),
-        came.escape_ascii()
-    );
+    let what = in_words(how).unwrap_or("bytes of some values come back as others");
+    let example = came_back_as(sent, came);
     let text = format!("something takes the stream for text: {what} ({example})");
     // Only what is left out is waited for. A few bytes hardly have any of these, so a connection
     // on which nothing came back was silent for another reason.
@@ -125,18 +113,36 @@ pub(super) fn damaged(facts: &Facts, findings: &Findings) -> Option<Diagnosis> {
                   rewrites packets (an ALG, an intrusion prevention) or damages them (TCP's checksum \
                   finds most: nstat TcpInCsumErrors)";
     let explains = facts.clauses(|at| damage(at).is_some());
-    let sample = |bytes: &[u8]| bytes[..bytes.len().min(EXAMPLE)].escape_ascii().to_string();
-    let example = format!(
-        "{} came back as {}",
-        sample(&wrong.sent),
-        sample(&wrong.came)
-    );
+    let [sent, came] = [&wrong.sent, &wrong.came].map(|bytes| &bytes[..bytes.len().min(EXAMPLE)]);
+    let example = came_back_as(sent, came);
     let diagnosis = Diagnosis::certain("bytes-changed", text, advice, explains);
     let diagnosis = diagnosis.with("how", "other").with("example", example);
     let diagnosis = diagnosis.with("at", wrong.at);
     Some(match &findings.changes {
         Some(_) => diagnosis,
         None => diagnosis.likely(),
+    })
+}
+
+/// An example of what was changed.
+pub(in crate::check) fn came_back_as(sent: &[u8], came: &[u8]) -> String {
+    format!(
+        "{} came back as {}",
+        sent.escape_ascii(),
+        came.escape_ascii()
+    )
+}
+
+/// What is done to bytes, by the word of [`how`]; `None` for `other`.
+pub(in crate::check) fn in_words(how: &str) -> Option<&'static str> {
+    Some(match how {
+        "seven-bit" => "the highest bit of each byte is cleared",
+        "line-ends" => "line ends are changed",
+        "nul" => "NULs are taken out, or end what they are in",
+        "telnet" => "0xff is taken for a telnet command",
+        "xon-xoff" => "XON and XOFF (0x11, 0x13) are taken out",
+        "case" => "letters are changed to the other case",
+        _ => return None,
     })
 }
 

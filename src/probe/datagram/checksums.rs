@@ -28,11 +28,12 @@ impl Checksums {
     /// checksum: at most as many as the whole machine received since. `None` where the system
     /// does not say.
     pub(crate) fn among(&self, dropped: u64) -> Option<u64> {
+        let told_of = self.told.as_ref()?;
         let all = wrong_checksums(self.server)?;
         let new = |told: u64| all.saturating_sub(told).min(dropped);
         let add = |told| Some(told + new(told));
         // It does not fail, as the closure always has a value.
-        let before = self.told.as_ref()?.fetch_update(Relaxed, Relaxed, add);
+        let before = told_of.fetch_update(Relaxed, Relaxed, add);
         before.ok().map(new)
     }
 }

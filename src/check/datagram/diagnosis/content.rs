@@ -5,24 +5,16 @@ use crate::check::cause::Diagnosis;
 use crate::check::datagram::facts::Facts;
 use crate::check::datagram::findings::Findings;
 use crate::check::datagram::trouble::Trouble;
-use crate::check::diagnosis::how;
+use crate::check::diagnosis::{came_back_as, how, in_words};
 use crate::probe::datagram::payload::Change;
 
 /// What is done to bytes, in words; what is cut has so many.
 fn what(word: &str, bytes: usize) -> String {
-    String::from(match word {
-        "seven-bit" => "the highest bit of each byte is cleared",
-        "line-ends" => "line ends are changed",
-        "nul" => "NULs are taken out, or end what they are in",
-        "telnet" => "0xff is taken for a telnet command",
-        "xon-xoff" => "XON and XOFF (0x11, 0x13) are taken out",
-        "case" => "letters are changed to the other case",
-        "cut" => {
-            let bytes = count(bytes as u64, "byte", "bytes");
-            return format!("what is longer is cut to {bytes}");
-        }
-        _ => "some bytes come back as others",
-    })
+    if word == "cut" {
+        let bytes = count(bytes as u64, "byte", "bytes");
+        return format!("what is longer is cut to {bytes}");
+    }
+    String::from(in_words(word).unwrap_or("some bytes come back as others"))
 }
 
 /// `bytes-changed`: datagrams come back with other bytes, or cut.
@@ -44,11 +36,7 @@ pub(super) fn changed(facts: &Facts, findings: &Findings) -> Option<Diagnosis> {
     };
     let what = what(word, cut.unwrap_or_default());
     let example = match changes.and_then(|changes| changes.changed.first()) {
-        Some((sent, came)) => format!(
-            "{} came back as {}",
-            sent.escape_ascii(),
-            came.escape_ascii()
-        ),
+        Some((sent, came)) => came_back_as(sent, came),
         None => first.to_string(),
     };
     let text =
