@@ -435,6 +435,14 @@ mod exits {
             "--expect p99<1",
             "--expect colour<1ms",
             "--find-rate errors",
+            "--find-rate p99>1ms",
+            "--find-rate late<1",
+            "--expect late<1",
+            "--stream --expect p99<1ms",
+            "--json same --csv same",
+            "--csv same --html ./same",
+            "--json - --csv -",
+            "--json=",
             "--unheard-of",
         ] {
             let all = format!("bench 127.0.0.1:9 {options}");

@@ -1036,12 +1036,17 @@ mod by_the_program {
             (&["a", "-o", "b"], "--merge"),
             (
                 &["a", "--merge", "--html", "-"],
-                "can't both write to standard output",
+                "can't both write standard output",
             ),
             (
                 &["a", "--merge", "-o", "-", "--html", "-"],
                 "can't both write",
             ),
+            (
+                &["a", "--merge", "-o", "all", "--html", "./all"],
+                "--merge and --html can't both write ./all",
+            ),
+            (&["a", "--html", ""], "the path is empty"),
         ] {
             let ended = report(arguments);
             assert_eq!(ended.code, Some(2), "{ended:?}");

@@ -1,7 +1,6 @@
 //! The output of a command: standard output, or a file that is replaced atomically where
 //! that is possible.
 
-use std::convert::Infallible;
 use std::fmt;
 use std::fs::{File, OpenOptions, Permissions};
 use std::io::{self, BufWriter, ErrorKind, Write};
@@ -40,6 +39,19 @@ impl Output {
                 result => result.map_err(Error::Output),
             },
             Self::Path(path) => to_path(path, content).map_err(|error| failed(path, error)),
+        }
+    }
+
+    /// Whether both lead to the same file, or to standard output: the second that is written
+    /// would take the place of the first. A device or a pipe takes both.
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Standard, Self::Standard) => true,
+            (Self::Path(one), Self::Path(other)) => {
+                let files = file_of(one).zip(file_of(other));
+                files.is_some_and(|(one, other)| one == other)
+            }
+            _ => false,
         }
     }
 
@@ -106,6 +118,34 @@ impl Target {
             },
             Err(error) => Err(error),
         }
+    }
+}
+
+/// The file that a path leads to, whether or not it is there yet; `None` for a device or a pipe,
+/// and where nothing can be written.
+fn file_of(path: &Path) -> Option<PathBuf> {
+    match Target::of(path).ok()? {
+        Target::File(path, _) => Some(path),
+        Target::Device(_) => None,
+        Target::New(path) => in_its_folder(&path),
+        Target::DanglingLink => {
+            let folder = path.parent().unwrap_or_else(|| Path::new(""));
+            in_its_folder(&folder.join(path.read_link().ok()?))
+        }
+    }
+}
+
+/// A path whose folder is named without links and dots.
+fn in_its_folder(path: &Path) -> Option<PathBuf> {
+    let folder = folder_of(path).canonicalize().ok()?;
+    Some(folder.join(path.file_name()?))
+}
+
+/// The folder that a path is in.
+fn folder_of(path: &Path) -> &Path {
+    match path.parent() {
+        Some(folder) if folder != Path::new("") => folder,
+        _ => Path::new("."),
     }
 }
 
@@ -201,16 +241,12 @@ fn plain(error: io::Error) -> io::Error {
 
 /// A temporary file in the same folder, which is deleted unless it is renamed.
 fn temporary_beside(path: &Path) -> io::Result<NamedTempFile> {
-    let folder = match path.parent() {
-        Some(folder) if folder != Path::new("") => folder,
-        _ => Path::new("."),
-    };
     let mut builder = tempfile::Builder::new();
     builder.prefix(".echopool-");
     if let Some(permissions) = default_permissions() {
         builder.permissions(permissions);
     }
-    builder.tempfile_in(folder).map_err(plain)
+    builder.tempfile_in(folder_of(path)).map_err(plain)
 }
 
 /// The permissions of a new file, before the umask applies.
@@ -225,14 +261,20 @@ const fn default_permissions() -> Option<Permissions> {
     None
 }
 
-impl FromStr for Output {
-    type Err = Infallible;
+/// A path without a character, as an unset variable of a shell leaves it.
+#[derive(Debug, thiserror::Error)]
+#[error("the path is empty; give a file, or - for standard output")]
+pub struct EmptyPath;
 
-    fn from_str(text: &str) -> Result<Self, Infallible> {
-        Ok(match text {
-            "-" => Self::Standard,
-            path => Self::Path(PathBuf::from(path)),
-        })
+impl FromStr for Output {
+    type Err = EmptyPath;
+
+    fn from_str(text: &str) -> Result<Self, EmptyPath> {
+        match text {
+            "" => Err(EmptyPath),
+            "-" => Ok(Self::Standard),
+            path => Ok(Self::Path(PathBuf::from(path))),
+        }
     }
 }
 
@@ -373,6 +415,27 @@ mod tests {
         write(&link, "new").unwrap();
         assert!(link.is_symlink());
         assert_eq!(std::fs::read_to_string(&path).unwrap(), "new");
+    }
+
+    #[test]
+    fn two_outputs_are_the_same_where_they_lead_to_one_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let output = |name: &str| Output::Path(folder.path().join(name));
+        let is_same = |one: &str, other: &str| output(one).is_same(&output(other));
+        assert!(is_same("a", "./a"), "before it is there");
+        assert!(!is_same("a", "b"));
+        #[cfg(unix)]
+        {
+            std::os::unix::fs::symlink("a", folder.path().join("link")).unwrap();
+            assert!(is_same("link", "a"), "a link to nothing");
+            write(&folder.path().join("a"), "").unwrap();
+            assert!(is_same("link", "a"));
+            let null = Output::Path(PathBuf::from("/dev/null"));
+            assert!(!null.is_same(&null), "a device takes both");
+        }
+        assert!(Output::Standard.is_same(&Output::Standard));
+        assert!(!Output::Standard.is_same(&output("a")));
+        "".parse::<Output>().unwrap_err();
     }
 
     #[test]

@@ -36,6 +36,39 @@ impl Condition {
 }
 
 impl Condition {
+    /// Whether a load of this kind has the metric.
+    ///
+    /// # Errors
+    /// What the load has none of, as it reads after "it can't be judged: ".
+    pub fn check_load(&self, load: Load) -> Result<(), String> {
+        self.metric.check_load(load)
+    }
+
+    /// Whether a higher rate can break the condition, so that there is a highest one to search
+    /// for: it bounds a time or a count from above, or asks for a throughput.
+    pub fn bounds_load(&self) -> bool {
+        let is_lower = matches!(self.operator, Operator::More | Operator::AtLeast);
+        match self.metric {
+            Metric::Rate | Metric::Megabytes | Metric::Megabits => true,
+            Metric::Time(_) | Metric::Count(_) | Metric::Share(_) => !is_lower,
+        }
+    }
+
+    /// Whether it is about times, which a generator that is woken late makes longer.
+    pub(crate) const fn is_of_time(&self) -> bool {
+        matches!(self.metric, Metric::Time(_))
+    }
+
+    /// What a search says of the condition that found no rate at which it holds: it did not
+    /// hold, whatever the last trial measured.
+    pub fn not_found(&self, reason: &str) -> Expectation {
+        Expectation {
+            text: self.text.clone(),
+            held: false,
+            seen: reason.to_owned(),
+        }
+    }
+
     /// How far the measured value is from what would hold; `None` if it holds, or was not
     /// measured.
     pub(crate) fn shortfall(&self, results: &Results) -> Option<f64> {
@@ -135,14 +168,19 @@ impl Counted {
         Self::new(Unit::Any, name, of)
     }
 
+    /// Why a load of this kind has no such count.
+    fn check_load(self, load: Load) -> Result<(), String> {
+        match (self.unit, load) {
+            (Unit::Messages, Load::Stream) => Err(no_messages()),
+            (Unit::Datagrams, load) if load != Load::Datagrams => {
+                Err(format!("only datagrams have it: {} needs --udp", self.name))
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// The count, or why there is none.
     fn value(self, results: &Results) -> Result<u64, String> {
-        if self.unit == Unit::Messages && results.plan.load == Load::Stream {
-            return Err(String::from("a stream has no messages"));
-        }
-        if self.unit == Unit::Datagrams && results.datagrams.is_none() {
-            return Err(format!("only datagrams have it: {} needs --udp", self.name));
-        }
         (self.of)(results).ok_or_else(|| String::from("the system does not say"))
     }
 }
@@ -190,6 +228,10 @@ const COUNTED: [Counted; 18] = [
 /// The part of the messages sent that is lost, which only a bound in percent makes sense of.
 const LOSS: Counted = Counted::messages("loss", |results| Some(results.totals.lost));
 
+fn no_messages() -> String {
+    String::from("a stream has no messages")
+}
+
 fn counts(results: &Results) -> Option<&DatagramCounts> {
     Some(&results.datagrams.as_ref()?.counts)
 }
@@ -198,10 +240,7 @@ impl Metric {
     /// The measured value, or why there is none.
     #[expect(clippy::cast_precision_loss, reason = "counts are below 2^53")]
     fn of(self, results: &Results) -> Result<f64, String> {
-        let needs_messages = matches!(self, Self::Time(_) | Self::Rate);
-        if needs_messages && results.plan.load == Load::Stream {
-            return Err(String::from("a stream has no messages"));
-        }
+        self.check_load(results.plan.load)?;
         match self {
             Self::Time(statistic) => statistic.of(results.round_trips()),
             Self::Rate => Ok(results.rate_per_s),
@@ -212,6 +251,15 @@ impl Metric {
                 (_, 0) => Err(String::from("nothing was sent")),
                 (count, sent) => Ok(count as f64 * 100.0 / sent as f64),
             },
+        }
+    }
+
+    /// Why a load of this kind has no such metric.
+    fn check_load(self, load: Load) -> Result<(), String> {
+        match self {
+            Self::Time(_) | Self::Rate if load == Load::Stream => Err(no_messages()),
+            Self::Count(counted) | Self::Share(counted) => counted.check_load(load),
+            _ => Ok(()),
         }
     }
 

@@ -108,9 +108,21 @@ fn saturated(evidence: &Evidence<'_>) -> Option<Suspicion> {
     ))
 }
 
-#[expect(clippy::cast_precision_loss, reason = "counts and times below 2^53")]
 fn schedule_missed(evidence: &Evidence<'_>) -> Option<Suspicion> {
     let results = evidence.results;
+    results.plan.rate_per_s?;
+    const LESS: &str = "lower --rate, or allow more with --connections, --depth or --threads";
+    let (seen, advice) = match not_offered(results) {
+        Some(seen) => (seen, LESS),
+        None => late(results)?,
+    };
+    Some(suspicion(Doubt::ScheduleMissed, seen, advice))
+}
+
+/// How the load fell short of the rate that was asked for, if it did: what counts messages
+/// means nothing then. How late each began does not matter for that.
+#[expect(clippy::cast_precision_loss, reason = "counts and times below 2^53")]
+pub(super) fn not_offered(results: &Results) -> Option<String> {
     let asked = results.plan.rate_per_s?;
     let totals = &results.totals;
     // What this machine's kernel did not take was begun in time all the same.
@@ -127,23 +139,19 @@ fn schedule_missed(evidence: &Evidence<'_>) -> Option<Suspicion> {
         Arrivals::Uniform => 1.0,
         Arrivals::Poisson => 4.0 * planned.sqrt() + 1.0,
     };
-    const LESS: &str = "lower --rate, or allow more with --connections, --depth or --threads";
     let counted_out = results.plan.count.is_some() || results.interrupted;
-    let (seen, advice) = if due > 0 && began < KEPT {
-        let seen = format!(
+    if due > 0 && began < KEPT {
+        return Some(format!(
             "{} of {} due could not be sent before the end",
             units::whole(totals.unsent),
             units::count(due, "message", "messages")
-        );
-        (seen, LESS)
-    } else if !counted_out && due as f64 + chance < planned * KEPT {
+        ));
+    }
+    let is_short = !counted_out && due as f64 + chance < planned * KEPT;
+    is_short.then(|| {
         let part = due as f64 * 100.0 / planned;
-        let seen = format!("only {part:.1} % of the rate that was asked for was offered");
-        (seen, LESS)
-    } else {
-        late(results)?
-    };
-    Some(suspicion(Doubt::ScheduleMissed, seen, advice))
+        format!("only {part:.1} % of the rate that was asked for was offered")
+    })
 }
 
 /// The generator's own lateness, if it is much of the response times: what was seen and

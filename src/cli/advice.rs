@@ -7,6 +7,9 @@ use clap::error::{ContextKind, ContextValue, ErrorKind};
 /// Options that name the listening address in other servers.
 const LISTEN_OPTIONS: [&str; 5] = ["--address", "--bind", "--host", "--listen", "--addr"];
 
+/// The options that say what to serve, and where.
+const SERVED: [&str; 5] = ["--echo", "--counted", "--whoami", "--udp", "--stamp"];
+
 /// Replaces the tip of an error by one that helps, and drops one that misleads. `program` is
 /// the whole command line.
 pub(super) fn improve(error: &mut clap::Error, arguments: &[String], program: &mut Command) {
@@ -45,16 +48,30 @@ fn tip(command: &str, unknown: &str, arguments: &[String]) -> Option<String> {
         "-p" | "--port" => value(arguments, unknown).filter(is_port).unwrap_or("PORT"),
         _ if is_port(&unknown) => unknown,
         _ if command == "serve" && LISTEN_OPTIONS.contains(&unknown) => {
-            return Some(String::from(
-                "the address is the value of --echo, --counted or --whoami: --echo HOST:PORT",
+            return Some(format!(
+                "the address is {}: {} HOST:PORT",
+                value_of(),
+                listens(arguments)
             ));
         }
         _ => return None,
     };
     Some(match command {
-        "serve" => format!("the port is the value of --echo, --counted or --whoami: --echo {port}"),
+        "serve" => format!("the port is {}: {} {port}", value_of(), listens(arguments)),
         _ => format!("the port is part of the address: HOST:{port}"),
     })
+}
+
+/// Where `serve` takes an address.
+fn value_of() -> String {
+    let (last, others) = SERVED.split_last().unwrap_or((&"", &[]));
+    format!("the value of {} or {last}", others.join(", "))
+}
+
+/// The option that was given for what is to be served, or that for connections.
+fn listens(arguments: &[String]) -> &'static str {
+    let is_given = |option: &&&str| arguments.iter().any(|argument| argument == **option);
+    SERVED.iter().find(is_given).unwrap_or(&SERVED[0])
 }
 
 /// The value of an option: what is behind its `=`, or the next argument.

@@ -12,6 +12,7 @@ use super::error::Error;
 use super::exit::{Exit, usage_error};
 use super::family::FamilyArgs;
 use super::json::{Failure, write_json};
+use super::outputs::check_distinct;
 use super::values::{count, rate, sizes, some_time, time};
 use crate::base;
 use crate::base::address::Address;
@@ -24,7 +25,7 @@ use crate::bench::lines::Lines;
 use crate::bench::live::{Live, can_be_drawn};
 use crate::bench::plan::{Arrivals, EXACT, Load, NO_DEPTH, Plan};
 use crate::bench::progress::{Progress, Watch};
-use crate::bench::results::{FORMAT, Results};
+use crate::bench::results::{Expectation, FORMAT, Results};
 use crate::bench::source::Source;
 use crate::probe::addresses::Addresses;
 use crate::probe::datagram::payload::{MOST_BYTES, Payload};
@@ -78,7 +79,7 @@ Examples:
                                               exit with 3 if it does not hold
   echopool bench -c 50 --find-rate 'p99<1ms' HOST
                                               the highest rate that holds it
-  echopool bench --udp -c 50 -r 5k HOST       datagrams of 50 flows, loss and order
+  echopool bench --udp -c 50 -r 1500 HOST     datagrams of 50 flows, loss and order
   echopool bench --udp -c 50 --find-rate 'loss<0.1%' HOST
                                               the highest rate with so little loss
 
@@ -228,17 +229,36 @@ impl BenchArgs {
             None => bench::run(&addresses, &plan, &stop, &mut *watch)?,
         };
         drop(watch);
-        let conditions = self.find_rate.iter().chain(&self.expect);
-        let expectations = conditions.map(|each| each.check(&results)).collect();
-        results.expectations = expectations;
+        let searched = self.find_rate.iter().map(|each| found(each, &results));
+        let expected = self.expect.iter().map(|each| each.check(&results));
+        results.expectations = searched.chain(expected).collect();
         Ok(results)
     }
 
     /// Ends the program as for wrong usage where options do not go together.
     fn check(&self) {
         self.check_transport();
-        if self.outputs().filter(|to| **to == Output::Standard).count() > 1 {
-            usage_error("only one of --json, --csv and --html can write to standard output");
+        self.check_conditions();
+        check_distinct(&self.outputs());
+    }
+
+    /// Ends the program where a condition can't be judged on such a load, or can't be searched
+    /// for.
+    fn check_conditions(&self) {
+        let load = self.load();
+        let conditions = self.find_rate.iter().chain(&self.expect);
+        for condition in conditions {
+            if let Err(reason) = condition.check_load(load) {
+                usage_error(&format!("{condition} can't be judged: {reason}"));
+            }
+        }
+        if let Some(condition) = &self.find_rate
+            && !condition.bounds_load()
+        {
+            usage_error(&format!(
+                "--find-rate '{condition}' has no highest rate: a higher rate only helps it; give \
+                 what must stay below a bound, such as 'p99<1ms' or 'loss<0.1%'"
+            ));
         }
     }
 
@@ -292,19 +312,26 @@ impl BenchArgs {
         }
     }
 
-    fn outputs(&self) -> impl Iterator<Item = &Output> {
-        [&self.json, &self.csv, &self.html].into_iter().flatten()
+    fn outputs(&self) -> Vec<(&'static str, &Output)> {
+        let json = self.json.iter().map(|output| ("--json", output));
+        let csv = self.csv.iter().map(|output| ("--csv", output));
+        let html = self.html.iter().map(|output| ("--html", output));
+        json.chain(csv).chain(html).collect()
+    }
+
+    const fn load(&self) -> Load {
+        match (self.udp, self.churn, self.stream) {
+            (true, ..) => Load::Datagrams,
+            (_, true, _) => Load::Churn,
+            (.., true) => Load::Stream,
+            _ => Load::Messages,
+        }
     }
 
     fn plan(&self) -> Plan {
         let is_bounded = self.count.is_some() || self.find_rate.is_some();
         Plan {
-            load: match (self.udp, self.churn, self.stream) {
-                (true, ..) => Load::Datagrams,
-                (_, true, _) => Load::Churn,
-                (.., true) => Load::Stream,
-                _ => Load::Messages,
-            },
+            load: self.load(),
             connections: self.connections,
             size_bytes: self.size.clone(),
             depth: self.depth.unwrap_or(match self.udp {
@@ -385,7 +412,9 @@ impl BenchArgs {
 
     /// Whether the results go to standard output as text.
     fn shows_text(&self) -> bool {
-        self.outputs().all(|to| *to != Output::Standard)
+        self.outputs()
+            .iter()
+            .all(|(_, to)| **to != Output::Standard)
     }
 
     /// Checks that every output can be written, before any load is made.
@@ -393,7 +422,7 @@ impl BenchArgs {
         if self.shows_text() {
             Output::Standard.check()?;
         }
-        self.outputs().try_for_each(Output::check)
+        self.outputs().iter().try_for_each(|(_, to)| to.check())
     }
 
     /// Writes all outputs, also where one of them fails. Returns the first error.
@@ -412,6 +441,15 @@ impl BenchArgs {
             written = written.and(output.write(|to| html::write(results, to)));
         }
         written
+    }
+}
+
+/// Whether the search found a rate at which the condition holds. The results are of the last
+/// trial where it did not: that they meet the condition proves nothing.
+fn found(condition: &Condition, results: &Results) -> Expectation {
+    match results.search.iter().any(|trial| trial.held) {
+        true => condition.check(results),
+        false => condition.not_found(results.search_end.as_deref().unwrap_or("no rate was tried")),
     }
 }
 

@@ -87,6 +87,9 @@ fn warning(name: &str, known: &[String]) -> String {
         _ if name == "ECHOPOOL_PORT" => {
             format!("{ignored}; the port is part of the address: ECHOPOOL_ECHO=PORT")
         }
+        _ if ["ECHOPOOL_VERBOSE", "ECHOPOOL_QUIET", "ECHOPOOL_LOG"].contains(&name) => {
+            format!("{ignored}; RUST_LOG sets what is logged: RUST_LOG=debug, RUST_LOG=warn")
+        }
         Some(option) if nearest(&option) <= FARTHEST => {
             format!("{ignored}; did you mean {option}?")
         }

@@ -16,6 +16,7 @@ mod json;
 mod lines;
 mod manual;
 mod negative;
+mod outputs;
 mod page;
 mod ping;
 mod program;

@@ -6,8 +6,9 @@ use std::path::Path;
 use clap::{Args, ValueHint};
 
 use super::error::Error;
-use super::exit::{Exit, usage_error};
+use super::exit::Exit;
 use super::json::write_json;
+use super::outputs::check_distinct;
 use crate::base;
 use crate::base::output::Output;
 use crate::bench::results::Results;
@@ -81,13 +82,13 @@ impl ReportArgs {
         Ok(Exit::Success)
     }
 
-    /// Ends the program as for wrong usage where the merged run and the page both go to
-    /// standard output.
+    /// Ends the program as for wrong usage where the merged run and the page both go to the
+    /// same place.
     fn check(&self) {
-        let merged = self.merge.then(|| self.merged_output());
-        if merged == Some(&Output::Standard) && self.html == Some(Output::Standard) {
-            usage_error("--merge and --html can't both write to standard output; give -o FILE");
-        }
+        let merged = self.merge.then(|| ("--merge", self.merged_output()));
+        let page = self.html.as_ref().map(|output| ("--html", output));
+        let outputs: Vec<_> = merged.into_iter().chain(page).collect();
+        check_distinct(&outputs);
     }
 
     /// Checks that every output can be written, before one of them is.

@@ -18,7 +18,8 @@ use crate::base::signals::on_signal;
 use crate::pool::MAX_WORKERS;
 use crate::proto::Protocol;
 use crate::server::{
-    self, Asked, Config, DEFAULT_BACKLOG, Listener, Options, Server, ServiceManager, Sockets, Stop,
+    self, Asked, Config, DEFAULT_BACKLOG, DEFAULT_UDP_BUFFER, Listener, Options, Server,
+    ServiceManager, Sockets, Stop,
 };
 use crate::worker::datagrams::protocol::DatagramProtocol;
 
@@ -52,7 +53,8 @@ Exit codes:
   0    every client was served to its end
   1    an error, or a worker panicked
   2    wrong usage
-  3    the grace period ran out and connections were cut
+  3    the grace period ran out and connections were cut, or clients that waited
+       to be accepted were turned away
   130  a second signal")]
 pub(super) struct ServeArgs {
     /// Serve RFC 862 echo on this address [default port: 20162]
@@ -90,9 +92,9 @@ pub(super) struct ServeArgs {
     stamp: Vec<Address>,
 
     /// Datagrams per second that are answered for each source, an IPv4 address or an IPv6 /64; a
-    /// datagram counts once for each started 1,500 bytes. off sets no limit
-    #[arg(long, value_name = "N/s", default_value = "2000/s", value_parser = udp_rate)]
-    udp_rate: UdpRate,
+    /// datagram counts once for each started 1,500 bytes. off sets no limit [default: 2000/s]
+    #[arg(long, value_name = "N/s", value_parser = udp_rate)]
+    udp_rate: Option<UdpRate>,
 
     /// Answer datagrams from source ports below 1024 as well; a service there may reply to the
     /// answers, without end
@@ -100,10 +102,9 @@ pub(super) struct ServeArgs {
     udp_low_ports: bool,
 
     /// Size of each worker's receive buffer for datagrams; those that arrive while it is full are
-    /// lost
-    #[arg(long, value_name = "BYTES", default_value = "4MiB",
-          value_parser = bytes(i32::MAX as usize / 2))]
-    udp_buffer: usize,
+    /// lost [default: 4MiB]
+    #[arg(long, value_name = "BYTES", value_parser = bytes(i32::MAX as usize / 2))]
+    udp_buffer: Option<usize>,
 
     /// Expect a PROXY protocol header, version 1 or 2, at the start of every connection: for
     /// listeners that only a load balancer can reach
@@ -239,7 +240,7 @@ impl ServeArgs {
             memory_limit: self.memory_limit,
             busy_poll: self.busy_poll.unwrap_or(default.busy_poll),
             whoami_tcp: self.whoami_tcp,
-            udp_rate: self.udp_rate.0,
+            udp_rate: self.udp_rate.map_or(default.udp_rate, |rate| rate.0),
             udp_low_ports: self.udp_low_ports,
             reserved_descriptors: self.admin.as_ref().map_or(0, |_| admin::DESCRIPTORS),
             service_manager: ServiceManager::from_environment(),
@@ -247,6 +248,7 @@ impl ServeArgs {
         };
         raise_open_files();
         let sockets = self.sockets(config.workers)?;
+        self.warn_of_no_effect(&sockets);
         let admin = self.admin.as_ref().map(Admin::bind_if_present);
         let admin = admin.transpose()?.flatten();
         let stop = Stop::new();
@@ -279,7 +281,7 @@ impl ServeArgs {
             listeners = each.collect::<Result<_, _>>()?;
         }
         for each in &datagrams {
-            each.warn_of_smaller_buffer(self.udp_buffer);
+            each.warn_of_smaller_buffer(self.udp_buffer());
         }
         Ok(Sockets {
             listeners,
@@ -322,7 +324,7 @@ impl ServeArgs {
             ]
             .concat(),
             workers,
-            udp_buffer: self.udp_buffer,
+            udp_buffer: self.udp_buffer(),
         };
         let mut sockets = asked.bind_beside(handed_over)?;
         let keepalive = Some(self.keepalive).filter(|time| !time.is_zero());
@@ -333,6 +335,53 @@ impl ServeArgs {
             false => listeners.collect(),
         };
         Ok(sockets)
+    }
+
+    fn udp_buffer(&self) -> usize {
+        self.udp_buffer.unwrap_or(DEFAULT_UDP_BUFFER)
+    }
+
+    /// Warns of options for something that is not served.
+    fn warn_of_no_effect(&self, sockets: &Sockets) {
+        let mut protocols = sockets.listeners.iter().map(Listener::protocol);
+        let answers_datagrams = !sockets.datagrams.is_empty();
+        let needs_datagrams = "--udp or --stamp";
+        for (is_given, option, has_effect, needs) in [
+            (
+                self.udp_rate.is_some(),
+                "--udp-rate",
+                answers_datagrams,
+                needs_datagrams,
+            ),
+            (
+                self.udp_buffer.is_some(),
+                "--udp-buffer",
+                answers_datagrams,
+                needs_datagrams,
+            ),
+            (
+                self.udp_low_ports,
+                "--udp-low-ports",
+                answers_datagrams,
+                needs_datagrams,
+            ),
+            (
+                self.proxy_protocol,
+                "--proxy-protocol",
+                !sockets.listeners.is_empty(),
+                "--echo, --counted or --whoami",
+            ),
+            (
+                self.whoami_tcp,
+                "--whoami-tcp",
+                protocols.any(|protocol| protocol == Protocol::Whoami),
+                "--whoami",
+            ),
+        ] {
+            if is_given && !has_effect {
+                warn!("{option} has no effect: it needs {needs}");
+            }
+        }
     }
 
     const fn level(&self) -> LevelFilter {
