@@ -189,7 +189,7 @@ mod binding {
                 let address = server.to_string();
                 let ended = finish(["serve", "--udp", &*address, "--workers", other], "");
                 assert_eq!(ended.code, Some(1));
-                let words = format!("could not listen on {address}: address already in use");
+                let words = format!("could not listen on {address} (UDP): address already in use");
                 assert!(ended.stderr.contains(&words), "{}", ended.stderr);
             }
             round_trip(&local(), server, b"the first serves on");

@@ -1,12 +1,12 @@
 //! Bound sockets for datagrams, several on one address.
 
 use std::io;
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 
 use socket2::{Domain, SockRef, Socket, Type};
 
 use super::address::Address;
-use super::error::Error;
+use super::error::{Error, Transport};
 use super::listening::{Absent, failed, is_absent};
 use super::sys;
 use crate::base::units;
@@ -56,10 +56,10 @@ pub(crate) fn bind(
         match group.bind(each, Form::One) {
             Ok(sockets) => bound.groups.push(sockets),
             Err(source) if is_absent(&source) => {
-                let absent = Absent::new(each, source, address.is_literal());
+                let absent = Absent::new(each, Transport::Udp, source, address.is_literal());
                 bound.absent.push(absent);
             }
-            Err(source) => return Err(failed(each, source)),
+            Err(source) => return Err(failed(each, Transport::Udp, source)),
         }
     }
     Ok(bound)
@@ -97,9 +97,9 @@ impl Group {
             Err(error) if is_absent(&error) => {
                 let v4 = SocketAddr::from((Ipv4Addr::UNSPECIFIED, port));
                 self.bind(v4, Form::One)
-                    .map_err(|source| failed(v4, source))
+                    .map_err(|source| failed(v4, Transport::Udp, source))
             }
-            result => result.map_err(|source| failed(v6, source)),
+            result => result.map_err(|source| failed(v6, Transport::Udp, source)),
         }
     }
 
@@ -110,6 +110,9 @@ impl Group {
     /// program that comes later may share it, by IPv6 the one that was bound first, by IPv4 the
     /// last. (The option can't be taken back from the others: they would no longer share.)
     fn bind(&self, address: SocketAddr, form: Form) -> io::Result<Shared> {
+        if is_of_many(address.ip()) {
+            return Err(io::Error::other(OF_MANY));
+        }
         let first = self.made(address, form)?;
         first.bind(&address.into())?;
         let wanted = self.buffer;
@@ -164,6 +167,14 @@ impl Group {
         ask_for_buffers(&SockRef::from(&socket), self.buffer);
         Ok(socket)
     }
+}
+
+/// Why an address of many machines is not bound.
+const OF_MANY: &str = "a datagram to an address of many machines (multicast, broadcast) is never \
+                       answered: give an address of this machine";
+
+fn is_of_many(ip: IpAddr) -> bool {
+    ip.is_multicast() || ip == IpAddr::V4(Ipv4Addr::BROADCAST)
 }
 
 /// Whether several sockets can share a port, with the clients distributed over them.

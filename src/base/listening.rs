@@ -6,7 +6,7 @@ use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
 use socket2::{Domain, SockRef, Socket, Type};
 
 use super::address::Address;
-use super::error::Error;
+use super::error::{Error, Transport};
 use super::sys;
 use crate::base::units;
 
@@ -53,9 +53,10 @@ impl Bound {
         match bind_one(address, options, Presence::Now) {
             Ok(socket) => self.sockets.push(socket),
             Err(source) if is_absent(&source) => {
-                self.absent.push(Absent::new(address, source, is_literal));
+                self.absent
+                    .push(Absent::new(address, Transport::Tcp, source, is_literal));
             }
-            Err(source) => return Err(failed(address, source)),
+            Err(source) => return Err(failed(address, Transport::Tcp, source)),
         }
         Ok(())
     }
@@ -65,6 +66,7 @@ impl Bound {
 #[derive(Debug)]
 pub(crate) struct Absent {
     address: SocketAddr,
+    transport: Transport,
     source: io::Error,
     /// The user gave the address itself, not a name that resolves to it.
     is_literal: bool,
@@ -72,9 +74,15 @@ pub(crate) struct Absent {
 
 impl Absent {
     /// The address could not be bound because of `source`.
-    pub(crate) const fn new(address: SocketAddr, source: io::Error, is_literal: bool) -> Self {
+    pub(crate) const fn new(
+        address: SocketAddr,
+        transport: Transport,
+        source: io::Error,
+        is_literal: bool,
+    ) -> Self {
         Self {
             address,
+            transport,
             source,
             is_literal,
         }
@@ -82,7 +90,7 @@ impl Absent {
 
     /// The error of a caller that has nothing else to listen on.
     pub(crate) fn into_error(self) -> Error {
-        failed(self.address, self.source)
+        failed(self.address, self.transport, self.source)
     }
 
     /// Goes on without the address, with a warning. One that was asked for by itself is
@@ -185,9 +193,10 @@ fn bind_all_interfaces(port: u16, options: &Options) -> Result<TcpListener, Erro
     match both_families() {
         Err(error) if is_absent(&error) => {
             let v4 = SocketAddr::from((Ipv4Addr::UNSPECIFIED, port));
-            bind_one(v4, options, Presence::Now).map_err(|source| failed(v4, source))
+            bind_one(v4, options, Presence::Now)
+                .map_err(|source| failed(v4, Transport::Tcp, source))
         }
-        result => result.map_err(|source| failed(v6, source)),
+        result => result.map_err(|source| failed(v6, Transport::Tcp, source)),
     }
 }
 
@@ -258,9 +267,10 @@ fn is_family_unsupported(error: &io::Error) -> bool {
 }
 
 /// The error of an address that can't be listened on.
-pub(crate) fn failed(address: SocketAddr, source: io::Error) -> Error {
+pub(crate) const fn failed(address: SocketAddr, transport: Transport, source: io::Error) -> Error {
     Error::Listen {
-        address: address.to_string(),
+        address,
+        transport,
         source,
     }
 }

@@ -107,7 +107,7 @@ pub(crate) fn start(level: LevelFilter) -> io::Result<Log> {
                     line.write_all(&for_journal(level, &text))
                 }
                 Reader::Other => {
-                    let now = humantime::format_rfc3339_millis(SystemTime::now());
+                    let now = time_stamp(SystemTime::now());
                     let style = line.default_level_style(level);
                     writeln!(line, "{now} {style}{level:5}{style:#} {}", record.args())
                 }
@@ -115,6 +115,12 @@ pub(crate) fn start(level: LevelFilter) -> io::Result<Log> {
         })
         .init();
     Ok(Log { messages })
+}
+
+/// The time of a line. A clock that was never set can be before 1970, which `humantime` panics
+/// at: such a line has the first second of that year.
+pub(crate) fn time_stamp(now: SystemTime) -> humantime::Rfc3339Timestamp {
+    humantime::format_rfc3339_millis(now.max(SystemTime::UNIX_EPOCH))
 }
 
 /// Who reads standard error.
@@ -190,7 +196,7 @@ fn write_lines(
             let line = match reader {
                 Reader::Journal => for_journal(Level::Warn, &text),
                 Reader::Other => {
-                    let now = humantime::format_rfc3339_millis(SystemTime::now());
+                    let now = time_stamp(SystemTime::now());
                     format!("{now} WARN  {text}\n").into_bytes()
                 }
             };
@@ -202,6 +208,12 @@ fn write_lines(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_clock_before_1970_stamps_lines_with_the_first_second_of_that_year() {
+        let before = SystemTime::UNIX_EPOCH - Duration::from_secs(3600);
+        assert_eq!(time_stamp(before).to_string(), "1970-01-01T00:00:00.000Z");
+    }
 
     #[test]
     fn lines_that_do_not_fit_are_dropped_counted_and_reported() {

@@ -24,6 +24,7 @@ use super::thread::shared::{Shared, StartSignal, ThreadSummary, Work};
 use super::times::Times;
 use super::validity::{self, Evidence};
 use crate::base::cpus;
+use crate::base::logging::time_stamp;
 use crate::base::open_files::raise_open_files;
 use crate::base::units;
 use crate::probe::addresses::Addresses;
@@ -339,7 +340,7 @@ impl Run<'_, '_> {
                 cpus: cpus::count(),
                 address: self.shared.targets.first().to_string(),
                 addresses: self.shared.targets.counts(),
-                started_at: humantime::format_rfc3339_millis(self.started_at).to_string(),
+                started_at: time_stamp(self.started_at).to_string(),
                 elapsed_ns: Some(elapsed_ns),
                 busy_fraction: most(|ending| ending.busy),
             }],

@@ -27,6 +27,10 @@ const COPY_MOST: Duration = Duration::from_secs(1);
 /// than the one before.
 const LINKS: usize = 8;
 
+/// The least time between two datagrams: `echopool serve` answers a source 2,000 a second, and
+/// what is beyond is lost. A path of more than this a round trip is not slowed down.
+const LEAST_INTERVAL: Duration = Duration::from_millis(1);
+
 /// How standard input is cut into datagrams.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Cut {
@@ -43,6 +47,8 @@ pub(super) struct Datagrams {
     timeout: Duration,
     /// Datagrams sent so far.
     number: u64,
+    /// When the next one may be sent.
+    next_at: Instant,
     /// What was sent before, to recognise its echo when that comes again.
     before: Option<Vec<u8>>,
     received: Vec<u8>,
@@ -67,6 +73,7 @@ impl Datagrams {
             poll,
             timeout,
             number: 0,
+            next_at: Instant::now(),
             before: None,
             received: vec![0; BLOCK],
             longest: Duration::ZERO,
@@ -80,7 +87,9 @@ impl Datagrams {
     /// the ICMP error that came; [`Error::Echo`] with how the echo differs, or that none came.
     pub(super) fn echo(&mut self, bytes: &[u8]) -> Result<&[u8], Error> {
         self.number += 1;
+        std::thread::sleep(self.next_at.saturating_duration_since(Instant::now()));
         let sent_at = Instant::now();
+        self.next_at = sent_at + LEAST_INTERVAL;
         self.send(bytes)?;
         let until = sent_at + self.timeout;
         let Some(datagram) = self.await_echo(bytes, until)? else {

@@ -9,7 +9,7 @@ use socket2::{SockRef, TcpKeepalive};
 
 use super::error::{Error, failed_to};
 use crate::base::address::Address;
-use crate::base::error::cause;
+use crate::base::error::{Transport, cause};
 use crate::base::listening::{self, Absent, Options, set_buffers, warn_of_short_queue};
 use crate::base::sys;
 use crate::base::units;
@@ -62,6 +62,11 @@ impl Listener {
             is_behind_proxy: false,
             clients_inherit: options_are_set && INHERITS,
         })
+    }
+
+    /// What is spoken there.
+    pub const fn protocol(&self) -> Protocol {
+        self.protocol
     }
 
     /// Sets the options of an accepted client that it did not inherit.
@@ -170,7 +175,7 @@ impl Listener {
     /// [`Error::Base`] when it can't be set.
     pub(crate) fn with_buffer(self, bytes: usize) -> Result<Self, Error> {
         set_buffers(&SockRef::from(&self.socket), bytes)
-            .map_err(|source| listening::failed(self.address, source))?;
+            .map_err(|source| listening::failed(self.address, Transport::Tcp, source))?;
         warn_of_other_buffers(&self.socket, bytes);
         Ok(self)
     }

@@ -74,6 +74,8 @@ pub(super) struct Port {
     has_told: bool,
     /// The kernel's count of drops when it was last looked at.
     dropped: Option<u32>,
+    /// When the socket was last asked and had nothing more.
+    empty_at: u64,
 }
 
 impl Port {
@@ -104,6 +106,7 @@ impl Port {
             waiting: VecDeque::new(),
             sending: VecDeque::new(),
             has_told: false,
+            empty_at: 0,
         })
     }
 
@@ -191,28 +194,35 @@ impl Port {
     ) -> io::Result<()> {
         loop {
             let Memory { batch, block, .. } = memory;
+            let asked_at = clock.now();
             match self.socket.receive_batch(batch, block)? {
                 Batched::Datagrams(count) => {
                     self.verify(count, clock, batch, recorder);
                     if count < batch.slots() && !is_error {
+                        self.empty_at = asked_at;
                         return Ok(());
                     }
                 }
                 Batched::Error(error) => self.refused(&error, clock.now(), block, recorder),
-                Batched::Nothing => return Ok(()),
+                Batched::Nothing => {
+                    self.empty_at = asked_at;
+                    return Ok(());
+                }
             }
         }
     }
 
     fn verify(&mut self, count: usize, clock: Clock, batch: &mut Batch, recorder: &mut Recorder) {
-        // How long each has waited is by the kernel's clock, which may be set meanwhile: it is
-        // compared with that clock now, and what is left is the time by ours.
+        // How long each has waited is by the kernel's clock: it is compared with that clock now, and
+        // what is left is the time by ours. The clock may be set meanwhile. Then the difference
+        // says nothing, as is seen where it is longer than since the socket had nothing.
         let wall = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
         let (wall, now) = (wall.unwrap_or_default(), clock.now());
         for index in 0..count {
             let received = batch.received(index);
             let waited = received.at.map(|at| wall.saturating_sub(at));
             let at = now.saturating_sub(waited.map_or(0, nanoseconds));
+            let at = if at < self.empty_at { now } else { at };
             let bytes = &batch.slot(index)[..received.bytes];
             if let Some(strange) = self.flow.received(bytes, at, recorder) {
                 let source = self.source;

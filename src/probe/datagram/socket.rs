@@ -7,7 +7,7 @@
 
 use std::io::{self, ErrorKind};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use mio::{Interest, Registry, Token};
 use socket2::{Domain, Socket, Type};
@@ -115,6 +115,8 @@ pub(crate) struct ProbeSocket {
     pub(crate) port: u16,
     /// An error of an earlier datagram that sending returned.
     pending: Option<io::Error>,
+    /// When the socket was last asked and had nothing: what comes later has not waited longer.
+    empty_at: Instant,
 }
 
 impl ProbeSocket {
@@ -165,6 +167,7 @@ impl ProbeSocket {
             server,
             port,
             pending: None,
+            empty_at: Instant::now(),
         })
     }
 
@@ -216,19 +219,34 @@ impl ProbeSocket {
         if let Some(error) = self.pending.take() {
             return Ok(Some(Incoming::Error(self.details(error, block))));
         }
+        let asked_at = Instant::now();
+        let longest = asked_at - self.empty_at;
         let error = match datagram::receive(&self.connected, block) {
-            Ok(received) => return Ok(Some(Incoming::Datagram(datagram_of(received, None)))),
+            Ok(received) => {
+                let datagram = datagram_of(received, None, longest);
+                return Ok(Some(Incoming::Datagram(datagram)));
+            }
             Err(error) => error,
         };
         match error.kind() {
             ErrorKind::Interrupted => Ok(None),
-            ErrorKind::WouldBlock => self.receive_from_stranger(block),
+            ErrorKind::WouldBlock => {
+                let incoming = self.receive_from_stranger(block, longest)?;
+                if incoming.is_none() {
+                    self.empty_at = asked_at;
+                }
+                Ok(incoming)
+            }
             _ if is_of_path(&error) => Ok(Some(Incoming::Error(self.details(error, block)))),
             _ => Err(error),
         }
     }
 
-    fn receive_from_stranger(&self, block: &mut [u8]) -> io::Result<Option<Incoming>> {
+    fn receive_from_stranger(
+        &self,
+        block: &mut [u8],
+        longest: Duration,
+    ) -> io::Result<Option<Incoming>> {
         let Some(strangers) = &self.strangers else {
             return Ok(None);
         };
@@ -237,7 +255,9 @@ impl ProbeSocket {
                 // One from the server came before the other socket was connected.
                 let source = received.source;
                 let stranger = (source != self.server).then_some(source);
-                Ok(Some(Incoming::Datagram(datagram_of(received, stranger))))
+                Ok(Some(Incoming::Datagram(datagram_of(
+                    received, stranger, longest,
+                ))))
             }
             Err(error)
                 if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) =>
@@ -290,16 +310,22 @@ const WANTED: Wanted = Wanted {
     errors: false,
 };
 
+/// How long after the socket was asked a datagram may have been read and its time compared.
+const READING: Duration = Duration::from_millis(1);
+
 const ONLY_TIME: Wanted = Wanted {
     marks: false,
     hops: false,
     ..WANTED
 };
 
-fn datagram_of(received: Received, stranger: Option<SocketAddr>) -> Datagram {
+/// A datagram as it was received, which has waited for so long at the most. How long it has is by
+/// the kernel's clock, which may be set meanwhile, and then the difference says nothing.
+fn datagram_of(received: Received, stranger: Option<SocketAddr>, longest: Duration) -> Datagram {
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
     let now = now.unwrap_or_default();
     let waited = received.at.and_then(|at| now.checked_sub(at));
+    let waited = waited.filter(|waited| *waited <= longest + READING);
     Datagram {
         length: received.bytes,
         stranger,

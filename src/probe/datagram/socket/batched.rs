@@ -73,7 +73,7 @@ impl ProbeSocket {
     /// # Errors
     /// The system's.
     pub(crate) fn receive_other(&self, block: &mut [u8]) -> io::Result<Option<Datagram>> {
-        match self.receive_from_stranger(block)? {
+        match self.receive_from_stranger(block, self.empty_at.elapsed())? {
             Some(Incoming::Datagram(datagram)) => Ok(Some(datagram)),
             Some(Incoming::Error(_)) | None => Ok(None),
         }
