@@ -237,11 +237,7 @@ impl Datagrams {
             polled.count_drops(counters);
             // One that the service manager keeps open would go on to be reported.
             let _ = sys::unwatch(registry, &*polled.endpoint.socket);
-            let is_last = setup.give_up(worker, &polled.endpoint);
-            if is_last && !polled.endpoint.is_ours {
-                // Whoever has it next may not expect several datagrams as one.
-                let _ = datagram::receive_joined(&*polled.endpoint.socket, false);
-            }
+            setup.give_up(worker, &polled.endpoint);
             false
         });
     }
