@@ -21,7 +21,8 @@ use crate::base::sys::datagram::{self, Batch, Joins, Received};
 const SLOTS: usize = 32;
 
 /// After so many bytes of datagrams, to and fro alike, messages of TCP have their turn: about
-/// as long as a slice of a stream beside them.
+/// as long as a slice of a stream beside them. One batch can pass it, by all its slots at the
+/// most; the bytes above are taken from the turns that follow, so that the share is the same.
 const TURN_BYTES: usize = 256 * 1024;
 
 /// Room for so many answers. They are sent when there is no more.
@@ -95,6 +96,8 @@ pub(in crate::worker) struct Datagrams {
     sockets: Vec<Polled>,
     /// The place of the socket that has the next turn first.
     turn: usize,
+    /// By how many bytes the turns so far have passed [`TURN_BYTES`].
+    debt: usize,
     /// `None` where there are no sockets.
     batch: Option<Batch>,
     /// What is answered after a stop is answered until then.
@@ -143,6 +146,7 @@ impl Datagrams {
             batch: (!sockets.is_empty()).then(|| Batch::new(SLOTS, SLOT, ANSWERS)),
             sockets,
             turn: 0,
+            debt: 0,
             until: None,
         })
     }
@@ -169,9 +173,9 @@ impl Datagrams {
     }
 
     /// Answers what waits: up to as many datagrams as `messages` of TCP were served before, but
-    /// at least a batch, and none after [`TURN_BYTES`]. Where several come as one, these bounds
-    /// can be passed once, by what came unexpectedly. The sockets come first in turn. Returns
-    /// how many were answered.
+    /// at least a batch, and none after [`TURN_BYTES`]. How long the next ones are, or how many
+    /// come as one, is not known before: a batch can pass these bounds, and the turns after it
+    /// have so many bytes less. The sockets come first in turn. Returns how many were answered.
     pub(in crate::worker) fn take_turn(
         &mut self,
         messages: usize,
@@ -181,7 +185,9 @@ impl Datagrams {
         let Some(batch) = &mut self.batch else {
             return 0;
         };
-        let (mut answered, mut left, mut bytes) = (0, messages.max(SLOTS), TURN_BYTES);
+        let (mut answered, mut left) = (0, messages.max(SLOTS));
+        let mut bytes = TURN_BYTES.saturating_sub(self.debt);
+        self.debt -= TURN_BYTES - bytes;
         let turn = Turn {
             rules: &self.setup.rules,
             counters,
@@ -198,6 +204,7 @@ impl Datagrams {
                     break;
                 };
                 left = left.saturating_sub(done.came);
+                self.debt += done.bytes.saturating_sub(bytes);
                 bytes = bytes.saturating_sub(done.bytes);
                 answered += done.answered;
             }
@@ -403,3 +410,6 @@ fn joins(endpoint: &Endpoint) -> Joins {
         DatagramProtocol::Stamp => Joins::NONE,
     }
 }
+
+#[cfg(all(test, any(target_os = "linux", target_os = "android")))]
+mod tests;
