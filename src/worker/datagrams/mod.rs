@@ -2,6 +2,7 @@
 
 mod buckets;
 pub(crate) mod counters;
+mod drops;
 pub(crate) mod log;
 mod own;
 pub mod protocol;

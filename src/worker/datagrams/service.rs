@@ -5,8 +5,10 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use mio::{Registry, Token};
+use socket2::SockRef;
 
 use super::counters::DatagramCounters;
+use super::drops::DropWatch;
 use super::log::{Call, DatagramLog};
 use super::protocol::DatagramProtocol;
 use super::reflector::Reflector;
@@ -62,6 +64,7 @@ struct Polled {
     is_shut: bool,
     /// The kernel's count of drops when it was last read.
     dropped: u32,
+    drops: DropWatch,
     /// The sessions of STAMP.
     reflector: Reflector,
     /// Which answers are sent several in one message.
@@ -122,6 +125,9 @@ impl Datagrams {
                 false => sys::watch(registry, &*endpoint.socket, token)?,
             }
             let joins = joins(&endpoint);
+            // Where the system does not say, a look is due each time.
+            let room = SockRef::from(&*endpoint.socket).recv_buffer_size();
+            let room = room.unwrap_or(0);
             let dropped = state
                 .dropped
                 .or_else(|| datagram::dropped(&*endpoint.socket));
@@ -134,6 +140,7 @@ impl Datagrams {
                 most_joined: 1,
                 is_shut: false,
                 dropped: dropped.unwrap_or(0),
+                drops: DropWatch::new(room),
                 reflector: state.reflector,
                 joins,
                 joins_refused: None,
@@ -301,9 +308,8 @@ impl Polled {
             }
         }
         done.answered += self.send(batch, turn);
-        // A queue that overflows has more than one; for a single one the call would cost too
-        // much.
-        if done.came > 1 {
+        let came = (slots, done.bytes);
+        if self.drops.is_due(came, !self.ready, turn.now) {
             self.count_drops(turn.counters);
         }
         Some(done)
