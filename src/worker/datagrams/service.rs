@@ -4,12 +4,13 @@ use std::io::{self, ErrorKind};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use mio::{Registry, Token};
+use mio::{Events, Poll, Registry, Token};
 use socket2::SockRef;
 
 use super::counters::DatagramCounters;
 use super::drops::DropWatch;
 use super::log::{Call, DatagramLog};
+use super::polling::Polling;
 use super::protocol::DatagramProtocol;
 use super::reflector::Reflector;
 use super::rules::Rules;
@@ -17,6 +18,7 @@ use super::setup::{Endpoint, Setup, State};
 use crate::base::datagram_sockets::receive_no_more;
 use crate::base::sys;
 use crate::base::sys::datagram::{self, Batch, Joins, Received};
+use crate::base::sys::poll_set::PollSet;
 
 /// How many slots a system call receives into, and the least in a turn. Sizes from 8
 /// to 256 cost the same; a batch of this size takes about as long as 20 messages of TCP.
@@ -49,9 +51,12 @@ const JOINS_AGAIN: Duration = Duration::from_secs(600);
 /// How long at most a stop answers what arrives, where it never ends.
 const LAST_ANSWERS: Duration = Duration::from_secs(1);
 
-/// A socket in the poller.
+/// A socket that is waited for.
 struct Polled {
     endpoint: Endpoint,
+    /// The poller has it, by this token.
+    is_watched: bool,
+    token: Token,
     /// It may have datagrams: the poller reports edges only.
     ready: bool,
     /// How many calls in a row have failed to receive.
@@ -103,6 +108,11 @@ pub(in crate::worker) struct Datagrams {
     debt: usize,
     /// `None` where there are no sockets.
     batch: Option<Batch>,
+    polling: Polling,
+    set: PollSet,
+    /// How many have come, and how many were answered, since the last wait.
+    came: usize,
+    answered: usize,
     /// What is answered after a stop is answered until then.
     until: Option<Instant>,
 }
@@ -118,11 +128,15 @@ impl Datagrams {
         registry: &Registry,
     ) -> io::Result<Self> {
         let mut sockets = Vec::new();
+        let polling = Polling::new();
         for (index, (endpoint, state)) in setup.take(worker).into_iter().enumerate() {
             let token = Token(FIRST - index);
+            // Of the workers that wait for a shared one by poll(2) all would be woken.
+            let is_watched = endpoint.is_shared || !polling.is_beside();
             match endpoint.is_shared {
                 true => sys::watch_shared(registry, &*endpoint.socket, token)?,
-                false => sys::watch(registry, &*endpoint.socket, token)?,
+                false if is_watched => sys::watch(registry, &*endpoint.socket, token)?,
+                false => {}
             }
             let joins = joins(&endpoint);
             // Where the system does not say, a look is due each time.
@@ -133,6 +147,8 @@ impl Datagrams {
                 .or_else(|| datagram::dropped(&*endpoint.socket));
             sockets.push(Polled {
                 endpoint,
+                is_watched,
+                token,
                 // A worker before this one may have left some.
                 ready: true,
                 failures: 0,
@@ -154,13 +170,99 @@ impl Datagrams {
             sockets,
             turn: 0,
             debt: 0,
+            polling,
+            set: PollSet::default(),
+            came: 0,
+            answered: 0,
             until: None,
         })
     }
 
+    /// Waits for an event of the poller, and for datagrams, for this time at the most.
+    ///
+    /// # Errors
+    /// The poller's.
+    pub(in crate::worker) fn wait(
+        &mut self,
+        poller: &mut Poll,
+        events: &mut Events,
+        timeout: Option<Duration>,
+    ) -> io::Result<()> {
+        self.came = 0;
+        for polled in beside(&mut self.sockets) {
+            if polled.failures >= TRIES {
+                // It would be found ready for ever. The poller reports what is new.
+                polled.watch(true, poller.registry());
+            }
+        }
+        let is_any_beside = beside(&mut self.sockets).next().is_some();
+        let result = match is_any_beside {
+            true => self.wait_beside(poller, events, timeout),
+            false => sys::poll(poller, events, timeout),
+        };
+        if !self.sockets.is_empty() {
+            let answered = std::mem::take(&mut self.answered);
+            self.polling.turn(answered, !events.is_empty());
+            if self.polling.choose() {
+                self.change_polling(poller.registry());
+            }
+        }
+        result
+    }
+
+    /// The same where the poller does not have all sockets.
+    fn wait_beside(
+        &mut self,
+        poller: &mut Poll,
+        events: &mut Events,
+        timeout: Option<Duration>,
+    ) -> io::Result<()> {
+        if timeout == Some(Duration::ZERO) {
+            // To receive takes no longer than to ask whether there is something.
+            beside(&mut self.sockets).for_each(|polled| polled.ready = true);
+            return sys::poll(poller, events, timeout);
+        }
+        self.set.clear();
+        self.set.add(poller);
+        beside(&mut self.sockets).for_each(|polled| self.set.add(&*polled.endpoint.socket));
+        self.set.wait(timeout)?;
+        for (place, polled) in (1..).zip(beside(&mut self.sockets)) {
+            polled.ready |= self.set.is_ready(place);
+            self.came += usize::from(polled.ready);
+        }
+        if self.set.is_ready(0) {
+            return sys::poll(poller, events, Some(Duration::ZERO));
+        }
+        events.clear();
+        Ok(())
+    }
+
+    /// As where connections have more to do than datagrams.
+    #[cfg(test)]
+    pub(in crate::worker) fn give_to_poller(&mut self, registry: &Registry) {
+        beside(&mut self.sockets).for_each(|polled| polled.watch(true, registry));
+    }
+
+    /// Gives the sockets to the poller, or takes them from it.
+    fn change_polling(&mut self, registry: &Registry) {
+        let is_beside = self.polling.is_beside();
+        let own = self.sockets.iter_mut();
+        for polled in own.filter(|polled| !polled.endpoint.is_shared) {
+            if polled.is_watched == is_beside {
+                polled.watch(!is_beside, registry);
+            }
+        }
+    }
+
+    /// Whether datagrams have come since the last wait began.
+    pub(in crate::worker) fn has_come(&self) -> bool {
+        self.came > 0
+    }
+
     /// Records an event. Returns whether it is of a socket for datagrams.
     pub(in crate::worker) fn is_event(&mut self, token: Token) -> bool {
-        match self.sockets.get_mut(FIRST.wrapping_sub(token.0)) {
+        let mut sockets = self.sockets.iter_mut();
+        match sockets.find(|polled| polled.token == token) {
             Some(polled) => {
                 polled.ready = true;
                 true
@@ -214,8 +316,10 @@ impl Datagrams {
                 self.debt += done.bytes.saturating_sub(bytes);
                 bytes = bytes.saturating_sub(done.bytes);
                 answered += done.answered;
+                self.came += done.came;
             }
         }
+        self.answered += answered;
         self.turn = (self.turn + 1) % count.max(1);
         answered
     }
@@ -250,7 +354,9 @@ impl Datagrams {
             }
             polled.count_drops(counters);
             // One that the service manager keeps open would go on to be reported.
-            let _ = sys::unwatch(registry, &*polled.endpoint.socket);
+            if polled.is_watched {
+                let _ = sys::unwatch(registry, &*polled.endpoint.socket);
+            }
             setup.give_up(worker, &polled.endpoint);
             false
         });
@@ -270,7 +376,26 @@ impl Drop for Datagrams {
     }
 }
 
+/// The sockets that the poller does not have.
+fn beside(sockets: &mut [Polled]) -> impl Iterator<Item = &mut Polled> {
+    sockets.iter_mut().filter(|polled| !polled.is_watched)
+}
+
 impl Polled {
+    /// Gives the socket to the poller, or takes it from it. What has come is found by the next wait
+    /// either way.
+    fn watch(&mut self, is_watched: bool, registry: &Registry) {
+        let socket = &*self.endpoint.socket;
+        let changed = match is_watched {
+            true => sys::watch(registry, socket, self.token),
+            false => sys::unwatch(registry, socket),
+        };
+        match changed {
+            Ok(()) => self.is_watched = is_watched,
+            Err(error) => log::debug!("{} is waited for as before: {error}", self.endpoint),
+        }
+    }
+
     /// Has nothing more come, so that what has come is the last. Returns whether there may be
     /// some. One that the service manager has, too, stays open for the next start.
     fn shut(&mut self) -> bool {

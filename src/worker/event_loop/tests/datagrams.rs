@@ -277,25 +277,56 @@ fn a_stop_closes_the_socket_only_once_all_that_came_is_answered() {
 fn a_worker_polls_on_after_datagrams_whether_an_event_told_of_them_or_not() {
     const POLLS_FOR: Duration = Duration::from_secs(3600);
 
+    for has_poller in [false, true] {
+        let (mut rig, client) = rig();
+        let mut events = Events::with_capacity(8);
+        // A worker looks for what one before it has left.
+        rig.worker.turn(&mut events).unwrap();
+        if has_poller {
+            let registry = rig.worker.poller.registry();
+            rig.worker.datagrams.give_to_poller(registry);
+        }
+        rig.worker.connections.context.settings.busy_poll = POLLS_FOR;
+        // One more than a batch.
+        send(&client, 33);
+        for (is_told, answered) in [(true, 32), (false, 33)] {
+            rig.worker.busy_until = rig.worker.connections.now;
+            rig.worker.turn(&mut events).unwrap();
+            assert_eq!(events.is_empty(), !(is_told && has_poller));
+            assert_eq!(counts(&rig).answered, answered);
+            let until = rig.worker.busy_until;
+            assert_eq!(until - rig.worker.connections.now, POLLS_FOR, "{answered}");
+        }
+        // It does not wait for the next one.
+        for _ in 0..3 {
+            rig.worker.turn(&mut events).unwrap();
+            assert!(events.is_empty());
+        }
+        // One that comes meanwhile is found, and has it poll for as long again.
+        let before = rig.worker.busy_until;
+        send(&client, 1);
+        rig.worker.turn(&mut events).unwrap();
+        assert_eq!(counts(&rig).answered, 34);
+        rig.worker.turn(&mut events).unwrap();
+        assert!(rig.worker.busy_until > before);
+    }
+}
+
+#[test]
+fn a_worker_waits_for_datagrams_and_connections_however_it_waits() {
     let (mut rig, client) = rig();
     let mut events = Events::with_capacity(8);
-    // A worker looks for what one before it has left.
     rig.worker.turn(&mut events).unwrap();
-    rig.worker.connections.context.settings.busy_poll = POLLS_FOR;
-    // One more than a batch.
-    send(&client, 33);
-    for (is_told, answered) in [(true, 32), (false, 33)] {
-        rig.worker.busy_until = rig.worker.connections.now;
-        rig.worker.turn(&mut events).unwrap();
-        assert_eq!(events.is_empty(), !is_told);
-        assert_eq!(counts(&rig).answered, answered);
-        let until = rig.worker.busy_until;
-        assert_eq!(until - rig.worker.connections.now, POLLS_FOR, "{answered}");
-    }
-    // It does not wait for the next one.
-    for _ in 0..3 {
-        rig.worker.turn(&mut events).unwrap();
-        assert!(events.is_empty());
+    for (answered, has_poller) in [(1, false), (2, true), (3, true)] {
+        if has_poller {
+            let registry = rig.worker.poller.registry();
+            rig.worker.datagrams.give_to_poller(registry);
+        }
+        // It sleeps until this comes.
+        send(&client, 1);
+        while counts(&rig).answered < answered {
+            rig.worker.turn(&mut events).unwrap();
+        }
     }
 }
 
