@@ -4,13 +4,20 @@
 //! Who waits for a socket stands on the socket's list. The kernel calls each one on it for every
 //! datagram that comes and, since then there is room for the next one, for every one that
 //! has left. A poller stands there always, which is 7 % of what an answer costs; poll(2)
-//! only while it waits. Beside it the poller is a second call in each turn in which connections
-//! have something, so what is better depends on what there is to do.
+//! only while it waits. But that puts itself on the list and takes itself off for each wait, and
+//! where connections have something the poller is asked as well. So what is better
+//! depends on what there is to do.
+
+/// Whether it can be done without the poller.
+const CAN_POLL: bool = cfg!(any(target_os = "linux", target_os = "android"));
 
 /// How often it is chosen, in turns.
 const TURNS: u32 = 256;
 
-/// A second call costs as much as the poller does for so many datagrams.
+/// poll(2) costs as much more in a turn than the poller as that does for so many datagrams.
+const DATAGRAMS_A_TURN: u64 = 3;
+
+/// The poller is a second call where it has events: as for so many more.
 const DATAGRAMS_A_CALL: u64 = 2;
 
 /// What there was to do since it was last chosen, and what is best for that.
@@ -24,10 +31,10 @@ pub(super) struct Polling {
 }
 
 impl Polling {
-    /// Beside the poller at first, where the system can do that.
+    /// With the poller at first.
     pub(super) const fn new() -> Self {
         Self {
-            is_beside: cfg!(any(target_os = "linux", target_os = "android")),
+            is_beside: false,
             turns: 0,
             with_events: 0,
             datagrams: 0,
@@ -47,11 +54,12 @@ impl Polling {
 
     /// Chooses again, after a while. Returns whether that changes something.
     pub(super) fn choose(&mut self) -> bool {
-        if self.turns < TURNS || !Self::new().is_beside {
+        if self.turns < TURNS {
             return false;
         }
         let before = self.is_beside;
-        self.is_beside = self.datagrams >= self.with_events * DATAGRAMS_A_CALL;
+        let least = u64::from(TURNS) * DATAGRAMS_A_TURN + self.with_events * DATAGRAMS_A_CALL;
+        self.is_beside = CAN_POLL && self.datagrams >= least;
         (self.turns, self.with_events, self.datagrams) = (0, 0, 0);
         before != self.is_beside
     }
@@ -71,16 +79,23 @@ mod tests {
     }
 
     #[test]
-    fn the_poller_has_the_sockets_where_connections_do_more() {
+    fn the_poller_has_the_sockets_unless_many_datagrams_are_answered_in_a_turn() {
         let mut polling = Polling::new();
-        assert!(polling.is_beside());
-        assert_eq!(chosen(&mut polling, 0, false), None, "nothing to do");
-        assert_eq!(chosen(&mut polling, 1, false), None);
-        assert_eq!(chosen(&mut polling, 1, true), Some(false));
-        assert_eq!(chosen(&mut polling, 0, true), None);
-        assert_eq!(chosen(&mut polling, 2, true), Some(true));
-        assert_eq!(chosen(&mut polling, 32, true), None);
-        assert_eq!(chosen(&mut polling, 0, true), Some(false));
-        assert_eq!(chosen(&mut polling, 0, false), Some(true));
+        assert!(!polling.is_beside());
+        for (datagrams, has_events, expected) in [
+            (0, false, None),
+            (1, true, None),
+            (2, false, None),
+            (3, false, Some(true)),
+            (3, true, Some(false)),
+            (5, true, Some(true)),
+            (32, true, None),
+            (0, true, Some(false)),
+            (32, false, Some(true)),
+            (0, false, Some(false)),
+        ] {
+            let chosen = chosen(&mut polling, datagrams, has_events);
+            assert_eq!(chosen, expected, "{datagrams} {has_events}");
+        }
     }
 }

@@ -128,15 +128,11 @@ impl Datagrams {
         registry: &Registry,
     ) -> io::Result<Self> {
         let mut sockets = Vec::new();
-        let polling = Polling::new();
         for (index, (endpoint, state)) in setup.take(worker).into_iter().enumerate() {
             let token = Token(FIRST - index);
-            // Of the workers that wait for a shared one by poll(2) all would be woken.
-            let is_watched = endpoint.is_shared || !polling.is_beside();
             match endpoint.is_shared {
                 true => sys::watch_shared(registry, &*endpoint.socket, token)?,
-                false if is_watched => sys::watch(registry, &*endpoint.socket, token)?,
-                false => {}
+                false => sys::watch(registry, &*endpoint.socket, token)?,
             }
             let joins = joins(&endpoint);
             // Where the system does not say, a look is due each time.
@@ -147,7 +143,7 @@ impl Datagrams {
                 .or_else(|| datagram::dropped(&*endpoint.socket));
             sockets.push(Polled {
                 endpoint,
-                is_watched,
+                is_watched: true,
                 token,
                 // A worker before this one may have left some.
                 ready: true,
@@ -170,7 +166,7 @@ impl Datagrams {
             sockets,
             turn: 0,
             debt: 0,
-            polling,
+            polling: Polling::new(),
             set: PollSet::default(),
             came: 0,
             answered: 0,
@@ -237,13 +233,20 @@ impl Datagrams {
         Ok(())
     }
 
-    /// As where connections have more to do than datagrams.
+    /// As where many datagrams are answered in a turn.
     #[cfg(test)]
-    pub(in crate::worker) fn give_to_poller(&mut self, registry: &Registry) {
-        beside(&mut self.sockets).for_each(|polled| polled.watch(true, registry));
+    pub(in crate::worker) fn take_from_poller(&mut self, registry: &Registry) {
+        let sockets = self.sockets.iter_mut();
+        sockets.for_each(|polled| polled.watch(false, registry));
     }
 
-    /// Gives the sockets to the poller, or takes them from it.
+    #[cfg(test)]
+    pub(in crate::worker) fn is_beside_poller(&mut self) -> bool {
+        beside(&mut self.sockets).next().is_some()
+    }
+
+    /// Gives the sockets to the poller, or takes them from it. Of the workers that wait for a shared
+    /// one by poll(2) all would be woken.
     fn change_polling(&mut self, registry: &Registry) {
         let is_beside = self.polling.is_beside();
         let own = self.sockets.iter_mut();
