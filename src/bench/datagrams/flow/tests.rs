@@ -310,7 +310,7 @@ fn a_short_one_that_is_awaited_is_told_from_all_behind_it() {
 #[test]
 fn a_forgotten_one_is_late_and_no_strangers() {
     let (mut flow, mut recorder) = (flow(), recorder());
-    flow.ledger = Ledger::new(1, TIMEOUT, ()).remembering(2);
+    flow.reply_log = ReplyLog::new(1, TIMEOUT, ()).remembering(2);
     let mut block = vec![0; 2000];
     let size = flow.fill(0, &mut block).unwrap();
     let first = block[..size].to_vec();

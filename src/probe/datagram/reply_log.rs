@@ -114,7 +114,7 @@ pub enum Reply {
 
 /// The datagrams of one flow.
 #[derive(Debug)]
-pub struct Ledger<V = Variation> {
+pub struct ReplyLog<V = Variation> {
     /// The sequence number of the first that is remembered.
     first: u64,
     sent: VecDeque<Sent>,
@@ -131,8 +131,8 @@ pub struct Ledger<V = Variation> {
     variation: V,
 }
 
-impl<V: Differences> Ledger<V> {
-    /// An empty ledger, whose first datagram has the number `first`.
+impl<V: Differences> ReplyLog<V> {
+    /// An empty log, whose first datagram has the number `first`.
     pub const fn new(first: u64, timeout: u64, variation: V) -> Self {
         Self {
             first,
