@@ -246,7 +246,7 @@ proptest! {
     fn each_datagram_has_one_fate(steps in prop::collection::vec(step(), 0..80)) {
         let (reply_log, _, _) = run(&steps);
         let counts = reply_log.counts();
-        let is_changed = |it: &&Sent| it.fate == Fate::Changed;
+        let is_changed = |it: &&Sent| it.outcome == Outcome::Changed;
         let changed = reply_log.sent.iter().filter(is_changed).count() as u64;
         prop_assert_eq!(counts.sent, counts.received + counts.lost + changed + reply_log.awaited());
         prop_assert!(counts.late <= counts.lost && counts.reordered <= counts.received);
