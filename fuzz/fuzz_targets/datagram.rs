@@ -98,7 +98,7 @@ fn beside(tracker: &mut StampTracker, answer: &mut [u8], sent: u64) {
     assert_eq!(known(tracker), once, "a copy tells nothing");
 }
 
-/// Every datagram that was sent has one fate.
+/// Every datagram that was sent has one outcome.
 fn add_up(counts: &Counts, awaited: u64, sent: u64) {
     assert_eq!(counts.sent, sent);
     assert!(counts.received + counts.lost + awaited <= sent);
