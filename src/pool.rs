@@ -345,8 +345,12 @@ impl Pool {
     pub(crate) fn stop(mut self, drain: Drain) -> Vec<WorkerReport> {
         self.order_drain(drain);
         let workers = std::mem::take(&mut self.workers);
+        // One that died just before was not replaced. To join the others may take long.
+        let ended = workers.iter().filter(|worker| worker.thread.is_finished());
+        ended.for_each(|worker| worker.context.abandon_datagrams());
         let report = |worker: WorkerHandle| {
             let end = join(worker.thread);
+            worker.context.abandon_datagrams();
             let metrics = worker.context.metrics;
             WorkerReport {
                 id: worker.context.id,
@@ -395,19 +399,21 @@ fn start(
 ) -> io::Result<(JoinHandle<End>, Arc<Waker>)> {
     let (worker, waker) = Worker::new(context.clone())?;
     let ended = Arc::clone(ended);
-    let metrics = Arc::clone(&context.metrics);
-    let main_waker = Arc::clone(&context.main_waker);
+    let context = context.clone();
     let thread = std::thread::Builder::new()
         .name(format!("worker-{}", context.id))
         .spawn(move || {
-            metrics.counters.begin();
+            context.metrics.counters.begin();
             let end = match catch_unwind(AssertUnwindSafe(|| worker.run(ready))) {
                 Ok(Ok(())) => End::Ok,
                 Ok(Err(error)) => End::Failed(cause(&error)),
                 Err(panic) => End::Panicked(panic_message(panic.as_ref())),
             };
+            if context.drain.get().is_some() {
+                context.abandon_datagrams();
+            }
             ended.store(true, Ordering::SeqCst);
-            main_waker.wake();
+            context.main_waker.wake();
             end
         })?;
     // For its first turn.
@@ -429,22 +435,31 @@ fn panic_message(panic: &(dyn Any + Send)) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::net::{TcpListener, TcpStream};
+    use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
 
     use mio::{Poll, Token};
 
     use super::*;
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    use crate::base::sys::datagram::{receive_joined, send_segmented};
     use crate::base::testing::wait_until;
     use crate::proto::Protocol;
     use crate::worker::context::TimeLimits;
+    use crate::worker::datagrams::protocol::DatagramProtocol;
+    use crate::worker::datagrams::setup::{Answered, Bound, Setup};
 
     fn pool(workers: usize) -> (Pool, Poll) {
+        pool_with(workers, Setup::default(), Duration::from_secs(5))
+    }
+
+    /// One that answers datagrams, with this limit on the time of a PROXY header.
+    fn pool_with(workers: usize, datagrams: Setup, header: Duration) -> (Pool, Poll) {
         let poller = Poll::new().unwrap();
         let waker = Waker::new(poller.registry(), Token(0)).unwrap();
         let main_waker = Arc::new(MainWaker::new(waker));
         let settings = Settings {
             limits: TimeLimits {
-                header: Duration::from_secs(5),
+                header,
                 message: Duration::from_secs(30),
                 idle: None,
                 stall: None,
@@ -455,7 +470,7 @@ mod tests {
             whoami_tcp: false,
             pipes: 1,
             sources: None,
-            datagrams: Arc::default(),
+            datagrams: Arc::new(datagrams),
         };
         let pool = Pool::spawn(workers, &settings, &main_waker, &Arc::default()).unwrap();
         (pool, poller)
@@ -562,6 +577,65 @@ mod tests {
         pool.shed_clients(2);
         assert_eq!(orders(&pool), [(0, 2), (0, 2), (0, 2)]);
         stop(pool);
+    }
+
+    /// The sockets of one worker: one of the server's own, and one of the service manager's,
+    /// which receives several datagrams as one.
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    fn sockets() -> (Setup, SocketAddr, UdpSocket) {
+        let [ours, managers] = [(); 2].map(|()| UdpSocket::bind("127.0.0.1:0").unwrap());
+        let (address, kept) = (ours.local_addr().unwrap(), managers.try_clone().unwrap());
+        receive_joined(&managers, true).unwrap();
+        assert!(receives_joined(&managers));
+        let bound = [(ours, false), (managers, true)].map(|(socket, is_handed_over)| Bound {
+            protocol: DatagramProtocol::Echo,
+            address: socket.local_addr().unwrap(),
+            sockets: vec![socket],
+            guard: None,
+            is_handed_over,
+        });
+        let answered = Answered {
+            low_ports: false,
+            rate: None,
+        };
+        (Setup::new(bound.into(), 1, answered), address, kept)
+    }
+
+    /// Whether a message of two datagrams comes as one.
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    fn receives_joined(socket: &UdpSocket) -> bool {
+        let client = UdpSocket::bind("127.0.0.1:0").unwrap();
+        send_segmented(&client, 1).unwrap();
+        client.send_to(b"ab", socket.local_addr().unwrap()).unwrap();
+        let bytes = socket.recv(&mut [0; 2]).unwrap();
+        if bytes == 1 {
+            assert_eq!(socket.recv(&mut [0; 2]).unwrap(), 1);
+        }
+        bytes == 2
+    }
+
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    #[test]
+    fn a_worker_that_dies_in_a_stop_leaves_no_port_taken_and_no_socket_changed() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let (datagrams, address, managers) = sockets();
+        // A time that has no end makes the worker panic which adds it to the present.
+        let (mut pool, _poller) = pool_with(1, datagrams, Duration::MAX);
+        let (_client, accepted) = client(&listener);
+        let accepted = Accepted {
+            behind_proxy: true,
+            ..accepted
+        };
+        assert!(UdpSocket::bind(address).is_err());
+        // The worker is woken for it by the stop.
+        assert!(pool.dispatch(accepted).is_ok());
+        let settings = pool.workers[0].context.settings.clone();
+        let report = stop(pool);
+        assert!(matches!(&report[0].end, End::Panicked(_)), "{report:?}");
+        assert!(UdpSocket::bind(address).is_ok());
+        assert!(!receives_joined(&managers));
+        // Until here others have the sockets' owner as well.
+        drop(settings);
     }
 
     #[test]

@@ -115,6 +115,15 @@ mod systemd {
         }
     }
 
+    /// Without netlink the server does not know which addresses are its own: docs/udp.md.
+    #[test]
+    fn the_sandbox_lets_the_server_ask_for_the_addresses_of_the_machine() {
+        let families = setting("echopool.service", "RestrictAddressFamilies").unwrap();
+        let families: HashSet<_> = families.split(' ').collect();
+        let needed = ["AF_INET", "AF_INET6", "AF_NETLINK", "AF_UNIX"];
+        assert_eq!(families, HashSet::from(needed));
+    }
+
     /// The names in one set of systemd's system calls, those of its subsets included.
     fn calls_of(set: &str) -> HashSet<String> {
         let mut analyze = Command::new("systemd-analyze");

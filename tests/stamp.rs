@@ -13,17 +13,25 @@ use socket2::SockRef;
 /// From NTP's time to Unix time, in seconds: RFC 5905.
 const UNIX: u64 = 2_208_988_800;
 
-fn reflector(arguments: &[&str]) -> (Program, SocketAddr) {
-    let serve = ["serve", "--stamp", "127.0.0.1:0"];
+fn reflector_on(address: &str, arguments: &[&str]) -> (Program, SocketAddr) {
+    let serve = ["serve", "--stamp", address];
     let mut program = Program::start([&serve, arguments].concat());
     let address = program.wait_for_listener("stamp");
     (program, address)
 }
 
-fn sender() -> UdpSocket {
-    let sender = UdpSocket::bind("127.0.0.1:0").unwrap();
+fn reflector(arguments: &[&str]) -> (Program, SocketAddr) {
+    reflector_on("127.0.0.1:0", arguments)
+}
+
+fn sender_on(address: &str) -> UdpSocket {
+    let sender = UdpSocket::bind(address).unwrap();
     sender.set_read_timeout(Some(common::DEADLINE)).unwrap();
     sender
+}
+
+fn sender() -> UdpSocket {
+    sender_on("127.0.0.1:0")
 }
 
 /// The bytes of a request: RFC 8762, section 4.2.1.
@@ -111,6 +119,50 @@ fn sessions_are_counted_apart_and_a_replayed_request_is_answered_as_another() {
     assert_eq!([next(&one, 0), next(&one, 0), next(&one, 0)], [0, 1, 2]);
     assert_eq!([next(&one, 7), next(&one, 7)], [0, 1]);
     assert_eq!([next(&other, 0), next(&one, 0)], [0, 3]);
+}
+
+#[test]
+fn a_session_has_the_address_that_was_asked_also_where_all_are_served() {
+    for address in ["*:0", "0.0.0.0:0"] {
+        let (program, server) = reflector_on(address, &["--workers", "2"]);
+        let sender = sender();
+        for count in 0..3 {
+            for host in ["127.0.0.1", "127.0.0.2"] {
+                let asked = SocketAddr::new(host.parse().unwrap(), server.port());
+                let answer = exchange(&sender, asked, &request(7, 0, 44));
+                assert_eq!(number(&answer, 0), count, "{asked}");
+                assert_eq!(answer[40], 64, "its TTL");
+            }
+        }
+        let log = log_of(program);
+        let words = ", 6 datagrams answered with 264 bytes";
+        assert!(reported(&log, "total:").contains(words), "{log:#?}");
+    }
+}
+
+#[test]
+fn by_ipv6_it_is_the_same() {
+    if UdpSocket::bind("[::1]:0").is_err() {
+        return; // This system has none.
+    }
+    for address in ["[::1]:0", "*:0"] {
+        let (program, server) = reflector_on(address, &[]);
+        let sender = sender_on("[::1]:0");
+        SockRef::from(&sender).set_unicast_hops_v6(17).unwrap();
+        let asked = SocketAddr::new("::1".parse().unwrap(), server.port());
+        for (count, length) in [44, 1500].into_iter().enumerate() {
+            let packet = request(9, 0xcafe, length);
+            let answer = exchange(&sender, asked, &packet);
+            assert_eq!((answer.len(), number(&answer, 0)), (length, count as u32));
+            assert_eq!(answer[24..38], packet[..14], "the request");
+            assert_eq!(answer[40], 17, "its hop limit");
+            let since = time(&answer, 16).abs_diff(time(&answer, 4));
+            assert!(since < common::DEADLINE, "{since:?}");
+        }
+        let log = log_of(program);
+        let words = ", 2 datagrams answered with 1544 bytes";
+        assert!(reported(&log, "total:").contains(words), "{log:#?}");
+    }
 }
 
 #[test]

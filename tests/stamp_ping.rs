@@ -5,6 +5,7 @@
 mod common;
 
 use std::net::SocketAddr;
+use std::process::Command;
 use std::sync::mpsc::channel;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -437,6 +438,71 @@ mod times {
             "{lines:#?}"
         );
     }
+}
+
+/// A program that is told that its machine's clock is set by an external source, and exact.
+fn synchronized(arguments: &[&str]) -> Command {
+    let calls = "adjtimex,clock_adjtime";
+    let mut command = Command::new("strace");
+    command.args([
+        "-f",
+        "-qq",
+        "-o",
+        "/dev/null",
+        "-e",
+        &format!("trace={calls}"),
+    ]);
+    command.args(["-e", &format!("inject={calls}:retval=0")]);
+    command.arg(env!("CARGO_BIN_EXE_echopool")).args(arguments);
+    command.env_remove("RUST_LOG");
+    command
+}
+
+/// What a ping with such a clock has to say of such a reflector.
+fn synchronized_ping(options: &[&str]) -> String {
+    let serve = synchronized(&["serve", "--stamp", "127.0.0.1:0"]);
+    let mut program = Program::spawn(serve);
+    let server = program.wait_for_listener("stamp").to_string();
+    let all = [&["ping", "--stamp", "-i0.01", "-W30"], options, &[&*server]].concat();
+    let ended = synchronized(&all).output().unwrap();
+    assert!(ended.status.success(), "{ended:?}");
+    String::from_utf8(ended.stdout).unwrap()
+}
+
+#[test]
+#[ignore = "needs strace"]
+fn clocks_that_are_set_give_times_of_each_way_which_make_the_round_trip() {
+    for format in [&[][..], &["--ptp"]] {
+        let text = synchronized_ping(&[&["-c20", "--json"], format].concat());
+        let lines = text.lines().map(|line| serde_json::from_str(line).unwrap());
+        let events: Vec<Value> = lines.collect();
+        for reply in named(&events, "reply") {
+            let ns = |key: &str| {
+                reply[key]
+                    .as_i64()
+                    .unwrap_or_else(|| panic!("{key}: {reply}"))
+            };
+            let (there, back) = (ns("to_server_ns"), ns("to_client_ns"));
+            // One machine has one clock, but for what times in a packet are cut by.
+            assert!(there > -10 && back > -10, "{reply}");
+            // The round trip is by a clock that nobody sets.
+            let difference = (there + back).abs_diff(ns("time_ns"));
+            assert!(difference < 10_000_000, "{reply}");
+        }
+        let summary = events.last().unwrap();
+        assert_eq!(summary["received"], 20);
+        for key in ["to_server_ns", "to_client_ns", "one_way_error_ns"] {
+            assert!(summary[key].is_i64(), "{key}: {summary}");
+        }
+        for clock in ["clock", "server_clock"] {
+            assert_eq!(summary[clock]["is_synchronized"], true, "{summary}");
+        }
+        let least = summary["least_one_way_ns"].as_array().unwrap();
+        assert!(least.iter().all(|ns| ns.as_i64() > Some(-10)), "{summary}");
+    }
+    let text = synchronized_ping(&["-c2"]);
+    assert!(text.contains("\none way: to the server p50="), "{text}");
+    assert!(!text.contains("wrong"), "{text}");
 }
 
 mod bad_answers {

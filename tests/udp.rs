@@ -5,12 +5,13 @@
 mod common;
 
 use std::io::ErrorKind;
-use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6, UdpSocket};
 use std::os::fd::OwnedFd;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use common::http::{admin_of, get, metrics};
+use common::network::Network;
 use common::serve::{log_of, reported, stop_cleanly, suspend};
 use common::trains::{receives_joined, send_segmented};
 use common::{Program, connect, finish, wait_until};
@@ -175,6 +176,136 @@ mod answers {
         }
         drop(stream);
         stop_cleanly(program);
+    }
+}
+
+/// Between addresses that a machine under test does not have.
+mod networks {
+    use super::*;
+
+    /// A network of its own, where this user may have one; the name of the test is told otherwise.
+    fn network() -> Option<Network> {
+        let made = Network::new();
+        if let Err(error) = &made {
+            eprintln!("skipped, no network namespace: {error}");
+        }
+        made.ok()
+    }
+
+    #[test]
+    #[ignore = "needs root and ip(8)"]
+    fn an_address_that_is_the_machines_by_a_route_only_answers_as_itself() {
+        let Some(network) = network() else { return };
+        network.ip("route add local 192.0.2.0/24 dev lo");
+        network.run(|| {
+            for address in ["0.0.0.0:0", "*:0", "192.0.2.9:0"] {
+                let (program, server) = serve_on(address, &[]);
+                for host in [9, 77] {
+                    let asked = SocketAddr::from(([192, 0, 2, host], server.port()));
+                    if server.ip().to_canonical().is_unspecified() || server == asked {
+                        round_trip(&local(), asked, address.as_bytes());
+                    }
+                }
+                stop_cleanly(program);
+            }
+        });
+    }
+
+    /// Two networks with a link between them. Returns the address of each, with its scope there.
+    fn linked() -> Option<[(Network, Ipv6Addr); 2]> {
+        let (server, client) = (network()?, network()?);
+        let (there, here) = (server.path(), client.path());
+        // An address is there at once, without a second of looking for others that have it.
+        let no_wait = || std::fs::write("/proc/sys/net/ipv6/conf/default/accept_dad", "0");
+        server.run(no_wait).unwrap();
+        client.run(no_wait).unwrap();
+        client.ip(&format!(
+            "link add v0 netns {here} type veth peer name v1 netns {there}"
+        ));
+        let ends = [(server, "v1", 1), (client, "v0", 2)].map(|(network, link, host)| {
+            let address = Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0x1f, host);
+            network.ip(&format!("link set {link} addrgenmode none up"));
+            network.ip(&format!("address add {address}/64 dev {link} nodad"));
+            (network, address)
+        });
+        Some(ends)
+    }
+
+    #[test]
+    #[ignore = "needs root and ip(8)"]
+    fn an_address_of_a_link_is_answered_by_its_scope() {
+        let Some([(there, server), (here, client)]) = linked() else {
+            return;
+        };
+        for address in ["*:0".into(), format!("[{server}%v1]:0")] {
+            let (program, port) = there.run(|| {
+                let (program, server) = serve_on(&address, &[]);
+                (program, server.port())
+            });
+            here.run(|| {
+                let scope = rustix::net::netdevice::name_to_index(local(), "v0").unwrap();
+                let local = SocketAddrV6::new(client, 0, 0, scope);
+                let asked = SocketAddrV6::new(server, port, 0, scope);
+                let ours = super::client(&local.to_string());
+                round_trip(&ours, asked.into(), address.as_bytes());
+                // As a user writes it.
+                let asked = format!("[{server}%v0]:{port}");
+                let ended = finish(["client", "--udp", &*asked, "hello"], "");
+                assert_eq!(ended.code, Some(0), "{ended:?}");
+            });
+            stop_cleanly(program);
+        }
+    }
+
+    /// From another address of the machine, and a port that is the server's there.
+    fn own_port_elsewhere(wrapper: &[&str]) -> Option<(Vec<String>, bool)> {
+        let network = network()?;
+        for host in ["10.9.8.1/24", "10.9.8.2/24"] {
+            network.ip(&format!("address add {host} dev lo"));
+        }
+        let (log, is_answered) = network.run(|| {
+            let serve = [
+                env!("CARGO_BIN_EXE_echopool"),
+                "serve",
+                "--workers=1",
+                "--udp",
+            ];
+            let words = [wrapper, &serve, &["10.9.8.1:0"]].concat();
+            let mut command = Command::new(words[0]);
+            command.args(&words[1..]).env_remove("RUST_LOG");
+            let mut program = Program::spawn(command);
+            let server = program.wait_for_listener("udp");
+            let client = client(&format!("10.9.8.2:{}", server.port()));
+            client.send_to(b"is it ours?", server).unwrap();
+            let log = log_of(program);
+            client.set_nonblocking(true).unwrap();
+            (log, client.recv(&mut [0; 20]).is_ok())
+        });
+        Some((log, is_answered))
+    }
+
+    #[test]
+    #[ignore = "needs root and ip(8)"]
+    fn a_port_of_the_server_on_any_address_of_the_machine_is_its_own() {
+        if let Some((log, is_answered)) = own_port_elsewhere(&[]) {
+            assert!(!is_answered);
+            let words = "is not answered: from a port of this server";
+            assert!(log.iter().any(|line| line.contains(words)), "{log:#?}");
+        }
+    }
+
+    #[test]
+    #[ignore = "needs root, ip(8) and strace"]
+    fn where_the_system_does_not_say_its_addresses_that_is_warned_of() {
+        // Of all that the server does only the question for the addresses is sent by this call.
+        let deaf = ["strace", "-D", "-f", "-qq", "-o", "/dev/null", "-e"];
+        let inject = ["inject=sendto:error=EACCES"];
+        if let Some((log, is_answered)) = own_port_elsewhere(&[&deaf[..], &inject].concat()) {
+            assert!(is_answered, "as docs/udp.md says");
+            let words = "the system does not say which addresses this machine has";
+            let warnings = log.iter().filter(|line| line.contains(words));
+            assert_eq!(warnings.count(), 1, "{log:#?}");
+        }
     }
 }
 
@@ -444,6 +575,47 @@ mod guards {
         assert_eq!(samples["echopool_datagrams_received_total"], 4.0);
         assert_eq!(samples["echopool_datagrams_answered_total"], 0.0);
         stop_cleanly(program);
+    }
+
+    #[test]
+    #[ignore = "needs root"]
+    fn a_port_below_1024_is_answered_where_that_is_asked_for() {
+        // One that no other program has.
+        let low = (512..1024).rev().find_map(|port| {
+            let socket = UdpSocket::bind(("127.0.0.1", port)).ok()?;
+            let time = Some(common::DEADLINE);
+            socket.set_read_timeout(time).unwrap();
+            Some(socket)
+        });
+        let low = low.expect("a port below 1024");
+        let both = ["127.0.0.1:0", "--stamp", "127.0.0.1:0"];
+        for is_answered in [true, false] {
+            let options = [
+                &both[1..],
+                if is_answered {
+                    &["--udp-low-ports"]
+                } else {
+                    &[]
+                },
+            ];
+            let (mut program, echo) = serve_on(both[0], &options.concat());
+            let reflector = program.wait_for_listener("stamp");
+            for server in [echo, reflector] {
+                low.send_to(&[7; 44], server).unwrap();
+                if is_answered {
+                    let (answer, from) = receive(&low);
+                    assert_eq!((answer.len(), from), (44, server));
+                }
+            }
+            let log = log_of(program);
+            let words = match is_answered {
+                true => ", 2 datagrams answered with 88 bytes",
+                false => "2 refused: 2 from a port below 1024 (--udp-low-ports)",
+            };
+            assert!(reported(&log, "total:").contains(words), "{log:#?}");
+        }
+        low.set_nonblocking(true).unwrap();
+        assert!(low.recv(&mut [0; 100]).is_err(), "one answer each");
     }
 
     #[test]

@@ -175,7 +175,7 @@ mod output {
     }
 }
 
-mod fates {
+mod outcomes {
     use super::*;
 
     #[test]

@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use echopool::probe::datagram::ledger::Counts;
+use echopool::probe::datagram::reply_log::Counts;
 use echopool::probe::datagram::payload::{Payload, Reading};
 use echopool::probe::datagram::stamp::tracker::StampTracker;
 use echopool::probe::datagram::tracker::Tracker;
@@ -31,7 +31,7 @@ fuzz_target!(|input: &[u8]| {
     let mut block = vec![0; size];
     for at in 0..sent {
         tracker.fill(&mut block);
-        tracker.ledger.sent(at);
+        tracker.reply_log.sent(at);
     }
     // What was sent last, with the bytes that came in its place from the start on.
     let over = come.len().min(size);
@@ -40,7 +40,7 @@ fuzz_target!(|input: &[u8]| {
         tracker.received(bytes, sent);
         tracker.quoted(bytes);
     }
-    add_up(tracker.ledger.counts(), tracker.ledger.awaited(), sent);
+    add_up(tracker.reply_log.counts(), tracker.reply_log.awaited(), sent);
     session(come, sent);
 });
 
@@ -60,7 +60,7 @@ fn session(come: &[u8], sent: u64) {
     for at in 0..sent {
         let mut block = [0; LENGTH];
         tracker.fill(&mut block, Duration::from_nanos(at));
-        tracker.ledger.sent(at);
+        tracker.reply_log.sent(at);
         // The request that an answer repeats, behind what came.
         answer[24..38].copy_from_slice(&block[..14]);
     }
@@ -70,9 +70,9 @@ fn session(come: &[u8], sent: u64) {
         tracker.received(bytes, sent, Duration::from_nanos(sent));
     }
     beside(&mut tracker, &mut answer, sent);
-    tracker.ledger.expire(TIMEOUT * 2 + sent);
-    let counts = *tracker.ledger.counts();
-    add_up(&counts, tracker.ledger.awaited(), sent);
+    tracker.reply_log.expire(TIMEOUT * 2 + sent);
+    let counts = *tracker.reply_log.counts();
+    add_up(&counts, tracker.reply_log.awaited(), sent);
     let lost = counts.lost - counts.late;
     if let Some(by_way) = tracker.directions.lost(lost, 0) {
         let ways = by_way.to_server + by_way.to_client + by_way.unknown;
@@ -98,7 +98,7 @@ fn beside(tracker: &mut StampTracker, answer: &mut [u8], sent: u64) {
     assert_eq!(known(tracker), once, "a copy tells nothing");
 }
 
-/// Every datagram that was sent has one fate.
+/// Every datagram that was sent has one outcome.
 fn add_up(counts: &Counts, awaited: u64, sent: u64) {
     assert_eq!(counts.sent, sent);
     assert!(counts.received + counts.lost + awaited <= sent);

@@ -4,6 +4,11 @@
 pub(crate) mod addresses;
 pub(crate) mod clock;
 pub(crate) mod datagram;
+#[cfg_attr(
+    not(any(target_os = "linux", target_os = "android")),
+    path = "sys/poll_set_none.rs"
+)]
+pub(crate) mod poll_set;
 
 use std::io;
 use std::net::TcpListener;

@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::io;
-use std::net::{SocketAddr, UdpSocket};
+use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::sync::Arc;
 
 use socket2::SockRef;
@@ -12,6 +12,7 @@ use crate::base::address::Address;
 use crate::base::datagram_sockets;
 use crate::base::error::cause;
 use crate::base::listening::Absent;
+use crate::base::sys::addresses::own_addresses;
 use crate::base::sys::datagram::{Wanted, receive_joined, request};
 use crate::base::units;
 use crate::worker::datagrams::protocol::DatagramProtocol;
@@ -118,8 +119,7 @@ impl DatagramListener {
         let first = first.ok_or_else(|| io::Error::other("there is no socket"))?;
         let address = first.local_addr()?;
         let wanted = Wanted {
-            // Also where it is bound to one address, which can be that of a broadcast.
-            destination: true,
+            destination: is_for_several(address.ip()),
             marks: true,
             hops: protocol == DatagramProtocol::Stamp,
             time: protocol == DatagramProtocol::Stamp,
@@ -152,6 +152,15 @@ impl DatagramListener {
     pub(super) fn sockets(&self) -> usize {
         self.sockets.len() + usize::from(self.guard.is_some())
     }
+}
+
+/// Whether what comes to a socket that is bound to this address can have other destinations, or
+/// be for other hosts as well: one that is bound to the address of a broadcast is no interface's.
+/// Where it can't, to ask the kernel for the destination of each datagram would cost time only.
+fn is_for_several(address: IpAddr) -> bool {
+    let address = address.to_canonical();
+    let is_own = || own_addresses().is_some_and(|all| all.contains(&address));
+    address.is_unspecified() || address.is_multicast() || !is_own()
 }
 
 /// As in the log: `udp://127.0.0.1:20162`, `stamp://127.0.0.1:862`.

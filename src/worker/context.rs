@@ -111,6 +111,14 @@ pub(crate) struct Context {
     pub(crate) turn_awaited: Arc<AtomicBool>,
 }
 
+impl Context {
+    /// The worker has ended while the server stops: what it has left of its sockets for datagrams
+    /// is closed.
+    pub(crate) fn abandon_datagrams(&self) {
+        self.settings.datagrams.abandon(self.id);
+    }
+}
+
 #[cfg(test)]
 impl Context {
     /// The context of a worker without a pool. Its wake-ups of the main thread go nowhere.

@@ -44,7 +44,6 @@ use super::stalls::Watch;
 use super::transport::Readiness;
 use crate::base::address::canonical;
 use crate::base::error::cause;
-use crate::base::sys;
 use crate::base::throttle::Throttle;
 use crate::base::units;
 
@@ -245,9 +244,11 @@ impl Worker {
             Some(at) => Some(at.saturating_duration_since(Instant::now())),
             None => None,
         };
-        sys::poll(&mut self.poller, events, timeout)?;
+        let has_come = self.datagrams.has_come();
+        self.datagrams.wait(&mut self.poller, events, timeout)?;
         self.connections.now = Instant::now();
-        if has_work || !events.is_empty() {
+        let is_active = has_come || self.datagrams.has_come() || !events.is_empty();
+        if has_work || is_active {
             self.busy_until = self.connections.now + self.connections.context.settings.busy_poll;
         }
         Ok(())

@@ -12,6 +12,8 @@ pub mod faulty;
 pub mod gap;
 pub mod http;
 pub mod load;
+#[cfg(target_os = "linux")]
+pub mod network;
 pub mod ping;
 pub mod results;
 #[cfg(unix)]

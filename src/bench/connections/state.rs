@@ -12,7 +12,7 @@ use crate::bench::message::Message;
 use crate::bench::outage::Gap;
 use crate::bench::plan::Load;
 use crate::bench::recorder::{Recorder, record_time};
-use crate::bench::thread::clockwork::Clockwork;
+use crate::bench::thread::run_clock::RunClock;
 use crate::bench::thread::shared::Shared;
 use crate::bench::times::Times;
 
@@ -22,7 +22,7 @@ const ENDLESS: u64 = u64::MAX / 2;
 /// The state of one thread.
 #[derive(Debug)]
 pub(super) struct State<'a> {
-    pub(super) clock: Clockwork<'a>,
+    pub(super) clock: RunClock<'a>,
     pub(super) slots: Vec<Slot>,
     /// Slots that may have something to receive.
     pub(super) readers: VecDeque<usize>,
@@ -51,7 +51,7 @@ impl<'a> State<'a> {
             Load::Messages | Load::Stream | Load::Datagrams => Stage::Queued,
         };
         Self {
-            clock: Clockwork::new(shared),
+            clock: RunClock::new(shared),
             slots: (0..connections).map(|_| Slot::new(stage)).collect(),
             readers: VecDeque::new(),
             writers: VecDeque::new(),

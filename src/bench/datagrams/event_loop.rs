@@ -15,7 +15,7 @@ use super::pace::Pace;
 use super::port::{Lateness, Memory, Port};
 use crate::bench::clock::{SECOND, nanoseconds};
 use crate::bench::recorder::Recorder;
-use crate::bench::thread::clockwork::Clockwork;
+use crate::bench::thread::run_clock::RunClock;
 use crate::bench::thread::schedule::Schedule;
 use crate::bench::thread::shared::{Shared, StartSignal, ThreadSummary};
 use crate::bench::thread::timer::TIMER;
@@ -47,7 +47,7 @@ const WAITED: &str = "sending waited: no more datagrams can be remembered, or to
 /// One thread that makes a load of datagrams.
 pub(super) struct Generator<'a> {
     thread: usize,
-    clock: Clockwork<'a>,
+    clock: RunClock<'a>,
     ports: Vec<Port>,
     pace: Pace,
     /// Flows that have a datagram waiting, and a place for it.
@@ -84,7 +84,7 @@ impl<'a> Generator<'a> {
     ) -> Self {
         Self {
             thread,
-            clock: Clockwork::new(shared),
+            clock: RunClock::new(shared),
             ports,
             pace: Pace::new(budget),
             ready: VecDeque::new(),
@@ -282,7 +282,7 @@ impl<'a> Generator<'a> {
 
     /// Does what is due by the clock.
     fn keep_time(&mut self) {
-        let Clockwork { now, times, .. } = self.clock;
+        let RunClock { now, times, .. } = self.clock;
         if !self.clock.measuring && now >= times.measured_from {
             self.begin_measuring();
         }

@@ -7,8 +7,8 @@ use super::sizes::Sizes;
 use crate::bench::datagram_counts::DatagramCounts;
 use crate::bench::recorder::Recorder;
 use crate::bench::recorder::datagrams::{Counted, Sent};
-use crate::probe::datagram::ledger::{Ledger, Reply};
 use crate::probe::datagram::payload::{Change, Payload, Reading};
+use crate::probe::datagram::reply_log::{Reply, ReplyLog};
 
 /// What came and is no echo.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -45,7 +45,7 @@ const FIRST: u64 = 1;
 pub(super) struct Flow {
     payload: Payload,
     sizes: Sizes,
-    ledger: Ledger<()>,
+    reply_log: ReplyLog<()>,
     /// So many are remembered from the oldest that is awaited on.
     room: u64,
     /// When the datagrams were due that may be awaited, from `dues_from` on.
@@ -76,7 +76,7 @@ impl Flow {
         Self {
             payload: Payload::new(seed, flow, sizes.most()),
             sizes,
-            ledger: Ledger::new(FIRST, timeout, ()).remembering(memory.over),
+            reply_log: ReplyLog::new(FIRST, timeout, ()).remembering(memory.over),
             room: memory.awaited.min(told_apart),
             dues: VecDeque::new(),
             dues_from: FIRST,
@@ -90,13 +90,13 @@ impl Flow {
 
     /// How many datagrams are awaited.
     pub(super) const fn awaited(&self) -> u64 {
-        self.ledger.awaited()
+        self.reply_log.awaited()
     }
 
     /// Whether one more can be remembered until it is over, and told from those before it,
     /// when so many were chosen to be sent.
     pub(super) fn has_room(&self, chosen: u64) -> bool {
-        self.ledger.span() + chosen < self.room
+        self.reply_log.span() + chosen < self.room
     }
 
     /// The longest round trip so far.
@@ -112,7 +112,7 @@ impl Flow {
     /// Writes the datagram that comes `ahead` after the next one. Returns its length, or `None`
     /// where the block has not as many bytes.
     pub(super) fn fill(&self, ahead: u64, block: &mut [u8]) -> Option<usize> {
-        let number = self.ledger.next() + ahead;
+        let number = self.reply_log.next() + ahead;
         let size = self.sizes.of(number);
         self.payload.fill(number, block.get_mut(..size)?);
         Some(size)
@@ -120,9 +120,9 @@ impl Flow {
 
     /// The next datagram was sent.
     pub(super) fn sent(&mut self, sent: Sent, recorder: &mut Recorder) {
-        let size = self.sizes.of(self.ledger.next());
+        let size = self.sizes.of(self.reply_log.next());
         self.begin_counting(sent.due, recorder);
-        let number = self.ledger.sent(sent.at);
+        let number = self.reply_log.sent(sent.at);
         self.dues.push_back(sent.due);
         recorder.datagram_sent(self.counted(number), size, sent.at);
     }
@@ -130,7 +130,7 @@ impl Flow {
     /// The kernel did not take the next datagram.
     pub(super) fn not_sent(&mut self, sent: Sent, recorder: &mut Recorder) {
         self.begin_counting(sent.due, recorder);
-        let number = self.ledger.not_sent(sent.at);
+        let number = self.reply_log.not_sent(sent.at);
         self.dues.push_back(sent.due);
         recorder.count_datagrams(sent.at, self.counted(number), |counts| counts.not_sent += 1);
         self.forget_dues();
@@ -139,7 +139,7 @@ impl Flow {
     /// Datagrams are sent in the order in which they are due.
     fn begin_counting(&mut self, due: u64, recorder: &Recorder) {
         if self.counted_from == u64::MAX && recorder.will_count(due) {
-            self.counted_from = self.ledger.next();
+            self.counted_from = self.reply_log.next();
         }
     }
 
@@ -156,14 +156,14 @@ impl Flow {
 
     /// The times of a datagram that is awaited.
     fn times(&self, number: u64) -> Option<Sent> {
-        let at = self.ledger.sent_at(number)?;
+        let at = self.reply_log.sent_at(number)?;
         let place = usize::try_from(number - self.dues_from).ok()?;
         let due = *self.dues.get(place)?;
         Some(Sent { due, at })
     }
 
     fn forget_dues(&mut self) {
-        let awaited_from = self.ledger.awaited_from();
+        let awaited_from = self.reply_log.awaited_from();
         while self.dues_from < awaited_from && self.dues.pop_front().is_some() {
             self.dues_from += 1;
         }
@@ -179,9 +179,11 @@ impl Flow {
         let sizes = &self.sizes;
         let reading = self
             .payload
-            .read(bytes, FIRST..self.ledger.next(), |number| sizes.of(number));
+            .read(bytes, FIRST..self.reply_log.next(), |number| {
+                sizes.of(number)
+            });
         match reading {
-            Reading::Whole(number) if !self.ledger.remembers(number) => {
+            Reading::Whole(number) if !self.reply_log.remembers(number) => {
                 // It was over long ago: a copy that takes so long is rarer than a late one.
                 recorder.count_datagrams(at, self.counted(number), |counts| counts.late += 1);
                 None
@@ -189,7 +191,7 @@ impl Flow {
             Reading::Whole(number) => self.replied(number, bytes.len(), at, recorder),
             Reading::Changed(number, change) => {
                 recorder.measured().totals.errors.changed += 1;
-                self.ledger.changed(number);
+                self.reply_log.changed(number);
                 self.forget_dues();
                 Some(Strange::Changed(number, change))
             }
@@ -211,7 +213,7 @@ impl Flow {
         recorder: &mut Recorder,
     ) -> Option<Strange> {
         let times = self.times(number);
-        match self.ledger.received(number, at) {
+        match self.reply_log.received(number, at) {
             Reply::InTime {
                 round_trip,
                 is_reordered,
@@ -262,12 +264,12 @@ impl Flow {
     /// is of one that was awaited.
     pub(super) fn refused(&mut self, quoted: &[u8], now: u64, recorder: &mut Recorder) -> bool {
         let sizes = &self.sizes;
-        let sent = FIRST..self.ledger.next();
+        let sent = FIRST..self.reply_log.next();
         let quoted = self.payload.quoted(quoted, sent, |number| sizes.of(number));
-        let Some(number) = quoted.or_else(|| self.ledger.sole_awaited()) else {
-            let is_of_one = self.ledger.unnamed_error();
+        let Some(number) = quoted.or_else(|| self.reply_log.sole_awaited()) else {
+            let is_of_one = self.reply_log.unnamed_error();
             if is_of_one {
-                let counted = self.counted(self.ledger.awaited_from());
+                let counted = self.counted(self.reply_log.awaited_from());
                 recorder.count_datagrams(now, counted, |counts| counts.unnamed_errors += 1);
             }
             return is_of_one;
@@ -275,7 +277,7 @@ impl Flow {
         let Some(sent) = self.times(number) else {
             return false;
         };
-        self.ledger.refused_for_good(number);
+        self.reply_log.refused_for_good(number);
         self.lost(number, sent, now, true, recorder);
         self.forget_dues();
         true
@@ -284,13 +286,13 @@ impl Flow {
     /// The datagrams whose time-out is over now are lost.
     pub(super) fn expire(&mut self, now: u64, recorder: &mut Recorder) {
         while self
-            .ledger
+            .reply_log
             .deadline()
             .is_some_and(|deadline| deadline <= now)
         {
-            let number = self.ledger.awaited_from();
+            let number = self.reply_log.awaited_from();
             let times = self.times(number);
-            self.ledger.expire_one(now);
+            self.reply_log.expire_one(now);
             if let Some(sent) = times {
                 self.lost(number, sent, now, false, recorder);
             }
@@ -318,7 +320,7 @@ impl Flow {
 
     /// The run is over: what is awaited is in flight.
     pub(super) fn end_run(&self, now: u64, recorder: &mut Recorder) {
-        for number in self.ledger.awaited_from()..self.ledger.next() {
+        for number in self.reply_log.awaited_from()..self.reply_log.next() {
             if let Some(sent) = self.times(number) {
                 recorder.datagram_in_flight(self.is_counted(number), sent.due, now);
             }

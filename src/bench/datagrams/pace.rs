@@ -2,7 +2,7 @@
 
 use super::port::Port;
 use crate::bench::recorder::Recorder;
-use crate::bench::thread::clockwork::Clockwork;
+use crate::bench::thread::run_clock::RunClock;
 use crate::bench::thread::schedule::Schedule;
 
 /// The most datagrams that wait for a place among those in flight. Further ones stay in the
@@ -52,13 +52,13 @@ impl Pace {
     }
 
     /// When the next datagram is due, if there is room for it.
-    pub(super) fn due(&self, clock: &Clockwork<'_>) -> Option<u64> {
+    pub(super) fn due(&self, clock: &RunClock<'_>) -> Option<u64> {
         let schedule = self.schedule.as_ref()?;
         (!clock.finishing && self.waiting < BACKLOG).then(|| schedule.due())
     }
 
     /// The due time of the next datagram, if it is up to now and before the end.
-    pub(super) fn take_due(&mut self, clock: &Clockwork<'_>, recorder: &Recorder) -> Option<u64> {
+    pub(super) fn take_due(&mut self, clock: &RunClock<'_>, recorder: &Recorder) -> Option<u64> {
         let due = self.due(clock)?;
         let is_due = due <= clock.now && self.take(due, clock, recorder);
         is_due.then_some(due)
@@ -66,7 +66,7 @@ impl Pace {
 
     /// Takes the next one, which is due then, from the schedule, unless the end or the budget
     /// forbids it.
-    fn take(&mut self, due: u64, clock: &Clockwork<'_>, recorder: &Recorder) -> bool {
+    fn take(&mut self, due: u64, clock: &RunClock<'_>, recorder: &Recorder) -> bool {
         if due >= clock.times.end {
             return false;
         }
@@ -99,7 +99,7 @@ impl Pace {
 
     /// Counts the datagrams that were due before the end and never looked at. They may be many
     /// millions, so they are counted after the last echo, which the count would delay.
-    pub(super) fn count_unsent(&mut self, clock: &Clockwork<'_>, recorder: &mut Recorder) {
+    pub(super) fn count_unsent(&mut self, clock: &RunClock<'_>, recorder: &mut Recorder) {
         let end = clock.times.end;
         while let Some(due) = self.schedule.as_ref().map(Schedule::due)
             && self.take(due, clock, recorder)

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use mio::{Events, Poll, Registry};
 
-use super::clockwork::Clockwork;
 use super::processor_time::ProcessorTime;
+use super::run_clock::RunClock;
 use super::timer::Timer;
 use crate::base::sys;
 
@@ -78,7 +78,7 @@ impl Waiter {
         &mut self,
         events: &mut Events,
         deadline: Deadline,
-        clock: &mut Clockwork<'_>,
+        clock: &mut RunClock<'_>,
     ) -> io::Result<()> {
         let Deadline { at, precise } = deadline;
         let since = clock.now;
@@ -107,7 +107,7 @@ impl Waiter {
     }
 
     /// Lets other threads run that need this processor, such as the server's.
-    fn yield_processor(&mut self, clock: &mut Clockwork<'_>) {
+    fn yield_processor(&mut self, clock: &mut RunClock<'_>) {
         let since = clock.now;
         std::thread::yield_now();
         clock.look_at_clock();

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::probe::datagram::ledger::{Ledger, Reply};
+use crate::probe::datagram::reply_log::{Reply, ReplyLog};
 use crate::probe::datagram::stamp::times::Reflected;
 use crate::probe::datagram::stamp::tracker::{StampArrival, StampTracker};
 use crate::probe::datagram::tracker::{Arrival, Tracker};
@@ -26,17 +26,17 @@ pub(super) enum Came {
 }
 
 impl Content {
-    pub(super) const fn ledger(&self) -> &Ledger {
+    pub(super) const fn reply_log(&self) -> &ReplyLog {
         match self {
-            Self::Echo(tracker) => &tracker.ledger,
-            Self::Stamp(tracker) => &tracker.ledger,
+            Self::Echo(tracker) => &tracker.reply_log,
+            Self::Stamp(tracker) => &tracker.reply_log,
         }
     }
 
-    pub(super) const fn ledger_mut(&mut self) -> &mut Ledger {
+    pub(super) const fn reply_log_mut(&mut self) -> &mut ReplyLog {
         match self {
-            Self::Echo(tracker) => &mut tracker.ledger,
-            Self::Stamp(tracker) => &mut tracker.ledger,
+            Self::Echo(tracker) => &mut tracker.reply_log,
+            Self::Stamp(tracker) => &mut tracker.reply_log,
         }
     }
 
@@ -58,7 +58,7 @@ impl Content {
     /// Records that the kernel did not take it. Returns its number.
     pub(super) fn not_sent(&mut self, at: u64) -> u64 {
         match self {
-            Self::Echo(tracker) => tracker.ledger.not_sent(at),
+            Self::Echo(tracker) => tracker.reply_log.not_sent(at),
             Self::Stamp(tracker) => tracker.not_sent(at),
         }
     }

@@ -7,9 +7,9 @@ use super::content::{Came, Content};
 use super::event::{Echo, Event, hops};
 use super::ports::PortCounts;
 use crate::probe::datagram::checksums::Checksums;
-use crate::probe::datagram::ledger::Reply;
 use crate::probe::datagram::marks::Marks;
 use crate::probe::datagram::refusal::not_sent;
+use crate::probe::datagram::reply_log::Reply;
 use crate::probe::datagram::socket::{Datagram, PathError, ProbeSocket};
 use crate::probe::datagram::stamp::times::Reflected;
 
@@ -44,7 +44,7 @@ impl Flow {
     }
 
     pub(super) const fn counts(&self) -> PortCounts {
-        let counts = self.content.ledger().counts();
+        let counts = self.content.reply_log().counts();
         PortCounts {
             source_port: self.socket.port,
             sent: counts.sent,
@@ -62,7 +62,7 @@ impl Flow {
         self.content.fill(block, unix_now());
         match self.socket.send(block) {
             Ok(()) => {
-                self.content.ledger_mut().sent(at);
+                self.content.reply_log_mut().sent(at);
                 None
             }
             Err(error) => {
@@ -158,13 +158,13 @@ impl Flow {
     /// What an error of the path says; `quoted` is what it has of the datagram.
     pub(super) fn refused(&mut self, quoted: &[u8], error: &PathError) -> Option<Event> {
         let quoted = self.content.quoted(quoted);
-        let ledger = self.content.ledger_mut();
+        let reply_log = self.content.reply_log_mut();
         // Many routers quote 8 bytes, the header of UDP: RFC 792.
-        if let Some(number) = quoted.or_else(|| ledger.sole_awaited()) {
-            let is_awaited = ledger.refused(number);
+        if let Some(number) = quoted.or_else(|| reply_log.sole_awaited()) {
+            let is_awaited = reply_log.refused(number);
             return is_awaited.then(|| self.lost(number, error.explained()));
         }
-        ledger.unnamed_error().then(|| Event::PathError {
+        reply_log.unnamed_error().then(|| Event::PathError {
             source_port: self.socket.port,
             reason: error.explained(),
         })
@@ -172,7 +172,7 @@ impl Flow {
 
     /// The datagrams whose time-out is over now.
     pub(super) fn expired(&mut self, now: u64) -> Vec<Event> {
-        let expired = self.content.ledger_mut().expire(now);
+        let expired = self.content.reply_log_mut().expire(now);
         let lost = |number| self.lost(number, self.no_reply());
         expired.into_iter().map(lost).collect()
     }

@@ -28,8 +28,8 @@ use crate::ping::summary::Summary;
 use crate::probe::datagram::checksums::Checksums;
 use crate::probe::datagram::choose::choose;
 use crate::probe::datagram::conventions::wait_for_copies;
-use crate::probe::datagram::ledger::Counts;
 use crate::probe::datagram::marks::Marks;
+use crate::probe::datagram::reply_log::Counts;
 use crate::probe::datagram::socket::{Incoming, Options, ProbeSocket};
 use crate::probe::datagram::stamp::tracker::StampTracker;
 use crate::probe::datagram::variation::Variation;
@@ -297,7 +297,7 @@ impl DatagramPing {
 
     /// When the next datagram is due; `None` if none is left, or none more can be remembered.
     fn next_due(&self) -> Option<Instant> {
-        let spans = self.flows.iter().map(|it| it.content.ledger().span());
+        let spans = self.flows.iter().map(|it| it.content.reply_log().span());
         if self.is_complete() || spans.sum::<u64>() >= REMEMBERED {
             return None;
         }
@@ -315,7 +315,7 @@ impl DatagramPing {
     fn awaited(&self) -> u64 {
         self.flows
             .iter()
-            .map(|it| it.content.ledger().awaited())
+            .map(|it| it.content.reply_log().awaited())
             .sum()
     }
 
@@ -329,7 +329,10 @@ impl DatagramPing {
 
     /// Waits for the sockets until a timer is due.
     fn wait(&mut self, events: &mut Events) -> io::Result<()> {
-        let deadlines = self.flows.iter().map(|it| it.content.ledger().deadline());
+        let deadlines = self
+            .flows
+            .iter()
+            .map(|it| it.content.reply_log().deadline());
         let deadline = deadlines.flatten().min();
         let deadline = deadline.map(|at| self.started + Duration::from_nanos(at));
         let next = [
@@ -383,9 +386,12 @@ impl DatagramPing {
 
     fn summary(&self) -> DatagramSummary {
         let mut counts = Counts::default();
-        let ledgers = self.flows.iter().map(|it| it.content.ledger());
-        ledgers.for_each(|ledger| counts += ledger.counts());
-        let variation = self.flows.iter().map(|it| it.content.ledger().variation());
+        let reply_logs = self.flows.iter().map(|it| it.content.reply_log());
+        reply_logs.for_each(|reply_log| counts += reply_log.counts());
+        let variation = self
+            .flows
+            .iter()
+            .map(|it| it.content.reply_log().variation());
         let jitter: Vec<_> = variation.clone().filter_map(Variation::jitter).collect();
         let mut differences = Latency::new();
         variation.for_each(|it| differences.add(&it.differences));

@@ -80,10 +80,10 @@ pub(super) fn summary<'a>(
 /// The losses of a session; all of them may be of either direction where nothing came, or
 /// what came has no count.
 fn lost(session: &StampTracker) -> LostByWay {
-    let (ledger, directions) = (&session.ledger, &session.directions);
-    let counts = ledger.counts();
+    let (reply_log, directions) = (&session.reply_log, &session.directions);
+    let counts = reply_log.counts();
     let lost = counts.lost - counts.late;
-    let awaited = ledger.awaited_below(directions.last_request());
+    let awaited = reply_log.awaited_below(directions.last_request());
     let known = directions.lost(lost, awaited);
     known.unwrap_or(LostByWay {
         unknown: lost,
@@ -264,7 +264,7 @@ mod tests {
         for number in 1..=answered + lost {
             let mut packet = [0; LENGTH];
             session.fill(&mut packet, Duration::from_nanos(number));
-            session.ledger.sent(number);
+            session.reply_log.sent(number);
             if number > answered {
                 continue;
             }
@@ -281,7 +281,7 @@ mod tests {
             answer.write(&mut bytes);
             session.received(&bytes, number, Duration::from_nanos(number));
         }
-        session.ledger.expire(TIMEOUT * 2);
+        session.reply_log.expire(TIMEOUT * 2);
         session
     }
 

@@ -3,10 +3,10 @@
 pub(crate) mod checksums;
 pub(crate) mod choose;
 pub(crate) mod conventions;
-pub mod ledger;
 pub mod marks;
 pub mod payload;
 pub(crate) mod refusal;
+pub mod reply_log;
 pub mod socket;
 pub mod stamp;
 pub mod tracker;

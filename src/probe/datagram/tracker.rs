@@ -2,8 +2,8 @@
 
 use std::ops::Range;
 
-use super::ledger::{Ledger, Reply};
 use super::payload::{Change, Payload, Reading};
+use super::reply_log::{Reply, ReplyLog};
 use super::variation::Variation;
 
 /// What came.
@@ -26,7 +26,7 @@ pub struct Tracker {
     payload: Payload,
     size: usize,
     /// The counts, and what became of each datagram.
-    pub ledger: Ledger,
+    pub reply_log: ReplyLog,
 }
 
 impl Tracker {
@@ -36,24 +36,24 @@ impl Tracker {
         Self {
             payload: Payload::new(seed, flow, size),
             size,
-            ledger: Ledger::new(FIRST, timeout, Variation::default()),
+            reply_log: ReplyLog::new(FIRST, timeout, Variation::default()),
         }
     }
 
     /// The same with another number of datagrams that are remembered once they are over.
     pub fn remembering(mut self, remembered: usize) -> Self {
-        self.ledger = self.ledger.remembering(remembered);
+        self.reply_log = self.reply_log.remembering(remembered);
         self
     }
 
     /// The numbers of those that were sent.
     fn sent(&self) -> Range<u64> {
-        FIRST..self.ledger.next()
+        FIRST..self.reply_log.next()
     }
 
     /// Writes the next datagram, whose length is that of the flow.
     pub fn fill(&self, out: &mut [u8]) {
-        self.payload.fill(self.ledger.next(), out);
+        self.payload.fill(self.reply_log.next(), out);
     }
 
     /// The datagram that begins with these bytes, for an error that quotes them. `None` where
@@ -66,7 +66,7 @@ impl Tracker {
     /// another address.
     pub fn echoed(&self, bytes: &[u8]) -> Option<u64> {
         match (bytes.len(), self.size) {
-            (0, 0) => self.ledger.presumed(),
+            (0, 0) => self.reply_log.presumed(),
             _ => self.quoted(bytes),
         }
     }
@@ -74,13 +74,13 @@ impl Tracker {
     /// Records what came at this time, in nanoseconds by the clock of the sendings.
     pub fn received(&mut self, bytes: &[u8], at: u64) -> Arrival {
         match self.payload.read(bytes, self.sent(), |_| self.size) {
-            Reading::Whole(number) => Arrival::Reply(number, self.ledger.received(number, at)),
+            Reading::Whole(number) => Arrival::Reply(number, self.reply_log.received(number, at)),
             Reading::Changed(number, change) => {
-                self.ledger.changed(number);
+                self.reply_log.changed(number);
                 Arrival::Changed(number, change)
             }
-            Reading::Empty if self.size == 0 => match self.ledger.presumed() {
-                Some(number) => Arrival::Reply(number, self.ledger.received(number, at)),
+            Reading::Empty if self.size == 0 => match self.reply_log.presumed() {
+                Some(number) => Arrival::Reply(number, self.reply_log.received(number, at)),
                 None => self.foreign(),
             },
             Reading::Empty | Reading::Foreign => self.foreign(),
@@ -89,7 +89,7 @@ impl Tracker {
 
     /// Records what came and is no reply, whatever its bytes are.
     pub const fn foreign(&mut self) -> Arrival {
-        self.ledger.foreign();
+        self.reply_log.foreign();
         Arrival::Foreign
     }
 }
@@ -107,7 +107,7 @@ mod tests {
     fn send(tracker: &mut Tracker, at: u64) -> Vec<u8> {
         let mut bytes = vec![0; tracker.size];
         tracker.fill(&mut bytes);
-        tracker.ledger.sent(at);
+        tracker.reply_log.sent(at);
         bytes
     }
 
@@ -115,7 +115,7 @@ mod tests {
     fn a_late_reply_is_not_the_next_ones() {
         let mut tracker = tracker(64);
         let first = send(&mut tracker, 0);
-        assert_eq!(tracker.ledger.expire(1000), [1]);
+        assert_eq!(tracker.reply_log.expire(1000), [1]);
         let second = send(&mut tracker, 1000);
         let late = Reply::Late {
             round_trip: 1500,
@@ -151,13 +151,13 @@ mod tests {
         for at in [30, 40] {
             tracker.received(&[], at);
         }
-        assert_eq!(tracker.ledger.expire(5000), [3]);
+        assert_eq!(tracker.reply_log.expire(5000), [3]);
         for _ in 0..2 {
             tracker.received(&[], 6000);
         }
         // A byte was not sent.
         assert_eq!(tracker.received(&[1], 6000), Arrival::Foreign);
-        let counts = tracker.ledger.counts();
+        let counts = tracker.reply_log.counts();
         assert_eq!((counts.received, counts.lost, counts.late), (2, 1, 1));
         assert_eq!((counts.duplicates, counts.foreign), (1, 2));
     }

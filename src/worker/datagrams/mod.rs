@@ -2,8 +2,10 @@
 
 mod buckets;
 pub(crate) mod counters;
+mod drops;
 pub(crate) mod log;
 mod own;
+mod polling;
 pub mod protocol;
 mod reflector;
 pub mod refusal;

@@ -4,10 +4,13 @@ use std::io::{self, ErrorKind};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use mio::{Registry, Token};
+use mio::{Events, Poll, Registry, Token};
+use socket2::SockRef;
 
 use super::counters::DatagramCounters;
+use super::drops::DropWatch;
 use super::log::{Call, DatagramLog};
+use super::polling::Polling;
 use super::protocol::DatagramProtocol;
 use super::reflector::Reflector;
 use super::rules::Rules;
@@ -15,13 +18,15 @@ use super::setup::{Endpoint, Setup, State};
 use crate::base::datagram_sockets::receive_no_more;
 use crate::base::sys;
 use crate::base::sys::datagram::{self, Batch, Joins, Received};
+use crate::base::sys::poll_set::PollSet;
 
 /// How many slots a system call receives into, and the least in a turn. Sizes from 8
 /// to 256 cost the same; a batch of this size takes about as long as 20 messages of TCP.
 const SLOTS: usize = 32;
 
 /// After so many bytes of datagrams, to and fro alike, messages of TCP have their turn: about
-/// as long as a slice of a stream beside them.
+/// as long as a slice of a stream beside them. One batch can pass it, by all its slots at the
+/// most; the bytes above are taken from the turns that follow, so that the share is the same.
 const TURN_BYTES: usize = 256 * 1024;
 
 /// Room for so many answers. They are sent when there is no more.
@@ -46,9 +51,12 @@ const JOINS_AGAIN: Duration = Duration::from_secs(600);
 /// How long at most a stop answers what arrives, where it never ends.
 const LAST_ANSWERS: Duration = Duration::from_secs(1);
 
-/// A socket in the poller.
+/// A socket that is waited for.
 struct Polled {
     endpoint: Endpoint,
+    /// The poller has it, by this token.
+    is_watched: bool,
+    token: Token,
     /// It may have datagrams: the poller reports edges only.
     ready: bool,
     /// How many calls in a row have failed to receive.
@@ -61,6 +69,7 @@ struct Polled {
     is_shut: bool,
     /// The kernel's count of drops when it was last read.
     dropped: u32,
+    drops: DropWatch,
     /// The sessions of STAMP.
     reflector: Reflector,
     /// Which answers are sent several in one message.
@@ -95,8 +104,15 @@ pub(in crate::worker) struct Datagrams {
     sockets: Vec<Polled>,
     /// The place of the socket that has the next turn first.
     turn: usize,
+    /// By how many bytes the turns so far have passed [`TURN_BYTES`].
+    debt: usize,
     /// `None` where there are no sockets.
     batch: Option<Batch>,
+    polling: Polling,
+    set: PollSet,
+    /// How many have come, and how many were answered, since the last wait.
+    came: usize,
+    answered: usize,
     /// What is answered after a stop is answered until then.
     until: Option<Instant>,
 }
@@ -119,11 +135,16 @@ impl Datagrams {
                 false => sys::watch(registry, &*endpoint.socket, token)?,
             }
             let joins = joins(&endpoint);
+            // Where the system does not say, a look is due each time.
+            let room = SockRef::from(&*endpoint.socket).recv_buffer_size();
+            let room = room.unwrap_or(0);
             let dropped = state
                 .dropped
                 .or_else(|| datagram::dropped(&*endpoint.socket));
             sockets.push(Polled {
                 endpoint,
+                is_watched: true,
+                token,
                 // A worker before this one may have left some.
                 ready: true,
                 failures: 0,
@@ -131,6 +152,7 @@ impl Datagrams {
                 most_joined: 1,
                 is_shut: false,
                 dropped: dropped.unwrap_or(0),
+                drops: DropWatch::new(room),
                 reflector: state.reflector,
                 joins,
                 joins_refused: None,
@@ -143,13 +165,107 @@ impl Datagrams {
             batch: (!sockets.is_empty()).then(|| Batch::new(SLOTS, SLOT, ANSWERS)),
             sockets,
             turn: 0,
+            debt: 0,
+            polling: Polling::new(),
+            set: PollSet::default(),
+            came: 0,
+            answered: 0,
             until: None,
         })
     }
 
+    /// Waits for an event of the poller, and for datagrams, for this time at the most.
+    ///
+    /// # Errors
+    /// The poller's.
+    pub(in crate::worker) fn wait(
+        &mut self,
+        poller: &mut Poll,
+        events: &mut Events,
+        timeout: Option<Duration>,
+    ) -> io::Result<()> {
+        self.came = 0;
+        for polled in beside(&mut self.sockets) {
+            if polled.failures >= TRIES {
+                // It would be found ready for ever. The poller reports what is new.
+                polled.watch(true, poller.registry());
+            }
+        }
+        let is_any_beside = beside(&mut self.sockets).next().is_some();
+        let result = match is_any_beside {
+            true => self.wait_beside(poller, events, timeout),
+            false => sys::poll(poller, events, timeout),
+        };
+        if !self.sockets.is_empty() {
+            let answered = std::mem::take(&mut self.answered);
+            self.polling.turn(answered, !events.is_empty());
+            if self.polling.choose() {
+                self.change_polling(poller.registry());
+            }
+        }
+        result
+    }
+
+    /// The same where the poller does not have all sockets.
+    fn wait_beside(
+        &mut self,
+        poller: &mut Poll,
+        events: &mut Events,
+        timeout: Option<Duration>,
+    ) -> io::Result<()> {
+        if timeout == Some(Duration::ZERO) {
+            // To receive takes no longer than to ask whether there is something.
+            beside(&mut self.sockets).for_each(|polled| polled.ready = true);
+            return sys::poll(poller, events, timeout);
+        }
+        self.set.clear();
+        self.set.add(poller);
+        beside(&mut self.sockets).for_each(|polled| self.set.add(&*polled.endpoint.socket));
+        self.set.wait(timeout)?;
+        for (place, polled) in (1..).zip(beside(&mut self.sockets)) {
+            polled.ready |= self.set.is_ready(place);
+            self.came += usize::from(polled.ready);
+        }
+        if self.set.is_ready(0) {
+            return sys::poll(poller, events, Some(Duration::ZERO));
+        }
+        events.clear();
+        Ok(())
+    }
+
+    /// As where many datagrams are answered in a turn.
+    #[cfg(test)]
+    pub(in crate::worker) fn take_from_poller(&mut self, registry: &Registry) {
+        let sockets = self.sockets.iter_mut();
+        sockets.for_each(|polled| polled.watch(false, registry));
+    }
+
+    #[cfg(test)]
+    pub(in crate::worker) fn is_beside_poller(&mut self) -> bool {
+        beside(&mut self.sockets).next().is_some()
+    }
+
+    /// Gives the sockets to the poller, or takes them from it. Of the workers that wait for a shared
+    /// one by poll(2) all would be woken.
+    fn change_polling(&mut self, registry: &Registry) {
+        let is_beside = self.polling.is_beside();
+        let own = self.sockets.iter_mut();
+        for polled in own.filter(|polled| !polled.endpoint.is_shared) {
+            if polled.is_watched == is_beside {
+                polled.watch(!is_beside, registry);
+            }
+        }
+    }
+
+    /// Whether datagrams have come since the last wait began.
+    pub(in crate::worker) fn has_come(&self) -> bool {
+        self.came > 0
+    }
+
     /// Records an event. Returns whether it is of a socket for datagrams.
     pub(in crate::worker) fn is_event(&mut self, token: Token) -> bool {
-        match self.sockets.get_mut(FIRST.wrapping_sub(token.0)) {
+        let mut sockets = self.sockets.iter_mut();
+        match sockets.find(|polled| polled.token == token) {
             Some(polled) => {
                 polled.ready = true;
                 true
@@ -169,9 +285,9 @@ impl Datagrams {
     }
 
     /// Answers what waits: up to as many datagrams as `messages` of TCP were served before, but
-    /// at least a batch, and none after [`TURN_BYTES`]. Where several come as one, these bounds
-    /// can be passed once, by what came unexpectedly. The sockets come first in turn. Returns
-    /// how many were answered.
+    /// at least a batch, and none after [`TURN_BYTES`]. How long the next ones are, or how many
+    /// come as one, is not known before: a batch can pass these bounds, and the turns after it
+    /// have so many bytes less. The sockets come first in turn. Returns how many were answered.
     pub(in crate::worker) fn take_turn(
         &mut self,
         messages: usize,
@@ -181,7 +297,9 @@ impl Datagrams {
         let Some(batch) = &mut self.batch else {
             return 0;
         };
-        let (mut answered, mut left, mut bytes) = (0, messages.max(SLOTS), TURN_BYTES);
+        let (mut answered, mut left) = (0, messages.max(SLOTS));
+        let mut bytes = TURN_BYTES.saturating_sub(self.debt);
+        self.debt -= TURN_BYTES - bytes;
         let turn = Turn {
             rules: &self.setup.rules,
             counters,
@@ -198,10 +316,13 @@ impl Datagrams {
                     break;
                 };
                 left = left.saturating_sub(done.came);
+                self.debt += done.bytes.saturating_sub(bytes);
                 bytes = bytes.saturating_sub(done.bytes);
                 answered += done.answered;
+                self.came += done.came;
             }
         }
+        self.answered += answered;
         self.turn = (self.turn + 1) % count.max(1);
         answered
     }
@@ -236,12 +357,10 @@ impl Datagrams {
             }
             polled.count_drops(counters);
             // One that the service manager keeps open would go on to be reported.
-            let _ = sys::unwatch(registry, &*polled.endpoint.socket);
-            let is_last = setup.give_up(worker, &polled.endpoint);
-            if is_last && !polled.endpoint.is_ours {
-                // Whoever has it next may not expect several datagrams as one.
-                let _ = datagram::receive_joined(&*polled.endpoint.socket, false);
+            if polled.is_watched {
+                let _ = sys::unwatch(registry, &*polled.endpoint.socket);
             }
+            setup.give_up(worker, &polled.endpoint);
             false
         });
     }
@@ -260,7 +379,26 @@ impl Drop for Datagrams {
     }
 }
 
+/// The sockets that the poller does not have.
+fn beside(sockets: &mut [Polled]) -> impl Iterator<Item = &mut Polled> {
+    sockets.iter_mut().filter(|polled| !polled.is_watched)
+}
+
 impl Polled {
+    /// Gives the socket to the poller, or takes it from it. What has come is found by the next wait
+    /// either way.
+    fn watch(&mut self, is_watched: bool, registry: &Registry) {
+        let socket = &*self.endpoint.socket;
+        let changed = match is_watched {
+            true => sys::watch(registry, socket, self.token),
+            false => sys::unwatch(registry, socket),
+        };
+        match changed {
+            Ok(()) => self.is_watched = is_watched,
+            Err(error) => log::debug!("{} is waited for as before: {error}", self.endpoint),
+        }
+    }
+
     /// Has nothing more come, so that what has come is the last. Returns whether there may be
     /// some. One that the service manager has, too, stays open for the next start.
     fn shut(&mut self) -> bool {
@@ -298,9 +436,8 @@ impl Polled {
             }
         }
         done.answered += self.send(batch, turn);
-        // A queue that overflows has more than one; for a single one the call would cost too
-        // much.
-        if done.came > 1 {
+        let came = (slots, done.bytes);
+        if self.drops.is_due(came, !self.ready, turn.now) {
             self.count_drops(turn.counters);
         }
         Some(done)
@@ -407,3 +544,6 @@ fn joins(endpoint: &Endpoint) -> Joins {
         DatagramProtocol::Stamp => Joins::NONE,
     }
 }
+
+#[cfg(all(test, any(target_os = "linux", target_os = "android")))]
+mod tests;

@@ -11,6 +11,7 @@ use super::own::OwnAddresses;
 use super::protocol::DatagramProtocol;
 use super::reflector::Reflector;
 use super::rules::Rules;
+use crate::base::sys::datagram::receive_joined;
 
 /// Who is answered; the server's configuration says so.
 #[derive(Clone, Copy, Debug)]
@@ -155,16 +156,31 @@ impl Setup {
         }
     }
 
-    /// Gives a socket of a worker up. It is closed once the worker has dropped its own. Returns
-    /// whether no worker has it any more.
-    pub(super) fn give_up(&self, worker: usize, endpoint: &Endpoint) -> bool {
+    /// Gives a socket of a worker up. It is closed once the worker has dropped its own.
+    pub(super) fn give_up(&self, worker: usize, endpoint: &Endpoint) {
         if let Some(mut its) = self.lock(worker) {
             its.retain(|(other, _)| !is_same(other, endpoint));
         }
-        !(0..self.endpoints.len()).any(|worker| {
+        let is_last = !(0..self.endpoints.len()).any(|worker| {
             let its = self.lock(worker);
             its.is_some_and(|its| its.iter().any(|(other, _)| is_same(other, endpoint)))
-        })
+        });
+        if is_last && !endpoint.is_ours {
+            // Whoever has it next may not expect several datagrams as one.
+            let _ = receive_joined(&*endpoint.socket, false);
+        }
+    }
+
+    /// Gives all sockets of a worker up that has died while the server stops: nobody takes its
+    /// place. What waits in their queues is lost.
+    pub(crate) fn abandon(&self, worker: usize) {
+        for (endpoint, _) in self.take(worker) {
+            self.give_up(worker, &endpoint);
+            log::warn!(
+                "worker {worker} died while the server stops: what waits on {endpoint} is left \
+                 to the other workers, and lost where they don't share its socket"
+            );
+        }
     }
 
     /// A panic can't leave the list inconsistent, so a poisoned lock is usable.

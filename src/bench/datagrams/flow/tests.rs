@@ -65,14 +65,14 @@ struct Told {
     at: u64,
     bytes: Vec<u8>,
     /// The first thing that decided on it, and when: `None` while it is awaited.
-    fate: Option<(Fate, u64)>,
+    outcome: Option<(Outcome, u64)>,
     /// Unchanged replies after the first.
     again: u64,
     is_late: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Fate {
+enum Outcome {
     Back,
     Lost,
     Refused,
@@ -96,20 +96,20 @@ struct Model {
 impl Model {
     fn expire(&mut self, now: u64) {
         for told in self.told.values_mut() {
-            if told.fate.is_none() && now - told.at >= TIMEOUT {
-                told.fate = Some((Fate::Lost, now));
+            if told.outcome.is_none() && now - told.at >= TIMEOUT {
+                told.outcome = Some((Outcome::Lost, now));
             }
         }
     }
 
     fn reply(&mut self, number: u64, now: u64) {
         let told = self.told.get_mut(&number).unwrap();
-        match told.fate {
+        match told.outcome {
             None => {
-                told.fate = Some((Fate::Back, now));
+                told.outcome = Some((Outcome::Back, now));
                 self.arrivals.push(number);
             }
-            Some((Fate::Lost | Fate::Refused, _)) if !told.is_late => told.is_late = true,
+            Some((Outcome::Lost | Outcome::Refused, _)) if !told.is_late => told.is_late = true,
             Some(_) => told.again += 1,
         }
     }
@@ -119,8 +119,8 @@ impl Model {
         self.told.values().filter(|told| told.due >= MEASURED_FROM)
     }
 
-    fn number_of(&self, fates: &[Option<Fate>]) -> u64 {
-        let is_one = |told: &&Told| fates.contains(&told.fate.map(|(fate, _)| fate));
+    fn number_of(&self, outcomes: &[Option<Outcome>]) -> u64 {
+        let is_one = |told: &&Told| outcomes.contains(&told.outcome.map(|(outcome, _)| outcome));
         self.counted().filter(is_one).count() as u64
     }
 
@@ -160,7 +160,7 @@ fn run(steps: &[(u64, Step)]) -> (Flow, Recorder, Model, u64) {
                     due,
                     at: now,
                     bytes: block[..size].to_vec(),
-                    fate: None,
+                    outcome: None,
                     again: 0,
                     is_late: false,
                 };
@@ -186,7 +186,7 @@ fn run(steps: &[(u64, Step)]) -> (Flow, Recorder, Model, u64) {
                     bytes.push(1);
                     let strange = flow.received(&bytes, now, &mut recorder);
                     assert!(matches!(strange, Some(Strange::Changed(n, _)) if n == number));
-                    told.fate.get_or_insert((Fate::Changed, now));
+                    told.outcome.get_or_insert((Outcome::Changed, now));
                     model.changed += 1;
                 }
             }
@@ -194,18 +194,21 @@ fn run(steps: &[(u64, Step)]) -> (Flow, Recorder, Model, u64) {
                 if let Some(number) = choose(index) {
                     let told = model.told.get_mut(&number).unwrap();
                     let quoted = told.bytes[..8].to_vec();
-                    let is_awaited = told.fate.is_none();
+                    let is_awaited = told.outcome.is_none();
                     assert_eq!(flow.refused(&quoted, now, &mut recorder), is_awaited);
-                    told.fate.get_or_insert((Fate::Refused, now));
+                    told.outcome.get_or_insert((Outcome::Refused, now));
                 }
             }
             Step::Unnamed => {
-                let awaited = model.told.values_mut().filter(|told| told.fate.is_none());
+                let awaited = model
+                    .told
+                    .values_mut()
+                    .filter(|told| told.outcome.is_none());
                 let mut awaited: Vec<_> = awaited.collect();
                 assert_eq!(flow.refused(&[], now, &mut recorder), !awaited.is_empty());
                 match &mut *awaited {
                     [] => {}
-                    [only] => only.fate = Some((Fate::Refused, now)),
+                    [only] => only.outcome = Some((Outcome::Refused, now)),
                     [oldest, ..] => model.unnamed += u64::from(oldest.due >= MEASURED_FROM),
                 }
             }
@@ -225,7 +228,7 @@ proptest! {
     fn each_count_is_that_of_its_definition(steps in prop::collection::vec(step(), 0..120)) {
         let (flow, mut recorder, model, now) = run(&steps);
         let counts = recorder.measured();
-        let lost = [Some(Fate::Lost), Some(Fate::Refused)];
+        let lost = [Some(Outcome::Lost), Some(Outcome::Refused)];
         let want = DatagramCounts {
             sent: model.counted().count() as u64,
             lost: model.number_of(&lost),
@@ -239,7 +242,7 @@ proptest! {
             unnamed_errors: model.unnamed,
         };
         prop_assert_eq!(counts.datagrams, want);
-        let back = model.number_of(&[Some(Fate::Back)]);
+        let back = model.number_of(&[Some(Outcome::Back)]);
         prop_assert_eq!(flow.counts(), (want, back));
         let totals = &counts.totals;
         prop_assert_eq!((totals.sent, totals.lost, totals.echoed), (want.sent, want.lost, back));
@@ -248,16 +251,16 @@ proptest! {
         prop_assert_eq!(totals.sent_bytes, model.counted().map(bytes).sum::<u64>());
         prop_assert_eq!(totals.errors.changed, model.changed);
         prop_assert_eq!(totals.errors.foreign, model.foreign);
-        // Each has one fate, and but for a changed one a time.
-        let changed = model.number_of(&[Some(Fate::Changed)]);
+        // Each has one outcome, and but for a changed one a time.
+        let changed = model.number_of(&[Some(Outcome::Changed)]);
         prop_assert_eq!(want.sent, back + want.lost + totals.in_flight + changed);
         prop_assert_eq!(counts.service.count(), back);
         prop_assert_eq!(counts.response.count(), want.sent - changed);
-        let longest = model.counted().filter_map(|told| match told.fate {
+        let longest = model.counted().filter_map(|told| match told.outcome {
             None => Some(now - told.due),
-            Some((Fate::Back, at)) => Some(at - told.due),
-            Some((Fate::Lost | Fate::Refused, at)) => Some(at.max(told.at + TIMEOUT) - told.due),
-            Some((Fate::Changed, _)) => None,
+            Some((Outcome::Back, at)) => Some(at - told.due),
+            Some((Outcome::Lost | Outcome::Refused, at)) => Some(at.max(told.at + TIMEOUT) - told.due),
+            Some((Outcome::Changed, _)) => None,
         }).max();
         let off = |one: u64, other: u64| one.abs_diff(other) * 500 <= other;
         match (counts.response.max(), longest) {
@@ -310,7 +313,7 @@ fn a_short_one_that_is_awaited_is_told_from_all_behind_it() {
 #[test]
 fn a_forgotten_one_is_late_and_no_strangers() {
     let (mut flow, mut recorder) = (flow(), recorder());
-    flow.ledger = Ledger::new(1, TIMEOUT, ()).remembering(2);
+    flow.reply_log = ReplyLog::new(1, TIMEOUT, ()).remembering(2);
     let mut block = vec![0; 2000];
     let size = flow.fill(0, &mut block).unwrap();
     let first = block[..size].to_vec();

@@ -85,7 +85,38 @@ fn is_of_the_server(refused: &Refused, server: SocketAddr) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::net::UdpSocket;
+    use std::sync::atomic::AtomicBool;
+
     use super::*;
+    use crate::check::datagram::plan::Plan;
+
+    #[test]
+    fn what_was_not_sent_says_nothing_of_a_direction() {
+        let [asked, closed, silent] = [(); 3].map(|()| UdpSocket::bind("127.0.0.1:0").unwrap());
+        // What comes from others than its peer is refused as if nobody had the port.
+        closed.connect("127.0.0.1:9").unwrap();
+        let plan = Plan {
+            addresses: Vec::new(),
+            timeout: Duration::from_millis(200),
+            whole: Duration::from_secs(60),
+            idle: None,
+            experiments: true,
+            seed: 7,
+        };
+        let stop = AtomicBool::new(false);
+        let mut target = Target::new(&plan, asked.local_addr().unwrap(), &stop);
+        let mut refused = |socket: &UdpSocket, bytes| {
+            let server = socket.local_addr().unwrap();
+            is_refused(&mut target, server, bytes, 1).unwrap()
+        };
+        assert_eq!(refused(&closed, SMALL), Some(true));
+        assert_eq!(refused(&silent, SMALL), Some(false));
+        // More than any datagram has: this machine does not send it.
+        for socket in [&closed, &silent] {
+            assert_eq!(refused(socket, 65_508), None);
+        }
+    }
 
     #[test]
     fn what_a_firewall_on_the_way_answers_is_of_no_closed_port() {

@@ -102,9 +102,9 @@ fn a_stop_ends_a_schedule_that_no_machine_keeps() {
 fn sending_waits_while_too_many_are_remembered() {
     let server = server();
     let mut ping = ping(&server, Duration::from_nanos(1), None, LONG);
-    let ledger = ping.flows[0].content.ledger_mut();
+    let reply_log = ping.flows[0].content.reply_log_mut();
     for _ in 0..REMEMBERED - 10 {
-        ledger.sent(0);
+        reply_log.sent(0);
     }
     for _ in 0..3 {
         turn(&mut ping);
@@ -112,7 +112,10 @@ fn sending_waits_while_too_many_are_remembered() {
     assert_eq!(ping.number, 10);
     assert_eq!(ping.next_due(), None);
     // Nothing is awaited that is older.
-    ping.flows[0].content.ledger_mut().expire(nanoseconds(LONG));
+    ping.flows[0]
+        .content
+        .reply_log_mut()
+        .expire(nanoseconds(LONG));
     turn(&mut ping);
     assert_eq!(ping.number, 10 + SENT_A_TURN as u64);
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::directions::Directions;
 use super::times::{Ours, Reflected, Times};
 use crate::base::units;
-use crate::probe::datagram::ledger::{Ledger, Reply};
+use crate::probe::datagram::reply_log::{Reply, ReplyLog};
 use crate::probe::datagram::variation::Variation;
 use crate::proto::stamp::{Clock, LENGTH, Reflection, Request, Timestamp, quoted};
 
@@ -33,12 +33,12 @@ pub struct StampTracker {
     size: usize,
     clock: Clock,
     /// The counts, and what became of each packet.
-    pub ledger: Ledger,
+    pub reply_log: ReplyLog,
     /// In which direction packets were lost.
     pub directions: Directions,
     /// What the answers' times tell.
     pub times: Times,
-    /// When each packet was sent, in nanoseconds of Unix time: those that the ledger
+    /// When each packet was sent, in nanoseconds of Unix time: those that the log
     /// remembers, and behind them those that are not counted.
     sent: VecDeque<u64>,
     /// The number of the first of them.
@@ -52,7 +52,7 @@ impl StampTracker {
         Self {
             size,
             clock,
-            ledger: Ledger::new(1, timeout, Variation::default()),
+            reply_log: ReplyLog::new(1, timeout, Variation::default()),
             directions: Directions::default(),
             times: Times::default(),
             sent: VecDeque::new(),
@@ -62,7 +62,7 @@ impl StampTracker {
 
     /// The same with another number of packets that are remembered once they are over.
     pub fn remembering(mut self, remembered: usize) -> Self {
-        self.ledger = self.ledger.remembering(remembered);
+        self.reply_log = self.reply_log.remembering(remembered);
         self
     }
 
@@ -77,7 +77,7 @@ impl StampTracker {
     }
 
     /// Writes the next packet, to be sent at this Unix time. What became of it is recorded
-    /// then: by the ledger, [`not_sent`](Self::not_sent), or [`uncounted`](Self::uncounted).
+    /// then: by the log, [`not_sent`](Self::not_sent), or [`uncounted`](Self::uncounted).
     pub fn fill(&mut self, out: &mut [u8], now: Duration) {
         let now = u64::try_from(now.as_nanos()).unwrap_or(u64::MAX);
         let next = self.first + self.sent.len() as u64;
@@ -91,7 +91,7 @@ impl StampTracker {
         request.write(out);
         write_padding(&mut out[LENGTH..]);
         self.sent.push_back(now);
-        while self.first < self.ledger.first() {
+        while self.first < self.reply_log.first() {
             self.sent.pop_front();
             self.first += 1;
         }
@@ -99,7 +99,7 @@ impl StampTracker {
 
     /// Records that the system did not send the packet that was written last.
     pub fn not_sent(&mut self, at: u64) -> u64 {
-        let number = self.ledger.not_sent(at);
+        let number = self.reply_log.not_sent(at);
         self.directions.not_sent(number);
         number
     }
@@ -143,7 +143,7 @@ impl StampTracker {
     pub fn received(&mut self, bytes: &[u8], at: u64, unix: Duration) -> StampArrival {
         let Some(number) = self.answered(bytes) else {
             return match self.quoted(bytes) {
-                Some(number) if number < self.ledger.next() => {
+                Some(number) if number < self.reply_log.next() => {
                     let what = "it came back as it was sent: an echo is there, no reflector";
                     self.changed(number, None, String::from(what))
                 }
@@ -156,7 +156,7 @@ impl StampTracker {
             let own = bytes.first_chunk().copied().map(u32::from_be_bytes);
             return self.changed(number, own, what);
         };
-        if number >= self.ledger.next() {
+        if number >= self.reply_log.next() {
             self.directions.answered_uncounted(number, answer.sequence);
             return StampArrival::Uncounted;
         }
@@ -165,10 +165,10 @@ impl StampTracker {
             received: unix,
             clock: self.clock,
         };
-        let whole = self.ledger.since_sent(number, at).unwrap_or(0);
+        let whole = self.reply_log.since_sent(number, at).unwrap_or(0);
         let read = self.times.read(&answer, ours, whole);
         let without = read.server_ns.unwrap_or(0);
-        let reply = self.ledger.received_but(number, at, without);
+        let reply = self.reply_log.received_but(number, at, without);
         let is_first = matches!(reply, Reply::InTime { .. } | Reply::Late { .. });
         if reply != Reply::Unknown {
             self.directions.answered(number, answer.sequence, is_first);
@@ -182,15 +182,15 @@ impl StampTracker {
     /// Records what is no whole answer. `own` is the number that the reflector gave it, if that
     /// is in it. The packet reached the other end, so neither it nor its answer is a loss.
     fn changed(&mut self, number: u64, own: Option<u32>, how: String) -> StampArrival {
-        if number >= self.ledger.next() {
+        if number >= self.reply_log.next() {
             if let Some(own) = own {
                 self.directions.answered_uncounted(number, own);
             }
             return StampArrival::Uncounted;
         }
         // An answer to one that is given up stays lost on its way back.
-        let is_lost = self.ledger.is_lost(number);
-        let is_first = self.ledger.changed(number);
+        let is_lost = self.reply_log.is_lost(number);
+        let is_first = self.reply_log.changed(number);
         match own {
             Some(own) if !is_lost => self.directions.answered(number, own, is_first),
             None if is_first => self.directions.answered_by_another(number),
@@ -201,13 +201,13 @@ impl StampTracker {
 
     /// Records what came and is no answer, whatever its bytes are.
     pub const fn foreign(&mut self) -> StampArrival {
-        self.ledger.foreign();
+        self.reply_log.foreign();
         StampArrival::Foreign
     }
 
     /// Whether a further packet would tell in which direction the last ones were lost.
     pub fn has_lost_the_last(&self) -> bool {
-        let last = self.ledger.last_unanswered();
+        let last = self.reply_log.last_unanswered();
         let is_after = last.is_some_and(|number| number > self.directions.last_request());
         self.directions.is_stateful() == Some(true) && is_after
     }

@@ -4,7 +4,7 @@ use super::*;
 
 /// What becomes of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Fate {
+enum Outcome {
     Answered,
     /// Two copies of it reach the reflector, and each answer comes.
     Doubled,
@@ -17,7 +17,7 @@ enum Fate {
     Elsewhere,
 }
 
-impl Fate {
+impl Outcome {
     const fn is_loss(self) -> bool {
         matches!(self, Self::LostThere | Self::LostBack)
     }
@@ -29,27 +29,27 @@ impl Fate {
 
 /// Plays a session with a reflector that counts, and behind it packets beside the count.
 /// Answers come in an order that `swaps` says.
-fn play(fates: &[Fate], beside: &[Fate], swaps: &[bool]) -> (Directions, u64) {
+fn play(outcomes: &[Outcome], beside: &[Outcome], swaps: &[bool]) -> (Directions, u64) {
     let mut directions = Directions::default();
     let (mut own, mut answers) = (0_u32, Vec::new());
-    let counted = fates.len() as u64;
-    for (number, fate) in (1..).zip(fates.iter().chain(beside)) {
-        let copies = match fate {
-            Fate::NotSent | Fate::LostThere | Fate::Elsewhere => 0,
-            Fate::Doubled => 2,
+    let counted = outcomes.len() as u64;
+    for (number, outcome) in (1..).zip(outcomes.iter().chain(beside)) {
+        let copies = match outcome {
+            Outcome::NotSent | Outcome::LostThere | Outcome::Elsewhere => 0,
+            Outcome::Doubled => 2,
             _ => 1,
         };
-        match fate {
-            Fate::NotSent => directions.not_sent(number),
+        match outcome {
+            Outcome::NotSent => directions.not_sent(number),
             _ if number > counted => directions.sent_uncounted(number),
-            Fate::Elsewhere => directions.answered_by_another(number),
+            Outcome::Elsewhere => directions.answered_by_another(number),
             _ => {}
         }
         for _ in 0..copies {
-            if *fate != Fate::LostBack {
+            if *outcome != Outcome::LostBack {
                 answers.push((number, own));
             }
-            if *fate == Fate::AnsweredTwice {
+            if *outcome == Outcome::AnsweredTwice {
                 answers.push((number, own));
             }
             own += 1;
@@ -68,68 +68,68 @@ fn play(fates: &[Fate], beside: &[Fate], swaps: &[bool]) -> (Directions, u64) {
         }
         known.push(number);
     }
-    let lost = fates.iter().filter(|fate| fate.is_loss()).count() as u64;
+    let lost = outcomes.iter().filter(|outcome| outcome.is_loss()).count() as u64;
     (directions, lost)
 }
 
-fn fates(of: &'static [Fate]) -> impl Strategy<Value = Vec<Fate>> {
+fn outcomes(of: &'static [Outcome]) -> impl Strategy<Value = Vec<Outcome>> {
     prop::collection::vec(prop::sample::select(of), 1..80)
 }
 
-const ALL: &[Fate] = &[
-    Fate::Answered,
-    Fate::Answered,
-    Fate::Doubled,
-    Fate::AnsweredTwice,
-    Fate::LostThere,
-    Fate::LostBack,
-    Fate::NotSent,
-    Fate::Elsewhere,
+const ALL: &[Outcome] = &[
+    Outcome::Answered,
+    Outcome::Answered,
+    Outcome::Doubled,
+    Outcome::AnsweredTwice,
+    Outcome::LostThere,
+    Outcome::LostBack,
+    Outcome::NotSent,
+    Outcome::Elsewhere,
 ];
 
 /// What becomes of a packet beside the count.
-const BESIDE: &[Fate] = &[
-    Fate::Answered,
-    Fate::Doubled,
-    Fate::AnsweredTwice,
-    Fate::LostThere,
-    Fate::LostBack,
-    Fate::NotSent,
+const BESIDE: &[Outcome] = &[
+    Outcome::Answered,
+    Outcome::Doubled,
+    Outcome::AnsweredTwice,
+    Outcome::LostThere,
+    Outcome::LostBack,
+    Outcome::NotSent,
 ];
 
-fn beside() -> impl Strategy<Value = Vec<Fate>> {
+fn beside() -> impl Strategy<Value = Vec<Outcome>> {
     prop::collection::vec(prop::sample::select(BESIDE), 0..4)
 }
 
 proptest! {
     #[test]
     fn the_losses_before_the_last_answer_are_exact(
-        fates in fates(ALL),
+        outcomes in outcomes(ALL),
         beside in beside(),
         swaps: Vec<bool>,
     ) {
-        let (directions, lost) = play(&fates, &beside, &swaps);
-        let all: Vec<_> = fates.iter().chain(&beside).copied().collect();
-        let Some(last) = all.iter().rposition(|fate| fate.is_answered()) else {
+        let (directions, lost) = play(&outcomes, &beside, &swaps);
+        let all: Vec<_> = outcomes.iter().chain(&beside).copied().collect();
+        let Some(last) = all.iter().rposition(|outcome| outcome.is_answered()) else {
             prop_assert_eq!(directions.lost(lost, 0), None);
             return Ok(());
         };
-        let count = |of: &[Fate], fate| of.iter().filter(|&&it| it == fate).count() as u64;
-        let (known, tail) = fates.split_at(last.min(fates.len()));
+        let count = |of: &[Outcome], outcome| of.iter().filter(|&&it| it == outcome).count() as u64;
+        let (known, tail) = outcomes.split_at(last.min(outcomes.len()));
         let want = LostByWay {
-            to_server: count(known, Fate::LostThere),
-            to_client: count(known, Fate::LostBack),
-            unknown: count(tail, Fate::LostThere) + count(tail, Fate::LostBack),
+            to_server: count(known, Outcome::LostThere),
+            to_client: count(known, Outcome::LostBack),
+            unknown: count(tail, Outcome::LostThere) + count(tail, Outcome::LostBack),
         };
         let sees_a_count = directions.is_stateful() == Some(true);
         // A doubled first request whose first answer is overtaken looks like a copied number.
-        let begins = fates[0].is_answered() && !swaps.first().unwrap_or(&false);
+        let begins = outcomes[0].is_answered() && !swaps.first().unwrap_or(&false);
         if sees_a_count && begins {
             prop_assert_eq!(directions.restarts(), 0);
             let said = directions.lost(lost, 0).unwrap();
             // What the answers say of a packet beside the count may be of one that counts.
             let is_open = |place: usize| place < last && all[place].is_loss();
-            let open = (fates.len()..all.len()).filter(|&place| is_open(place)).count() as u64;
+            let open = (outcomes.len()..all.len()).filter(|&place| is_open(place)).count() as u64;
             prop_assert_eq!(said.to_server + said.to_client + said.unknown, lost);
             prop_assert!(said.to_server <= want.to_server, "{:?} {:?}", said, want);
             prop_assert!(said.to_client <= want.to_client, "{:?} {:?}", said, want);
@@ -138,16 +138,16 @@ proptest! {
     }
 
     #[test]
-    fn what_is_said_of_one_packet_is_true(fates in fates(ALL), beside in beside()) {
-        let (directions, _) = play(&fates, &beside, &[]);
-        let counted = (1..).zip(&fates);
-        let missing = counted.filter(|(_, fate)| !matches!(fate, Fate::NotSent | Fate::Elsewhere));
-        for (number, fate) in missing {
+    fn what_is_said_of_one_packet_is_true(outcomes in outcomes(ALL), beside in beside()) {
+        let (directions, _) = play(&outcomes, &beside, &[]);
+        let counted = (1..).zip(&outcomes);
+        let missing = counted.filter(|(_, outcome)| !matches!(outcome, Outcome::NotSent | Outcome::Elsewhere));
+        for (number, outcome) in missing {
             match directions.way_of(number) {
-                Some(Way::ToServer) => prop_assert_eq!(*fate, Fate::LostThere),
+                Some(Way::ToServer) => prop_assert_eq!(*outcome, Outcome::LostThere),
                 // With a doubled request between, a gap has an answer more than requests.
-                Some(Way::ToClient) if fates.iter().chain(&beside).any(|it| *it == Fate::Doubled) => {}
-                Some(Way::ToClient) => prop_assert_eq!(*fate, Fate::LostBack),
+                Some(Way::ToClient) if outcomes.iter().chain(&beside).any(|it| *it == Outcome::Doubled) => {}
+                Some(Way::ToClient) => prop_assert_eq!(*outcome, Outcome::LostBack),
                 None => {}
             }
         }

@@ -26,7 +26,7 @@ fn unix(ns: u64) -> Duration {
 fn send(tracker: &mut StampTracker, at: u64) -> Vec<u8> {
     let mut packet = vec![0xaa; tracker.size];
     tracker.fill(&mut packet, unix(at));
-    tracker.ledger.sent(at);
+    tracker.reply_log.sent(at);
     packet
 }
 
@@ -145,7 +145,7 @@ fn what_is_no_answer_of_this_session_is_foreign_and_what_was_one_is_changed() {
         panic!("an echo is no answer");
     };
     assert!(echo.contains("no reflector"), "{echo}");
-    assert_eq!(tracker.ledger.counts().foreign, 8);
+    assert_eq!(tracker.reply_log.counts().foreign, 8);
 }
 
 #[test]
@@ -174,8 +174,8 @@ fn a_replayed_answer_is_a_duplicate_and_changes_no_direction() {
         let bytes = answer(&packets[place], own, (50, 51), theirs);
         tracker.received(&bytes, 100, unix(100));
     }
-    tracker.ledger.expire(TIMEOUT * 2);
-    let counts = *tracker.ledger.counts();
+    tracker.reply_log.expire(TIMEOUT * 2);
+    let counts = *tracker.reply_log.counts();
     assert_eq!((counts.received, counts.duplicates, counts.lost), (2, 3, 2));
     let lost = tracker.directions.lost(counts.lost, 0);
     let want = LostByWay {
@@ -200,7 +200,7 @@ fn a_further_packet_tells_of_the_last_ones() {
     let theirs = clock(true, Format::Ntp);
     assert!(!tracker.has_lost_the_last());
     tracker.received(&answer(&packets[0], 0, (5, 6), theirs), 9, unix(9));
-    tracker.ledger.expire(TIMEOUT * 2);
+    tracker.reply_log.expire(TIMEOUT * 2);
     assert!(tracker.has_lost_the_last());
     let mut packet = vec![0; LENGTH];
     tracker.fill(&mut packet, unix(TIMEOUT * 2));
@@ -217,7 +217,7 @@ fn a_further_packet_tells_of_the_last_ones() {
     assert!(!tracker.has_lost_the_last());
     assert_eq!(tracker.directions.restarts(), 0);
     assert_eq!(tracker.directions.way_of(3), Some(Way::ToServer));
-    assert_eq!(tracker.ledger.counts().sent, 3);
+    assert_eq!(tracker.reply_log.counts().sent, 3);
 }
 
 #[test]
@@ -226,7 +226,7 @@ fn one_that_was_not_sent_beside_the_count_is_no_loss() {
     let theirs = clock(true, Format::Ntp);
     let packets = [send(&mut tracker, 0), send(&mut tracker, 10)];
     tracker.received(&answer(&packets[0], 0, (5, 6), theirs), 9, unix(9));
-    tracker.ledger.expire(TIMEOUT * 2);
+    tracker.reply_log.expire(TIMEOUT * 2);
     let mut packet = vec![0; LENGTH];
     for was_sent in [false, true] {
         tracker.fill(&mut packet, unix(TIMEOUT * 2));
@@ -252,8 +252,8 @@ fn a_cut_answer_moves_no_loss_to_the_other_direction() {
         let bytes = answer(&packets[place], own, (50, 51), theirs);
         tracker.received(&bytes[..length], 100, unix(100));
     }
-    tracker.ledger.expire(TIMEOUT * 2);
-    let counts = *tracker.ledger.counts();
+    tracker.reply_log.expire(TIMEOUT * 2);
+    let counts = *tracker.reply_log.counts();
     assert_eq!((counts.received, counts.changed, counts.lost), (2, 1, 1));
     let want = LostByWay {
         to_server: 1,
@@ -273,7 +273,7 @@ fn an_echo_beside_a_reflector_is_no_loss_in_a_direction() {
     // An echo answers the second, in its place or late; the third is lost on its way back.
     tracker.received(&packets[1], 100, unix(100));
     tracker.received(&answer(&packets[3], 2, (50, 51), theirs), 100, unix(100));
-    tracker.ledger.expire(TIMEOUT * 2);
+    tracker.reply_log.expire(TIMEOUT * 2);
     let want = LostByWay {
         to_client: 1,
         ..LostByWay::default()

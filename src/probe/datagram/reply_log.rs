@@ -19,7 +19,7 @@ const REMEMBERED: usize = 1 << 16;
 
 /// What became of a datagram.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Fate {
+enum Outcome {
     Awaited,
     /// Back in time, with its round trip.
     Received(u64),
@@ -37,7 +37,7 @@ enum Fate {
 #[derive(Clone, Copy, Debug)]
 struct Sent {
     at: u64,
-    fate: Fate,
+    outcome: Outcome,
 }
 
 /// The counts of a flow. `sent` is `received`, `lost`, those whose first reply was changed,
@@ -114,7 +114,7 @@ pub enum Reply {
 
 /// The datagrams of one flow.
 #[derive(Debug)]
-pub struct Ledger<V = Variation> {
+pub struct ReplyLog<V = Variation> {
     /// The sequence number of the first that is remembered.
     first: u64,
     sent: VecDeque<Sent>,
@@ -131,8 +131,8 @@ pub struct Ledger<V = Variation> {
     variation: V,
 }
 
-impl<V: Differences> Ledger<V> {
-    /// An empty ledger, whose first datagram has the number `first`.
+impl<V: Differences> ReplyLog<V> {
+    /// An empty log, whose first datagram has the number `first`.
     pub const fn new(first: u64, timeout: u64, variation: V) -> Self {
         Self {
             first,
@@ -184,12 +184,12 @@ impl<V: Differences> Ledger<V> {
     /// Whether this datagram is lost, and not late.
     pub fn is_lost(&self, number: u64) -> bool {
         self.get(number)
-            .is_some_and(|it| matches!(it.fate, Fate::Lost { .. }))
+            .is_some_and(|it| matches!(it.outcome, Outcome::Lost { .. }))
     }
 
     /// The number of the last datagram that is lost, and not late.
     pub fn last_unanswered(&self) -> Option<u64> {
-        let is_lost = |it: &Sent| matches!(it.fate, Fate::Lost { .. });
+        let is_lost = |it: &Sent| matches!(it.outcome, Outcome::Lost { .. });
         let place = self.sent.iter().rposition(is_lost)?;
         Some(self.first + place as u64)
     }
@@ -224,18 +224,18 @@ impl<V: Differences> Ledger<V> {
     pub fn sent(&mut self, at: u64) -> u64 {
         self.counts.sent += 1;
         self.awaited += 1;
-        self.push(at, Fate::Awaited)
+        self.push(at, Outcome::Awaited)
     }
 
     /// Records that the kernel did not take the next datagram. Returns its number.
     pub fn not_sent(&mut self, at: u64) -> u64 {
         self.counts.not_sent += 1;
-        self.push(at, Fate::NotSent)
+        self.push(at, Outcome::NotSent)
     }
 
-    fn push(&mut self, at: u64, fate: Fate) -> u64 {
+    fn push(&mut self, at: u64, outcome: Outcome) -> u64 {
         let number = self.next();
-        self.sent.push_back(Sent { at, fate });
+        self.sent.push_back(Sent { at, outcome });
         self.skip_ended();
         while self.sent.len() > self.remembered && self.first < self.awaited_from {
             self.sent.pop_front();
@@ -258,21 +258,21 @@ impl<V: Differences> Ledger<V> {
         };
         let whole = at.saturating_sub(sent.at);
         let round_trip = whole.saturating_sub(without);
-        let is_awaited = sent.fate == Fate::Awaited;
-        match sent.fate {
-            Fate::NotSent => {
+        let is_awaited = sent.outcome == Outcome::Awaited;
+        match sent.outcome {
+            Outcome::NotSent => {
                 self.counts.foreign += 1;
                 Reply::Unknown
             }
-            Fate::Awaited if whole <= self.timeout => self.in_time(number, round_trip),
+            Outcome::Awaited if whole <= self.timeout => self.in_time(number, round_trip),
             // The error was of a copy of it, or was wrong.
-            Fate::Lost { refused: true } if whole <= self.timeout => {
+            Outcome::Lost { refused: true } if whole <= self.timeout => {
                 self.counts.lost -= 1;
                 self.counts.refused -= 1;
                 self.in_time(number, round_trip)
             }
-            Fate::Awaited | Fate::Lost { .. } => {
-                self.end(number, Fate::Late);
+            Outcome::Awaited | Outcome::Lost { .. } => {
+                self.end(number, Outcome::Late);
                 self.counts.lost += u64::from(is_awaited);
                 self.counts.late += 1;
                 Reply::Late {
@@ -280,7 +280,7 @@ impl<V: Differences> Ledger<V> {
                     is_newly_lost: is_awaited,
                 }
             }
-            Fate::Received(_) | Fate::Late | Fate::Changed => {
+            Outcome::Received(_) | Outcome::Late | Outcome::Changed => {
                 self.counts.duplicates += 1;
                 Reply::Duplicate { round_trip }
             }
@@ -288,7 +288,7 @@ impl<V: Differences> Ledger<V> {
     }
 
     fn in_time(&mut self, number: u64, round_trip: u64) -> Reply {
-        self.end(number, Fate::Received(round_trip));
+        self.end(number, Outcome::Received(round_trip));
         self.counts.received += 1;
         let is_reordered = self.highest.is_some_and(|highest| number < highest);
         self.counts.reordered += u64::from(is_reordered);
@@ -296,7 +296,7 @@ impl<V: Differences> Ledger<V> {
         self.variation.record_arrival(round_trip);
         let neighbours = [number.checked_sub(1), number.checked_add(1)];
         for neighbour in neighbours.into_iter().flatten() {
-            if let Some(Fate::Received(other)) = self.get(neighbour).map(|sent| sent.fate) {
+            if let Some(Outcome::Received(other)) = self.get(neighbour).map(|sent| sent.outcome) {
                 self.variation.record_pair(other, round_trip);
             }
         }
@@ -311,7 +311,7 @@ impl<V: Differences> Ledger<V> {
         self.counts.changed += 1;
         let is_awaited = self.is_awaited(number);
         if is_awaited {
-            self.end(number, Fate::Changed);
+            self.end(number, Outcome::Changed);
         }
         is_awaited
     }
@@ -348,7 +348,7 @@ impl<V: Differences> Ledger<V> {
     fn lose(&mut self, number: u64, refused: bool) -> bool {
         let is_awaited = self.is_awaited(number);
         if is_awaited {
-            self.end(number, Fate::Lost { refused });
+            self.end(number, Outcome::Lost { refused });
             self.counts.lost += 1;
         }
         is_awaited
@@ -374,7 +374,7 @@ impl<V: Differences> Ledger<V> {
     /// When this datagram was sent, if it is awaited.
     pub fn sent_at(&self, number: u64) -> Option<u64> {
         let sent = self.get(number)?;
-        (sent.fate == Fate::Awaited).then_some(sent.at)
+        (sent.outcome == Outcome::Awaited).then_some(sent.at)
     }
 
     /// When the oldest awaited datagram is lost.
@@ -418,12 +418,13 @@ impl<V: Differences> Ledger<V> {
     }
 
     fn is_awaited(&self, number: u64) -> bool {
-        self.get(number).is_some_and(|it| it.fate == Fate::Awaited)
+        self.get(number)
+            .is_some_and(|it| it.outcome == Outcome::Awaited)
     }
 
-    fn end(&mut self, number: u64, fate: Fate) {
+    fn end(&mut self, number: u64, outcome: Outcome) {
         self.awaited -= u64::from(self.is_awaited(number));
-        self.sent[(number - self.first) as usize].fate = fate;
+        self.sent[(number - self.first) as usize].outcome = outcome;
         self.skip_ended();
     }
 

@@ -6,8 +6,8 @@ use super::*;
 
 const TIMEOUT: u64 = 100;
 
-fn ledger() -> Ledger {
-    Ledger::new(1, TIMEOUT, Variation::default())
+fn reply_log() -> ReplyLog {
+    ReplyLog::new(1, TIMEOUT, Variation::default())
 }
 
 /// A step of a flow; `usize` chooses among the datagrams sent so far.
@@ -153,12 +153,12 @@ impl Model {
     }
 }
 
-fn run(steps: &[(u64, Step)]) -> (Ledger, Model, u64) {
-    let (mut ledger, mut model, mut now) = (ledger(), Model::default(), 0);
+fn run(steps: &[(u64, Step)]) -> (ReplyLog, Model, u64) {
+    let (mut reply_log, mut model, mut now) = (reply_log(), Model::default(), 0);
     for (passes, step) in steps {
         now += passes;
         // As in the probes: what is overdue is known before anything else happens.
-        for number in ledger.expire(now) {
+        for number in reply_log.expire(now) {
             let (at, happened) = &model.sent[&number];
             assert!(now - at >= TIMEOUT && happened.is_empty());
         }
@@ -169,22 +169,22 @@ fn run(steps: &[(u64, Step)]) -> (Ledger, Model, u64) {
         };
         match step {
             Step::Send => {
-                let number = ledger.sent(now);
+                let number = reply_log.sent(now);
                 model.sent.insert(number, (now, Vec::new()));
             }
             Step::NotSent => {
-                ledger.not_sent(now);
+                reply_log.not_sent(now);
                 model.not_sent += 1;
             }
             Step::Foreign => {
-                ledger.foreign();
+                reply_log.foreign();
                 model.foreign += 1;
             }
             Step::Expire => {}
             Step::Reply(index) => {
                 if let Some(number) = choose(index) {
                     // A datagram whose time-out is over at this very time is lost.
-                    ledger.received(number, now);
+                    reply_log.received(number, now);
                     let (sent_at, happened) = &model.sent[&number];
                     let is_refused = matches!(happened.first(), Some(Happened::Refused));
                     let is_expired = now - sent_at >= TIMEOUT && !is_refused;
@@ -206,14 +206,14 @@ fn run(steps: &[(u64, Step)]) -> (Ledger, Model, u64) {
                 let is_overdue = now - *at >= TIMEOUT;
                 let is_open = happened.is_empty() && !is_overdue;
                 if matches!(step, Step::Changed(_)) {
-                    ledger.changed(number);
+                    reply_log.changed(number);
                     // A lost one stays lost.
                     if happened.is_empty() && is_overdue {
                         happened.push(Happened::Expired);
                     }
                     happened.push(Happened::Changed);
                 } else {
-                    assert_eq!(ledger.refused(number), is_open);
+                    assert_eq!(reply_log.refused(number), is_open);
                     if is_open {
                         happened.push(Happened::Refused);
                     }
@@ -221,21 +221,21 @@ fn run(steps: &[(u64, Step)]) -> (Ledger, Model, u64) {
             }
         }
     }
-    ledger.expire(now);
-    (ledger, model, now)
+    reply_log.expire(now);
+    (reply_log, model, now)
 }
 
 proptest! {
     #[test]
     fn every_count_is_that_of_its_definition(steps in prop::collection::vec(step(), 0..80)) {
-        let (ledger, model, now) = run(&steps);
-        prop_assert_eq!(*ledger.counts(), model.counts(now));
-        let jitter = (ledger.variation().jitter(), model.jitter());
+        let (reply_log, model, now) = run(&steps);
+        prop_assert_eq!(*reply_log.counts(), model.counts(now));
+        let jitter = (reply_log.variation().jitter(), model.jitter());
         match jitter {
             (Some(one), Some(other)) => prop_assert!((one - other).abs() < 1e-6),
             (one, other) => prop_assert_eq!(one, other),
         }
-        let differences = &ledger.variation().differences;
+        let differences = &reply_log.variation().differences;
         let pairs = model.pairs();
         prop_assert_eq!(differences.count(), pairs.len() as u64);
         prop_assert_eq!(differences.max(), pairs.last().copied());
@@ -244,11 +244,11 @@ proptest! {
 
     #[test]
     fn each_datagram_has_one_fate(steps in prop::collection::vec(step(), 0..80)) {
-        let (ledger, _, _) = run(&steps);
-        let counts = ledger.counts();
-        let is_changed = |it: &&Sent| it.fate == Fate::Changed;
-        let changed = ledger.sent.iter().filter(is_changed).count() as u64;
-        prop_assert_eq!(counts.sent, counts.received + counts.lost + changed + ledger.awaited());
+        let (reply_log, _, _) = run(&steps);
+        let counts = reply_log.counts();
+        let is_changed = |it: &&Sent| it.outcome == Outcome::Changed;
+        let changed = reply_log.sent.iter().filter(is_changed).count() as u64;
+        prop_assert_eq!(counts.sent, counts.received + counts.lost + changed + reply_log.awaited());
         prop_assert!(counts.late <= counts.lost && counts.reordered <= counts.received);
     }
 }
@@ -256,124 +256,131 @@ proptest! {
 #[test]
 fn reordering_is_that_of_rfc_4737() {
     // The example of RFC 4737, section 4.1's definition: 1 2 3 7 8 9 10 4 5 6 11.
-    let mut ledger = ledger();
+    let mut reply_log = reply_log();
     for _ in 0..11 {
-        ledger.sent(0);
+        reply_log.sent(0);
     }
     for number in [1, 2, 3, 7, 8, 9, 10, 4, 5, 6, 11] {
-        ledger.received(number, 1);
+        reply_log.received(number, 1);
     }
-    assert_eq!(ledger.counts().reordered, 3);
+    assert_eq!(reply_log.counts().reordered, 3);
     // A lost one makes no other reordered.
-    let mut ledger = self::ledger();
+    let mut reply_log = self::reply_log();
     for _ in 0..4 {
-        ledger.sent(0);
+        reply_log.sent(0);
     }
     for number in [1, 3, 4] {
-        ledger.received(number, 1);
+        reply_log.received(number, 1);
     }
-    assert_eq!(ledger.counts().reordered, 0);
+    assert_eq!(reply_log.counts().reordered, 0);
 }
 
 #[test]
 fn a_late_reply_is_not_reordered_and_its_copy_is_a_duplicate() {
-    let mut ledger = ledger();
-    ledger.sent(0);
-    ledger.sent(90);
-    assert_eq!(ledger.expire(100), [1]);
-    ledger.received(2, 110);
-    ledger.received(1, 120);
-    ledger.received(1, 121);
-    let counts = *ledger.counts();
+    let mut reply_log = reply_log();
+    reply_log.sent(0);
+    reply_log.sent(90);
+    assert_eq!(reply_log.expire(100), [1]);
+    reply_log.received(2, 110);
+    reply_log.received(1, 120);
+    reply_log.received(1, 121);
+    let counts = *reply_log.counts();
     assert_eq!((counts.lost, counts.late, counts.reordered), (1, 1, 0));
     assert_eq!((counts.received, counts.duplicates), (1, 1));
 }
 
 #[test]
 fn the_oldest_awaited_sets_the_deadline() {
-    let mut ledger = ledger();
-    assert_eq!(ledger.deadline(), None);
+    let mut reply_log = reply_log();
+    assert_eq!(reply_log.deadline(), None);
     for at in [0, 10, 20] {
-        ledger.sent(at);
+        reply_log.sent(at);
     }
-    ledger.received(2, 30);
-    assert_eq!(ledger.deadline(), Some(100));
-    ledger.received(1, 30);
-    assert_eq!(ledger.deadline(), Some(120));
-    assert_eq!(ledger.awaited(), 1);
-    assert!(ledger.expire(119).is_empty());
-    assert_eq!(ledger.expire(120), [3]);
-    assert_eq!(ledger.deadline(), None);
+    reply_log.received(2, 30);
+    assert_eq!(reply_log.deadline(), Some(100));
+    reply_log.received(1, 30);
+    assert_eq!(reply_log.deadline(), Some(120));
+    assert_eq!(reply_log.awaited(), 1);
+    assert!(reply_log.expire(119).is_empty());
+    assert_eq!(reply_log.expire(120), [3]);
+    assert_eq!(reply_log.deadline(), None);
 }
 
 #[test]
 fn what_is_long_over_is_forgotten_and_what_is_awaited_is_not() {
-    let mut ledger = Ledger::new(1, u64::MAX, Variation::default());
-    ledger.sent(0);
+    let mut reply_log = ReplyLog::new(1, u64::MAX, Variation::default());
+    reply_log.sent(0);
     for at in 0..2 * REMEMBERED as u64 {
-        let number = ledger.sent(at);
-        ledger.received(number, at);
+        let number = reply_log.sent(at);
+        reply_log.received(number, at);
     }
     // The first is awaited, so all since are remembered.
-    assert_eq!(ledger.sent.len(), 2 * REMEMBERED + 1);
-    ledger.received(1, 5);
-    ledger.not_sent(0);
-    assert_eq!(ledger.sent.len(), REMEMBERED);
-    assert_eq!(ledger.received(1, 6), Reply::Unknown);
-    let last = ledger.next() - 1;
-    assert_eq!(ledger.received(last, 6), Reply::Unknown, "it was not sent");
-    assert_eq!(ledger.counts().foreign, 2);
+    assert_eq!(reply_log.sent.len(), 2 * REMEMBERED + 1);
+    reply_log.received(1, 5);
+    reply_log.not_sent(0);
+    assert_eq!(reply_log.sent.len(), REMEMBERED);
+    assert_eq!(reply_log.received(1, 6), Reply::Unknown);
+    let last = reply_log.next() - 1;
+    assert_eq!(
+        reply_log.received(last, 6),
+        Reply::Unknown,
+        "it was not sent"
+    );
+    assert_eq!(reply_log.counts().foreign, 2);
 }
 
 #[test]
 fn a_reply_in_time_proves_a_refusal_wrong() {
-    let mut ledger = ledger();
-    ledger.sent(0);
-    ledger.sent(0);
-    assert!(ledger.refused(1) && ledger.refused(2));
+    let mut reply_log = reply_log();
+    reply_log.sent(0);
+    reply_log.sent(0);
+    assert!(reply_log.refused(1) && reply_log.refused(2));
     let in_time = Reply::InTime {
         round_trip: 40,
         is_reordered: false,
     };
-    assert_eq!(ledger.received(1, 40), in_time);
-    assert_eq!((ledger.counts().lost, ledger.counts().refused), (1, 1));
-    assert_eq!(ledger.counts().received, 1);
+    assert_eq!(reply_log.received(1, 40), in_time);
+    assert_eq!(
+        (reply_log.counts().lost, reply_log.counts().refused),
+        (1, 1)
+    );
+    assert_eq!(reply_log.counts().received, 1);
     // After the time-out it is late as any other.
     let late = Reply::Late {
         round_trip: 101,
         is_newly_lost: false,
     };
-    assert_eq!(ledger.received(2, 101), late);
-    let counts = ledger.counts();
+    assert_eq!(reply_log.received(2, 101), late);
+    let counts = reply_log.counts();
     assert_eq!((counts.lost, counts.refused, counts.late), (1, 1, 1));
 }
 
 #[test]
 fn an_error_without_a_number_is_of_the_one_that_is_awaited_or_of_none() {
-    let mut ledger = ledger();
-    assert!(!ledger.unnamed_error(), "none is awaited");
+    let mut reply_log = reply_log();
+    assert!(!reply_log.unnamed_error(), "none is awaited");
     for _ in 0..3 {
-        ledger.sent(0);
+        reply_log.sent(0);
     }
-    assert_eq!(ledger.sole_awaited(), None);
-    assert!(ledger.unnamed_error());
-    assert_eq!(ledger.awaited(), 3);
-    ledger.received(1, 1);
-    ledger.received(3, 1);
-    assert_eq!(ledger.sole_awaited(), Some(2));
-    assert!(ledger.refused(2));
-    assert_eq!(ledger.sole_awaited(), None);
-    assert_eq!(ledger.counts().unnamed_errors, 1);
+    assert_eq!(reply_log.sole_awaited(), None);
+    assert!(reply_log.unnamed_error());
+    assert_eq!(reply_log.awaited(), 3);
+    reply_log.received(1, 1);
+    reply_log.received(3, 1);
+    assert_eq!(reply_log.sole_awaited(), Some(2));
+    assert!(reply_log.refused(2));
+    assert_eq!(reply_log.sole_awaited(), None);
+    assert_eq!(reply_log.counts().unnamed_errors, 1);
 }
 
 #[test]
 fn all_from_the_oldest_awaited_on_are_remembered() {
-    let mut ledger = ledger();
+    let mut reply_log = reply_log();
     for _ in 0..5 {
-        ledger.sent(0);
+        reply_log.sent(0);
     }
     for (number, span) in [(3, 5), (1, 4), (2, 2), (5, 2), (4, 0)] {
-        ledger.received(number, 1);
-        assert_eq!(ledger.span(), span, "{number}");
+        reply_log.received(number, 1);
+        assert_eq!(reply_log.span(), span, "{number}");
     }
 }

@@ -5,7 +5,7 @@ use crate::bench::times::Times;
 
 /// The clock of one thread, and how far its run is.
 #[derive(Debug)]
-pub(crate) struct Clockwork<'a> {
+pub(crate) struct RunClock<'a> {
     pub(crate) shared: &'a Shared<'a>,
     pub(crate) times: Times,
     /// When the clock was looked at last.
@@ -16,7 +16,7 @@ pub(crate) struct Clockwork<'a> {
     pub(crate) finishing: bool,
 }
 
-impl<'a> Clockwork<'a> {
+impl<'a> RunClock<'a> {
     pub(crate) fn new(shared: &'a Shared<'a>) -> Self {
         Self {
             shared,
