@@ -23,8 +23,11 @@ pub(crate) fn accept(listener: &TcpListener) -> io::Result<(TcpStream, SocketAdd
 #[cfg(not(any(target_os = "linux", target_os = "android")))]
 pub(crate) fn accept(listener: &TcpListener) -> io::Result<(TcpStream, SocketAddr)> {
     let (stream, peer) = listener.accept()?;
-    stream.set_nonblocking(true)?;
-    Ok((stream, peer))
+    // Some systems refuse it for a client that has left, which concerns no other.
+    match stream.set_nonblocking(true) {
+        Ok(()) => Ok((stream, peer)),
+        Err(_) => Err(io::ErrorKind::ConnectionAborted.into()),
+    }
 }
 
 #[cfg(test)]
