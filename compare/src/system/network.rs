@@ -31,6 +31,10 @@ pub fn leave_pacing() -> Result<String, Box<dyn Error>> {
     if !paces(&system) {
         return Ok(system);
     }
+    if Command::new("ip").arg("-V").output().is_err() {
+        eprintln!("measuring with {system}, which paces: there is no ip (iproute2)");
+        return Ok(system);
+    }
     if let Err(error) = unshare_network() {
         eprintln!("measuring with {system}, which paces: no network of its own: {error}");
         return Ok(system);
@@ -41,7 +45,7 @@ pub fn leave_pacing() -> Result<String, Box<dyn Error>> {
     match up {
         Ok(status) if status.success() => {}
         Ok(status) => return Err(format!("ip link set lo up: {status}").into()),
-        Err(error) => return Err(format!("could not run ip (iproute2): {error}").into()),
+        Err(error) => return Err(format!("could not run ip: {error}").into()),
     }
     fs::write(DEFAULT, UNPACED)?;
     Ok(format!("{UNPACED} (the system's, {system}, paces)"))
@@ -55,8 +59,8 @@ pub fn congestion_control() -> io::Result<String> {
     Ok(fs::read_to_string(DEFAULT)?.trim().to_owned())
 }
 
-/// Moves this process to a network of its own, if need be by way of a user namespace in
-/// which it is the same user.
+/// Moves this process to a network of its own, if need be by way of a user namespace. There
+/// it is root: another user's rights would not outlast the start of `ip`.
 fn unshare_network() -> Result<(), Box<dyn Error>> {
     if unshare(CloneFlags::CLONE_NEWNET).is_ok() {
         return Ok(());
@@ -64,8 +68,8 @@ fn unshare_network() -> Result<(), Box<dyn Error>> {
     let (user, group) = (getuid().as_raw(), getgid().as_raw());
     unshare(CloneFlags::CLONE_NEWUSER | CloneFlags::CLONE_NEWNET)?;
     fs::write("/proc/self/setgroups", "deny")?;
-    fs::write("/proc/self/uid_map", format!("{user} {user} 1"))?;
-    fs::write("/proc/self/gid_map", format!("{group} {group} 1"))?;
+    fs::write("/proc/self/uid_map", format!("0 {user} 1"))?;
+    fs::write("/proc/self/gid_map", format!("0 {group} 1"))?;
     Ok(())
 }
 
