@@ -23,6 +23,7 @@ use crate::server::definition::{BASELINE, Server};
 use crate::server::list::SERVERS;
 use crate::server::options::Options;
 use crate::system::machine::{self, Machine};
+use crate::system::network;
 use crate::system::placement;
 
 /// Measure echopool beside its rivals, all in one run
@@ -80,6 +81,13 @@ pub struct Cli {
           default_value = concat!(env!("CARGO_MANIFEST_DIR"), "/results"), hide_default_value = true)]
     results: PathBuf,
 
+    /// Measure in the system's network, also where its congestion control paces
+    ///
+    /// BBR's timers take most of the CPU time of a stream on loopback. Without this option
+    /// servers and load then have a network namespace with another congestion control.
+    #[arg(long)]
+    keep_pacing: bool,
+
     /// List scenarios and servers
     #[arg(long)]
     list: bool,
@@ -107,8 +115,12 @@ pub fn run() -> Result<(), Box<dyn Error>> {
         return Ok(list()?);
     }
     let _only = only_run()?;
+    let congestion_control = match cli.keep_pacing {
+        true => network::congestion_control()?,
+        false => network::leave_pacing()?,
+    };
     let mut plan = cli.plan()?;
-    let mut results = cli.describe(&plan);
+    let mut results = cli.describe(&plan, &congestion_control);
     results.absent = plan.prepare();
     for (name, reason) in &results.absent {
         eprintln!("{name} is absent: {reason}");
@@ -255,13 +267,13 @@ impl Cli {
         Ok(chosen.collect())
     }
 
-    fn describe(&self, plan: &Plan) -> Results {
+    fn describe(&self, plan: &Plan, congestion_control: &str) -> Results {
         let arguments: Vec<String> = env::args().skip(1).collect();
         Results {
             date: machine::date(),
             command: ["compare".to_owned(), arguments.join(" ")].join(" "),
             commit: versions::commit(),
-            machine: Machine::here(plan.cpus.len()),
+            machine: Machine::here(plan.cpus.len(), congestion_control),
             versions: versions::versions(&plan.options),
             rounds: plan.rounds,
             measure_s: plan.times.measure.as_secs_f64(),

@@ -1,6 +1,7 @@
 //! What differs between systems, and the system calls that have no safe wrapper.
 #![allow(unsafe_code)]
 
+pub(crate) mod accept;
 pub(crate) mod addresses;
 pub(crate) mod clock;
 pub(crate) mod datagram;

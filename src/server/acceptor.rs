@@ -23,6 +23,7 @@ use super::status::{Status, WATCHDOG_INTERVAL};
 use super::stop::Stop;
 use crate::base::address::canonical;
 use crate::base::error::cause;
+use crate::base::sys::accept::accept;
 use crate::base::sys::{self, Yielding};
 use crate::base::throttle::Throttle;
 use crate::base::units;
@@ -309,7 +310,7 @@ impl Acceptor {
 
     fn accept_one(&mut self, index: usize, now: Instant) {
         let polled = &mut self.listeners[index];
-        match polled.listener.socket.accept() {
+        match accept(&polled.listener.socket) {
             Ok((stream, peer)) => {
                 self.status.acceptor.accepted.add(1);
                 polled.listener.complete(&stream);
@@ -357,17 +358,7 @@ impl Acceptor {
                 Admission::Refused => return,
             }
         }
-        self.hand_over(accepted);
-    }
-
-    fn hand_over(&mut self, accepted: Accepted) {
-        match prepare(&accepted) {
-            Ok(()) => self.held = self.pool.dispatch(accepted).err(),
-            Err(error) => {
-                let peer = accepted.peer;
-                log::debug!("client {peer} left at once: {}", cause(&error));
-            }
-        }
+        self.held = self.pool.dispatch(accepted).err();
     }
 
     /// Accepts the last clients, closes the listeners, and stops the pool.
@@ -442,7 +433,7 @@ impl Acceptor {
             .filter(|polled| !polled.listener.is_shared)
         {
             while polled.ready && Instant::now() < until {
-                let Ok((stream, _)) = polled.listener.socket.accept() else {
+                let Ok((stream, _)) = accept(&polled.listener.socket) else {
                     break;
                 };
                 count += u64::from(awaits_answer(&stream, polled.listener.protocol));
@@ -469,15 +460,9 @@ pub(super) fn watch(poller: &Poll, listeners: &[Listener]) -> Result<(), Error> 
     Ok(())
 }
 
-/// No client may block a worker.
-fn prepare(accepted: &Accepted) -> io::Result<()> {
-    accepted.stream.set_nonblocking(true)
-}
-
 /// Whether a client that was not read from still awaits an answer: not if it has gone,
 /// or has half-closed an echo connection without sending a byte.
 fn awaits_answer(stream: &TcpStream, protocol: Protocol) -> bool {
-    let _ = stream.set_nonblocking(true);
     match stream.peek(&mut [0]) {
         Ok(bytes) => bytes > 0 || protocol != Protocol::Echo,
         Err(error) => error.kind() == ErrorKind::WouldBlock,

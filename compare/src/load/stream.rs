@@ -16,12 +16,14 @@ use super::socket::begin_to_connect;
 /// Bytes of one write.
 const WRITE: usize = 64 * 1024;
 
-/// The block that a step needs: as long as its read.
-pub const BLOCK: usize = 256 * 1024;
+/// The block that a step needs: as long as its read. It is longer than the writes of a step:
+/// a load that read no more than it wrote would keep for ever what once waited in its receive
+/// buffer, and read bytes that have left the caches.
+pub const BLOCK: usize = 4 * STEP_WRITES * WRITE;
 
-/// Writes of a step: together as long as a read, and more than a server should
-/// move for one client before it turns to the others.
-const STEP_WRITES: usize = BLOCK / WRITE;
+/// Writes of a step: together more than a server should move for one client before it turns
+/// to the others.
+const STEP_WRITES: usize = 4;
 
 /// A connection that sends and receives as fast as it can.
 #[derive(Debug)]
@@ -49,8 +51,8 @@ impl Stream {
         })
     }
 
-    /// Sends for a step, where `sends` says so, and discards as much, as far as it
-    /// goes. Returns whether anything moved; if not, both directions have to wait.
+    /// Sends for a step, where `sends` says so, and discards up to four times as much, as far
+    /// as it goes. Returns whether anything moved; if not, both directions have to wait.
     ///
     /// # Errors
     /// The connection failed, or more came back than was sent.

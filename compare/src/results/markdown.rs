@@ -27,7 +27,7 @@ pub fn markdown(results: &Results) -> String {
     let machine = &results.machine;
     let mut text = String::from("# echopool beside its rivals\n\n");
     text += &format!(
-        "{}, commit {}, `{}`\n\n{}, {} CPUs, Linux {}, {} open files; {} rounds of {} s after \
+        "{}, commit {}, `{}`\n\n{}, {} CPUs, Linux {}, congestion control {}, {} open files; {} rounds of {} s after \
          {:.2} s of warm-up; rivals receive into {} KiB.\n\n{LEGEND}\n",
         results.date,
         results.commit,
@@ -35,6 +35,7 @@ pub fn markdown(results: &Results) -> String {
         machine.cpu,
         machine.cpus,
         machine.kernel,
+        machine.congestion_control,
         machine.open_files,
         results.rounds,
         results.measure_s,

@@ -17,12 +17,14 @@ pub struct Machine {
     pub cpus: usize,
     /// The limit on open files, of each process.
     pub open_files: u64,
+    /// TCP's congestion control of the servers and the load.
+    pub congestion_control: String,
 }
 
 impl Machine {
-    /// This one, with `cpus` to be used.
+    /// This one, with `cpus` to be used, and this congestion control.
     #[must_use]
-    pub fn here(cpus: usize) -> Self {
+    pub fn here(cpus: usize, congestion_control: &str) -> Self {
         let info = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
         let model = info.lines().find(|line| line.starts_with("model name"));
         let model = model.and_then(|line| line.split_once(": "));
@@ -35,6 +37,7 @@ impl Machine {
             ),
             cpus,
             open_files: raise_open_files(),
+            congestion_control: congestion_control.to_owned(),
         }
     }
 
@@ -75,6 +78,7 @@ mod tests {
             cpu: String::from("Some(R) CPU @ 2.00GHz"),
             cpus: 2,
             open_files: 1024,
+            congestion_control: String::from("reno"),
         };
         assert_eq!(
             machine.stem("2026-01-31"),
