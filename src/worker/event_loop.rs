@@ -68,6 +68,9 @@ pub(crate) struct Worker {
     failure_throttle: Throttle,
     /// How many bytes it has echoed since the main thread was last told of much.
     echoed: u64,
+    /// What the present receive phase or slice has cost so far, in bytes: pending output
+    /// that was sent, and input, whatever becomes of it.
+    moved: usize,
     pipes: Pipes,
     /// Before this time the worker polls without sleeping.
     busy_until: Instant,
@@ -96,6 +99,7 @@ impl Worker {
             batch: Vec::new(),
             failure_throttle: Throttle::new(Duration::from_secs(1)),
             echoed: 0,
+            moved: 0,
             pipes,
             busy_until: now,
             slices: Slices::new(now),
@@ -198,23 +202,22 @@ impl Worker {
         }
     }
 
-    /// Serves the stream whose turn it is, for a slice. Returns how many bytes it was sent.
+    /// Serves the stream whose turn it is, for a slice. Returns how many bytes it moved.
     fn serve_stream(&mut self) -> usize {
         let Some(key) = self.connections.ready.pop(Class::Stream) else {
             return 0;
         };
-        let before = self.echoed;
+        self.moved = 0;
         self.receive_into_batch(key, Class::Stream, 0);
         self.send_phase();
-        let sent = usize::try_from(self.echoed - before).unwrap_or(usize::MAX);
         if self
             .slices
-            .end_slice(sent, self.connections.ready.len(Class::Stream))
+            .end_slice(self.moved, self.connections.ready.len(Class::Stream))
         {
             self.connections.ready.keep_turn(key);
         }
         self.notifies_of_echo();
-        sent
+        self.moved
     }
 
     /// Tells the main thread after every so many bytes: what is echoed may stay in memory.
@@ -448,27 +451,32 @@ impl Worker {
         let client = &mut self.connections.clients[key];
         let before = client.conn.sent();
         client.conn.flush(&mut self.pipes, self.connections.now)?;
-        let is_alone = self.connections.ready.len(Class::Stream) == 0;
+        let flushed = usize::try_from(client.conn.sent() - before).unwrap_or(usize::MAX);
+        self.moved = self.moved.saturating_add(flushed);
+        // What a stream may still move in its slice.
+        let longest = self.slices.longest(self.connections.now);
+        let left = longest.saturating_sub(flushed);
         let relays = class == Class::Stream && client.conn.is_bulk() && self.pipes.can_lend();
-        let received = if relays {
+        let received = if class == Class::Stream && left == 0 {
+            Received::default()
+        } else if relays {
             // What the socket does not accept stays in the pipe.
-            let room = client.conn.room().unwrap_or(SLICE).max(SLICE);
-            let flushed = usize::try_from(client.conn.sent() - before).unwrap_or(usize::MAX);
-            let longest = self.slices.longest(self.connections.now);
-            let most = longest.saturating_sub(flushed).min(room);
+            let most = client.conn.room().unwrap_or(SLICE).max(SLICE).min(left);
+            let is_alone = self.connections.ready.len(Class::Stream) == 0;
             let at_once = self.slices.begin_slice(key, is_alone);
             client
                 .conn
                 .relay(&mut self.pipes, most, at_once, self.connections.now)?
         } else {
             let slice = match class {
-                Class::Stream => client.conn.room().unwrap_or(SLICE),
+                Class::Stream => client.conn.room().unwrap_or(SLICE).min(left),
                 Class::Message => NARROW_SLICE,
             };
-            let slice = slice.clamp(NARROW_SLICE, SLICE);
+            let slice = slice.clamp(NARROW_SLICE.min(left), SLICE);
             let free = self.block.free(used, slice);
             client.conn.receive(free, self.connections.now)?
         };
+        self.moved = self.moved.saturating_add(received.bytes);
         // A stream that is read as fast as it arrives also yields short reads at times.
         if received.bytes > 2 * MESSAGE
             || received.bytes > MESSAGE && client.conn.sends_on(MESSAGE, relays)?

@@ -3,10 +3,13 @@
 //! A long slice pays: the bytes of the connection that has its turn are in the caches.
 //! A message waits for one slice at the most, so slices are shorter while messages are
 //! about, and shorter still where a turn serves many of them. A stream keeps its turn for
-//! several slices, between which messages are served: see [`TENURE`]. Where so many come that a turn
-//! is long, it is served in phases, and streams have a share after each: a slice, which
+//! several slices, between which messages are served: see [`TENURE`]. Where so many come that
+//! a turn is long, it is served in phases, and streams have a share after each: a slice, which
 //! several of them may have between them. A message then waits for one more slice
 //! behind each [`PHASE`] messages that came before it.
+//!
+//! A slice moves the bytes that it reads, whether they are sent on, kept or discarded, and
+//! those of pending output that it sends.
 
 use std::time::{Duration, Instant};
 

@@ -43,6 +43,24 @@ impl Rig {
         streams
     }
 
+    /// Clients that have had their answer, and stream on; what they send is discarded.
+    fn admit_discarded(&mut self, count: usize) -> Vec<Admitted> {
+        let streams: Vec<_> = (0..count)
+            .map(|_| self.admit_to(Protocol::Counted, false))
+            .collect();
+        for (ours, key) in &streams {
+            let mut ours = ours;
+            ours.write_all(&[7; WAITING]).unwrap();
+            wait_until(|| stream_has(self, *key) == WAITING);
+        }
+        for &(_, key) in &streams {
+            self.report(key);
+        }
+        self.serve_messages();
+        assert_eq!(self.worker.connections.ready.len(Class::Stream), count);
+        streams
+    }
+
     fn turn(&mut self) {
         let mut events = Events::with_capacity(EVENTS);
         self.worker.turn(&mut events).unwrap();
@@ -140,6 +158,19 @@ fn a_message_waits_for_one_slice_at_the_most_behind_each_phase() {
         MANY,
         "nobody waits for the end of the phase"
     );
+}
+
+#[test]
+fn what_is_read_and_not_echoed_counts_in_the_share_of_streams() {
+    let mut rig = Rig::with_short_slices();
+    let streams = rig.admit_discarded(24);
+    let waiting = |rig: &Rig| streams.iter().map(|&(_, key)| stream_has(rig, key)).sum();
+    let (before, answered): (usize, u64) = (waiting(&rig), rig.all_sent(&streams));
+    rig.worker.serve_streams(PHASE);
+    let moved = before - waiting(&rig);
+    assert!(moved > slices::BESIDE - SHORT, "{moved} bytes");
+    assert!(moved <= slices::BESIDE, "{moved} bytes");
+    assert_eq!(rig.all_sent(&streams), answered, "nothing is echoed");
 }
 
 #[test]
