@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use mio::net::TcpStream;
 
+use super::block::NARROW_SLICE;
 use super::conn::Conn;
 use super::context::{CountGuard, TimeLimits};
 use super::ready::Class;
@@ -44,9 +45,10 @@ pub(super) enum Overdue {
 }
 
 impl Client {
-    /// Whether it streams, at the time `clock` of its worker.
-    pub(super) const fn class(&self, clock: u64) -> Class {
-        match clock < self.streams_until {
+    /// Whether it streams, at the time `clock` of its worker. One that has more to send than
+    /// a message leaves behind did when its peer stopped reading, however long ago that was.
+    pub(super) fn class(&self, clock: u64) -> Class {
+        match clock < self.streams_until || self.conn.pending_bytes() > NARROW_SLICE {
             true => Class::Stream,
             false => Class::Message,
         }

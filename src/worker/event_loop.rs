@@ -196,10 +196,19 @@ impl Worker {
         let mut left = Slices::share(messages);
         for _ in 0..self.connections.ready.len(Class::Stream) {
             left = left.saturating_sub(self.serve_stream().max(LEAST_CHARGE));
-            if left < self.slices.longest(self.connections.now) {
+            if left < self.next_slice() {
                 break;
             }
         }
+    }
+
+    /// The most that the next stream moves, in bytes: a slice, or its pending output, which
+    /// is sent as a whole.
+    fn next_slice(&self) -> usize {
+        let connections = &self.connections;
+        let next = connections.ready.first_stream();
+        let pending = next.map_or(0, |key| connections.clients[key].conn.pending_bytes());
+        self.slices.longest(connections.now).max(pending)
     }
 
     /// Serves the stream whose turn it is, for a slice. Returns how many bytes it moved.
@@ -401,11 +410,13 @@ impl Worker {
     }
 
     /// Reads up to `turns` connections that exchange messages, while the block has room
-    /// for a whole slice. Returns how many it took from the ready list.
+    /// for a whole slice. Pending output that is sent, and input that is discarded, count as
+    /// though they took room: they take as long. Returns how many it took from the ready list.
     fn receive_phase(&mut self, turns: usize) -> usize {
         let mut used = 0;
         let mut taken = 0;
-        while taken < turns && self.block.has_room(used) {
+        self.moved = 0;
+        while taken < turns && self.block.has_room(used.max(self.moved)) {
             taken += 1;
             let Some(key) = self.connections.ready.pop(Class::Message) else {
                 break;
@@ -478,7 +489,7 @@ impl Worker {
         };
         self.moved = self.moved.saturating_add(received.bytes);
         // A stream that is read as fast as it arrives also yields short reads at times.
-        if received.bytes > 2 * MESSAGE
+        if received.bytes.max(flushed) > 2 * MESSAGE
             || received.bytes > MESSAGE && client.conn.sends_on(MESSAGE, relays)?
         {
             client.streams_until = clock + EXPECT_MORE.as_nanos() as u64;

@@ -1,8 +1,8 @@
 //! The connections that have something to do without a further event, in two classes.
 //!
 //! Connections that exchange messages are served first, all in one turn, in phases. Those
-//! that stream take turns, and after each phase one of them moves a slice, so that a message waits for
-//! one slice at the most behind each phase, however many stream.
+//! that stream take turns, and after each phase one of them moves a slice, so that a message
+//! waits for one slice at the most behind each phase, however many stream.
 
 use std::collections::VecDeque;
 
@@ -11,7 +11,7 @@ use std::collections::VecDeque;
 pub(super) enum Class {
     /// It exchanges messages, or it is too new to know.
     Message,
-    /// It sends more than it waits for an answer.
+    /// It sends more than it waits for an answer, or has more to be sent than a message.
     Stream,
 }
 
@@ -33,6 +33,11 @@ impl Ready {
             Class::Message => self.messages.len(),
             Class::Stream => self.streams.len(),
         }
+    }
+
+    /// The stream whose turn is the next.
+    pub(super) fn first_stream(&self) -> Option<usize> {
+        self.streams.front().copied()
     }
 
     /// Puts a connection behind all others of its class.

@@ -6,7 +6,7 @@
 //! several slices, between which messages are served: see [`TENURE`]. Where so many come that
 //! a turn is long, it is served in phases, and streams have a share after each: a slice, which
 //! several of them may have between them. A message then waits for one more slice
-//! behind each [`PHASE`] messages that came before it.
+//! behind each [`PHASE`] messages that came before it, or behind as many as fit the block.
 //!
 //! A slice moves the bytes that it reads, whether they are sent on, kept or discarded, and
 //! those of pending output that it sends.

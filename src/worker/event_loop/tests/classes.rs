@@ -160,6 +160,87 @@ fn a_message_waits_for_one_slice_at_the_most_behind_each_phase() {
     );
 }
 
+/// Reads all that the clients are sent, until they have accepted all but pending output.
+fn read_all(rig: &Rig, clients: &[Admitted]) {
+    let mut block = vec![0; 256 * 1024];
+    for (ours, key) in clients {
+        let mut ours = ours;
+        ours.set_nonblocking(true).unwrap();
+        wait_until(|| {
+            while let Ok(1..) = ours.read(&mut block) {}
+            rig.acknowledged(*key).0 == rig.sent(*key)
+        });
+    }
+}
+
+#[test]
+fn a_message_waits_for_one_slice_also_behind_streams_that_paused() {
+    let mut rig = Rig::with_short_slices();
+    rig.worker.slices.most = usize::MAX;
+    rig.worker.pipes = Pipes::new(100);
+    // Of some the socket has taken nearly all of the last slice.
+    let mut blocked: Vec<_> = (0..24).map(|_| rig.admit_blocked()).collect();
+    blocked.retain(|&(_, key)| {
+        rig.worker.connections.clients[key].conn.pending_bytes() > NARROW_SLICE
+    });
+    let streams = &blocked[..];
+    assert!(streams.len() > 12, "{} streams", streams.len());
+    let (mut pinger, message) = rig.admit();
+    for &(_, key) in streams {
+        rig.worker.connections.clients[key].streams_until = 0;
+    }
+    read_all(&rig, streams);
+    let before: Vec<u64> = streams.iter().map(|&(_, key)| rig.sent(key)).collect();
+    pinger.write_all(b"x").unwrap();
+    wait_until(|| stream_has(&rig, message) == 1);
+    let mut turns = 0;
+    while (0..streams.len()).any(|place| rig.sent(streams[place].1) == before[place]) {
+        let sent = rig.all_sent(streams);
+        rig.turn();
+        turns += 1;
+        assert_eq!(rig.sent(message), 1, "in the first turn after it arrived");
+        let moved = rig.all_sent(streams) - sent;
+        assert!(moved <= slices::BESIDE as u64, "{moved} bytes in a turn");
+        read_all(&rig, streams);
+        assert!(turns < 100 * streams.len(), "nobody is forgotten");
+    }
+}
+
+#[test]
+fn pending_output_counts_in_the_phase_that_sends_it() {
+    let mut rig = Rig::with_short_slices();
+    let clients: Vec<_> = (0..48).map(|_| rig.admit()).collect();
+    for (ours, key) in &clients {
+        let mut ours = ours;
+        let socket = rig.worker.connections.clients[*key].conn.transport();
+        SockRef::from(socket)
+            .set_send_buffer_size(2 * LONGEST)
+            .unwrap();
+        wait_until(|| {
+            ours.write_all(&[7; LONGEST]).unwrap();
+            wait_until(|| stream_has(&rig, *key) == LONGEST);
+            rig.serve(*key);
+            rig.worker.connections.clients[*key].conn.has_pending()
+        });
+    }
+    read_all(&rig, &clients);
+    let before = rig.all_sent(&clients);
+    for &(_, key) in &clients {
+        assert_eq!(rig.class(key), Class::Message);
+        rig.report(key);
+    }
+    let mut turns = clients.len();
+    while turns > 0 {
+        let before = rig.all_sent(&clients);
+        turns -= rig.worker.receive_phase(turns);
+        let sent = rig.all_sent(&clients) - before;
+        assert!(sent <= slices::BESIDE as u64, "{sent} bytes in a phase");
+        rig.worker.send_phase();
+    }
+    let sent = rig.all_sent(&clients) - before;
+    assert!(sent > slices::BESIDE as u64, "{sent} bytes together");
+}
+
 #[test]
 fn what_is_read_and_not_echoed_counts_in_the_share_of_streams() {
     let mut rig = Rig::with_short_slices();
