@@ -216,6 +216,8 @@ impl Worker {
         let Some(key) = self.connections.ready.pop(Class::Stream) else {
             return 0;
         };
+        let opened = self.connections.clients[key].opened;
+        self.slices.begin_slice((key, opened));
         self.moved = 0;
         self.receive_into_batch(key, Class::Stream, 0);
         self.send_phase();
@@ -474,7 +476,7 @@ impl Worker {
             // What the socket does not accept stays in the pipe.
             let most = client.conn.room().unwrap_or(SLICE).max(SLICE).min(left);
             let is_alone = self.connections.ready.len(Class::Stream) == 0;
-            let at_once = self.slices.begin_slice(key, is_alone);
+            let at_once = self.slices.at_once(is_alone);
             client
                 .conn
                 .relay(&mut self.pipes, most, at_once, self.connections.now)?

@@ -341,6 +341,25 @@ fn a_stream_keeps_its_turn_for_some_slices_with_messages_between_them() {
     assert_eq!(served, [0, 0, 1, 1, 2, 2, 0, 1]);
 }
 
+#[test]
+fn a_stream_has_a_whole_turn_after_one_that_had_less_to_move_copied_or_not() {
+    for pipes in [0, 3] {
+        let mut rig = Rig::with_short_slices();
+        rig.worker.pipes = Pipes::new(pipes);
+        rig.worker.slices.tenure = WAITING;
+        let streams = rig.admit_streams(3);
+        let mut served = Vec::new();
+        while rig.all_sent(&streams) < (streams.len() * WAITING) as u64 {
+            let before: Vec<u64> = streams.iter().map(|&(_, key)| rig.sent(key)).collect();
+            rig.turn();
+            let has_moved = |&place: &usize| rig.sent(streams[place].1) > before[place];
+            served.extend((0..streams.len()).filter(has_moved));
+        }
+        // Two slices and the rest, which is less than belongs to a turn.
+        assert_eq!(served, [0, 0, 0, 1, 1, 1, 2, 2, 2], "{pipes} pipes");
+    }
+}
+
 /// Byte `offset` of what client `place` sends.
 fn pattern(place: usize, offset: usize) -> u8 {
     ((offset / 251) ^ offset ^ (place << 5)) as u8
