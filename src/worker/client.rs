@@ -24,8 +24,8 @@ pub(super) struct Client {
     /// The time of its entry among the deadlines. An entry of another time is stale.
     pub(super) deadline: Option<Instant>,
     pub(super) watch: Watch,
-    /// It is in one of the ready lists.
-    pub(super) queued: bool,
+    /// The class in whose ready list it is.
+    pub(super) queued: Option<Class>,
     /// Before this time, in nanoseconds of the worker's clock, it counts as a stream,
     /// even if it sends little.
     pub(super) streams_until: u64,

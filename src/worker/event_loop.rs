@@ -344,7 +344,7 @@ impl Worker {
             until: None,
             deadline: None,
             watch: Watch::None,
-            queued: false,
+            queued: None,
             streams_until: 0,
             source_guard: accepted.source_guard,
             _guard: guard,
@@ -452,7 +452,7 @@ impl Worker {
     /// `used` on, or moves it through a pipe.
     fn receive(&mut self, key: usize, class: Class, used: usize) -> io::Result<Received> {
         let client = &mut self.connections.clients[key];
-        client.queued = false;
+        client.queued = None;
         let before = client.conn.sent();
         let received = self.move_bytes(key, class, used);
         self.count(key, before);
