@@ -35,6 +35,14 @@ impl Ready {
         }
     }
 
+    /// The streams that wait, in their order.
+    #[cfg(test)]
+    pub(super) fn streams(&self) -> Vec<usize> {
+        let queue = &self.streams;
+        let keys = queue.keys.iter().copied();
+        keys.filter(|key| !queue.removed.contains(key)).collect()
+    }
+
     /// The stream whose turn is the next.
     pub(super) fn first_stream(&self) -> Option<usize> {
         self.streams.first()

@@ -131,6 +131,12 @@ impl Slices {
         }
     }
 
+    /// The stream that had the last slice.
+    #[cfg(test)]
+    pub(super) const fn last(&self) -> Option<Stream> {
+        self.last
+    }
+
     /// The slice moved so many bytes, of one of so many `streams` that take turns. Returns
     /// whether the stream keeps its turn, if it has more to move.
     pub(super) fn end_slice(&mut self, bytes: usize, streams: usize) -> bool {

@@ -1,19 +1,17 @@
 //! Messages and streams in one worker: who is served in which turn, counted in turns and
 //! bytes.
 
-use proptest::prelude::*;
-
 use super::*;
 
 /// The longest slice in these tests, in bytes: the kernel's buffers hold several.
-const SHORT: usize = NARROW_SLICE + 1024;
+pub(super) const SHORT: usize = NARROW_SLICE + 1024;
 
 /// How many bytes of a stream wait at first: two slices and a rest.
 const WAITING: usize = NARROW_SLICE + 2 * SHORT + 5000;
 
 impl Rig {
     /// A worker that never sleeps and whose slices are short.
-    fn with_short_slices() -> Self {
+    pub(super) fn with_short_slices() -> Self {
         let mut rig = Self::new(limits());
         rig.worker.connections.context.settings.busy_poll = 3600 * SECOND;
         rig.worker.slices.most = SHORT;
@@ -61,7 +59,7 @@ impl Rig {
         streams
     }
 
-    fn turn(&mut self) {
+    pub(super) fn turn(&mut self) {
         let mut events = Events::with_capacity(EVENTS);
         self.worker.turn(&mut events).unwrap();
     }
@@ -357,69 +355,5 @@ fn a_stream_has_a_whole_turn_after_one_that_had_less_to_move_copied_or_not() {
         }
         // Two slices and the rest, which is less than belongs to a turn.
         assert_eq!(served, [0, 0, 0, 1, 1, 1, 2, 2, 2], "{pipes} pipes");
-    }
-}
-
-/// Byte `offset` of what client `place` sends.
-fn pattern(place: usize, offset: usize) -> u8 {
-    ((offset / 251) ^ offset ^ (place << 5)) as u8
-}
-
-/// A client that sends and receives now and then.
-struct Peer {
-    socket: std::net::TcpStream,
-    sent: usize,
-    received: usize,
-}
-
-impl Peer {
-    /// Sends up to so many bytes.
-    fn send(&mut self, place: usize, most: usize) {
-        let bytes: Vec<u8> = (self.sent..self.sent + most)
-            .map(|offset| pattern(place, offset))
-            .collect();
-        self.sent += self.socket.write(&bytes).unwrap_or(0);
-    }
-
-    /// Receives up to so many bytes and compares them.
-    fn receive(&mut self, place: usize, most: usize) {
-        let mut block = vec![0; most];
-        let length = self.socket.read(&mut block).unwrap_or(0);
-        for &byte in &block[..length] {
-            assert_eq!(byte, pattern(place, self.received), "of client {place}");
-            self.received += 1;
-        }
-    }
-}
-
-proptest! {
-    #![proptest_config(ProptestConfig::with_cases(24))]
-    #[test]
-    fn every_byte_comes_back_whoever_streams_pauses_or_does_not_read(
-        steps in proptest::collection::vec((0..6_usize, 0..4_u8, 1..3 * SHORT), 20..150),
-    ) {
-        let mut rig = Rig::with_short_slices();
-        let mut peers: Vec<Peer> = (0..6)
-            .map(|_| {
-                let socket = rig.admit().0;
-                socket.set_nonblocking(true).unwrap();
-                Peer { socket, sent: 0, received: 0 }
-            })
-            .collect();
-        for (place, kind, bytes) in steps {
-            match kind {
-                0 => peers[place].send(place, bytes),
-                1 => peers[place].receive(place, bytes),
-                2 => peers[place].send(place, 1 + bytes % 100),
-                _ => rig.turn(),
-            }
-        }
-        wait_until(|| {
-            rig.turn();
-            for (place, peer) in peers.iter_mut().enumerate() {
-                peer.receive(place, SHORT);
-            }
-            peers.iter().all(|peer| peer.received == peer.sent)
-        });
     }
 }
