@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use mio::net::TcpStream;
 
+use super::block::NARROW_SLICE;
 use super::conn::Conn;
 use super::context::{CountGuard, TimeLimits};
 use super::ready::Class;
@@ -23,8 +24,8 @@ pub(super) struct Client {
     /// The time of its entry among the deadlines. An entry of another time is stale.
     pub(super) deadline: Option<Instant>,
     pub(super) watch: Watch,
-    /// It is in one of the ready lists.
-    pub(super) queued: bool,
+    /// The class in whose ready list it is.
+    pub(super) queued: Option<Class>,
     /// Before this time, in nanoseconds of the worker's clock, it counts as a stream,
     /// even if it sends little.
     pub(super) streams_until: u64,
@@ -44,9 +45,10 @@ pub(super) enum Overdue {
 }
 
 impl Client {
-    /// Whether it streams, at the time `clock` of its worker.
-    pub(super) const fn class(&self, clock: u64) -> Class {
-        match clock < self.streams_until {
+    /// Whether it streams, at the time `clock` of its worker. One that has more to send than
+    /// a message leaves behind did when its peer stopped reading, however long ago that was.
+    pub(super) fn class(&self, clock: u64) -> Class {
+        match clock < self.streams_until || self.conn.pending_bytes() > NARROW_SLICE {
             true => Class::Stream,
             false => Class::Message,
         }

@@ -221,6 +221,15 @@ impl<T: Transport> Conn<T> {
         self.pending.is_some()
     }
 
+    /// How many bytes of pending output it has yet to send.
+    pub(crate) fn pending_bytes(&self) -> usize {
+        match self.pending.as_deref() {
+            Some(PendingOutput::Bytes { bytes, sent }) => bytes.len() - sent,
+            Some(PendingOutput::Pipe(pipe)) => pipe.held(),
+            None => 0,
+        }
+    }
+
     /// When a byte was last received or sent, or a check last saw that the peer had
     /// acknowledged more.
     pub(crate) const fn active(&self) -> Instant {

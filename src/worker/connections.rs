@@ -145,9 +145,11 @@ impl Connections {
     pub(super) fn enqueue(&mut self, key: usize) {
         let clock = self.clock();
         if let Some(client) = self.clients.get_mut(key)
-            && !std::mem::replace(&mut client.queued, true)
+            && client.queued.is_none()
         {
-            self.ready.push(client.class(clock), key);
+            let class = client.class(clock);
+            client.queued = Some(class);
+            self.ready.push(class, key);
         }
     }
 
@@ -189,9 +191,9 @@ impl Connections {
             self.count_eviction(key, Reason::Vanished, what);
         }
         let client = self.clients.remove(key);
-        if client.queued {
+        if let Some(class) = client.queued {
             // Its key may soon be reused for another, which must not be queued twice.
-            self.ready.remove(key);
+            self.ready.remove(class, key);
         }
         log::debug!(
             "client {} closed: {} echoed in {:.3?}, {why}",

@@ -67,6 +67,9 @@ pub(crate) struct Worker {
     failure_throttle: Throttle,
     /// How many bytes it has echoed since the main thread was last told of much.
     echoed: u64,
+    /// What the present receive phase or slice has cost so far, in bytes: pending output
+    /// that was sent, and input, whatever becomes of it.
+    moved: usize,
     pipes: Pipes,
     /// Before this time the worker polls without sleeping.
     busy_until: Instant,
@@ -95,6 +98,7 @@ impl Worker {
             batch: Vec::new(),
             failure_throttle: Throttle::new(Duration::from_secs(1)),
             echoed: 0,
+            moved: 0,
             pipes,
             busy_until: now,
             slices: Slices::new(now),
@@ -191,29 +195,39 @@ impl Worker {
         let mut left = Slices::share(messages);
         for _ in 0..self.connections.ready.len(Class::Stream) {
             left = left.saturating_sub(self.serve_stream().max(LEAST_CHARGE));
-            if left < self.slices.longest(self.connections.now) {
+            if left < self.next_slice() {
                 break;
             }
         }
     }
 
-    /// Serves the stream whose turn it is, for a slice. Returns how many bytes it was sent.
+    /// The most that the next stream moves, in bytes: a slice, or its pending output, which
+    /// is sent as a whole.
+    fn next_slice(&self) -> usize {
+        let connections = &self.connections;
+        let next = connections.ready.first_stream();
+        let pending = next.map_or(0, |key| connections.clients[key].conn.pending_bytes());
+        self.slices.longest(connections.now).max(pending)
+    }
+
+    /// Serves the stream whose turn it is, for a slice. Returns how many bytes it moved.
     fn serve_stream(&mut self) -> usize {
         let Some(key) = self.connections.ready.pop(Class::Stream) else {
             return 0;
         };
-        let before = self.echoed;
+        let opened = self.connections.clients[key].opened;
+        self.slices.begin_slice((key, opened));
+        self.moved = 0;
         self.receive_into_batch(key, Class::Stream, 0);
         self.send_phase();
-        let sent = usize::try_from(self.echoed - before).unwrap_or(usize::MAX);
         if self
             .slices
-            .end_slice(sent, self.connections.ready.len(Class::Stream))
+            .end_slice(self.moved, self.connections.ready.len(Class::Stream))
         {
             self.connections.ready.keep_turn(key);
         }
         self.notifies_of_echo();
-        sent
+        self.moved
     }
 
     /// Tells the main thread after every so many bytes: what is echoed may stay in memory.
@@ -331,7 +345,7 @@ impl Worker {
             until: None,
             deadline: None,
             watch: Watch::None,
-            queued: false,
+            queued: None,
             streams_until: 0,
             source_guard: accepted.source_guard,
             _guard: guard,
@@ -399,11 +413,13 @@ impl Worker {
     }
 
     /// Reads up to `turns` connections that exchange messages, while the block has room
-    /// for a whole slice. Returns how many it took from the ready list.
+    /// for a whole slice. Pending output that is sent, and input that is discarded, count as
+    /// though they took room: they take as long. Returns how many it took from the ready list.
     fn receive_phase(&mut self, turns: usize) -> usize {
         let mut used = 0;
         let mut taken = 0;
-        while taken < turns && self.block.has_room(used) {
+        self.moved = 0;
+        while taken < turns && self.block.has_room(used.max(self.moved)) {
             taken += 1;
             let Some(key) = self.connections.ready.pop(Class::Message) else {
                 break;
@@ -437,7 +453,7 @@ impl Worker {
     /// `used` on, or moves it through a pipe.
     fn receive(&mut self, key: usize, class: Class, used: usize) -> io::Result<Received> {
         let client = &mut self.connections.clients[key];
-        client.queued = false;
+        client.queued = None;
         let before = client.conn.sent();
         let received = self.move_bytes(key, class, used);
         self.count(key, before);
@@ -449,29 +465,34 @@ impl Worker {
         let client = &mut self.connections.clients[key];
         let before = client.conn.sent();
         client.conn.flush(&mut self.pipes, self.connections.now)?;
-        let is_alone = self.connections.ready.len(Class::Stream) == 0;
+        let flushed = usize::try_from(client.conn.sent() - before).unwrap_or(usize::MAX);
+        self.moved = self.moved.saturating_add(flushed);
+        // What a stream may still move in its slice.
+        let longest = self.slices.longest(self.connections.now);
+        let left = longest.saturating_sub(flushed);
         let relays = class == Class::Stream && client.conn.is_bulk() && self.pipes.can_lend();
-        let received = if relays {
+        let received = if class == Class::Stream && left == 0 {
+            Received::default()
+        } else if relays {
             // What the socket does not accept stays in the pipe.
-            let room = client.conn.room().unwrap_or(SLICE).max(SLICE);
-            let flushed = usize::try_from(client.conn.sent() - before).unwrap_or(usize::MAX);
-            let longest = self.slices.longest(self.connections.now);
-            let most = longest.saturating_sub(flushed).min(room);
-            let at_once = self.slices.begin_slice(key, is_alone);
+            let most = client.conn.room().unwrap_or(SLICE).max(SLICE).min(left);
+            let is_alone = self.connections.ready.len(Class::Stream) == 0;
+            let at_once = self.slices.at_once(is_alone);
             client
                 .conn
                 .relay(&mut self.pipes, most, at_once, self.connections.now)?
         } else {
             let slice = match class {
-                Class::Stream => client.conn.room().unwrap_or(SLICE),
+                Class::Stream => client.conn.room().unwrap_or(SLICE).min(left),
                 Class::Message => NARROW_SLICE,
             };
-            let slice = slice.clamp(NARROW_SLICE, SLICE);
+            let slice = slice.clamp(NARROW_SLICE.min(left), SLICE);
             let free = self.block.free(used, slice);
             client.conn.receive(free, self.connections.now)?
         };
+        self.moved = self.moved.saturating_add(received.bytes);
         // A stream that is read as fast as it arrives also yields short reads at times.
-        if received.bytes > 2 * MESSAGE
+        if received.bytes.max(flushed) > 2 * MESSAGE
             || received.bytes > MESSAGE && client.conn.sends_on(MESSAGE, relays)?
         {
             client.streams_until = clock + EXPECT_MORE.as_nanos() as u64;

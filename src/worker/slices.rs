@@ -3,10 +3,13 @@
 //! A long slice pays: the bytes of the connection that has its turn are in the caches.
 //! A message waits for one slice at the most, so slices are shorter while messages are
 //! about, and shorter still where a turn serves many of them. A stream keeps its turn for
-//! several slices, between which messages are served: see [`TENURE`]. Where so many come that a turn
-//! is long, it is served in phases, and streams have a share after each: a slice, which
+//! several slices, between which messages are served: see [`TENURE`]. Where so many come that
+//! a turn is long, it is served in phases, and streams have a share after each: a slice, which
 //! several of them may have between them. A message then waits for one more slice
-//! behind each [`PHASE`] messages that came before it.
+//! behind each [`PHASE`] messages that came before it, or behind as many as fit the block.
+//!
+//! A slice moves the bytes that it reads, whether they are sent on, kept or discarded, and
+//! those of pending output that it sends.
 
 use std::time::{Duration, Instant};
 
@@ -54,6 +57,9 @@ const AT_ONCE_ALONE: usize = 64 * 1024;
 /// wait 5 ms at the 99th percentile, with this value 1 ms.
 pub(super) const EXPECT_MORE: Duration = Duration::from_millis(50);
 
+/// A stream: its key, and when it was accepted, since another may have its key later.
+pub(super) type Stream = (usize, Instant);
+
 /// The lengths of the slices of a worker's streams.
 #[derive(Debug)]
 pub(super) struct Slices {
@@ -61,8 +67,10 @@ pub(super) struct Slices {
     messages_until: Instant,
     /// The messages of this turn.
     messages: usize,
-    /// The key of the stream that had the last slice.
-    last: Option<usize>,
+    /// The stream that had the last slice.
+    last: Option<Stream>,
+    /// It had the slice before that as well.
+    goes_on: bool,
     /// How many bytes it has moved since its turn began.
     moved: usize,
     /// The most of all slices, for tests.
@@ -80,6 +88,7 @@ impl Slices {
             messages_until: now,
             messages: 0,
             last: None,
+            goes_on: false,
             moved: 0,
             #[cfg(test)]
             most: usize::MAX,
@@ -105,17 +114,27 @@ impl Slices {
         BESIDE / PHASE * messages.min(PHASE)
     }
 
-    /// The stream of this key has a slice; `is_alone`: no other waits for its turn. Returns
-    /// the most that one splice moves, in bytes.
-    pub(super) fn begin_slice(&mut self, key: usize, is_alone: bool) -> usize {
-        let is_same = self.last.replace(key) == Some(key);
-        if !is_same {
+    /// This stream has a slice.
+    pub(super) fn begin_slice(&mut self, stream: Stream) {
+        self.goes_on = self.last.replace(stream) == Some(stream);
+        if !self.goes_on {
             self.moved = 0;
         }
-        match is_same && is_alone {
+    }
+
+    /// The most that one splice of the slice moves, in bytes; `is_alone`: no other stream
+    /// waits for its turn.
+    pub(super) const fn at_once(&self, is_alone: bool) -> usize {
+        match self.goes_on && is_alone {
             true => AT_ONCE_ALONE,
             false => usize::MAX,
         }
+    }
+
+    /// The stream that had the last slice.
+    #[cfg(test)]
+    pub(super) const fn last(&self) -> Option<Stream> {
+        self.last
     }
 
     /// The slice moved so many bytes, of one of so many `streams` that take turns. Returns
@@ -185,27 +204,31 @@ mod tests {
 
     #[test]
     fn splices_are_long_where_streams_take_turns() {
-        let mut slices = Slices::new(Instant::now());
-        let at_once: Vec<_> = [3, 3, 3, 5, 3, 3]
-            .map(|key| slices.begin_slice(key, true) == AT_ONCE_ALONE)
-            .into();
+        let now = Instant::now();
+        let mut slices = Slices::new(now);
+        let at_once = [3, 3, 3, 5, 3, 3].map(|key| {
+            slices.begin_slice((key, now));
+            slices.at_once(true) == AT_ONCE_ALONE
+        });
         assert_eq!(at_once, [false, true, true, false, false, true]);
-        assert_eq!(slices.begin_slice(3, false), usize::MAX, "another waits");
+        assert_eq!(slices.at_once(false), usize::MAX, "another waits");
     }
 
     #[test]
     fn a_stream_keeps_its_turn_until_it_has_moved_what_belongs_to_one() {
-        let mut slices = Slices::new(Instant::now());
+        let now = Instant::now();
+        let mut slices = Slices::new(now);
         for _ in 0..2 {
             for slice in 1..=TENURE / ALONE {
-                slices.begin_slice(3, false);
+                slices.begin_slice((3, now));
                 assert_eq!(slices.end_slice(ALONE, 16), slice < TENURE / ALONE);
             }
         }
-        slices.begin_slice(3, false);
-        assert!(slices.end_slice(TENURE - 1, 16));
-        slices.begin_slice(5, false);
-        assert!(slices.end_slice(1, 16), "another one's bytes do not count");
+        // Another one's bytes do not count, nor those of one that had its key before.
+        for stream in [(3, now), (5, now), (5, now + Duration::from_secs(1))] {
+            slices.begin_slice(stream);
+            assert!(slices.end_slice(TENURE - 1, 16), "{stream:?}");
+        }
         assert!(!slices.end_slice(0, 16), "nothing moved");
     }
 

@@ -15,6 +15,7 @@ use crate::worker::slices;
 
 mod classes;
 mod datagrams;
+mod turns;
 
 const MS: Duration = Duration::from_millis(1);
 const SECOND: Duration = Duration::from_secs(1);
