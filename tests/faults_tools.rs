@@ -845,8 +845,8 @@ mod needs_namespaces {
         assert_eq!(report["diagnosis"], serde_json::json!([]));
     }
 
-    /// One at a time, of which a rule drops each second one; and as many as go, of which it
-    /// drops all.
+    /// One at a time, of which a rule drops each second one; as many as go, of which it drops
+    /// all; and more than have a place, so that they wait for the one before.
     #[test]
     #[ignore = "needs unshare(1), ip(8) and nft(8)"]
     fn a_load_of_datagrams_that_a_firewall_here_drops_is_not_sent_and_not_lost() {
@@ -856,6 +856,8 @@ mod needs_namespaces {
         for (rule, load, not_sent) in [
             ("numgen inc mod 2 0", "--connections 2 --rate 200", 50),
             ("", "--connections 1 --rate 1000k", 100),
+            ("numgen inc mod 2 0", "--depth 1 --rate 1000k", 50),
+            ("", "--size 1 --depth 2 --rate 1000k", 100),
         ] {
             let said = in_a_network(&format!(
                 "serve --udp 127.0.0.1:4444

@@ -50,7 +50,7 @@ pub(super) struct Generator<'a> {
     clock: Clockwork<'a>,
     ports: Vec<Port>,
     pace: Pace,
-    /// Flows that have a datagram waiting, and a place for it.
+    /// Flows that have a datagram waiting, and may have a place for it.
     ready: VecDeque<usize>,
     /// Flows that send in this turn.
     senders: Vec<usize>,
@@ -273,9 +273,14 @@ impl<'a> Generator<'a> {
         let mut now = clock.now();
         for key in self.senders.drain(..) {
             let port = &mut self.ports[key];
-            let before = port.flow.awaited();
+            let (before, chosen) = (port.flow.awaited(), port.sending.len() as u64);
             now = port.send(lateness, (now, clock), &mut self.memory, &mut self.recorder);
-            self.awaited += port.flow.awaited() - before;
+            let sent = port.flow.awaited() - before;
+            self.awaited += sent;
+            // One that the kernel did not take holds no place, and no echo will free it.
+            if sent < chosen && !port.waiting.is_empty() {
+                self.ready.push_back(key);
+            }
         }
         self.active_at = now;
     }
