@@ -9,8 +9,8 @@ use std::sync::mpsc::channel;
 use std::time::{Duration, Instant};
 
 use common::datagrams::{
-    Got, LOCALHOST, answering_elsewhere, changing, doubling, echo, losing_every_third, peer,
-    refusing, serve, socket, swapping,
+    Got, LOCALHOST, answering_elsewhere, changing, delayed, doubling, echo, losing_every_third,
+    peer, refusing, serve, socket, swapping,
 };
 use common::ping::{assert_counts, lines, named, read_events, story};
 use common::{Ended, Program, finish, wait_until};
@@ -274,6 +274,25 @@ mod fates {
         assert_eq!(code, 1);
         assert_eq!(story(&events), ["unasked", "lost 1", "summary"]);
         assert_counts(&events, &[("corrupted", 1), ("foreign", 1), ("lost", 1)]);
+    }
+
+    #[test]
+    fn datagrams_of_a_byte_are_told_apart_however_long_they_are_under_way() {
+        for ports in ["1", "2"] {
+            let server = delayed(Duration::from_millis(300));
+            let options = ["-s1", "-i0.0002", "-c1000", "-W20", "--ports", ports];
+            let (code, events) = events(&options, server);
+            assert_eq!(code, 0, "{:?}", events.last());
+            let counts = [("received", 1000), ("duplicates", 0), ("reordered", 0)];
+            assert_counts(&events, &counts);
+            let summary = events.last().unwrap();
+            assert!(summary["min_ns"].as_u64() >= Some(300_000_000), "{summary}");
+            assert!(summary["held_back"].as_u64() > Some(0), "{summary}");
+            let waits = named(&events, "sending_waits");
+            assert_eq!(waits.len(), 1, "{waits:?}");
+            let reason = waits[0]["reason"].as_str().unwrap();
+            assert!(reason.contains("a larger --size"), "{reason}");
+        }
     }
 
     #[test]
