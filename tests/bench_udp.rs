@@ -208,6 +208,49 @@ mod counts {
     }
 
     #[test]
+    fn what_goes_wrong_in_the_warm_up_is_told_apart_and_damage_is_a_failure() {
+        let early = peer(|got| match got.number {
+            0..20 => got.answer(&got.changed(40)),
+            20..30 => {
+                got.echo();
+                got.answer(b"nothing that was sent");
+            }
+            _ => got.echo(),
+        });
+        let run = bench(
+            early,
+            "--udp --rate 200 --warmup 1s --count 50 --timeout 10s --expect errors=0",
+        );
+        assert_eq!(run.code, Some(1), "{run:?}");
+        let results = &run.results;
+        assert_eq!(results.totals.errors, Errors::default());
+        assert!(results.expectations[0].held, "{run:?}");
+        assert_accounts(results);
+        assert_eq!(results.totals.echoed, 50);
+        let want = Errors {
+            changed: 20,
+            foreign: 10,
+            ..Errors::default()
+        };
+        assert_eq!(results.warmup_errors, want);
+        let in_warmup = results.timeline.iter().filter(|second| second.start_ns < 0);
+        assert_eq!(in_warmup.map(|second| second.errors).sum::<u64>(), 30);
+    }
+
+    #[test]
+    fn an_icmp_error_of_the_warm_up_is_told_apart() {
+        let (_socket, nobody) = refusing();
+        let run = bench(
+            nobody,
+            "--udp --rate 100 --warmup 500ms --count 10 --timeout 1s",
+        );
+        let results = &run.results;
+        assert_eq!(results.totals.lost, 10, "{run:?}");
+        assert_eq!(results.totals.errors.refused, 10, "{run:?}");
+        assert!(results.warmup_errors.refused > 0, "{run:?}");
+    }
+
+    #[test]
     fn an_answer_from_another_address_is_foreign_and_both_are_named() {
         let (asked, from) = answering_elsewhere();
         let run = bench(asked, "--udp --rate 1k --count 20 --timeout 500ms");

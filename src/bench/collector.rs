@@ -92,7 +92,8 @@ impl Collector {
         if let Some(tcp) = &part.tcp {
             second.interval.tcp.get_or_insert_default().add(tcp);
         }
-        second.interval.errors += part.counts.totals.errors.total();
+        let counts = &part.counts;
+        second.interval.errors += counts.totals.errors.total() + counts.warmup_errors.total();
         let length = part.until.saturating_sub(part.from);
         second.time += length;
         second.connection_time += u128::from(length) * part.connections as u128;

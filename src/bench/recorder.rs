@@ -8,6 +8,7 @@ use super::counts::Counts;
 use super::datagram_counts::DatagramCounts;
 use super::message::Message;
 use super::outage::Gap;
+use super::results::Errors;
 use super::tcp::TcpCounts;
 use crate::probe::latency::Latency;
 use crate::probe::pattern::Damage;
@@ -75,6 +76,8 @@ pub(super) struct Recorder {
     /// Open loop: messages that are sent from this time on count too, whenever they were
     /// due. Unknown until load is measured.
     sent_from: u64,
+    /// Whether load is measured.
+    is_measuring: bool,
     /// Whether there are due times, which response times count from.
     open_loop: bool,
     /// Whether bytes are counted and messages are not.
@@ -108,6 +111,7 @@ impl Recorder {
             part,
             measured_from: u64::MAX,
             sent_from: u64::MAX,
+            is_measuring: false,
             open_loop,
             stream,
             outstanding: 0,
@@ -122,6 +126,7 @@ impl Recorder {
     pub(super) fn begin(&mut self, start: u64, measured_from: u64) {
         self.measured_from = measured_from;
         self.sent_from = u64::MAX;
+        self.is_measuring = measured_from <= start;
         self.ended = u64::MAX;
         self.part.from = start;
         self.part.until = next_boundary(start, measured_from);
@@ -156,6 +161,7 @@ impl Recorder {
     /// Load is measured from now on. In an open loop what is queued counts as well: far above
     /// what the connections carry, messages of the warm-up fill the whole run.
     pub(super) const fn begin_measuring(&mut self, now: u64) {
+        self.is_measuring = true;
         if self.open_loop {
             // What was sent just before has the same time.
             self.sent_from = now + 1;
@@ -336,9 +342,22 @@ impl Recorder {
         }
     }
 
+    /// Whether load is measured.
+    pub(super) const fn is_measuring(&self) -> bool {
+        self.is_measuring
+    }
+
+    /// The errors of what belongs to the measured part, or to the warm-up.
+    pub(super) const fn errors(&mut self, is_counted: bool) -> &mut Errors {
+        match is_counted {
+            true => &mut self.part.counts.totals.errors,
+            false => &mut self.part.counts.warmup_errors,
+        }
+    }
+
     /// Counts a fault in the stream.
-    pub(super) fn damaged(&mut self, damage: Damage) {
-        let errors = &mut self.part.counts.totals.errors;
+    pub(super) const fn damaged(&mut self, damage: Damage) {
+        let errors = self.errors(self.is_measuring);
         *match damage {
             Damage::Changed => &mut errors.changed,
             Damage::Lost { .. } => &mut errors.missing,

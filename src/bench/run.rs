@@ -349,6 +349,7 @@ impl Run<'_, '_> {
             rate_per_s: per_second(counts.in_time, elapsed_ns),
             throughput_bytes_per_s: per_second(counts.in_time_bytes, elapsed_ns),
             totals: counts.totals,
+            warmup_errors: counts.warmup_errors,
             service: counts.service,
             response: open_loop.then_some(counts.response),
             lateness: open_loop.then_some(counts.lateness),

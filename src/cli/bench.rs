@@ -436,7 +436,7 @@ fn verdict(results: &Results) -> Exit {
         );
         code = Exit::Unmet;
     }
-    if results.totals.errors.damage() > 0 {
+    if results.is_damaged() {
         return Exit::Failure;
     }
     if results.interrupted {

@@ -117,6 +117,7 @@ fn counts(results: &Results) -> Vec<Column> {
         column("echoed_bytes", totals.echoed_bytes),
         column("lost_bytes", totals.lost_bytes),
         column("connected", totals.connected),
+        column("warmup_errors", results.warmup_errors.total()),
         column("errors", totals.errors.total()),
     ];
     let kinds = totals.errors.kinds().into_iter();

@@ -67,6 +67,7 @@ pub fn closed(host: &str) -> Results {
         elapsed_ns: 10_000 * MS,
         rate_per_s: 1_000.0,
         throughput_bytes_per_s: 64_000.0,
+        warmup_errors: Errors::default(),
         totals: Totals {
             sent: 10_050,
             echoed: 10_000,

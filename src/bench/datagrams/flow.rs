@@ -7,6 +7,7 @@ use super::sizes::Sizes;
 use crate::bench::datagram_counts::DatagramCounts;
 use crate::bench::recorder::Recorder;
 use crate::bench::recorder::datagrams::{Counted, Sent};
+use crate::bench::results::Errors;
 use crate::probe::datagram::ledger::{Ledger, Reply};
 use crate::probe::datagram::payload::{Change, Payload, Reading};
 
@@ -188,7 +189,7 @@ impl Flow {
             }
             Reading::Whole(number) => self.replied(number, bytes.len(), at, recorder),
             Reading::Changed(number, change) => {
-                recorder.measured().totals.errors.changed += 1;
+                recorder.errors(self.is_counted(number)).changed += 1;
                 self.ledger.changed(number);
                 self.forget_dues();
                 Some(Strange::Changed(number, change))
@@ -199,7 +200,7 @@ impl Flow {
 
     /// Counts what came and is no echo, whatever its bytes are.
     pub(super) fn foreign(&self, recorder: &mut Recorder) -> Strange {
-        recorder.measured().totals.errors.foreign += 1;
+        recorder.errors(recorder.is_measuring()).foreign += 1;
         Strange::Foreign
     }
 
@@ -258,27 +259,31 @@ impl Flow {
 
     /// An error of the path says that a datagram won't come back, of which it quotes these
     /// bytes. Where they name none of several, as many routers quote but the header of UDP
-    /// (RFC 792), it is counted, and the datagram is lost at its time-out. Returns whether it
-    /// is of one that was awaited.
-    pub(super) fn refused(&mut self, quoted: &[u8], now: u64, recorder: &mut Recorder) -> bool {
+    /// (RFC 792), it is counted, and the datagram is lost at its time-out. Returns the errors
+    /// that it belongs to, of the measured part or of the warm-up, if it is of one that was
+    /// awaited.
+    pub(super) fn refused<'a>(
+        &mut self,
+        quoted: &[u8],
+        now: u64,
+        recorder: &'a mut Recorder,
+    ) -> Option<&'a mut Errors> {
         let sizes = &self.sizes;
         let sent = FIRST..self.ledger.next();
         let quoted = self.payload.quoted(quoted, sent, |number| sizes.of(number));
         let Some(number) = quoted.or_else(|| self.ledger.sole_awaited()) else {
-            let is_of_one = self.ledger.unnamed_error();
-            if is_of_one {
-                let counted = self.counted(self.ledger.awaited_from());
+            let oldest = self.ledger.awaited_from();
+            return self.ledger.unnamed_error().then(|| {
+                let counted = self.counted(oldest);
                 recorder.count_datagrams(now, counted, |counts| counts.unnamed_errors += 1);
-            }
-            return is_of_one;
+                recorder.errors(self.is_counted(oldest))
+            });
         };
-        let Some(sent) = self.times(number) else {
-            return false;
-        };
+        let sent = self.times(number)?;
         self.ledger.refused_for_good(number);
         self.lost(number, sent, now, true, recorder);
         self.forget_dues();
-        true
+        Some(recorder.errors(self.is_counted(number)))
     }
 
     /// The datagrams whose time-out is over now are lost.

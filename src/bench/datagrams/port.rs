@@ -223,10 +223,9 @@ impl Port {
 
     fn refused(&mut self, error: &PathError, now: u64, block: &[u8], recorder: &mut Recorder) {
         let quoted = &block[..error.quoted];
-        if !self.flow.refused(quoted, now, recorder) {
+        let Some(errors) = self.flow.refused(quoted, now, recorder) else {
             return;
-        }
-        let errors = &mut recorder.measured().totals.errors;
+        };
         match error.error.kind() {
             io::ErrorKind::ConnectionRefused => errors.refused += 1,
             _ => errors.failed += 1,
