@@ -1,5 +1,7 @@
 //! The client over UDP: each datagram is sent once its predecessor's echo is back.
 
+use std::collections::VecDeque;
+use std::hash::{BuildHasher, RandomState};
 use std::io::{self, BufRead, Read, Write};
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
@@ -23,6 +25,9 @@ const BLOCK: usize = 64 * 1024;
 /// A copy of the last echo is waited for at the most.
 const COPY_MOST: Duration = Duration::from_secs(1);
 
+/// So many datagrams are recognised when their echo comes again, 24 bytes each.
+const RECOGNISED: usize = 4096;
+
 /// A datagram that is too long for the path is sent again for so many links, each narrower
 /// than the one before.
 const LINKS: usize = 8;
@@ -36,15 +41,24 @@ pub enum Cut {
     Bytes(usize),
 }
 
-/// A server that is asked with datagrams, and what was sent last.
+/// A datagram whose echo is back, to recognise it when it comes again: a tunnel that repeats
+/// what it takes for lost sends it long after the next ones.
+struct Echoed {
+    number: u64,
+    length: usize,
+    hash: u64,
+}
+
+/// A server that is asked with datagrams, and what was sent before.
 pub(super) struct Datagrams {
     socket: ProbeSocket,
     poll: Poll,
     timeout: Duration,
     /// Datagrams sent so far.
     number: u64,
-    /// What was sent before, to recognise its echo when that comes again.
-    before: Option<Vec<u8>>,
+    /// The latest of those that were sent before, the last at the back.
+    before: VecDeque<Echoed>,
+    hasher: RandomState,
     received: Vec<u8>,
     longest: Duration,
 }
@@ -67,7 +81,8 @@ impl Datagrams {
             poll,
             timeout,
             number: 0,
-            before: None,
+            before: VecDeque::new(),
+            hasher: RandomState::new(),
             received: vec![0; BLOCK],
             longest: Duration::ZERO,
         })
@@ -96,7 +111,7 @@ impl Datagrams {
             return Err(self.bad(fault));
         }
         self.longest = self.longest.max(sent_at.elapsed());
-        self.before = Some(bytes.to_vec());
+        self.remember(bytes);
         Ok(&self.received[..datagram.length])
     }
 
@@ -136,9 +151,9 @@ impl Datagrams {
                 None => return Ok(()),
             }
         };
-        let is_again = self.is_before(datagram);
-        Err(self.bad(match (datagram.stranger, is_again) {
-            (None, true) => format!("the echo of datagram {} came twice", self.number),
+        let again = self.again(datagram);
+        Err(self.bad(match (datagram.stranger, again) {
+            (None, Some(number)) => format!("the echo of datagram {number} came twice"),
             (from, _) => {
                 let from = from.map_or_else(String::new, |from| format!(" from {from}"));
                 let length = units::count(datagram.length as u64, "byte", "bytes");
@@ -255,8 +270,8 @@ impl Datagrams {
         if received == sent {
             return None;
         }
-        if self.is_before(datagram) {
-            return Some(format!("the echo of datagram {} came twice", number - 1));
+        if let Some(again) = self.again(datagram) {
+            return Some(format!("the echo of datagram {again} came twice"));
         }
         let difference = first_difference(sent, received, 0).unwrap_or_else(|| {
             let length = Change::Length {
@@ -268,9 +283,25 @@ impl Datagrams {
         Some(format!("datagram {number}: {difference}"))
     }
 
-    /// Whether it equals what was sent before.
-    fn is_before(&self, datagram: Datagram) -> bool {
-        self.before.as_deref() == Some(&self.received[..datagram.length])
+    /// The last datagram is back.
+    fn remember(&mut self, bytes: &[u8]) {
+        if self.before.len() == RECOGNISED {
+            self.before.pop_front();
+        }
+        self.before.push_back(Echoed {
+            number: self.number,
+            length: bytes.len(),
+            hash: self.hasher.hash_one(bytes),
+        });
+    }
+
+    /// The number of the datagram before that it equals, of several the latest.
+    fn again(&self, datagram: Datagram) -> Option<u64> {
+        let received = &self.received[..datagram.length];
+        let hash = self.hasher.hash_one(received);
+        let mut before = self.before.iter().rev();
+        let equal = before.find(|it| it.length == received.len() && it.hash == hash);
+        equal.map(|it| it.number)
     }
 
     fn bad(&self, fault: String) -> Error {
