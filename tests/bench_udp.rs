@@ -208,6 +208,43 @@ mod counts {
     }
 
     #[test]
+    fn flows_whose_echoes_are_changed_are_not_silent_and_lose_nothing() {
+        let mut flows = Vec::new();
+        let damaging = peer(move |got| {
+            if !flows.contains(&got.from) {
+                flows.push(got.from);
+            }
+            match flows.iter().position(|from| *from == got.from) {
+                Some(0 | 2) => got.answer(&got.changed(40)),
+                _ => got.echo(),
+            }
+        });
+        let run = bench(
+            damaging,
+            "--udp --connections 4 --rate 1k --count 100 --timeout 1500ms",
+        );
+        assert_eq!(run.code, Some(1), "{run:?}");
+        let (results, datagrams) = (&run.results, datagrams(&run));
+        assert_eq!((results.totals.lost, results.totals.echoed), (0, 50));
+        assert_eq!(results.totals.errors.changed, 50);
+        assert_eq!((datagrams.silent_flows, datagrams.losing_flows), (0, 0));
+        assert!(!doubts(results, Doubt::ConnectionsMissing), "{run:?}");
+        let changed: Vec<_> = datagrams.flows.iter().map(|it| it.counts.changed).collect();
+        assert_eq!(changed, [25, 25, 0, 0]);
+        for flow in &datagrams.flows {
+            let accounted = flow.echoed + flow.counts.lost + flow.counts.changed;
+            assert_eq!(flow.counts.sent, accounted, "{flow:?}");
+        }
+        let seconds = results.timeline.iter().filter_map(|it| it.datagrams);
+        assert_eq!(seconds.map(|second| second.changed).sum::<u64>(), 50);
+        // No percentile is better for it.
+        let response = results.response.as_ref().unwrap();
+        assert_eq!(response.count(), 100);
+        let given_up = response.histogram.count_between(1_498_000_000, u64::MAX);
+        assert_eq!(given_up, 50);
+    }
+
+    #[test]
     fn what_goes_wrong_in_the_warm_up_is_told_apart_and_damage_is_a_failure() {
         let early = peer(|got| match got.number {
             0..20 => got.answer(&got.changed(40)),

@@ -411,6 +411,9 @@ pub struct Trial {
     /// Whether the generator kept its schedule; unknown in files of older versions.
     #[serde(default)]
     pub schedule_kept: Option<bool>,
-    /// Whether both did.
+    /// Whether nothing came back changed; unknown in files of older versions.
+    #[serde(default)]
+    pub undamaged: Option<bool>,
+    /// Whether all three are so.
     pub held: bool,
 }

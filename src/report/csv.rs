@@ -169,6 +169,7 @@ fn datagrams(results: &Results) -> Vec<Column> {
             "datagrams_loss_fraction",
             datagrams.and_then(|it| it.loss_fraction),
         ),
+        cell("changed", |it| Some(it.counts.changed)),
         cell("refused", |it| Some(it.counts.refused)),
         cell("unnamed_errors", |it| Some(it.counts.unnamed_errors)),
         cell("late", |it| Some(it.counts.late)),

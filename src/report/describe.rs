@@ -361,10 +361,11 @@ pub(super) fn search(trials: &[Trial]) -> Table {
     }
 }
 
-/// Whether a trial held, or which of the two did not.
+/// Whether a trial held, or what did not.
 fn held(trial: &Trial) -> String {
     let text = match (trial.held, trial.condition_held, trial.schedule_kept) {
         (true, ..) => "yes",
+        _ if trial.undamaged == Some(false) => "no: bytes changed",
         (_, Some(false), Some(false)) => "no: neither condition nor schedule",
         (_, Some(false), _) => "no: condition",
         (_, _, Some(false)) => "no: schedule",

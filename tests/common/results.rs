@@ -215,6 +215,7 @@ pub fn searched() -> Results {
         max_ns: Some(p99 * 10),
         condition_held: Some(held),
         schedule_kept: Some(true),
+        undamaged: Some(true),
         held,
     };
     let mut results = eventful("searcher");
@@ -265,6 +266,7 @@ pub fn datagrams(host: &str) -> Results {
     let counts = |sent, lost| DatagramCounts {
         sent,
         lost,
+        changed: 9,
         refused: 2,
         unnamed_errors: 4,
         late: 3,

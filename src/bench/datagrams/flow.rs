@@ -190,7 +190,12 @@ impl Flow {
             Reading::Whole(number) => self.replied(number, bytes.len(), at, recorder),
             Reading::Changed(number, change) => {
                 recorder.errors(self.is_counted(number)).changed += 1;
+                let times = self.times(number);
                 self.ledger.changed(number);
+                if let Some(sent) = times {
+                    let until = self.given_up(sent, at);
+                    recorder.datagram_changed(self.counted(number), sent, until);
+                }
                 self.forget_dues();
                 Some(Strange::Changed(number, change))
             }
@@ -244,6 +249,12 @@ impl Flow {
         None
     }
 
+    /// Until when one that does not come back unchanged counts as awaited: its time-out at the
+    /// least.
+    fn given_up(&self, sent: Sent, now: u64) -> u64 {
+        now.max(sent.at.saturating_add(self.timeout))
+    }
+
     fn lost(
         &mut self,
         number: u64,
@@ -253,7 +264,7 @@ impl Flow {
         recorder: &mut Recorder,
     ) {
         let size = self.sizes.of(number);
-        let until = now.max(sent.at.saturating_add(self.timeout));
+        let until = self.given_up(sent, now);
         recorder.datagram_lost(self.counted(number), size, sent, until, is_refused);
     }
 
