@@ -208,6 +208,26 @@ mod counts {
     }
 
     #[test]
+    fn a_rare_cause_has_an_example_among_many_of_another() {
+        let other = socket();
+        let from = other.local_addr().unwrap();
+        let damaging = peer(move |got| match got.number {
+            0..40 => got.answer(&got.changed(40)),
+            40..60 => got.answer(b"nothing that was sent"),
+            60..80 => drop(other.send_to(got.bytes, got.from)),
+            _ => got.echo(),
+        });
+        let run = bench(damaging, "--udp --rate 1k --count 100 --timeout 500ms");
+        assert_eq!(run.code, Some(1), "{run:?}");
+        let examples = &run.results.examples;
+        let number = |words: &str| examples.iter().filter(|it| it.contains(words)).count();
+        let stranger = format!("{from} answered, and {damaging} was asked");
+        assert_eq!(number("nothing that was sent from this port"), 1, "{run:?}");
+        assert_eq!(number(&stranger), 1, "{run:?}");
+        assert_eq!((number("byte 40"), examples.len()), (8, 10), "{run:?}");
+    }
+
+    #[test]
     fn flows_whose_echoes_are_changed_are_not_silent_and_lose_nothing() {
         let mut flows = Vec::new();
         let damaging = peer(move |got| {

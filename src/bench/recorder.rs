@@ -3,6 +3,7 @@
 
 use crossbeam_channel::{Receiver, Sender};
 
+use super::cause::Cause;
 use super::clock::SECOND;
 use super::counts::Counts;
 use super::datagram_counts::DatagramCounts;
@@ -44,7 +45,7 @@ pub(super) struct Part {
     pub(super) seconds: Vec<(i64, DatagramCounts)>,
     /// Connections open at its end, or flows.
     pub(super) connections: usize,
-    pub(super) examples: Vec<String>,
+    pub(super) examples: Vec<(Cause, String)>,
     pub(super) gaps: Vec<Gap>,
 }
 
@@ -84,8 +85,9 @@ pub(super) struct Recorder {
     stream: bool,
     /// Messages that were queued, and are neither back nor given up.
     outstanding: usize,
-    /// Examples of errors so far.
+    /// Examples of errors so far, and the causes that they are of.
     examples: usize,
+    causes: Vec<Cause>,
     /// The last nanosecond of the run, once it is known. Later echoes are counted
     /// in it.
     ended: u64,
@@ -116,6 +118,7 @@ impl Recorder {
             stream,
             outstanding: 0,
             examples: 0,
+            causes: Vec::new(),
             ended: u64::MAX,
             parts: channel.parts,
             spares: channel.spares,
@@ -367,11 +370,15 @@ impl Recorder {
         } += 1;
     }
 
-    /// Adds an example of an error, unless there are [`EXAMPLES`] already.
-    pub(super) fn add_example(&mut self, text: impl FnOnce() -> String) {
-        if self.examples < EXAMPLES {
+    /// Adds an example of an error, unless there are [`EXAMPLES`] already, and one of its cause.
+    pub(super) fn add_example(&mut self, cause: Cause, text: impl FnOnce() -> String) {
+        let is_new = !self.causes.contains(&cause);
+        if is_new {
+            self.causes.push(cause);
+        }
+        if is_new || self.examples < EXAMPLES {
             self.examples += 1;
-            self.part.examples.push(text());
+            self.part.examples.push((cause, text()));
         }
     }
 }

@@ -321,9 +321,9 @@ impl Run<'_, '_> {
         let open_loop = plan.rate_per_s.is_some();
         let churn = plan.load == Load::Churn;
         let is_datagrams = plan.load == Load::Datagrams;
+        let mut examples = collector.examples();
         let counts = collector.counts;
         let most = |part: fn(&ThreadSummary) -> f64| endings.iter().map(part).fold(0.0, f64::max);
-        let mut examples = collector.examples;
         if !is_datagrams && endings.iter().all(|ending| ending.out_of_connections) {
             let after = humantime::format_duration(Duration::from_millis(elapsed_ns / 1_000_000));
             examples.push(format!(

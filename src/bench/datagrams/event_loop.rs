@@ -13,6 +13,7 @@ use mio::Events;
 
 use super::pace::Pace;
 use super::port::{Lateness, Memory, Port};
+use crate::bench::cause::Cause;
 use crate::bench::clock::{SECOND, nanoseconds};
 use crate::bench::recorder::Recorder;
 use crate::bench::thread::clockwork::Clockwork;
@@ -250,7 +251,8 @@ impl<'a> Generator<'a> {
         let chosen = port.sending.len() as u64;
         let has_room = port.flow.has_room(chosen);
         if !has_room && !std::mem::replace(&mut self.is_full, true) {
-            self.recorder.add_example(|| String::from(WAITED));
+            let waited = || String::from(WAITED);
+            self.recorder.add_example(Cause::Waited, waited);
         }
         let places = self.clock.shared.plan.depth as u64;
         has_room && self.ports[key].flow.awaited() + chosen < places

@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::fmt;
 
 use super::sizes::Sizes;
+use crate::bench::cause::Cause;
 use crate::bench::datagram_counts::DatagramCounts;
 use crate::bench::recorder::Recorder;
 use crate::bench::recorder::datagrams::{Counted, Sent};
@@ -18,6 +19,15 @@ pub(super) enum Strange {
     Changed(u64, Change),
     /// Nothing that this flow has sent.
     Foreign,
+}
+
+impl Strange {
+    pub(super) const fn cause(&self) -> Cause {
+        match self {
+            Self::Changed(..) => Cause::Changed,
+            Self::Foreign => Cause::Foreign,
+        }
+    }
 }
 
 impl fmt::Display for Strange {

@@ -8,8 +8,9 @@ use std::time::SystemTime;
 
 use mio::{Registry, Token};
 
-use super::flow::Flow;
+use super::flow::{Flow, Strange};
 use crate::base::sys::datagram::Batch;
+use crate::bench::cause::Cause;
 use crate::bench::clock::{Clock, nanoseconds};
 use crate::bench::datagram_counts::FlowCounts;
 use crate::bench::recorder::Recorder;
@@ -70,8 +71,8 @@ pub(super) struct Port {
     pub(super) waiting: VecDeque<u64>,
     /// Datagrams that are sent in this turn: when they were due.
     pub(super) sending: VecDeque<u64>,
-    /// Whether an error of the path was told: the others are the same.
-    has_told: bool,
+    /// The causes that an example was given of: the others are the same.
+    given: Vec<Cause>,
     /// The kernel's count of drops when it was last looked at.
     dropped: Option<u32>,
 }
@@ -103,7 +104,7 @@ impl Port {
             flow,
             waiting: VecDeque::new(),
             sending: VecDeque::new(),
-            has_told: false,
+            given: Vec::new(),
         })
     }
 
@@ -174,7 +175,17 @@ impl Port {
         };
         self.flow.not_sent(Sent { due, at: now }, recorder);
         let source = self.source;
-        recorder.add_example(|| format!("not sent from {source}: {}", refusal::not_sent(error)));
+        self.give_once(Cause::NotSent(error.kind()), recorder, || {
+            format!("not sent from {source}: {}", refusal::not_sent(error))
+        });
+    }
+
+    /// Adds an example of this cause, unless the flow had one.
+    fn give_once(&mut self, cause: Cause, recorder: &mut Recorder, text: impl FnOnce() -> String) {
+        if !self.given.contains(&cause) {
+            self.given.push(cause);
+            recorder.add_example(cause, text);
+        }
     }
 
     /// Receives what has come from the server. Where the event told of an error, it goes on
@@ -214,9 +225,16 @@ impl Port {
             let waited = received.at.map(|at| wall.saturating_sub(at));
             let at = now.saturating_sub(waited.map_or(0, nanoseconds));
             let bytes = &batch.slot(index)[..received.bytes];
-            if let Some(strange) = self.flow.received(bytes, at, recorder) {
-                let source = self.source;
-                recorder.add_example(|| format!("port {source}, {strange}"));
+            let source = self.source;
+            let text = |strange: &Strange| format!("port {source}, {strange}");
+            match self.flow.received(bytes, at, recorder) {
+                None => {}
+                Some(strange @ Strange::Changed(..)) => {
+                    recorder.add_example(strange.cause(), || text(&strange));
+                }
+                Some(strange) => {
+                    self.give_once(strange.cause(), recorder, || text(&strange));
+                }
             }
         }
     }
@@ -230,10 +248,10 @@ impl Port {
             io::ErrorKind::ConnectionRefused => errors.refused += 1,
             _ => errors.failed += 1,
         }
-        if !std::mem::replace(&mut self.has_told, true) {
-            let source = self.source;
-            recorder.add_example(|| format!("port {source}: {}", error.explained()));
-        }
+        let source = self.source;
+        self.give_once(Cause::Path(error.error.kind()), recorder, || {
+            format!("port {source}: {}", error.explained())
+        });
     }
 
     /// Receives what has come from others than the server.
@@ -254,7 +272,7 @@ impl Port {
                 None => drop(self.flow.received(bytes, clock.now(), recorder)),
                 Some(stranger) => {
                     self.flow.foreign(recorder);
-                    recorder.add_example(|| {
+                    self.give_once(Cause::Stranger, recorder, || {
                         format!("port {source}: {stranger} answered, and {server} was asked")
                     });
                 }
