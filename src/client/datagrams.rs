@@ -9,12 +9,12 @@ use std::time::{Duration, Instant};
 use mio::{Events, Poll, Token};
 
 use crate::base::error as base;
+use crate::base::not_sent::not_sent;
 use crate::base::sys;
 use crate::base::units;
 use crate::probe::datagram::choose::choose;
 use crate::probe::datagram::conventions::{HELLO, wait_for_copies};
 use crate::probe::datagram::payload::{Change, MOST_BYTES};
-use crate::probe::datagram::refusal::not_sent;
 use crate::probe::datagram::socket::{Datagram, Incoming, Options, ProbeSocket};
 use crate::probe::error::Error;
 use crate::probe::exchange::first_difference;

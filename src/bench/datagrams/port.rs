@@ -9,6 +9,7 @@ use std::time::SystemTime;
 use mio::{Registry, Token};
 
 use super::flow::{Flow, Strange};
+use crate::base::not_sent::not_sent;
 use crate::base::sys::datagram::Batch;
 use crate::bench::cause::Cause;
 use crate::bench::clock::{Clock, nanoseconds};
@@ -16,7 +17,6 @@ use crate::bench::datagram_counts::FlowCounts;
 use crate::bench::recorder::Recorder;
 use crate::bench::recorder::datagrams::Sent;
 use crate::probe::datagram::checksums::Checksums;
-use crate::probe::datagram::refusal;
 use crate::probe::datagram::socket::{Batched, Options, PathError, ProbeSocket};
 
 /// The receive buffer that is asked for, in bytes: the kernel's default of 208 KiB loses where
@@ -176,7 +176,7 @@ impl Port {
         self.flow.not_sent(Sent { due, at: now }, recorder);
         let source = self.source;
         self.give_once(Cause::NotSent(error.kind()), recorder, || {
-            format!("not sent from {source}: {}", refusal::not_sent(error))
+            format!("not sent from {source}: {}", not_sent(error))
         });
     }
 

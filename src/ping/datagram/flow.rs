@@ -6,10 +6,10 @@ use std::time::{Duration, SystemTime};
 use super::content::{Came, Content};
 use super::event::{Echo, Event, hops};
 use super::ports::PortCounts;
+use crate::base::not_sent::not_sent;
 use crate::probe::datagram::checksums::Checksums;
 use crate::probe::datagram::ledger::Reply;
 use crate::probe::datagram::marks::Marks;
-use crate::probe::datagram::refusal::not_sent;
 use crate::probe::datagram::socket::{Datagram, PathError, ProbeSocket};
 use crate::probe::datagram::stamp::times::Reflected;
 

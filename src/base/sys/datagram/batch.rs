@@ -201,12 +201,12 @@ impl Batch {
 
     /// Sends all answers, and never waits. What was sent in part goes on behind the last one
     /// sent; one that is refused is passed over, and `failed` is told which of
-    /// them it was and why. `joins` learns what the kernel does not join.
+    /// them it was, to whom it was to go, and why. `joins` learns what the kernel does not join.
     pub(crate) fn send(
         &mut self,
         socket: &impl AsFd,
         joins: &mut Joins,
-        failed: impl FnMut(usize, &io::Error),
+        failed: impl FnMut(usize, Option<SocketAddr>, &io::Error),
     ) -> Sent {
         let call = |headers: &mut [libc::mmsghdr]| {
             // SAFETY: each pointer in them is to memory that this batch owns.
@@ -221,7 +221,7 @@ impl Batch {
         &mut self,
         joins: &mut Joins,
         call: impl FnMut(&mut [libc::mmsghdr]) -> io::Result<usize>,
-        failed: impl FnMut(usize, &io::Error),
+        failed: impl FnMut(usize, Option<SocketAddr>, &io::Error),
     ) -> Sent {
         self.answers.send(joins, call, failed)
     }
