@@ -879,7 +879,11 @@ mod needs_namespaces {
             return;
         }
         for (rule, load, not_sent) in [
-            ("numgen inc mod 2 0", "--connections 2 --rate 200", 50),
+            (
+                "numgen inc mod 2 0",
+                "--connections 2 --depth 1 --rate 200",
+                50,
+            ),
             ("", "--connections 1 --rate 1000k", 100),
             ("numgen inc mod 2 0", "--depth 1 --rate 1000k", 50),
             ("", "--size 1 --depth 2 --rate 1000k", 100),
