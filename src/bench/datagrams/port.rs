@@ -4,12 +4,12 @@ use std::collections::VecDeque;
 use std::io::{self, IoSlice};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
-use std::time::SystemTime;
 
 use mio::{Registry, Token};
 
 use super::flow::{Flow, Strange};
 use crate::base::not_sent::not_sent;
+use crate::base::sys::clock::unix_now;
 use crate::base::sys::datagram::Batch;
 use crate::bench::cause::Cause;
 use crate::bench::clock::{Clock, nanoseconds};
@@ -218,8 +218,7 @@ impl Port {
     fn verify(&mut self, count: usize, clock: Clock, batch: &mut Batch, recorder: &mut Recorder) {
         // How long each has waited is by the kernel's clock, which may be set meanwhile: it is
         // compared with that clock now, and what is left is the time by ours.
-        let wall = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
-        let (wall, now) = (wall.unwrap_or_default(), clock.now());
+        let (wall, now) = (unix_now(), clock.now());
         for index in 0..count {
             let received = batch.received(index);
             let waited = received.at.map(|at| wall.saturating_sub(at));

@@ -21,6 +21,7 @@ use super::reflector;
 use super::summary::{DatagramSummary, MarksCount};
 use crate::base::error as base;
 use crate::base::sys;
+use crate::base::units::nanoseconds;
 use crate::ping::error::Error;
 use crate::ping::round_trips::RoundTrips;
 use crate::ping::stop::Stop;
@@ -502,10 +503,6 @@ fn receive(
         }
     }
     Ok(Some(until))
-}
-
-fn nanoseconds(time: Duration) -> u64 {
-    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
 }
 
 #[cfg(all(test, any(target_os = "linux", target_os = "android")))]

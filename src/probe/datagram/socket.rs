@@ -7,12 +7,13 @@
 
 use std::io::{self, ErrorKind};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use mio::{Interest, Registry, Token};
 use socket2::{Domain, Socket, Type};
 
 use super::refusal::explained;
+use crate::base::sys::clock::unix_now;
 use crate::base::sys::datagram::{self, Origin, Received, Wanted, request};
 use crate::base::units;
 
@@ -297,8 +298,7 @@ const ONLY_TIME: Wanted = Wanted {
 };
 
 fn datagram_of(received: Received, stranger: Option<SocketAddr>) -> Datagram {
-    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
-    let now = now.unwrap_or_default();
+    let now = unix_now();
     let waited = received.at.and_then(|at| now.checked_sub(at));
     Datagram {
         length: received.bytes,
