@@ -331,10 +331,11 @@ impl DatagramPing {
         spans.sum::<u64>() < REMEMBERED && next.is_told_apart()
     }
 
-    /// When the next datagram is to be sent; `None` if none is left, or it has to wait for an
-    /// earlier one.
+    /// When the next datagram is to be sent, or counted as held back; `None` if none is left, or
+    /// it has to wait for an earlier one.
     fn next_due(&self) -> Option<Instant> {
-        self.due().filter(|_| self.has_room())
+        let is_counted = self.last_held_back == Some(self.number);
+        self.due().filter(|_| !is_counted || self.has_room())
     }
 
     /// When the next datagram is due; `None` if none is left.
