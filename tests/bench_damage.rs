@@ -208,6 +208,31 @@ fn damage_under_a_rate_and_churn_is_found() {
     }
 }
 
+#[test]
+fn damage_in_the_warm_up_is_told_apart_and_a_failure() {
+    for options in [
+        "--expect errors=0",
+        "--rate 500 --expect errors=0",
+        "--stream",
+    ] {
+        let server = Meddling::start(10, 1, |bytes| bytes[0] ^= 1);
+        let options = format!("{options} --warmup 1s --duration 200ms --timeout 10s");
+        let run = bench(server.server.address, &options);
+        let results = &run.results;
+        let expected = Errors {
+            changed: 1,
+            ..Errors::default()
+        };
+        assert_eq!(results.warmup_errors, expected, "{run:?}");
+        assert_eq!(results.totals.errors, Errors::default(), "{run:?}");
+        assert!(results.expectations.iter().all(|each| each.held), "{run:?}");
+        let in_warmup = results.timeline.iter().filter(|second| second.start_ns < 0);
+        assert_eq!(in_warmup.map(|second| second.errors).sum::<u64>(), 1);
+        assert!(names_offset(results, 10), "{run:?}");
+        assert_eq!(run.code, DAMAGED);
+    }
+}
+
 /// Runs against a server that echoes 100 messages and a half on its first
 /// connection, takes the rest of that message, and leaves.
 fn left_in_the_middle(options: &str, leave: fn(&std::net::TcpStream)) -> Run {

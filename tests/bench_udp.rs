@@ -208,6 +208,106 @@ mod counts {
     }
 
     #[test]
+    fn a_rare_cause_has_an_example_among_many_of_another() {
+        let other = socket();
+        let from = other.local_addr().unwrap();
+        let damaging = peer(move |got| match got.number {
+            0..40 => got.answer(&got.changed(40)),
+            40..60 => got.answer(b"nothing that was sent"),
+            60..80 => drop(other.send_to(got.bytes, got.from)),
+            _ => got.echo(),
+        });
+        let run = bench(damaging, "--udp --rate 1k --count 100 --timeout 500ms");
+        assert_eq!(run.code, Some(1), "{run:?}");
+        let examples = &run.results.examples;
+        let number = |words: &str| examples.iter().filter(|it| it.contains(words)).count();
+        let stranger = format!("{from} answered, and {damaging} was asked");
+        assert_eq!(number("nothing that was sent from this port"), 1, "{run:?}");
+        assert_eq!(number(&stranger), 1, "{run:?}");
+        assert_eq!((number("byte 40"), examples.len()), (8, 10), "{run:?}");
+    }
+
+    #[test]
+    fn flows_whose_echoes_are_changed_are_not_silent_and_lose_nothing() {
+        let mut flows = Vec::new();
+        let damaging = peer(move |got| {
+            if !flows.contains(&got.from) {
+                flows.push(got.from);
+            }
+            match flows.iter().position(|from| *from == got.from) {
+                Some(0 | 2) => got.answer(&got.changed(40)),
+                _ => got.echo(),
+            }
+        });
+        let run = bench(
+            damaging,
+            "--udp --connections 4 --rate 1k --count 100 --timeout 1500ms",
+        );
+        assert_eq!(run.code, Some(1), "{run:?}");
+        let (results, datagrams) = (&run.results, datagrams(&run));
+        assert_eq!((results.totals.lost, results.totals.echoed), (0, 50));
+        assert_eq!(results.totals.errors.changed, 50);
+        assert_eq!((datagrams.silent_flows, datagrams.losing_flows), (0, 0));
+        assert!(!doubts(results, Doubt::ConnectionsMissing), "{run:?}");
+        let changed: Vec<_> = datagrams.flows.iter().map(|it| it.counts.changed).collect();
+        assert_eq!(changed, [25, 25, 0, 0]);
+        for flow in &datagrams.flows {
+            let accounted = flow.echoed + flow.counts.lost + flow.counts.changed;
+            assert_eq!(flow.counts.sent, accounted, "{flow:?}");
+        }
+        let seconds = results.timeline.iter().filter_map(|it| it.datagrams);
+        assert_eq!(seconds.map(|second| second.changed).sum::<u64>(), 50);
+        // No percentile is better for it.
+        let response = results.response.as_ref().unwrap();
+        assert_eq!(response.count(), 100);
+        let given_up = response.histogram.count_between(1_498_000_000, u64::MAX);
+        assert_eq!(given_up, 50);
+    }
+
+    #[test]
+    fn what_goes_wrong_in_the_warm_up_is_told_apart_and_damage_is_a_failure() {
+        let early = peer(|got| match got.number {
+            0..20 => got.answer(&got.changed(40)),
+            20..30 => {
+                got.echo();
+                got.answer(b"nothing that was sent");
+            }
+            _ => got.echo(),
+        });
+        let run = bench(
+            early,
+            "--udp --rate 200 --warmup 1s --count 50 --timeout 10s --expect errors=0",
+        );
+        assert_eq!(run.code, Some(1), "{run:?}");
+        let results = &run.results;
+        assert_eq!(results.totals.errors, Errors::default());
+        assert!(results.expectations[0].held, "{run:?}");
+        assert_accounts(results);
+        assert_eq!(results.totals.echoed, 50);
+        let want = Errors {
+            changed: 20,
+            foreign: 10,
+            ..Errors::default()
+        };
+        assert_eq!(results.warmup_errors, want);
+        let in_warmup = results.timeline.iter().filter(|second| second.start_ns < 0);
+        assert_eq!(in_warmup.map(|second| second.errors).sum::<u64>(), 30);
+    }
+
+    #[test]
+    fn an_icmp_error_of_the_warm_up_is_told_apart() {
+        let (_socket, nobody) = refusing();
+        let run = bench(
+            nobody,
+            "--udp --rate 100 --warmup 500ms --count 10 --timeout 1s",
+        );
+        let results = &run.results;
+        assert_eq!(results.totals.lost, 10, "{run:?}");
+        assert_eq!(results.totals.errors.refused, 10, "{run:?}");
+        assert!(results.warmup_errors.refused > 0, "{run:?}");
+    }
+
+    #[test]
     fn an_answer_from_another_address_is_foreign_and_both_are_named() {
         let (asked, from) = answering_elsewhere();
         let run = bench(asked, "--udp --rate 1k --count 20 --timeout 500ms");

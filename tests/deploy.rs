@@ -790,6 +790,23 @@ mod container {
     }
 
     #[test]
+    fn what_the_image_serves_it_exposes_and_its_example_opens() {
+        let command: Vec<String> = serde_json::from_str(&instruction("CMD ")).unwrap();
+        let exposed = instruction("EXPOSE ");
+        let exposed: Vec<_> = exposed.split(' ').collect();
+        let text = fs::read_to_string(root().join("Containerfile")).unwrap();
+        for (option, port) in [
+            ("--echo", "20162/tcp"),
+            ("--udp", "20162/udp"),
+            ("--counted", "4000/tcp"),
+        ] {
+            assert!(command.iter().any(|word| word == option), "{option}");
+            assert!(exposed.contains(&port), "{port}");
+        }
+        assert!(text.contains("-p 7:20162 -p 7:20162/udp"), "{text}");
+    }
+
+    #[test]
     #[ignore = "needs hadolint"]
     fn the_containerfile_has_no_mistakes() {
         let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("Containerfile");

@@ -839,8 +839,33 @@ mod needs_namespaces {
         assert_eq!(report["diagnosis"], serde_json::json!([]));
     }
 
-    /// One at a time, of which a rule drops each second one; and as many as go, of which it
-    /// drops all.
+    #[test]
+    #[ignore = "needs unshare(1), ip(8) and nft(8)"]
+    fn an_answer_that_a_firewall_here_drops_is_in_the_log_with_its_client() {
+        if !can(&["unshare", "-rn", "nft", "add", "table", "inet", "t"]) {
+            return;
+        }
+        let said = in_a_network(
+            "serve --udp 127.0.0.1:4444
+             nft add table inet t
+             nft add chain inet t c '{ type filter hook output priority 0; }'
+             nft add rule inet t c udp sport 4444 drop
+             $P client --udp --timeout 100ms 127.0.0.1:4444 hello 2> /dev/null || true
+             kill $server; wait $server
+             cat log",
+        );
+        let Some(log) = said else { return };
+        let words = [
+            "could not answer 127.0.0.1:",
+            " on udp://127.0.0.1:4444: operation not permitted: a firewall rule of this machine",
+        ];
+        for words in words {
+            assert!(log.contains(words), "{log}");
+        }
+    }
+
+    /// One at a time, of which a rule drops each second one; as many as go, of which it drops
+    /// all; and more than have a place, so that they wait for the one before.
     #[test]
     #[ignore = "needs unshare(1), ip(8) and nft(8)"]
     fn a_load_of_datagrams_that_a_firewall_here_drops_is_not_sent_and_not_lost() {
@@ -848,8 +873,14 @@ mod needs_namespaces {
             return;
         }
         for (rule, load, not_sent) in [
-            ("numgen inc mod 2 0", "--connections 2 --rate 200", 50),
+            (
+                "numgen inc mod 2 0",
+                "--connections 2 --depth 1 --rate 200",
+                50,
+            ),
             ("", "--connections 1 --rate 1000k", 100),
+            ("numgen inc mod 2 0", "--depth 1 --rate 1000k", 50),
+            ("", "--size 1 --depth 2 --rate 1000k", 100),
         ] {
             let said = in_a_network(&format!(
                 "serve --udp 127.0.0.1:4444

@@ -503,6 +503,7 @@ mod datagram_loads {
         let (udp, tcp) = (cells(&datagrams("a")), cells(&closed("a")));
         for (name, value) in [
             ("loss_fraction", "0.0212"),
+            ("changed", "9"),
             ("refused", "2"),
             ("late", "3"),
             ("duplicates", "5"),

@@ -225,6 +225,26 @@ mod pipe {
 }
 
 #[test]
+fn an_echo_that_comes_again_long_after_is_named_by_its_number() {
+    // That of the first comes again after that of the third, or of the last.
+    for (input, after) in [("a\nbb\nccc\ndddd\n", 3), ("a\nbb\nccc\n", 3)] {
+        let mut first = Vec::new();
+        let again = peer(move |got| {
+            if got.number == 0 {
+                first = got.bytes.to_vec();
+            }
+            got.echo();
+            if got.number + 1 == after {
+                got.answer(&first);
+            }
+        });
+        let ended = client(&[], again, &[], input);
+        let begin = format!("bad echo from {again}: the echo of datagram 1 came twice");
+        assert_fault(&ended, &begin, "");
+    }
+}
+
+#[test]
 fn a_dialogue_echoes_each_line_also_an_empty_one() {
     let server = echo();
     let mut command = Command::new(env!("CARGO_BIN_EXE_echopool"));

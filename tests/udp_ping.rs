@@ -277,6 +277,44 @@ mod outcomes {
     }
 
     #[test]
+    fn datagrams_of_a_byte_are_told_apart_however_long_they_are_under_way() {
+        let time = Duration::from_millis(300);
+        for ports in [1, 2] {
+            // Nothing comes back until all have come that are told apart, and that time has passed.
+            let (most, mut held) = (256 * ports, Vec::new());
+            let server = peer(move |got| {
+                if got.number >= most {
+                    return got.echo();
+                }
+                held.push((got.bytes.to_vec(), got.from));
+                if held.len() == most {
+                    std::thread::sleep(time);
+                    for (bytes, from) in &held {
+                        got.socket.send_to(bytes, from).unwrap();
+                    }
+                }
+            });
+            let ports = ports.to_string();
+            let options = ["-s1", "-i0.0002", "-c1000", "-W20", "--ports", &ports];
+            let (code, events) = events(&options, server);
+            assert_eq!(code, 0, "{:?}", events.last());
+            let counts = [("received", 1000), ("duplicates", 0), ("reordered", 0)];
+            assert_counts(&events, &counts);
+            let least = Some(time.as_nanos() as u64);
+            for reply in named(&events, "reply") {
+                let is_held = reply["seq"].as_u64() <= Some(most as u64);
+                assert!(!is_held || reply["time_ns"].as_u64() >= least, "{reply}");
+            }
+            let summary = events.last().unwrap();
+            assert!(summary["held_back"].as_u64() > Some(0), "{summary}");
+            let waits = named(&events, "sending_waits");
+            assert_eq!(waits.len(), 1, "{waits:?}");
+            let reason = waits[0]["reason"].as_str().unwrap();
+            assert!(reason.contains("a larger --size"), "{reason}");
+        }
+    }
+
+    #[test]
     fn a_byte_that_was_not_sent_is_foreign() {
         // As the one before the first would be.
         let server = peer(|got| got.answer(&[got.bytes[0].wrapping_sub(1)]));

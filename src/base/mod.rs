@@ -10,6 +10,7 @@ pub(crate) mod icmp;
 pub mod kernel;
 pub(crate) mod listening;
 pub(crate) mod logging;
+pub(crate) mod not_sent;
 pub mod open_files;
 pub mod output;
 pub mod signals;

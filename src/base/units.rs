@@ -1,6 +1,12 @@
-//! Numbers formatted for people: with a unit and three significant digits.
+//! Numbers formatted for people, with a unit and three significant digits; and durations as
+//! numbers.
 
 use std::time::Duration;
+
+/// A duration in nanoseconds, up to 584 years.
+pub(crate) fn nanoseconds(time: Duration) -> u64 {
+    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
+}
 
 /// Formats a time in nanoseconds: `31.2 us`.
 pub(crate) fn time(nanoseconds: f64) -> String {

@@ -1,6 +1,8 @@
 //! The clock of a run: nanoseconds since its start, as a `u64`.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
+
+pub(super) use crate::base::units::nanoseconds;
 
 /// One second, in the unit of the clock.
 pub(super) const SECOND: u64 = 1_000_000_000;
@@ -17,9 +19,4 @@ impl Clock {
     pub(super) fn now(self) -> u64 {
         nanoseconds(self.0.elapsed())
     }
-}
-
-/// A duration in the unit of the clock, up to 584 years.
-pub(super) fn nanoseconds(time: Duration) -> u64 {
-    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
 }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use super::cause::{self, Cause};
 use super::clock::SECOND;
 use super::counts::Counts;
 use super::datagram_counts::DatagramCounts;
@@ -35,7 +36,7 @@ pub(super) struct Collector {
     pub(super) counts: Counts,
     pub(super) timeline: Vec<Interval>,
     pub(super) gaps: Vec<Gap>,
-    pub(super) examples: Vec<String>,
+    examples: Vec<(Cause, String)>,
     /// By number; the first second of the measured part is number 0.
     seconds: BTreeMap<i64, Second>,
     /// Of each thread: the time up to which it has reported, and its open connections.
@@ -62,8 +63,9 @@ impl Collector {
     pub(super) fn add(&mut self, part: &mut Part) {
         self.counts.add(&part.counts);
         self.gaps.append(&mut part.gaps);
-        let room = EXAMPLES - self.examples.len();
-        self.examples.extend(part.examples.drain(..).take(room));
+        for example in part.examples.drain(..) {
+            cause::add(&mut self.examples, example, EXAMPLES);
+        }
         self.threads[part.thread] = (part.until, part.connections);
         self.add_to_second(part);
         for (number, counts) in &part.seconds {
@@ -92,10 +94,16 @@ impl Collector {
         if let Some(tcp) = &part.tcp {
             second.interval.tcp.get_or_insert_default().add(tcp);
         }
-        second.interval.errors += part.counts.totals.errors.total();
+        let counts = &part.counts;
+        second.interval.errors += counts.totals.errors.total() + counts.warmup_errors.total();
         let length = part.until.saturating_sub(part.from);
         second.time += length;
         second.connection_time += u128::from(length) * part.connections as u128;
+    }
+
+    /// The examples of errors, in words.
+    pub(super) fn examples(&self) -> Vec<String> {
+        self.examples.iter().map(|(_, text)| text.clone()).collect()
     }
 
     /// A thread has ended: no second waits for it any more.

@@ -2,7 +2,7 @@
 //! second or of all threads for the whole run.
 
 use super::datagram_counts::DatagramCounts;
-use super::results::Totals;
+use super::results::{Errors, Totals};
 use super::tcp::Tcp;
 use crate::probe::latency::Latency;
 
@@ -10,6 +10,8 @@ use crate::probe::latency::Latency;
 #[derive(Debug, Default)]
 pub(super) struct Counts {
     pub(super) totals: Totals,
+    /// What went wrong before: it belongs to no message that counts.
+    pub(super) warmup_errors: Errors,
     pub(super) service: Latency,
     pub(super) response: Latency,
     pub(super) lateness: Latency,
@@ -34,6 +36,7 @@ impl Counts {
     /// Adds all counters and latencies of `other`.
     pub(super) fn add(&mut self, other: &Self) {
         self.totals += &other.totals;
+        self.warmup_errors += &other.warmup_errors;
         self.tcp.add(&other.tcp);
         self.datagrams += &other.datagrams;
         self.in_time += other.in_time;
@@ -56,6 +59,7 @@ impl Counts {
     pub(super) fn reset(&mut self) {
         let Self {
             totals,
+            warmup_errors,
             service,
             response,
             lateness,
@@ -70,6 +74,7 @@ impl Counts {
             without_descriptor,
         } = self;
         *totals = Totals::default();
+        *warmup_errors = Errors::default();
         tcp.reset();
         *datagrams = DatagramCounts::default();
         for latency in [service, response, lateness, connect, first_byte, exchange] {

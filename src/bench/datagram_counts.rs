@@ -63,6 +63,7 @@ fn worst(mut flows: Vec<FlowCounts>) -> Vec<FlowCounts> {
         let by_loss = loss(other).total_cmp(&loss(one));
         let rest = |flow: &FlowCounts| (flow.counts.sent, flow.echoed);
         by_loss
+            .then_with(|| other.counts.changed.cmp(&one.counts.changed))
             .then_with(|| rest(other).cmp(&rest(one)))
             .then_with(|| one.source.cmp(&other.source))
     });
@@ -71,13 +72,16 @@ fn worst(mut flows: Vec<FlowCounts>) -> Vec<FlowCounts> {
 }
 
 /// What became of some datagrams. `sent` is those that came back unchanged and in time, `lost`,
-/// those whose first reply was changed, and those that are awaited.
+/// `changed`, and those that are awaited.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DatagramCounts {
     /// Handed to the kernel.
     pub sent: u64,
-    /// Not back unchanged within the time-out, or an error says that they won't be.
+    /// Not back within the time-out, or an error says that they won't be.
     pub lost: u64,
+    /// Those whose first reply was not what was sent; none in files of older versions.
+    #[serde(default)]
+    pub changed: u64,
     /// Of the lost, those of which an error of the path says that they won't be back.
     pub refused: u64,
     /// Errors of the path that do not say of which of several datagrams they are, so that as
@@ -105,6 +109,7 @@ impl Default for DatagramCounts {
         Self {
             sent: 0,
             lost: 0,
+            changed: 0,
             refused: 0,
             unnamed_errors: 0,
             late: 0,
@@ -140,6 +145,7 @@ impl AddAssign<&Self> for DatagramCounts {
         *self = Self {
             sent: sum(self.sent, other.sent),
             lost: sum(self.lost, other.lost),
+            changed: sum(self.changed, other.changed),
             refused: sum(self.refused, other.refused),
             unnamed_errors: sum(self.unnamed_errors, other.unnamed_errors),
             late: sum(self.late, other.late),
@@ -165,9 +171,9 @@ pub struct FlowCounts {
 }
 
 impl FlowCounts {
-    /// Whether it had no echo at all, though it was to have some.
+    /// Whether it had no echo at all, also no changed one, though it was to have some.
     const fn is_silent(&self) -> bool {
-        self.echoed == 0 && self.counts.sent >= TRIES
+        self.echoed + self.counts.changed == 0 && self.counts.sent >= TRIES
     }
 }
 

@@ -197,7 +197,7 @@ impl fmt::Debug for Counted {
     }
 }
 
-const COUNTED: [Counted; 18] = [
+const COUNTED: [Counted; 19] = [
     Counted::any("errors", |results| Some(results.totals.errors.total())),
     Counted::messages("lost", |results| Some(results.totals.lost)),
     Counted::any("lost_bytes", |results| Some(results.totals.lost_bytes)),
@@ -211,6 +211,7 @@ const COUNTED: [Counted; 18] = [
         "suspicions",
         |results| Some(results.suspicions.len() as u64),
     ),
+    Counted::datagrams("changed", |results| Some(counts(results)?.changed)),
     Counted::datagrams("late", |results| Some(counts(results)?.late)),
     Counted::datagrams("duplicates", |results| Some(counts(results)?.duplicates)),
     Counted::datagrams("reordered", |results| Some(counts(results)?.reordered)),

@@ -15,6 +15,7 @@ pub mod results;
 pub mod source;
 pub mod tcp;
 
+mod cause;
 mod clock;
 mod collector;
 mod connections;

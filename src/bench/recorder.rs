@@ -3,11 +3,13 @@
 
 use crossbeam_channel::{Receiver, Sender};
 
+use super::cause::Cause;
 use super::clock::SECOND;
 use super::counts::Counts;
 use super::datagram_counts::DatagramCounts;
 use super::message::Message;
 use super::outage::Gap;
+use super::results::Errors;
 use super::tcp::TcpCounts;
 use crate::probe::latency::Latency;
 use crate::probe::pattern::Damage;
@@ -43,7 +45,7 @@ pub(super) struct Part {
     pub(super) seconds: Vec<(i64, DatagramCounts)>,
     /// Connections open at its end, or flows.
     pub(super) connections: usize,
-    pub(super) examples: Vec<String>,
+    pub(super) examples: Vec<(Cause, String)>,
     pub(super) gaps: Vec<Gap>,
 }
 
@@ -75,14 +77,17 @@ pub(super) struct Recorder {
     /// Open loop: messages that are sent from this time on count too, whenever they were
     /// due. Unknown until load is measured.
     sent_from: u64,
+    /// Whether load is measured.
+    is_measuring: bool,
     /// Whether there are due times, which response times count from.
     open_loop: bool,
     /// Whether bytes are counted and messages are not.
     stream: bool,
     /// Messages that were queued, and are neither back nor given up.
     outstanding: usize,
-    /// Examples of errors so far.
+    /// Examples of errors so far, and the causes that they are of.
     examples: usize,
+    causes: Vec<Cause>,
     /// The last nanosecond of the run, once it is known. Later echoes are counted
     /// in it.
     ended: u64,
@@ -108,10 +113,12 @@ impl Recorder {
             part,
             measured_from: u64::MAX,
             sent_from: u64::MAX,
+            is_measuring: false,
             open_loop,
             stream,
             outstanding: 0,
             examples: 0,
+            causes: Vec::new(),
             ended: u64::MAX,
             parts: channel.parts,
             spares: channel.spares,
@@ -122,6 +129,7 @@ impl Recorder {
     pub(super) fn begin(&mut self, start: u64, measured_from: u64) {
         self.measured_from = measured_from;
         self.sent_from = u64::MAX;
+        self.is_measuring = measured_from <= start;
         self.ended = u64::MAX;
         self.part.from = start;
         self.part.until = next_boundary(start, measured_from);
@@ -156,6 +164,7 @@ impl Recorder {
     /// Load is measured from now on. In an open loop what is queued counts as well: far above
     /// what the connections carry, messages of the warm-up fill the whole run.
     pub(super) const fn begin_measuring(&mut self, now: u64) {
+        self.is_measuring = true;
         if self.open_loop {
             // What was sent just before has the same time.
             self.sent_from = now + 1;
@@ -336,9 +345,22 @@ impl Recorder {
         }
     }
 
+    /// Whether load is measured.
+    pub(super) const fn is_measuring(&self) -> bool {
+        self.is_measuring
+    }
+
+    /// The errors of what belongs to the measured part, or to the warm-up.
+    pub(super) const fn errors(&mut self, is_counted: bool) -> &mut Errors {
+        match is_counted {
+            true => &mut self.part.counts.totals.errors,
+            false => &mut self.part.counts.warmup_errors,
+        }
+    }
+
     /// Counts a fault in the stream.
-    pub(super) fn damaged(&mut self, damage: Damage) {
-        let errors = &mut self.part.counts.totals.errors;
+    pub(super) const fn damaged(&mut self, damage: Damage) {
+        let errors = self.errors(self.is_measuring);
         *match damage {
             Damage::Changed => &mut errors.changed,
             Damage::Lost { .. } => &mut errors.missing,
@@ -348,11 +370,15 @@ impl Recorder {
         } += 1;
     }
 
-    /// Adds an example of an error, unless there are [`EXAMPLES`] already.
-    pub(super) fn add_example(&mut self, text: impl FnOnce() -> String) {
-        if self.examples < EXAMPLES {
+    /// Adds an example of an error, unless there are [`EXAMPLES`] already, and one of its cause.
+    pub(super) fn add_example(&mut self, cause: Cause, text: impl FnOnce() -> String) {
+        let is_new = !self.causes.contains(&cause);
+        if is_new {
+            self.causes.push(cause);
+        }
+        if is_new || self.examples < EXAMPLES {
             self.examples += 1;
-            self.part.examples.push(text());
+            self.part.examples.push((cause, text()));
         }
     }
 }

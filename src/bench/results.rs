@@ -38,6 +38,11 @@ pub struct Results {
     pub throughput_bytes_per_s: f64,
     /// The counts of the measured part.
     pub totals: Totals,
+    /// What went wrong in the warm-up with the bytes of connections, and with datagrams; none in
+    /// files of older versions, which have it in `totals`. What went wrong with connections
+    /// themselves is in `totals`, whenever it was.
+    #[serde(default)]
+    pub warmup_errors: Errors,
     /// Service time: from a message's send to its last byte back. A closed loop has
     /// no other latency.
     pub service: Latency,
@@ -81,6 +86,11 @@ impl Results {
     /// open loop, the service time of a closed loop.
     pub fn round_trips(&self) -> &Latency {
         self.response.as_ref().unwrap_or(&self.service)
+    }
+
+    /// Whether bytes came back otherwise than they were sent, in the warm-up or later.
+    pub fn is_damaged(&self) -> bool {
+        self.totals.errors.damage() > 0 || self.warmup_errors.damage() > 0
     }
 
     /// Whether no message came back whole, or of a stream no byte.
@@ -401,6 +411,9 @@ pub struct Trial {
     /// Whether the generator kept its schedule; unknown in files of older versions.
     #[serde(default)]
     pub schedule_kept: Option<bool>,
-    /// Whether both did.
+    /// Whether nothing came back changed; unknown in files of older versions.
+    #[serde(default)]
+    pub undamaged: Option<bool>,
+    /// Whether all three are so.
     pub held: bool,
 }

@@ -322,9 +322,9 @@ impl Run<'_, '_> {
         let open_loop = plan.rate_per_s.is_some();
         let churn = plan.load == Load::Churn;
         let is_datagrams = plan.load == Load::Datagrams;
+        let mut examples = collector.examples();
         let counts = collector.counts;
         let most = |part: fn(&ThreadSummary) -> f64| endings.iter().map(part).fold(0.0, f64::max);
-        let mut examples = collector.examples;
         if !is_datagrams && endings.iter().all(|ending| ending.out_of_connections) {
             let after = humantime::format_duration(Duration::from_millis(elapsed_ns / 1_000_000));
             examples.push(format!(
@@ -350,6 +350,7 @@ impl Run<'_, '_> {
             rate_per_s: per_second(counts.in_time, elapsed_ns),
             throughput_bytes_per_s: per_second(counts.in_time_bytes, elapsed_ns),
             totals: counts.totals,
+            warmup_errors: counts.warmup_errors,
             service: counts.service,
             response: open_loop.then_some(counts.response),
             lateness: open_loop.then_some(counts.lateness),

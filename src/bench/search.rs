@@ -276,6 +276,12 @@ impl<'a> Search<'a> {
         if self.bounds.held.is_some() || trial.schedule_kept == Some(false) {
             return None;
         }
+        if trial.undamaged == Some(false) {
+            self.stuck += 1;
+            return (self.stuck >= STUCK).then(|| {
+                String::from("no rate holds: bytes came back changed at half the rate, too")
+            });
+        }
         // Where messages queue up, even the fastest is faster at half the rate.
         let fastest = self.condition.fastest_is_too_slow(results);
         let before = std::mem::replace(&mut self.too_slow, fastest);
@@ -312,6 +318,8 @@ fn assess(rate: f64, results: &Results, condition: &Condition) -> Trial {
     };
     let schedule_kept = !results.suspicions.iter().any(missed);
     let condition_held = condition.check(results).held;
+    // What came back changed is in no loss, and proves nothing of the rate.
+    let undamaged = results.totals.errors.damage() == 0;
     let latency = results.round_trips();
     Trial {
         rate_per_s: rate,
@@ -321,7 +329,8 @@ fn assess(rate: f64, results: &Results, condition: &Condition) -> Trial {
         max_ns: latency.max(),
         condition_held: Some(condition_held),
         schedule_kept: Some(schedule_kept),
-        held: schedule_kept && condition_held,
+        undamaged: Some(undamaged),
+        held: schedule_kept && condition_held && undamaged,
     }
 }
 
@@ -540,6 +549,28 @@ mod tests {
         let (trials, end) = searched("p99<150us", queues);
         assert!(trials.iter().any(|trial| trial.held), "{trials:?}");
         assert!(end.contains("found to within 5 %"), "{end}");
+    }
+
+    #[test]
+    fn a_rate_at_which_bytes_come_back_changed_does_not_hold() {
+        let damaged = |is_damaged: fn(f64) -> bool| {
+            move |rate| {
+                let mut results = with_times([1_000; 10_000]);
+                results.totals.errors.changed = u64::from(is_damaged(rate));
+                results
+            }
+        };
+        let (trials, end) = searched("loss<1%", damaged(|_| true));
+        let seen = |trial: &Trial| (trial.condition_held, trial.undamaged, trial.held);
+        assert_eq!(seen(&trials[0]), (Some(true), Some(false), false));
+        assert_eq!(trials.len(), 2);
+        assert!(end.contains("bytes came back changed"), "{end}");
+        // One rate alone ends nothing.
+        let (trials, end) = searched("loss<1%", damaged(|rate| rate > 9_000.0));
+        assert!(end.contains("found to within 5 %"), "{end}");
+        let held = trials.iter().filter(|trial| trial.held);
+        assert!(held.clone().all(|trial| trial.rate_per_s <= 9_000.0));
+        assert!(held.count() > 0);
     }
 
     #[test]

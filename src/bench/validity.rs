@@ -354,7 +354,7 @@ pub(super) mod tests {
     use super::*;
     use crate::bench::datagram_counts::{DatagramCounts, Datagrams};
     use crate::bench::plan::Plan;
-    use crate::bench::results::{FORMAT, Generator, Interval, Totals};
+    use crate::bench::results::{Errors, FORMAT, Generator, Interval, Totals};
 
     pub(in crate::bench) fn latency(values: impl IntoIterator<Item = u64>) -> Latency {
         let mut latency = Latency::new();
@@ -405,6 +405,7 @@ pub(super) mod tests {
                 echoed: 10_000,
                 ..Totals::default()
             },
+            warmup_errors: Errors::default(),
             service: round_trips(),
             response: rate.map(|_| round_trips()),
             lateness: rate.map(|_| latency([5_000; 10_000])),

@@ -10,6 +10,7 @@ use super::cause::{Confidence, Diagnosis};
 use super::observation::Observation;
 use crate::base::kernel::KernelView;
 use crate::base::units;
+pub(super) use crate::base::units::nanoseconds;
 
 /// The name and version of the JSON format; the number grows when a reader of
 /// the one before would be misled.
@@ -174,10 +175,6 @@ impl fmt::Display for Report {
         }
         Ok(())
     }
-}
-
-pub(super) fn nanoseconds(time: Duration) -> u64 {
-    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]

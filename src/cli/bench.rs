@@ -64,7 +64,7 @@ alternate between IPv6 and IPv4 (RFC 8305).
 A condition is a metric, one of < <= > >= = and a bound: 'p99<1ms', 'errors=0', 'rate>50k', \
 'loss<0.1%'. Metrics are min, mean, stddev, max, any percentile (p50, p99.9), rate (messages per \
 second), MB/s, Mbit/s, loss (in percent), and the counts errors, lost, in_flight and others; with \
---udp late, duplicates, reordered, refused, unnamed_errors, not_sent, dropped_here and \
+--udp changed, late, duplicates, reordered, refused, unnamed_errors, not_sent, dropped_here and \
 wrong_checksums, as numbers or in percent of those sent.
 
 With --udp every datagram is sent when it is due, whether or not earlier ones are back. One that \
@@ -474,7 +474,7 @@ fn verdict(results: &Results) -> Exit {
         );
         code = Exit::Unmet;
     }
-    if results.totals.errors.damage() > 0 {
+    if results.is_damaged() {
         return Exit::Failure;
     }
     if results.interrupted {

@@ -103,9 +103,11 @@ Events of --udp:
                 which of several datagrams)
   dropped_here  datagrams, wrong_checksums (at most so many of them), source_port
                 (by the full queue of our own socket, or for a wrong checksum)
+  sending_waits seq, reason (more short datagrams are awaited than their bytes tell
+                apart, or more than are remembered; said once)
   summary       those above and refused (of the lost, by an ICMP error),
                 unnamed_errors (path_error), duplicates, reordered, not_sent,
-                dropped_here, wrong_checksums, foreign
+                held_back (sent later for that), dropped_here, wrong_checksums, foreign
                 (of the corrupted), variation_p50_ns and variation_p99_ns (of the round
                 trips of two in a row, RFC 3393), jitter_ns (RFC 3550), hops (least and
                 most), sent_marks, marks (dscp, ecn, echoes), ports (source_port, sent,

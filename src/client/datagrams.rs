@@ -1,5 +1,7 @@
 //! The client over UDP: each datagram is sent once its predecessor's echo is back.
 
+use std::collections::VecDeque;
+use std::hash::{BuildHasher, RandomState};
 use std::io::{self, BufRead, Read, Write};
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
@@ -7,12 +9,12 @@ use std::time::{Duration, Instant};
 use mio::{Events, Poll, Token};
 
 use crate::base::error as base;
+use crate::base::not_sent::not_sent;
 use crate::base::sys;
 use crate::base::units;
 use crate::probe::datagram::choose::choose;
 use crate::probe::datagram::conventions::{HELLO, wait_for_copies};
 use crate::probe::datagram::payload::{Change, MOST_BYTES};
-use crate::probe::datagram::refusal::not_sent;
 use crate::probe::datagram::socket::{Datagram, Incoming, Options, ProbeSocket};
 use crate::probe::error::Error;
 use crate::probe::exchange::first_difference;
@@ -22,6 +24,9 @@ const BLOCK: usize = 64 * 1024;
 
 /// A copy of the last echo is waited for at the most.
 const COPY_MOST: Duration = Duration::from_secs(1);
+
+/// So many datagrams are recognised when their echo comes again, 24 bytes each.
+const RECOGNISED: usize = 4096;
 
 /// A datagram that is too long for the path is sent again for so many links, each narrower
 /// than the one before.
@@ -40,7 +45,15 @@ pub enum Cut {
     Bytes(usize),
 }
 
-/// A server that is asked with datagrams, and what was sent last.
+/// A datagram whose echo is back, to recognise it when it comes again: a tunnel that repeats
+/// what it takes for lost sends it long after the next ones.
+struct Echoed {
+    number: u64,
+    length: usize,
+    hash: u64,
+}
+
+/// A server that is asked with datagrams, and what was sent before.
 pub(super) struct Datagrams {
     socket: ProbeSocket,
     poll: Poll,
@@ -49,8 +62,9 @@ pub(super) struct Datagrams {
     number: u64,
     /// When the next one may be sent.
     next_at: Instant,
-    /// What was sent before, to recognise its echo when that comes again.
-    before: Option<Vec<u8>>,
+    /// The latest of those that were sent before, the last at the back.
+    before: VecDeque<Echoed>,
+    hasher: RandomState,
     received: Vec<u8>,
     longest: Duration,
 }
@@ -74,7 +88,8 @@ impl Datagrams {
             timeout,
             number: 0,
             next_at: Instant::now(),
-            before: None,
+            before: VecDeque::new(),
+            hasher: RandomState::new(),
             received: vec![0; BLOCK],
             longest: Duration::ZERO,
         })
@@ -105,7 +120,7 @@ impl Datagrams {
             return Err(self.bad(fault));
         }
         self.longest = self.longest.max(sent_at.elapsed());
-        self.before = Some(bytes.to_vec());
+        self.remember(bytes);
         Ok(&self.received[..datagram.length])
     }
 
@@ -145,9 +160,9 @@ impl Datagrams {
                 None => return Ok(()),
             }
         };
-        let is_again = self.is_before(datagram);
-        Err(self.bad(match (datagram.stranger, is_again) {
-            (None, true) => format!("the echo of datagram {} came twice", self.number),
+        let again = self.again(datagram);
+        Err(self.bad(match (datagram.stranger, again) {
+            (None, Some(number)) => format!("the echo of datagram {number} came twice"),
             (from, _) => {
                 let from = from.map_or_else(String::new, |from| format!(" from {from}"));
                 let length = units::count(datagram.length as u64, "byte", "bytes");
@@ -264,8 +279,8 @@ impl Datagrams {
         if received == sent {
             return None;
         }
-        if self.is_before(datagram) {
-            return Some(format!("the echo of datagram {} came twice", number - 1));
+        if let Some(again) = self.again(datagram) {
+            return Some(format!("the echo of datagram {again} came twice"));
         }
         let difference = first_difference(sent, received, 0).unwrap_or_else(|| {
             let length = Change::Length {
@@ -277,9 +292,25 @@ impl Datagrams {
         Some(format!("datagram {number}: {difference}"))
     }
 
-    /// Whether it equals what was sent before.
-    fn is_before(&self, datagram: Datagram) -> bool {
-        self.before.as_deref() == Some(&self.received[..datagram.length])
+    /// The last datagram is back.
+    fn remember(&mut self, bytes: &[u8]) {
+        if self.before.len() == RECOGNISED {
+            self.before.pop_front();
+        }
+        self.before.push_back(Echoed {
+            number: self.number,
+            length: bytes.len(),
+            hash: self.hasher.hash_one(bytes),
+        });
+    }
+
+    /// The number of the datagram before that it equals, of several the latest.
+    fn again(&self, datagram: Datagram) -> Option<u64> {
+        let received = &self.received[..datagram.length];
+        let hash = self.hasher.hash_one(received);
+        let mut before = self.before.iter().rev();
+        let equal = before.find(|it| it.length == received.len() && it.hash == hash);
+        equal.map(|it| it.number)
     }
 
     fn bad(&self, fault: String) -> Error {

@@ -28,6 +28,7 @@ use super::stop::Stop;
 use super::summary::Summary;
 use crate::base::error::{self as base, cause};
 use crate::base::sys;
+use crate::base::units::nanoseconds;
 use crate::probe::addresses::Addresses;
 use crate::probe::connect::refuse_reached_itself;
 use crate::probe::error::Error as ProbeError;
@@ -469,10 +470,6 @@ fn start_connect(address: SocketAddr, registry: &Registry) -> io::Result<TcpStre
 fn prepare(stream: &TcpStream) -> io::Result<()> {
     refuse_reached_itself(stream)?;
     stream.set_nodelay(true)
-}
-
-fn nanoseconds(time: Duration) -> u64 {
-    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
 }
 
 fn no_reply(timeout: Duration) -> String {

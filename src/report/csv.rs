@@ -117,6 +117,7 @@ fn counts(results: &Results) -> Vec<Column> {
         column("echoed_bytes", totals.echoed_bytes),
         column("lost_bytes", totals.lost_bytes),
         column("connected", totals.connected),
+        column("warmup_errors", results.warmup_errors.total()),
         column("errors", totals.errors.total()),
     ];
     let kinds = totals.errors.kinds().into_iter();
@@ -168,6 +169,7 @@ fn datagrams(results: &Results) -> Vec<Column> {
             "datagrams_loss_fraction",
             datagrams.and_then(|it| it.loss_fraction),
         ),
+        cell("changed", |it| Some(it.counts.changed)),
         cell("refused", |it| Some(it.counts.refused)),
         cell("unnamed_errors", |it| Some(it.counts.unnamed_errors)),
         cell("late", |it| Some(it.counts.late)),

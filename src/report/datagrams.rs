@@ -20,6 +20,9 @@ pub(super) fn figures(results: &Results) -> Vec<(&'static str, String)> {
         ("duplicates", of_sent(counts.duplicates, counts)),
         ("reordered", of_sent(counts.reordered, counts)),
     ];
+    if counts.changed > 0 {
+        rows.push(("changed", of_sent(counts.changed, counts)));
+    }
     if counts.not_sent > 0 {
         rows.push(("not sent", units::whole(counts.not_sent)));
     }

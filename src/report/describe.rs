@@ -6,7 +6,9 @@ use std::time::Duration;
 use super::table::Table;
 use crate::base::units;
 use crate::bench::plan::{Arrivals, Load, NO_DEPTH, Plan};
-use crate::bench::results::{Doubt, Expectation, Generator, Outage, Results, Suspicion, Trial};
+use crate::bench::results::{
+    Doubt, Errors, Expectation, Generator, Outage, Results, Suspicion, Trial,
+};
 use crate::probe::latency::{Latency, PERCENTILES};
 
 /// Shown in place of a missing number.
@@ -273,15 +275,28 @@ pub(super) fn interruption(results: &Results) -> Option<String> {
     results.interrupted.then_some(what)
 }
 
+/// The kinds of errors that occurred, with their numbers, and at the end those of the warm-up.
+pub(super) fn errors(results: &Results) -> Vec<(&'static str, String)> {
+    let warmup = of_kinds(&results.warmup_errors);
+    let warmup: Vec<_> = warmup
+        .map(|(name, number)| format!("{} {name}", units::whole(number)))
+        .collect();
+    let warmup = (!warmup.is_empty()).then(|| ("in the warm-up", warmup.join(", ")));
+    of_kinds(&results.totals.errors)
+        .map(|(name, number)| (name, units::whole(number)))
+        .chain(warmup)
+        .collect()
+}
+
 /// The kinds of errors that occurred, with their names.
-pub(super) fn errors(results: &Results) -> Vec<(&'static str, u64)> {
-    let kinds = results.totals.errors.kinds().into_iter();
+fn of_kinds(errors: &Errors) -> impl Iterator<Item = (&'static str, u64)> {
+    let kinds = errors.kinds().into_iter();
     let kinds = kinds.map(|(name, number)| match name {
         // As a word alone it reads as if the cause were unknown.
         "unknown" => ("never sent", number),
         _ => (name, number),
     });
-    kinds.filter(|(_, number)| *number > 0).collect()
+    kinds.filter(|(_, number)| *number > 0)
 }
 
 /// The latencies, a column each; `None` if nothing was timed.
@@ -346,10 +361,11 @@ pub(super) fn search(trials: &[Trial]) -> Table {
     }
 }
 
-/// Whether a trial held, or which of the two did not.
+/// Whether a trial held, or what did not.
 fn held(trial: &Trial) -> String {
     let text = match (trial.held, trial.condition_held, trial.schedule_kept) {
         (true, ..) => "yes",
+        _ if trial.undamaged == Some(false) => "no: bytes changed",
         (_, Some(false), Some(false)) => "no: neither condition nor schedule",
         (_, Some(false), _) => "no: condition",
         (_, _, Some(false)) => "no: schedule",

@@ -208,10 +208,10 @@ fn address_list(results: &Results) -> Markup {
 
 fn errors_and_outages(results: &Results) -> Markup {
     html! {
-        @if results.totals.errors.total() > 0 || !results.examples.is_empty() {
+        @if !errors(results).is_empty() || !results.examples.is_empty() {
             section {
                 h2 { "Errors" }
-                (definitions(errors(results).into_iter().map(|(name, n)| (name, units::whole(n)))))
+                (definitions(errors(results).into_iter()))
                 ul { @for example in &results.examples { li { (example) } } }
             }
         }

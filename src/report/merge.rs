@@ -12,7 +12,7 @@ use crate::bench::datagram_counts::{DatagramCounts, Datagrams};
 use crate::bench::expect::Condition;
 use crate::bench::plan::{Load, Plan};
 use crate::bench::results::{
-    Doubt, Expectation, FORMAT, Generator, Interval, Results, Suspicion, Totals,
+    Doubt, Errors, Expectation, FORMAT, Generator, Interval, Results, Suspicion, Totals,
 };
 use crate::bench::source::Source;
 use crate::bench::tcp::Tcp;
@@ -139,6 +139,7 @@ fn add(parts: &[&Results]) -> Results {
         rate_per_s: sum(|part| part.rate_per_s),
         throughput_bytes_per_s: sum(|part| part.throughput_bytes_per_s),
         totals: totals(parts),
+        warmup_errors: warmup_errors(parts),
         service: latency(parts.iter().map(|part| &part.service)),
         response: optional(parts, |part| part.response.as_ref()),
         lateness: optional(parts, |part| part.lateness.as_ref()),
@@ -275,6 +276,13 @@ fn sources<'a>(plans: impl Iterator<Item = &'a Plan>) -> Vec<Source> {
 fn totals(parts: &[&Results]) -> Totals {
     parts.iter().fold(Totals::default(), |mut all, part| {
         all += &part.totals;
+        all
+    })
+}
+
+fn warmup_errors(parts: &[&Results]) -> Errors {
+    parts.iter().fold(Errors::default(), |mut all, part| {
+        all += &part.warmup_errors;
         all
     })
 }

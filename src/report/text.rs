@@ -9,7 +9,6 @@ use super::describe::{
 };
 use super::foreign::escaped;
 use super::tcp;
-use crate::base::units;
 use crate::bench::results::Results;
 
 /// Writes the settings, the results and the checks of a run.
@@ -54,10 +53,11 @@ pub fn write(results: &Results, to: &mut dyn Write) -> io::Result<()> {
 
 /// Writes the errors and outages, if any.
 fn write_errors(results: &Results, to: &mut dyn Write) -> io::Result<()> {
-    if results.totals.errors.total() > 0 {
+    let errors = errors(results);
+    if !errors.is_empty() {
         writeln!(to, "\nErrors")?;
-        for (name, number) in errors(results) {
-            writeln!(to, " {name:<20}  {}", units::whole(number))?;
+        for (name, number) in errors {
+            writeln!(to, " {name:<20}  {number}")?;
         }
     }
     for example in &results.examples {

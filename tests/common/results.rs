@@ -67,6 +67,7 @@ pub fn closed(host: &str) -> Results {
         elapsed_ns: 10_000 * MS,
         rate_per_s: 1_000.0,
         throughput_bytes_per_s: 64_000.0,
+        warmup_errors: Errors::default(),
         totals: Totals {
             sent: 10_050,
             echoed: 10_000,
@@ -214,6 +215,7 @@ pub fn searched() -> Results {
         max_ns: Some(p99 * 10),
         condition_held: Some(held),
         schedule_kept: Some(true),
+        undamaged: Some(true),
         held,
     };
     let mut results = eventful("searcher");
@@ -264,6 +266,7 @@ pub fn datagrams(host: &str) -> Results {
     let counts = |sent, lost| DatagramCounts {
         sent,
         lost,
+        changed: 9,
         refused: 2,
         unnamed_errors: 4,
         late: 3,

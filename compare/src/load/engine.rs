@@ -52,18 +52,26 @@ pub fn run(server: &Running, plan: &Plan, at_rest: impl FnMut()) -> io::Result<R
     Ok(results)
 }
 
-/// The same for datagrams, of which some may be lost.
+/// The same for datagrams, of which some may be lost, not be sent here, or have to wait.
 ///
 /// # Errors
-/// A flow failed, or a byte was wrong.
+/// A flow failed, or a byte was wrong, in the warm-up as well.
 pub fn make(server: &Running, plan: &Plan, mut at_rest: impl FnMut()) -> io::Result<Results> {
     let stop = Arc::new(AtomicBool::new(false));
     let addresses = [SocketAddr::from(server.address())];
     let results = run_quiesced(addresses, plan, &stop, &mut NoProgress, &mut at_rest);
     let results = results.map_err(io::Error::other)?;
-    match results.examples.first() {
-        Some(example) => Err(io::Error::other(example.clone())),
-        None => Ok(results),
+    // Not every example is of an error: what was not sent, or waited, has counts.
+    match results.totals.errors.total() + results.warmup_errors.total() {
+        0 => Ok(results),
+        count => {
+            let example = results
+                .examples
+                .first()
+                .map_or("no example", String::as_str);
+            let error = format!("{count} went wrong, for instance: {example}");
+            Err(io::Error::other(error))
+        }
     }
 }
 

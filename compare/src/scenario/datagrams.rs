@@ -109,6 +109,7 @@ mod tests {
     use std::collections::BTreeSet;
     use std::net::{SocketAddrV4, UdpSocket};
     use std::sync::mpsc;
+    use std::thread;
 
     use super::super::definition::ONE;
     use super::super::testing::{BRIEF, LONG, echo, named, serve_datagrams};
@@ -178,6 +179,28 @@ mod tests {
         assert!(!scenario.keeps_up(&server, 50_000_000, BRIEF).unwrap());
         let sample = scenario.paced(&server, 2_000, LONG).unwrap();
         assert!(sample.keys().eq(&METRICS), "{sample:?}");
+    }
+
+    #[test]
+    fn a_load_that_has_to_wait_is_no_error() {
+        // With one byte, 256 may be on their way; a thousand a second come back.
+        let address = serve_datagrams(|socket: &UdpSocket, bytes: &mut [u8], client| {
+            thread::sleep(Duration::from_millis(1));
+            echo(socket, bytes, client);
+        });
+        let server = Running::stand_in(address);
+        let plan = Plan {
+            rate_per_s: Some(20_000.0),
+            depth: NO_DEPTH,
+            ..engine::plan(&server, Load::Datagrams, 1, 1, BRIEF)
+        };
+        let results = engine::make(&server, &plan, || ()).unwrap();
+        assert!(
+            results.examples[0].contains("sending waited"),
+            "{results:?}"
+        );
+        assert_eq!(results.totals.errors.total(), 0);
+        assert!(results.totals.unsent > 0);
     }
 
     /// Changes a datagram. Returns how long it is then.

@@ -1,6 +1,12 @@
-//! What the kernel knows of its clock: adjtimex(2).
+//! Unix time, and what the kernel knows of its clock: adjtimex(2).
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+/// The Unix time by this machine's clock; 0 before its begin.
+pub(crate) fn unix_now() -> Duration {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH);
+    now.unwrap_or_default()
+}
 
 /// The state of the system's clock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -14,6 +14,7 @@ use super::slot::Stage;
 use super::state::State;
 use crate::base::error::cause;
 use crate::base::sys;
+use crate::bench::cause::Cause;
 use crate::bench::clock::SECOND;
 use crate::bench::plan::Load;
 use crate::bench::recorder::record_time;
@@ -209,7 +210,8 @@ impl Connector {
             true => counts.totals.errors.refused += 1,
             false => counts.totals.errors.not_connected += 1,
         }
-        state.recorder.add_example(|| {
+        let kind = Cause::NotConnected(error.kind());
+        state.recorder.add_example(kind, || {
             let address = address.map_or_else(String::new, |address| format!(" to {address}"));
             let cause = cause(error);
             format!("connection {number}: could not connect{address}: {cause}")

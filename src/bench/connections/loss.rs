@@ -5,6 +5,7 @@ use std::io::{self, ErrorKind};
 use super::state::State;
 use crate::base::error::cause;
 use crate::base::units;
+use crate::bench::cause::Cause;
 
 /// Why a connection was lost.
 #[derive(Debug)]
@@ -34,30 +35,31 @@ impl Loss {
     pub(super) fn report(&self, state: &mut State<'_>, key: usize) {
         let slot = &state.slots[key];
         let errors = &mut state.recorder.measured().totals.errors;
-        let what = match self {
+        let (kind, what) = match self {
             Self::Closed => {
                 errors.closed += 1;
-                String::from("closed by the server")
+                (Cause::Closed, String::from("closed by the server"))
             }
             Self::Reset => {
                 errors.reset += 1;
-                String::from("reset")
+                (Cause::Reset, String::from("reset"))
             }
             Self::TimedOut => {
                 errors.timed_out += 1;
                 let time = humantime::format_duration(state.clock.shared.plan.timeout);
-                format!("given up, no whole echo within {time}")
+                let what = format!("given up, no whole echo within {time}");
+                (Cause::TimedOut, what)
             }
             Self::Failed(error) => {
                 errors.failed += 1;
-                cause(error)
+                (Cause::Failed(error.kind()), cause(error))
             }
             Self::Damaged => return,
         };
         let flow = &slot.flow;
         let (number, port, offset) = (flow.connection(), slot.port, flow.received());
         let (came, size) = flow.oldest_bytes();
-        state.recorder.add_example(|| {
+        state.recorder.add_example(kind, || {
             let rest = match size {
                 0 => String::from("with nothing on its way"),
                 _ => {

@@ -8,6 +8,7 @@ use mio::net::TcpStream;
 
 use super::fault::Fault;
 use super::flow::Flow;
+use crate::bench::cause::Cause;
 use crate::bench::outage::Gap;
 use crate::bench::recorder::Recorder;
 use crate::bench::targets::{Target, Targets};
@@ -151,7 +152,10 @@ impl Slot {
 
 fn report_fault(recorder: &mut Recorder, number: u64, port: u16, fault: Fault) {
     recorder.damaged(fault.damage);
-    recorder.add_example(|| format!("connection {number} (local port {port}), {fault}"));
+    let cause = Cause::damaged(&fault.damage);
+    recorder.add_example(cause, || {
+        format!("connection {number} (local port {port}), {fault}")
+    });
 }
 
 #[cfg(test)]

@@ -13,6 +13,7 @@ use mio::Events;
 
 use super::pace::Pace;
 use super::port::{Lateness, Memory, Port};
+use crate::bench::cause::Cause;
 use crate::bench::clock::{SECOND, nanoseconds};
 use crate::bench::recorder::Recorder;
 use crate::bench::thread::run_clock::RunClock;
@@ -50,7 +51,7 @@ pub(super) struct Generator<'a> {
     clock: RunClock<'a>,
     ports: Vec<Port>,
     pace: Pace,
-    /// Flows that have a datagram waiting, and a place for it.
+    /// Flows that have a datagram waiting, and may have a place for it.
     ready: VecDeque<usize>,
     /// Flows that send in this turn.
     senders: Vec<usize>,
@@ -250,7 +251,8 @@ impl<'a> Generator<'a> {
         let chosen = port.sending.len() as u64;
         let has_room = port.flow.has_room(chosen);
         if !has_room && !std::mem::replace(&mut self.is_full, true) {
-            self.recorder.add_example(|| String::from(WAITED));
+            let waited = || String::from(WAITED);
+            self.recorder.add_example(Cause::Waited, waited);
         }
         let places = self.clock.shared.plan.depth as u64;
         has_room && self.ports[key].flow.awaited() + chosen < places
@@ -273,9 +275,14 @@ impl<'a> Generator<'a> {
         let mut now = clock.now();
         for key in self.senders.drain(..) {
             let port = &mut self.ports[key];
-            let before = port.flow.awaited();
+            let (before, chosen) = (port.flow.awaited(), port.sending.len() as u64);
             now = port.send(lateness, (now, clock), &mut self.memory, &mut self.recorder);
-            self.awaited += port.flow.awaited() - before;
+            let sent = port.flow.awaited() - before;
+            self.awaited += sent;
+            // One that the kernel did not take holds no place, and no echo will free it.
+            if sent < chosen && !port.waiting.is_empty() {
+                self.ready.push_back(key);
+            }
         }
         self.active_at = now;
     }

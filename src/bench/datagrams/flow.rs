@@ -4,9 +4,11 @@ use std::collections::VecDeque;
 use std::fmt;
 
 use super::sizes::Sizes;
+use crate::bench::cause::Cause;
 use crate::bench::datagram_counts::DatagramCounts;
 use crate::bench::recorder::Recorder;
 use crate::bench::recorder::datagrams::{Counted, Sent};
+use crate::bench::results::Errors;
 use crate::probe::datagram::payload::{Change, Payload, Reading};
 use crate::probe::datagram::reply_log::{Reply, ReplyLog};
 
@@ -17,6 +19,15 @@ pub(super) enum Strange {
     Changed(u64, Change),
     /// Nothing that this flow has sent.
     Foreign,
+}
+
+impl Strange {
+    pub(super) const fn cause(&self) -> Cause {
+        match self {
+            Self::Changed(..) => Cause::Changed,
+            Self::Foreign => Cause::Foreign,
+        }
+    }
 }
 
 impl fmt::Display for Strange {
@@ -190,8 +201,13 @@ impl Flow {
             }
             Reading::Whole(number) => self.replied(number, bytes.len(), at, recorder),
             Reading::Changed(number, change) => {
-                recorder.measured().totals.errors.changed += 1;
+                recorder.errors(self.is_counted(number)).changed += 1;
+                let times = self.times(number);
                 self.reply_log.changed(number);
+                if let Some(sent) = times {
+                    let until = self.given_up(sent, at);
+                    recorder.datagram_changed(self.counted(number), sent, until);
+                }
                 self.forget_dues();
                 Some(Strange::Changed(number, change))
             }
@@ -201,7 +217,7 @@ impl Flow {
 
     /// Counts what came and is no echo, whatever its bytes are.
     pub(super) fn foreign(&self, recorder: &mut Recorder) -> Strange {
-        recorder.measured().totals.errors.foreign += 1;
+        recorder.errors(recorder.is_measuring()).foreign += 1;
         Strange::Foreign
     }
 
@@ -245,6 +261,12 @@ impl Flow {
         None
     }
 
+    /// Until when one that does not come back unchanged counts as awaited: its time-out at the
+    /// least.
+    fn given_up(&self, sent: Sent, now: u64) -> u64 {
+        now.max(sent.at.saturating_add(self.timeout))
+    }
+
     fn lost(
         &mut self,
         number: u64,
@@ -254,33 +276,37 @@ impl Flow {
         recorder: &mut Recorder,
     ) {
         let size = self.sizes.of(number);
-        let until = now.max(sent.at.saturating_add(self.timeout));
+        let until = self.given_up(sent, now);
         recorder.datagram_lost(self.counted(number), size, sent, until, is_refused);
     }
 
     /// An error of the path says that a datagram won't come back, of which it quotes these
     /// bytes. Where they name none of several, as many routers quote but the header of UDP
-    /// (RFC 792), it is counted, and the datagram is lost at its time-out. Returns whether it
-    /// is of one that was awaited.
-    pub(super) fn refused(&mut self, quoted: &[u8], now: u64, recorder: &mut Recorder) -> bool {
+    /// (RFC 792), it is counted, and the datagram is lost at its time-out. Returns the errors
+    /// that it belongs to, of the measured part or of the warm-up, if it is of one that was
+    /// awaited.
+    pub(super) fn refused<'a>(
+        &mut self,
+        quoted: &[u8],
+        now: u64,
+        recorder: &'a mut Recorder,
+    ) -> Option<&'a mut Errors> {
         let sizes = &self.sizes;
         let sent = FIRST..self.reply_log.next();
         let quoted = self.payload.quoted(quoted, sent, |number| sizes.of(number));
         let Some(number) = quoted.or_else(|| self.reply_log.sole_awaited()) else {
-            let is_of_one = self.reply_log.unnamed_error();
-            if is_of_one {
-                let counted = self.counted(self.reply_log.awaited_from());
+            let oldest = self.reply_log.awaited_from();
+            return self.reply_log.unnamed_error().then(|| {
+                let counted = self.counted(oldest);
                 recorder.count_datagrams(now, counted, |counts| counts.unnamed_errors += 1);
-            }
-            return is_of_one;
+                recorder.errors(self.is_counted(oldest))
+            });
         };
-        let Some(sent) = self.times(number) else {
-            return false;
-        };
+        let sent = self.times(number)?;
         self.reply_log.refused_for_good(number);
         self.lost(number, sent, now, true, recorder);
         self.forget_dues();
-        true
+        Some(recorder.errors(self.is_counted(number)))
     }
 
     /// The datagrams whose time-out is over now are lost.

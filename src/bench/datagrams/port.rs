@@ -4,18 +4,19 @@ use std::collections::VecDeque;
 use std::io::{self, IoSlice};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
-use std::time::SystemTime;
 
 use mio::{Registry, Token};
 
-use super::flow::Flow;
+use super::flow::{Flow, Strange};
+use crate::base::not_sent::not_sent;
+use crate::base::sys::clock::unix_now;
 use crate::base::sys::datagram::Batch;
+use crate::bench::cause::Cause;
 use crate::bench::clock::{Clock, nanoseconds};
 use crate::bench::datagram_counts::FlowCounts;
 use crate::bench::recorder::Recorder;
 use crate::bench::recorder::datagrams::Sent;
 use crate::probe::datagram::checksums::Checksums;
-use crate::probe::datagram::refusal;
 use crate::probe::datagram::socket::{Batched, Options, PathError, ProbeSocket};
 
 /// The receive buffer that is asked for, in bytes: the kernel's default of 208 KiB loses where
@@ -70,8 +71,8 @@ pub(super) struct Port {
     pub(super) waiting: VecDeque<u64>,
     /// Datagrams that are sent in this turn: when they were due.
     pub(super) sending: VecDeque<u64>,
-    /// Whether an error of the path was told: the others are the same.
-    has_told: bool,
+    /// The causes that an example was given of: the others are the same.
+    given: Vec<Cause>,
     /// The kernel's count of drops when it was last looked at.
     dropped: Option<u32>,
     /// When the socket was last asked and had nothing more.
@@ -105,7 +106,7 @@ impl Port {
             flow,
             waiting: VecDeque::new(),
             sending: VecDeque::new(),
-            has_told: false,
+            given: Vec::new(),
             empty_at: 0,
         })
     }
@@ -177,7 +178,17 @@ impl Port {
         };
         self.flow.not_sent(Sent { due, at: now }, recorder);
         let source = self.source;
-        recorder.add_example(|| format!("not sent from {source}: {}", refusal::not_sent(error)));
+        self.give_once(Cause::NotSent(error.kind()), recorder, || {
+            format!("not sent from {source}: {}", not_sent(error))
+        });
+    }
+
+    /// Adds an example of this cause, unless the flow had one.
+    fn give_once(&mut self, cause: Cause, recorder: &mut Recorder, text: impl FnOnce() -> String) {
+        if !self.given.contains(&cause) {
+            self.given.push(cause);
+            recorder.add_example(cause, text);
+        }
     }
 
     /// Receives what has come from the server. Where the event told of an error, it goes on
@@ -216,35 +227,40 @@ impl Port {
         // How long each has waited is by the kernel's clock: it is compared with that clock now, and
         // what is left is the time by ours. The clock may be set meanwhile. Then the difference
         // says nothing, as is seen where it is longer than since the socket had nothing.
-        let wall = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
-        let (wall, now) = (wall.unwrap_or_default(), clock.now());
+        let (wall, now) = (unix_now(), clock.now());
         for index in 0..count {
             let received = batch.received(index);
             let waited = received.at.map(|at| wall.saturating_sub(at));
             let at = now.saturating_sub(waited.map_or(0, nanoseconds));
             let at = if at < self.empty_at { now } else { at };
             let bytes = &batch.slot(index)[..received.bytes];
-            if let Some(strange) = self.flow.received(bytes, at, recorder) {
-                let source = self.source;
-                recorder.add_example(|| format!("port {source}, {strange}"));
+            let source = self.source;
+            let text = |strange: &Strange| format!("port {source}, {strange}");
+            match self.flow.received(bytes, at, recorder) {
+                None => {}
+                Some(strange @ Strange::Changed(..)) => {
+                    recorder.add_example(strange.cause(), || text(&strange));
+                }
+                Some(strange) => {
+                    self.give_once(strange.cause(), recorder, || text(&strange));
+                }
             }
         }
     }
 
     fn refused(&mut self, error: &PathError, now: u64, block: &[u8], recorder: &mut Recorder) {
         let quoted = &block[..error.quoted];
-        if !self.flow.refused(quoted, now, recorder) {
+        let Some(errors) = self.flow.refused(quoted, now, recorder) else {
             return;
-        }
-        let errors = &mut recorder.measured().totals.errors;
+        };
         match error.error.kind() {
             io::ErrorKind::ConnectionRefused => errors.refused += 1,
             _ => errors.failed += 1,
         }
-        if !std::mem::replace(&mut self.has_told, true) {
-            let source = self.source;
-            recorder.add_example(|| format!("port {source}: {}", error.explained()));
-        }
+        let source = self.source;
+        self.give_once(Cause::Path(error.error.kind()), recorder, || {
+            format!("port {source}: {}", error.explained())
+        });
     }
 
     /// Receives what has come from others than the server.
@@ -265,7 +281,7 @@ impl Port {
                 None => drop(self.flow.received(bytes, clock.now(), recorder)),
                 Some(stranger) => {
                     self.flow.foreign(recorder);
-                    recorder.add_example(|| {
+                    self.give_once(Cause::Stranger, recorder, || {
                         format!("port {source}: {stranger} answered, and {server} was asked")
                     });
                 }

@@ -103,6 +103,16 @@ impl Recorder {
         });
     }
 
+    /// The first reply to a datagram was changed. It counts in the response times as if it were
+    /// lost, so that no percentile is better for it either.
+    pub(in crate::bench) fn datagram_changed(&mut self, flow: Counted<'_>, sent: Sent, until: u64) {
+        if flow.is_some() {
+            let response = until.saturating_sub(sent.due);
+            record_time(&mut self.part.counts.response, response);
+        }
+        self.count_datagrams(sent.at, flow, |counts| counts.changed += 1);
+    }
+
     /// A datagram was still awaited when the run ended.
     pub(in crate::bench) fn datagram_in_flight(&mut self, is_counted: bool, due: u64, now: u64) {
         if is_counted {

@@ -10,11 +10,12 @@ use mio::{Events, Poll, Token};
 use super::content::{Reading, read};
 use super::not_passed::NotPassed;
 use super::trouble::Refused;
+use crate::base::not_sent::not_sent;
 use crate::base::sys;
 use crate::base::units::count;
 use crate::probe::datagram::checksums::Checksums;
 use crate::probe::datagram::payload::Change;
-use crate::probe::datagram::refusal::{icmp, not_sent};
+use crate::probe::datagram::refusal::icmp;
 use crate::probe::datagram::socket::{Datagram, Incoming, Options, PathError, ProbeSocket};
 
 /// More than any datagram has, in bytes.

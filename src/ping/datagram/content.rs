@@ -47,6 +47,15 @@ impl Content {
         }
     }
 
+    /// Whether an answer to one more datagram can be told from those that are awaited.
+    pub(super) fn is_told_apart(&self) -> bool {
+        match self {
+            Self::Echo(tracker) => tracker.is_told_apart(),
+            // Its 32 bits are more than is remembered.
+            Self::Stamp(_) => true,
+        }
+    }
+
     /// Writes the next datagram, to be sent at this Unix time.
     pub(super) fn fill(&mut self, block: &mut [u8], now: Duration) {
         match self {

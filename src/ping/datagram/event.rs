@@ -112,6 +112,14 @@ pub enum Event {
         /// Our port that they came to.
         source_port: u16,
     },
+    /// A datagram was due, and waits until its answer can be told from those that are awaited,
+    /// or fewer have to be remembered. It is reported once.
+    SendingWaits {
+        /// The datagram's number.
+        seq: u64,
+        /// The cause, and what to do.
+        reason: String,
+    },
     /// The last event: all counts.
     Summary(Box<DatagramSummary>),
 }
@@ -119,7 +127,10 @@ pub enum Event {
 impl Event {
     /// Whether a datagram has failed, or something came that nothing was sent for.
     pub const fn is_failure(&self) -> bool {
-        !matches!(self, Self::Reply(_) | Self::Summary(_))
+        !matches!(
+            self,
+            Self::Reply(_) | Self::SendingWaits { .. } | Self::Summary(_)
+        )
     }
 }
 
@@ -226,6 +237,7 @@ impl fmt::Display for Event {
                 let why = why_dropped(*datagrams, *wrong_checksums, *source_port);
                 write!(f, "{datagrams} dropped here, {why}")
             }
+            Self::SendingWaits { seq, reason } => write!(f, "seq={seq} waits: {reason}"),
             Self::Summary(summary) => summary.fmt(f),
         }
     }

@@ -1,14 +1,15 @@
 //! The datagrams of one source port.
 
 use std::io;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use super::content::{Came, Content};
 use super::event::{Echo, Event, hops};
 use super::ports::PortCounts;
+use crate::base::not_sent::not_sent;
+use crate::base::sys::clock::unix_now;
 use crate::probe::datagram::checksums::Checksums;
 use crate::probe::datagram::marks::Marks;
-use crate::probe::datagram::refusal::not_sent;
 use crate::probe::datagram::reply_log::Reply;
 use crate::probe::datagram::socket::{Datagram, PathError, ProbeSocket};
 use crate::probe::datagram::stamp::times::Reflected;
@@ -238,10 +239,4 @@ impl Flow {
             humantime::format_duration(self.timeout)
         )
     }
-}
-
-/// The time of this machine's clock.
-fn unix_now() -> Duration {
-    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
-    now.unwrap_or_default()
 }

@@ -21,6 +21,7 @@ use super::reflector;
 use super::summary::{DatagramSummary, MarksCount};
 use crate::base::error as base;
 use crate::base::sys;
+use crate::base::units::nanoseconds;
 use crate::ping::error::Error;
 use crate::ping::round_trips::RoundTrips;
 use crate::ping::stop::Stop;
@@ -53,6 +54,11 @@ const RECEIVED_A_TURN: usize = 256;
 /// memory, of 24 bytes each, of a long time-out.
 const REMEMBERED: u64 = 1 << 22;
 
+/// Why sending waits.
+const WAITS: &str = "no more datagrams can be remembered, or told apart where they are short, \
+                     behind one that is awaited: choose a longer --interval, a shorter --timeout, \
+                     or a larger --size";
+
 /// The poller waits whole milliseconds, rounded up; the rest is slept.
 const TICK: Duration = Duration::from_millis(1);
 
@@ -83,6 +89,9 @@ pub struct DatagramPing {
     due: Instant,
     /// Datagrams that were due so far.
     number: u64,
+    /// The last one that was due and had to wait, and how many had to.
+    last_held_back: Option<u64>,
+    held_back: u64,
     /// Whether the last one that was sent has come back.
     is_back: bool,
     /// Where more may have come than was received in this turn: after this time, in nanoseconds
@@ -143,6 +152,8 @@ impl DatagramPing {
             started: now,
             due: now,
             number: 0,
+            last_held_back: None,
+            held_back: 0,
             is_back: false,
             unread: None,
             copies_until: None,
@@ -237,14 +248,15 @@ impl DatagramPing {
     /// Sends the datagrams that are due by now, as many as a turn has.
     fn send_due(&mut self, block: &mut [u8], happened: &mut Vec<Event>) {
         for _ in 0..SENT_A_TURN {
-            let Some(due) = self.next_due() else {
+            let now = Instant::now();
+            let Some(due) = self.due().filter(|due| *due <= now) else {
                 return;
             };
-            let now = Instant::now();
-            if due > now {
+            if !self.has_room() {
+                happened.extend(self.hold_back());
                 return;
             }
-            let place = (self.number % self.flows.len() as u64) as usize;
+            let place = self.next_flow();
             self.number += 1;
             self.is_back = false;
             let at = nanoseconds(now - self.started);
@@ -295,10 +307,40 @@ impl DatagramPing {
         }
     }
 
-    /// When the next datagram is due; `None` if none is left, or none more can be remembered.
-    fn next_due(&self) -> Option<Instant> {
+    /// The next datagram is due and has to wait. Reports the first.
+    fn hold_back(&mut self) -> Option<Event> {
+        if self.last_held_back.replace(self.number) == Some(self.number) {
+            return None;
+        }
+        self.held_back += 1;
+        (self.held_back == 1).then(|| Event::SendingWaits {
+            seq: self.number + 1,
+            reason: String::from(WAITS),
+        })
+    }
+
+    /// The place of the port whose turn it is.
+    const fn next_flow(&self) -> usize {
+        (self.number % self.flows.len() as u64) as usize
+    }
+
+    /// Whether one more can be remembered until it is over, and told from those before it.
+    fn has_room(&self) -> bool {
         let spans = self.flows.iter().map(|it| it.content.reply_log().span());
-        if self.is_complete() || spans.sum::<u64>() >= REMEMBERED {
+        let next = &self.flows[self.next_flow()].content;
+        spans.sum::<u64>() < REMEMBERED && next.is_told_apart()
+    }
+
+    /// When the next datagram is to be sent, or counted as held back; `None` if none is left, or
+    /// it has to wait for an earlier one.
+    fn next_due(&self) -> Option<Instant> {
+        let is_counted = self.last_held_back == Some(self.number);
+        self.due().filter(|_| !is_counted || self.has_room())
+    }
+
+    /// When the next datagram is due; `None` if none is left.
+    fn due(&self) -> Option<Instant> {
+        if self.is_complete() {
             return None;
         }
         let is_flood = self.plan.interval.is_zero() && self.is_back;
@@ -415,6 +457,7 @@ impl DatagramPing {
             duplicates: counts.duplicates,
             reordered: counts.reordered,
             not_sent: counts.not_sent,
+            held_back: self.held_back,
             dropped_here: self
                 .flows
                 .iter()
@@ -467,10 +510,6 @@ fn receive(
         }
     }
     Ok(Some(until))
-}
-
-fn nanoseconds(time: Duration) -> u64 {
-    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
 }
 
 #[cfg(all(test, any(target_os = "linux", target_os = "android")))]

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::content::Content;
 use crate::base::sys::clock::clock_state;
+use crate::base::units::nanoseconds;
 use crate::probe::datagram::conventions::HELLO;
 use crate::probe::datagram::marks::Marks;
 use crate::probe::datagram::stamp::tracker::StampTracker;
@@ -51,7 +52,7 @@ pub struct Plan {
 
 /// What the datagrams of the port at this place carry, by this clock.
 pub(super) fn content(plan: &Plan, clock: Option<Clock>, place: u64) -> Content {
-    let timeout = u64::try_from(plan.timeout.as_nanos()).unwrap_or(u64::MAX);
+    let timeout = nanoseconds(plan.timeout);
     let remembered = REMEMBERED_OVER / plan.ports.max(1);
     match clock {
         None => {

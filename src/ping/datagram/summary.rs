@@ -30,6 +30,9 @@ pub struct DatagramSummary {
     pub reordered: u64,
     /// Datagrams that this machine's kernel did not take.
     pub not_sent: u64,
+    /// Datagrams that were due while no more could be told apart or remembered, and were sent
+    /// later.
+    pub held_back: u64,
     /// What came and this machine's kernel dropped, because our own socket's queue was full or
     /// the checksum was wrong: as many of the lost may have come back; `null` where the system
     /// does not say.
@@ -83,6 +86,7 @@ impl DatagramSummary {
             (self.reordered, "reordered"),
             (self.foreign, "foreign"),
             (self.not_sent, "not sent"),
+            (self.held_back, "held back"),
             (self.dropped_here.unwrap_or(0), "dropped here"),
         ] {
             if count > 0 {
@@ -188,11 +192,12 @@ mod tests {
         );
         let mut bad = summary();
         (bad.duplicates, bad.reordered, bad.not_sent) = (1, 2, 3);
+        bad.held_back = 8;
         (bad.dropped_here, bad.foreign) = (Some(5), 4);
         bad.wrong_checksums = Some(0);
         (bad.common.lost, bad.refused, bad.unnamed_errors) = (9, 6, 7);
         let text = bad.to_string();
-        let words = ", 6 of the lost refused, 7 refused without a number, 1 came again, 2 reordered, 4 foreign, 3 not sent, 5 dropped here in ";
+        let words = ", 6 of the lost refused, 7 refused without a number, 1 came again, 2 reordered, 4 foreign, 3 not sent, 8 held back, 5 dropped here in ";
         assert!(text.contains(words), "{text}");
         bad.wrong_checksums = Some(2);
         let text = bad.to_string();
@@ -209,6 +214,7 @@ mod tests {
             summary.all_well()
         };
         assert!(with(|it| it.reordered = 1), "UDP promises no order");
+        assert!(with(|it| it.held_back = 1), "it was sent, and came back");
         assert!(!with(|it| it.duplicates = 1));
         assert!(!with(|it| it.not_sent = 1));
         assert!(!with(|it| it.common.corrupted = 1));

@@ -48,7 +48,7 @@ pub struct Counts {
     pub sent: u64,
     /// Back unchanged within the time-out.
     pub received: u64,
-    /// Not back unchanged within the time-out, or an error says that they won't be.
+    /// Not back within the time-out, or an error says that they won't be.
     pub lost: u64,
     /// Of the lost, those of which an error says that they won't be back.
     pub refused: u64,

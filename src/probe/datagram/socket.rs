@@ -7,12 +7,13 @@
 
 use std::io::{self, ErrorKind};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use mio::{Interest, Registry, Token};
 use socket2::{Domain, Socket, Type};
 
 use super::refusal::explained;
+use crate::base::sys::clock::unix_now;
 use crate::base::sys::datagram::{self, Origin, Received, Wanted, request};
 use crate::base::units;
 
@@ -322,8 +323,7 @@ const ONLY_TIME: Wanted = Wanted {
 /// A datagram as it was received, which has waited for so long at the most. How long it has is by
 /// the kernel's clock, which may be set meanwhile, and then the difference says nothing.
 fn datagram_of(received: Received, stranger: Option<SocketAddr>, longest: Duration) -> Datagram {
-    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
-    let now = now.unwrap_or_default();
+    let now = unix_now();
     let waited = received.at.and_then(|at| now.checked_sub(at));
     let waited = waited.filter(|waited| *waited <= longest + READING);
     Datagram {

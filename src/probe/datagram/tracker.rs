@@ -46,6 +46,12 @@ impl Tracker {
         self
     }
 
+    /// Whether the echo of one more can be told from those that are awaited, and from all that
+    /// were sent between them. Those without bytes are counted alone.
+    pub fn is_told_apart(&self) -> bool {
+        self.size == 0 || self.reply_log.span() < Payload::told_apart(self.size)
+    }
+
     /// The numbers of those that were sent.
     fn sent(&self) -> Range<u64> {
         FIRST..self.reply_log.next()
@@ -167,6 +173,32 @@ mod tests {
         let mut tracker = tracker(64);
         send(&mut tracker, 0);
         assert_eq!(tracker.received(&[], 10), Arrival::Foreign);
+    }
+
+    #[test]
+    fn of_short_ones_no_more_have_room_than_are_told_apart() {
+        for (size, most) in [(1, 256), (2, 65_536)] {
+            let mut tracker = tracker(size);
+            let mut first = vec![];
+            for number in 1..=most {
+                assert!(tracker.is_told_apart(), "{size}: {number}");
+                let bytes = send(&mut tracker, 0);
+                if number == 1 {
+                    first = bytes;
+                }
+            }
+            assert!(!tracker.is_told_apart(), "{size}");
+            let arrival = tracker.received(&first, 10);
+            assert!(matches!(arrival, Arrival::Reply(1, _)), "{arrival:?}");
+            assert!(tracker.is_told_apart(), "{size}");
+        }
+        for size in [0, 3, 64] {
+            let mut tracker = tracker(size);
+            for _ in 0..70_000 {
+                assert!(tracker.is_told_apart(), "{size}");
+                tracker.reply_log.sent(0);
+            }
+        }
     }
 
     #[test]

@@ -2,11 +2,13 @@
 
 use std::fmt;
 use std::io;
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use super::refusal::Refusal;
 use crate::base::address::canonical;
 use crate::base::error::cause;
+use crate::base::not_sent::not_sent;
 use crate::base::sys::datagram::Received;
 use crate::base::throttle::SharedThrottle;
 use crate::base::units;
@@ -15,19 +17,10 @@ use crate::base::units;
 const LOG_EVERY: Duration = Duration::from_secs(1);
 
 /// A system call on a socket for datagrams that can fail.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Call {
+#[derive(Clone, Copy, Debug)]
+enum Call {
     Receive,
     Answer,
-}
-
-impl fmt::Display for Call {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Receive => "receive on",
-            Self::Answer => "answer on",
-        })
-    }
 }
 
 #[derive(Debug)]
@@ -56,17 +49,31 @@ impl DatagramLog {
         }
     }
 
-    pub(super) fn failed_to(
+    pub(super) fn not_received(&self, socket: &impl fmt::Display, error: &io::Error, now: Instant) {
+        if let Some(others) = self.failed[Call::Receive as usize].admit(now) {
+            let cause = cause(error);
+            let others = units::plain_count(others, "failure", "failures");
+            log::warn!(
+                "could not receive on {socket}: {cause} ({others} since the last such line)"
+            );
+        }
+    }
+
+    /// An answer to this client, if its address is known, was not sent.
+    pub(super) fn not_answered(
         &self,
-        call: Call,
+        to: Option<SocketAddr>,
         socket: &impl fmt::Display,
         error: &io::Error,
         now: Instant,
     ) {
-        if let Some(others) = self.failed[call as usize].admit(now) {
-            let cause = cause(error);
+        if let Some(others) = self.failed[Call::Answer as usize].admit(now) {
+            let to = to.map_or_else(String::new, |to| format!("{} ", canonical(to)));
+            let why = not_sent(error);
             let others = units::plain_count(others, "failure", "failures");
-            log::warn!("could not {call} {socket}: {cause} ({others} since the last such line)");
+            log::warn!(
+                "could not answer {to}on {socket}: {why} ({others} since the last such line)"
+            );
         }
     }
 
@@ -81,11 +88,11 @@ impl DatagramLog {
             };
             log::warn!("{others} more {were} not answered since the last such line: {why}");
         }
-        for call in [Call::Receive, Call::Answer] {
+        for (call, to_do) in [(Call::Receive, "receive on"), (Call::Answer, "answer on")] {
             let others = self.failed[call as usize].take_suppressed();
             if others > 0 {
                 let others = units::plain_count(others, "more failure", "more failures");
-                log::warn!("{others} to {call} a socket since the last such line");
+                log::warn!("{others} to {to_do} a socket since the last such line");
             }
         }
     }

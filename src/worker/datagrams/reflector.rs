@@ -2,11 +2,11 @@
 //! knows in which direction a packet was lost.
 
 use std::net::SocketAddr;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use super::refusal::Refusal;
 use super::sessions::{Full, Key, Sessions};
-use crate::base::sys::clock::{ClockState, clock_state};
+use crate::base::sys::clock::{ClockState, clock_state, unix_now};
 use crate::base::sys::datagram::Received;
 use crate::proto::stamp::{Clock, Format, Reflection, Request, Timestamp};
 
@@ -65,12 +65,10 @@ impl Reflector {
         // The sender reads the format that it writes.
         let format = Clock::from_estimate(request.estimate).format;
         let estimate = self.clock(now, format).estimate();
-        let unix = || SystemTime::now().duration_since(UNIX_EPOCH);
-        let unix = || unix().unwrap_or_default();
-        let arrived = received.at.unwrap_or_else(unix);
+        let arrived = received.at.unwrap_or_else(unix_now);
         let reflection = Reflection {
             sequence,
-            sent: Timestamp::from_unix(unix(), format),
+            sent: Timestamp::from_unix(unix_now(), format),
             estimate,
             received: Timestamp::from_unix(arrived, format),
             request,

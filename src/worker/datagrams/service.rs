@@ -9,7 +9,7 @@ use socket2::SockRef;
 
 use super::counters::DatagramCounters;
 use super::drops::DropWatch;
-use super::log::{Call, DatagramLog};
+use super::log::DatagramLog;
 use super::polling::Polling;
 use super::protocol::DatagramProtocol;
 use super::reflector::Reflector;
@@ -458,8 +458,7 @@ impl Polled {
             Err(error) => {
                 self.failures = self.failures.saturating_add(1);
                 self.ready = self.failures < TRIES;
-                turn.log
-                    .failed_to(Call::Receive, &self.endpoint, &error, turn.now);
+                turn.log.not_received(&self.endpoint, &error, turn.now);
                 None
             }
         }
@@ -501,11 +500,14 @@ impl Polled {
     fn send(&mut self, batch: &mut Batch, turn: &Turn<'_>) -> usize {
         self.unsent.clear();
         let joins = self.joins;
-        let sent = batch.send(&*self.endpoint.socket, &mut self.joins, |answer, error| {
-            self.unsent.push(answer);
-            turn.log
-                .failed_to(Call::Answer, &self.endpoint, error, turn.now);
-        });
+        let sent = batch.send(
+            &*self.endpoint.socket,
+            &mut self.joins,
+            |answer, to, error| {
+                self.unsent.push(answer);
+                turn.log.not_answered(to, &self.endpoint, error, turn.now);
+            },
+        );
         if joins != self.joins {
             log::debug!(
                 "the kernel does not join all answers on {}: they are sent one by one",

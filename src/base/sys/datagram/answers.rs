@@ -7,6 +7,7 @@
 )]
 
 use std::io;
+use std::net::SocketAddr;
 
 use super::control::{self, Control};
 use super::joins::Joins;
@@ -180,12 +181,12 @@ impl Answers {
     /// sent. What was sent in part goes on behind the last one sent. A message of several that is
     /// refused has sent none of them: they are sent one by one, and `joins` learns of it. One
     /// that is refused by itself is passed over, and `failed` is told which of the datagrams it
-    /// was and why.
+    /// was, to whom it was to go, and why.
     pub(super) fn send(
         &mut self,
         joins: &mut Joins,
         mut call: impl FnMut(&mut [libc::mmsghdr]) -> io::Result<usize>,
-        mut failed: impl FnMut(usize, &io::Error),
+        mut failed: impl FnMut(usize, Option<SocketAddr>, &io::Error),
     ) -> Sent {
         let mut sent = Sent::default();
         let (all, mut next, mut first) = (self.messages, 0, 0);
@@ -205,7 +206,7 @@ impl Answers {
                     sent.add_all(singly);
                 }
                 Err(error) => {
-                    failed(first, &error);
+                    failed(first, self.peer(next), &error);
                     sent.failed += 1;
                 }
             }
@@ -222,7 +223,7 @@ impl Answers {
         message: usize,
         first: usize,
         call: &mut impl FnMut(&mut [libc::mmsghdr]) -> io::Result<usize>,
-        failed: &mut impl FnMut(usize, &io::Error),
+        failed: &mut impl FnMut(usize, Option<SocketAddr>, &io::Error),
     ) -> Sent {
         let mut sent = Sent::default();
         let datagrams = self.joined(message, 1);
@@ -239,12 +240,19 @@ impl Answers {
             match call(&mut self.headers[message..=message]) {
                 Ok(_) => sent.add(&self.vectors[index..=index]),
                 Err(error) => {
-                    failed(index, &error);
+                    failed(index, self.peer(message), &error);
                     sent.failed += 1;
                 }
             }
         }
         sent
+    }
+
+    /// To whom a message goes; `None` where the sender had no address.
+    fn peer(&self, message: usize) -> Option<SocketAddr> {
+        let name = self.headers[message].msg_hdr.msg_name.cast::<Name>();
+        // SAFETY: it is that of an `Answer`, which stays as it is until the answers are sent.
+        unsafe { name.read() }.address()
     }
 
     /// How many datagrams so many messages have.

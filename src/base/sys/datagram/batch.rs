@@ -5,7 +5,7 @@
 )]
 
 use std::io;
-use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::ops::Range;
 use std::os::fd::{AsFd, AsRawFd};
 
@@ -13,7 +13,8 @@ use super::answers::{Answer, Answers};
 use super::control::{self, Control};
 use super::joins::Joins;
 use super::name::{self, Name};
-use super::received::{Local, Received};
+use super::received::{Local, Received, UNKNOWN};
+use super::retry::retry;
 
 pub(crate) use super::answers::Sent;
 
@@ -136,17 +137,9 @@ impl Batch {
             0 => None,
             _ => name.address(),
         };
-        let mut received = Received {
-            bytes: (header.msg_len as usize).min(self.slot),
-            truncated: header.msg_hdr.msg_flags & libc::MSG_TRUNC != 0,
-            source: source.unwrap_or(UNKNOWN),
-            to: None,
-            marks: None,
-            hops: None,
-            at: None,
-            dropped: None,
-            segment: None,
-        };
+        let bytes = (header.msg_len as usize).min(self.slot);
+        let truncated = header.msg_hdr.msg_flags & libc::MSG_TRUNC != 0;
+        let mut received = Received::plain(bytes, truncated, source.unwrap_or(UNKNOWN));
         let length = (header.msg_hdr.msg_controllen as usize).min(control::SIZE);
         // SAFETY: there are as many control buffers as headers.
         let control = unsafe { &*self.controls.as_ptr().add(index) };
@@ -201,12 +194,12 @@ impl Batch {
 
     /// Sends all answers, and never waits. What was sent in part goes on behind the last one
     /// sent; one that is refused is passed over, and `failed` is told which of
-    /// them it was and why. `joins` learns what the kernel does not join.
+    /// them it was, to whom it was to go, and why. `joins` learns what the kernel does not join.
     pub(crate) fn send(
         &mut self,
         socket: &impl AsFd,
         joins: &mut Joins,
-        failed: impl FnMut(usize, &io::Error),
+        failed: impl FnMut(usize, Option<SocketAddr>, &io::Error),
     ) -> Sent {
         let call = |headers: &mut [libc::mmsghdr]| {
             // SAFETY: each pointer in them is to memory that this batch owns.
@@ -221,7 +214,7 @@ impl Batch {
         &mut self,
         joins: &mut Joins,
         call: impl FnMut(&mut [libc::mmsghdr]) -> io::Result<usize>,
-        failed: impl FnMut(usize, &io::Error),
+        failed: impl FnMut(usize, Option<SocketAddr>, &io::Error),
     ) -> Sent {
         self.answers.send(joins, call, failed)
     }
@@ -239,22 +232,4 @@ pub(super) unsafe fn send_messages(
     let (start, count) = (messages.as_mut_ptr(), messages.len() as libc::c_uint);
     // SAFETY: there are `count` of them, and the caller promises what is behind them.
     retry(|| unsafe { libc::sendmmsg(socket.as_fd().as_raw_fd(), start, count, flags) })
-}
-
-/// The source of a datagram whose sender has no address, which does not occur with UDP.
-const UNKNOWN: SocketAddr = SocketAddr::new(IpAddr::V6(Ipv6Addr::UNSPECIFIED), 0);
-
-/// Calls again while a signal interrupts the call. A negative result is an error.
-fn retry(mut call: impl FnMut() -> libc::c_int) -> io::Result<usize> {
-    loop {
-        match usize::try_from(call()) {
-            Ok(count) => return Ok(count),
-            Err(_) => {
-                let error = io::Error::last_os_error();
-                if error.kind() != io::ErrorKind::Interrupted {
-                    return Err(error);
-                }
-            }
-        }
-    }
 }

@@ -100,12 +100,12 @@ impl Batch {
     }
 
     /// Sends all answers. One that is refused is passed over, and `failed` is told which of
-    /// them it was and why.
+    /// them it was, to whom it was to go, and why.
     pub(crate) fn send(
         &mut self,
         socket: &impl Handle,
         _: &mut Joins,
-        mut failed: impl FnMut(usize, &io::Error),
+        mut failed: impl FnMut(usize, Option<SocketAddr>, &io::Error),
     ) -> Sent {
         let mut sent = Sent::default();
         for (answer, (index, part, to)) in self.answers.drain(..).enumerate() {
@@ -116,7 +116,7 @@ impl Batch {
                     sent.bytes += content.len() as u64;
                 }
                 Err(error) => {
-                    failed(answer, &error);
+                    failed(answer, Some(to), &error);
                     sent.failed += 1;
                 }
             }

@@ -8,6 +8,8 @@ mod control;
 #[cfg(any(target_os = "linux", target_os = "android"))]
 mod name;
 mod received;
+#[cfg(any(target_os = "linux", target_os = "android"))]
+mod retry;
 
 #[cfg_attr(
     not(any(target_os = "linux", target_os = "android")),

@@ -57,7 +57,27 @@ pub(crate) struct Received {
     pub(crate) segment: Option<usize>,
 }
 
+/// The source of a datagram whose sender has no address, which does not occur with UDP.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+pub(super) const UNKNOWN: SocketAddr =
+    SocketAddr::new(IpAddr::V6(std::net::Ipv6Addr::UNSPECIFIED), 0);
+
 impl Received {
+    /// One of which nothing else is said.
+    pub(super) const fn plain(bytes: usize, truncated: bool, source: SocketAddr) -> Self {
+        Self {
+            bytes,
+            truncated,
+            source,
+            to: None,
+            marks: None,
+            hops: None,
+            at: None,
+            dropped: None,
+            segment: None,
+        }
+    }
+
     /// How many datagrams it is.
     pub(crate) fn count(&self) -> usize {
         self.bytes.div_ceil(self.size()).max(1)
@@ -110,9 +130,6 @@ pub(crate) struct NetworkError {
     pub(crate) info: u32,
     /// Who sent the ICMP message; `None` where nobody did. The port is 0.
     pub(crate) offender: Option<SocketAddr>,
-    /// Where the datagram was sent to.
-    #[allow(dead_code, reason = "each probe's socket has one peer so far")]
-    pub(crate) to: Option<SocketAddr>,
     /// When the kernel received the report, as Unix time, where that was requested.
     pub(crate) at: Option<Duration>,
 }

@@ -5,12 +5,12 @@
 )]
 
 use std::io;
-use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::os::fd::{AsFd, AsRawFd};
 
 use super::control::{self, Control};
 use super::name::{self, Name, part};
-use super::received::{NetworkError, Origin, Received};
+use super::received::{NetworkError, Origin, Received, UNKNOWN};
+use super::retry::retry;
 
 /// Receives the next datagram into `buffer`.
 ///
@@ -20,17 +20,9 @@ use super::received::{NetworkError, Origin, Received};
 pub(crate) fn receive(socket: &impl AsFd, buffer: &mut [u8]) -> io::Result<Received> {
     let (mut name, mut control) = (Name::EMPTY, Control::EMPTY);
     let got = receive_into(socket, buffer, &mut name, &mut control, 0)?;
-    let mut received = Received {
-        bytes: got.bytes,
-        truncated: got.flags & libc::MSG_TRUNC != 0,
-        source: name.address().unwrap_or(UNKNOWN),
-        to: None,
-        marks: None,
-        hops: None,
-        at: None,
-        dropped: None,
-        segment: None,
-    };
+    let truncated = got.flags & libc::MSG_TRUNC != 0;
+    let source = name.address().unwrap_or(UNKNOWN);
+    let mut received = Received::plain(got.bytes, truncated, source);
     control::read(&control.0[..got.control], &mut received);
     Ok(received)
 }
@@ -51,7 +43,6 @@ pub(crate) fn receive_error(socket: &impl AsFd, buffer: &mut [u8]) -> io::Result
         origin: Origin::Other(0),
         info: 0,
         offender: None,
-        to: name.address(),
         at: None,
     };
     for (level, kind, data) in control::messages(&control.0[..got.control]) {
@@ -88,9 +79,6 @@ fn read_extended(data: &[u8], error: &mut NetworkError) {
     error.offender = data.get(SIZE..).and_then(name::address);
 }
 
-/// The source of a datagram whose sender has no address, which does not occur with UDP.
-const UNKNOWN: SocketAddr = SocketAddr::new(IpAddr::V6(Ipv6Addr::UNSPECIFIED), 0);
-
 /// How much one call of recvmsg(2) has written, and the flags that it returned.
 struct Got {
     bytes: usize,
@@ -117,20 +105,11 @@ fn receive_into(
     header.msg_iovlen = 1;
     header.msg_control = control.0.as_mut_ptr().cast();
     header.msg_controllen = control::SIZE as _;
-    let bytes = loop {
+    let bytes = retry(|| {
         // SAFETY: each pointer of the header is to memory of the length beside it, which is
         // borrowed for the whole call; any bytes are valid there.
-        let bytes = unsafe { libc::recvmsg(socket.as_fd().as_raw_fd(), &raw mut header, flags) };
-        match usize::try_from(bytes) {
-            Ok(bytes) => break bytes,
-            Err(_) => {
-                let error = io::Error::last_os_error();
-                if error.kind() != io::ErrorKind::Interrupted {
-                    return Err(error);
-                }
-            }
-        }
-    };
+        unsafe { libc::recvmsg(socket.as_fd().as_raw_fd(), &raw mut header, flags) }
+    })?;
     Ok(Got {
         bytes: bytes.min(buffer.len()),
         control: (header.msg_controllen as usize).min(control::SIZE),

@@ -22,17 +22,12 @@ pub(crate) fn receive(socket: &impl Handle, buffer: &mut [u8]) -> io::Result<Rec
     let mut slices = [MaybeUninitSlice::new(uninit)];
     let (bytes, flags, source) = SockRef::from(socket).recv_from_vectored(&mut slices)?;
     let nameless = || io::Error::other("a datagram has no sender's address");
-    Ok(Received {
-        bytes: bytes.min(buffer.len()),
-        truncated: flags.is_truncated(),
-        source: source.as_socket().ok_or_else(nameless)?,
-        to: None,
-        marks: None,
-        hops: None,
-        at: None,
-        dropped: None,
-        segment: None,
-    })
+    let source = source.as_socket().ok_or_else(nameless)?;
+    Ok(Received::plain(
+        bytes.min(buffer.len()),
+        flags.is_truncated(),
+        source,
+    ))
 }
 
 /// Not available.

@@ -106,11 +106,14 @@ fn sending_waits_while_too_many_are_remembered() {
     for _ in 0..REMEMBERED - 10 {
         reply_log.sent(0);
     }
-    for _ in 0..3 {
-        turn(&mut ping);
-    }
+    let happened: Vec<_> = (0..3).flat_map(|_| turn(&mut ping)).collect();
     assert_eq!(ping.number, 10);
     assert_eq!(ping.next_due(), None);
+    // It is said once, of the one that waits.
+    let [Event::SendingWaits { seq: 11, .. }] = &happened[..] else {
+        panic!("{happened:?}");
+    };
+    assert_eq!(ping.summary().held_back, 1);
     // Nothing is awaited that is older.
     ping.flows[0]
         .content

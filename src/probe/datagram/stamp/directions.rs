@@ -70,6 +70,9 @@ pub struct Directions {
     /// Requests behind the last answered one for which no answer of the reflector's is
     /// missing: the system did not send them, or something else has answered.
     without: BTreeSet<u64>,
+    /// How many more of them are forgotten: their numbers are below all that are remembered, so
+    /// they are between the last answered one and any that will be.
+    without_number: u64,
     /// Requests that are sent beside the count and have no answer.
     uncounted: BTreeSet<u64>,
     gaps: VecDeque<Gap>,
@@ -124,6 +127,23 @@ impl Directions {
         }
     }
 
+    /// No answer to a request below this number is recorded from now on. How many of them were not
+    /// sent is all that has to be known then, however many there are.
+    pub fn forget_below(&mut self, number: u64) {
+        while let Some(first) = self.without.first().copied()
+            && first < number
+        {
+            self.without.pop_first();
+            self.without_number += u64::from(first > self.last_request);
+        }
+    }
+
+    /// Of how many requests the numbers are remembered, but for the gaps.
+    #[cfg(test)]
+    pub(super) fn remembered(&self) -> usize {
+        self.without.len() + self.uncounted.len()
+    }
+
     /// Records an answer to a request that was sent, with the number that it has itself.
     /// `is_first` says whether that request had none before.
     pub fn answered(&mut self, request: u64, own: u32, is_first: bool) {
@@ -161,6 +181,7 @@ impl Directions {
         self.answers = own + 1;
         self.seen = VecDeque::from([true]);
         self.without = self.without.split_off(&self.last_request);
+        self.without_number = 0;
     }
 
     /// An answer behind all others, with `missing` between them.
@@ -257,8 +278,10 @@ impl Directions {
             return 0;
         }
         let without = self.without.range((Excluded(after), Excluded(before)));
-        let sent = all.saturating_sub(without.count() as u64);
+        let without = without.count() as u64 + self.without_number;
+        let sent = all.saturating_sub(without);
         self.without = self.without.split_off(&before);
+        self.without_number = 0;
         sent
     }
 

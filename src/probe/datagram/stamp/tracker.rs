@@ -95,6 +95,7 @@ impl StampTracker {
             self.sent.pop_front();
             self.first += 1;
         }
+        self.directions.forget_below(self.first);
     }
 
     /// Records that the system did not send the packet that was written last.

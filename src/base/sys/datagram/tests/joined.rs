@@ -61,7 +61,7 @@ impl Rig {
         };
         let sent = self
             .batch
-            .send_by(&mut self.joins, call, |number, _| failed.push(number));
+            .send_by(&mut self.joins, call, |number, _, _| failed.push(number));
         (sent, failed)
     }
 

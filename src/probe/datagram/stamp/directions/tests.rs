@@ -173,6 +173,34 @@ proptest! {
 }
 
 #[test]
+fn of_requests_that_are_forgotten_it_is_known_how_many_were_not_sent() {
+    let mut directions = Directions::default();
+    directions.answered(1, 0, true);
+    // Every tenth is sent, and lost on its way there.
+    for number in 2..=10_000 {
+        if number % 10 != 0 {
+            directions.not_sent(number);
+        }
+        directions.forget_below(number.saturating_sub(20));
+        assert!(directions.without.len() <= 21, "{number}");
+    }
+    directions.answered(10_001, 1, true);
+    let want = LostByWay {
+        to_server: 1000,
+        ..LostByWay::default()
+    };
+    assert_eq!(directions.lost(1000, 0), Some(want));
+    // A new count begins without them.
+    directions.not_sent(10_002);
+    directions.forget_below(10_003);
+    directions.answered(10_004, 0, true);
+    assert_eq!(directions.restarts(), 1);
+    directions.answered(10_006, 1, true);
+    let by_way = directions.lost(1002, 0).unwrap();
+    assert_eq!((by_way.to_server, by_way.unknown), (1001, 1), "{by_way:?}");
+}
+
+#[test]
 fn a_reflector_that_copies_the_number_knows_no_direction() {
     let mut directions = Directions::default();
     assert_eq!(directions.is_stateful(), None);

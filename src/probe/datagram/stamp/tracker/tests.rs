@@ -241,6 +241,18 @@ fn one_that_was_not_sent_beside_the_count_is_no_loss() {
 }
 
 #[test]
+fn packets_that_are_never_sent_cost_no_memory() {
+    let mut tracker = tracker(Format::Ntp).remembering(100);
+    let mut packet = vec![0; LENGTH];
+    for at in 0..10_000 {
+        tracker.fill(&mut packet, unix(at));
+        tracker.not_sent(at);
+    }
+    let remembered = tracker.directions.remembered();
+    assert!(remembered <= 102, "{remembered}");
+}
+
+#[test]
 fn a_cut_answer_moves_no_loss_to_the_other_direction() {
     let mut tracker = tracker(Format::Ntp);
     let theirs = clock(true, Format::Ntp);
