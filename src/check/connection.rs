@@ -146,6 +146,12 @@ impl<'a> Connection<'a> {
         self.made.elapsed()
     }
 
+    /// For how long no byte has moved on it.
+    pub(super) fn silent_for(&self) -> Duration {
+        let moved_at = Duration::from_nanos(self.moved_at.load(Ordering::SeqCst));
+        self.age().saturating_sub(moved_at)
+    }
+
     /// The peer's address and the local one.
     pub(super) fn addresses(&self) -> Result<(SocketAddr, SocketAddr), NotPassed> {
         let peer = self.stream.peer_addr();
