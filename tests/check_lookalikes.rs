@@ -181,7 +181,7 @@ fn options_fail_on_nothing() {
 fn who_answers_so_often_is_no_limit_of_age() {
     let few = "--only connect,bytes,message-mss,message-64k";
     for (times, leave) in [(1, Leave::Close), (5, Leave::Reset), (3, Leave::Silence)] {
-        let checked = checked(&lookalike::answers(times, leave), few);
+        let checked = checked(&faulty::answers(times, leave), few);
         let cause = only(&checked, "message-limit");
         assert_eq!(cause["evidence"]["messages"], times, "{cause:#?}");
         assert_eq!(faults(&checked.report), [""; 0]);
@@ -283,7 +283,7 @@ fn bytes_that_are_left_out_of_a_stream_are_no_matter_of_their_values() {
 #[test]
 fn a_server_that_is_gone_is_said_to_be() {
     let checked = checked(
-        &lookalike::ends_after(12),
+        &faulty::ends_after(12),
         "--only connect,bytes,connections --connections 20",
     );
     let cause = only(&checked, "gone");

@@ -3,7 +3,7 @@
 
 use std::collections::VecDeque;
 use std::io::{ErrorKind, Read, Write};
-use std::net::{Ipv4Addr, Shutdown, TcpListener, TcpStream};
+use std::net::{Shutdown, TcpStream};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, mpsc};
 use std::thread::{sleep, spawn};
@@ -179,23 +179,6 @@ pub(crate) fn policed(bytes: usize, leave: Leave) -> Server {
     })
 }
 
-/// Sends back what it reads so many times, and leaves then: like a program that reads once.
-pub(crate) fn answers(times: usize, leave: Leave) -> Server {
-    serve(move |mut stream| {
-        keep_urgent(&stream);
-        let mut block = vec![0; BLOCK];
-        for _ in 0..times {
-            let Ok(length @ 1..) = stream.read(&mut block) else {
-                return;
-            };
-            if stream.write_all(&block[..length]).is_err() {
-                return;
-            }
-        }
-        leave.act(stream);
-    })
-}
-
 /// Writes what the system takes at once, which is little, keeps the rest, and at the end of its input forgets
 /// what it has kept: what it has sent is still received.
 pub(crate) fn forgets_pending() -> Server {
@@ -267,16 +250,4 @@ pub(crate) fn ends_at_urgent(leave: Leave) -> Server {
             }
         }
     })
-}
-
-/// Serves so many connections, and none any more: its port is closed then.
-pub(crate) fn ends_after(number: usize) -> Server {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-    let address = listener.local_addr().unwrap();
-    spawn(move || {
-        for stream in listener.incoming().take(number).flatten() {
-            spawn(move || echo_all(stream));
-        }
-    });
-    Server::new(address, ())
 }
