@@ -16,6 +16,13 @@ pub(super) struct Hint {
     pub(super) age: Duration,
 }
 
+/// What became of a stream.
+enum Stream {
+    Ended(Ended),
+    /// It lives, and so many bytes came back.
+    Lives(u64),
+}
+
 /// How one stream ended.
 #[derive(Clone, Copy, Debug)]
 struct Ended {
@@ -59,8 +66,8 @@ pub(super) fn streams(setting: &Setting<'_>, hint: Hint) -> Option<Streams> {
         false => hint.bytes.saturating_mul(2) + (1 << 16),
     };
     match fast(setting, most, hint.bytes)? {
-        Some(end) => of_ended(setting, end, most),
-        None => of_endless(setting, hint),
+        Stream::Ended(end) => of_ended(setting, end, most),
+        Stream::Lives(bytes) => of_endless(setting, hint, bytes),
     }
 }
 
@@ -68,46 +75,67 @@ pub(super) fn streams(setting: &Setting<'_>, hint: Hint) -> Option<Streams> {
 fn of_ended(setting: &Setting<'_>, first: Ended, most: u64) -> Option<Streams> {
     let slowly = Slowly::behind(&first);
     match slow(setting, slowly)? {
-        Slow::Ended(end) if is_same(end.bytes, first.bytes) && !is_aged(end.age, first.age) => {
-            let again = fast(setting, most, first.bytes)??;
-            is_same(first.bytes, again.bytes).then_some(Streams::AfterBytes {
-                bytes: first.bytes.max(again.bytes),
-                by: again.by,
-                is_proved: true,
-            })
+        Stream::Ended(end) if is_same(end.bytes, first.bytes) && !is_aged(end.age, first.age) => {
+            of_bytes(setting, first.bytes, most, true)
         }
-        Slow::Ended(end) if end.bytes > 0 && is_aged(end.age, first.age) => {
+        Stream::Ended(end) if end.bytes > 0 && is_aged(end.age, first.age) => {
             let aged = of_aged(setting, slowly, &[first.age, end.age]);
             aged.or_else(|| of_messages(setting, slowly, end))
         }
         // It ended at another place and time.
-        Slow::Ended(end) => of_messages(setting, slowly, end),
+        Stream::Ended(end) => of_messages(setting, slowly, end),
         // All that ended the fast one went by: it was something else, like how fast it went.
-        Slow::Lives(bytes) if bytes > first.bytes && !is_same(bytes, first.bytes) => None,
-        Slow::Lives(_) => {
-            let again = fast(setting, most, first.bytes)??;
-            is_same(first.bytes, again.bytes).then_some(Streams::AfterBytes {
-                bytes: first.bytes.max(again.bytes),
-                by: again.by,
-                is_proved: false,
-            })
-        }
+        Stream::Lives(bytes) if bytes > first.bytes && !is_same(bytes, first.bytes) => None,
+        Stream::Lives(_) => of_bytes(setting, first.bytes, most, false),
     }
 }
 
-/// A fast stream did not end: a slow one may by its age.
-fn of_endless(setting: &Setting<'_>, hint: Hint) -> Option<Streams> {
+/// Another fast stream ends after as many bytes.
+fn of_bytes(setting: &Setting<'_>, bytes: u64, most: u64, is_proved: bool) -> Option<Streams> {
+    match fast(setting, most, bytes)? {
+        Stream::Ended(again) if is_same(bytes, again.bytes) => Some(Streams::AfterBytes {
+            bytes: bytes.max(again.bytes),
+            by: again.by,
+            is_proved,
+        }),
+        Stream::Lives(carried) if carried < bytes => {
+            setting.give_up();
+            None
+        }
+        Stream::Ended(_) | Stream::Lives(_) => None,
+    }
+}
+
+/// A fast stream did not end, and carried so many bytes: a slow one may by its age.
+fn of_endless(setting: &Setting<'_>, hint: Hint, carried: u64) -> Option<Streams> {
     let slowly = Slowly::to_age(hint, setting.left());
+    // Younger than those that ended, or with fewer bytes, they prove nothing: there was no time
+    // for more.
+    let is_beyond = carried > hint.bytes && !is_same(carried, hint.bytes);
+    let endless = || match slowly.outlives(hint) && is_beyond {
+        true => Some(Streams::Endless),
+        false => {
+            setting.give_up();
+            None
+        }
+    };
+    if !setting.is_wide() {
+        // Where one lives, others would only take as long again.
+        return match slow(setting, slowly)? {
+            Stream::Lives(_) => endless(),
+            Stream::Ended(one) if one.bytes > 0 => of_aged(setting, slowly, &[one.age]),
+            Stream::Ended(_) => None,
+        };
+    }
     let streams = || beside(setting, || slow(setting, slowly), || slow(setting, slowly));
     let silent = || lives_silent(setting, slowly.oldest);
     let ((one, other), lives) = beside(setting, streams, silent);
     match (one?, other?) {
         // One that carried nothing did not end by its age.
-        (Slow::Ended(one), Slow::Ended(other)) if one.bytes.min(other.bytes) > 0 => {
+        (Stream::Ended(one), Stream::Ended(other)) if one.bytes.min(other.bytes) > 0 => {
             at_age(&[one.age, other.age], lives?, one.by)
         }
-        // Younger than those that ended they prove nothing: there was no time for more.
-        (Slow::Lives(_), Slow::Lives(_)) => slowly.outlives(hint).then_some(Streams::Endless),
+        (Stream::Lives(_), Stream::Lives(_)) => endless(),
         _ => None,
     }
 }
@@ -118,7 +146,7 @@ fn of_aged(setting: &Setting<'_>, slowly: Slowly, seen: &[Duration]) -> Option<S
     let older = seen.iter().max()?.mul_f64(1.0 + SHARE) + TIME;
     let silent = || lives_silent(setting, older);
     let (again, lives) = beside(setting, || slow(setting, slowly), silent);
-    let Slow::Ended(again) = again? else {
+    let Stream::Ended(again) = again? else {
         return None;
     };
     at_age(&[seen, &[again.age]].concat(), lives?, again.by)
@@ -152,7 +180,7 @@ fn of_messages(setting: &Setting<'_>, slowly: Slowly, end: Ended) -> Option<Stre
     let silent = || lives_silent(setting, older);
     let (again, lives) = beside(setting, || slow(setting, larger), silent);
     match again? {
-        Slow::Ended(again) if again.messages == end.messages && lives? => {
+        Stream::Ended(again) if again.messages == end.messages && lives? => {
             Some(Streams::AfterMessages {
                 messages: end.messages,
                 by: again.by,
@@ -173,17 +201,23 @@ fn is_same(one: u64, other: u64) -> bool {
     (more - less) as f64 <= SHARE * more as f64 + on_its_way as f64
 }
 
-/// Streams with little on its way, until it ends or so many bytes came back. `None` if no
-/// connection was made, or the check was stopped.
-fn fast(setting: &Setting<'_>, most: u64, expected: u64) -> Option<Option<Ended>> {
+/// Streams with little on its way, until it ends or so many bytes came back, or for a while; for
+/// longer where it has not carried as many as are expected. `None` if no connection was made, or
+/// the check was stopped.
+fn fast(setting: &Setting<'_>, most: u64, expected: u64) -> Option<Stream> {
     let connection = setting.open().ok()?;
+    let longer = (setting.left() / 2).max(LONGEST);
+    let is_over = |bytes: u64| match is_same(bytes, expected) || bytes < expected {
+        true => connection.age() >= longer,
+        false => connection.age() >= LONGEST,
+    };
     let ahead = (expected / AHEAD_PART).clamp(AHEAD.0, AHEAD.1);
     let block = letters(16 * 1024);
     let (mut sent, mut bytes) = (0_u64, 0_u64);
     let mut moved = Instant::now();
     let mut into = vec![0; 64 * 1024];
     let silence = setting.patience() + Duration::from_millis(500);
-    while bytes < most && connection.age() < LONGEST {
+    while bytes < most && !is_over(bytes) {
         if setting.is_stopped() {
             return None;
         }
@@ -199,25 +233,35 @@ fn fast(setting: &Setting<'_>, most: u64, expected: u64) -> Option<Option<Ended>
             // What came before the end still counts.
             (Err(by), Ok(came)) => {
                 bytes += came as u64 + drain(&connection);
-                return Some(Some(ended(&connection, bytes, moved, by)));
+                return Some(Stream::Ended(ended(&connection, bytes, moved, by)));
             }
             // After a reset the system tells the end only.
             (Err(Ending::Reset), Err(_)) => {
-                return Some(Some(ended(&connection, bytes, moved, Ending::Reset)));
+                return Some(Stream::Ended(ended(
+                    &connection,
+                    bytes,
+                    moved,
+                    Ending::Reset,
+                )));
             }
-            (_, Err(by)) => return Some(Some(ended(&connection, bytes, moved, by))),
+            (_, Err(by)) => return Some(Stream::Ended(ended(&connection, bytes, moved, by))),
         };
         sent += went as u64;
         bytes += came as u64;
         if went + came > 0 {
             moved = Instant::now();
         } else if moved.elapsed() > silence {
-            return Some(Some(ended(&connection, bytes, moved, Ending::Silence)));
+            return Some(Stream::Ended(ended(
+                &connection,
+                bytes,
+                moved,
+                Ending::Silence,
+            )));
         } else {
             std::thread::sleep(Duration::from_micros(200));
         }
     }
-    Some(None)
+    Some(Stream::Lives(bytes))
 }
 
 fn drain(connection: &Connection<'_>) -> u64 {
@@ -290,22 +334,15 @@ impl Slowly {
     }
 }
 
-/// What became of a slow stream.
-enum Slow {
-    Ended(Ended),
-    /// It lives, and so many bytes came back.
-    Lives(u64),
-}
-
 /// Exchanges messages with pauses. `None` if no connection was made, or the check was stopped.
-fn slow(setting: &Setting<'_>, slowly: Slowly) -> Option<Slow> {
+fn slow(setting: &Setting<'_>, slowly: Slowly) -> Option<Stream> {
     let connection = setting.open().ok()?;
     let (step, size) = slowly.steps(setting.round_trip);
     let message = letters(size);
     let (mut back, mut messages, mut moved) = (0, 0, Instant::now());
     let end = |back, messages, moved, by| {
         let end = ended(&connection, back, moved, by);
-        Some(Slow::Ended(Ended { messages, ..end }))
+        Some(Stream::Ended(Ended { messages, ..end }))
     };
     let silence = setting.patience() + Duration::from_millis(500);
     let has_time = |back| match back < slowly.bytes {
@@ -336,7 +373,7 @@ fn slow(setting: &Setting<'_>, slowly: Slowly) -> Option<Slow> {
             return end(back, messages, moved, by);
         }
     }
-    Some(Slow::Lives(back))
+    Some(Stream::Lives(back))
 }
 
 #[cfg(test)]
