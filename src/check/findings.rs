@@ -36,10 +36,18 @@ pub(super) enum Says {
         icmp: &'static str,
         by: Option<IpAddr>,
     },
-    /// This machine, which finds no neighbour.
+    /// That ICMP message, by this machine: a rule for what goes out.
+    OwnRule { icmp: &'static str },
+    /// This machine, which finds no neighbour on the link that has the address.
+    NoNeighbour,
+    /// This machine, by one of these two.
     Own,
-    /// Nobody, by ICMP: the peer, by RST, or this machine, which has no route.
-    Nobody,
+    /// This machine, before anything is sent: its routes.
+    Route,
+    /// The peer, or who speaks for it, by RST.
+    Peer,
+    /// Nobody: this time it was made.
+    Made,
 }
 
 /// What came of a greeting.
@@ -173,10 +181,28 @@ pub(super) enum Streams {
         by: Ending,
         is_proved: bool,
     },
-    /// After so many messages were answered, of any size.
-    AfterMessages { messages: u64, by: Ending },
+    /// After so many messages were answered, of any size; proved, if others did so that came at
+    /// another pace.
+    AfterMessages {
+        messages: u64,
+        by: Ending,
+        is_proved: bool,
+    },
     /// At that age, however much they carry.
-    AtAge { age: Duration, by: Ending },
+    AtAge {
+        age: Duration,
+        by: Ending,
+        since: Since,
+    },
+}
+
+/// From when on an age is counted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Since {
+    /// From when the connection was made.
+    Made,
+    /// From the first byte: a silent one lives longer.
+    FirstByte,
 }
 
 /// What becomes of silent connections.
@@ -374,6 +400,8 @@ pub(super) struct Gone {
     /// For so long each one failed.
     pub(super) time: Duration,
     pub(super) by: Denied,
+    /// Who said so, where the last one failed by an ICMP message, or by this machine.
+    pub(super) says: Option<Says>,
 }
 
 /// What all experiments found.

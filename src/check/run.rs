@@ -83,7 +83,7 @@ fn diagnose(
     outcomes: &[Outcome],
     watch: &mut dyn FnMut(Doing),
 ) -> Vec<Diagnosis> {
-    let facts = Facts::new(outcomes, target.shared.borne());
+    let facts = Facts::new(outcomes, target.shared.made(), target.shared.borne());
     let mut show = |name, experiment: &mut (dyn FnMut() + Send)| {
         let doing = |elapsed| {
             let at_most = elapsed + target.shared.left_in_all();

@@ -1,7 +1,7 @@
 //! Packets are lost at random.
 
 use crate::check::cause::Diagnosis;
-use crate::check::facts::Facts;
+use crate::check::facts::{Facts, Failure};
 use crate::check::findings::Findings;
 use crate::check::lost::Proves;
 use crate::check::observation::{End, NotMade};
@@ -16,16 +16,20 @@ pub(super) fn loss(facts: &Facts, findings: &Findings) -> Option<Diagnosis> {
         End::Lost(loss) => Some(loss),
         _ => None,
     });
-    let loss = seen.or(findings.loss)?;
+    let Some(loss) = seen.or(findings.loss) else {
+        return guess(facts).filter(|_| findings.is_open("loss"));
+    };
     let percent = loss.worst();
     if !loss.seems_lossy() {
         return None;
     }
     let explains = facts.clauses(|at| {
+        if is_slow(at) {
+            return true;
+        }
         let is_odd = at.observed.urgent || at.observed.half_closed || at.observed.held_silent;
         match at.observed.end {
-            End::Late { .. } => at.clause != "small-writes",
-            End::NotMade(NotMade::Unanswered) | End::Slow | End::Lost(_) => true,
+            End::Lost(_) => true,
             End::Silence => percent >= SILENT && !is_odd,
             _ => false,
         }
@@ -36,9 +40,7 @@ pub(super) fn loss(facts: &Facts, findings: &Findings) -> Option<Diagnosis> {
         "packets are lost: about {to_server} % on the way to the server and {to_client} % on the \
          way back"
     );
-    let advice = "find the hop that drops them (mtr --tcp, ethtool -S for errors, tc -s qdisc for \
-                  full queues): a bad cable or radio link, a duplex mismatch, or a link that is full";
-    let diagnosis = Diagnosis::certain("loss", text, advice, explains)
+    let diagnosis = Diagnosis::certain("loss", text, ADVICE, explains)
         .with("percent", percent)
         .with("percent_to_server", to_server)
         .with("percent_to_client", to_client)
@@ -46,6 +48,30 @@ pub(super) fn loss(facts: &Facts, findings: &Findings) -> Option<Diagnosis> {
     Some(match loss.proves() {
         Proves::Lossy => diagnosis,
         Proves::Sound | Proves::Nothing => diagnosis.likely(),
+    })
+}
+
+const ADVICE: &str = "find the hop that drops them (mtr --tcp, ethtool -S for errors, tc -s qdisc \
+                      for full queues): a bad cable or radio link, a duplex mismatch, or a link \
+                      that is full";
+
+/// What takes longer where packets are lost, however few.
+fn is_slow(failure: &Failure) -> bool {
+    match failure.observed.end {
+        End::Late { .. } => failure.clause != "small-writes",
+        End::NotMade(NotMade::Unanswered) | End::Slow => true,
+        _ => false,
+    }
+}
+
+/// Several clauses were slow or late, and the one that counts lost packets was not tested.
+fn guess(facts: &Facts) -> Option<Diagnosis> {
+    let slow = facts.clauses(is_slow);
+    let is_counted = facts.passed.contains(&"loss") || facts.has_failed("loss");
+    (slow.len() >= 2 && facts.made > 0 && !is_counted).then(|| {
+        let text = "several clauses are slow or late: packets seem to be lost, or the path carries \
+                    less than any should";
+        Diagnosis::certain("loss", text, ADVICE, slow).likely()
     })
 }
 
@@ -115,5 +141,25 @@ mod tests {
         let diagnosis = loss(&facts, &Findings::default()).unwrap();
         assert_eq!(diagnosis.explains, ["loss"]);
         assert_eq!(diagnosis.evidence["percent_to_server"], 5.0);
+    }
+    #[test]
+    fn without_experiments_several_that_are_slow_are_a_guess() {
+        let untried = Findings {
+            is_untried: true,
+            ..Findings::default()
+        };
+        let slow = failure("message-16m", End::Slow);
+        let both = [slow.clone(), failure("full-duplex", End::Slow)];
+        let of = |failures: &[_], passed: &[&'static str], findings| {
+            let mut facts = facts(failures, passed);
+            facts.made = 3;
+            loss(&facts, findings)
+        };
+        let guess = of(&both, &["bytes"], &untried).unwrap();
+        assert_eq!(guess.confidence, Confidence::Likely);
+        assert_eq!(guess.explains, ["message-16m", "full-duplex"]);
+        assert_eq!(of(&[slow], &["bytes"], &untried), None);
+        assert_eq!(of(&both, &["bytes", "loss"], &untried), None);
+        assert_eq!(of(&both, &["bytes"], &Findings::default()), None);
     }
 }

@@ -5,6 +5,7 @@ use crate::check::cause::Diagnosis;
 use crate::check::facts::{Facts, Failure};
 use crate::check::findings::{Changes, Findings};
 use crate::check::observation::{End, Wrong};
+use crate::check::parallel::CONNECT_THREADS;
 use crate::probe::pattern::Damage;
 
 /// Of so many bytes of a pattern one of a given value is likely there.
@@ -32,8 +33,10 @@ pub(super) fn changed(facts: &Facts, findings: &Findings) -> Option<Diagnosis> {
         .iter()
         .any(|(sent, came)| came.len() < sent.len());
     let is_long = |at: &Failure| at.observed.sent.max(at.observed.expected) >= MANY;
-    let explains = facts.clauses(|at| match at.observed.end {
-        End::Wrong(_) | End::NoAddress => true,
+    let explains = facts.clauses(|at| match &at.observed.end {
+        // Those of another connection are no bytes that were changed.
+        End::Wrong(wrong) => !matches!(wrong.damage, Some(Damage::Foreign(_))),
+        End::NoAddress => true,
         _ => leaves_out && at.is_silent() && (at.observed.received > 0 || is_long(at)),
     });
     let diagnosis = Diagnosis::certain("bytes-changed", text, AS_BYTES, explains);
@@ -66,8 +69,13 @@ pub(super) fn ended(facts: &Facts, findings: &Findings) -> Option<Diagnosis> {
          do not ({example})"
     );
     let is_cut = |at: &Failure| {
-        let is_ended = matches!(at.observed.end, End::Close | End::Reset);
-        is_ended && !at.observed.half_closed && !at.observed.urgent
+        let seen = &at.observed;
+        let is_ended = matches!(seen.end, End::Close | End::Reset);
+        // A connection behind many that had as many bytes was denied for another reason.
+        let is_denied =
+            seen.received == 0 && seen.place.is_some_and(|(at, _)| at > CONNECT_THREADS);
+        let is_odd = seen.half_closed || seen.urgent || seen.held_silent;
+        is_ended && seen.sent.max(seen.expected) >= MANY && !is_denied && !is_odd
     };
     let diagnosis = Diagnosis::certain("bytes-changed", text, AS_BYTES, facts.clauses(is_cut));
     let diagnosis = diagnosis.with("how", "ends").with("example", example);
@@ -327,10 +335,25 @@ mod tests {
 
     #[test]
     fn a_byte_that_ends_connections_is_named() {
+        let many = |name, end, place| {
+            let mut failure = failure(name, end);
+            failure.observed.sent = 1024;
+            failure.observed.place = place;
+            failure
+        };
+        let mut silent = many("idle", End::Close, None);
+        silent.observed.held_silent = true;
+        let mut few = many("slow-writer", End::Close, None);
+        few.observed.sent = 3;
         let facts = facts(
             &[
-                failure("bytes", End::Close),
+                many("bytes", End::Close, None),
+                many("message-64k", End::Reset, None),
                 failure("urgent", End::Silence),
+                // None of these is for the sake of a byte.
+                silent,
+                few,
+                many("connections", End::Reset, Some((11, 200))),
             ],
             &["connect"],
         );
@@ -342,9 +365,38 @@ mod tests {
             ..Findings::default()
         };
         let diagnosis = ended(&facts, &findings).unwrap();
-        assert_eq!(diagnosis.explains, ["bytes"]);
+        assert_eq!(diagnosis.explains, ["bytes", "message-64k"]);
         assert_eq!(diagnosis.evidence["example"], "a\\x04b: close");
         assert_eq!(changed(&facts, &findings), None);
         assert_eq!(ended(&facts, &Findings::default()), None);
+    }
+
+    #[test]
+    fn what_another_connection_sent_is_not_changed() {
+        let wrong = |damage| {
+            End::Wrong(Wrong {
+                at: 3,
+                damage,
+                sent: vec![0xe9],
+                came: vec![0x69],
+            })
+        };
+        let location = crate::probe::pattern::Location {
+            connection: 1,
+            position: 2,
+        };
+        let failures = [
+            failure("bytes", wrong(None)),
+            failure("reset", wrong(Some(Damage::Foreign(location)))),
+        ];
+        let findings = Findings {
+            changes: Some(Changes {
+                changed: vec![(b"h\xe9".to_vec(), b"hi".to_vec())],
+                ..Changes::default()
+            }),
+            ..Findings::default()
+        };
+        let explains = changed(&facts(&failures, &[]), &findings).unwrap().explains;
+        assert_eq!(explains, ["bytes"]);
     }
 }

@@ -85,15 +85,12 @@ impl<'a> Connection<'a> {
     ) -> Result<Self, Failed> {
         let started = Instant::now();
         let connected = connect(address, segment, patience);
-        let connected =
-            connected.map_err(|error| match NotMade::of(&error, address.is_ipv6()) {
-                NotMade::Refused | NotMade::Reset => Failed::Refused,
-                NotMade::Unanswered => Failed::Unanswered,
-                NotMade::Unreachable(_) | NotMade::Forbidden { or_icmp: true } => {
-                    Failed::Prohibited
-                }
-                _ => Failed::Here,
-            })?;
+        let connected = connected.map_err(|error| match NotMade::of(&error, address.ip()) {
+            NotMade::Refused | NotMade::Reset => Failed::Refused,
+            NotMade::Unanswered => Failed::Unanswered,
+            NotMade::Unreachable(_) | NotMade::Forbidden { or_icmp: true } => Failed::Prohibited,
+            _ => Failed::Here,
+        })?;
         Ok(Self {
             stream: connected,
             connect_time: started.elapsed(),

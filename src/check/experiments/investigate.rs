@@ -2,14 +2,14 @@
 
 use std::time::Instant;
 
-use super::connection::Failed;
+use super::connection::{Failed, Stop};
 use super::setting::Setting;
 use super::suspicion::Suspicion;
 use super::{
     changes, half_close, held, hello, loss, rate, says, silences, sizes, steps, streams, urgent,
 };
 use crate::check::facts::{Facts, Failure};
-use crate::check::findings::{Ending, Findings, Gone, Held};
+use crate::check::findings::{Denied, Ending, Findings, Gone, Held, Says};
 use crate::check::target::Target;
 use crate::proto::Protocol;
 
@@ -32,13 +32,14 @@ pub(in crate::check) fn investigate(
     let until = Instant::now() + target.shared.left_in_all();
     let stop = || target.shared.is_interrupted() || Instant::now() >= until;
     if facts.is_unconnected() {
-        let mut found = Findings::default();
-        if facts.is_answered() {
-            show("who says so", &mut || {
-                found.says = says::says(target.address(), &stop);
-            });
+        let found = Findings {
+            says: who_says(target, facts.is_answered(), &stop, show),
+            ..Findings::default()
+        };
+        // One that is made now tells more.
+        if found.says != Some(Says::Made) {
+            return found;
         }
-        return found;
     }
     // In the other protocols a connection carries one answer.
     if target.plan().protocol != Protocol::Echo {
@@ -54,8 +55,10 @@ pub(in crate::check) fn investigate(
             // One that was stopped tells nothing of the server.
             let gone = failed.denied().filter(|_| !stop());
             let time = started.elapsed();
+            let is_said = gone == Some(Denied::Prohibited);
+            let says = who_says(target, is_said, &stop, show);
             return Findings {
-                gone: gone.map(|by| Gone { time, by }),
+                gone: gone.map(|by| Gone { time, by, says }),
                 ..untried
             };
         }
@@ -72,6 +75,22 @@ pub(in crate::check) fn investigate(
     };
     trial.all(target);
     trial.found
+}
+
+/// Who says that no connection is made, where somebody may have done so.
+fn who_says(
+    target: &Target<'_>,
+    is_said: bool,
+    stop: Stop<'_>,
+    show: &mut Show<'_>,
+) -> Option<Says> {
+    let mut says = None;
+    if is_said {
+        show("who says so", &mut || {
+            says = says::says(target.address(), stop);
+        });
+    }
+    says
 }
 
 /// The experiments, and what they have found so far.

@@ -71,7 +71,7 @@ impl Suspicion<'_> {
             at.clause != "urgent"
                 && !at.observed.half_closed
                 && !at.observed.held_silent
-                && (bytes >= MANY || age >= SOME_TIME)
+                && (bytes >= MANY || age >= SOME_TIME || at.clause == "lifetime" && bytes > 0)
         };
         let ended = self.facts.failures.iter().filter(is_ended);
         let ended: Vec<_> = ended.filter(is_other).map(reached).collect();
@@ -182,6 +182,10 @@ mod tests {
         let mut old = after("small-writes", End::Close, 3);
         old.observed.moved_at = Duration::from_secs(1);
         assert_eq!(cut(&[old], &none), Some(3));
+        // Hardly anything was sent on it.
+        let young = after("lifetime", End::Reset, 16);
+        assert_eq!(cut(&[young], &none), Some(16));
+        assert_eq!(cut(&[after("lifetime", End::Reset, 0)], &none), None);
         let mut unread = after("slow-reader", End::Reset, 0);
         unread.observed.sent = 9_000_000;
         assert_eq!(cut(&[unread], &none), Some(9_000_000));
