@@ -182,7 +182,7 @@ fn options_fail_on_nothing() {
 fn who_answers_so_often_is_no_limit_of_age() {
     let few = "--only connect,bytes,message-mss,message-64k";
     for (times, leave) in [(1, Leave::Close), (5, Leave::Reset), (3, Leave::Silence)] {
-        let checked = checked(&lookalike::answers(times, leave), few);
+        let checked = checked(&faulty::answers(times, leave), few);
         let cause = only(&checked, "message-limit");
         assert_eq!(cause["evidence"]["messages"], times, "{cause:#?}");
         assert_eq!(faults(&checked.report), [""; 0]);
@@ -284,7 +284,7 @@ fn bytes_that_are_left_out_of_a_stream_are_no_matter_of_their_values() {
 #[test]
 fn a_server_that_is_gone_is_said_to_be() {
     let checked = checked(
-        &lookalike::ends_after(12),
+        &faulty::ends_after(12),
         "--only connect,bytes,connections --connections 20",
     );
     let cause = only(&checked, "gone");
@@ -328,7 +328,7 @@ fn an_age_from_the_first_byte_on_is_no_limit_of_messages() {
 fn a_limit_of_many_messages_is_no_quota() {
     let few = "--only connect,bytes,message-64k,lifetime";
     for times in [20, 25, 30] {
-        let checked = checked(&lookalike::answers(times, Leave::Close), few);
+        let checked = checked(&faulty::answers(times, Leave::Close), few);
         let cause = only(&checked, "message-limit");
         assert_eq!(cause["evidence"]["messages"], times, "{checked:#?}");
         assert_eq!(cause["confidence"], "certain");
@@ -355,8 +355,8 @@ fn a_limit_of_connections_alone_refuses_nobody() {
 fn urgent_data_is_not_the_reason_where_as_many_bytes_end_a_connection() {
     let few = "--only connect,urgent";
     for server in [
-        lookalike::answers(3, Leave::Reset),
-        lookalike::answers(3, Leave::Silence),
+        faulty::answers(3, Leave::Reset),
+        faulty::answers(3, Leave::Silence),
         faulty::quota(40, Leave::Close),
         lookalike::one_dead_of(2, false),
     ] {

@@ -4,6 +4,8 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
+use super::lost::Loss;
+
 /// How a connection ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Ending {
@@ -401,31 +403,6 @@ impl Urgent {
             Self::Stalled => "stalled",
             Self::Ended(Ending::Reset) => "reset",
             Self::Ended(Ending::Close | Ending::Silence) => "closed",
-        }
-    }
-}
-
-/// Packets lost, of those that were counted.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub(super) struct Loss {
-    /// In percent.
-    pub(super) to_server: f64,
-    pub(super) to_client: f64,
-    /// How many were counted each way.
-    pub(super) packets: u64,
-    /// The server told of something that arrived twice: where it never does (RFC 2883) a lost
-    /// packet is not told from a lost echo.
-    pub(super) knows_direction: bool,
-    /// They were lost, and not only late.
-    pub(super) is_proved: bool,
-}
-
-impl Loss {
-    /// Of the direction that loses more, or of both where they are not told apart, in percent.
-    pub(super) fn worst(&self) -> f64 {
-        match self.knows_direction {
-            true => self.to_server.max(self.to_client),
-            false => self.to_server + self.to_client,
         }
     }
 }

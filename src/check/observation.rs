@@ -4,7 +4,7 @@ use std::io::{self, ErrorKind};
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-use super::findings::Loss;
+use super::lost::Loss;
 use crate::probe::connect::is_reached_itself;
 use crate::probe::pattern::Damage;
 

@@ -3,7 +3,7 @@
 
 use std::collections::VecDeque;
 use std::io::{ErrorKind, Read, Write};
-use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpStream};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, mpsc};
 use std::thread::{sleep, spawn};
@@ -176,23 +176,6 @@ pub(crate) fn policed(bytes: usize, leave: Leave) -> Server {
             }
         }
         let _ = stream.shutdown(Shutdown::Write);
-    })
-}
-
-/// Sends back what it reads so many times, and leaves then: like a program that reads once.
-pub(crate) fn answers(times: usize, leave: Leave) -> Server {
-    serve(move |mut stream| {
-        keep_urgent(&stream);
-        let mut block = vec![0; BLOCK];
-        for _ in 0..times {
-            let Ok(length @ 1..) = stream.read(&mut block) else {
-                return;
-            };
-            if stream.write_all(&block[..length]).is_err() {
-                return;
-            }
-        }
-        leave.act(stream);
     })
 }
 
@@ -388,16 +371,4 @@ pub(crate) fn ends_at_urgent(leave: Leave) -> Server {
             }
         }
     })
-}
-
-/// Serves so many connections, and none any more: its port is closed then.
-pub(crate) fn ends_after(number: usize) -> Server {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-    let address = listener.local_addr().unwrap();
-    spawn(move || {
-        for stream in listener.incoming().take(number).flatten() {
-            spawn(move || echo_all(stream));
-        }
-    });
-    Server::new(address, ())
 }

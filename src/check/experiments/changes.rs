@@ -24,116 +24,123 @@ pub(in crate::check) const TEXTS: [&[u8]; 14] = [
     b"a\x08\x7fb",
 ];
 
-/// Connections at once: no more than a small pool has workers.
-const AT_ONCE: usize = 4;
+/// The most connections at once. No more than half of what was served at once before: one that
+/// waits for another's end brings nothing.
+const AT_ONCE: usize = 8;
 
 /// Before a text is taken for what ends connections, it must do so so often, and a plain text
 /// come back each time: another reason ends some of either. One that comes back as another one
-/// must do so as often as that again, and one for which nothing comes, which takes longer: of
-/// those no more than so many are tried.
+/// must do so as often as that again, and one for which nothing comes, which takes longer.
 const CONFIRMED: usize = 6;
 const CHANGED: usize = 4;
 const SILENT: usize = 3;
-const SILENT_MOST: usize = 2;
 
 /// What became of a text that did not come back as it was sent.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 enum Returned {
     Changed(Vec<u8>),
     /// `Silence` where nothing came.
     Ended(Ending),
 }
 
-/// Sends texts of bytes with a meaning, and keeps those that come back otherwise.
-pub(super) fn changes(setting: &Setting<'_>) -> Option<Changes> {
-    let texts: Vec<_> = TEXTS.iter().map(|text| (*text, None)).collect();
-    let all = each(setting, &texts, |text, _| returned(setting, text));
-    let is_plain = !all.iter().any(|(text, _)| *text == TEXTS[0]);
-    let is_changed = |returned: &Returned| matches!(returned, Returned::Changed(_));
-    let (changed, ended): (Vec<_>, Vec<_>) = all.into_iter().partition(|(_, at)| is_changed(at));
-    let before: Vec<_> = changed
-        .into_iter()
-        .map(|(text, at)| (text, Some(at)))
-        .collect();
-    let again = each(setting, &before, |text, before| {
-        let before = before?;
-        let is_so = || returned(setting, text).as_ref() == Some(before);
-        let is_plain_sound = || !is_plain || returned(setting, TEXTS[0]).is_none();
-        let is_it = (0..CHANGED).all(|_| !setting.is_stopped() && is_so() && is_plain_sound());
-        is_it.then(|| before.clone())
-    });
-    let mut changes = Changes::default();
-    for (text, before) in before {
-        match before {
-            Some(Returned::Changed(came)) if again.iter().any(|(at, _)| *at == text) => {
-                changes.changed.push((text.to_vec(), came));
-            }
-            Some(Returned::Changed(came)) => changes.fickle = changes.fickle.or(Some(came)),
-            Some(Returned::Ended(_)) | None => {}
+impl Returned {
+    /// Whether the same became of it again. What is sent after a close is answered by a reset.
+    fn is_again(&self, again: &Self) -> bool {
+        let is_silence = |one: &Self| *one == Self::Ended(Ending::Silence);
+        match (self, again) {
+            (Self::Ended(_), Self::Ended(_)) => is_silence(self) == is_silence(again),
+            _ => self == again,
         }
     }
-    let mut silent = 0;
-    for (text, returned) in ended {
-        let Returned::Ended(by) = returned else {
-            continue;
-        };
-        silent += usize::from(by == Ending::Silence);
-        if (by != Ending::Silence || silent <= SILENT_MOST) && ends_each(setting, text, by) {
+}
+
+/// A text, and what became of it.
+type Tried<'a> = (&'a [u8], Returned);
+
+/// Sends texts of bytes with a meaning, and keeps those that come back otherwise, each time. Where
+/// the time is over before it is known that some end connections, what is changed is told all the
+/// same.
+pub(super) fn changes(setting: &Setting<'_>) -> Option<Changes> {
+    // In the order of the texts: the first one is the example.
+    let tried = TEXTS.into_iter().zip(all(setting, &TEXTS)?);
+    let tried = tried.filter_map(|(text, returned)| Some((text, returned?)));
+    let is_changed = |(_, returned): &Tried<'_>| matches!(returned, Returned::Changed(_));
+    let (changed, ended): (Vec<_>, Vec<_>) = tried.partition(is_changed);
+    let is_silent = |(_, returned): &Tried<'_>| *returned == Returned::Ended(Ending::Silence);
+    let (silent, ended): (Vec<_>, Vec<_>) = ended.into_iter().partition(is_silent);
+    let mut changes = Changes::default();
+    let again = confirmed(setting, changed.clone(), CHANGED)?;
+    for (text, returned) in changed {
+        let is_again = again.iter().any(|(other, _)| *other == text);
+        match returned {
+            Returned::Changed(came) if is_again => changes.changed.push((text.to_vec(), came)),
+            Returned::Changed(came) => changes.fickle = changes.fickle.or(Some(came)),
+            Returned::Ended(_) => {}
+        }
+    }
+    let ended = confirmed(setting, ended, CONFIRMED)
+        .and_then(|ended| Some([ended, confirmed(setting, silent, SILENT)?].concat()));
+    let is_known = ended.is_some() || !changes.changed.is_empty();
+    for (text, returned) in ended.unwrap_or_default() {
+        if let Returned::Ended(by) = returned {
             changes.ended.push((text.to_vec(), by));
         }
     }
-    (!setting.is_stopped()).then_some(changes)
+    is_known.then_some(changes)
 }
 
-/// Does that with each text, some at once; what came of those of which anything did, in the
-/// order of the texts: the first one is the example.
-fn each<'t>(
+/// Those of which the same becomes so often, while a plain text comes back each time, unless it is
+/// one of them. `None` if the check was stopped before that was known.
+fn confirmed<'a>(
     setting: &Setting<'_>,
-    texts: &[(&'t [u8], Option<Returned>)],
-    act: impl Fn(&[u8], Option<&Returned>) -> Option<Returned> + Sync,
-) -> Vec<(&'t [u8], Returned)> {
+    mut tried: Vec<Tried<'a>>,
+    times: usize,
+) -> Option<Vec<Tried<'a>>> {
+    for _ in 0..times {
+        if tried.is_empty() {
+            break;
+        }
+        let is_plain = |(text, _): &Tried<'_>| *text == TEXTS[0];
+        let is_plain_tried = tried.iter().any(is_plain);
+        let texts = tried.iter().map(|(text, _)| *text);
+        let texts: Vec<_> = std::iter::once(TEXTS[0]).chain(texts).collect();
+        let mut again = all(setting, &texts)?.into_iter();
+        let plain = again.next().flatten();
+        if !is_plain_tried && plain.is_some() {
+            return Some(Vec::new());
+        }
+        tried.retain(|(_, one)| again.next().flatten().is_some_and(|at| one.is_again(&at)));
+    }
+    Some(tried)
+}
+
+/// What becomes of each of these texts, several at once. `None` if the check was stopped
+/// meanwhile.
+fn all(setting: &Setting<'_>, texts: &[&[u8]]) -> Option<Vec<Option<Returned>>> {
     let next = AtomicUsize::new(0);
     let work = || {
-        let mut done = Vec::new();
-        loop {
+        let mut all = Vec::new();
+        while !setting.is_stopped() {
             let at = next.fetch_add(1, Ordering::SeqCst);
-            let Some((text, before)) = texts.get(at).filter(|_| !setting.is_stopped()) else {
-                return done;
-            };
-            done.extend(act(text, before.as_ref()).map(|returned| (at, (*text, returned))));
+            let Some(text) = texts.get(at) else { break };
+            all.push((at, returned(setting, text)));
         }
+        all
     };
-    let mut done: Vec<_> = thread::scope(|scope| {
+    let mut all = thread::scope(|scope| {
         let start = |_| thread::Builder::new().spawn_scoped(scope, work).ok();
-        let others: Vec<_> = (1..AT_ONCE).map_while(start).collect();
-        let mut done = work();
+        let at_once = (setting.width / 2).clamp(1, AT_ONCE);
+        let others: Vec<_> = (1..at_once).map_while(start).collect();
+        let mut all = work();
         for other in others {
-            done.extend(other.join().unwrap_or_default());
+            all.extend(other.join().unwrap_or_default());
         }
-        done
+        all
     });
-    done.sort_by_key(|(at, _)| *at);
-    done.into_iter().map(|(_, done)| done).collect()
-}
-
-/// Whether a text ends each connection so, and a plain one none.
-fn ends_each(setting: &Setting<'_>, text: &[u8], by: Ending) -> bool {
-    let times = match by {
-        Ending::Silence => SILENT,
-        Ending::Close | Ending::Reset => CONFIRMED,
-    };
-    let is_ended = |text| match returned(setting, text) {
-        Some(Returned::Ended(end)) => Some(end),
-        _ => None,
-    };
-    (0..times).all(|_| {
-        let end = || is_ended(text);
-        let is_so = || match by {
-            Ending::Silence => end() == Some(by),
-            Ending::Close | Ending::Reset => end().is_some_and(|end| end != Ending::Silence),
-        };
-        !setting.is_stopped() && is_so() && is_ended(TEXTS[0]).is_none()
-    })
+    all.sort_by_key(|(at, _)| *at);
+    // One under way when it was stopped may have been waited for too briefly.
+    let is_whole = all.len() == texts.len() && !setting.is_stopped();
+    is_whole.then(|| all.into_iter().map(|(_, returned)| returned).collect())
 }
 
 /// What came back for a text, if that was something else.

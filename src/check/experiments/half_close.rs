@@ -16,6 +16,9 @@ const TRIES: [(usize, usize); 2] = [(10, 6), (64 * 1024, 3)];
 const MANY: usize = 4 << 20;
 const SENDING: Duration = Duration::from_secs(2);
 
+/// What was sent so must be back in this time, or no more is tried: the path is too slow.
+const BACK: Duration = Duration::from_secs(4);
+
 /// A path that takes nothing for so long, and for so many round trips, is full.
 const FULL: Duration = Duration::from_millis(200);
 const FULL_ROUND_TRIPS: u32 = 3;
@@ -122,10 +125,15 @@ fn unread(setting: &Setting<'_>) -> Option<HalfClosed> {
         // So that it is there before there is room for more.
         setting.pause(FULL + 2 * setting.round_trip);
         let most = left + usize::from(is_closed);
-        let (came, end) = connection.receive(most, patience);
+        let begun = Instant::now();
+        let (came, end) = connection.receive_in(most, patience, Some(BACK));
         let all_came = came.len() == left;
         match end {
             _ if setting.is_stopped() => return None,
+            Some(Ending::Silence) if begun.elapsed() >= BACK => {
+                setting.give_up();
+                return None;
+            }
             // Without a half-close it is something else.
             Some(_) if !is_closed => return None,
             None if is_closed => return None,

@@ -8,7 +8,7 @@ use super::suspicion::Suspicion;
 use super::{
     changes, half_close, held, hello, loss, rate, says, silences, sizes, steps, streams, urgent,
 };
-use crate::check::facts::Facts;
+use crate::check::facts::{Facts, Failure};
 use crate::check::findings::{Denied, Ending, Findings, Gone, Held, Says};
 use crate::check::target::Target;
 use crate::proto::Protocol;
@@ -63,6 +63,10 @@ pub(in crate::check) fn investigate(
             };
         }
     };
+    // Those of the clauses that failed were reset with what was under way.
+    if facts.failures.iter().any(Failure::is_silent) {
+        setting.note_left_behind();
+    }
     let mut trial = Trial {
         setting: &setting,
         suspicion: Suspicion { facts },
@@ -105,14 +109,24 @@ impl Trial<'_, '_> {
         name: &'static str,
         experiment: impl Fn(&Setting<'_>) -> Option<T> + Sync,
     ) -> Option<T> {
+        let (setting, found) = (self.setting, self.make_in_parts(name, experiment));
+        found.filter(|_| !setting.is_stopped())
+    }
+
+    /// Makes one that leaves out by itself what it could not wait for.
+    fn make_in_parts<T: Send>(
+        &mut self,
+        name: &'static str,
+        experiment: impl Fn(&Setting<'_>) -> Option<T> + Sync,
+    ) -> Option<T> {
         let (setting, mut found) = (self.setting, None);
         if !setting.is_stopped() {
             (self.show)(name, &mut || found = experiment(setting));
         }
-        if setting.is_stopped() {
+        if setting.has_given_up() || setting.is_stopped() {
             self.found.cut_short.push(name);
         }
-        found.filter(|_| !setting.is_stopped())
+        found
     }
 
     /// Makes all that are suspected, unless one tells that the others would be blind.
@@ -162,7 +176,7 @@ impl Trial<'_, '_> {
         let is_held = !matches!(self.found.held, None | Some(Held::Nothing));
         // What is held back comes back short, and is not changed.
         if self.suspicion.is_changed() && !is_held {
-            self.found.changes = self.make("changes", changes::changes);
+            self.found.changes = self.make_in_parts("changes", changes::changes);
         }
         if self.suspicion.is_large() {
             self.found.sizes = self.make("sizes", sizes::sizes);

@@ -16,6 +16,13 @@ pub(super) struct Hint {
     pub(super) age: Duration,
 }
 
+/// What became of a stream.
+enum Stream {
+    Ended(Ended),
+    /// It lives, and so many bytes came back.
+    Lives(u64),
+}
+
 /// How one stream ended.
 #[derive(Clone, Copy, Debug)]
 struct Ended {
@@ -64,8 +71,8 @@ pub(super) fn streams(setting: &Setting<'_>, hint: Hint) -> Option<Streams> {
         false => hint.bytes.saturating_mul(2) + (1 << 16),
     };
     match fast(setting, most, hint.bytes)? {
-        Some(end) => of_ended(setting, end, most),
-        None => of_endless(setting, hint),
+        Stream::Ended(end) => of_ended(setting, end, most),
+        Stream::Lives(bytes) => of_endless(setting, hint, bytes),
     }
 }
 
@@ -75,10 +82,10 @@ fn of_ended(setting: &Setting<'_>, first: Ended, most: u64) -> Option<Streams> {
     let slowly = Slowly::behind(&first);
     let messages = slowly.messages(setting.round_trip);
     let end = match slow(setting, slowly, messages)? {
-        Slow::Ended(end) => end,
+        Stream::Ended(end) => end,
         // All that ended the fast one went by: it was something else, like how fast it went.
-        Slow::Lives(bytes) if bytes > first.bytes && !is_same(bytes, first.bytes) => return None,
-        Slow::Lives(_) => return of_bytes(setting, first, most, false),
+        Stream::Lives(bytes) if bytes > first.bytes && !is_same(bytes, first.bytes) => return None,
+        Stream::Lives(_) => return of_bytes(setting, first, most, false),
     };
     if end.bytes == 0 {
         return None;
@@ -87,7 +94,7 @@ fn of_ended(setting: &Setting<'_>, first: Ended, most: u64) -> Option<Streams> {
     let older = end.age.mul_f64(1.0 + SHARE) + TIME;
     let silent = || lives_silent(setting, older);
     let (other, lives) = beside(setting, || slow(setting, slowly, others), silent);
-    let Slow::Ended(other) = other? else {
+    let Stream::Ended(other) = other? else {
         return None;
     };
     match same(&first, [&end, &other], &others)? {
@@ -103,12 +110,18 @@ fn of_ended(setting: &Setting<'_>, first: Ended, most: u64) -> Option<Streams> {
 
 /// Another fast stream ends after as many bytes; whether slow ones prove that it is for these.
 fn of_bytes(setting: &Setting<'_>, first: Ended, most: u64, is_proved: bool) -> Option<Streams> {
-    let again = fast(setting, most, first.bytes)??;
-    is_same(first.bytes, again.bytes).then_some(Streams::AfterBytes {
-        bytes: first.bytes.max(again.bytes),
-        by: again.by,
-        is_proved,
-    })
+    match fast(setting, most, first.bytes)? {
+        Stream::Ended(again) if is_same(first.bytes, again.bytes) => Some(Streams::AfterBytes {
+            bytes: first.bytes.max(again.bytes),
+            by: again.by,
+            is_proved,
+        }),
+        Stream::Lives(carried) if carried < first.bytes => {
+            setting.give_up();
+            None
+        }
+        Stream::Ended(_) | Stream::Lives(_) => None,
+    }
 }
 
 /// What a fast stream and two slow ones, of which one had other messages at another pace, had in
@@ -144,20 +157,28 @@ fn same(fast: &Ended, [one, other]: [&Ended; 2], messages: &Messages) -> Option<
     }
 }
 
-/// A fast stream did not end: slow ones may by their age.
-fn of_endless(setting: &Setting<'_>, hint: Hint) -> Option<Streams> {
+/// A fast stream did not end, and carried so many bytes: slow ones may end by their age.
+fn of_endless(setting: &Setting<'_>, hint: Hint, carried: u64) -> Option<Streams> {
     let slowly = Slowly::to_age(hint, setting.left());
     let messages = slowly.messages(setting.round_trip);
     let others = messages.rarer();
-    let streams = || {
-        let other = || slow(setting, slowly, others);
-        beside(setting, || slow(setting, slowly, messages), other)
-    };
     let silent = || lives_silent(setting, slowly.oldest);
-    let ((one, other), lives) = beside(setting, streams, silent);
-    match (one?, other?) {
+    let one = || slow(setting, slowly, messages);
+    let other = || slow(setting, slowly, others);
+    let (one, other, lives) = match setting.is_wide() {
+        true => {
+            let ((one, other), lives) = beside(setting, || beside(setting, one, other), silent);
+            (one?, other?, lives)
+        }
+        false => match one()? {
+            // Others would only take as long again.
+            Stream::Lives(bytes) => (Stream::Lives(bytes), Stream::Lives(bytes), None),
+            one @ Stream::Ended(_) => (one, other()?, silent()),
+        },
+    };
+    match (one, other) {
         // One that carried nothing did not end by its age.
-        (Slow::Ended(one), Slow::Ended(other)) if one.bytes.min(other.bytes) > 0 => {
+        (Stream::Ended(one), Stream::Ended(other)) if one.bytes.min(other.bytes) > 0 => {
             let is_same_age = is_aged(one.age.max(other.age), one.age.min(other.age));
             match one.messages == other.messages && !is_same_age {
                 true => Some(Streams::AfterMessages {
@@ -169,10 +190,20 @@ fn of_endless(setting: &Setting<'_>, hint: Hint) -> Option<Streams> {
                 false => at_age(&[one.age, other.age], lives?, one.by),
             }
         }
-        // Younger than those that ended they prove nothing: there was no time for more.
-        (Slow::Lives(_), Slow::Lives(_)) => slowly.outlives(hint).then_some(Streams::Endless),
+        (Stream::Lives(_), Stream::Lives(_)) => endless(setting, hint, slowly, carried),
         _ => None,
     }
+}
+
+/// None ended. Younger than those that did in the clauses, or with fewer bytes, they prove
+/// nothing: there was no time for more.
+fn endless(setting: &Setting<'_>, hint: Hint, slowly: Slowly, carried: u64) -> Option<Streams> {
+    let is_beyond = carried > hint.bytes && !is_same(carried, hint.bytes);
+    if slowly.outlives(hint) && is_beyond {
+        return Some(Streams::Endless);
+    }
+    setting.give_up();
+    None
 }
 
 /// All ended at one age. One on which nothing is sent either did not get older, or lives: then
@@ -210,17 +241,23 @@ fn is_same(one: u64, other: u64) -> bool {
     (more - less) as f64 <= SHARE * more as f64 + on_its_way as f64
 }
 
-/// Streams with little on its way, until it ends or so many bytes came back. `None` if no
-/// connection was made, or the check was stopped.
-fn fast(setting: &Setting<'_>, most: u64, expected: u64) -> Option<Option<Ended>> {
+/// Streams with little on its way, until it ends or so many bytes came back, or for a while; for
+/// longer where it has not carried as many as are expected. `None` if no connection was made, or
+/// the check was stopped.
+fn fast(setting: &Setting<'_>, most: u64, expected: u64) -> Option<Stream> {
     let connection = setting.open().ok()?;
+    let longer = (setting.left() / 2).max(LONGEST);
+    let is_over = |bytes: u64| match is_same(bytes, expected) || bytes < expected {
+        true => connection.age() >= longer,
+        false => connection.age() >= LONGEST,
+    };
     let ahead = (expected / AHEAD_PART).clamp(AHEAD.0, AHEAD.1);
     let block = letters(16 * 1024);
     let (mut sent, mut bytes) = (0_u64, 0_u64);
     let mut moved = Instant::now();
     let mut into = vec![0; 64 * 1024];
     let silence = setting.patience() + Duration::from_millis(500);
-    while bytes < most && connection.age() < LONGEST {
+    while bytes < most && !is_over(bytes) {
         if setting.is_stopped() {
             return None;
         }
@@ -236,25 +273,35 @@ fn fast(setting: &Setting<'_>, most: u64, expected: u64) -> Option<Option<Ended>
             // What came before the end still counts.
             (Err(by), Ok(came)) => {
                 bytes += came as u64 + drain(&connection);
-                return Some(Some(ended(&connection, bytes, moved, by)));
+                return Some(Stream::Ended(ended(&connection, bytes, moved, by)));
             }
             // After a reset the system tells the end only.
             (Err(Ending::Reset), Err(_)) => {
-                return Some(Some(ended(&connection, bytes, moved, Ending::Reset)));
+                return Some(Stream::Ended(ended(
+                    &connection,
+                    bytes,
+                    moved,
+                    Ending::Reset,
+                )));
             }
-            (_, Err(by)) => return Some(Some(ended(&connection, bytes, moved, by))),
+            (_, Err(by)) => return Some(Stream::Ended(ended(&connection, bytes, moved, by))),
         };
         sent += went as u64;
         bytes += came as u64;
         if went + came > 0 {
             moved = Instant::now();
         } else if moved.elapsed() > silence {
-            return Some(Some(ended(&connection, bytes, moved, Ending::Silence)));
+            return Some(Stream::Ended(ended(
+                &connection,
+                bytes,
+                moved,
+                Ending::Silence,
+            )));
         } else {
             std::thread::sleep(Duration::from_micros(200));
         }
     }
-    Some(None)
+    Some(Stream::Lives(bytes))
 }
 
 fn drain(connection: &Connection<'_>) -> u64 {
@@ -368,22 +415,15 @@ impl Messages {
     }
 }
 
-/// What became of a slow stream.
-enum Slow {
-    Ended(Ended),
-    /// It lives, and so many bytes came back.
-    Lives(u64),
-}
-
 /// Exchanges messages with pauses. `None` if no connection was made, or the check was stopped.
-fn slow(setting: &Setting<'_>, slowly: Slowly, messages: Messages) -> Option<Slow> {
+fn slow(setting: &Setting<'_>, slowly: Slowly, messages: Messages) -> Option<Stream> {
     let connection = setting.open().ok()?;
     let Messages { size, step } = messages;
     let message = letters(size);
     let (mut back, mut messages, mut moved) = (0, 0, Instant::now());
     let end = |back, messages, moved, by| {
         let end = ended(&connection, back, moved, by);
-        Some(Slow::Ended(Ended { messages, ..end }))
+        Some(Stream::Ended(Ended { messages, ..end }))
     };
     let silence = setting.patience() + Duration::from_millis(500);
     let has_time = |back| match back < slowly.bytes {
@@ -414,7 +454,7 @@ fn slow(setting: &Setting<'_>, slowly: Slowly, messages: Messages) -> Option<Slo
             return end(back, messages, moved, by);
         }
     }
-    Some(Slow::Lives(back))
+    Some(Stream::Lives(back))
 }
 
 #[cfg(test)]
