@@ -57,8 +57,9 @@ pub(super) struct Hello {
     pub(super) greeting: Vec<u8>,
     /// What came back for [`HELLO`].
     pub(super) answer: Vec<u8>,
-    /// How it ended, if it did.
+    /// How it ended, if it did; and at which age, if by the peer.
     pub(super) end: Option<Ending>,
+    pub(super) ended_at: Option<Duration>,
     /// Whether the peer's system acknowledged [`HELLO`], where nothing came back and the
     /// system tells.
     pub(super) is_taken: Option<bool>,

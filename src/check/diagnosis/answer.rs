@@ -1,6 +1,9 @@
 //! Somebody else is reached than an echo server, or nobody behind who takes the connections.
 
+use std::time::Duration;
+
 use super::values;
+use crate::base::units::duration;
 use crate::check::cause::Diagnosis;
 use crate::check::facts::{Facts, Failure};
 use crate::check::findings::{Ending, Findings, Held};
@@ -13,13 +16,25 @@ pub(super) fn nobody_behind(facts: &Facts, findings: &Findings) -> Option<Diagno
     };
     let by = hello.nobody()?;
     facts.is_mute().then(|| {
-        let text = "connections are accepted, and ended without a byte though nothing was sent: a \
-                    load balancer or a proxy without a server behind it, or a server that turns \
-                    this client away";
-        Diagnosis::certain("nobody-behind", text, SEE_BEHIND, facts.clauses(|_| true))
-            .with("ends_by", by.word())
+        let after = hello.ended_at.filter(|age| *age >= WAITED);
+        let time = after.map_or_else(String::new, |age| format!(" after {}", duration(age)));
+        let text = format!(
+            "connections are accepted, and ended without a byte{time} though nothing was sent: a \
+             load balancer or a proxy without a server behind it, or a server that turns this \
+             client away"
+        );
+        let explains = facts.clauses(|_| true);
+        let diagnosis = Diagnosis::certain("nobody-behind", text, SEE_BEHIND, explains);
+        let diagnosis = diagnosis.with("ends_by", by.word());
+        match after {
+            Some(age) => diagnosis.with("seconds", (age.as_secs_f64() * 10.0).round() / 10.0),
+            None => diagnosis,
+        }
     })
 }
+
+/// What is ended as late was held until a time-out: a proxy has waited for its server.
+const WAITED: Duration = Duration::from_secs(1);
 
 const SEE_BEHIND: &str = "see whether the balancer takes its servers for alive (its health checks), \
                           and whether they listen; else look for a list of clients that may connect \
@@ -219,6 +234,7 @@ mod tests {
                 greeting: greeting.to_vec(),
                 answer: answer.to_vec(),
                 end,
+                ended_at: None,
                 is_taken: None,
                 silent: None,
             }),

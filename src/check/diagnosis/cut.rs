@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::base::units::{count, duration, whole};
 use crate::check::cause::Diagnosis;
-use crate::check::facts::{Facts, Failure};
+use crate::check::facts::{Facts, Failure, MANY};
 use crate::check::findings::{Ending, Findings, Silences, Since, Streams};
 use crate::check::observation::End;
 use crate::check::{lifetime, pace};
@@ -28,7 +28,7 @@ pub(super) fn quota(facts: &Facts, findings: &Findings) -> Option<Diagnosis> {
             bytes,
             by,
             is_proved,
-        }) => (bytes, by, is_proved),
+        }) if is_proved || bytes >= MANY => (bytes, by, is_proved),
         None if findings.is_open("streams") => {
             let (bytes, by) = guess(facts)?;
             (bytes, by, false)
@@ -305,6 +305,26 @@ mod tests {
         assert_eq!(diagnosis.evidence["bytes"], 48_000);
         assert_eq!(diagnosis.evidence["ends_by"], "reset");
         assert_eq!(lifetime(&facts, &findings), None);
+    }
+
+    #[test]
+    fn hardly_any_bytes_are_a_quota_only_if_that_is_proved() {
+        let facts = facts(&[received("bytes", End::Close, 10)], &[]);
+        let of = |bytes, is_proved| {
+            let by = Ending::Close;
+            let findings = Findings {
+                streams: Some(Streams::AfterBytes {
+                    bytes,
+                    by,
+                    is_proved,
+                }),
+                ..Findings::default()
+            };
+            quota(&facts, &findings).map(|at| at.confidence)
+        };
+        assert_eq!(of(0, false), None);
+        assert_eq!(of(1_000, false), Some(Confidence::Likely));
+        assert_eq!(of(100, true), Some(Confidence::Certain));
     }
 
     #[test]

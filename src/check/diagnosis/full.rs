@@ -9,12 +9,16 @@ use crate::check::findings::{Findings, Sizes, Streams};
 use crate::check::observation::End;
 
 /// Clauses that fill the path, or may.
-const FILLING: [&str; 4] = [
+const FILLING: [&str; 5] = [
     "message-16m",
     "full-duplex",
     "half-close-early",
     "slow-reader",
+    "reset",
 ];
+
+/// What stands still when every buffer is full does so in most of these.
+const PASSED: usize = 2;
 
 /// No time-out for what can't be sent is shorter: a client may be as late by chance.
 const LEAST: Duration = Duration::from_millis(50);
@@ -56,7 +60,11 @@ pub(super) fn unread(facts: &Facts, findings: &Findings) -> Option<Diagnosis> {
 pub(super) fn stalls(facts: &Facts, findings: &Findings) -> Option<Diagnosis> {
     let is_filling = |at: &Failure| FILLING.contains(&at.clause);
     let mut silent = facts.failures.iter().filter(|at| at.is_silent());
-    let is_it = lives_read(findings) && facts.carries_small() && silent.all(is_filling);
+    let passed = facts.passed.iter().filter(|name| FILLING.contains(name));
+    let is_it = lives_read(findings)
+        && facts.carries_small()
+        && silent.all(is_filling)
+        && passed.count() < PASSED;
     let explains = facts.clauses(|at| is_filling(at) && at.observed.end == End::Silence);
     (is_it && !explains.is_empty()).then(|| {
         let text = "once every buffer on the way is full, nothing moves any more, though the echo \
@@ -103,6 +111,9 @@ mod tests {
     fn what_stalls_full_stalls_in_no_other_clause() {
         let full = failure("full-duplex", End::Silence);
         let passed = ["bytes", "small-writes"];
+        let others = ["bytes", "small-writes", "full-duplex", "slow-reader"];
+        let once = facts(&[failure("message-16m", End::Silence)], &others);
+        assert_eq!(stalls(&once, &streams(Streams::Endless)), None);
         let of = |failures: &[Failure]| {
             let facts = facts(failures, &passed);
             stalls(&facts, &streams(Streams::Endless)).map(|at| at.explains)

@@ -117,7 +117,10 @@ pub(super) fn damaged(facts: &Facts, findings: &Findings) -> Option<Diagnosis> {
         End::Wrong(wrong) => Some(wrong.clone()),
         _ => None,
     };
-    let wrong = facts.failures.iter().find_map(damage)?;
+    // One that knows what it is tells most.
+    let known = |wrong: &Wrong| !matches!(wrong.damage, None | Some(Damage::Unknown));
+    let wrong = facts.failures.iter().filter_map(damage);
+    let wrong = wrong.min_by_key(|wrong| !known(wrong))?;
     let what = match wrong.damage {
         Some(Damage::Lost { bytes }) => {
             format!("{} left out", count(bytes, "byte is", "bytes are"))

@@ -57,12 +57,15 @@ impl Returned {
 /// A text, and what became of it.
 type Tried<'a> = (&'a [u8], Returned);
 
-/// Sends texts of bytes with a meaning, and keeps those that come back otherwise, each time. Where
+/// Sends texts of bytes with a meaning, and `more`, and keeps those that come back otherwise, each
+/// time. Where
 /// the time is over before it is known that some end connections, what is changed is told all the
 /// same.
-pub(super) fn changes(setting: &Setting<'_>) -> Option<Changes> {
+pub(super) fn changes(setting: &Setting<'_>, more: &[[u8; 3]]) -> Option<Changes> {
     // In the order of the texts: the first one is the example.
-    let tried = TEXTS.into_iter().zip(all(setting, &TEXTS)?);
+    let more = more.iter().map(|text| &text[..]);
+    let texts: Vec<&[u8]> = TEXTS.into_iter().chain(more).collect();
+    let tried = texts.iter().copied().zip(all(setting, &texts)?);
     let tried = tried.filter_map(|(text, returned)| Some((text, returned?)));
     let is_changed = |(_, returned): &Tried<'_>| matches!(returned, Returned::Changed(_));
     let (changed, ended): (Vec<_>, Vec<_>) = tried.partition(is_changed);
@@ -100,13 +103,21 @@ fn confirmed<'a>(
         if tried.is_empty() {
             break;
         }
-        let is_plain = |(text, _): &Tried<'_>| *text == TEXTS[0];
-        let is_plain_tried = tried.iter().any(is_plain);
         let texts = tried.iter().map(|(text, _)| *text);
         let texts: Vec<_> = std::iter::once(TEXTS[0]).chain(texts).collect();
         let mut again = all(setting, &texts)?.into_iter();
-        let plain = again.next().flatten();
-        if !is_plain_tried && plain.is_some() {
+        let is_plain_changed = tried
+            .iter()
+            .any(|(text, returned)| *text == TEXTS[0] && matches!(returned, Returned::Changed(_)));
+        let is_of_ends = tried
+            .iter()
+            .all(|(_, one)| matches!(one, Returned::Ended(_)));
+        let is_plain_sound = match again.next().flatten() {
+            None => true,
+            Some(Returned::Changed(_)) => is_plain_changed || is_of_ends,
+            Some(Returned::Ended(_)) => false,
+        };
+        if !is_plain_sound {
             return Some(Vec::new());
         }
         tried.retain(|(_, one)| again.next().flatten().is_some_and(|at| one.is_again(&at)));

@@ -57,9 +57,22 @@ pub(super) fn unreachable(facts: &Facts, _: &Findings) -> Option<Diagnosis> {
     }
     let refused = refusal(facts).filter(|refused| !refused.is_port)?;
     let icmp = refused.icmp;
-    let text = format!("something on the way says by ICMP: {icmp}");
+    let who = refused.from.map_or_else(
+        || String::from("something on the way"),
+        |from| from.to_string(),
+    );
+    let is_reached = facts.passed.contains(&"reachable");
+    let some = match is_reached {
+        true => " of some datagrams, and others come back",
+        false => "",
+    };
+    let text = format!("{who} says by ICMP{some}: {icmp}");
     let diagnosis = Diagnosis::certain("unreachable", text, advice, refused_clauses(facts));
-    Some(diagnosis.with("icmp", icmp))
+    let diagnosis = diagnosis.with("icmp", icmp);
+    Some(match is_reached {
+        true => diagnosis.likely(),
+        false => diagnosis,
+    })
 }
 
 /// `no-answer`: nothing comes back at all.
