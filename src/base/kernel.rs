@@ -371,7 +371,7 @@ mod tests {
         ) = (None, None);
         assert_eq!(of(168), expected);
         (expected.least_rtt_ns, expected.data_segments_sent) = (None, None);
-        expected.delivery_bytes_per_s = None;
+        (expected.delivery_bytes_per_s, expected.unsent_bytes) = (None, None);
         assert_eq!(of(144), expected);
         assert_eq!(of(104), expected);
         assert_eq!(of(0), KernelView::default());
