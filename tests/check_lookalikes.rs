@@ -15,6 +15,7 @@ mod made;
 mod sys;
 
 use std::net::Ipv4Addr;
+use std::process::Command;
 use std::time::Duration;
 
 use common::check::{Checked, check, faults};
@@ -181,7 +182,7 @@ fn options_fail_on_nothing() {
 fn who_answers_so_often_is_no_limit_of_age() {
     let few = "--only connect,bytes,message-mss,message-64k";
     for (times, leave) in [(1, Leave::Close), (5, Leave::Reset), (3, Leave::Silence)] {
-        let checked = checked(&lookalike::answers(times, leave), few);
+        let checked = checked(&faulty::answers(times, leave), few);
         let cause = only(&checked, "message-limit");
         assert_eq!(cause["evidence"]["messages"], times, "{cause:#?}");
         assert_eq!(faults(&checked.report), [""; 0]);
@@ -283,7 +284,7 @@ fn bytes_that_are_left_out_of_a_stream_are_no_matter_of_their_values() {
 #[test]
 fn a_server_that_is_gone_is_said_to_be() {
     let checked = checked(
-        &lookalike::ends_after(12),
+        &faulty::ends_after(12),
         "--only connect,bytes,connections --connections 20",
     );
     let cause = only(&checked, "gone");
@@ -300,4 +301,247 @@ fn who_ends_a_client_that_does_not_receive_is_no_quota() {
     let cause = only(&checked, "unread-limit");
     assert_eq!(cause["confidence"], "likely");
     assert_eq!(faults(&checked.report), [""; 0]);
+}
+
+#[test]
+fn an_age_from_the_first_byte_on_is_no_limit_of_messages() {
+    let few = "--only connect,bytes,message-16m,slow-writer,lifetime";
+    for (milliseconds, leave) in [
+        (6, Leave::Close),
+        (300, Leave::Reset),
+        (700, Leave::Silence),
+    ] {
+        let server = lookalike::lives_from_first_byte(Duration::from_millis(milliseconds), leave);
+        let checked = checked(&server, few);
+        let cause = only(&checked, "lifetime-limit");
+        let measured = cause["evidence"]["seconds"].as_f64().unwrap() * 1000.0;
+        let bounds = milliseconds as f64 * 0.7..=milliseconds as f64 * 1.3 + 30.0;
+        assert!(bounds.contains(&measured), "{milliseconds}: {checked:#?}");
+        let text = cause["text"].as_str().unwrap();
+        assert!(text.contains("after its first byte"), "{text}");
+        assert_eq!(faults(&checked.report), [""; 0]);
+    }
+}
+
+/// As many messages of a slow stream have as many bytes as a fast one: of none else.
+#[test]
+fn a_limit_of_many_messages_is_no_quota() {
+    let few = "--only connect,bytes,message-64k,lifetime";
+    for times in [20, 25, 30] {
+        let checked = checked(&faulty::answers(times, Leave::Close), few);
+        let cause = only(&checked, "message-limit");
+        assert_eq!(cause["evidence"]["messages"], times, "{checked:#?}");
+        assert_eq!(cause["confidence"], "certain");
+    }
+}
+
+#[test]
+fn a_limit_of_connections_alone_refuses_nobody() {
+    let few = "--only connections --connections 40";
+    for server in [
+        lookalike::refuses_above(9),
+        faulty::full_at(9, Leave::Reset),
+    ] {
+        let cause = only(&checked(&server, few), "connection-limit");
+        assert_eq!(cause["confidence"], "certain");
+        assert_eq!(cause["evidence"]["connections"], 9, "{cause:#?}");
+        let quick = checked(&server, &format!("{few} --no-experiments"));
+        let guess = only(&quick, "connection-limit");
+        assert_eq!(guess["confidence"], "likely");
+    }
+}
+
+#[test]
+fn urgent_data_is_not_the_reason_where_as_many_bytes_end_a_connection() {
+    let few = "--only connect,urgent";
+    for server in [
+        faulty::answers(3, Leave::Reset),
+        faulty::answers(3, Leave::Silence),
+        faulty::quota(40, Leave::Close),
+        lookalike::one_dead_of(2, false),
+    ] {
+        assert_not_proved(&checked(&server, few), &["urgent-lost"]);
+    }
+}
+
+#[test]
+fn one_worker_that_collects_is_not_held_for_a_line() {
+    let few = "--only connect,bytes,slow-writer";
+    let server = lookalike::one_that_collects(Duration::from_millis(900));
+    let checked = check(server.address, &format!("--timeout 5s {few}"));
+    assert_not_proved(&checked, &["line-buffered"]);
+}
+
+#[test]
+fn a_program_that_stops_at_urgent_data_is_no_firewall() {
+    let server = lookalike::ends_at_urgent(Leave::Silence);
+    let asked = checked(&server, "--only connect,bytes,urgent");
+    let cause = only(&asked, "urgent-lost");
+    assert_eq!(cause["evidence"]["what"], "stalled");
+    assert_eq!(faults(&asked.report), [""; 0]);
+    // RFC 6093 allows it.
+    let skip = "--skip full-duplex,slow-reader,message-16m,reset,connections,connect-storm,loss";
+    let usual = checked(&server, skip);
+    assert_eq!(usual.names("fail"), [""; 0], "{usual:#?}");
+    assert!(usual.seen("urgent").contains("splice(2)"), "{usual:#?}");
+}
+
+#[test]
+fn another_server_among_several_changes_no_bytes() {
+    let few = "--only connect,bytes,message-64k,pipelining,slow-writer";
+    let checked = checked(&lookalike::one_other_of_three(), few);
+    assert_not_proved(&checked, &["bytes-changed", "not-an-echo"]);
+}
+
+#[test]
+fn who_greets_and_then_echoes_is_an_echo() {
+    let few = "--only connect,bytes,message-64k";
+    let checked = checked(&lookalike::greets(b"220 echo.example ready\r\n"), few);
+    let cause = only(&checked, "bytes-changed");
+    assert_eq!(cause["evidence"]["how"], "added");
+    assert_eq!(cause["evidence"]["example"], r"220 echo.example ready\r\n");
+    assert_eq!(faults(&checked.report), [""; 0]);
+}
+
+#[test]
+fn a_dead_server_behind_a_balancer_ends_no_half_closes() {
+    let few = "--only connect,bytes,half-close-early,half-close-late,message-64k";
+    for server in [
+        lookalike::one_dead_of(3, true),
+        lookalike::one_dead_of(2, true),
+        lookalike::one_dead_of(3, false),
+    ] {
+        assert_not_proved(&checked(&server, few), &["no-half-close"]);
+    }
+}
+
+#[test]
+fn a_byte_with_which_all_is_dropped_is_named() {
+    let few = "--only connect,bytes,message-64k,slow-writer";
+    let checked = checked(&lookalike::drops_with(0xff), few);
+    let cause = only(&checked, "bytes-changed");
+    assert_eq!(cause["evidence"]["how"], "ends");
+    assert_eq!(cause["evidence"]["example"], r"a\xff\xffb: silence");
+}
+
+/// Checks in a network of its own, with a link on which nobody is, and routes and rules that
+/// this machine itself has.
+fn check_in_a_network(address: &str) -> Checked {
+    let script = "set -e; ip link set lo up
+        ip link add v0 type veth peer name v1; ip link set v0 up; ip link set v1 up
+        ip addr add 192.0.2.1/24 dev v0; ip addr add 2001:db8::1/64 dev v0 nodad
+        ip neigh add 192.0.2.9 lladdr 02:00:00:00:00:09 dev v0
+        ip neigh add 2001:db8::9 lladdr 02:00:00:00:00:09 dev v0
+        for type in prohibit unreachable blackhole; do
+            ip route add $type 198.51.100.${#type}; ip route add $type 2001:db8:1::${#type}
+        done
+        nft \"$R\"
+        $P check $A --json --only connect,self-connect || :";
+    let rules = "table inet f { chain o { type filter hook output priority 0; \
+                 tcp dport 1001 reject; tcp dport 1002 reject with icmpx admin-prohibited; \
+                 tcp dport 1003 reject with icmpx host-unreachable; }; }";
+    let mut command = Command::new("unshare");
+    command.args(["-rn", "sh", "-c", script]);
+    command.env("A", address).env("R", rules);
+    let output = command.env("P", env!("CARGO_BIN_EXE_echopool")).output();
+    let output = output.unwrap();
+    let report = serde_json::from_slice(&output.stdout);
+    let report = report.unwrap_or_else(|error| panic!("{error}: {output:?}"));
+    Checked { report, code: None }
+}
+
+#[test]
+#[ignore = "needs unshare(1), ip(8) and nft(8)"]
+fn what_this_machine_says_itself_is_told_from_what_others_say() {
+    let rule = "this machine itself rejects";
+    for (address, name, words, icmp) in [
+        ("192.0.2.9:1001", "refused", rule, Some("port unreachable")),
+        (
+            "[2001:db8::9]:1001",
+            "refused",
+            rule,
+            Some("port unreachable"),
+        ),
+        (
+            "192.0.2.9:1002",
+            "unreachable",
+            rule,
+            Some("communication administratively prohibited"),
+        ),
+        (
+            "[2001:db8::9]:1002",
+            "unreachable",
+            rule,
+            Some("administratively prohibited"),
+        ),
+        (
+            "192.0.2.9:1003",
+            "unreachable",
+            rule,
+            Some("host unreachable"),
+        ),
+        (
+            "[2001:db8::9]:1003",
+            "unreachable",
+            rule,
+            Some("address unreachable"),
+        ),
+        ("192.0.2.7:7", "unreachable", "finds no neighbour on", None),
+        (
+            "[2001:db8::7]:7",
+            "unreachable",
+            "finds no neighbour on",
+            None,
+        ),
+        // Each type of route has the number of its letters.
+        (
+            "198.51.100.8:7",
+            "unreachable",
+            "this machine itself forbids",
+            None,
+        ),
+        (
+            "[2001:db8:1::8]:7",
+            "unreachable",
+            "of the type prohibit",
+            None,
+        ),
+        (
+            "198.51.100.11:7",
+            "unreachable",
+            "of the type unreachable",
+            None,
+        ),
+        (
+            "[2001:db8:1::11]:7",
+            "unreachable",
+            "of the type unreachable",
+            None,
+        ),
+        (
+            "198.51.100.9:7",
+            "unreachable",
+            "of the type blackhole",
+            None,
+        ),
+        (
+            "[2001:db8:1::9]:7",
+            "unreachable",
+            "of the type blackhole",
+            None,
+        ),
+        ("203.0.113.1:7", "unreachable", "has no route there", None),
+        ("[fe80::1]:7", "unreachable", "a link-local one", None),
+    ] {
+        let checked = check_in_a_network(address);
+        let cause = only(&checked, name);
+        let text = cause["text"].as_str().unwrap();
+        assert!(text.contains(words), "{address}: {text}");
+        assert_eq!(
+            cause["evidence"]["icmp"].as_str(),
+            icmp,
+            "{address}: {text}"
+        );
+        assert_eq!(faults(&checked.report), [""; 0]);
+    }
 }

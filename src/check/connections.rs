@@ -77,6 +77,7 @@ fn connections(target: &Target<'_>) -> Result<String, NotPassed> {
         }
         Ok(connection)
     })?;
+    let silence = connections.iter().map(Connection::silent_for).max();
     // The last one alone: a worker that waits for another connection does not serve it.
     let last = number - 1;
     let served = round_trip(&connections[last]);
@@ -88,6 +89,9 @@ fn connections(target: &Target<'_>) -> Result<String, NotPassed> {
         for_each(some, at * at_once, number, receive_reply)?;
     }
     connections.into_iter().try_for_each(Connection::finish)?;
+    target.shared.note_borne(|borne| {
+        (borne.connections, borne.silence) = (number, silence);
+    });
     let all = whole(all as u64);
     Ok(format!("{all} at once, each was served"))
 }
@@ -120,6 +124,7 @@ fn storm(target: &Target<'_>) -> Result<String, NotPassed> {
             by: times[number - 1 - late / 2].saturating_sub(times[0]),
         };
         if late <= (number / LATE_ONE_OF).max(LATE_ALLOWED) {
+            target.shared.note_borne(|borne| borne.storm = number);
             let lost = match late {
                 0 => String::new(),
                 _ => format!(", {} a second late as by a lost packet", whole(late as u64)),

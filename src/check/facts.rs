@@ -74,6 +74,13 @@ pub(super) struct Borne {
     pub(super) messages: u64,
     /// The bytes that one of the largest messages carried, each way.
     pub(super) bytes: u64,
+    /// How many connections of `connections` were open at once, and of `connect-storm` begun.
+    pub(super) connections: usize,
+    pub(super) storm: usize,
+    /// How many were served at once before the clauses that need that.
+    pub(super) width: usize,
+    /// The longest silence of one of the former that was served behind it.
+    pub(super) silence: Option<Duration>,
 }
 
 /// All that the clauses saw.
@@ -81,11 +88,13 @@ pub(super) struct Borne {
 pub(super) struct Facts {
     pub(super) failures: Vec<Failure>,
     pub(super) passed: Vec<&'static str>,
+    /// How many connections were made in all, also in clauses that failed.
+    pub(super) made: u64,
     pub(super) borne: Borne,
 }
 
 impl Facts {
-    pub(super) fn new(outcomes: &[Outcome], borne: Borne) -> Self {
+    pub(super) fn new(outcomes: &[Outcome], made: u64, borne: Borne) -> Self {
         let failed = outcomes.iter().filter_map(|outcome| {
             let observed = outcome.observed.as_deref()?.clone();
             let clause = outcome.name;
@@ -95,6 +104,7 @@ impl Facts {
         Self {
             failures: failed.collect(),
             passed: passed().map(|outcome| outcome.name).collect(),
+            made,
             borne,
         }
     }
@@ -122,7 +132,9 @@ impl Facts {
     /// Whether no connection was made.
     pub(super) fn is_unconnected(&self) -> bool {
         let mut failures = self.failures.iter();
-        self.passed.is_empty() && failures.all(|at| matches!(at.observed.end, End::NotMade(_)))
+        self.passed.is_empty()
+            && self.made == 0
+            && failures.all(|at| matches!(at.observed.end, End::NotMade(_)))
     }
 
     /// Whether somebody may have answered that no connection is to be made.
@@ -155,6 +167,7 @@ pub(super) mod made {
         Facts {
             failures: failures.to_vec(),
             passed: passed.to_vec(),
+            made: 0,
             borne: Borne::default(),
         }
     }

@@ -4,6 +4,8 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
+use super::lost::Loss;
+
 /// How a connection ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Ending {
@@ -34,10 +36,18 @@ pub(super) enum Says {
         icmp: &'static str,
         by: Option<IpAddr>,
     },
-    /// This machine, which finds no neighbour.
+    /// That ICMP message, by this machine: a rule for what goes out.
+    OwnRule { icmp: &'static str },
+    /// This machine, which finds no neighbour on the link that has the address.
+    NoNeighbour,
+    /// This machine, by one of these two.
     Own,
-    /// Nobody, by ICMP: the peer, by RST, or this machine, which has no route.
-    Nobody,
+    /// This machine, before anything is sent: its routes.
+    Route,
+    /// The peer, or who speaks for it, by RST.
+    Peer,
+    /// Nobody: this time it was made.
+    Made,
 }
 
 /// What came of a greeting.
@@ -47,8 +57,9 @@ pub(super) struct Hello {
     pub(super) greeting: Vec<u8>,
     /// What came back for [`HELLO`].
     pub(super) answer: Vec<u8>,
-    /// How it ended, if it did.
+    /// How it ended, if it did; and at which age, if by the peer.
     pub(super) end: Option<Ending>,
+    pub(super) ended_at: Option<Duration>,
     /// Whether the peer's system acknowledged [`HELLO`], where nothing came back and the
     /// system tells.
     pub(super) is_taken: Option<bool>,
@@ -95,6 +106,14 @@ impl Hello {
     pub(super) fn is_lost(&self) -> bool {
         let is_mute = self.greeting().is_empty() && self.answer.is_empty();
         is_mute && self.is_taken == Some(false)
+    }
+
+    /// What came beside what was said, if that came back whole.
+    pub(super) fn added(&self) -> Option<Vec<u8>> {
+        let all = [&self.greeting[..], &self.answer].concat();
+        let at = all.windows(HELLO.len()).position(|part| part == HELLO)?;
+        let added = [&all[..at], &all[at + HELLO.len()..]].concat();
+        (!added.is_empty()).then_some(added)
     }
 
     /// Whether what came back is what was said, be it with other line ends, capitals or a
@@ -171,10 +190,28 @@ pub(super) enum Streams {
         by: Ending,
         is_proved: bool,
     },
-    /// After so many messages were answered, of any size.
-    AfterMessages { messages: u64, by: Ending },
+    /// After so many messages were answered, of any size; proved, if others did so that came at
+    /// another pace.
+    AfterMessages {
+        messages: u64,
+        by: Ending,
+        is_proved: bool,
+    },
     /// At that age, however much they carry.
-    AtAge { age: Duration, by: Ending },
+    AtAge {
+        age: Duration,
+        by: Ending,
+        since: Since,
+    },
+}
+
+/// From when on an age is counted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Since {
+    /// From when the connection was made.
+    Made,
+    /// From the first byte: a silent one lives longer.
+    FirstByte,
 }
 
 /// What becomes of silent connections.
@@ -338,6 +375,8 @@ pub(super) struct Changes {
     pub(super) changed: Vec<(Vec<u8>, Vec<u8>)>,
     /// The texts at which the connection ended before all had come back, and how.
     pub(super) ended: Vec<(Vec<u8>, Ending)>,
+    /// What came back for one that was changed, and not each time.
+    pub(super) fickle: Option<Vec<u8>>,
 }
 
 /// What becomes of an urgent byte.
@@ -346,8 +385,10 @@ pub(super) enum Urgent {
     Kept,
     TakenOut,
     Moved,
-    /// Nothing comes back behind it.
+    /// Nothing comes back behind it, and it did not arrive.
     Dropped,
+    /// The same, and it did.
+    Stalled,
     /// The connection ends so at it.
     Ended(Ending),
 }
@@ -360,33 +401,9 @@ impl Urgent {
             Self::TakenOut => "taken-out",
             Self::Moved => "moved",
             Self::Dropped => "dropped",
+            Self::Stalled => "stalled",
             Self::Ended(Ending::Reset) => "reset",
             Self::Ended(Ending::Close | Ending::Silence) => "closed",
-        }
-    }
-}
-
-/// Packets lost, of those that were counted.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub(super) struct Loss {
-    /// In percent.
-    pub(super) to_server: f64,
-    pub(super) to_client: f64,
-    /// How many were counted each way.
-    pub(super) packets: u64,
-    /// The server told of something that arrived twice: where it never does (RFC 2883) a lost
-    /// packet is not told from a lost echo.
-    pub(super) knows_direction: bool,
-    /// They were lost, and not only late.
-    pub(super) is_proved: bool,
-}
-
-impl Loss {
-    /// Of the direction that loses more, or of both where they are not told apart, in percent.
-    pub(super) fn worst(&self) -> f64 {
-        match self.knows_direction {
-            true => self.to_server.max(self.to_client),
-            false => self.to_server + self.to_client,
         }
     }
 }
@@ -397,6 +414,8 @@ pub(super) struct Gone {
     /// For so long each one failed.
     pub(super) time: Duration,
     pub(super) by: Denied,
+    /// Who said so, where the last one failed by an ICMP message, or by this machine.
+    pub(super) says: Option<Says>,
 }
 
 /// What all experiments found.

@@ -22,7 +22,7 @@ pub(super) const LIFETIME: Clause = Clause {
 const LEAST: Duration = Duration::from_millis(1500);
 
 /// The size of a message in bytes: hardly anything.
-const MESSAGE: u64 = 16;
+pub(super) const MESSAGE: u64 = 16;
 
 /// The pause before each message, in round trips, and what it takes at the least, so that the
 /// processors are free for the other clauses.

@@ -2,7 +2,7 @@
 
 use super::clause::{Clause, Load};
 use super::experiments::count_lost;
-use super::findings::Loss;
+use super::lost::{Loss, Proves, SOUND};
 use super::not_passed::NotPassed;
 use super::observation::End;
 use super::target::Target;
@@ -10,20 +10,18 @@ use crate::base::units::whole;
 
 pub(super) const LOSS: Clause = Clause {
     name: "loss",
-    proves: "of packets that are sent one at a time, on a path that carries nothing else, no more \
-             than 3 in 100 are lost",
+    proves: "of single packets, on a path that carries nothing else, no more than 2 in 100 are lost",
     usually: "a bad cable or radio link, a duplex mismatch, a policer, or a link that others fill",
     rfc: "RFC 9293 section 3.8.1, RFC 6298",
     load: Load::Measures,
     run: loss,
 };
 
-/// The percentage that is too much. At 1 % no more than one of 50,000 measurements has it, and
-/// at 5 % all but a few.
-const MOST: f64 = 3.0;
-
-/// A measurement that has more is repeated: packets are lost in bursts.
+/// A measurement that finds more is repeated: packets are lost in bursts.
 const ROUNDS: u32 = 2;
+
+/// Of so many no more than on a sound path is a pass, though a few more may be lost.
+const ENOUGH: u64 = 300;
 
 /// Nothing is measured where no more than one of so many segments of the clauses before was
 /// sent again, or came out of order; if there were so many.
@@ -41,40 +39,45 @@ fn loss(target: &Target<'_>) -> Result<String, NotPassed> {
     }
     // Finds which of several addresses answers.
     target.open()?.finish()?;
-    let mut last = None;
-    for _ in 0..ROUNDS {
-        let measured = count_lost(target);
+    let mut measured = Loss::default();
+    for round in 0..ROUNDS {
+        let counted = count_lost(target);
         target.context.go_on()?;
-        let Some(measured) = measured else {
-            let why = String::from("too few packets came back in time to tell");
-            return Err(NotPassed::Skipped(why));
+        let Some(counted) = counted else {
+            return Err(untold(
+                "the system does not count what tells, or no message came back",
+            ));
         };
-        // What is late may only be late.
-        if measured.worst() <= MOST || !measured.is_proved {
-            return Ok(text(&measured));
+        match counted.proves() {
+            Proves::Lossy => {}
+            Proves::Sound => return Ok(text(&counted)),
+            // Fewer will do to repeat what is proved.
+            Proves::Nothing if round > 0 && counted.seems_lossy() => {}
+            Proves::Nothing if counted.packets >= ENOUGH && !counted.seems_lossy() => {
+                return Ok(text(&counted));
+            }
+            Proves::Nothing => {
+                let text = text(&counted);
+                return Err(untold(&format!(
+                    "{text}: too few to tell that from {SOUND} %"
+                )));
+            }
         }
-        last = Some(measured);
+        measured = counted;
     }
-    let measured = last.unwrap_or_default();
     target.shared.mark_lossy();
     Err(NotPassed::ended(text(&measured), End::Lost(measured)))
 }
 
+fn untold(why: &str) -> NotPassed {
+    NotPassed::Skipped(why.to_owned())
+}
+
 fn text(measured: &Loss) -> String {
-    let Loss {
-        to_server,
-        to_client,
-        packets,
-        knows_direction,
-        ..
-    } = measured;
-    let packets = whole(*packets);
-    if !knows_direction {
-        let percent = measured.worst();
-        return format!("of {packets} packets {percent:.1} % were lost, or their echoes");
-    }
+    let [there, back] = [measured.to_server(), measured.to_client()];
+    let packets = whole(measured.packets);
     format!(
-        "of {packets} packets each way {to_server:.1} % were lost on the way to the server and \
-         {to_client:.1} % on the way back"
+        "of {packets} packets {there:.1} % were lost on the way to the server, and of their echoes \
+         {back:.1} % on the way back"
     )
 }

@@ -21,6 +21,7 @@ mod half_close;
 mod idle;
 mod lifetime;
 mod loss;
+mod lost;
 mod messages;
 mod nagle;
 mod not_passed;

@@ -1,10 +1,10 @@
 //! What a failed clause saw, as data: how its connection ended, after how much, and when.
 
 use std::io::{self, ErrorKind};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-use super::findings::Loss;
+use super::lost::Loss;
 use crate::probe::connect::is_reached_itself;
 use crate::probe::pattern::Damage;
 
@@ -20,8 +20,10 @@ pub(super) enum NotMade {
     Unanswered,
     /// ICMP said so, or this machine has no route: what the kernel calls it.
     Unreachable(&'static str),
-    /// This machine takes no such address.
+    /// This machine takes no such address: one of a link, which is not named.
     Unusable,
+    /// A route of this machine drops what goes there.
+    Dropped,
     /// This machine forbids it; or by IPv6, where `or_icmp`, ICMPv6 did.
     Forbidden { or_icmp: bool },
     /// It reached its own socket.
@@ -41,25 +43,33 @@ impl NotMade {
         )
     }
 
-    /// What the error of a connect says, which was by IPv6 or not.
-    pub(super) fn of(error: &io::Error, is_v6: bool) -> Self {
+    /// What the error of a connect to that address says.
+    pub(super) fn of(error: &io::Error, address: IpAddr) -> Self {
         match error.kind() {
             _ if is_reached_itself(error) => Self::ReachedItself,
             ErrorKind::ConnectionRefused => Self::Refused,
             ErrorKind::TimedOut | ErrorKind::WouldBlock => Self::Unanswered,
             _ if is_no_protocol(error) => Self::Unreachable("protocol unreachable"),
-            ErrorKind::InvalidInput => Self::Unusable,
+            ErrorKind::InvalidInput => match is_link_local(address) {
+                true => Self::Unusable,
+                // Routes of the type blackhole have that error.
+                false => Self::Dropped,
+            },
             ErrorKind::HostUnreachable => Self::Unreachable("host unreachable"),
             ErrorKind::NetworkUnreachable => Self::Unreachable("network unreachable"),
             // Linux makes EACCES of ICMPv6 type 1 code 1, and of no ICMP of IPv4; a firewall of
             // this machine makes EPERM, a route that prohibits or SELinux makes EACCES.
             ErrorKind::PermissionDenied => Self::Forbidden {
-                or_icmp: is_v6 && error.raw_os_error() != Some(EPERM),
+                or_icmp: address.is_ipv6() && error.raw_os_error() != Some(EPERM),
             },
             ErrorKind::ConnectionReset | ErrorKind::ConnectionAborted => Self::Reset,
             _ => Self::Other,
         }
     }
+}
+
+const fn is_link_local(address: IpAddr) -> bool {
+    matches!(address, IpAddr::V6(address) if address.is_unicast_link_local())
 }
 
 /// Whether it is what Linux makes of ICMP type 3 code 2.
@@ -139,6 +149,8 @@ pub(super) struct Observation {
     pub(super) half_closed: bool,
     /// We had sent an urgent byte, and waited for it.
     pub(super) urgent: bool,
+    /// The peer's system had acknowledged all that was sent, where the system tells.
+    pub(super) taken: Option<bool>,
     /// It was held silent on purpose before.
     pub(super) held_silent: bool,
     /// The size of the message that was on its way, in bytes.
@@ -164,9 +176,10 @@ mod tests {
 
     #[test]
     fn errors_of_connects_are_told_apart() {
-        let of = |number| NotMade::of(&io::Error::from_raw_os_error(number), false);
+        let v4 = IpAddr::from([192, 0, 2, 1]);
+        let of = |number| NotMade::of(&io::Error::from_raw_os_error(number), v4);
         assert_eq!(
-            NotMade::of(&ErrorKind::TimedOut.into(), false),
+            NotMade::of(&ErrorKind::TimedOut.into(), v4),
             NotMade::Unanswered
         );
         #[cfg(target_os = "linux")]
@@ -182,7 +195,7 @@ mod tests {
                 libc::ENOPROTOOPT,
                 NotMade::Unreachable("protocol unreachable"),
             ),
-            (libc::EINVAL, NotMade::Unusable),
+            (libc::EINVAL, NotMade::Dropped),
             (libc::EACCES, NotMade::Forbidden { or_icmp: false }),
             (libc::EPERM, NotMade::Forbidden { or_icmp: false }),
             (libc::ECONNRESET, NotMade::Reset),
@@ -193,7 +206,16 @@ mod tests {
         #[cfg(target_os = "linux")]
         for (number, or_icmp) in [(libc::EACCES, true), (libc::EPERM, false)] {
             let error = io::Error::from_raw_os_error(number);
-            assert_eq!(NotMade::of(&error, true), NotMade::Forbidden { or_icmp });
+            let v6 = "2001:db8::1".parse().unwrap();
+            assert_eq!(NotMade::of(&error, v6), NotMade::Forbidden { or_icmp });
+        }
+        #[cfg(target_os = "linux")]
+        for (address, how) in [
+            ("fe80::1", NotMade::Unusable),
+            ("2001:db8::1", NotMade::Dropped),
+        ] {
+            let error = io::Error::from_raw_os_error(libc::EINVAL);
+            assert_eq!(NotMade::of(&error, address.parse().unwrap()), how);
         }
     }
 }

@@ -46,7 +46,7 @@ const TOGETHER: u32 = 3;
 /// The small writes of the slow writer, and their bytes. Each waits for the echo of the one
 /// before, and on a path that is not far for as long again.
 pub(super) const WRITES: u64 = 12;
-const WRITE_SIZE: u64 = 3;
+pub(super) const WRITE_SIZE: u64 = 3;
 
 fn slow_reader(target: &Target<'_>) -> Result<String, NotPassed> {
     let connection = target.open_to_fill()?;

@@ -155,11 +155,16 @@ impl Schedule {
         self.those(|(_, state)| state == State::Running)
     }
 
-    /// Whether several clauses may run beside each other next.
+    /// Whether several clauses may run beside each other next, or one that measures the path by
+    /// several connections.
     pub(super) fn is_wide_next(&self) -> bool {
-        let is_waiting =
-            |(load, state)| matches!(load, Load::Waits { .. }) && state == State::Pending;
-        self.those(is_waiting).nth(1).is_some() && !self.is_first_open()
+        let is_pending = |wanted: fn(Load) -> bool| {
+            self.those(move |(load, state)| wanted(load) && state == State::Pending)
+        };
+        let mut waiting = is_pending(|load| matches!(load, Load::Waits { .. }));
+        let mut measuring = is_pending(|load| load == Load::Measures);
+        let is_any = waiting.nth(1).is_some() || measuring.next().is_some();
+        is_any && !self.is_first_open()
     }
 
     /// Whether one is next that is not of the first: what it sends, or others beside it, may

@@ -211,7 +211,7 @@ impl<'a> Target<'a> {
         // What answers at all says more than silence.
         let ways = attempts
             .iter()
-            .map(|(address, error)| NotMade::of(error, address.is_ipv6()));
+            .map(|(address, error)| NotMade::of(error, address.ip()));
         let how = ways.reduce(|one, next| match one {
             NotMade::Unanswered => next,
             _ => one,

@@ -14,6 +14,7 @@ use socket2::{Domain, SockRef, Socket, Type};
 use crate::common::faulty::BLOCK;
 use crate::common::{is_reset, keyed, read_to_end, reset};
 use crate::datagram_claims::Datagrams;
+use crate::end_claims;
 use crate::made::Made;
 use crate::middlebox::Direction;
 use crate::namespaces::{Network, server_ip};
@@ -23,7 +24,7 @@ const PATIENCE: Duration = Duration::from_secs(20);
 
 /// So long nothing has to come where nothing may: above every retransmission that
 /// could still bring it, but for those of a SYN.
-const SILENCE: Duration = Duration::from_millis(2500);
+pub(crate) const SILENCE: Duration = Duration::from_millis(2500);
 
 /// A connection that lives so long has no limit that a path here sets.
 const AGE: Duration = Duration::from_secs(12);
@@ -166,6 +167,14 @@ pub(crate) enum Claim {
     Translates,
     /// The server tells the client its own address.
     TellsOwnAddress,
+    /// A client that sends without receiving, and receives so long after nothing more was taken,
+    /// does not get all.
+    EndsUnread {
+        wait: Duration,
+        by: End,
+    },
+    /// So many clients are served, and none after these.
+    ServesOnly(usize),
     /// Of UDP.
     Datagrams(Datagrams),
 }
@@ -229,6 +238,8 @@ fn prove_here(claim: Claim, server: SocketAddr) -> Result<String, String> {
         Claim::LeaksBytes => leaks(server),
         Claim::Translates => own_address(server, false),
         Claim::TellsOwnAddress => own_address(server, true),
+        Claim::EndsUnread { wait, by } => end_claims::ends_unread(server, wait, by),
+        Claim::ServesOnly(number) => end_claims::serves_only(server, number),
         Claim::Datagrams(claim) => claim.prove(server),
         Claim::LargestPacket { .. }
         | Claim::Packets(_)
@@ -240,11 +251,11 @@ fn prove_here(claim: Claim, server: SocketAddr) -> Result<String, String> {
     }
 }
 
-fn expect(is_it: bool, seen: String) -> Result<String, String> {
+pub(crate) fn expect(is_it: bool, seen: String) -> Result<String, String> {
     if is_it { Ok(seen) } else { Err(seen) }
 }
 
-fn connect(server: SocketAddr) -> Result<TcpStream, String> {
+pub(crate) fn connect(server: SocketAddr) -> Result<TcpStream, String> {
     let stream = TcpStream::connect_timeout(&server, PATIENCE);
     let stream = stream.map_err(|error| format!("could not connect: {error}"))?;
     await_for(&stream, PATIENCE);
@@ -254,14 +265,14 @@ fn connect(server: SocketAddr) -> Result<TcpStream, String> {
 }
 
 /// Sets how long a read may take.
-fn await_for(stream: &TcpStream, time: Duration) {
+pub(crate) fn await_for(stream: &TcpStream, time: Duration) {
     // No time at all would be without end.
     let time = time.max(Duration::from_millis(1));
     stream.set_read_timeout(Some(time)).expect("not zero");
 }
 
 /// How a read that brought nothing ended.
-fn end_of(read: &std::io::Result<usize>) -> End {
+pub(crate) fn end_of(read: &std::io::Result<usize>) -> End {
     match read {
         Ok(_) => End::Close,
         Err(error) => match error.kind() {
@@ -402,7 +413,7 @@ fn lives_for(server: SocketAddr, seconds: (f64, f64), by: End) -> Result<String,
 }
 
 /// Whether a byte comes back, or what comes instead.
-fn alive(client: &mut TcpStream) -> Result<(), End> {
+pub(crate) fn alive(client: &mut TcpStream) -> Result<(), End> {
     await_for(client, SILENCE);
     if client.write_all(&[1]).is_err() {
         return Err(End::Reset);

@@ -3,7 +3,7 @@
 
 use std::collections::VecDeque;
 use std::io::{ErrorKind, Read, Write};
-use std::net::{IpAddr, Shutdown, TcpStream};
+use std::net::{IpAddr, Ipv4Addr, Shutdown, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 use std::thread::{sleep, spawn};
@@ -17,6 +17,8 @@ use crate::common::unfaithful::{echo_all, keep_urgent, nagling, pool};
 use crate::common::{is_reset, reset, unfaithful};
 use crate::made::Server;
 use crate::sys;
+
+const MIB: usize = 1 << 20;
 
 /// No client of the laboratory stays so long.
 const LONG: Duration = Duration::from_secs(120);
@@ -564,5 +566,63 @@ pub(crate) fn nagle() -> Server {
 /// Gives what it could not send to a reset connection to the next one.
 pub(crate) fn leaking() -> Server {
     let server = unfaithful::leaking();
+    Server::new(server.address, server)
+}
+
+/// Sends back what it reads so many times, and leaves then: like a program that reads once.
+pub(crate) fn answers(times: usize, leave: Leave) -> Server {
+    serve(move |mut stream| {
+        keep_urgent(&stream);
+        let mut block = vec![0; BLOCK];
+        for _ in 0..times {
+            let Ok(length @ 1..) = stream.read(&mut block) else {
+                return;
+            };
+            if stream.write_all(&block[..length]).is_err() {
+                return;
+            }
+        }
+        leave.act(stream);
+    })
+}
+
+/// Serves so many connections, and none any more: its port is closed then.
+pub(crate) fn ends_after(number: usize) -> Server {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let address = listener.local_addr().unwrap();
+    spawn(move || {
+        for stream in listener.incoming().take(number).flatten() {
+            spawn(move || echo_all(stream));
+        }
+    });
+    Server::new(address, ())
+}
+
+/// Writes what the system takes at once, and once that is not all it waits for more input and
+/// not for room: nothing wakes it any more.
+pub(crate) fn stalls_when_full() -> Server {
+    serve(|mut stream| {
+        keep_urgent(&stream);
+        // Of what is on its way when a client receives all the time it holds all.
+        let _ = SockRef::from(&stream).set_send_buffer_size(MIB);
+        let mut block = vec![0; BLOCK];
+        while let Ok(length @ 1..) = stream.read(&mut block) {
+            let _ = stream.set_nonblocking(true);
+            let mut rest = &block[..length];
+            while !rest.is_empty() {
+                match stream.write(rest) {
+                    Ok(length) => rest = &rest[length..],
+                    Err(error) if error.kind() == ErrorKind::WouldBlock => return hold(&stream),
+                    Err(_) => return,
+                }
+            }
+            let _ = stream.set_nonblocking(false);
+        }
+    })
+}
+
+/// Leaves a client that does not take its bytes for so long.
+pub(crate) fn unread_for(time: Duration) -> Server {
+    let server = unfaithful::impatient(time);
     Server::new(server.address, server)
 }

@@ -3,15 +3,15 @@
 
 use std::collections::VecDeque;
 use std::io::{ErrorKind, Read, Write};
-use std::net::{Ipv4Addr, Shutdown, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpStream};
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Mutex, mpsc};
+use std::sync::{Arc, Condvar, Mutex, mpsc};
 use std::thread::{sleep, spawn};
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::ioctl_fionread;
-use socket2::SockRef;
+use socket2::{Domain, SockRef, Socket, Type};
 
 use crate::common::faulty::{BLOCK, swallow};
 use crate::common::unfaithful::{echo_all, keep_urgent, pool};
@@ -179,21 +179,86 @@ pub(crate) fn policed(bytes: usize, leave: Leave) -> Server {
     })
 }
 
-/// Sends back what it reads so many times, and leaves then: like a program that reads once.
-pub(crate) fn answers(times: usize, leave: Leave) -> Server {
+/// Leaves each client so long after its first byte, whatever it does: one that is silent stays.
+pub(crate) fn lives_from_first_byte(time: Duration, leave: Leave) -> Server {
     serve(move |mut stream| {
         keep_urgent(&stream);
-        let mut block = vec![0; BLOCK];
-        for _ in 0..times {
-            let Ok(length @ 1..) = stream.read(&mut block) else {
-                return;
-            };
-            if stream.write_all(&block[..length]).is_err() {
-                return;
+        let (mut block, mut until) = (vec![0; BLOCK], None);
+        loop {
+            let left = until.map(|until: Instant| until.saturating_duration_since(Instant::now()));
+            if left.is_some_and(|left| left.is_zero()) {
+                return leave.act(stream);
+            }
+            let _ = stream.set_read_timeout(left);
+            let _ = stream.set_write_timeout(left);
+            match stream.read(&mut block) {
+                Ok(0) => return,
+                // One that does not take its bytes in time is left as well.
+                Ok(length) => drop(stream.write_all(&block[..length])),
+                Err(_) => {}
+            }
+            until.get_or_insert_with(|| Instant::now() + time);
+        }
+    })
+}
+
+/// Has so many connections, and its port is closed to the next ones.
+pub(crate) fn refuses_above(number: usize) -> Server {
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+    socket.set_reuse_address(true).unwrap();
+    socket
+        .bind(&SocketAddr::from((Ipv4Addr::LOCALHOST, 0)).into())
+        .unwrap();
+    let address = socket.local_addr().unwrap().as_socket().unwrap();
+    // One that was asked for keeps its port also while nobody listens.
+    let listener = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+    listener.set_reuse_address(true).unwrap();
+    listener.bind(&address.into()).unwrap();
+    let open = Arc::new((Mutex::new(0), Condvar::new()));
+    spawn(move || {
+        loop {
+            listener.listen(128).unwrap();
+            loop {
+                let Ok((stream, _)) = listener.accept() else {
+                    return;
+                };
+                let (count, fewer) = &*open;
+                *count.lock().unwrap() += 1;
+                let mine = Arc::clone(&open);
+                spawn(move || {
+                    echo_all(stream.into());
+                    *mine.0.lock().unwrap() -= 1;
+                    mine.1.notify_all();
+                });
+                let count = count.lock().unwrap();
+                if *count >= number {
+                    let _ = listener.shutdown(Shutdown::Read);
+                    drop(fewer.wait_while(count, |count| *count >= number).unwrap());
+                    break;
+                }
             }
         }
-        leave.act(stream);
-    })
+    });
+    Server::new(address, socket)
+}
+
+/// Serves one client after the other, and passes what comes on after a while.
+pub(crate) fn one_that_collects(time: Duration) -> Server {
+    let (given, serves) = mpsc::channel::<TcpStream>();
+    spawn(move || {
+        for mut stream in serves {
+            keep_urgent(&stream);
+            let mut block = vec![0; BLOCK];
+            while let Ok(length @ 1..) = stream.read(&mut block) {
+                sleep(time);
+                if stream.write_all(&block[..length]).is_err() {
+                    break;
+                }
+            }
+        }
+    });
+    let given = Mutex::new(given);
+    serve(move |stream| drop(given.lock().unwrap().send(stream)))
 }
 
 /// Writes what the system takes at once, which is little, keeps the rest, and at the end of its input forgets
@@ -249,6 +314,45 @@ pub(crate) fn ends_at(value: u8, leave: Leave) -> Server {
     })
 }
 
+/// Sends nothing back any more once a byte of that value has come, nor what came with it: like a
+/// filter that drops the packet each time that it is sent.
+pub(crate) fn drops_with(value: u8) -> Server {
+    serve(move |mut stream| {
+        keep_urgent(&stream);
+        let mut block = vec![0; BLOCK];
+        while let Ok(length @ 1..) = stream.read(&mut block) {
+            if block[..length].contains(&value) {
+                return swallow(&stream);
+            }
+            if stream.write_all(&block[..length]).is_err() {
+                return;
+            }
+        }
+    })
+}
+
+/// Greets, and is an echo then.
+pub(crate) fn greets(greeting: &'static [u8]) -> Server {
+    serve(move |mut stream| {
+        let _ = stream.write_all(greeting);
+        echo_all(stream);
+    })
+}
+
+/// A balancer with a web server among three, which it takes in turn.
+pub(crate) fn one_other_of_three() -> Server {
+    let came = AtomicUsize::new(0);
+    serve(move |mut stream| {
+        if came.fetch_add(1, Ordering::SeqCst) % 3 != 1 {
+            return echo_all(stream);
+        }
+        if matches!(stream.read(&mut [0; 1024]), Ok(1..)) {
+            let _ = stream.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n");
+            Leave::Close.act(stream);
+        }
+    })
+}
+
 /// Leaves a client that sends urgent data, like an intrusion prevention.
 pub(crate) fn ends_at_urgent(leave: Leave) -> Server {
     serve(move |mut stream| {
@@ -267,16 +371,4 @@ pub(crate) fn ends_at_urgent(leave: Leave) -> Server {
             }
         }
     })
-}
-
-/// Serves so many connections, and none any more: its port is closed then.
-pub(crate) fn ends_after(number: usize) -> Server {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-    let address = listener.local_addr().unwrap();
-    spawn(move || {
-        for stream in listener.incoming().take(number).flatten() {
-            spawn(move || echo_all(stream));
-        }
-    });
-    Server::new(address, ())
 }

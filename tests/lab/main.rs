@@ -11,6 +11,7 @@ mod common;
 mod claims;
 mod datagram_claims;
 mod datagram_paths;
+mod end_claims;
 mod far;
 mod faulty;
 mod kernel;

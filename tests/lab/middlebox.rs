@@ -169,6 +169,14 @@ pub(crate) fn limit_connects(per_s: u32, burst: u32) -> Rules {
     ))
 }
 
+/// Lets so many connections begin, and none for a day then, like what bans a client.
+pub(crate) fn ban_after(number: u32, by: By) -> Rules {
+    let verdict = by.verdict();
+    Rules::rule(format!(
+        "{SYN} limit rate over 1/day burst {number} packets {verdict}"
+    ))
+}
+
 /// Forgets connections that are silent for so long. Packets of an unknown one are lost, or
 /// answered with a reset.
 pub(crate) fn forget(seconds: u32, by: By) -> Rules {

@@ -5,6 +5,7 @@ use crate::check::cause::Diagnosis;
 use crate::check::facts::{Facts, Failure};
 use crate::check::findings::{Denied, Ending, Findings, Limited, Rate, Steps};
 use crate::check::observation::{End, NotMade};
+use crate::check::parallel::CONNECT_THREADS;
 
 /// So many that wait at a time stand in a queue, and so few don't: one that is full has one at
 /// the least, and what a firewall lets through is served at once. Between the two nothing is
@@ -65,7 +66,8 @@ pub(super) fn limit(facts: &Facts, findings: &Findings) -> Option<Diagnosis> {
     })
 }
 
-/// How many connections were open when the next one failed, where single ones carry bytes.
+/// How many connections were open when the next one failed, where single ones carry bytes: the
+/// clause begins another one once one of those is served that it begins together.
 fn guess_limit(facts: &Facts) -> Option<(usize, Denied)> {
     let observed = &facts.failure("connections")?.observed;
     let (at, _) = observed.place?;
@@ -78,13 +80,17 @@ fn guess_limit(facts: &Facts) -> Option<(usize, Denied)> {
         End::Close => Denied::Ended(Ending::Close),
         _ => return None,
     };
-    let is_it = at > 1 && facts.passed.contains(&"bytes");
+    let is_it = at > 1 && (facts.passed.contains(&"bytes") || at > CONNECT_THREADS);
+    // Fewer than were served at once before are no limit.
+    let is_it = is_it && at > facts.borne.width;
     is_it.then_some((at - 1, by))
 }
 
 /// `connect-rate-limit`: so many connections may be begun in a second.
 pub(super) fn rate(facts: &Facts, findings: &Findings) -> Option<Diagnosis> {
-    let rate = findings.rate?;
+    let Some(rate) = findings.rate else {
+        return guess_rate(facts).filter(|_| findings.is_open("rate"));
+    };
     let Limited::PerSecond { is_proved } = rate.limited() else {
         return None;
     };
@@ -103,16 +109,29 @@ pub(super) fn rate(facts: &Facts, findings: &Findings) -> Option<Diagnosis> {
             None => "",
         }
     );
-    let advice = "raise the limit of the firewall (nft limit rate, SYN flood protection) or the \
-                  balancer, or keep connections open and use them again";
     let explains = facts.clauses(|at| is_denied(at) || is_late(at));
-    let diagnosis = Diagnosis::certain("connect-rate-limit", text, advice, explains);
+    let diagnosis = Diagnosis::certain("connect-rate-limit", text, FEWER, explains);
     Some(described(diagnosis, &rate, is_proved && waiting < UNQUEUED))
+}
+
+const FEWER: &str = "raise the limit of the firewall (nft limit rate, SYN flood protection) or the \
+                     balancer, or keep connections open and use them again";
+
+/// Of many that are begun at once some are denied, where many that are open at once are not.
+fn guess_rate(facts: &Facts) -> Option<Diagnosis> {
+    let storm = facts.failure("connect-storm")?;
+    (is_denied(storm) && facts.passed.contains(&"connections")).then(|| {
+        let text = "of connections that begin at once some are denied, and as many that are open \
+                    at once are not: their rate seems to be limited";
+        Diagnosis::certain("connect-rate-limit", text, FEWER, vec!["connect-storm"]).likely()
+    })
 }
 
 /// `listen-queue`: the server takes connections more slowly than they come.
 pub(super) fn queue(facts: &Facts, findings: &Findings) -> Option<Diagnosis> {
-    let rate = findings.rate?;
+    let Some(rate) = findings.rate else {
+        return guess_queue(facts).filter(|_| findings.is_open("rate"));
+    };
     let (waiting, per_s) = (rate.fast.waiting(), rounded(rate.fast.per_s));
     let (text, is_proved) = match rate.limited() {
         Limited::PerSecond { is_proved } if waiting >= f64::midpoint(QUEUED, UNQUEUED) => (
@@ -136,11 +155,34 @@ pub(super) fn queue(facts: &Facts, findings: &Findings) -> Option<Diagnosis> {
         ),
         Limited::No | Limited::PerSecond { .. } => return None,
     };
-    let advice = "raise the server's backlog and net.core.somaxconn (nstat TcpExtListenOverflows \
-                  counts what did not fit), and have it accept more at once";
     let explains = facts.clauses(is_late);
-    let diagnosis = Diagnosis::certain("listen-queue", text, advice, explains);
+    let diagnosis = Diagnosis::certain("listen-queue", text, LONGER, explains);
     Some(described(diagnosis, &rate, is_proved))
+}
+
+const LONGER: &str = "raise the server's backlog and net.core.somaxconn (nstat \
+                      TcpExtListenOverflows counts what did not fit), and have it accept more at \
+                      once";
+
+/// Where the clause that counts lost packets passed, or so many of those that are begun at once
+/// are late, it is none by chance: one of so many.
+const NOT_LOST: usize = 5;
+
+/// Of many that are begun at once some are made a second late: their SYN was dropped.
+fn guess_queue(facts: &Facts) -> Option<Diagnosis> {
+    let End::Late { late, of, .. } = facts.failure("connect-storm")?.observed.end else {
+        return None;
+    };
+    let is_loss = !facts.passed.contains(&"loss") && late * NOT_LOST <= of;
+    (!is_loss && !facts.has_failed("loss")).then(|| {
+        let text = format!(
+            "of {of} connections that begin at once, {late} are made a second late, as their SYN \
+             was dropped: the listen queue seems to be short, or their rate limited"
+        );
+        let explains = facts.clauses(is_late);
+        let diagnosis = Diagnosis::certain("listen-queue", text, LONGER, explains).likely();
+        diagnosis.with("made", of - late).with("tried", of)
+    })
 }
 
 /// So many connections a second, in words.
@@ -343,6 +385,35 @@ mod tests {
     }
 
     #[test]
+    fn without_experiments_a_storm_that_is_late_or_denied_is_a_guess() {
+        let untried = Findings {
+            is_untried: true,
+            ..Findings::default()
+        };
+        let late = |late| {
+            let by = Duration::from_secs(1);
+            failure("connect-storm", End::Late { late, of: 800, by })
+        };
+        let of = |failed: Failure, passed: &[&'static str]| {
+            let facts = facts(&[failed], passed);
+            let guesses = [rate(&facts, &untried), queue(&facts, &untried)];
+            let tried = Findings::default();
+            assert_eq!([rate(&facts, &tried), queue(&facts, &tried)], [None, None]);
+            let mut guesses = guesses.into_iter().flatten();
+            guesses.next().map(|at| (at.cause, at.confidence))
+        };
+        let queued = Some(("listen-queue", Confidence::Likely));
+        assert_eq!(of(late(700), &["bytes"]), queued);
+        assert_eq!(of(late(100), &["bytes", "loss"]), queued);
+        // Lost packets make some late, too.
+        assert_eq!(of(late(100), &["bytes"]), None);
+        let limited = Some(("connect-rate-limit", Confidence::Likely));
+        let denied = || failure("connect-storm", End::NotMade(NotMade::Refused));
+        assert_eq!(of(denied(), &["bytes", "connections"]), limited);
+        assert_eq!(of(denied(), &["bytes"]), None);
+    }
+
+    #[test]
     fn without_experiments_the_place_of_the_one_that_failed_is_a_guess() {
         let mut denied = failure("connections", End::NotMade(NotMade::Refused));
         denied.observed.place = Some((11, 200));
@@ -350,11 +421,18 @@ mod tests {
             is_untried: true,
             ..Findings::default()
         };
-        let facts = facts(&[denied], &["bytes"]);
-        let guess = limit(&facts, &untried).unwrap();
+        let with_bytes = facts(std::slice::from_ref(&denied), &["bytes"]);
+        let guess = limit(&with_bytes, &untried).unwrap();
         assert_eq!(guess.confidence, Confidence::Likely);
         assert_eq!(guess.evidence["connections"], 10);
         assert_eq!(guess.evidence["ends_by"], "reset");
-        assert_eq!(limit(&facts, &Findings::default()), None);
+        assert_eq!(limit(&with_bytes, &Findings::default()), None);
+        let mut wide = facts(std::slice::from_ref(&denied), &["bytes"]);
+        wide.borne.width = 11;
+        assert_eq!(limit(&wide, &untried), None);
+        // Of ten some were served, and of one perhaps none.
+        assert!(limit(&facts(std::slice::from_ref(&denied), &[]), &untried).is_some());
+        denied.observed.place = Some((2, 200));
+        assert_eq!(limit(&facts(&[denied], &[]), &untried), None);
     }
 }

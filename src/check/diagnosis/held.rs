@@ -137,6 +137,27 @@ mod tests {
     }
 
     #[test]
+    fn what_is_collected_explains_what_is_late_by_about_as_much() {
+        let late = |by| End::Late {
+            late: 12,
+            of: 12,
+            by: Duration::from_millis(by),
+        };
+        let facts = facts(
+            &[
+                failure("slow-writer", late(500)),
+                failure("small-writes", late(40)),
+            ],
+            &[],
+        );
+        let findings = Findings {
+            held: Some(Held::Collected(Duration::from_millis(500))),
+            ..Findings::default()
+        };
+        assert_eq!(stored(&facts, &findings).unwrap().explains, ["slow-writer"]);
+    }
+
+    #[test]
     fn a_late_answer_to_small_writes_is_nagles() {
         let late = |name, by| {
             let end = End::Late {

@@ -2,7 +2,7 @@
 
 use super::pick::pick;
 use super::refute::weighed;
-use super::{crowd, cut, foreign, full, held, loss, other_end, reach, size, values};
+use super::{answer, crowd, cut, foreign, full, held, loss, other_end, reach, size, values};
 use crate::check::cause::Diagnosis;
 use crate::check::facts::Facts;
 use crate::check::findings::Findings;
@@ -12,9 +12,9 @@ type Family = fn(&Facts, &Findings) -> Option<Diagnosis>;
 
 const FAMILIES: [Family; 26] = [
     reach::not_connected,
-    reach::nobody_behind,
-    reach::not_an_echo,
-    reach::lost,
+    answer::nobody_behind,
+    answer::not_an_echo,
+    answer::lost,
     reach::gone,
     size::black_hole,
     cut::quota,

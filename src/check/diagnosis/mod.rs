@@ -2,6 +2,7 @@
 //! family of causes: pure functions from facts and findings to a cause and what it
 //! explains.
 
+mod answer;
 mod crowd;
 mod cut;
 mod foreign;

@@ -68,9 +68,11 @@ pub(super) fn half_close(facts: &Facts, findings: &Findings) -> Option<Diagnosis
 /// How connections ended where only those did on which we had closed our side, and whether
 /// all bytes came back before.
 fn guess_half_close(facts: &Facts) -> Option<(Ending, bool)> {
-    let is_other = |at: &Failure| !at.is_of_half_close() && !at.observed.half_closed;
+    let is_other =
+        |at: &Failure| !at.is_of_half_close() && !at.observed.half_closed && !at.observed.urgent;
     let is_only = !facts.failures.iter().any(is_other) && facts.passed.contains(&"bytes");
-    let mut ends = facts.failures.iter().map(|at| &at.observed);
+    let of_it = facts.failures.iter().filter(|at| !at.observed.urgent);
+    let mut ends = of_it.map(|at| &at.observed);
     let guess = ends.find_map(|seen| {
         let by = match seen.end {
             End::Close => Ending::Close,
@@ -93,17 +95,28 @@ pub(super) fn urgent(facts: &Facts, findings: &Findings) -> Option<Diagnosis> {
         at.observed.urgent || is_moved && matches!(at.observed.end, End::Wrong(_))
     };
     let failure = facts.failure("urgent").filter(is_of_it)?;
-    let is_silent_elsewhere = facts
-        .failures
-        .iter()
-        .any(|at| at.clause != "urgent" && at.is_silent());
+    let is_so_elsewhere = |is_so: fn(&Failure) -> bool| {
+        let mut others = facts.failures.iter().filter(|at| at.clause != "urgent");
+        others.any(is_so)
+    };
     let lost_one = |damage: Option<Damage>| damage == Some(Damage::Lost { bytes: 1 });
     let (what, is_certain) = match (findings.urgent, &failure.observed.end) {
         (Some(Urgent::Kept), _) => return None,
         (Some(what), _) => (what, true),
-        (None, End::Wrong(wrong)) if lost_one(wrong.damage) => (Urgent::TakenOut, true),
-        // A guess, where nothing fell silent without an urgent byte.
-        (None, End::Silence) if !is_silent_elsewhere => (Urgent::Dropped, false),
+        // It was tried, and came out otherwise, or without urgent data as well.
+        (None, _) if !findings.is_open("urgent") => return None,
+        // Where all bytes of another connection came back, it is none of their values.
+        (None, End::Wrong(wrong)) if lost_one(wrong.damage) => {
+            (Urgent::TakenOut, facts.passed.contains(&"bytes"))
+        }
+        // A guess, where nothing ended so without an urgent byte.
+        (None, End::Silence) if is_so_elsewhere(Failure::is_silent) => return None,
+        (None, End::Silence) => match failure.observed.taken {
+            Some(true) => (Urgent::Stalled, false),
+            Some(false) | None => (Urgent::Dropped, false),
+        },
+        (None, End::Reset) if !is_so_elsewhere(is_ended) => (Urgent::Ended(Ending::Reset), false),
+        (None, End::Close) if !is_so_elsewhere(is_ended) => (Urgent::Ended(Ending::Close), false),
         (None, _) => return None,
     };
     let does = match what {
@@ -115,6 +128,10 @@ pub(super) fn urgent(facts: &Facts, findings: &Findings) -> Option<Diagnosis> {
         Urgent::Ended(_) => {
             "answered by the end of the connection: a firewall or an intrusion prevention takes \
              urgent data for an attack, or the server for an error"
+        }
+        Urgent::Stalled => {
+            "received, and nothing behind it comes back: a program that passes bytes on by \
+             splice(2), as Go's io.Copy and some proxies do, stops at it"
         }
         Urgent::Dropped | Urgent::Kept => {
             "dropped, and the stream stalls behind it: a firewall \
@@ -130,6 +147,10 @@ pub(super) fn urgent(facts: &Facts, findings: &Findings) -> Option<Diagnosis> {
         true => diagnosis,
         false => diagnosis.likely(),
     })
+}
+
+const fn is_ended(failure: &Failure) -> bool {
+    matches!(failure.observed.end, End::Reset | End::Close)
 }
 
 #[cfg(test)]
@@ -194,11 +215,12 @@ mod tests {
             sent: vec![1],
             came: vec![2],
         });
-        let of = |end: End, urgent| {
+        let of = |end: End, urgent: Option<Urgent>| {
             let mut failure = failure("urgent", end);
             failure.observed.urgent = true;
             let facts = facts(&[failure], &["bytes"]);
             let findings = Findings {
+                is_untried: urgent.is_none(),
                 urgent,
                 ..Findings::default()
             };
@@ -255,6 +277,13 @@ mod tests {
         let guess = half_close(&facts(&early, &["bytes"]), &untried).unwrap();
         assert_eq!(guess.confidence, Confidence::Likely);
         assert_eq!(guess.evidence["what"], "truncates");
+        let mut urgent = failure("urgent", End::Silence);
+        urgent.observed.urgent = true;
+        let beside = facts(&[urgent, early[0].clone()], &["bytes"]);
+        assert_eq!(
+            half_close(&beside, &untried).unwrap().evidence["what"],
+            "truncates"
+        );
         let more = [early[0].clone(), failure("message-64k", End::Close)];
         assert_eq!(half_close(&facts(&more, &["bytes"]), &untried), None);
         assert_eq!(
@@ -264,14 +293,57 @@ mod tests {
     }
 
     #[test]
-    fn silence_behind_an_urgent_byte_is_a_guess_where_nothing_else_fell_silent() {
-        let mut urgent = failure("urgent", End::Silence);
-        urgent.observed.urgent = true;
-        let none = Findings::default();
-        let guess = super::urgent(&facts(&[urgent.clone()], &["bytes"]), &none).unwrap();
-        assert_eq!(guess.confidence, Confidence::Likely);
-        assert_eq!(guess.evidence["what"], "dropped");
-        let both = [urgent, failure("bytes", End::Silence)];
-        assert_eq!(super::urgent(&facts(&both, &[]), &none), None);
+    fn an_end_behind_an_urgent_byte_is_a_guess_where_nothing_else_ended_so() {
+        let untried = Findings {
+            is_untried: true,
+            ..Findings::default()
+        };
+        for (end, what) in [
+            (End::Silence, "dropped"),
+            (End::Reset, "reset"),
+            (End::Close, "closed"),
+        ] {
+            let mut urgent = failure("urgent", end.clone());
+            urgent.observed.urgent = true;
+            let of = |failures: &[Failure], findings| {
+                super::urgent(&facts(failures, &["bytes"]), findings)
+            };
+            let guess = of(std::slice::from_ref(&urgent), &untried).unwrap();
+            assert_eq!(guess.confidence, Confidence::Likely);
+            assert_eq!(guess.evidence["what"], what);
+            let both = [urgent.clone(), failure("message-64k", end)];
+            assert_eq!(of(&both, &untried), None);
+            let mut arrived = urgent.clone();
+            arrived.observed.taken = Some(true);
+            let arrived = of(&[arrived], &untried).unwrap();
+            let stalled = if what == "dropped" { "stalled" } else { what };
+            assert_eq!(arrived.evidence["what"], stalled);
+            // It was tried, and the same bytes without urgent data ended so, too.
+            assert_eq!(of(&[urgent], &Findings::default()), None);
+        }
+    }
+
+    #[test]
+    fn a_byte_that_is_missing_is_proved_to_be_the_urgent_one_only_if_all_others_came() {
+        let mut lost = failure(
+            "urgent",
+            End::Wrong(Wrong {
+                at: 1024,
+                damage: Some(Damage::Lost { bytes: 1 }),
+                sent: vec![1],
+                came: vec![2],
+            }),
+        );
+        lost.observed.urgent = true;
+        let untried = Findings {
+            is_untried: true,
+            ..Findings::default()
+        };
+        let of = |passed: &[&'static str]| {
+            let facts = facts(std::slice::from_ref(&lost), passed);
+            super::urgent(&facts, &untried).map(|at| at.confidence)
+        };
+        assert_eq!(of(&["connect", "bytes"]), Some(Confidence::Certain));
+        assert_eq!(of(&["connect"]), Some(Confidence::Likely));
     }
 }

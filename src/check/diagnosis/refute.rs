@@ -74,22 +74,67 @@ fn against(cause: &Diagnosis, facts: &Facts, findings: &Findings) -> Option<Agai
             let carried = |name, most| not_always(&[name]).filter(|_| messages < most);
             carried("slow-writer", WRITES).or_else(|| carried("lifetime", facts.borne.messages))
         }
-        "connection-limit" => not_always(&["connections"]),
-        "connect-rate-limit" | "listen-queue" => not_always(&["connect-storm"]),
+        "connection-limit" => {
+            let limit = cause.evidence.get("connections")?.as_u64()?;
+            not_always(&["connections"]).filter(|_| facts.borne.connections as u64 > limit)
+        }
+        "connect-rate-limit" | "listen-queue" => {
+            let made = cause.evidence.get("made")?.as_u64()?;
+            not_always(&["connect-storm"]).filter(|_| facts.borne.storm as u64 > made)
+        }
         "no-half-close" => {
             let is_sound = facts.passed.contains(&"half-close-late");
             not_always(&["half-close-early"]).filter(|_| is_sound)
         }
         "loss" => not_always(&["loss"]).filter(|_| findings.loss.is_some()),
-        _ => None,
+        // Damage at an offset is none of values.
+        "bytes-changed" if cause.evidence.contains_key("at") => None,
+        "bytes-changed" => not_always(match cause.evidence.get("how")?.as_str()? {
+            "line-ends" | "other" => &["bytes"],
+            _ => &["bytes", "message-64k"],
+        }),
+        "idle-limit" => {
+            let limit = longer_than(cause.evidence.get("dead_s")?.as_f64()?);
+            let is_longer = facts.borne.silence.is_some_and(|silence| silence > limit);
+            is_longer.then_some(Against::NotAlways("connections"))
+        }
+        name => {
+            debug_assert!(UNREFUTED.contains(&name), "nothing speaks against {name}");
+            None
+        }
     }
+}
+
+/// What no passed clause speaks against: the first are only named where nothing was made, or
+/// nothing came back; one clause alone tests each of the next, which has failed; and the last
+/// happen sooner or later.
+const UNREFUTED: [&str; 14] = [
+    "refused",
+    "no-answer",
+    "unreachable",
+    "lost-behind-handshake",
+    "nobody-behind",
+    "not-an-echo",
+    "gone",
+    "urgent-lost",
+    "unread-limit",
+    "holds-small-writes",
+    "stores-and-forwards",
+    "address-translated",
+    "bytes-of-others",
+    "stalls-when-full",
+];
+
+/// So long is longer than a limit of so many seconds.
+fn longer_than(seconds: f64) -> Duration {
+    Duration::from_secs_f64(seconds.max(0.0) * OUTLIVED) + TIMERS
 }
 
 /// Whether a connection was older than the limit says: a busy one, or the silent ones of an
 /// experiment.
 fn outlived(cause: &Diagnosis, facts: &Facts, findings: &Findings) -> Option<Against> {
     let age = cause.evidence.get("seconds")?.as_f64()?;
-    let limit = Duration::from_secs_f64(age.max(0.0) * OUTLIVED) + TIMERS;
+    let limit = longer_than(age);
     match findings.silences {
         Some(Silences::Forgotten { alive, .. }) if alive > limit => Some(Against::Never),
         _ => {
@@ -141,6 +186,53 @@ mod tests {
     }
 
     #[test]
+    fn a_limit_of_silence_is_not_proved_where_a_connection_was_silent_for_longer() {
+        let limit = || named("idle-limit").with("dead_s", 2.0);
+        let mut facts = facts(&[failure("idle", End::Close)], &["connections"]);
+        for (silence, confidence) in [
+            (None, Confidence::Certain),
+            (Some(2_500), Confidence::Certain),
+            (Some(2_700), Confidence::Likely),
+        ] {
+            facts.borne.silence = silence.map(Duration::from_millis);
+            let said = weighed(limit(), &facts, &Findings::default()).unwrap();
+            assert_eq!(said.confidence, confidence, "{silence:?}");
+        }
+    }
+
+    /// Each cause is known here.
+    #[test]
+    fn it_is_known_of_each_cause_what_speaks_against_it() {
+        let schema = include_str!("../../../docs/check.schema.json");
+        let schema: serde_json::Value = serde_json::from_str(schema).unwrap();
+        let causes = schema.pointer("/$defs/cause/properties/cause/enum");
+        let is_of_datagrams = |name: &&str| OF_DATAGRAMS.contains(name);
+        let causes = causes.unwrap().as_array().unwrap().iter();
+        let causes = causes.map(|name| name.as_str().unwrap());
+        for name in causes.filter(|name| !is_of_datagrams(name)) {
+            // It says so itself where it does not know one.
+            let cause = Diagnosis::certain(name.to_owned().leak(), "", "", Vec::new());
+            let none = facts(&[], &[]);
+            assert_eq!(
+                weighed(cause.clone(), &none, &Findings::default()),
+                Some(cause)
+            );
+        }
+    }
+
+    const OF_DATAGRAMS: [&str; 9] = [
+        "wrong-address",
+        "mtu",
+        "fragments-dropped",
+        "size-limit",
+        "port-loses",
+        "rate-limit",
+        "marks-bleached",
+        "reordered",
+        "duplicates",
+    ];
+
+    #[test]
     fn what_holds_small_messages_back_holds_those_of_each_clause() {
         for name in ["line-buffered", "stores-and-forwards"] {
             assert_eq!(of(named(name), &["connect"]), Some(Confidence::Certain));
@@ -159,6 +251,7 @@ mod tests {
         use Confidence::{Certain, Likely};
         let quota = |bytes: u64| named("connection-quota").with("bytes", bytes);
         let limit = |messages: u64| named("message-limit").with("messages", messages);
+        let of_values = |how: &str| named("bytes-changed").with("how", how);
         for (cause, passed, confidence) in [
             (named("mtu-black-hole"), "message-64k", Likely),
             (named("mtu-black-hole"), "small-writes", Certain),
@@ -167,9 +260,11 @@ mod tests {
             (limit(3), "slow-writer", Likely),
             (limit(3), "message-64k", Certain),
             (limit(30), "slow-writer", Certain),
-            (named("connection-limit"), "connections", Likely),
-            (named("connection-limit"), "connect-storm", Certain),
-            (named("listen-queue"), "connect-storm", Likely),
+            (of_values("nul"), "bytes", Likely),
+            (of_values("nul"), "message-64k", Likely),
+            (of_values("line-ends"), "message-64k", Certain),
+            (of_values("line-ends"), "bytes", Likely),
+            (of_values("other").with("at", 700), "bytes", Certain),
             (named("no-half-close"), "half-close-early", Certain),
             (named("urgent-lost"), "bytes", Certain),
         ] {
@@ -194,6 +289,25 @@ mod tests {
         for cause in [quota(1_000_000), limit(30)] {
             assert_eq!(said(cause.clone(), Borne::default()), Some(Certain));
             assert_eq!(said(cause, borne), Some(Likely));
+        }
+        let crowd = |number| Borne {
+            connections: number,
+            storm: number,
+            ..Borne::default()
+        };
+        for (cause, key) in [
+            ("connection-limit", "connections"),
+            ("listen-queue", "made"),
+            ("connect-rate-limit", "made"),
+        ] {
+            facts.passed = vec!["connections", "connect-storm"];
+            let mut of = |number| {
+                facts.borne = crowd(number);
+                let cause = named(cause).with(key, 40);
+                weighed(cause, &facts, &Findings::default()).map(|at| at.confidence)
+            };
+            // As many as are served, and one more.
+            assert_eq!((of(40), of(41)), (Some(Certain), Some(Likely)), "{cause}");
         }
         facts.passed = vec!["message-64k"];
         let told = weighed(named("mtu-black-hole"), &facts, &Findings::default()).unwrap();

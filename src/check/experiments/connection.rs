@@ -6,12 +6,16 @@ use std::time::{Duration, Instant};
 
 use socket2::{Domain, SockRef, Socket, Type};
 
+use super::left_behind::LeftBehind;
 use crate::base::kernel::KernelView;
 use crate::check::context::TICK;
 use crate::check::findings::{Denied, Ending};
 use crate::check::observation::NotMade;
 use crate::probe::connect::refuse_self;
 use crate::probe::exchange::is_timeout;
+
+/// The least time that a read is given.
+const SHORTEST_WAIT: Duration = Duration::from_millis(1);
 
 /// Whether to stop.
 pub(super) type Stop<'a> = &'a (dyn Fn() -> bool + Sync);
@@ -48,6 +52,7 @@ pub(super) struct Connection<'a> {
     pub(super) connect_time: Duration,
     pub(super) made: Instant,
     stop: Stop<'a>,
+    left_behind: LeftBehind,
 }
 
 impl<'a> Connection<'a> {
@@ -55,8 +60,9 @@ impl<'a> Connection<'a> {
         address: SocketAddr,
         patience: Duration,
         stop: Stop<'a>,
+        left_behind: &LeftBehind,
     ) -> Result<Self, Failed> {
-        Self::made(address, None, patience, stop)
+        Self::made(address, None, patience, stop, left_behind)
     }
 
     /// The same with no more than so many bytes in a segment, either way: TCP_MAXSEG of tcp(7).
@@ -65,8 +71,9 @@ impl<'a> Connection<'a> {
         bytes: u32,
         patience: Duration,
         stop: Stop<'a>,
+        left_behind: &LeftBehind,
     ) -> Result<Self, Failed> {
-        Self::made(address, Some(bytes), patience, stop)
+        Self::made(address, Some(bytes), patience, stop, left_behind)
     }
 
     fn made(
@@ -74,23 +81,22 @@ impl<'a> Connection<'a> {
         segment: Option<u32>,
         patience: Duration,
         stop: Stop<'a>,
+        left_behind: &LeftBehind,
     ) -> Result<Self, Failed> {
         let started = Instant::now();
         let connected = connect(address, segment, patience);
-        let connected =
-            connected.map_err(|error| match NotMade::of(&error, address.is_ipv6()) {
-                NotMade::Refused | NotMade::Reset => Failed::Refused,
-                NotMade::Unanswered => Failed::Unanswered,
-                NotMade::Unreachable(_) | NotMade::Forbidden { or_icmp: true } => {
-                    Failed::Prohibited
-                }
-                _ => Failed::Here,
-            })?;
+        let connected = connected.map_err(|error| match NotMade::of(&error, address.ip()) {
+            NotMade::Refused | NotMade::Reset => Failed::Refused,
+            NotMade::Unanswered => Failed::Unanswered,
+            NotMade::Unreachable(_) | NotMade::Forbidden { or_icmp: true } => Failed::Prohibited,
+            _ => Failed::Here,
+        })?;
         Ok(Self {
             stream: connected,
             connect_time: started.elapsed(),
             made: Instant::now(),
             stop,
+            left_behind: left_behind.clone(),
         })
     }
 
@@ -146,7 +152,7 @@ impl<'a> Connection<'a> {
     /// Whether the peer has acknowledged all that was sent, the end of our side as well, where
     /// the system tells.
     pub(super) fn is_acknowledged(&self) -> Option<bool> {
-        Some(self.view()?.unacknowledged? == 0)
+        self.view()?.is_all_acknowledged()
     }
 
     pub(super) fn is_v6(&self) -> bool {
@@ -172,6 +178,26 @@ impl<'a> Connection<'a> {
         }
     }
 
+    /// Receives what comes first within that time; how many bytes that is, or how it ended.
+    pub(super) fn receive_within(&self, block: &mut [u8], time: Duration) -> Result<usize, Ending> {
+        let until = Instant::now() + time;
+        loop {
+            let left = until.saturating_duration_since(Instant::now());
+            // None at all would be without end.
+            let wait = left.clamp(SHORTEST_WAIT, TICK);
+            let _ = self.stream.set_read_timeout(Some(wait));
+            match (&self.stream).read(block) {
+                Ok(0) => return Err(Ending::Close),
+                Ok(length) => return Ok(length),
+                Err(error) => match ended(&error) {
+                    Some(end) => return Err(end),
+                    None if left <= wait || self.is_stopped() => return Ok(0),
+                    None => {}
+                },
+            }
+        }
+    }
+
     fn at_once(&self, call: impl FnOnce() -> io::Result<usize>) -> Result<usize, Ending> {
         let _ = self.stream.set_nonblocking(true);
         let result = call();
@@ -182,6 +208,17 @@ impl<'a> Connection<'a> {
     /// Receives up to `most` bytes, until none came for `patience`. With fewer it tells how
     /// it ended.
     pub(super) fn receive(&self, most: usize, patience: Duration) -> (Vec<u8>, Option<Ending>) {
+        self.receive_in(most, patience, None)
+    }
+
+    /// The same, and no longer than for that time in all.
+    pub(super) fn receive_in(
+        &self,
+        most: usize,
+        patience: Duration,
+        time: Option<Duration>,
+    ) -> (Vec<u8>, Option<Ending>) {
+        let begun = Instant::now();
         let (mut came, mut block) = (Vec::new(), vec![0; 64 * 1024]);
         let mut until = Instant::now() + patience;
         while came.len() < most {
@@ -192,7 +229,7 @@ impl<'a> Connection<'a> {
                     came.extend_from_slice(&block[..length]);
                     until = Instant::now() + patience;
                     // A trickle would go on for hours.
-                    if self.is_stopped() {
+                    if self.is_stopped() || time.is_some_and(|time| begun.elapsed() >= time) {
                         return (came, Some(Ending::Silence));
                     }
                 }
@@ -254,6 +291,11 @@ impl<'a> Connection<'a> {
 
 impl Drop for Connection<'_> {
     fn drop(&mut self) {
+        // A firewall that saw what is under way takes a reset of the next byte for one that may
+        // be forged, and goes on counting.
+        if self.is_acknowledged() == Some(false) {
+            self.left_behind.note();
+        }
         // So that nothing of it stays on the path.
         let _ = self.socket().set_linger(Some(Duration::ZERO));
     }

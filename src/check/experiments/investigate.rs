@@ -2,14 +2,14 @@
 
 use std::time::Instant;
 
-use super::connection::Failed;
+use super::connection::{Failed, Stop};
 use super::setting::Setting;
 use super::suspicion::Suspicion;
 use super::{
     changes, half_close, held, hello, loss, rate, says, silences, sizes, steps, streams, urgent,
 };
-use crate::check::facts::Facts;
-use crate::check::findings::{Ending, Findings, Gone, Held};
+use crate::check::facts::{Facts, Failure};
+use crate::check::findings::{Denied, Ending, Findings, Gone, Held, Says};
 use crate::check::target::Target;
 use crate::proto::Protocol;
 
@@ -32,13 +32,14 @@ pub(in crate::check) fn investigate(
     let until = Instant::now() + target.shared.left_in_all();
     let stop = || target.shared.is_interrupted() || Instant::now() >= until;
     if facts.is_unconnected() {
-        let mut found = Findings::default();
-        if facts.is_answered() {
-            show("who says so", &mut || {
-                found.says = says::says(target.address(), &stop);
-            });
+        let found = Findings {
+            says: who_says(target, facts.is_answered(), &stop, show),
+            ..Findings::default()
+        };
+        // One that is made now tells more.
+        if found.says != Some(Says::Made) {
+            return found;
         }
-        return found;
     }
     // In the other protocols a connection carries one answer.
     if target.plan().protocol != Protocol::Echo {
@@ -54,12 +55,18 @@ pub(in crate::check) fn investigate(
             // One that was stopped tells nothing of the server.
             let gone = failed.denied().filter(|_| !stop());
             let time = started.elapsed();
+            let is_said = gone == Some(Denied::Prohibited);
+            let says = who_says(target, is_said, &stop, show);
             return Findings {
-                gone: gone.map(|by| Gone { time, by }),
+                gone: gone.map(|by| Gone { time, by, says }),
                 ..untried
             };
         }
     };
+    // Those of the clauses that failed were reset with what was under way.
+    if facts.failures.iter().any(Failure::is_silent) {
+        setting.note_left_behind();
+    }
     let mut trial = Trial {
         setting: &setting,
         suspicion: Suspicion { facts },
@@ -68,6 +75,22 @@ pub(in crate::check) fn investigate(
     };
     trial.all(target);
     trial.found
+}
+
+/// Who says that no connection is made, where somebody may have done so.
+fn who_says(
+    target: &Target<'_>,
+    is_said: bool,
+    stop: Stop<'_>,
+    show: &mut Show<'_>,
+) -> Option<Says> {
+    let mut says = None;
+    if is_said {
+        show("who says so", &mut || {
+            says = says::says(target.address(), stop);
+        });
+    }
+    says
 }
 
 /// The experiments, and what they have found so far.
@@ -86,14 +109,24 @@ impl Trial<'_, '_> {
         name: &'static str,
         experiment: impl Fn(&Setting<'_>) -> Option<T> + Sync,
     ) -> Option<T> {
+        let (setting, found) = (self.setting, self.make_in_parts(name, experiment));
+        found.filter(|_| !setting.is_stopped())
+    }
+
+    /// Makes one that leaves out by itself what it could not wait for.
+    fn make_in_parts<T: Send>(
+        &mut self,
+        name: &'static str,
+        experiment: impl Fn(&Setting<'_>) -> Option<T> + Sync,
+    ) -> Option<T> {
         let (setting, mut found) = (self.setting, None);
         if !setting.is_stopped() {
             (self.show)(name, &mut || found = experiment(setting));
         }
-        if setting.is_stopped() {
+        if setting.has_given_up() || setting.is_stopped() {
             self.found.cut_short.push(name);
         }
-        found.filter(|_| !setting.is_stopped())
+        found
     }
 
     /// Makes all that are suspected, unless one tells that the others would be blind.
@@ -115,7 +148,8 @@ impl Trial<'_, '_> {
         if !self.suspicion.facts.is_mute() {
             return false;
         }
-        let hello = self.make("hello", hello::hello);
+        let ended_at = self.suspicion.ended_at();
+        let hello = self.make("hello", |at| hello::hello(at, ended_at));
         let is_other = hello.as_ref().is_some_and(|hello| {
             let is_ended = matches!(hello.end, Some(end) if end != Ending::Silence);
             let is_other = !hello.answer.is_empty() && !hello.is_echoed();
@@ -143,7 +177,9 @@ impl Trial<'_, '_> {
         let is_held = !matches!(self.found.held, None | Some(Held::Nothing));
         // What is held back comes back short, and is not changed.
         if self.suspicion.is_changed() && !is_held {
-            self.found.changes = self.make("changes", changes::changes);
+            let more = self.suspicion.wrong_values();
+            let changes = |at: &Setting<'_>| changes::changes(at, &more);
+            self.found.changes = self.make_in_parts("changes", changes);
         }
         if self.suspicion.is_large() {
             self.found.sizes = self.make("sizes", sizes::sizes);

@@ -1,112 +1,147 @@
-//! How many packets are lost each way: messages of one packet each, one after another on
-//! several connections, of which our system tells how many it sent again.
+//! How many packets are lost each way: messages of one packet each on several connections.
+//! What is late is told from what is lost by those sent behind it, which overtake the gap.
 
-use std::collections::HashSet;
-use std::thread;
+use std::collections::VecDeque;
+use std::mem;
+use std::thread::{self, ScopedJoinHandle};
 use std::time::{Duration, Instant};
 
 use super::connection::Connection;
 use super::setting::{Setting, letters};
-use crate::check::findings::Loss;
+use crate::check::lost::{Loss, Proves};
 use crate::check::target::Target;
 
-/// Connections at once, if as many are served, and the messages of all: at the least, and at
-/// the most.
+/// Connections at once, if as many are served; on a far path twice as many as that was seen of,
+/// where those are not few: half of them had been seen to be served.
 const CONNECTIONS: usize = 16;
-const LEAST: u64 = 320;
-const MOST: u64 = 640;
+const MANY_SERVED: usize = 8;
 
-/// The most that it lasts.
-const LONGEST: Duration = Duration::from_secs(4);
+/// On a path that is as long as this, or longer, so many messages are under way at once on each
+/// connection, and no more than one on others.
+const FAR: Duration = Duration::from_millis(50);
+const AHEAD: usize = 4;
+
+/// Messages of all connections: no fewer, and no more.
+const LEAST: u64 = 300;
+const MOST: u64 = 8000;
+
+/// How long it lasts, and how long at the most where more seem to be lost than on a sound path
+/// and are too few to prove it.
+const LONG: Duration = Duration::from_secs(4);
+const LONGEST: Duration = Duration::from_secs(8);
 
 /// The size of a message in bytes.
 const MESSAGE: usize = 100;
 
-/// A message that takes so much longer than the fastest of its connection waited for one that
-/// was sent again: systems wait for 200 ms at the least.
-const SENT_AGAIN: Duration = Duration::from_millis(150);
-
-/// One that takes so much longer, and less than that, is late by itself: packets that wait
-/// somewhere for long are sent again as well, without being lost. So many times as many must
-/// have been sent again.
+/// A message is late that takes so much longer than the fastest of its connection, and this part
+/// of that: what arrives so late is taken for lost by TCP as well (RFC 8985 section 6.2). Then
+/// single bytes are sent behind it, one each time that so long has passed.
 const LATE: Duration = Duration::from_millis(50);
-const CLEAR: u64 = 4;
+const LATE_PART: u32 = 4;
+const PROBES: usize = 8;
 
-/// A path that stands still for a moment lets the messages of many connections through at
-/// once: of this share of them, and of so many, within that time. On a path that is shorter than
-/// the last of these, as many lose one within that time: nothing tells one from the other there.
-const STALL: Duration = Duration::from_millis(30);
-const STALLED: f64 = 0.5;
-const STALLED_LEAST: usize = 4;
-const STALLED_ROUND_TRIP: Duration = Duration::from_millis(10);
+/// An acknowledgement may still be on its way for so long beyond a round trip.
+const SETTLED: Duration = Duration::from_millis(5);
 
-/// The share of lost packets for which what our system counts is proof enough.
-const PROVED: f64 = 0.02;
-
-/// What one connection saw.
+/// What the system has counted of a connection.
 #[derive(Clone, Copy, Debug, Default)]
-struct Count {
-    messages: u64,
-    /// Those that were late, and not so late that they were sent again.
-    late: u64,
-    /// Those that were so late, and were sent again.
-    sent_again: u64,
-    /// Those of them that had not arrived before: they were lost themselves, and not their
-    /// echo.
-    lost: u64,
-    /// Those of all that the peer told of that they arrived twice.
+struct Counters {
+    /// Segments that were sent again, their bytes, and those of them that had arrived before.
+    again: u64,
+    again_bytes: u64,
     twice: u64,
+    /// Segments that came out of order.
+    out_of_order: u64,
 }
 
-/// One message: how long it took, and how many segments were sent again meanwhile, and how
-/// many of those had arrived.
-#[derive(Clone, Copy, Debug)]
-struct Message {
-    ended: Instant,
-    took: Duration,
-    sent_again: u64,
-    twice: u64,
-}
-
-/// Counts messages that were sent again.
-pub(super) fn loss(setting: &Setting<'_>) -> Option<Loss> {
-    let until = Instant::now() + LONGEST;
-    let connections = setting.width.clamp(1, CONNECTIONS);
-    let most = MOST / connections as u64;
-    let all: Vec<_> = thread::scope(|scope| {
-        let start = |_| {
-            let exchange = move || exchange(setting, most, until);
-            thread::Builder::new().spawn_scoped(scope, exchange).ok()
-        };
-        let threads: Vec<_> = (0..connections).map_while(start).collect();
-        let done = threads
-            .into_iter()
-            .filter_map(|thread| thread.join().ok().flatten());
-        done.collect()
-    });
-    let stalls = stalls(&all);
-    let counts: Vec<_> = all.iter().map(|one| counted(one, &stalls)).collect();
-    of(&counts).filter(|_| !setting.is_stopped())
-}
-
-/// What it means what the connections saw; `None` where they saw too little.
-fn of(counts: &[Count]) -> Option<Loss> {
-    let sum = |part: fn(&Count) -> u64| counts.iter().map(part).sum::<u64>();
-    let packets = sum(|count| count.messages);
-    if packets < LEAST {
-        return None;
+impl Counters {
+    /// `None` where the system does not count one of them.
+    fn read(connection: &Connection<'_>) -> Option<Self> {
+        let view = connection.view()?;
+        Some(Self {
+            again: view.retransmits?,
+            again_bytes: view.retransmitted_bytes?,
+            twice: view.duplicates?,
+            out_of_order: view.out_of_order?,
+        })
     }
-    let (again, lost) = (sum(|count| count.sent_again), sum(|count| count.lost));
-    let percent = |of: u64| of as f64 * 100.0 / packets as f64;
-    let is_clear = CLEAR * sum(|count| count.late) <= again;
-    // Not every system with SACK tells of what arrives twice (RFC 2883).
-    let knows_direction = again == 0 || sum(|count| count.twice) > 0;
-    Some(Loss {
-        to_server: percent(lost),
-        to_client: percent(again.saturating_sub(lost)),
-        packets,
-        knows_direction,
-        is_proved: is_clear || lost as f64 >= PROVED * packets as f64,
+}
+
+/// What became of a message that came back late.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Fate {
+    /// It did not arrive, and was sent again.
+    LostThere,
+    /// Its echo did not.
+    LostBack,
+    /// Neither was lost.
+    Late,
+}
+
+impl Fate {
+    /// By what was counted before it was sent, when it was back, and once all was acknowledged.
+    fn of(before: Counters, back: Counters, after: Counters) -> Self {
+        // An echo that was sent later came before it: the server sends them in order.
+        if back.out_of_order > before.out_of_order {
+            return Self::LostBack;
+        }
+        let again = after.again - before.again;
+        // A single byte behind it may be sent again for nothing (RFC 8985 section 7).
+        let is_itself = after.again_bytes - before.again_bytes >= MESSAGE as u64;
+        match is_itself && again > after.twice - before.twice {
+            true => Self::LostThere,
+            false => Self::Late,
+        }
+    }
+}
+
+/// Whether more messages would tell no more, or there is no more time for them.
+fn is_enough(loss: Loss, elapsed: Duration) -> bool {
+    if elapsed >= LONGEST || loss.packets >= MOST {
+        return true;
+    }
+    let is_open = loss.packets < LEAST || loss.proves() == Proves::Nothing;
+    !is_open || elapsed >= LONG && !loss.seems_lossy()
+}
+
+/// Counts messages that were lost. All connections exchange as many before it is asked whether
+/// that is enough: else those that lost one, and take longer, would be missing.
+pub(super) fn loss(setting: &Setting<'_>) -> Option<Loss> {
+    let (begun, connections) = (Instant::now(), connections(setting));
+    let mut exchanges = opened(setting, connections);
+    let (mut loss, each) = (Loss::default(), LEAST.div_ceil(connections as u64));
+    while !exchanges.is_empty() && !is_enough(loss, begun.elapsed()) && !setting.is_stopped() {
+        let long = if loss.seems_lossy() { LONGEST } else { LONG };
+        let is_over = move || begun.elapsed() >= long;
+        let lives: Vec<_> = thread::scope(|scope| {
+            let some = |exchange: &mut Exchange<'_>| exchange.some(each, &is_over).is_some();
+            let start = |exchange| {
+                let some = move || some(exchange);
+                thread::Builder::new().spawn_scoped(scope, some).ok()
+            };
+            let threads: Vec<_> = exchanges.iter_mut().map(start).collect();
+            let lives = |thread: ScopedJoinHandle<'_, bool>| thread.join().unwrap_or(false);
+            let lives = threads.into_iter().map(|thread| thread.is_some_and(lives));
+            lives.collect()
+        });
+        let counted = exchanges.iter_mut().map(|one| mem::take(&mut one.counted));
+        loss = counted.fold(loss, Loss::with);
+        let mut lives = lives.into_iter();
+        exchanges.retain(|_| lives.next().unwrap_or(false));
+    }
+    (loss.packets > 0 && !setting.is_stopped()).then_some(loss)
+}
+
+/// Connections of which the system counts what tells, as many as are made.
+fn opened<'a>(setting: &'a Setting<'_>, number: usize) -> Vec<Exchange<'a>> {
+    thread::scope(|scope| {
+        let open = || Exchange::open(setting);
+        let start = |_| thread::Builder::new().spawn_scoped(scope, open).ok();
+        let threads: Vec<_> = (0..number).map_while(start).collect();
+        let opened = threads
+            .into_iter()
+            .map(|thread| thread.join().ok().flatten());
+        opened.flatten().collect()
     })
 }
 
@@ -118,172 +153,224 @@ pub(in crate::check) fn count_lost(target: &Target<'_>) -> Option<Loss> {
     loss(&setting)
 }
 
-/// Exchanges messages on one connection.
-fn exchange(setting: &Setting<'_>, most: u64, until: Instant) -> Option<Vec<Message>> {
-    let connection = setting.open().ok()?;
-    let message = letters(MESSAGE);
-    let (mut all, mut fastest) = (Vec::new(), Duration::MAX);
-    while (all.len() as u64) < most && Instant::now() < until && !setting.is_stopped() {
-        let before = resent(&connection)?;
-        let started = Instant::now();
-        let patience = 4 * setting.patience();
-        if connection.send(&message, patience).is_some() {
-            break;
-        }
-        let (_, end) = connection.receive(MESSAGE, patience);
-        if end.is_some() {
-            break;
-        }
-        let took = started.elapsed();
-        fastest = fastest.min(took);
-        if took >= fastest + LATE {
-            // The last acknowledgement may still be on its way.
-            setting.pause(setting.round_trip + Duration::from_millis(5));
-        }
-        let after = resent(&connection)?;
-        all.push(Message {
-            ended: started + took,
-            took,
-            sent_again: after.0.saturating_sub(before.0),
-            twice: after.1.saturating_sub(before.1),
-        });
+fn is_far(setting: &Setting<'_>) -> bool {
+    setting.round_trip >= FAR
+}
+
+fn connections(setting: &Setting<'_>) -> usize {
+    match is_far(setting) && setting.width >= MANY_SERVED {
+        true => (2 * setting.width).min(2 * CONNECTIONS),
+        false => setting.width.clamp(1, CONNECTIONS),
     }
-    Some(all)
 }
 
-fn fastest(all: &[Message]) -> Duration {
-    all.iter().map(|one| one.took).min().unwrap_or_default()
+/// Messages on one connection.
+struct Exchange<'a> {
+    setting: &'a Setting<'a>,
+    connection: Connection<'a>,
+    /// When those were sent that are not back, and how many bytes of the first of them are.
+    under_way: VecDeque<Instant>,
+    came: usize,
+    /// How many may be under way.
+    most: usize,
+    fastest: Duration,
+    last_sent: Option<Instant>,
+    /// What the system had counted when the first of those under way became the first.
+    before: Counters,
+    counted: Loss,
 }
 
-/// When messages of many connections that were late came at once, each with its connection.
-fn stalls(all: &[Vec<Message>]) -> Vec<Instant> {
-    let mut late = Vec::new();
-    for (at, one) in all.iter().enumerate() {
-        let fastest = fastest(one);
-        if fastest < STALLED_ROUND_TRIP {
-            continue;
-        }
-        let is_late = |message: &&Message| message.took >= fastest + SENT_AGAIN;
-        late.extend(
-            one.iter()
-                .filter(is_late)
-                .map(|message| (message.ended, at)),
-        );
+impl<'a> Exchange<'a> {
+    fn open(setting: &'a Setting<'_>) -> Option<Self> {
+        let connection = setting.open().ok()?;
+        let before = Counters::read(&connection)?;
+        Some(Self {
+            setting,
+            connection,
+            under_way: VecDeque::new(),
+            came: 0,
+            most: if is_far(setting) { AHEAD } else { 1 },
+            fastest: setting.round_trip,
+            last_sent: None,
+            before,
+            counted: Loss::default(),
+        })
     }
-    late.sort();
-    let least = (all.len() as f64 * STALLED).ceil() as usize;
-    let is_stall = |(begin, _): &&(Instant, usize)| {
-        let at_once = late.iter().filter(|(ended, _)| ended >= begin);
-        let at_once = at_once.take_while(|(ended, _)| *ended <= *begin + STALL);
-        let connections: HashSet<_> = at_once.map(|(_, at)| at).collect();
-        connections.len() >= least.max(STALLED_LEAST)
-    };
-    late.iter()
-        .filter(is_stall)
-        .map(|(begin, _)| *begin)
-        .collect()
-}
 
-/// Counts by how much each is later than the fastest. What had arrived before it was sent again,
-/// and came when the path went on, was late and not lost.
-fn counted(all: &[Message], stalls: &[Instant]) -> Count {
-    let fastest = fastest(all);
-    let is_of_stall = |one: &Message| {
-        let mut begins = stalls.iter();
-        one.twice >= one.sent_again && begins.any(|at| (*at..=*at + STALL).contains(&one.ended))
-    };
-    let mut count = Count::default();
-    for one in all {
-        count.messages += 1;
-        count.twice += one.twice;
-        let late = one.took - fastest;
-        if late >= SENT_AGAIN && one.sent_again > 0 && !is_of_stall(one) {
-            count.sent_again += 1;
-            count.lost += u64::from(one.sent_again > one.twice);
-        } else if late >= LATE {
-            count.late += 1;
+    /// Exchanges so many messages, or until it is over: those under way are still waited for.
+    /// `None` if the connection ends.
+    fn some(&mut self, number: u64, is_over: &dyn Fn() -> bool) -> Option<()> {
+        let until = self.counted.packets + number;
+        while self.counted.packets < until && !self.setting.is_stopped() {
+            let left = until - self.counted.packets;
+            let most = if is_over() { 0 } else { left };
+            self.go_on(usize::try_from(most).unwrap_or(usize::MAX))?;
+            if self.under_way.is_empty() && is_over() {
+                break;
+            }
         }
+        Some(())
     }
-    count
-}
 
-/// Segments that our system sent again, and those that the server then had twice: a message
-/// is sent again also where its echo was lost, which has the acknowledgement.
-fn resent(connection: &Connection<'_>) -> Option<(u64, u64)> {
-    let view = connection.view()?;
-    Some((view.retransmits?, view.duplicates?))
+    /// Sends what is due, with no more than so many under way then, and receives some, or sees
+    /// why none comes. `None` at its end.
+    fn go_on(&mut self, most: usize) -> Option<()> {
+        let most = most.min(self.most);
+        let gap = self.fastest / u32::try_from(self.most).unwrap_or(1);
+        let is_due = |sent: Instant| self.most == 1 || sent.elapsed() >= gap;
+        if self.under_way.len() < most && self.last_sent.is_none_or(is_due) {
+            self.send(MESSAGE)?;
+            self.under_way.push_back(Instant::now());
+            self.last_sent = self.under_way.back().copied();
+        }
+        let Some(first) = self.under_way.front() else {
+            // The next one is not due yet.
+            self.setting.pause(gap);
+            return Some(());
+        };
+        let waited = first.elapsed();
+        let late = self.fastest + LATE.max(self.fastest / LATE_PART);
+        if waited >= late {
+            return self.see_late();
+        }
+        let next = match self.under_way.len() < most {
+            true => gap.saturating_sub(self.last_sent?.elapsed()),
+            false => late,
+        };
+        self.receive(next.min(late - waited))?;
+        while self.came >= MESSAGE {
+            self.came -= MESSAGE;
+            let took = self.under_way.pop_front()?.elapsed();
+            self.fastest = self.fastest.min(took);
+            self.before = Counters::read(&self.connection)?;
+            self.counted.packets += 1;
+        }
+        Some(())
+    }
+
+    /// The first of those under way is late: waits for it, and sees what became of it. Those
+    /// behind it are not counted, but tell of it.
+    fn see_late(&mut self) -> Option<()> {
+        let patience = 4 * self.setting.patience();
+        let (begun, mut probes, is_first) = (Instant::now(), 0, self.under_way.len() == 1);
+        while self.came < MESSAGE {
+            if begun.elapsed() >= patience || self.setting.is_stopped() {
+                return None;
+            }
+            if is_first && probes < PROBES {
+                self.send(1)?;
+                probes += 1;
+            }
+            let until = Instant::now() + LATE;
+            while self.came < MESSAGE && Instant::now() < until {
+                self.receive(until.saturating_duration_since(Instant::now()))?;
+            }
+        }
+        let back = Counters::read(&self.connection)?;
+        let all = self.under_way.len() * MESSAGE + probes;
+        while self.came < all {
+            let before = self.came;
+            self.receive(patience)?;
+            if self.came == before {
+                return None;
+            }
+        }
+        self.setting.pause(self.setting.round_trip + SETTLED);
+        let after = Counters::read(&self.connection)?;
+        self.counted.packets += 1;
+        match Fate::of(self.before, back, after) {
+            Fate::LostThere => self.counted.there += 1,
+            Fate::LostBack => self.counted.back += 1,
+            Fate::Late => {}
+        }
+        self.under_way.clear();
+        (self.came, self.before) = (0, after);
+        Some(())
+    }
+
+    fn send(&self, bytes: usize) -> Option<()> {
+        let sent = self
+            .connection
+            .send(&letters(bytes), self.setting.patience());
+        sent.is_none().then_some(())
+    }
+
+    /// Receives what comes within that time, if any does.
+    fn receive(&mut self, time: Duration) -> Option<()> {
+        let came = self.connection.receive_within(&mut [0; 1024], time).ok()?;
+        self.came += came;
+        Some(())
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn message(took: u64, sent_again: u64, twice: u64) -> Message {
-        Message {
-            ended: Instant::now(),
-            took: Duration::from_millis(took),
-            sent_again,
+    fn counters(again: u64, again_bytes: u64, twice: u64, out_of_order: u64) -> Counters {
+        Counters {
+            again,
+            again_bytes,
             twice,
+            out_of_order,
         }
     }
 
     #[test]
-    fn what_is_late_was_lost_only_if_it_was_sent_again() {
-        let all = [
-            message(200, 0, 0),
-            message(201, 1, 1),
-            message(270, 0, 0),
-            message(900, 0, 0),
-            message(420, 1, 0),
-            message(430, 1, 1),
-        ];
-        let count = counted(&all, &[]);
-        assert_eq!((count.messages, count.sent_again), (6, 2));
-        assert_eq!((count.lost, count.late), (1, 2));
+    fn what_is_late_was_lost_only_if_others_overtook_it_or_it_was_sent_again() {
+        let before = counters(3, 300, 1, 7);
+        for (back, after, fate) in [
+            (before, before, Fate::Late),
+            // Later echoes came before it.
+            (
+                counters(3, 300, 1, 8),
+                counters(3, 300, 1, 8),
+                Fate::LostBack,
+            ),
+            // It was sent again before that was known.
+            (
+                counters(4, 400, 1, 8),
+                counters(4, 400, 2, 8),
+                Fate::LostBack,
+            ),
+            // It was sent again, and had not arrived; or the server does not tell.
+            (
+                counters(4, 400, 1, 7),
+                counters(4, 400, 1, 7),
+                Fate::LostThere,
+            ),
+            (
+                counters(5, 401, 1, 7),
+                counters(5, 401, 2, 7),
+                Fate::LostThere,
+            ),
+            // It had arrived: the path stood still.
+            (counters(4, 400, 1, 7), counters(4, 400, 2, 7), Fate::Late),
+            // Only what was sent behind it was sent again.
+            (counters(4, 301, 1, 7), counters(4, 301, 1, 7), Fate::Late),
+            // What was behind it came out of order, once it was there.
+            (before, counters(3, 300, 1, 9), Fate::Late),
+        ] {
+            assert_eq!(Fate::of(before, back, after), fate, "{back:?} {after:?}");
+        }
     }
 
     #[test]
-    fn who_never_tells_of_what_came_twice_does_not_tell_the_direction() {
-        let of = |lost, twice| {
-            let count = Count {
-                messages: 400,
-                sent_again: 20,
-                lost,
-                twice,
-                ..Count::default()
-            };
-            of(&[count]).unwrap()
+    fn it_goes_on_until_it_knows_and_longer_where_much_seems_to_be_lost() {
+        let loss = |packets, there| Loss {
+            packets,
+            there,
+            back: 0,
         };
-        let told = of(2, 18);
-        assert!(told.knows_direction);
-        assert_eq!((told.to_server, told.to_client), (0.5, 4.5));
-        let untold = of(20, 0);
-        assert!(!untold.knows_direction);
-        assert_eq!(untold.worst(), 5.0);
-    }
-
-    #[test]
-    fn a_path_that_stands_still_for_a_moment_has_lost_nothing() {
-        let begun = Instant::now();
-        let at = |ended: u64, took, sent_again, twice| Message {
-            ended: begun + Duration::from_millis(ended),
-            ..message(took, sent_again, twice)
-        };
-        let fast = |ended| at(ended, 50, 0, 0);
-        let count = |all: &[Vec<Message>]| {
-            let stalls = stalls(all);
-            let counts = all.iter().map(|one| counted(one, &stalls));
-            counts.map(|one| one.sent_again).sum::<u64>()
-        };
-        let still = |ended| vec![fast(50), at(ended, 450, 1, 1)];
-        assert_eq!(count(&[500, 501, 503, 503, 505, 510].map(still)), 0);
-        // Each at its own time: their echoes were lost.
-        assert_eq!(count(&[500, 601, 703, 803, 905, 999].map(still)), 6);
-        // On a short path they may wait at once by chance.
-        let short = |ended| vec![at(1, 1, 0, 0), at(ended, 201, 1, 1)];
-        assert_eq!(count(&[500, 501, 503, 503, 505, 510].map(short)), 6);
-        // None of these had arrived.
-        let lost = |ended| vec![fast(50), at(ended, 450, 1, 0)];
-        assert_eq!(count(&[500, 501, 503, 503, 505, 510].map(lost)), 6);
+        let second = Duration::from_secs(1);
+        assert!(!is_enough(loss(LEAST - 1, 100), second));
+        assert!(is_enough(loss(LEAST, 100), second));
+        assert!(is_enough(loss(700, 0), second));
+        // One in a hundred: it may be more.
+        assert!(!is_enough(loss(700, 7), second));
+        assert!(is_enough(loss(700, 7), LONG));
+        assert!(!is_enough(loss(300, 13), LONG));
+        assert!(is_enough(loss(300, 13), LONGEST));
+        assert!(is_enough(loss(MOST, 200), second));
     }
 }

@@ -7,6 +7,7 @@ mod half_close;
 mod held;
 mod hello;
 mod investigate;
+mod left_behind;
 mod loss;
 mod newcomer;
 mod rate;

@@ -1,10 +1,12 @@
 //! What all experiments share: the server, the path's round trip, the stop flag.
 
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use super::connection::{Connection, Failed, Stop};
+use super::left_behind::LeftBehind;
 use crate::check::context::TICK;
 use crate::check::findings::Ending;
 
@@ -22,6 +24,10 @@ pub(super) struct Setting<'a> {
     /// When all experiments end: no connect takes longer.
     until: Instant,
     stop: Stop<'a>,
+    /// Connections that may still count though they are gone.
+    left_behind: LeftBehind,
+    /// An experiment was given up for want of time.
+    gave_up: AtomicBool,
 }
 
 /// Connections by which the round trip is measured, and what it is taken for
@@ -66,6 +72,8 @@ impl<'a> Setting<'a> {
             width,
             until,
             stop,
+            left_behind: LeftBehind::default(),
+            gave_up: AtomicBool::new(false),
         };
         let first = setting.open_first()?;
         setting.round_trip = first.connect_time;
@@ -79,7 +87,7 @@ impl<'a> Setting<'a> {
             let started = Instant::now();
             let patience = setting.patience() * FIRST_PATIENCE;
             if answers && setting.is_served_within(&connection, patience).is_none() {
-                lateness = lateness.max(started.elapsed());
+                lateness = lateness.max(started.elapsed().saturating_sub(setting.round_trip));
             } else {
                 answers = false;
             }
@@ -126,6 +134,32 @@ impl<'a> Setting<'a> {
         (self.stop)()
     }
 
+    /// An experiment ends without a finding as the path is too slow for the time that is left.
+    pub(super) fn give_up(&self) {
+        self.gave_up.store(true, Ordering::SeqCst);
+    }
+
+    /// Whether one did since that was asked last.
+    pub(super) fn has_given_up(&self) -> bool {
+        self.gave_up.swap(false, Ordering::SeqCst)
+    }
+
+    /// Something else has left connections behind just now.
+    pub(super) fn note_left_behind(&self) {
+        self.left_behind.note();
+    }
+
+    /// How long connections that are gone may still count.
+    pub(super) fn counts_for(&self) -> Duration {
+        let since = self.left_behind.since();
+        since.map_or(Duration::ZERO, |since| FORGOTTEN.saturating_sub(since))
+    }
+
+    /// Whether three connections may be open at once without one waiting for another's end.
+    pub(super) const fn is_wide(&self) -> bool {
+        self.width >= 3
+    }
+
     /// Sleeps, or until the check is stopped.
     pub(super) fn pause(&self, time: Duration) {
         let until = Instant::now() + time;
@@ -140,13 +174,16 @@ impl<'a> Setting<'a> {
 
     /// Makes a connection.
     pub(super) fn open(&self) -> Result<Connection<'a>, Failed> {
-        Connection::open(self.address, self.connect_patience(), self.stop)
+        let patience = self.connect_patience();
+        Connection::open(self.address, patience, self.stop, &self.left_behind)
     }
 
     /// Makes a connection of which the server is told to send no more than so many bytes in a
     /// segment. Neither does our side.
     pub(super) fn open_small(&self, bytes: u32) -> Result<Connection<'a>, Failed> {
-        Connection::open_small(self.address, bytes, self.connect_patience(), self.stop)
+        let patience = self.connect_patience();
+        let left_behind = &self.left_behind;
+        Connection::open_small(self.address, bytes, patience, self.stop, left_behind)
     }
 
     /// Makes a connection on which something small comes back at all.
@@ -189,9 +226,7 @@ pub(super) fn beside<A, B: Send>(
     one: impl FnOnce() -> A,
     other: impl Fn() -> B + Sync,
 ) -> (A, B) {
-    /// Three may be open meanwhile.
-    const WIDE: usize = 3;
-    if setting.width < WIDE {
+    if !setting.is_wide() {
         return (one(), other());
     }
     thread::scope(|scope| {

@@ -4,6 +4,7 @@
 use std::thread;
 use std::time::Duration;
 
+use super::connection::Connection;
 use super::setting::Setting;
 use crate::check::findings::{Ending, Silences};
 
@@ -21,15 +22,20 @@ const BUSIER: Duration = Duration::from_millis(40);
 const SHARE: f64 = 0.1;
 const TIME: Duration = Duration::from_millis(200);
 
-/// How one ended: after which silence, or age of a busy one.
+/// How one ended: after which silence, or age of a busy one; `None` where it lived on.
 type Dead = Option<(Duration, Ending)>;
+
+/// The same of one that may not have been served at all, of which nothing is known.
+type Served = Option<Dead>;
 
 /// Holds connections silent for parts of `longest`, all at once.
 pub(super) fn silences(setting: &Setting<'_>, longest: Duration) -> Option<Silences> {
+    // The busy ones first: where few are served at once, the silent ones take no place of theirs.
+    let opened = [BUSY, BUSIER].map(|pause| (pause, setting.open_served().ok()));
     // Where the system starts no more threads, fewer ages are tried.
     let (silent, busy) = thread::scope(|scope| {
-        let busy = [BUSY, BUSIER].map(|pause| {
-            let keep = move || busy(setting, longest, pause);
+        let busy = opened.map(|(pause, connection)| {
+            let keep = move || busy(setting, &connection?, longest, pause);
             thread::Builder::new().spawn_scoped(scope, keep)
         });
         let start = |silence| {
@@ -50,7 +56,7 @@ pub(super) fn silences(setting: &Setting<'_>, longest: Duration) -> Option<Silen
         return None;
     }
     let silent: Vec<_> = silent.into_iter().flatten().collect();
-    Some(of(&silent, busy.map(Option::flatten)))
+    of(&silent, busy)
 }
 
 /// The silences that are tried.
@@ -61,22 +67,30 @@ fn ages(longest: Duration) -> Vec<Duration> {
     ages
 }
 
-/// What it means how silent ones, each with its silence, and busy ones ended.
-fn of(silent: &[(Duration, Dead)], busy: [Dead; 2]) -> Silences {
+/// What it means how silent ones, each with its silence, and busy ones ended. `None` where no
+/// busy one was served: what ends silent ones may have ended those as well.
+fn of(silent: &[(Duration, Dead)], busy: [Served; 2]) -> Option<Silences> {
     let is_same = |more: Duration, less: Duration| more <= less.mul_f64(1.0 + SHARE) + TIME;
     let alive = silent.iter().filter(|(_, dead)| dead.is_none());
     let alive = alive.map(|(silence, _)| *silence).max().unwrap_or_default();
+    let served: Vec<Dead> = busy.into_iter().flatten().collect();
     // All end at one age, however busy, and none gets older.
-    if let [Some((one, by)), Some((other, _))] = busy
+    if let [Some((one, by)), Some((other, _))] = served[..]
         && is_same(one.max(other), one.min(other))
         && is_same(alive, one.min(other))
     {
         let age = one.max(other);
-        return Silences::Busy { age, by };
+        return Some(Silences::Busy { age, by });
+    }
+    if served.is_empty() {
+        return None;
     }
     let dead = silent.iter().filter_map(|(_, dead)| *dead);
-    let ends_busy = |age| busy.iter().flatten().any(|(busy, _)| is_same(*busy, age));
-    match dead.min_by_key(|(silence, _)| *silence) {
+    let ends_busy = |age| {
+        let mut ages = served.iter().flatten().map(|(age, _)| *age);
+        ages.any(|busy| is_same(busy, age))
+    };
+    Some(match dead.min_by_key(|(silence, _)| *silence) {
         // A busy one ends as soon: it is no silence that ends them.
         Some((dead, _)) if ends_busy(dead) => Silences::Alive,
         // The end may have been seen a little before one of the same age was tried.
@@ -86,11 +100,11 @@ fn of(silent: &[(Duration, Dead)], busy: [Dead; 2]) -> Silences {
             by,
         },
         _ => Silences::Alive,
-    }
+    })
 }
 
 /// Holds one silent, then exchanges a few bytes. `None` if it was not served before.
-fn silent(setting: &Setting<'_>, silence: Duration) -> Option<Dead> {
+fn silent(setting: &Setting<'_>, silence: Duration) -> Served {
     let connection = setting.open_served().ok()?;
     if let Some((by, after)) = connection.wait_for_end(silence) {
         return Some(Some((after, by)));
@@ -98,15 +112,19 @@ fn silent(setting: &Setting<'_>, silence: Duration) -> Option<Dead> {
     Some(setting.is_served(&connection).map(|by| (silence, by)))
 }
 
-/// Exchanges a few bytes often.
-fn busy(setting: &Setting<'_>, longest: Duration, pause: Duration) -> Option<Dead> {
-    let connection = setting.open_served().ok()?;
+/// Exchanges a few bytes often. `None` if the check was stopped.
+fn busy(
+    setting: &Setting<'_>,
+    connection: &Connection<'_>,
+    longest: Duration,
+    pause: Duration,
+) -> Served {
     while connection.age() < longest {
         let before = connection.age();
         if let Some((by, _)) = connection.wait_for_end(pause) {
             return Some(Some((connection.age(), by)));
         }
-        if let Some(by) = setting.is_served(&connection) {
+        if let Some(by) = setting.is_served(connection) {
             return Some(Some((before, by)));
         }
         if setting.is_stopped() {
@@ -138,6 +156,11 @@ mod tests {
         assert_eq!(super::ages(seconds(5)).len(), PARTS as usize);
     }
 
+    /// What busy ones that were served mean.
+    fn served(silent: &[(Duration, Dead)], busy: [Dead; 2]) -> Silences {
+        of(silent, busy.map(Some)).unwrap()
+    }
+
     #[test]
     fn a_lifetime_ends_two_busy_ones_at_one_age_and_no_silent_one_is_older() {
         let silent = [(seconds(1), None), (seconds(25), dead(3))];
@@ -145,12 +168,12 @@ mod tests {
             age: seconds(3),
             by: CLOSE,
         };
-        assert_eq!(of(&silent, [dead(3), dead(3)]), busy);
+        assert_eq!(served(&silent, [dead(3), dead(3)]), busy);
         // By a count of messages, or for no reason that is known.
-        assert_eq!(of(&silent, [dead(3), dead(9)]), Silences::Alive);
-        assert_eq!(of(&silent, [dead(3), None]), Silences::Alive);
+        assert_eq!(served(&silent, [dead(3), dead(9)]), Silences::Alive);
+        assert_eq!(served(&silent, [dead(3), None]), Silences::Alive);
         let older = [(seconds(25), None), (seconds(50), dead(30))];
-        assert_eq!(of(&older, [dead(3), dead(3)]), Silences::Alive);
+        assert_eq!(served(&older, [dead(3), dead(3)]), Silences::Alive);
     }
 
     #[test]
@@ -161,10 +184,20 @@ mod tests {
             dead: seconds(3),
             by: CLOSE,
         };
-        assert_eq!(of(&silent, [None, None]), forgotten);
+        assert_eq!(served(&silent, [None, None]), forgotten);
         // What ends a busy one later is another fault.
-        assert_eq!(of(&silent, [dead(9), None]), forgotten);
+        assert_eq!(served(&silent, [dead(9), None]), forgotten);
         let no_rule = [(seconds(50), None), (seconds(25), dead(3))];
-        assert_eq!(of(&no_rule, [None, None]), Silences::Alive);
+        assert_eq!(served(&no_rule, [None, None]), Silences::Alive);
+    }
+
+    #[test]
+    fn a_busy_one_that_was_not_served_has_not_lived_on() {
+        let silent = [(seconds(1), None), (seconds(25), dead(3))];
+        assert_eq!(of(&silent, [None, None]), None);
+        let forgotten = served(&silent, [None, None]);
+        assert_eq!(of(&silent, [Some(None), None]), Some(forgotten));
+        // One alone is no proof that all end at that age, and that it is no silence.
+        assert_eq!(of(&silent, [Some(dead(3)), None]), Some(Silences::Alive));
     }
 }

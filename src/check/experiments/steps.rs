@@ -66,6 +66,9 @@ pub(super) fn steps(setting: &Setting<'_>, most: usize, least: usize) -> Option<
 fn climb(setting: &Setting<'_>, most: usize, least: usize) -> Result<Steps, Not> {
     let mut served: Vec<Connection<'_>> = Vec::new();
     let mut wave = FIRST;
+    // Of those before: what is denied now leaves others.
+    let counted_until = Instant::now() + setting.counts_for();
+    let mut has_waited = false;
     while served.len() < most {
         let opened = Wave::open(setting, wave.min(most - served.len()))?;
         served.extend(opened.served);
@@ -76,7 +79,13 @@ fn climb(setting: &Setting<'_>, most: usize, least: usize) -> Result<Steps, Not>
                 return Err(Not::Yet);
             }
             drop(opened.pending);
-            return prove(setting, served, denied);
+            let left = counted_until.saturating_duration_since(Instant::now());
+            if left.is_zero() || has_waited {
+                return prove(setting, served, denied);
+            }
+            setting.pause(left);
+            (wave, has_waited) = (FIRST, true);
+            continue;
         }
         wave = (2 * wave).min(LARGEST);
     }

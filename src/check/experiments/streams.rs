@@ -1,11 +1,11 @@
 //! After how many bytes or messages, or at which age, a connection ends: a fast stream, slow
-//! ones and a silent one tell one from the other.
+//! ones of other messages at other paces, and a silent one tell one from the other.
 
 use std::time::{Duration, Instant};
 
 use super::connection::Connection;
 use super::setting::{Setting, beside, letters};
-use crate::check::findings::{Ending, Streams};
+use crate::check::findings::{Ending, Since, Streams};
 
 /// What the clauses saw: where to look.
 #[derive(Clone, Copy, Debug)]
@@ -14,6 +14,13 @@ pub(super) struct Hint {
     pub(super) bytes: u64,
     /// The age of the oldest of these.
     pub(super) age: Duration,
+}
+
+/// What became of a stream.
+enum Stream {
+    Ended(Ended),
+    /// It lives, and so many bytes came back.
+    Lives(u64),
 }
 
 /// How one stream ended.
@@ -35,7 +42,7 @@ const RESERVED: Duration = Duration::from_secs(1);
 const PAUSE: Duration = Duration::from_millis(20);
 
 /// The most bytes of such a message: more may wait for each other both ways.
-const LARGEST: f64 = 65_536.0;
+const LARGEST: usize = 65_536;
 
 /// Two ends are the same that differ by less than this share of the greater, and a fixed
 /// part for what is on its way and for timers.
@@ -48,8 +55,13 @@ const TIME: Duration = Duration::from_millis(150);
 const AHEAD: (u64, u64) = (512, 256 * 1024);
 const AHEAD_PART: u64 = 8;
 
-/// The messages of another slow stream are so many times as large.
-const LARGER: u64 = 3;
+/// The messages of another slow stream are so many times as large, or as small; its pause is so
+/// many times as long where a path is too far for one without pauses.
+const LARGER: usize = 4;
+const RARER: u32 = 2;
+
+/// A path is near on which so many exchanges take no longer than a pause.
+const NEAR: u32 = 3;
 
 /// Streams fast, and slowly, and each that ends a second time.
 pub(super) fn streams(setting: &Setting<'_>, hint: Hint) -> Option<Streams> {
@@ -59,75 +71,154 @@ pub(super) fn streams(setting: &Setting<'_>, hint: Hint) -> Option<Streams> {
         false => hint.bytes.saturating_mul(2) + (1 << 16),
     };
     match fast(setting, most, hint.bytes)? {
-        Some(end) => of_ended(setting, end, most),
-        None => of_endless(setting, hint),
+        Stream::Ended(end) => of_ended(setting, end, most),
+        Stream::Lives(bytes) => of_endless(setting, hint, bytes),
     }
 }
 
-/// A fast stream ended: a slow one tells whether that was for its bytes or its age.
+/// A fast stream ended: a slow one tells whether that was for its bytes, and another slow one,
+/// of other messages at another pace, whether it was for their number or its age.
 fn of_ended(setting: &Setting<'_>, first: Ended, most: u64) -> Option<Streams> {
     let slowly = Slowly::behind(&first);
-    match slow(setting, slowly)? {
-        Slow::Ended(end) if is_same(end.bytes, first.bytes) && !is_aged(end.age, first.age) => {
-            let again = fast(setting, most, first.bytes)??;
-            is_same(first.bytes, again.bytes).then_some(Streams::AfterBytes {
-                bytes: first.bytes.max(again.bytes),
-                by: again.by,
-                is_proved: true,
-            })
-        }
-        Slow::Ended(end) if end.bytes > 0 && is_aged(end.age, first.age) => {
-            let aged = of_aged(setting, slowly, &[first.age, end.age]);
-            aged.or_else(|| of_messages(setting, slowly, end))
-        }
-        // It ended at another place and time.
-        Slow::Ended(end) => of_messages(setting, slowly, end),
+    let messages = slowly.messages(setting.round_trip);
+    let end = match slow(setting, slowly, messages)? {
+        Stream::Ended(end) => end,
         // All that ended the fast one went by: it was something else, like how fast it went.
-        Slow::Lives(bytes) if bytes > first.bytes && !is_same(bytes, first.bytes) => None,
-        Slow::Lives(_) => {
-            let again = fast(setting, most, first.bytes)??;
-            is_same(first.bytes, again.bytes).then_some(Streams::AfterBytes {
-                bytes: first.bytes.max(again.bytes),
-                by: again.by,
-                is_proved: false,
-            })
-        }
+        Stream::Lives(bytes) if bytes > first.bytes && !is_same(bytes, first.bytes) => return None,
+        Stream::Lives(_) => return of_bytes(setting, first, most, false),
+    };
+    if end.bytes == 0 {
+        return None;
+    }
+    let others = messages.others(setting.round_trip);
+    let older = end.age.mul_f64(1.0 + SHARE) + TIME;
+    let silent = || lives_silent(setting, older);
+    let (other, lives) = beside(setting, || slow(setting, slowly, others), silent);
+    let Stream::Ended(other) = other? else {
+        return None;
+    };
+    match same(&first, [&end, &other], &others)? {
+        Same::Messages { is_proved } => Some(Streams::AfterMessages {
+            messages: end.messages,
+            by: other.by,
+            is_proved,
+        }),
+        Same::Bytes => of_bytes(setting, first, most, true),
+        Same::Age => at_age(&[first.age, end.age, other.age], lives?, other.by),
     }
 }
 
-/// A fast stream did not end: a slow one may by its age.
-fn of_endless(setting: &Setting<'_>, hint: Hint) -> Option<Streams> {
-    let slowly = Slowly::to_age(hint, setting.left());
-    let streams = || beside(setting, || slow(setting, slowly), || slow(setting, slowly));
-    let silent = || lives_silent(setting, slowly.oldest);
-    let ((one, other), lives) = beside(setting, streams, silent);
-    match (one?, other?) {
-        // One that carried nothing did not end by its age.
-        (Slow::Ended(one), Slow::Ended(other)) if one.bytes.min(other.bytes) > 0 => {
-            at_age(&[one.age, other.age], lives?, one.by)
+/// Another fast stream ends after as many bytes; whether slow ones prove that it is for these.
+fn of_bytes(setting: &Setting<'_>, first: Ended, most: u64, is_proved: bool) -> Option<Streams> {
+    match fast(setting, most, first.bytes)? {
+        Stream::Ended(again) if is_same(first.bytes, again.bytes) => Some(Streams::AfterBytes {
+            bytes: first.bytes.max(again.bytes),
+            by: again.by,
+            is_proved,
+        }),
+        Stream::Lives(carried) if carried < first.bytes => {
+            setting.give_up();
+            None
         }
-        // Younger than those that ended they prove nothing: there was no time for more.
-        (Slow::Lives(_), Slow::Lives(_)) => slowly.outlives(hint).then_some(Streams::Endless),
+        Stream::Ended(_) | Stream::Lives(_) => None,
+    }
+}
+
+/// What a fast stream and two slow ones, of which one had other messages at another pace, had in
+/// common.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Same {
+    Bytes,
+    /// Not proved where it may be their age as well.
+    Messages {
+        is_proved: bool,
+    },
+    Age,
+}
+
+/// Tells what ended the fast one and the slow ones, of which the `other` had such messages; `None`
+/// where that was not the same, or two of these were.
+fn same(fast: &Ended, [one, other]: [&Ended; 2], messages: &Messages) -> Option<Same> {
+    // A part of the last message may be lost with the end.
+    let (less, more) = (one.bytes.min(other.bytes), one.bytes.max(other.bytes));
+    let is_as_many = more - less <= messages.size as u64 + more / 10;
+    let is_of_bytes = is_as_many && is_same(one.bytes, fast.bytes);
+    let is_of_age = is_aged(one.age.max(other.age), one.age.min(other.age));
+    if one.messages == other.messages && one.messages > 0 {
+        // Larger ones would have been fewer, had it been for their bytes.
+        let is_proved = !is_of_age || messages.are_at_once(other);
+        Some(Same::Messages { is_proved })
+    } else if is_of_bytes && !(is_of_age && is_aged(one.age, fast.age)) {
+        Some(Same::Bytes)
+    } else if is_of_age && !is_of_bytes {
+        Some(Same::Age)
+    } else {
+        None
+    }
+}
+
+/// A fast stream did not end, and carried so many bytes: slow ones may end by their age.
+fn of_endless(setting: &Setting<'_>, hint: Hint, carried: u64) -> Option<Streams> {
+    let slowly = Slowly::to_age(hint, setting.left());
+    let messages = slowly.messages(setting.round_trip);
+    let others = messages.rarer();
+    let silent = || lives_silent(setting, slowly.oldest);
+    let one = || slow(setting, slowly, messages);
+    let other = || slow(setting, slowly, others);
+    let (one, other, lives) = match setting.is_wide() {
+        true => {
+            let ((one, other), lives) = beside(setting, || beside(setting, one, other), silent);
+            (one?, other?, lives)
+        }
+        false => match one()? {
+            // Others would only take as long again.
+            Stream::Lives(bytes) => (Stream::Lives(bytes), Stream::Lives(bytes), None),
+            one @ Stream::Ended(_) => (one, other()?, silent()),
+        },
+    };
+    match (one, other) {
+        // One that carried nothing did not end by its age.
+        (Stream::Ended(one), Stream::Ended(other)) if one.bytes.min(other.bytes) > 0 => {
+            let is_same_age = is_aged(one.age.max(other.age), one.age.min(other.age));
+            match one.messages == other.messages && !is_same_age {
+                true => Some(Streams::AfterMessages {
+                    messages: one.messages,
+                    by: one.by,
+                    is_proved: true,
+                }),
+                // As many bytes are none that end it: the fast one carried more.
+                false => at_age(&[one.age, other.age], lives?, one.by),
+            }
+        }
+        (Stream::Lives(_), Stream::Lives(_)) => endless(setting, hint, slowly, carried),
         _ => None,
     }
 }
 
-/// Another slow stream ends at the age of those that were seen, and a silent one does not get
-/// older: it carries nothing, so that no count of bytes or messages has ended it.
-fn of_aged(setting: &Setting<'_>, slowly: Slowly, seen: &[Duration]) -> Option<Streams> {
-    let older = seen.iter().max()?.mul_f64(1.0 + SHARE) + TIME;
-    let silent = || lives_silent(setting, older);
-    let (again, lives) = beside(setting, || slow(setting, slowly), silent);
-    let Slow::Ended(again) = again? else {
-        return None;
-    };
-    at_age(&[seen, &[again.age]].concat(), lives?, again.by)
+/// None ended. Younger than those that did in the clauses, or with fewer bytes, they prove
+/// nothing: there was no time for more.
+fn endless(setting: &Setting<'_>, hint: Hint, slowly: Slowly, carried: u64) -> Option<Streams> {
+    let is_beyond = carried > hint.bytes && !is_same(carried, hint.bytes);
+    if slowly.outlives(hint) && is_beyond {
+        return Some(Streams::Endless);
+    }
+    setting.give_up();
+    None
 }
 
+/// All ended at one age. One on which nothing is sent either did not get older, or lives: then
+/// it is counted from the first byte on.
 fn at_age(ages: &[Duration], lives_silent: bool, by: Ending) -> Option<Streams> {
     let (least, most) = (*ages.iter().min()?, *ages.iter().max()?);
-    let is_it = is_aged(most, least) && !lives_silent;
-    is_it.then_some(Streams::AtAge { age: most, by })
+    let since = match lives_silent {
+        true => Since::FirstByte,
+        false => Since::Made,
+    };
+    is_aged(most, least).then_some(Streams::AtAge {
+        age: most,
+        by,
+        since,
+    })
 }
 
 /// Whether one on which nothing is sent is served once it is so old.
@@ -137,29 +228,6 @@ fn lives_silent(setting: &Setting<'_>, age: Duration) -> Option<bool> {
         return Some(false);
     }
     Some(setting.is_served(&connection).is_none())
-}
-
-/// A slow stream with larger messages ends after as many of them, and not for its age.
-fn of_messages(setting: &Setting<'_>, slowly: Slowly, end: Ended) -> Option<Streams> {
-    if end.messages == 0 {
-        return None;
-    }
-    let larger = Slowly {
-        bytes: slowly.bytes.saturating_mul(LARGER),
-        ..slowly
-    };
-    let older = end.age.mul_f64(1.0 + SHARE) + TIME;
-    let silent = || lives_silent(setting, older);
-    let (again, lives) = beside(setting, || slow(setting, larger), silent);
-    match again? {
-        Slow::Ended(again) if again.messages == end.messages && lives? => {
-            Some(Streams::AfterMessages {
-                messages: end.messages,
-                by: again.by,
-            })
-        }
-        _ => None,
-    }
 }
 
 /// Whether it is no older than the other one.
@@ -173,17 +241,23 @@ fn is_same(one: u64, other: u64) -> bool {
     (more - less) as f64 <= SHARE * more as f64 + on_its_way as f64
 }
 
-/// Streams with little on its way, until it ends or so many bytes came back. `None` if no
-/// connection was made, or the check was stopped.
-fn fast(setting: &Setting<'_>, most: u64, expected: u64) -> Option<Option<Ended>> {
+/// Streams with little on its way, until it ends or so many bytes came back, or for a while; for
+/// longer where it has not carried as many as are expected. `None` if no connection was made, or
+/// the check was stopped.
+fn fast(setting: &Setting<'_>, most: u64, expected: u64) -> Option<Stream> {
     let connection = setting.open().ok()?;
+    let longer = (setting.left() / 2).max(LONGEST);
+    let is_over = |bytes: u64| match is_same(bytes, expected) || bytes < expected {
+        true => connection.age() >= longer,
+        false => connection.age() >= LONGEST,
+    };
     let ahead = (expected / AHEAD_PART).clamp(AHEAD.0, AHEAD.1);
     let block = letters(16 * 1024);
     let (mut sent, mut bytes) = (0_u64, 0_u64);
     let mut moved = Instant::now();
     let mut into = vec![0; 64 * 1024];
     let silence = setting.patience() + Duration::from_millis(500);
-    while bytes < most && connection.age() < LONGEST {
+    while bytes < most && !is_over(bytes) {
         if setting.is_stopped() {
             return None;
         }
@@ -199,25 +273,35 @@ fn fast(setting: &Setting<'_>, most: u64, expected: u64) -> Option<Option<Ended>
             // What came before the end still counts.
             (Err(by), Ok(came)) => {
                 bytes += came as u64 + drain(&connection);
-                return Some(Some(ended(&connection, bytes, moved, by)));
+                return Some(Stream::Ended(ended(&connection, bytes, moved, by)));
             }
             // After a reset the system tells the end only.
             (Err(Ending::Reset), Err(_)) => {
-                return Some(Some(ended(&connection, bytes, moved, Ending::Reset)));
+                return Some(Stream::Ended(ended(
+                    &connection,
+                    bytes,
+                    moved,
+                    Ending::Reset,
+                )));
             }
-            (_, Err(by)) => return Some(Some(ended(&connection, bytes, moved, by))),
+            (_, Err(by)) => return Some(Stream::Ended(ended(&connection, bytes, moved, by))),
         };
         sent += went as u64;
         bytes += came as u64;
         if went + came > 0 {
             moved = Instant::now();
         } else if moved.elapsed() > silence {
-            return Some(Some(ended(&connection, bytes, moved, Ending::Silence)));
+            return Some(Stream::Ended(ended(
+                &connection,
+                bytes,
+                moved,
+                Ending::Silence,
+            )));
         } else {
             std::thread::sleep(Duration::from_micros(200));
         }
     }
-    Some(None)
+    Some(Stream::Lives(bytes))
 }
 
 fn drain(connection: &Connection<'_>) -> u64 {
@@ -281,31 +365,65 @@ impl Slowly {
         self.oldest > hint.age.mul_f64(1.0 + SHARE)
     }
 
-    /// The pause from one message to the next, and the size of each.
-    fn steps(self, round_trip: Duration) -> (Duration, usize) {
+    /// Its messages.
+    fn messages(self, round_trip: Duration) -> Messages {
         let step = PAUSE.max(round_trip);
         let steps = self.oldest.as_secs_f64() / step.as_secs_f64();
         let size = self.bytes as f64 / steps.ceil().max(1.0);
-        (step, size.clamp(1.0, LARGEST) as usize)
+        let size = size.clamp(1.0, LARGEST as f64) as usize;
+        Messages { size, step }
     }
 }
 
-/// What became of a slow stream.
-enum Slow {
-    Ended(Ended),
-    /// It lives, and so many bytes came back.
-    Lives(u64),
+/// The messages of a slow stream.
+#[derive(Clone, Copy, Debug)]
+struct Messages {
+    /// In bytes.
+    size: usize,
+    /// From one to the next.
+    step: Duration,
+}
+
+impl Messages {
+    /// Those of another stream, which ends after as many bytes, after as many messages or at the
+    /// same age, and not two of these.
+    fn others(self, round_trip: Duration) -> Self {
+        let size = match self.size * LARGER <= LARGEST {
+            true => self.size * LARGER,
+            false => self.size / LARGER,
+        };
+        let step = match round_trip * NEAR <= self.step {
+            true => Duration::ZERO,
+            false => self.step * RARER,
+        };
+        Self { size, step }
+    }
+
+    /// As many bytes in time, in messages that are as much larger as they are rarer.
+    fn rarer(self) -> Self {
+        Self {
+            size: (self.size * RARER as usize).min(LARGEST),
+            step: self.step * RARER,
+        }
+    }
+
+    /// Whether the messages of a stream that ended so came so soon one after the other that many
+    /// more would have come by the age of one with pauses.
+    fn are_at_once(&self, ended: &Ended) -> bool {
+        let each = ended.age / u32::try_from(ended.messages.max(1)).unwrap_or(u32::MAX);
+        self.step.is_zero() && each * NEAR <= PAUSE
+    }
 }
 
 /// Exchanges messages with pauses. `None` if no connection was made, or the check was stopped.
-fn slow(setting: &Setting<'_>, slowly: Slowly) -> Option<Slow> {
+fn slow(setting: &Setting<'_>, slowly: Slowly, messages: Messages) -> Option<Stream> {
     let connection = setting.open().ok()?;
-    let (step, size) = slowly.steps(setting.round_trip);
+    let Messages { size, step } = messages;
     let message = letters(size);
     let (mut back, mut messages, mut moved) = (0, 0, Instant::now());
     let end = |back, messages, moved, by| {
         let end = ended(&connection, back, moved, by);
-        Some(Slow::Ended(Ended { messages, ..end }))
+        Some(Stream::Ended(Ended { messages, ..end }))
     };
     let silence = setting.patience() + Duration::from_millis(500);
     let has_time = |back| match back < slowly.bytes {
@@ -336,7 +454,7 @@ fn slow(setting: &Setting<'_>, slowly: Slowly) -> Option<Slow> {
             return end(back, messages, moved, by);
         }
     }
-    Some(Slow::Lives(back))
+    Some(Stream::Lives(back))
 }
 
 #[cfg(test)]
@@ -360,12 +478,65 @@ mod tests {
                 by: Ending::Close,
             };
             for round_trip in [Duration::ZERO, Duration::from_millis(50)] {
-                let (step, size) = Slowly::behind(&first).steps(round_trip);
+                let Messages { size, step } = Slowly::behind(&first).messages(round_trip);
                 let messages = u32::try_from(bytes.div_ceil(size as u64)).unwrap();
                 let then = step * messages;
                 assert!(!is_aged(then, age), "{bytes} bytes: {then:?}, not {age:?}");
             }
         }
+    }
+
+    fn ended_at(bytes: u64, messages: u64, age: u64) -> Ended {
+        Ended {
+            bytes,
+            messages,
+            age: Duration::from_millis(age),
+            by: Ending::Close,
+        }
+    }
+
+    #[test]
+    fn other_messages_at_another_pace_tell_what_ends_both() {
+        let one = Messages {
+            size: 100,
+            step: PAUSE,
+        };
+        let near = one.others(Duration::from_micros(50));
+        assert_eq!((near.size, near.step), (400, Duration::ZERO));
+        let far = one.others(Duration::from_millis(20));
+        assert_eq!((far.size, far.step), (400, 2 * PAUSE));
+        let large = Messages {
+            size: LARGEST,
+            ..one
+        };
+        assert_eq!(large.others(Duration::ZERO).size, LARGEST / LARGER);
+        let messages = |is_proved| Some(Same::Messages { is_proved });
+        let of = |ends: [(u64, u64, u64); 3], messages: &Messages| {
+            let [fast, one, other] = ends.map(|(a, b, c)| ended_at(a, b, c));
+            same(&fast, [&one, &other], messages)
+        };
+        // 25 messages, 2,500 bytes, or half a second. The fast one had as many bytes.
+        let first = (2_500, 25, 500);
+        let many = (2_500, 0, 5);
+        let of_many = |other, messages: &Messages| of([many, first, other], messages);
+        assert_eq!(of_many((10_000, 25, 2), &near), messages(true));
+        assert_eq!(of_many((2_500, 6, 1), &near), Some(Same::Bytes));
+        assert_eq!(of_many((10_000, 25, 1_000), &far), messages(true));
+        assert_eq!(of_many((2_400, 6, 240), &far), Some(Same::Bytes));
+        // On a slow path one without pauses takes as long, and the fast one does not.
+        assert_eq!(of_many((2_500, 6, 480), &near), Some(Same::Bytes));
+        let aged = |other, messages: &Messages| of([(9_000_000, 0, 500), first, other], messages);
+        assert_eq!(aged((4_000_000, 9_999, 500), &near), Some(Same::Age));
+        assert_eq!(aged((5_200, 13, 520), &far), Some(Same::Age));
+        assert_eq!(aged((2_000, 20, 90), &near), None);
+        assert_eq!(of([(2_500, 0, 480), first, (2_500, 6, 480)], &near), None);
+        // One message, or the age of one.
+        let one = |one, other, messages: &Messages| of([(512, 0, 1), one, other], messages);
+        assert_eq!(one((100, 1, 1), (400, 1, 1), &near), messages(true));
+        assert_eq!(one((100, 1, 20), (400, 1, 20), &far), messages(false));
+        // Few bytes, of which a message of the other one has more.
+        let few = [(30, 0, 1), (30, 22, 450), (30, 0, 1)];
+        assert_eq!(of(few, &near), Some(Same::Bytes));
     }
 
     #[test]

@@ -1,0 +1,79 @@
+//! What servers do with a client that does not receive, and after so many clients.
+
+use std::io::{ErrorKind, Read, Write};
+use std::net::SocketAddr;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use crate::claims::{End, SILENCE, alive, await_for, connect, end_of, expect};
+use crate::common::faulty::BLOCK;
+use crate::common::{keyed, reset};
+
+/// A path that takes nothing for so long is full.
+const FULL: Duration = Duration::from_millis(700);
+
+/// More than all buffers hold.
+const MOST: usize = 64 << 20;
+
+/// Sends without receiving until nothing more is taken, waits so long, and receives: how that
+/// ends.
+pub(crate) fn ends_unread(server: SocketAddr, wait: Duration, by: End) -> Result<String, String> {
+    let mut client = connect(server)?;
+    let (sent, end) = fill(&mut client);
+    sleep(wait);
+    await_for(&client, SILENCE);
+    let (mut came, mut block) = (0, vec![0; BLOCK]);
+    let end = end.unwrap_or_else(|| {
+        loop {
+            if came == sent {
+                return End::Whole;
+            }
+            match client.read(&mut block) {
+                Ok(length @ 1..) if block[..length] == keyed(1, came, length) => came += length,
+                Ok(1..) => return End::Changed,
+                other => return end_of(&other),
+            }
+        }
+    });
+    reset(client);
+    expect(end == by, format!("{end:?} after {came} of {sent} bytes"))
+}
+
+/// Sends until nothing more is taken. Returns how much was, and how the connection ended if it
+/// did.
+fn fill(client: &mut std::net::TcpStream) -> (usize, Option<End>) {
+    let _ = client.set_nonblocking(true);
+    let (mut sent, mut moved) = (0, Instant::now());
+    let end = loop {
+        if sent >= MOST || moved.elapsed() >= FULL {
+            break None;
+        }
+        match client.write(&keyed(1, sent, BLOCK)) {
+            Ok(length) => (sent, moved) = (sent + length, Instant::now()),
+            Err(error) if error.kind() == ErrorKind::WouldBlock => sleep(Duration::from_millis(1)),
+            Err(_) => break Some(End::Reset),
+        }
+    };
+    let _ = client.set_nonblocking(false);
+    (sent, end)
+}
+
+/// So many clients are served one after another, each gone before the next, and then none is,
+/// nor a while later.
+pub(crate) fn serves_only(server: SocketAddr, number: usize) -> Result<String, String> {
+    for at in 0..number {
+        let mut client = connect(server)?;
+        let served = alive(&mut client);
+        served.map_err(|end| format!("client {}: {end:?}", at + 1))?;
+        reset(client);
+    }
+    for pause in [Duration::ZERO, SILENCE] {
+        sleep(pause);
+        if let Ok(mut client) = connect(server)
+            && alive(&mut client).is_ok()
+        {
+            return Err(format!("client {} is served", number + 1));
+        }
+    }
+    Ok(format!("{number} are served, and no more"))
+}

@@ -1,0 +1,36 @@
+//! The whole table.
+
+use super::bytes::{changed, half_closes, held, others, urgent};
+use super::combined::combined;
+use super::crowd::{limits, rates};
+use super::cut::{black_holes, idles, lifetimes, quotas};
+use super::distant::distant_faults;
+use super::healthy::healthy;
+use super::program::{patient_programs, programs};
+use super::unreachable::{not_an_echo, unreachable};
+use crate::datagram_paths;
+use crate::path::Path;
+
+/// All, the broken ones first.
+pub(crate) fn paths() -> Vec<Path> {
+    let mut paths = unreachable();
+    paths.extend(not_an_echo());
+    paths.extend(black_holes());
+    paths.extend(quotas());
+    paths.extend(lifetimes());
+    paths.extend(idles());
+    paths.extend(limits());
+    paths.extend(rates());
+    paths.extend(half_closes());
+    paths.extend(changed());
+    paths.extend(held());
+    paths.extend(urgent());
+    paths.extend(others());
+    paths.extend(programs());
+    paths.extend(combined());
+    paths.extend(distant_faults());
+    paths.extend(healthy());
+    paths.extend(patient_programs());
+    paths.extend(datagram_paths::paths());
+    paths
+}
