@@ -15,7 +15,7 @@ use super::protocol::{receive_reply, round_trip, send_request};
 use super::room;
 use super::target::Target;
 use crate::base::open_files::open_files;
-use crate::base::units::{duration, whole};
+use crate::base::units::{count, duration, whole};
 use crate::proto::Protocol;
 
 pub(super) const CONNECTIONS: Clause = Clause {
@@ -120,8 +120,14 @@ fn storm(target: &Target<'_>) -> Result<String, NotPassed> {
             (rate / STORM_RATE).try_into().unwrap_or(usize::MAX)
         });
     let connections = target.plan().connections;
-    let number = (connections * STORM_FACTOR).min(most);
-    let number = number.min(carried.max(STORM_LEAST));
+    let wanted = (connections * STORM_FACTOR).min(carried.max(STORM_LEAST));
+    if most < wanted.min(STORM_LEAST) {
+        let room = count(most as u64, "connection", "connections");
+        return Err(NotPassed::Skipped(format!(
+            "this machine has room for {room} at once, which is no storm: raise its limits (ulimit -n)"
+        )));
+    }
+    let number = wanted.min(most);
     let all = whole(number as u64);
     let (mut seen, mut last) = (Vec::new(), End::default());
     for _ in 0..STORMS {

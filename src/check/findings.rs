@@ -107,6 +107,14 @@ impl Hello {
         is_mute && self.is_taken == Some(false)
     }
 
+    /// What came beside what was said, if that came back whole.
+    pub(super) fn added(&self) -> Option<Vec<u8>> {
+        let all = [&self.greeting[..], &self.answer].concat();
+        let at = all.windows(HELLO.len()).position(|part| part == HELLO)?;
+        let added = [&all[..at], &all[at + HELLO.len()..]].concat();
+        (!added.is_empty()).then_some(added)
+    }
+
     /// Whether what came back is what was said, be it with other line ends, capitals or a
     /// parity bit, or the begin of it.
     pub(super) fn is_echoed(&self) -> bool {
@@ -366,6 +374,8 @@ pub(super) struct Changes {
     pub(super) changed: Vec<(Vec<u8>, Vec<u8>)>,
     /// The texts at which the connection ended before all had come back, and how.
     pub(super) ended: Vec<(Vec<u8>, Ending)>,
+    /// What came back for one that was changed, and not each time.
+    pub(super) fickle: Option<Vec<u8>>,
 }
 
 /// What becomes of an urgent byte.
@@ -374,8 +384,10 @@ pub(super) enum Urgent {
     Kept,
     TakenOut,
     Moved,
-    /// Nothing comes back behind it.
+    /// Nothing comes back behind it, and it did not arrive.
     Dropped,
+    /// The same, and it did.
+    Stalled,
     /// The connection ends so at it.
     Ended(Ending),
 }
@@ -388,6 +400,7 @@ impl Urgent {
             Self::TakenOut => "taken-out",
             Self::Moved => "moved",
             Self::Dropped => "dropped",
+            Self::Stalled => "stalled",
             Self::Ended(Ending::Reset) => "reset",
             Self::Ended(Ending::Close | Ending::Silence) => "closed",
         }

@@ -47,6 +47,15 @@ impl NotPassed {
         this
     }
 
+    /// The same, with more that was seen.
+    pub(super) fn followed_by(self, more: &str) -> Self {
+        let mut this = self;
+        if let Self::Failed { seen, .. } = &mut this {
+            seen.push_str(more);
+        }
+        this
+    }
+
     /// The same, of a connection's place among `number`, from 0.
     pub(super) fn at_connection(self, at: usize, number: usize) -> Self {
         let mut this = self.at(&ordinal(at, number));

@@ -168,6 +168,9 @@ impl<'a> Connection<'a> {
             connect_time: self.connect_time,
             half_closed: self.half_closed.load(Ordering::SeqCst),
             urgent: self.urgent.load(Ordering::SeqCst),
+            taken: KernelView::read(&self.stream)
+                .and_then(|view| view.unacknowledged)
+                .map(|segments| segments == 0),
             ..Observation::default()
         }
     }
