@@ -308,7 +308,7 @@ fn stream_on(
             // After a reset the system tells the end only.
             (Err(Ending::Reset), Err(_)) => {
                 return Some(Stream::Ended(ended(
-                    &connection,
+                    connection,
                     bytes,
                     moved,
                     Ending::Reset,
@@ -322,7 +322,7 @@ fn stream_on(
             moved = Instant::now();
         } else if moved.elapsed() > silence {
             return Some(Stream::Ended(ended(
-                &connection,
+                connection,
                 bytes,
                 moved,
                 Ending::Silence,
