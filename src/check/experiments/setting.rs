@@ -186,6 +186,12 @@ impl<'a> Setting<'a> {
         Connection::open_small(self.address, bytes, patience, self.stop, left_behind)
     }
 
+    /// Makes a connection from a port of ours, where one is given.
+    pub(super) fn open_from(&self, port: Option<u16>) -> Result<Connection<'a>, Failed> {
+        let patience = self.connect_patience();
+        Connection::open_from(self.address, port, patience, self.stop, &self.left_behind)
+    }
+
     /// Makes a connection on which something small comes back at all.
     pub(super) fn open_served(&self) -> Result<Connection<'a>, Failed> {
         let connection = self.open()?;
