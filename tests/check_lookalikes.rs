@@ -416,6 +416,58 @@ fn one_worker_that_collects_is_not_held_for_a_line() {
     assert_not_proved(&checked, &["line-buffered"]);
 }
 
+#[test]
+fn a_program_that_stops_at_urgent_data_is_no_firewall() {
+    let server = lookalike::ends_at_urgent(Leave::Silence);
+    let asked = checked(&server, "--only connect,bytes,urgent");
+    let cause = only(&asked, "urgent-lost");
+    assert_eq!(cause["evidence"]["what"], "stalled");
+    assert_eq!(faults(&asked.report), [""; 0]);
+    // RFC 6093 allows it.
+    let skip = "--skip full-duplex,slow-reader,message-16m,reset,connections,connect-storm,loss";
+    let usual = checked(&server, skip);
+    assert_eq!(usual.names("fail"), [""; 0], "{usual:#?}");
+    assert!(usual.seen("urgent").contains("splice(2)"), "{usual:#?}");
+}
+
+#[test]
+fn another_server_among_several_changes_no_bytes() {
+    let few = "--only connect,bytes,message-64k,pipelining,slow-writer";
+    let checked = checked(&lookalike::one_other_of_three(), few);
+    assert_not_proved(&checked, &["bytes-changed", "not-an-echo"]);
+}
+
+#[test]
+fn who_greets_and_then_echoes_is_an_echo() {
+    let few = "--only connect,bytes,message-64k";
+    let checked = checked(&lookalike::greets(b"220 echo.example ready\r\n"), few);
+    let cause = only(&checked, "bytes-changed");
+    assert_eq!(cause["evidence"]["how"], "added");
+    assert_eq!(cause["evidence"]["example"], r"220 echo.example ready\r\n");
+    assert_eq!(faults(&checked.report), [""; 0]);
+}
+
+#[test]
+fn a_dead_server_behind_a_balancer_ends_no_half_closes() {
+    let few = "--only connect,bytes,half-close-early,half-close-late,message-64k";
+    for server in [
+        lookalike::one_dead_of(3, true),
+        lookalike::one_dead_of(2, true),
+        lookalike::one_dead_of(3, false),
+    ] {
+        assert_not_proved(&checked(&server, few), &["no-half-close"]);
+    }
+}
+
+#[test]
+fn a_byte_with_which_all_is_dropped_is_named() {
+    let few = "--only connect,bytes,message-64k,slow-writer";
+    let checked = checked(&lookalike::drops_with(0xff), few);
+    let cause = only(&checked, "bytes-changed");
+    assert_eq!(cause["evidence"]["how"], "ends");
+    assert_eq!(cause["evidence"]["example"], r"a\xff\xffb: silence");
+}
+
 /// Checks in a network of its own, with a link on which nobody is, and routes and rules that
 /// this machine itself has.
 fn check_in_a_network(address: &str) -> Checked {

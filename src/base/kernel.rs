@@ -30,6 +30,9 @@ pub struct KernelView {
     pub timeouts: Option<u64>,
     /// Segments in flight.
     pub unacknowledged: Option<u64>,
+    /// Bytes that wait to be sent, beside those in flight.
+    #[serde(skip)]
+    pub unsent_bytes: Option<u64>,
     /// Segments in flight that are now taken for lost.
     pub lost: Option<u64>,
     /// Segments of which the peer told that they came twice, so that they had been sent again
@@ -180,6 +183,12 @@ impl KernelView {
         )
     }
 
+    /// Whether the peer's system has acknowledged all that was written, where this one tells. What
+    /// the peer's window never had room for is in flight no more than what it has taken.
+    pub(crate) fn is_all_acknowledged(&self) -> Option<bool> {
+        Some(self.unacknowledged? == 0 && self.unsent_bytes.unwrap_or_default() == 0)
+    }
+
     /// The view that the first bytes of a `struct tcp_info` give, as many as the kernel
     /// returned, in this machine's byte order.
     pub fn parse(info: &[u8]) -> Self {
@@ -199,6 +208,7 @@ impl KernelView {
             data_segments_sent: four(156),
             timeouts: info.get(2).copied().map(u64::from),
             unacknowledged: four(24),
+            unsent_bytes: four(144),
             lost: four(32),
             duplicates: four(216),
             reordering: four(220),
@@ -277,6 +287,7 @@ mod tests {
             (68, &four(250)),
             (84, &four(1460)),
             (100, &four(42)),
+            (144, &four(12)),
             (148, &four(120)),
             (156, &four(9000)),
             (160, &eight(1_250_000)),
@@ -299,6 +310,7 @@ mod tests {
             data_segments_sent: Some(9000),
             timeouts: Some(3),
             unacknowledged: Some(11),
+            unsent_bytes: Some(12),
             lost: Some(5),
             duplicates: Some(4),
             reordering: Some(6),

@@ -77,6 +77,8 @@ pub(super) struct Borne {
     /// How many connections of `connections` were open at once, and of `connect-storm` begun.
     pub(super) connections: usize,
     pub(super) storm: usize,
+    /// How many were served at once before the clauses that need that.
+    pub(super) width: usize,
     /// The longest silence of one of the former that was served behind it.
     pub(super) silence: Option<Duration>,
 }

@@ -57,8 +57,9 @@ pub(super) struct Hello {
     pub(super) greeting: Vec<u8>,
     /// What came back for [`HELLO`].
     pub(super) answer: Vec<u8>,
-    /// How it ended, if it did.
+    /// How it ended, if it did; and at which age, if by the peer.
     pub(super) end: Option<Ending>,
+    pub(super) ended_at: Option<Duration>,
     /// Whether the peer's system acknowledged [`HELLO`], where nothing came back and the
     /// system tells.
     pub(super) is_taken: Option<bool>,
@@ -105,6 +106,14 @@ impl Hello {
     pub(super) fn is_lost(&self) -> bool {
         let is_mute = self.greeting().is_empty() && self.answer.is_empty();
         is_mute && self.is_taken == Some(false)
+    }
+
+    /// What came beside what was said, if that came back whole.
+    pub(super) fn added(&self) -> Option<Vec<u8>> {
+        let all = [&self.greeting[..], &self.answer].concat();
+        let at = all.windows(HELLO.len()).position(|part| part == HELLO)?;
+        let added = [&all[..at], &all[at + HELLO.len()..]].concat();
+        (!added.is_empty()).then_some(added)
     }
 
     /// Whether what came back is what was said, be it with other line ends, capitals or a
@@ -366,6 +375,8 @@ pub(super) struct Changes {
     pub(super) changed: Vec<(Vec<u8>, Vec<u8>)>,
     /// The texts at which the connection ended before all had come back, and how.
     pub(super) ended: Vec<(Vec<u8>, Ending)>,
+    /// What came back for one that was changed, and not each time.
+    pub(super) fickle: Option<Vec<u8>>,
 }
 
 /// What becomes of an urgent byte.
@@ -374,8 +385,10 @@ pub(super) enum Urgent {
     Kept,
     TakenOut,
     Moved,
-    /// Nothing comes back behind it.
+    /// Nothing comes back behind it, and it did not arrive.
     Dropped,
+    /// The same, and it did.
+    Stalled,
     /// The connection ends so at it.
     Ended(Ending),
 }
@@ -388,6 +401,7 @@ impl Urgent {
             Self::TakenOut => "taken-out",
             Self::Moved => "moved",
             Self::Dropped => "dropped",
+            Self::Stalled => "stalled",
             Self::Ended(Ending::Reset) => "reset",
             Self::Ended(Ending::Close | Ending::Silence) => "closed",
         }

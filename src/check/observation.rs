@@ -149,6 +149,8 @@ pub(super) struct Observation {
     pub(super) half_closed: bool,
     /// We had sent an urgent byte, and waited for it.
     pub(super) urgent: bool,
+    /// The peer's system had acknowledged all that was sent, where the system tells.
+    pub(super) taken: Option<bool>,
     /// It was held silent on purpose before.
     pub(super) held_silent: bool,
     /// The size of the message that was on its way, in bytes.

@@ -21,7 +21,7 @@ use super::cause::Diagnosis;
 use super::clause::Clause;
 use super::diagnosis::infer;
 use super::experiments::investigate;
-use super::facts::Facts;
+use super::facts::{Borne, Facts};
 use super::findings::Findings;
 use super::idle;
 use super::not_passed::NotPassed;
@@ -83,7 +83,11 @@ fn diagnose(
     outcomes: &[Outcome],
     watch: &mut dyn FnMut(Doing),
 ) -> Vec<Diagnosis> {
-    let facts = Facts::new(outcomes, target.shared.made(), target.shared.borne());
+    let borne = Borne {
+        width: target.shared.width(),
+        ..target.shared.borne()
+    };
+    let facts = Facts::new(outcomes, target.shared.made(), borne);
     let mut show = |name, experiment: &mut (dyn FnMut() + Send)| {
         let doing = |elapsed| {
             let at_most = elapsed + target.shared.left_in_all();

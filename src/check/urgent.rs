@@ -28,6 +28,11 @@ const OUT_OF_LINE: &str = "the urgent byte was taken out of the stream, as a ser
                            does that reads it out of line (RFC 6093); --only urgent or --thorough \
                            counts it as a fault";
 
+/// Why a connection that stands still behind it is none.
+const UNREAD: &str = "nothing that was sent behind the urgent byte came back, though it arrived, \
+                      as where a program passes bytes on by splice(2), which stops there (RFC 6093 \
+                      asks to do without); --only urgent or --thorough counts it as a fault";
+
 fn urgent(target: &Target<'_>) -> Result<String, NotPassed> {
     let is_allowed = !target.plan().urgent_in_line;
     match exchange(target, |connection| connection.send_urgent()) {
@@ -38,6 +43,11 @@ fn urgent(target: &Target<'_>) -> Result<String, NotPassed> {
                 // What else is the matter: that byte came before it.
                 other => other,
             }
+        }
+        // Only if nothing stands still without one.
+        Err(why) if is_allowed && is_unread(&why) => {
+            exchange(target, |connection| connection.exchange(1, 1))?;
+            Err(NotPassed::Skipped(String::from(UNREAD)))
         }
         exchanged => exchanged,
     }
@@ -50,6 +60,14 @@ fn is_one_missing(why: &NotPassed) -> bool {
     };
     let one = Some(Damage::Lost { bytes: 1 });
     observed.urgent && matches!(&observed.end, End::Wrong(wrong) if wrong.damage == one)
+}
+
+/// Whether nothing came any more behind an urgent byte, and all that was sent had arrived.
+fn is_unread(why: &NotPassed) -> bool {
+    let NotPassed::Failed { observed, .. } = why else {
+        return false;
+    };
+    observed.urgent && observed.end == End::Silence && observed.taken == Some(true)
 }
 
 /// Sends an urgent byte among a message and one among a stream, on a connection.

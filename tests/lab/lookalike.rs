@@ -243,7 +243,7 @@ pub(crate) fn refuses_above(number: usize) -> Server {
     let open = Arc::new((Mutex::new(0), Condvar::new()));
     spawn(move || {
         loop {
-            listener.listen(1).unwrap();
+            listener.listen(128).unwrap();
             loop {
                 let Ok((stream, _)) = listener.accept() else {
                     return;
@@ -336,6 +336,45 @@ pub(crate) fn ends_at(value: u8, leave: Leave) -> Server {
             if end.is_some() {
                 return leave.act(stream);
             }
+        }
+    })
+}
+
+/// Sends nothing back any more once a byte of that value has come, nor what came with it: like a
+/// filter that drops the packet each time that it is sent.
+pub(crate) fn drops_with(value: u8) -> Server {
+    serve(move |mut stream| {
+        keep_urgent(&stream);
+        let mut block = vec![0; BLOCK];
+        while let Ok(length @ 1..) = stream.read(&mut block) {
+            if block[..length].contains(&value) {
+                return swallow(&stream);
+            }
+            if stream.write_all(&block[..length]).is_err() {
+                return;
+            }
+        }
+    })
+}
+
+/// Greets, and is an echo then.
+pub(crate) fn greets(greeting: &'static [u8]) -> Server {
+    serve(move |mut stream| {
+        let _ = stream.write_all(greeting);
+        echo_all(stream);
+    })
+}
+
+/// A balancer with a web server among three, which it takes in turn.
+pub(crate) fn one_other_of_three() -> Server {
+    let came = AtomicUsize::new(0);
+    serve(move |mut stream| {
+        if came.fetch_add(1, Ordering::SeqCst) % 3 != 1 {
+            return echo_all(stream);
+        }
+        if matches!(stream.read(&mut [0; 1024]), Ok(1..)) {
+            let _ = stream.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n");
+            Leave::Close.act(stream);
         }
     })
 }

@@ -19,6 +19,10 @@ pub(super) enum TransferError {
 pub(super) fn is_reset(error: &io::Error) -> bool {
     matches!(
         error.kind(),
-        ErrorKind::ConnectionReset | ErrorKind::ConnectionAborted | ErrorKind::BrokenPipe
+        ErrorKind::ConnectionReset
+            | ErrorKind::ConnectionAborted
+            | ErrorKind::BrokenPipe
+            // Our side of one that was reset can't be closed.
+            | ErrorKind::NotConnected
     )
 }

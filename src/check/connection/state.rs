@@ -168,6 +168,7 @@ impl<'a> Connection<'a> {
             connect_time: self.connect_time,
             half_closed: self.half_closed.load(Ordering::SeqCst),
             urgent: self.urgent.load(Ordering::SeqCst),
+            taken: KernelView::read(&self.stream).and_then(|view| view.is_all_acknowledged()),
             ..Observation::default()
         }
     }

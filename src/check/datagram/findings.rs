@@ -71,9 +71,9 @@ impl Loss {
         (self.lost as f64 * 1000.0 / self.of.max(1) as f64).round() / 10.0
     }
 
-    /// Whether it is more than a healthy path has.
+    /// Whether it is more than a healthy path has, and by chance: then some come back.
     pub(super) fn is_one(self) -> bool {
-        self.percent() >= Self::LEAST
+        self.percent() >= Self::LEAST && self.lost < self.of
     }
 }
 

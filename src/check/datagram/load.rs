@@ -81,7 +81,20 @@ pub(super) fn lost(
     let mut port = target.open()?;
     let datagrams: Vec<_> = (0..of).map(|_| target.content(SMALL)).collect();
     let all = target.ask_all(&mut port, datagrams, interval, 1)?;
-    Ok(all.filter(|at| !port.sent[*at].is_answered()).count())
+    let unanswered: Vec<_> = all.filter(|at| !port.sent[*at].is_answered()).collect();
+    let refused = unanswered
+        .iter()
+        .filter_map(|at| port.sent[*at].refused.as_ref());
+    let refused: Vec<_> = refused.collect();
+    // What somebody refuses is not lost.
+    if let Some(first) = refused
+        .first()
+        .filter(|_| 2 * refused.len() > unanswered.len())
+    {
+        let seen = format!("{} of {of} were refused: {}", refused.len(), first.words);
+        return Err(NotPassed::failed(seen, Trouble::Refused((*first).clone())));
+    }
+    Ok(unanswered.len())
 }
 
 pub(super) fn percent(lost: usize, of: usize) -> f64 {

@@ -7,7 +7,7 @@ use super::not_passed::NotPassed;
 use super::port::Port;
 use super::target::{TRIES, Target, trouble};
 use super::trouble::Trouble;
-use crate::base::units::duration;
+use crate::base::units::{count, duration};
 use crate::probe::datagram::socket::Options;
 
 pub(super) const REACHABLE: Clause = Clause {
@@ -79,7 +79,18 @@ fn reachable(target: &mut Target<'_>) -> Result<String, NotPassed> {
     }
     let told = ports.iter().filter_map(|port| trouble(port, 0));
     let told = told.max_by_key(|(_, trouble)| *trouble != Trouble::Unanswered);
-    let (seen, trouble) = told.unwrap_or((String::from("no echo"), Trouble::Unanswered));
+    let (seen, trouble) = match told {
+        Some((seen, trouble)) if trouble != Trouble::Unanswered => (seen, trouble),
+        _ => {
+            let times = ports.iter().map(|port| port.sent[0].times).sum::<usize>();
+            let datagrams = count(times as u64, "datagram", "datagrams");
+            let from = count(ports.len() as u64, "source port", "source ports");
+            (
+                format!("no echo of {datagrams} from {from}"),
+                Trouble::Unanswered,
+            )
+        }
+    };
     Err(NotPassed::failed(seen, trouble))
 }
 

@@ -1,5 +1,9 @@
 //! Somebody else is reached than an echo server, or nobody behind who takes the connections.
 
+use std::time::Duration;
+
+use super::values;
+use crate::base::units::duration;
 use crate::check::cause::Diagnosis;
 use crate::check::facts::{Facts, Failure};
 use crate::check::findings::{Ending, Findings, Held};
@@ -12,13 +16,25 @@ pub(super) fn nobody_behind(facts: &Facts, findings: &Findings) -> Option<Diagno
     };
     let by = hello.nobody()?;
     facts.is_mute().then(|| {
-        let text = "connections are accepted, and ended without a byte though nothing was sent: a \
-                    load balancer or a proxy without a server behind it, or a server that turns \
-                    this client away";
-        Diagnosis::certain("nobody-behind", text, SEE_BEHIND, facts.clauses(|_| true))
-            .with("ends_by", by.word())
+        let after = hello.ended_at.filter(|age| *age >= WAITED);
+        let time = after.map_or_else(String::new, |age| format!(" after {}", duration(age)));
+        let text = format!(
+            "connections are accepted, and ended without a byte{time} though nothing was sent: a \
+             load balancer or a proxy without a server behind it, or a server that turns this \
+             client away"
+        );
+        let explains = facts.clauses(|_| true);
+        let diagnosis = Diagnosis::certain("nobody-behind", text, SEE_BEHIND, explains);
+        let diagnosis = diagnosis.with("ends_by", by.word());
+        match after {
+            Some(age) => diagnosis.with("seconds", (age.as_secs_f64() * 10.0).round() / 10.0),
+            None => diagnosis,
+        }
     })
 }
+
+/// What is ended as late was held until a time-out: a proxy has waited for its server.
+const WAITED: Duration = Duration::from_secs(1);
 
 const SEE_BEHIND: &str = "see whether the balancer takes its servers for alive (its health checks), \
                           and whether they listen; else look for a list of clients that may connect \
@@ -69,6 +85,9 @@ pub(super) fn not_an_echo(facts: &Facts, findings: &Findings) -> Option<Diagnosi
     if !facts.is_mute() {
         return None;
     }
+    if let Some(added) = hello.added() {
+        return Some(values::added(facts, &added));
+    }
     if let Some(by) = hello.taken_amiss() {
         return Some(taken_amiss(facts, by));
     }
@@ -92,9 +111,10 @@ pub(super) fn not_an_echo(facts: &Facts, findings: &Findings) -> Option<Diagnosi
 /// It answers so.
 fn answering(facts: &Facts, first: &[u8]) -> Diagnosis {
     let looks_like = looks_like(first);
+    let shown = first[..first.len().min(SHOWN)].escape_ascii();
     let text = match looks_like {
-        "other" => String::from("what is there answers, but not with what it was sent"),
-        name => format!("what is there speaks {name}, and is no echo server"),
+        "other" => format!("what is there answers, but not with what it was sent: {shown}"),
+        name => format!("what is there speaks {name}, and is no echo server: {shown}"),
     };
     let diagnosis = Diagnosis::certain("not-an-echo", text, ANOTHER_PORT, facts.clauses(|_| true));
     let first_bytes = first.escape_ascii().to_string();
@@ -102,6 +122,9 @@ fn answering(facts: &Facts, first: &[u8]) -> Diagnosis {
         .with("looks_like", looks_like)
         .with("first_bytes", first_bytes)
 }
+
+/// So many bytes of an answer are shown.
+const SHOWN: usize = 40;
 
 const ANOTHER_PORT: &str = "ask another port: echo is 7, and echopool serves 20162 by default";
 
@@ -182,7 +205,7 @@ mod tests {
     use super::*;
     use crate::check::cause::Confidence;
     use crate::check::facts::made::{facts, failure};
-    use crate::check::findings::{Hello, Silent};
+    use crate::check::findings::{HELLO, Hello, Silent};
     use crate::check::observation::Wrong;
 
     #[test]
@@ -211,6 +234,7 @@ mod tests {
                 greeting: greeting.to_vec(),
                 answer: answer.to_vec(),
                 end,
+                ended_at: None,
                 is_taken: None,
                 silent: None,
             }),
@@ -237,6 +261,24 @@ mod tests {
         for echo in [&b"hello\r\n\r\n"[..], b"HELLO\n\n", b"hel", b"\xe8ello"] {
             assert_eq!(of(b"", echo), None, "{echo:?}");
         }
+    }
+
+    #[test]
+    fn who_greets_and_then_echoes_adds_bytes() {
+        let hello = HELLO.to_vec();
+        for (greeting, answer) in [
+            (b"220 ready\r\n".to_vec(), hello.clone()),
+            (Vec::new(), [b"> ", HELLO].concat()),
+            (Vec::new(), [HELLO, b"\n"].concat()),
+        ] {
+            let added = not_an_echo(&mute(), &greeted(&greeting, &answer, None)).unwrap();
+            assert_eq!(added.cause, "bytes-changed");
+            assert_eq!(added.evidence["how"], "added");
+            assert_eq!(added.explains, ["bytes"]);
+        }
+        let other = not_an_echo(&mute(), &greeted(b"220 x\r\n", b"502 what?\r\n", None));
+        let text = other.unwrap().text;
+        assert!(text.ends_with(r": 220 x\r\n"), "{text}");
     }
 
     #[test]

@@ -81,6 +81,8 @@ fn guess_limit(facts: &Facts) -> Option<(usize, Denied)> {
         _ => return None,
     };
     let is_it = at > 1 && (facts.passed.contains(&"bytes") || at > CONNECT_THREADS);
+    // Fewer than were served at once before are no limit.
+    let is_it = is_it && at > facts.borne.width;
     is_it.then_some((at - 1, by))
 }
 
@@ -425,6 +427,9 @@ mod tests {
         assert_eq!(guess.evidence["connections"], 10);
         assert_eq!(guess.evidence["ends_by"], "reset");
         assert_eq!(limit(&with_bytes, &Findings::default()), None);
+        let mut wide = facts(std::slice::from_ref(&denied), &["bytes"]);
+        wide.borne.width = 11;
+        assert_eq!(limit(&wide, &untried), None);
         // Of ten some were served, and of one perhaps none.
         assert!(limit(&facts(std::slice::from_ref(&denied), &[]), &untried).is_some());
         denied.observed.place = Some((2, 200));

@@ -4,13 +4,16 @@ use std::time::Duration;
 
 use crate::base::units::{count, duration, whole};
 use crate::check::cause::Diagnosis;
-use crate::check::facts::{Facts, Failure};
+use crate::check::facts::{Facts, Failure, MANY};
 use crate::check::findings::{Ending, Findings, Silences, Since, Streams};
 use crate::check::observation::End;
 use crate::check::{lifetime, pace};
 
 /// A clause that ended at less than this share of the limit fails for another reason.
 const SHARE: f64 = 0.6;
+
+/// A byte in a packet of its own is counted as so many with its headers, or fewer.
+const HEADERS: u64 = 100;
 
 /// Without an experiment, two ages are the same that differ by less than this share of the less,
 /// and a fixed part for timers; and one of less than that is none of a limit.
@@ -25,7 +28,7 @@ pub(super) fn quota(facts: &Facts, findings: &Findings) -> Option<Diagnosis> {
             bytes,
             by,
             is_proved,
-        }) => (bytes, by, is_proved),
+        }) if is_proved || bytes >= MANY => (bytes, by, is_proved),
         None if findings.is_open("streams") => {
             let (bytes, by) = guess(facts)?;
             (bytes, by, false)
@@ -38,6 +41,7 @@ pub(super) fn quota(facts: &Facts, findings: &Findings) -> Option<Diagnosis> {
     let explains = facts.clauses(|at| ended_by(at, by) && moved(at));
     let however = match is_proved {
         true => "however fast they go",
+        false if findings.streams.is_none() => "as far as the clauses saw",
         false => "and one that carries fewer in the same time does not",
     };
     let text = format!(
@@ -63,7 +67,14 @@ fn guess(facts: &Facts) -> Option<(u64, Ending)> {
         End::Reset => Ending::Reset,
         _ => Ending::Close,
     };
-    let is_other = guess_messages(facts).is_some() || guess_lifetime(facts).is_some();
+    // One that was cut off much sooner had another reason, also where headers count.
+    let is_sooner = |at: &&Failure| {
+        let came = at.observed.received;
+        ended_by(at, Ending::Close) && came > 0 && came * HEADERS < last.observed.received
+    };
+    let is_other = guess_messages(facts).is_some()
+        || guess_lifetime(facts).is_some()
+        || facts.failures.iter().any(|at| is_sooner(&at));
     (cut.len() >= 2 && !is_other).then_some((last.observed.received, by))
 }
 
@@ -297,6 +308,26 @@ mod tests {
     }
 
     #[test]
+    fn hardly_any_bytes_are_a_quota_only_if_that_is_proved() {
+        let facts = facts(&[received("bytes", End::Close, 10)], &[]);
+        let of = |bytes, is_proved| {
+            let by = Ending::Close;
+            let findings = Findings {
+                streams: Some(Streams::AfterBytes {
+                    bytes,
+                    by,
+                    is_proved,
+                }),
+                ..Findings::default()
+            };
+            quota(&facts, &findings).map(|at| at.confidence)
+        };
+        assert_eq!(of(0, false), None);
+        assert_eq!(of(1_000, false), Some(Confidence::Likely));
+        assert_eq!(of(100, true), Some(Confidence::Certain));
+    }
+
+    #[test]
     fn a_limit_of_messages_explains_what_ended_in_its_way() {
         let failures = [
             received("bytes", End::Close, 512),
@@ -387,7 +418,78 @@ mod tests {
         assert_eq!(guess.evidence["bytes"], 48_000);
         assert_eq!(guess.evidence["ends_by"], "reset");
         assert_eq!(of(&failures[..1]), None);
+        let sooner = received("slow-writer", End::Close, 3);
+        assert_eq!(of(&[&failures[..], &[sooner]].concat()), None);
         let tried = quota(&facts(&failures, &["connect"]), &Findings::default());
         assert_eq!(tried, None);
+    }
+
+    /// A failed clause that was cut off after so many bytes at that age.
+    fn cut(name: &'static str, bytes: u64, age: u64) -> Failure {
+        let mut failure = received(name, End::Close, bytes);
+        failure.observed.age = Duration::from_millis(age);
+        failure
+    }
+
+    #[test]
+    fn without_experiments_what_two_clauses_have_in_common_is_a_guess() {
+        let untried = Findings {
+            is_untried: true,
+            ..Findings::default()
+        };
+        let of = |failures: &[Failure]| {
+            let facts = facts(failures, &["connect"]);
+            let tried = Findings::default();
+            assert_eq!(messages(&facts, &tried).or(lifetime(&facts, &tried)), None);
+            let all = [messages, lifetime, quota].map(|family| family(&facts, &untried));
+            let mut all = all.into_iter().flatten();
+            let first = all.next();
+            assert_eq!(all.next(), None);
+            first.inspect(|at| assert_eq!(at.confidence, Confidence::Likely))
+        };
+        let as_many = [
+            cut("lifetime", 5 * 16, 100),
+            cut("slow-writer", 5 * 3, 2),
+            cut("bytes", 5 * 16_384, 3),
+        ];
+        let limit = of(&as_many).unwrap();
+        assert_eq!(
+            (limit.cause, &limit.evidence["messages"]),
+            ("message-limit", &5.into())
+        );
+        let as_old = [
+            cut("lifetime", 640, 1_000),
+            cut("slow-writer", 18, 990),
+            cut("message-16m", 9_000_000, 1_003),
+        ];
+        let limit = of(&as_old).unwrap();
+        assert_eq!(
+            (limit.cause, &limit.evidence["seconds"]),
+            ("lifetime-limit", &1.0.into())
+        );
+        // One was younger, or all were so young that it is no limit of age.
+        let younger = [cut("lifetime", 640, 1_000), cut("bytes", 300, 20)];
+        assert_eq!(of(&younger), None);
+        assert_eq!(of(&[cut("lifetime", 640, 200)]), None);
+    }
+
+    #[test]
+    fn without_experiments_a_silent_one_that_ended_beside_a_busy_one_is_a_guess() {
+        let untried = Findings {
+            is_untried: true,
+            ..Findings::default()
+        };
+        let mut silent = cut("idle", 16, 2_000);
+        silent.observed.held_silent = true;
+        let tried = Findings::default();
+        let of = |failures: &[Failure], findings| idle(&facts(failures, &["bytes"]), findings);
+        let guess = of(std::slice::from_ref(&silent), &untried).unwrap();
+        assert_eq!(guess.confidence, Confidence::Likely);
+        assert_eq!(guess.explains, ["idle"]);
+        assert_eq!(guess.evidence["ends_by"], "close");
+        let busy = [silent.clone(), cut("lifetime", 64, 2_000)];
+        assert_eq!(of(&busy, &untried), None);
+        assert_eq!(of(&[silent], &tried), None);
+        assert_eq!(of(&[cut("bytes", 64, 20)], &untried), None);
     }
 }

@@ -68,9 +68,11 @@ pub(super) fn half_close(facts: &Facts, findings: &Findings) -> Option<Diagnosis
 /// How connections ended where only those did on which we had closed our side, and whether
 /// all bytes came back before.
 fn guess_half_close(facts: &Facts) -> Option<(Ending, bool)> {
-    let is_other = |at: &Failure| !at.is_of_half_close() && !at.observed.half_closed;
+    let is_other =
+        |at: &Failure| !at.is_of_half_close() && !at.observed.half_closed && !at.observed.urgent;
     let is_only = !facts.failures.iter().any(is_other) && facts.passed.contains(&"bytes");
-    let mut ends = facts.failures.iter().map(|at| &at.observed);
+    let of_it = facts.failures.iter().filter(|at| !at.observed.urgent);
+    let mut ends = of_it.map(|at| &at.observed);
     let guess = ends.find_map(|seen| {
         let by = match seen.end {
             End::Close => Ending::Close,
@@ -108,7 +110,11 @@ pub(super) fn urgent(facts: &Facts, findings: &Findings) -> Option<Diagnosis> {
             (Urgent::TakenOut, facts.passed.contains(&"bytes"))
         }
         // A guess, where nothing ended so without an urgent byte.
-        (None, End::Silence) if !is_so_elsewhere(Failure::is_silent) => (Urgent::Dropped, false),
+        (None, End::Silence) if is_so_elsewhere(Failure::is_silent) => return None,
+        (None, End::Silence) => match failure.observed.taken {
+            Some(true) => (Urgent::Stalled, false),
+            Some(false) | None => (Urgent::Dropped, false),
+        },
         (None, End::Reset) if !is_so_elsewhere(is_ended) => (Urgent::Ended(Ending::Reset), false),
         (None, End::Close) if !is_so_elsewhere(is_ended) => (Urgent::Ended(Ending::Close), false),
         (None, _) => return None,
@@ -122,6 +128,10 @@ pub(super) fn urgent(facts: &Facts, findings: &Findings) -> Option<Diagnosis> {
         Urgent::Ended(_) => {
             "answered by the end of the connection: a firewall or an intrusion prevention takes \
              urgent data for an attack, or the server for an error"
+        }
+        Urgent::Stalled => {
+            "received, and nothing behind it comes back: a program that passes bytes on by \
+             splice(2), as Go's io.Copy and some proxies do, stops at it"
         }
         Urgent::Dropped | Urgent::Kept => {
             "dropped, and the stream stalls behind it: a firewall \
@@ -267,6 +277,13 @@ mod tests {
         let guess = half_close(&facts(&early, &["bytes"]), &untried).unwrap();
         assert_eq!(guess.confidence, Confidence::Likely);
         assert_eq!(guess.evidence["what"], "truncates");
+        let mut urgent = failure("urgent", End::Silence);
+        urgent.observed.urgent = true;
+        let beside = facts(&[urgent, early[0].clone()], &["bytes"]);
+        assert_eq!(
+            half_close(&beside, &untried).unwrap().evidence["what"],
+            "truncates"
+        );
         let more = [early[0].clone(), failure("message-64k", End::Close)];
         assert_eq!(half_close(&facts(&more, &["bytes"]), &untried), None);
         assert_eq!(
@@ -296,6 +313,11 @@ mod tests {
             assert_eq!(guess.evidence["what"], what);
             let both = [urgent.clone(), failure("message-64k", end)];
             assert_eq!(of(&both, &untried), None);
+            let mut arrived = urgent.clone();
+            arrived.observed.taken = Some(true);
+            let arrived = of(&[arrived], &untried).unwrap();
+            let stalled = if what == "dropped" { "stalled" } else { what };
+            assert_eq!(arrived.evidence["what"], stalled);
             // It was tried, and the same bytes without urgent data ended so, too.
             assert_eq!(of(&[urgent], &Findings::default()), None);
         }

@@ -34,9 +34,11 @@ pub(super) fn not_connected(facts: &Facts, findings: &Findings) -> Option<Diagno
         )),
         NotMade::Unanswered => Some(named(
             "no-answer",
-            "nothing answers the first packet: a firewall drops it, or the host is not there",
-            "look with tcpdump on the server's host whether the SYN comes: if it does, a firewall \
-             there drops it; if not, one before it does, or the address is wrong",
+            "nothing answers the first packet: a firewall drops it, the host is not there, or the \
+             server's listen queue is full",
+            "look with tcpdump on the server's host whether the SYN comes: if it does, its listen \
+             queue is full (ss -ltn: Recv-Q) or a firewall there drops it; if not, one before it \
+             does, or the address is wrong",
         )),
         NotMade::Unusable => Some(named(
             "unreachable",

@@ -3,7 +3,7 @@
 use crate::base::units::{count, whole};
 use crate::check::cause::Diagnosis;
 use crate::check::facts::{Facts, Failure};
-use crate::check::findings::{Changes, Findings};
+use crate::check::findings::{Changes, Ending, Findings};
 use crate::check::observation::{End, Wrong};
 use crate::check::parallel::CONNECT_THREADS;
 use crate::probe::pattern::Damage;
@@ -60,17 +60,36 @@ fn guess(facts: &Facts) -> Option<Changes> {
     })
 }
 
+/// The same: `added` comes beside what was sent, and that comes back.
+pub(super) fn added(facts: &Facts, added: &[u8]) -> Diagnosis {
+    let shown = added.escape_ascii();
+    let text =
+        format!("bytes are added to what was sent, and that comes back beside them: {shown}");
+    let advice =
+        "have the server send nothing but what it got: no greeting, no prompt, no line end";
+    Diagnosis::certain("bytes-changed", text, advice, facts.clauses(|_| true))
+        .with("how", "added")
+        .with("example", shown.to_string())
+}
+
 /// The same: a byte of a special value ends the connection.
 pub(super) fn ended(facts: &Facts, findings: &Findings) -> Option<Diagnosis> {
     let (text, by) = findings.changes.as_ref()?.ended.first()?;
     let example = format!("{}: {}", text.escape_ascii(), by.word());
+    let does = match by {
+        Ending::Silence => "are lost, with all that follows them",
+        Ending::Close | Ending::Reset => "end the connection",
+    };
     let text = format!(
-        "something takes the stream for text: bytes of some values end the connection, and others \
-         do not ({example})"
+        "something looks into the stream, or takes it for text: bytes of some values {does}, and \
+         others do not ({example})"
     );
     let is_cut = |at: &Failure| {
         let seen = &at.observed;
-        let is_ended = matches!(seen.end, End::Close | End::Reset);
+        let is_ended = match by {
+            Ending::Silence => at.is_silent(),
+            Ending::Close | Ending::Reset => matches!(seen.end, End::Close | End::Reset),
+        };
         // A connection behind many that had as many bytes was denied for another reason.
         let is_denied =
             seen.received == 0 && seen.place.is_some_and(|(at, _)| at > CONNECT_THREADS);
@@ -98,7 +117,10 @@ pub(super) fn damaged(facts: &Facts, findings: &Findings) -> Option<Diagnosis> {
         End::Wrong(wrong) => Some(wrong.clone()),
         _ => None,
     };
-    let wrong = facts.failures.iter().find_map(damage)?;
+    // One that knows what it is tells most.
+    let known = |wrong: &Wrong| !matches!(wrong.damage, None | Some(Damage::Unknown));
+    let wrong = facts.failures.iter().filter_map(damage);
+    let wrong = wrong.min_by_key(|wrong| !known(wrong))?;
     let what = match wrong.damage {
         Some(Damage::Lost { bytes }) => {
             format!("{} left out", count(bytes, "byte is", "bytes are"))
@@ -111,9 +133,14 @@ pub(super) fn damaged(facts: &Facts, findings: &Findings) -> Option<Diagnosis> {
         _ => String::from("other bytes come than were sent"),
     };
     let at = whole(wrong.at);
-    let tried = match &findings.changes {
-        Some(_) => "short texts of bytes with a meaning come back",
-        None => "whether that depends on their values was not tried",
+    let fickle = findings.changes.as_ref().and_then(|at| at.fickle.as_ref());
+    let tried = match (&findings.changes, fickle) {
+        (_, Some(came)) => {
+            let came = came.escape_ascii();
+            format!("short texts come back, but not each time ({came}): one of several servers?")
+        }
+        (Some(_), None) => String::from("short texts of bytes with a meaning come back"),
+        (None, None) => String::from("whether that depends on their values was not tried"),
     };
     let text = format!("the stream is damaged: {what} at offset {at} of a connection; {tried}");
     let advice = "look in the server and each proxy for a write that takes a part and whose rest is \
@@ -126,9 +153,9 @@ pub(super) fn damaged(facts: &Facts, findings: &Findings) -> Option<Diagnosis> {
     let diagnosis = Diagnosis::certain("bytes-changed", text, advice, explains);
     let diagnosis = diagnosis.with("how", "other").with("example", example);
     let diagnosis = diagnosis.with("at", wrong.at);
-    Some(match &findings.changes {
-        Some(_) => diagnosis,
-        None => diagnosis.likely(),
+    Some(match (&findings.changes, fickle) {
+        (Some(_), None) => diagnosis,
+        _ => diagnosis.likely(),
     })
 }
 
@@ -150,6 +177,7 @@ pub(in crate::check) fn in_words(how: &str) -> Option<&'static str> {
         "telnet" => "0xff is taken for a telnet command",
         "xon-xoff" => "XON and XOFF (0x11, 0x13) are taken out",
         "case" => "letters are changed to the other case",
+        "added" => "bytes are added to what was sent",
         _ => return None,
     })
 }
@@ -179,6 +207,8 @@ pub(in crate::check) fn how(changes: &Changes) -> &'static str {
         "seven-bit"
     } else if all(<[u8]>::to_ascii_uppercase) || all(<[u8]>::to_ascii_lowercase) {
         "case"
+    } else if changes.changed.len() >= 2 && all_added(changes) {
+        "added"
     } else if is_left_out(&[0]) || is_cut {
         "nul"
     } else if is_left_out(&[0x11, 0x13]) || is_left_out(&[0x11]) || is_left_out(&[0x13]) {
@@ -192,12 +222,26 @@ pub(in crate::check) fn how(changes: &Changes) -> &'static str {
     }
 }
 
+/// Whether the same comes before each text, or behind each.
+fn all_added(changes: &Changes) -> bool {
+    let Some((sent, came)) = changes.changed.first() else {
+        return false;
+    };
+    let number = came.len().saturating_sub(sent.len());
+    let (before, behind) = (&came[..number], &came[came.len() - number..]);
+    let is_it = |is_so: &dyn Fn(&[u8], &[u8]) -> bool| {
+        let mut all = changes.changed.iter();
+        number > 0 && all.all(|(sent, came)| is_so(sent, came))
+    };
+    is_it(&|sent, came| came.strip_suffix(sent) == Some(before))
+        || is_it(&|sent, came| came.strip_prefix(sent) == Some(behind))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::check::cause::Confidence;
     use crate::check::facts::made::{facts, failure};
-    use crate::check::findings::Ending;
 
     #[track_caller]
     fn assert_is(word: &str, pairs: &[(&[u8], &[u8])]) {
@@ -219,6 +263,8 @@ mod tests {
         );
         assert_is("case", &[(b"aAb", b"AAB"), (b"a\0b", b"A\0B")]);
         assert_is("case", &[(b"aAb", b"aab")]);
+        assert_is("added", &[(b"aAb", b"> aAb"), (b"a\0b", b"> a\0b")]);
+        assert_is("added", &[(b"aAb", b"aAb\n"), (b"a\nb", b"a\nb\n")]);
         assert_is("nul", &[(b"a\0b", b"ab")]);
         assert_is("nul", &[(b"a\0b", b"a")]);
         assert_is("xon-xoff", &[(b"a\x11b", b"ab"), (b"a\x13b", b"ab")]);
@@ -314,6 +360,11 @@ mod tests {
             let facts = facts(&[failure("message-16m", wrong(damage))], &["bytes"]);
             damaged(&facts, findings)
         };
+        let mut fickle = sound();
+        fickle.changes.as_mut().unwrap().fickle = Some(b"HTTP/1.1 400".to_vec());
+        let not_each = of(Damage::Unknown, &fickle).unwrap();
+        assert_eq!(not_each.confidence, Confidence::Likely);
+        assert!(not_each.text.contains("one of several"), "{not_each:?}");
         let lost = of(Damage::Lost { bytes: 1448 }, &sound()).unwrap();
         assert_eq!(lost.explains, ["message-16m"]);
         assert_eq!(lost.evidence["how"], "other");
@@ -361,11 +412,17 @@ mod tests {
             changes: Some(Changes {
                 changed: Vec::new(),
                 ended: vec![(b"a\x04b".to_vec(), Ending::Close)],
+                fickle: None,
             }),
             ..Findings::default()
         };
         let diagnosis = ended(&facts, &findings).unwrap();
         assert_eq!(diagnosis.explains, ["bytes", "message-64k"]);
+        let mut lost = findings.clone();
+        lost.changes.as_mut().unwrap().ended = vec![(b"a\xffb".to_vec(), Ending::Silence)];
+        let lost = ended(&facts, &lost).unwrap();
+        assert_eq!(lost.explains, [""; 0]);
+        assert!(lost.text.contains("are lost"), "{}", lost.text);
         assert_eq!(diagnosis.evidence["example"], "a\\x04b: close");
         assert_eq!(changed(&facts, &findings), None);
         assert_eq!(ended(&facts, &Findings::default()), None);

@@ -29,56 +29,100 @@ pub(in crate::check) const TEXTS: [&[u8]; 14] = [
 const AT_ONCE: usize = 8;
 
 /// Before a text is taken for what ends connections, it must do so so often, and a plain text
-/// come back each time: another reason ends some of either.
+/// come back each time: another reason ends some of either. One that comes back as another one
+/// must do so as often as that again, and one for which nothing comes, which takes longer.
 const CONFIRMED: usize = 6;
+const CHANGED: usize = 4;
+const SILENT: usize = 3;
 
 /// What became of a text that did not come back as it was sent.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 enum Returned {
     Changed(Vec<u8>),
+    /// `Silence` where nothing came.
     Ended(Ending),
 }
 
-/// Sends texts of bytes with a meaning, and keeps those that come back otherwise. Where the time
-/// is over before it is known that some end connections, what is changed is told all the same.
-pub(super) fn changes(setting: &Setting<'_>) -> Option<Changes> {
-    let mut changes = Changes::default();
-    let mut ended = Vec::new();
-    // In the order of the texts: the first one is the example.
-    for (sent, returned) in TEXTS.into_iter().zip(all(setting, &TEXTS)?) {
-        match returned {
-            Some(Returned::Changed(came)) => changes.changed.push((sent.to_vec(), came)),
-            Some(Returned::Ended(by)) => ended.push((sent, by)),
-            None => {}
+impl Returned {
+    /// Whether the same became of it again. What is sent after a close is answered by a reset.
+    fn is_again(&self, again: &Self) -> bool {
+        let is_silence = |one: &Self| *one == Self::Ended(Ending::Silence);
+        match (self, again) {
+            (Self::Ended(_), Self::Ended(_)) => is_silence(self) == is_silence(again),
+            _ => self == again,
         }
     }
-    let confirmed = confirmed(setting, ended);
-    let is_known = confirmed.is_some() || !changes.changed.is_empty();
-    let ended = confirmed.unwrap_or_default().into_iter();
-    changes.ended = ended.map(|(text, by)| (text.to_vec(), by)).collect();
+}
+
+/// A text, and what became of it.
+type Tried<'a> = (&'a [u8], Returned);
+
+/// Sends texts of bytes with a meaning, and `more`, and keeps those that come back otherwise, each
+/// time. Where
+/// the time is over before it is known that some end connections, what is changed is told all the
+/// same.
+pub(super) fn changes(setting: &Setting<'_>, more: &[[u8; 3]]) -> Option<Changes> {
+    // In the order of the texts: the first one is the example.
+    let more = more.iter().map(|text| &text[..]);
+    let texts: Vec<&[u8]> = TEXTS.into_iter().chain(more).collect();
+    let tried = texts.iter().copied().zip(all(setting, &texts)?);
+    let tried = tried.filter_map(|(text, returned)| Some((text, returned?)));
+    let is_changed = |(_, returned): &Tried<'_>| matches!(returned, Returned::Changed(_));
+    let (changed, ended): (Vec<_>, Vec<_>) = tried.partition(is_changed);
+    let is_silent = |(_, returned): &Tried<'_>| *returned == Returned::Ended(Ending::Silence);
+    let (silent, ended): (Vec<_>, Vec<_>) = ended.into_iter().partition(is_silent);
+    let mut changes = Changes::default();
+    let again = confirmed(setting, changed.clone(), CHANGED)?;
+    for (text, returned) in changed {
+        let is_again = again.iter().any(|(other, _)| *other == text);
+        match returned {
+            Returned::Changed(came) if is_again => changes.changed.push((text.to_vec(), came)),
+            Returned::Changed(came) => changes.fickle = changes.fickle.or(Some(came)),
+            Returned::Ended(_) => {}
+        }
+    }
+    let ended = confirmed(setting, ended, CONFIRMED)
+        .and_then(|ended| Some([ended, confirmed(setting, silent, SILENT)?].concat()));
+    let is_known = ended.is_some() || !changes.changed.is_empty();
+    for (text, returned) in ended.unwrap_or_default() {
+        if let Returned::Ended(by) = returned {
+            changes.ended.push((text.to_vec(), by));
+        }
+    }
     is_known.then_some(changes)
 }
 
-/// Those of the texts that end each connection, while a plain one ends none. `None` if the check
-/// was stopped before that was known.
+/// Those of which the same becomes so often, while a plain text comes back each time, unless it is
+/// one of them. `None` if the check was stopped before that was known.
 fn confirmed<'a>(
     setting: &Setting<'_>,
-    mut ended: Vec<(&'a [u8], Ending)>,
-) -> Option<Vec<(&'a [u8], Ending)>> {
-    let is_ended = |returned: &Option<Returned>| matches!(returned, Some(Returned::Ended(_)));
-    for _ in 0..CONFIRMED {
-        if ended.is_empty() {
+    mut tried: Vec<Tried<'a>>,
+    times: usize,
+) -> Option<Vec<Tried<'a>>> {
+    for _ in 0..times {
+        if tried.is_empty() {
             break;
         }
-        let texts = ended.iter().map(|(text, _)| *text);
+        let texts = tried.iter().map(|(text, _)| *text);
         let texts: Vec<_> = std::iter::once(TEXTS[0]).chain(texts).collect();
         let mut again = all(setting, &texts)?.into_iter();
-        if again.next().is_some_and(|plain| is_ended(&plain)) {
+        let is_plain_changed = tried
+            .iter()
+            .any(|(text, returned)| *text == TEXTS[0] && matches!(returned, Returned::Changed(_)));
+        let is_of_ends = tried
+            .iter()
+            .all(|(_, one)| matches!(one, Returned::Ended(_)));
+        let is_plain_sound = match again.next().flatten() {
+            None => true,
+            Some(Returned::Changed(_)) => is_plain_changed || is_of_ends,
+            Some(Returned::Ended(_)) => false,
+        };
+        if !is_plain_sound {
             return Some(Vec::new());
         }
-        ended.retain(|_| again.next().is_some_and(|one| is_ended(&one)));
+        tried.retain(|(_, one)| again.next().flatten().is_some_and(|at| one.is_again(&at)));
     }
-    Some(ended)
+    Some(tried)
 }
 
 /// What becomes of each of these texts, several at once. `None` if the check was stopped
@@ -110,7 +154,7 @@ fn all(setting: &Setting<'_>, texts: &[&[u8]]) -> Option<Vec<Option<Returned>>> 
     is_whole.then(|| all.into_iter().map(|(_, returned)| returned).collect())
 }
 
-/// What came back for a text, if that was something else; `None` also where nothing did.
+/// What came back for a text, if that was something else.
 fn returned(setting: &Setting<'_>, text: &[u8]) -> Option<Returned> {
     let connection = setting.open().ok()?;
     let patience = setting.patience();
@@ -121,8 +165,9 @@ fn returned(setting: &Setting<'_>, text: &[u8]) -> Option<Returned> {
     match end {
         // More than was sent comes right behind.
         None => came.extend(connection.receive(64, patience / 8).0),
+        Some(Ending::Silence) if came.is_empty() => return Some(Returned::Ended(Ending::Silence)),
         Some(Ending::Silence) => {}
         Some(by) => return Some(Returned::Ended(by)),
     }
-    (!came.is_empty() && came != text).then_some(Returned::Changed(came))
+    (came != text).then_some(Returned::Changed(came))
 }

@@ -171,7 +171,7 @@ impl<'a> Connection<'a> {
     /// Whether the peer has acknowledged all that was sent, the end of our side as well, where
     /// the system tells.
     pub(super) fn is_acknowledged(&self) -> Option<bool> {
-        Some(self.view()?.unacknowledged? == 0)
+        self.view()?.is_all_acknowledged()
     }
 
     /// Our port.

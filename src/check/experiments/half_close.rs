@@ -15,7 +15,6 @@ const TRIES: [(usize, usize); 2] = [(10, 6), (64 * 1024, 3)];
 /// those nothing is received before all are sent, or there is no room for more.
 const MANY: usize = 4 << 20;
 const SENDING: Duration = Duration::from_secs(2);
-const MANY_TRIES: usize = 2;
 
 /// What was sent so must be back in this time, or no more is tried: the path is too slow.
 const BACK: Duration = Duration::from_secs(4);
@@ -27,31 +26,60 @@ const FULL_ROUND_TRIPS: u32 = 3;
 /// The pause between looks at a full path.
 const LOOK: Duration = Duration::from_millis(1);
 
+/// Before an end is believed, our side is closed on so many connections, and on others not, in an
+/// order in which one of two to five servers behind a balancer meets both: those that stay open
+/// must all bring everything back, and of the others as many must not.
+const CLOSED: [bool; 12] = [
+    false, true, false, false, true, false, false, true, false, false, false, true,
+];
+const ENDED_LEAST: usize = 3;
+
 /// Sends bytes and closes our side behind them, where without that all comes back.
 pub(super) fn half_close(setting: &Setting<'_>) -> Option<HalfClosed> {
-    let mut ends = HalfClosed::Sound;
+    let (mut found, mut is_doubtful) = (None, false);
     for (bytes, tries) in TRIES {
         let sent = letters(bytes);
         if !comes_back(setting, &sent)? {
             return None;
         }
         for _ in 0..tries {
-            if let Some(ended) = closed_behind(setting, &sent)? {
-                ends = ended;
+            let ended = closed_behind(setting, &sent)?;
+            if setting.is_stopped() {
+                return None;
             }
-            match ends {
-                _ if setting.is_stopped() => return None,
-                HalfClosed::Sound => {}
+            let Some(ended) = ended else { continue };
+            if found.is_none() && !is_confirmed(setting, &sent)? {
+                is_doubtful = true;
+                break;
+            }
+            found = Some(ended);
+            match ended {
                 // More bytes may tell whether any are lost.
                 HalfClosed::Ends { all_came: true, .. } => break,
-                HalfClosed::Ends { .. } | HalfClosed::Unheard { .. } => return Some(ends),
+                _ => return found,
             }
         }
     }
-    match ends {
-        HalfClosed::Sound => unread(setting),
-        _ => Some(ends),
+    match found {
+        None if is_doubtful => None,
+        None => unread(setting),
+        found => found,
     }
+}
+
+/// Whether it is for our half-close that connections end, and not for a server of several that
+/// is dead, or for chance.
+fn is_confirmed(setting: &Setting<'_>, sent: &[u8]) -> Option<bool> {
+    let mut ended = 0;
+    for is_closed in CLOSED {
+        match is_closed {
+            _ if setting.is_stopped() => return None,
+            true => ended += usize::from(closed_behind(setting, sent)?.is_some()),
+            false if !comes_back(setting, sent)? => return Some(false),
+            false => {}
+        }
+    }
+    Some(ended >= ENDED_LEAST)
 }
 
 /// Whether all comes back where our side stays open.
@@ -87,8 +115,8 @@ fn closed_behind(setting: &Setting<'_>, sent: &[u8]) -> Option<Option<HalfClosed
 /// The same with bytes of which many are still with the server when our side is closed.
 fn unread(setting: &Setting<'_>) -> Option<HalfClosed> {
     let patience = setting.patience();
-    let closes = [false].into_iter().chain([true; MANY_TRIES]);
-    for is_closed in closes {
+    let mut ends = HalfClosed::Sound;
+    for is_closed in [false, true, false, true] {
         let connection = setting.open().ok()?;
         let left = send_unread(setting, &connection)?;
         if is_closed {
@@ -110,12 +138,15 @@ fn unread(setting: &Setting<'_>) -> Option<HalfClosed> {
             Some(_) if !is_closed => return None,
             None if is_closed => return None,
             Some(by) if by != Ending::Close || !all_came => {
-                return Some(HalfClosed::Ends { by, all_came });
+                ends = HalfClosed::Ends { by, all_came };
             }
-            Some(_) | None => {}
+            // Each time, or never.
+            Some(_) if ends != HalfClosed::Sound => return None,
+            Some(_) => return Some(ends),
+            None => {}
         }
     }
-    Some(HalfClosed::Sound)
+    Some(ends)
 }
 
 /// Sends many bytes, and receives some only where there is room for no more; how many are to

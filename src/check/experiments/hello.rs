@@ -14,9 +14,12 @@ const GREETING: Duration = Duration::from_millis(300);
 const LATE_GREETING: Duration = Duration::from_millis(3500);
 
 /// Waits for a greeting, says hello, and keeps what comes. Then a second connection says
-/// nothing: what comes or ends there is no answer.
-pub(super) fn hello(setting: &Setting<'_>) -> Option<Hello> {
-    let (mut hello, age) = spoken(setting)?;
+/// nothing: what comes or ends there is no answer. Both are followed for as long as those of the
+/// clauses lived that were ended without a byte.
+pub(super) fn hello(setting: &Setting<'_>, ended_at: Duration) -> Option<Hello> {
+    // A proxy that does not reach its server ends each connection after as long.
+    let ended_at = (ended_at + ended_at / 4 + GREETING).max(setting.patience());
+    let (mut hello, age) = spoken(setting, ended_at)?;
     let is_answered = !hello.answer.is_empty() || !hello.greeting.is_empty();
     if !is_answered {
         let time = match hello.end {
@@ -30,7 +33,7 @@ pub(super) fn hello(setting: &Setting<'_>) -> Option<Hello> {
 }
 
 /// What comes before and after hello is said, and how old the connection became.
-fn spoken(setting: &Setting<'_>) -> Option<(Hello, Duration)> {
+fn spoken(setting: &Setting<'_>, patience: Duration) -> Option<(Hello, Duration)> {
     let connection = setting.open().ok()?;
     let (greeting, end) = connection.receive(KEPT, GREETING + 2 * setting.round_trip);
     let mut hello = Hello {
@@ -38,17 +41,26 @@ fn spoken(setting: &Setting<'_>) -> Option<(Hello, Duration)> {
         ..Hello::default()
     };
     if matches!(end, Some(Ending::Close | Ending::Reset)) {
-        hello.end = end;
+        (hello.end, hello.ended_at) = (end, Some(connection.age()));
         return Some((hello, connection.age()));
     }
     hello.end = connection.send(HELLO, setting.patience());
     if hello.end.is_none() {
-        (hello.answer, hello.end) = connection.receive(KEPT, setting.patience());
+        (hello.answer, hello.end) = connection.receive(1, patience);
+        if hello.end.is_none() {
+            let (rest, end) = connection.receive(KEPT - 1, setting.patience());
+            hello.answer.extend(rest);
+            hello.end = end;
+        }
     }
     if hello.end == Some(Ending::Silence) {
         hello.is_taken = connection.is_acknowledged();
     }
-    Some((hello, connection.age()))
+    let age = connection.age();
+    if matches!(hello.end, Some(Ending::Close | Ending::Reset)) {
+        hello.ended_at = Some(age);
+    }
+    Some((hello, age))
 }
 
 /// What comes on a connection on which nothing is said.

@@ -150,7 +150,8 @@ impl Trial<'_, '_> {
         if !self.suspicion.facts.is_mute() {
             return false;
         }
-        let hello = self.make("hello", hello::hello);
+        let ended_at = self.suspicion.ended_at();
+        let hello = self.make("hello", |at| hello::hello(at, ended_at));
         let is_other = hello.as_ref().is_some_and(|hello| {
             let is_ended = matches!(hello.end, Some(end) if end != Ending::Silence);
             let is_other = !hello.answer.is_empty() && !hello.is_echoed();
@@ -192,7 +193,9 @@ impl Trial<'_, '_> {
         let is_held = !matches!(self.found.held, None | Some(Held::Nothing));
         // What is held back comes back short, and is not changed.
         if self.suspicion.is_changed() && !is_held {
-            self.found.changes = self.make_in_parts("changes", changes::changes);
+            let more = self.suspicion.wrong_values();
+            let changes = |at: &Setting<'_>| changes::changes(at, &more);
+            self.found.changes = self.make_in_parts("changes", changes);
         }
         if self.suspicion.is_large() {
             self.found.sizes = self.make("sizes", sizes::sizes);

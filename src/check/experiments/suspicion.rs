@@ -7,6 +7,7 @@ use crate::check::facts::{Facts, Failure, MANY, SMALL};
 use crate::check::findings::{Findings, Held, Limited, Sizes, Steps};
 use crate::check::observation::{End, NotMade};
 use crate::check::parallel::CONNECT_THREADS;
+use crate::probe::pattern::Damage;
 
 /// What is suspected after the clauses.
 pub(super) struct Suspicion<'a> {
@@ -83,6 +84,41 @@ impl Suspicion<'_> {
                 let is_ended = matches!(at.observed.end, End::Close | End::Reset);
                 at.is_silent() || is_ended
             })
+    }
+
+    /// The age of the oldest connection that was ended without a byte, as far as another one may be
+    /// followed.
+    pub(super) fn ended_at(&self) -> Duration {
+        const LONGEST: Duration = Duration::from_secs(6);
+        let is_ended = |at: &&Failure| {
+            let is_end = matches!(at.observed.end, End::Close | End::Reset);
+            is_end && at.observed.received == 0 && !at.observed.held_silent
+        };
+        let ended = self.facts.failures.iter().filter(is_ended);
+        let ages = ended.map(|at| at.observed.age);
+        ages.filter(|age| *age <= LONGEST).max().unwrap_or_default()
+    }
+
+    /// Texts with the values that came otherwise: each may have a meaning that is not known here.
+    pub(super) fn wrong_values(&self) -> Vec<[u8; 3]> {
+        /// What one value is the reason for comes otherwise at it each time.
+        const MOST: usize = 2;
+        let mut values = Vec::new();
+        for failure in &self.facts.failures {
+            let End::Wrong(wrong) = &failure.observed.end else {
+                continue;
+            };
+            let is_foreign = matches!(wrong.damage, Some(Damage::Foreign(_)));
+            let value = wrong.sent.first().filter(|_| !is_foreign);
+            if let Some(value) = value.filter(|value| !values.contains(*value)) {
+                values.push(*value);
+            }
+        }
+        values.truncate(MOST);
+        values
+            .into_iter()
+            .map(|value| [b'a', value, b'b'])
+            .collect()
     }
 
     /// Packets of full size were on their way when nothing came any more.

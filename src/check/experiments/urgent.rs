@@ -26,7 +26,7 @@ pub(super) fn urgent(setting: &Setting<'_>) -> Option<Urgent> {
     let is_it = match what {
         Urgent::Kept => true,
         Urgent::TakenOut | Urgent::Moved => is_whole(),
-        Urgent::Dropped | Urgent::Ended(_) => {
+        Urgent::Dropped | Urgent::Stalled | Urgent::Ended(_) => {
             is_whole() && (1..CONFIRMED).all(|_| is_so_again() && is_whole())
         }
     };
@@ -74,7 +74,10 @@ fn of_one(setting: &Setting<'_>, before: usize) -> Option<Urgent> {
         None if came.len() == all => Some(Urgent::TakenOut),
         _ if setting.is_stopped() => None,
         None => match end? {
-            Ending::Silence => Some(Urgent::Dropped),
+            Ending::Silence => Some(match connection.is_acknowledged() {
+                Some(true) => Urgent::Stalled,
+                Some(false) | None => Urgent::Dropped,
+            }),
             by => Some(Urgent::Ended(by)),
         },
         Some(_) => None,

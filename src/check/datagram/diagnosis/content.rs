@@ -73,7 +73,7 @@ mod tests {
         Findings {
             changes: Some(Changes {
                 changed: pairs.collect(),
-                ended: Vec::new(),
+                ..Changes::default()
             }),
             ..Findings::default()
         }

@@ -2,7 +2,8 @@
 
 use crate::check::cause::Diagnosis;
 use crate::check::datagram::facts::{Facts, Failure};
-use crate::check::datagram::findings::{Findings, Rate, Slow};
+use crate::check::datagram::findings::{Findings, Loss, Rate, Slow};
+use crate::check::datagram::trouble::Trouble;
 
 /// Whether what is lost by chance, or above a rate, can be the reason.
 const fn may_be(failure: &Failure) -> bool {
@@ -30,7 +31,10 @@ pub(super) fn limit(facts: &Facts, findings: &Findings) -> Option<Diagnosis> {
     let advice = "raise the limit of the server (echopool serve --udp-rate) or of the firewall \
                   (nft limit rate, hashlimit, a policer), or send less; a limit below what a \
                   check sends hides what else may be the matter";
-    let diagnosis = Diagnosis::certain("rate-limit", text, advice, facts.clauses(may_be));
+    // Where so many pass in a second, what is sent alone is not lost for its rate.
+    let is_slower = facts.passed.contains(&"rate");
+    let is_it = |at: &Failure| may_be(at) && !(is_slower && at.trouble == Trouble::Unanswered);
+    let diagnosis = Diagnosis::certain("rate-limit", text, advice, facts.clauses(is_it));
     let diagnosis = diagnosis.with("per_s", per_s.round());
     Some(match slow.is_whole() {
         true => diagnosis,
@@ -43,7 +47,7 @@ pub(super) fn limit(facts: &Facts, findings: &Findings) -> Option<Diagnosis> {
 pub(super) fn loss(facts: &Facts, findings: &Findings) -> Option<Diagnosis> {
     let loss = findings.loss?;
     let percent = loss.percent();
-    loss.is_one().then(|| {
+    (loss.is_one() && !is_of_content(facts, loss)).then(|| {
         let text = format!(
             "{percent} % of the datagrams or their echoes are lost, at any rate: an echo does not \
              tell in which direction"
@@ -56,13 +60,27 @@ pub(super) fn loss(facts: &Facts, findings: &Findings) -> Option<Diagnosis> {
     })
 }
 
+/// Datagrams that are sent so often before they are given up, of which by chance so many times
+/// as many are lost as should be, and some, at the most.
+const SENT: i32 = 3;
+const BY_CHANCE: f64 = 4.0;
+const SOME: f64 = 3.0;
+
+/// Whether more of those that are sent several times are lost than by chance: then some are lost
+/// each time, for what is in them.
+fn is_of_content(facts: &Facts, loss: Loss) -> bool {
+    let Some(Trouble::Lost { lost, of }) = facts.failure("bytes").map(|at| &at.trouble) else {
+        return false;
+    };
+    let expected = (loss.lost as f64 / loss.of.max(1) as f64).powi(SENT) * *of as f64;
+    *lost as f64 > BY_CHANCE * expected + SOME
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::check::cause::Confidence;
     use crate::check::datagram::facts::made::facts;
-    use crate::check::datagram::findings::Loss;
-    use crate::check::datagram::trouble::Trouble;
 
     fn limited_to(per_s: f64, came: usize) -> Rate {
         let slow = Slow {
@@ -131,5 +149,47 @@ mod tests {
         let loss_of = |lost| loss(&facts, &lossy(lost));
         assert_eq!(loss_of(31).unwrap().evidence["percent"], 10.3);
         assert_eq!(loss_of(6), None);
+    }
+
+    #[test]
+    fn what_is_lost_each_time_is_not_lost_by_chance() {
+        let of = |bytes: usize, lost: usize| {
+            let failed = [
+                (
+                    "bytes",
+                    Trouble::Lost {
+                        lost: bytes,
+                        of: 259,
+                    },
+                ),
+                ("loss", Trouble::Lost { lost: 71, of: 250 }),
+            ];
+            let findings = Findings {
+                loss: Some(Loss { lost, of: 300 }),
+                ..Findings::default()
+            };
+            loss(&facts(&failed, &[]), &findings).map(|at| at.cause)
+        };
+        assert_eq!(of(4, 66), Some("loss"));
+        assert_eq!(of(72, 66), None);
+        // Of so many that are lost, a fifth is each time.
+        assert_eq!(of(55, 180), Some("loss"));
+        assert_eq!(of(259, 300), None, "all is no chance");
+    }
+
+    #[test]
+    fn a_rate_explains_nothing_that_is_sent_alone_where_more_pass() {
+        let failed = [
+            ("empty", Trouble::Unanswered),
+            ("order", Trouble::Lost { lost: 9, of: 64 }),
+        ];
+        let findings = Findings {
+            rate: Some(limited_to(490.0, 12)),
+            ..Findings::default()
+        };
+        let explains =
+            |passed: &[&'static str]| limit(&facts(&failed, passed), &findings).unwrap().explains;
+        assert_eq!(explains(&["rate", "loss"]), ["order"]);
+        assert_eq!(explains(&[]), ["empty", "order"]);
     }
 }

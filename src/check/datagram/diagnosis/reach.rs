@@ -21,11 +21,24 @@ fn refused_clauses(facts: &Facts) -> Vec<&'static str> {
 /// `refused`: ICMP port unreachable.
 pub(super) fn refused(facts: &Facts, _: &Findings) -> Option<Diagnosis> {
     let refused = refusal(facts).filter(|refused| refused.is_port)?;
+    if facts.passed.contains(&"reachable") {
+        return Some(refused_later(facts, refused));
+    }
     let text = "the host is there, and no program has the UDP port open, or a firewall says so";
     let advice = "start the server, or have it listen for UDP on this address and port (ss -lun on \
                   its host; echopool serve --udp); else let the port through the firewall";
     let diagnosis = Diagnosis::certain("refused", text, advice, refused_clauses(facts));
     Some(diagnosis.with("icmp", refused.icmp))
+}
+
+/// The same, though the first socket got its echo.
+fn refused_later(facts: &Facts, refused: &Refused) -> Diagnosis {
+    let text = "the first socket got its echo, and others are refused: the server's own socket is \
+                connected to its first client (socat without fork, nc -u -l), or it has ended since";
+    let advice = "have the server receive and answer on a socket that is connected to nobody \
+                  (recvfrom, sendto; socat: UDP-RECVFROM with fork); see whether it still runs";
+    let diagnosis = Diagnosis::certain("refused", text, advice, refused_clauses(facts)).likely();
+    diagnosis.with("icmp", refused.icmp)
 }
 
 /// `unreachable`: any other ICMP message, or nothing can be sent from here.
@@ -44,9 +57,22 @@ pub(super) fn unreachable(facts: &Facts, _: &Findings) -> Option<Diagnosis> {
     }
     let refused = refusal(facts).filter(|refused| !refused.is_port)?;
     let icmp = refused.icmp;
-    let text = format!("something on the way says by ICMP: {icmp}");
+    let who = refused.from.map_or_else(
+        || String::from("something on the way"),
+        |from| from.to_string(),
+    );
+    let is_reached = facts.passed.contains(&"reachable");
+    let some = match is_reached {
+        true => " of some datagrams, and others come back",
+        false => "",
+    };
+    let text = format!("{who} says by ICMP{some}: {icmp}");
     let diagnosis = Diagnosis::certain("unreachable", text, advice, refused_clauses(facts));
-    Some(diagnosis.with("icmp", icmp))
+    let diagnosis = diagnosis.with("icmp", icmp);
+    Some(match is_reached {
+        true => diagnosis.likely(),
+        false => diagnosis,
+    })
 }
 
 /// `no-answer`: nothing comes back at all.
@@ -111,6 +137,7 @@ pub(super) fn wrong_address(facts: &Facts, _: &Findings) -> Option<Diagnosis> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::check::cause::Confidence;
     use crate::check::datagram::facts::made::facts;
     use crate::check::findings::Hello;
 
@@ -134,7 +161,9 @@ mod tests {
             assert_eq!(all.next(), None);
             first
         };
-        assert_eq!(of(said(true, "port unreachable")).cause, "refused");
+        let refused = of(said(true, "port unreachable"));
+        assert_eq!(refused.cause, "refused");
+        assert_eq!(refused.confidence, Confidence::Certain);
         let unreachable = of(said(false, "host unreachable"));
         assert_eq!(unreachable.cause, "unreachable");
         assert_eq!(unreachable.evidence["icmp"], "host unreachable");
@@ -164,5 +193,16 @@ mod tests {
         let other = not_an_echo(&facts, &with(b"HTTP/1.1 400")).unwrap();
         assert_eq!(other.evidence["first_bytes"], "HTTP/1.1");
         assert_eq!(not_an_echo(&facts, &with(b"HELLO")), None);
+    }
+
+    #[test]
+    fn who_answered_one_socket_does_not_refuse_all() {
+        let facts = facts(
+            &[("reply-address", said(true, "port unreachable"))],
+            &["reachable"],
+        );
+        let later = refused(&facts, &Findings::default()).unwrap();
+        assert_eq!(later.confidence, Confidence::Likely);
+        assert!(later.text.contains("its first client"), "{}", later.text);
     }
 }

@@ -6,6 +6,9 @@ use crate::check::datagram::facts::Facts;
 use crate::check::datagram::findings::{Findings, Loss, Sizes};
 use crate::check::findings::Direction;
 
+/// The headers of a datagram over IPv6, in bytes.
+const V6_HEADERS: usize = 48;
+
 /// The longest datagram over IPv4, in bytes.
 const LONGEST: usize = 65_507;
 
@@ -24,6 +27,12 @@ pub(super) fn hole(facts: &Facts, findings: &Findings) -> Option<Diagnosis> {
     let sizes = sizes(findings, |sizes| sizes.mtu.is_hole)?;
     let packet = sizes.mtu.packet?;
     let reaches_server = sizes.direction != Some(Direction::ToServer);
+    // No link has less: RFC 791, RFC 8200.
+    let least = match packet - sizes.in_one {
+        ..V6_HEADERS => 576,
+        _ => 1280,
+    };
+    let is_link = packet >= least;
     let way = match sizes.direction {
         Some(Direction::ToServer) => {
             "on the way to the server (the way back can't be seen beyond it)"
@@ -39,8 +48,17 @@ pub(super) fn hole(facts: &Facts, findings: &Findings) -> Option<Diagnosis> {
         ),
         false => String::new(),
     };
+    let rule = match is_link {
+        true => String::new(),
+        false => format!(
+            "; no link carries so little: a firewall may drop UDP datagrams above {} bytes, as an \
+             inspection of DNS does",
+            whole(sizes.in_one as u64)
+        ),
+    };
     let text = format!(
-        "path MTU black hole: packets above {} bytes are lost {way}, and no ICMP says so{server}",
+        "path MTU black hole: packets above {} bytes are lost {way}, and no ICMP says \
+         so{server}{rule}",
         whole(packet as u64)
     );
     let advice = "have the firewalls pass ICMP type 3 code 4 (ICMPv6 type 2), or lower the MTU of \
@@ -52,7 +70,7 @@ pub(super) fn hole(facts: &Facts, findings: &Findings) -> Option<Diagnosis> {
         Some(direction) => diagnosis.with("direction", direction.word()),
         None => diagnosis,
     };
-    Some(match reaches_server {
+    Some(match reaches_server || !is_link {
         true => diagnosis.likely(),
         false => diagnosis,
     })

@@ -26,7 +26,7 @@ pub(super) fn changes(target: &mut Target<'_>) -> Result<Changes, NotPassed> {
     }
     Ok(Changes {
         changed,
-        ended: Vec::new(),
+        ..Changes::default()
     })
 }
 
