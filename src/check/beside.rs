@@ -20,6 +20,10 @@ const PART: u32 = 10;
 /// but as many as clauses have open that run beside all others.
 const LEAST: usize = 6;
 
+/// Where some were denied, all are gone after so many round trips and that time.
+const GONE_ROUND_TRIPS: u32 = 2;
+const GONE: Duration = Duration::from_millis(20);
+
 /// Opens some connections at once and sees how many are served while all are open. Returns
 /// how many clauses may have open without waiting for each other.
 ///
@@ -42,8 +46,12 @@ pub(super) fn width(target: &Target<'_>) -> usize {
     match served(target, most, patience) {
         0 => most,
         all if all == most => most,
-        // One that has just ended may still count at the server.
-        some => some.div_ceil(2),
+        some => {
+            // What counts them sees the last acknowledgement of their end.
+            let _ = target.context.pause(time * GONE_ROUND_TRIPS + GONE);
+            // One that has just ended may still count at the server.
+            some.div_ceil(2)
+        }
     }
 }
 

@@ -31,10 +31,15 @@ pub(super) const SELF_CONNECT: Clause = Clause {
     run: self_connect,
 };
 
+/// Other source ports that are tried, and for how long: a SYN that is lost is sent again after a
+/// second.
+const OTHER_PORTS: usize = 4;
+const OTHER_PORTS_TIME: Duration = Duration::from_secs(2);
+
 fn connect(target: &Target<'_>) -> Result<String, NotPassed> {
     let connected = target
         .reach()
-        .inspect_err(|_| target.shared.mark_unreachable())?;
+        .map_err(|why| from_other_ports(target, why))?;
     let Connected {
         stream,
         address,
@@ -51,6 +56,35 @@ fn connect(target: &Target<'_>) -> Result<String, NotPassed> {
     let others = others.iter().map(|(at, why)| format!("; {at}: {why}"));
     let others = others.collect::<String>();
     Ok(format!("connected to {address} in {time}{others}"))
+}
+
+/// Tries other source ports where nothing answered one: a link of several, which a hash of the
+/// ports chooses, may be dead.
+fn from_other_ports(target: &Target<'_>, why: NotPassed) -> NotPassed {
+    let is_unanswered = matches!(
+        &why,
+        NotPassed::Failed { observed, .. } if observed.end == End::NotMade(NotMade::Unanswered)
+    );
+    let mut made = 0;
+    if is_unanswered {
+        let time = target.plan().timeout.min(OTHER_PORTS_TIME);
+        let mut finish = |stream, took| {
+            made += 1;
+            if let Ok(connection) = target.adopt(stream, took) {
+                connection.finish_unchecked();
+            }
+        };
+        // Whatever becomes of the others.
+        let _ = target.connect_many(OTHER_PORTS, time, &mut finish);
+    }
+    if made == 0 {
+        target.shared.mark_unreachable();
+        return why;
+    }
+    target.shared.set_last_address(target.address());
+    why.followed_by(&format!(
+        "; from other source ports {made} of {OTHER_PORTS} are made"
+    ))
 }
 
 fn self_connect(target: &Target<'_>) -> Result<String, NotPassed> {

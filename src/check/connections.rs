@@ -10,12 +10,12 @@ use super::clause::{Clause, Load};
 use super::connection::Connection;
 use super::not_passed::NotPassed;
 use super::observation::End;
-use super::parallel::{connect_threads, for_each, in_threads, join_all};
+use super::parallel::{at_once, connect_threads, for_each, join_all, until_one_fails};
 use super::protocol::{receive_reply, round_trip, send_request};
 use super::room;
 use super::target::Target;
 use crate::base::open_files::open_files;
-use crate::base::units::{duration, whole};
+use crate::base::units::{count, duration, whole};
 use crate::proto::Protocol;
 
 pub(super) const CONNECTIONS: Clause = Clause {
@@ -51,6 +51,10 @@ const OTHER_FILES: usize = 64;
 const STORM_RATE: u64 = 1000;
 const STORM_LEAST: usize = 64;
 
+/// Connections that are tried at once beside those that were served, where one was not: they tell
+/// a limit from what happens to some.
+const BEYOND: usize = 24;
+
 /// Threads that exchange messages on the connections of a storm.
 const STORM_THREADS: usize = 256;
 
@@ -69,24 +73,31 @@ fn connections(target: &Target<'_>) -> Result<String, NotPassed> {
     // Another one may be open beside these.
     let all = target.plan().connections;
     let number = all.saturating_sub(target.shared.beside()).max(1);
-    let connections = in_threads(number, connect_threads(target, number), || {
+    let open = || {
         let connection = target.open().map_err(NotPassed::with_cause_of_clause)?;
         if target.plan().protocol == Protocol::Echo {
             // In the other protocols a reply ends the connection.
             round_trip(&connection)?;
         }
         Ok(connection)
-    })?;
+    };
+    let threads = connect_threads(target, number);
+    let (connections, failed) = until_one_fails(number, threads, open);
+    if let Some(why) = failed {
+        let beyond = |connection: Connection<'_>| round_trip(&connection).is_ok();
+        let (tried, more) = at_once(BEYOND, || target.open().is_ok_and(beyond));
+        return Err(why.of_crowd(connections.len(), (tried, more)));
+    }
     let silence = connections.iter().map(Connection::silent_for).max();
     // The last one alone: a worker that waits for another connection does not serve it.
     let last = number - 1;
     let served = round_trip(&connections[last]);
     served.map_err(|why| why.at_connection(last, number))?;
     // No more at once than the path carries soon.
-    let at_once = room::messages_at_once(target);
-    for (at, some) in connections[..last].chunks(at_once).enumerate() {
-        for_each(some, at * at_once, number, send_request)?;
-        for_each(some, at * at_once, number, receive_reply)?;
+    let messages = room::messages_at_once(target);
+    for (at, some) in connections[..last].chunks(messages).enumerate() {
+        for_each(some, at * messages, number, send_request)?;
+        for_each(some, at * messages, number, receive_reply)?;
     }
     connections.into_iter().try_for_each(Connection::finish)?;
     target.shared.note_borne(|borne| {
@@ -109,8 +120,14 @@ fn storm(target: &Target<'_>) -> Result<String, NotPassed> {
             (rate / STORM_RATE).try_into().unwrap_or(usize::MAX)
         });
     let connections = target.plan().connections;
-    let number = (connections * STORM_FACTOR).min(most);
-    let number = number.min(carried.max(STORM_LEAST));
+    let wanted = (connections * STORM_FACTOR).min(carried.max(STORM_LEAST));
+    if most < wanted.min(STORM_LEAST) {
+        let room = count(most as u64, "connection", "connections");
+        return Err(NotPassed::Skipped(format!(
+            "this machine has room for {room} at once, which is no storm: raise its limits (ulimit -n)"
+        )));
+    }
+    let number = wanted.min(most);
     let all = whole(number as u64);
     let (mut seen, mut last) = (Vec::new(), End::default());
     for _ in 0..STORMS {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::observation::{End, Observation};
+use super::observation::{Crowd, End, Observation};
 use crate::base::units::whole;
 
 /// Why a clause did not pass.
@@ -47,11 +47,35 @@ impl NotPassed {
         this
     }
 
+    /// The same, with more that was seen.
+    pub(super) fn followed_by(self, more: &str) -> Self {
+        let mut this = self;
+        if let Self::Failed { seen, .. } = &mut this {
+            seen.push_str(more);
+        }
+        this
+    }
+
     /// The same, of a connection's place among `number`, from 0.
     pub(super) fn at_connection(self, at: usize, number: usize) -> Self {
         let mut this = self.at(&ordinal(at, number));
         if let Self::Failed { observed, .. } = &mut this {
             observed.place = Some((at + 1, number));
+        }
+        this
+    }
+
+    /// The same, beside so many connections that were served, of as many more as were tried then
+    /// and of those of them that were served as well.
+    pub(super) fn of_crowd(self, served: usize, (tried, more): (usize, usize)) -> Self {
+        let mut this = self;
+        if let Self::Failed { seen, observed, .. } = &mut this {
+            let [was, beyond] = [served, more].map(|number| whole(number as u64));
+            let tried_beyond = whole(tried as u64);
+            *seen = format!(
+                "{seen}; {was} were served, and beside them {beyond} of {tried_beyond} more"
+            );
+            observed.crowd = Some(Crowd { served, more });
         }
         this
     }

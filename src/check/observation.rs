@@ -129,6 +129,15 @@ pub(super) enum End {
     Other,
 }
 
+/// What became of others beside a connection that was not served.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Crowd {
+    /// Those that were open, and served before.
+    pub(super) served: usize,
+    /// Those that were served of some that were tried beside them afterwards.
+    pub(super) more: usize,
+}
+
 /// What a failed clause saw. What is not known is zero.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct Observation {
@@ -158,6 +167,7 @@ pub(super) struct Observation {
     /// The connection's place among those of its clause, from 1, and how many there were
     /// to be.
     pub(super) place: Option<(usize, usize)>,
+    pub(super) crowd: Option<Crowd>,
 }
 
 impl Observation {

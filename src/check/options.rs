@@ -59,8 +59,9 @@ fn view(target: &Target<'_>) -> Result<(Option<KernelView>, bool), NotPassed> {
         match connection.exchange(most.clamp(LEAST, MOST), usize::MAX) {
             Ok(()) => view = KernelView::read(&*connection.socket()).or(view),
             Err(NotPassed::Stopped) => return Err(NotPassed::Stopped),
-            // What both sides agreed on is known all the same.
-            Err(_) => {}
+            // What both sides agreed on is known all the same. What is under way would be sent
+            // again for long, were it not reset.
+            Err(_) => return Ok((view, peer.is_ipv6())),
         }
     }
     connection.finish_unchecked();

@@ -83,26 +83,63 @@ pub(super) fn in_threads<T: Send>(
     threads: usize,
     act: impl Fn() -> Result<T, NotPassed> + Sync,
 ) -> Result<Vec<T>, NotPassed> {
+    match until_one_fails(number, threads, act) {
+        (done, None) => Ok(done),
+        (_, Some(why)) => Err(why),
+    }
+}
+
+/// The same: every result, and the failure of the first in place that failed, if one did.
+pub(super) fn until_one_fails<T: Send>(
+    number: usize,
+    threads: usize,
+    act: impl Fn() -> Result<T, NotPassed> + Sync,
+) -> (Vec<T>, Option<NotPassed>) {
     let next = AtomicUsize::new(0);
     let work = || {
         let mut done = Vec::new();
         loop {
             let at = next.fetch_add(1, Ordering::SeqCst);
             if at >= number {
-                return Ok(done);
+                return (done, None);
             }
-            done.push(act().map_err(|why| {
-                // Stops the other threads.
-                next.store(number, Ordering::SeqCst);
-                why.at_connection(at, number)
-            })?);
+            match act() {
+                Ok(one) => done.push(one),
+                Err(why) => {
+                    // Stops the other threads.
+                    next.store(number, Ordering::SeqCst);
+                    return (done, Some((at, why)));
+                }
+            }
         }
     };
-    thread::scope(|scope| {
+    let all = thread::scope(|scope| {
         // Fewer threads do the work where the system has no more.
         let start = |_| thread::Builder::new().spawn_scoped(scope, work).ok();
         let others: Vec<_> = (1..threads.min(number)).map_while(start).collect();
-        join_all(work(), others)
+        let mut all = vec![work()];
+        let joined = others.into_iter().map(ScopedJoinHandle::join);
+        all.extend(joined.map(|done| done.unwrap_or_else(|panic| resume_unwind(panic))));
+        all
+    });
+    let (done, failed): (Vec<_>, Vec<_>) = all.into_iter().unzip();
+    let first = failed.into_iter().flatten().min_by_key(|(at, _)| *at);
+    let why = first.map(|(at, why)| why.at_connection(at, number));
+    (done.into_iter().flatten().collect(), why)
+}
+
+/// Calls `act` so many times at once, or as many as the system starts threads for; how many
+/// that are, and for how many it is true.
+pub(super) fn at_once(number: usize, act: impl Fn() -> bool + Sync) -> (usize, usize) {
+    let act = &act;
+    thread::scope(|scope| {
+        let start = |_| thread::Builder::new().spawn_scoped(scope, act).ok();
+        let threads: Vec<_> = (0..number).map_while(start).collect();
+        let tried = threads.len();
+        let done = threads
+            .into_iter()
+            .map(|thread| thread.join().unwrap_or(false));
+        (tried, done.filter(|is_it| *is_it).count())
     })
 }
 

@@ -83,7 +83,12 @@ fn guess_limit(facts: &Facts) -> Option<(usize, Denied)> {
     let is_it = at > 1 && (facts.passed.contains(&"bytes") || at > CONNECT_THREADS);
     // Fewer than were served at once before are no limit.
     let is_it = is_it && at > facts.borne.width;
-    is_it.then_some((at - 1, by))
+    match observed.crowd {
+        // Some of those beyond were served as well.
+        Some(crowd) if crowd.more > 0 => None,
+        Some(crowd) => (is_it && crowd.served > 0).then_some((crowd.served, by)),
+        None => is_it.then_some((at - 1, by)),
+    }
 }
 
 /// `connect-rate-limit`: so many connections may be begun in a second.

@@ -103,7 +103,9 @@ pub(super) fn messages(facts: &Facts, findings: &Findings) -> Option<Diagnosis> 
     );
     let advice = "have the server read on until its client closes, and not once; or look for a \
                   limit of requests a connection (a proxy's, an intrusion prevention's)";
-    let explains = facts.clauses(|at| ended_by(at, by) && at.observed.received > 0);
+    // One whose client sends much and does not receive ends as well.
+    let moved = |at: &Failure| at.observed.received > 0 || at.observed.sent >= MANY;
+    let explains = facts.clauses(|at| ended_by(at, by) && moved(at));
     let diagnosis = Diagnosis::certain("message-limit", text, advice, explains);
     let diagnosis = diagnosis.with("messages", messages);
     let diagnosis = diagnosis.with("ends_by", by.word());

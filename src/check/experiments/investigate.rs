@@ -10,7 +10,7 @@ use super::{
     urgent,
 };
 use crate::check::facts::{Facts, Failure};
-use crate::check::findings::{Denied, Ending, Findings, Gone, Held, Says};
+use crate::check::findings::{Denied, Ending, Findings, Gone, Held, Says, Sizes};
 use crate::check::target::Target;
 use crate::proto::Protocol;
 
@@ -199,6 +199,9 @@ impl Trial<'_, '_> {
         }
         if self.suspicion.is_large() {
             self.found.sizes = self.make("sizes", sizes::sizes);
+            if let Some(Sizes::UpTo { bytes, .. }) = self.found.sizes {
+                self.setting.keep_below(bytes);
+            }
         }
         if self.suspicion.is_half_close() {
             self.found.half_close = self.make("half-close", half_close::half_close);

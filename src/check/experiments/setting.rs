@@ -1,7 +1,7 @@
 //! What all experiments share: the server, the path's round trip, the stop flag.
 
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -28,6 +28,8 @@ pub(super) struct Setting<'a> {
     left_behind: LeftBehind,
     /// An experiment was given up for want of time.
     gave_up: AtomicBool,
+    /// The most bytes in a segment of a stream; 0 where any passes.
+    segment: AtomicU32,
 }
 
 /// Connections by which the round trip is measured, and what it is taken for
@@ -74,6 +76,7 @@ impl<'a> Setting<'a> {
             stop,
             left_behind: LeftBehind::default(),
             gave_up: AtomicBool::new(false),
+            segment: AtomicU32::new(0),
         };
         let first = setting.open_first()?;
         setting.round_trip = first.connect_time;
@@ -190,6 +193,21 @@ impl<'a> Setting<'a> {
     pub(super) fn open_from(&self, port: Option<u16>) -> Result<Connection<'a>, Failed> {
         let patience = self.connect_patience();
         Connection::open_from(self.address, port, patience, self.stop, &self.left_behind)
+    }
+
+    /// Packets above that size are lost: streams go in smaller ones from now on.
+    pub(super) fn keep_below(&self, packet: u32) {
+        let headers = if self.address.is_ipv6() { 60 } else { 40 };
+        let segment = packet.saturating_sub(headers).max(1);
+        self.segment.store(segment, Ordering::SeqCst);
+    }
+
+    /// Makes a connection for a stream, in segments that pass.
+    pub(super) fn open_stream(&self) -> Result<Connection<'a>, Failed> {
+        match self.segment.load(Ordering::SeqCst) {
+            0 => self.open(),
+            bytes => self.open_small(bytes),
+        }
     }
 
     /// Makes a connection on which something small comes back at all.

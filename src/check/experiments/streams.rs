@@ -38,6 +38,9 @@ struct Ended {
 const LONGEST: Duration = Duration::from_secs(7);
 const RESERVED: Duration = Duration::from_secs(1);
 
+/// One that falls silent is waited for until it is so old.
+const SILENT: Duration = Duration::from_secs(12);
+
 /// The pause between the messages of a slow stream.
 const PAUSE: Duration = Duration::from_millis(20);
 
@@ -70,10 +73,27 @@ pub(super) fn streams(setting: &Setting<'_>, hint: Hint) -> Option<Streams> {
         // One that ended so late hardly did for its bytes, and the time is for its age.
         false => hint.bytes.saturating_mul(2) + (1 << 16),
     };
-    match fast(setting, most, hint.bytes)? {
-        Stream::Ended(end) => of_ended(setting, end, most),
+    let connection = setting.open_stream().ok()?;
+    match stream_on(&connection, setting, most, hint.bytes)? {
+        Stream::Ended(end) => {
+            let found = of_ended(setting, end, most)?;
+            let is_silence =
+                end.by == Ending::Silence && matches!(found, Streams::AfterBytes { .. });
+            (!is_silence || is_for_good(setting, &connection)?).then_some(found)
+        }
         Stream::Lives(bytes) => of_endless(setting, hint, bytes),
     }
+}
+
+/// Whether nothing more comes on one that fell silent, for so long in all: what only pauses, or goes
+/// on slowly, has no limit.
+fn is_for_good(setting: &Setting<'_>, connection: &Connection<'_>) -> Option<bool> {
+    let left = SILENT
+        .saturating_sub(connection.age())
+        .min(setting.left() / 2);
+    setting.pause(left);
+    let more = connection.receive_some(&mut [0; 64]);
+    (!setting.is_stopped()).then_some(!matches!(more, Ok(1..)))
 }
 
 /// A fast stream ended: a slow one tells whether that was for its bytes, and another slow one,
@@ -245,7 +265,17 @@ fn is_same(one: u64, other: u64) -> bool {
 /// longer where it has not carried as many as are expected. `None` if no connection was made, or
 /// the check was stopped.
 fn fast(setting: &Setting<'_>, most: u64, expected: u64) -> Option<Stream> {
-    let connection = setting.open().ok()?;
+    let connection = setting.open_stream().ok()?;
+    stream_on(&connection, setting, most, expected)
+}
+
+/// The same, on that connection.
+fn stream_on(
+    connection: &Connection<'_>,
+    setting: &Setting<'_>,
+    most: u64,
+    expected: u64,
+) -> Option<Stream> {
     let longer = (setting.left() / 2).max(LONGEST);
     let is_over = |bytes: u64| match is_same(bytes, expected) || bytes < expected {
         true => connection.age() >= longer,
@@ -272,19 +302,19 @@ fn fast(setting: &Setting<'_>, most: u64, expected: u64) -> Option<Stream> {
             (Ok(went), Ok(came)) => (went, came),
             // What came before the end still counts.
             (Err(by), Ok(came)) => {
-                bytes += came as u64 + drain(&connection);
-                return Some(Stream::Ended(ended(&connection, bytes, moved, by)));
+                bytes += came as u64 + drain(connection);
+                return Some(Stream::Ended(ended(connection, bytes, moved, by)));
             }
             // After a reset the system tells the end only.
             (Err(Ending::Reset), Err(_)) => {
                 return Some(Stream::Ended(ended(
-                    &connection,
+                    connection,
                     bytes,
                     moved,
                     Ending::Reset,
                 )));
             }
-            (_, Err(by)) => return Some(Stream::Ended(ended(&connection, bytes, moved, by))),
+            (_, Err(by)) => return Some(Stream::Ended(ended(connection, bytes, moved, by))),
         };
         sent += went as u64;
         bytes += came as u64;
@@ -292,7 +322,7 @@ fn fast(setting: &Setting<'_>, most: u64, expected: u64) -> Option<Stream> {
             moved = Instant::now();
         } else if moved.elapsed() > silence {
             return Some(Stream::Ended(ended(
-                &connection,
+                connection,
                 bytes,
                 moved,
                 Ending::Silence,
@@ -417,7 +447,7 @@ impl Messages {
 
 /// Exchanges messages with pauses. `None` if no connection was made, or the check was stopped.
 fn slow(setting: &Setting<'_>, slowly: Slowly, messages: Messages) -> Option<Stream> {
-    let connection = setting.open().ok()?;
+    let connection = setting.open_stream().ok()?;
     let Messages { size, step } = messages;
     let message = letters(size);
     let (mut back, mut messages, mut moved) = (0, 0, Instant::now());

@@ -6,7 +6,6 @@ use super::streams::Hint;
 use crate::check::facts::{Facts, Failure, MANY, SMALL};
 use crate::check::findings::{Findings, Held, Limited, Sizes, Steps};
 use crate::check::observation::{End, NotMade};
-use crate::check::parallel::CONNECT_THREADS;
 use crate::probe::pattern::Damage;
 
 /// What is suspected after the clauses.
@@ -130,8 +129,8 @@ impl Suspicion<'_> {
     /// How many connections the clause that counts them had served at least.
     pub(super) fn least_served(&self) -> usize {
         let failure = self.facts.failure("connections");
-        let place = failure.and_then(|at| at.observed.place);
-        place.map_or(0, |(at, _)| at.saturating_sub(1 + CONNECT_THREADS))
+        let crowd = failure.and_then(|at| at.observed.crowd);
+        crowd.map_or(0, |crowd| crowd.served)
     }
 
     pub(super) fn is_half_close(&self) -> bool {

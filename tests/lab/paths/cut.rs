@@ -141,23 +141,6 @@ pub(super) fn lifetimes() -> Vec<Path> {
         lifetime("lifetime-1s-silence", 1, Leave::Silence),
         // Whoever asks for a silence sees a limit of the lifetime as one of the silence.
         lifetime("lifetime-3s-idle", 3, Leave::Close).options("--idle 6s"),
-        through(
-            "lifetime-10s-far",
-            "a server closes after 10 s, 200 ms away",
-            routed()
-                .relayed(Treatment {
-                    delay: Duration::from_millis(100),
-                    ..Treatment::default()
-                })
-                .serving(&["--max-lifetime", "10s"]),
-        )
-        .cause(&["lifetime-limit"])
-        .within("seconds", 9.0, 12.0)
-        .is("ends_by", &["close", "reset"])
-        .claim(Claim::LivesFor {
-            seconds: (10.0, 15.0),
-            by: End::Close,
-        }),
     ]
 }
 
