@@ -58,12 +58,17 @@ impl Suspicion<'_> {
         })
     }
 
-    /// What a connection of a clause that passed carried at least.
+    /// What a connection of a clause that passed carried at least: those that fill the path carry
+    /// more than a quarter of a MiB where a cut of so many bytes is in question.
     fn least_carried(&self) -> u64 {
-        let has_passed = |name: &str| self.facts.passed.contains(&name);
-        match has_passed("message-64k") {
-            true => 3 << 16,
-            false => 0,
+        let has_passed = |name: &&str| self.facts.passed.contains(name);
+        let filling = ["full-duplex", "slow-reader", "message-16m"];
+        if filling.iter().any(has_passed) {
+            1 << 18
+        } else if has_passed(&"message-64k") {
+            3 << 16
+        } else {
+            0
         }
     }
 
