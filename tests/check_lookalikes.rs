@@ -75,6 +75,50 @@ fn a_dead_server_behind_a_balancer_is_no_limit() {
 }
 
 #[test]
+fn a_bad_server_of_several_is_named_by_how_its_connections_end() {
+    for (server, ends_by, every) in [
+        (lookalike::one_dead_of(3, true), "reset", Some(3)),
+        (lookalike::one_dead_of(3, false), "reset", None),
+        (lookalike::one_of(3, Leave::Silence), "silence", Some(3)),
+        (lookalike::one_of(2, Leave::Close), "close", Some(2)),
+    ] {
+        let checked = checked(&server, "--skip connect-storm,lifetime --connections 20");
+        let cause = only(&checked, "one-of-several");
+        assert_eq!(cause["confidence"], "certain", "{checked:#?}");
+        assert_eq!(cause["evidence"]["ends_by"], ends_by, "{checked:#?}");
+        let seen = cause["evidence"]["every"].as_u64();
+        assert!(every.is_none() || seen == every, "{checked:#?}");
+        assert_eq!(
+            checked.names("fail").len(),
+            cause["explains"].as_array().unwrap().len(),
+            "{checked:#?}"
+        );
+    }
+}
+
+#[test]
+fn one_server_of_several_that_truncates_is_likely() {
+    let server = lookalike::one_truncates_of(3, 100_000);
+    let checked = checked(&server, "--skip connect-storm,lifetime --connections 20");
+    for (name, is_certain, cause) in causes(&checked) {
+        assert!(
+            name == "one-of-several" && !is_certain,
+            "{cause:#?} of {checked:#?}"
+        );
+    }
+    assert_ne!(causes(&checked), [], "{checked:#?}");
+}
+
+#[test]
+fn a_limit_or_a_rate_is_no_bad_server() {
+    let others = ["one-of-several"];
+    let server = faulty::full_at(3, Leave::Reset);
+    assert_not_proved(&checked(&server, "--connections 20"), &others);
+    let server = lookalike::rate_limited(20.0, 5.0, Leave::Reset);
+    assert_not_proved(&checked(&server, "--connections 20"), &others);
+}
+
+#[test]
 fn a_rate_that_resets_or_closes_is_no_limit_of_those_that_are_open() {
     for (leave, per_s) in [(Leave::Reset, 4.0), (Leave::Close, 25.0)] {
         let server = lookalike::rate_limited(per_s, 5.0, leave);

@@ -408,6 +408,29 @@ impl Urgent {
     }
 }
 
+/// How those connections fail that do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Sort {
+    /// They are not made: a RST answers.
+    Refused,
+    /// They end so, or are not made as nothing answers.
+    Ends(Ending),
+    /// They are answered by these bytes, which were not sent.
+    Answers(Vec<u8>),
+}
+
+/// Some connections fail, and others do not.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Several {
+    pub(super) tried: usize,
+    pub(super) failed: usize,
+    pub(super) sort: Sort,
+    /// Each so many-th one fails.
+    pub(super) every: Option<usize>,
+    /// Those from the same ports of ours fail each time.
+    pub(super) is_by_port: bool,
+}
+
 /// No connection is made any more, where some were.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Gone {
@@ -431,6 +454,9 @@ pub(super) struct Findings {
     pub(super) gone: Option<Gone>,
     pub(super) says: Option<Says>,
     pub(super) hello: Option<Hello>,
+    /// What a few bytes prove of several servers or links, or so many bytes each.
+    pub(super) several: Option<Several>,
+    pub(super) carrying: Option<(u64, Several)>,
     pub(super) held: Option<Held>,
     pub(super) sizes: Option<Sizes>,
     pub(super) streams: Option<Streams>,

@@ -62,7 +62,10 @@ impl NotMade {
             ErrorKind::PermissionDenied => Self::Forbidden {
                 or_icmp: address.is_ipv6() && error.raw_os_error() != Some(EPERM),
             },
-            ErrorKind::ConnectionReset | ErrorKind::ConnectionAborted => Self::Reset,
+            // One that was reset at once has no peer any more.
+            ErrorKind::ConnectionReset | ErrorKind::ConnectionAborted | ErrorKind::NotConnected => {
+                Self::Reset
+            }
             _ => Self::Other,
         }
     }
@@ -209,6 +212,7 @@ mod tests {
             (libc::EACCES, NotMade::Forbidden { or_icmp: false }),
             (libc::EPERM, NotMade::Forbidden { or_icmp: false }),
             (libc::ECONNRESET, NotMade::Reset),
+            (libc::ENOTCONN, NotMade::Reset),
             (libc::EMFILE, NotMade::Other),
         ] {
             assert_eq!(of(number), kind);

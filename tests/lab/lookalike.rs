@@ -36,6 +36,32 @@ pub(crate) fn one_dead_of(number: usize, in_turn: bool) -> Server {
     })
 }
 
+/// Leaves each connection of so many, in turn, so.
+pub(crate) fn one_of(number: usize, leave: Leave) -> Server {
+    let came = AtomicUsize::new(0);
+    serve(
+        move |stream| match came.fetch_add(1, Ordering::SeqCst).is_multiple_of(number) {
+            true => leave.act(stream),
+            false => echo_all(stream),
+        },
+    )
+}
+
+/// Closes each connection of so many, in turn, once it has echoed so many bytes.
+pub(crate) fn one_truncates_of(number: usize, bytes: usize) -> Server {
+    let came = AtomicUsize::new(0);
+    serve(
+        move |stream| match came.fetch_add(1, Ordering::SeqCst).is_multiple_of(number) {
+            true => {
+                let mut first = (&stream).take(bytes as u64);
+                let _ = std::io::copy(&mut first, &mut &stream);
+                Leave::Close.act(stream);
+            }
+            false => echo_all(stream),
+        },
+    )
+}
+
 /// Serves so many new connections a second, and a few at once; the others are left.
 pub(crate) fn rate_limited(per_s: f64, burst: f64, leave: Leave) -> Server {
     let tokens = Mutex::new((burst, Instant::now()));

@@ -184,7 +184,7 @@ fn taken_amiss(facts: &Facts, by: Ending) -> Diagnosis {
         .with("ends_by", by.word())
 }
 
-fn looks_like(first: &[u8]) -> &'static str {
+pub(super) fn looks_like(first: &[u8]) -> &'static str {
     let line = first.split(|byte| *byte == b'\n').next().unwrap_or(first);
     let has = |word: &[u8]| {
         let mut places = line.windows(word.len());

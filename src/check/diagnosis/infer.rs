@@ -2,7 +2,9 @@
 
 use super::pick::pick;
 use super::refute::weighed;
-use super::{answer, crowd, cut, foreign, full, held, loss, other_end, reach, size, values};
+use super::{
+    answer, crowd, cut, foreign, full, held, loss, other_end, reach, several, size, values,
+};
 use crate::check::cause::Diagnosis;
 use crate::check::facts::Facts;
 use crate::check::findings::Findings;
@@ -10,11 +12,12 @@ use crate::check::findings::Findings;
 /// A cause that may be the matter, with all that it would explain.
 type Family = fn(&Facts, &Findings) -> Option<Diagnosis>;
 
-const FAMILIES: [Family; 26] = [
+const FAMILIES: [Family; 27] = [
     reach::not_connected,
     answer::nobody_behind,
     answer::not_an_echo,
     answer::lost,
+    several::several,
     reach::gone,
     size::black_hole,
     cut::quota,

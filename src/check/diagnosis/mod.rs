@@ -14,6 +14,7 @@ mod other_end;
 mod pick;
 mod reach;
 mod refute;
+mod several;
 mod size;
 mod values;
 

@@ -108,7 +108,7 @@ fn against(cause: &Diagnosis, facts: &Facts, findings: &Findings) -> Option<Agai
 /// What no passed clause speaks against: the first are only named where nothing was made, or
 /// nothing came back; one clause alone tests each of the next, which has failed; and the last
 /// happen sooner or later.
-const UNREFUTED: [&str; 14] = [
+const UNREFUTED: [&str; 15] = [
     "refused",
     "no-answer",
     "unreachable",
@@ -116,6 +116,7 @@ const UNREFUTED: [&str; 14] = [
     "nobody-behind",
     "not-an-echo",
     "gone",
+    "one-of-several",
     "urgent-lost",
     "unread-limit",
     "holds-small-writes",

@@ -1,7 +1,7 @@
 //! A connection of an experiment: sends and receives any bytes, and tells how it ends.
 
 use std::io::{self, ErrorKind, Read, Write};
-use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, Shutdown, SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
 use socket2::{Domain, SockRef, Socket, Type};
@@ -62,7 +62,7 @@ impl<'a> Connection<'a> {
         stop: Stop<'a>,
         left_behind: &LeftBehind,
     ) -> Result<Self, Failed> {
-        Self::made(address, None, patience, stop, left_behind)
+        Self::made(address, Wish::default(), patience, stop, left_behind)
     }
 
     /// The same with no more than so many bytes in a segment, either way: TCP_MAXSEG of tcp(7).
@@ -73,18 +73,37 @@ impl<'a> Connection<'a> {
         stop: Stop<'a>,
         left_behind: &LeftBehind,
     ) -> Result<Self, Failed> {
-        Self::made(address, Some(bytes), patience, stop, left_behind)
+        let wish = Wish {
+            segment: Some(bytes),
+            ..Wish::default()
+        };
+        Self::made(address, wish, patience, stop, left_behind)
+    }
+
+    /// The same from a port of ours, where one is given.
+    pub(super) fn open_from(
+        address: SocketAddr,
+        port: Option<u16>,
+        patience: Duration,
+        stop: Stop<'a>,
+        left_behind: &LeftBehind,
+    ) -> Result<Self, Failed> {
+        let wish = Wish {
+            port,
+            ..Wish::default()
+        };
+        Self::made(address, wish, patience, stop, left_behind)
     }
 
     fn made(
         address: SocketAddr,
-        segment: Option<u32>,
+        wish: Wish,
         patience: Duration,
         stop: Stop<'a>,
         left_behind: &LeftBehind,
     ) -> Result<Self, Failed> {
         let started = Instant::now();
-        let connected = connect(address, segment, patience);
+        let connected = connect(address, wish, patience);
         let connected = connected.map_err(|error| match NotMade::of(&error, address.ip()) {
             NotMade::Refused | NotMade::Reset => Failed::Refused,
             NotMade::Unanswered => Failed::Unanswered,
@@ -153,6 +172,11 @@ impl<'a> Connection<'a> {
     /// the system tells.
     pub(super) fn is_acknowledged(&self) -> Option<bool> {
         self.view()?.is_all_acknowledged()
+    }
+
+    /// Our port.
+    pub(super) fn port(&self) -> Option<u16> {
+        self.stream.local_addr().ok().map(|local| local.port())
     }
 
     pub(super) fn is_v6(&self) -> bool {
@@ -301,10 +325,28 @@ impl Drop for Connection<'_> {
     }
 }
 
-fn connect(address: SocketAddr, segment: Option<u32>, patience: Duration) -> io::Result<TcpStream> {
+/// What is wanted of a connection.
+#[derive(Clone, Copy, Debug, Default)]
+struct Wish {
+    /// No more bytes in a segment, either way.
+    segment: Option<u32>,
+    /// Our port.
+    port: Option<u16>,
+}
+
+fn connect(address: SocketAddr, wish: Wish, patience: Duration) -> io::Result<TcpStream> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
-    if let Some(bytes) = segment {
+    if let Some(bytes) = wish.segment {
         set_segment(&socket, bytes)?;
+    }
+    if let Some(port) = wish.port {
+        // The connection before from it may not be forgotten yet.
+        socket.set_reuse_address(true)?;
+        let any = match address {
+            SocketAddr::V4(_) => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+            SocketAddr::V6(_) => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
+        };
+        socket.bind(&SocketAddr::new(any, port).into())?;
     }
     socket.connect_timeout(&address.into(), patience)?;
     let stream = TcpStream::from(socket);

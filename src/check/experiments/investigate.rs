@@ -6,7 +6,8 @@ use super::connection::{Failed, Stop};
 use super::setting::Setting;
 use super::suspicion::Suspicion;
 use super::{
-    changes, half_close, held, hello, loss, rate, says, silences, sizes, steps, streams, urgent,
+    changes, half_close, held, hello, loss, rate, says, several, silences, sizes, steps, streams,
+    urgent,
 };
 use crate::check::facts::{Facts, Failure};
 use crate::check::findings::{Denied, Ending, Findings, Gone, Held, Says, Sizes};
@@ -131,7 +132,8 @@ impl Trial<'_, '_> {
 
     /// Makes all that are suspected, unless one tells that the others would be blind.
     fn all(&mut self, target: &Target<'_>) {
-        if self.is_another_server() || self.is_withheld() {
+        // All others take every connection for the same.
+        if self.is_another_server() || self.is_one_of_several() || self.is_withheld() {
             return;
         }
         self.of_bytes();
@@ -157,6 +159,20 @@ impl Trial<'_, '_> {
         });
         self.found.hello = hello;
         is_other
+    }
+
+    /// Sees whether only some connections fail.
+    fn is_one_of_several(&mut self) -> bool {
+        if self.suspicion.is_mixed() {
+            self.found.several = self.make("several", several::several);
+        }
+        if let Some(bytes) = self.suspicion.is_mixed_behind()
+            && self.found.several.is_none()
+        {
+            let found = self.make("several", |at| several::carrying(at, bytes));
+            self.found.carrying = found.map(|found| (bytes as u64, found));
+        }
+        self.found.several.is_some() || self.found.carrying.is_some()
     }
 
     /// Sees whether something is held back; whether so much is that all others would wait for
@@ -209,7 +225,10 @@ impl Trial<'_, '_> {
         if self.suspicion.is_late(&self.found) {
             self.found.rate = self.make("rate", |at| rate::rate(at, 4 * connections));
         }
-        if self.suspicion.is_lossy(&self.found) {
+        if self.suspicion.is_mixed_crowd(&self.found) {
+            self.found.several = self.make("several", several::several);
+        }
+        if self.suspicion.is_lossy(&self.found) && self.found.several.is_none() {
             self.found.loss = self.make("loss", loss::loss);
         }
     }

@@ -13,6 +13,7 @@ mod newcomer;
 mod rate;
 mod says;
 mod setting;
+mod several;
 mod silences;
 mod sizes;
 mod steps;

@@ -189,6 +189,12 @@ impl<'a> Setting<'a> {
         Connection::open_small(self.address, bytes, patience, self.stop, left_behind)
     }
 
+    /// Makes a connection from a port of ours, where one is given.
+    pub(super) fn open_from(&self, port: Option<u16>) -> Result<Connection<'a>, Failed> {
+        let patience = self.connect_patience();
+        Connection::open_from(self.address, port, patience, self.stop, &self.left_behind)
+    }
+
     /// Packets above that size are lost: streams go in smaller ones from now on.
     pub(super) fn keep_below(&self, packet: u32) {
         let headers = if self.address.is_ipv6() { 60 } else { 40 };

@@ -16,11 +16,60 @@ pub(super) struct Suspicion<'a> {
 /// The least that fills a packet of a path, in bytes.
 const LARGE: u64 = 500;
 
+/// Bytes that came back by chance where nothing did.
+const FEW: u64 = 4;
+
+/// Clauses of many connections at once, which limits make fail.
+const CROWD: [&str; 3] = ["connections", "connect-storm", "reset"];
+
+/// The most bytes that are carried to see whether some connections end behind them.
+const MOST_CARRIED: u64 = 1 << 20;
+
 const SOME_TIME: Duration = Duration::from_millis(400);
 
 impl Suspicion<'_> {
     fn any(&self, is_it: impl Fn(&Failure) -> bool) -> bool {
         self.facts.failures.iter().any(is_it)
+    }
+
+    /// A connection failed before anything had come back, and others did not.
+    pub(super) fn is_mixed(&self) -> bool {
+        let is_it = |at: &Failure| is_mute(at) && !CROWD.contains(&at.clause);
+        !self.facts.is_mute() && self.any(is_it)
+    }
+
+    /// The same of many at once, of which no limit was found.
+    pub(super) fn is_mixed_crowd(&self, found: &Findings) -> bool {
+        let is_limited = matches!(found.steps, Some(Steps::UpTo { .. }));
+        let is_few = found.rate.is_some_and(|rate| rate.limited() != Limited::No);
+        let is_it = |at: &Failure| is_mute(at) && CROWD.contains(&at.clause);
+        !self.is_mixed() && !is_limited && !is_few && !self.facts.is_mute() && self.any(is_it)
+    }
+
+    /// A connection ended on its way where another clause's carried more: behind so many bytes
+    /// another one would as well.
+    pub(super) fn is_mixed_behind(&self) -> Option<usize> {
+        let cut = self.facts.failures.iter().filter(|at| at.is_cut_off());
+        let bytes = cut.map(|at| at.observed.received).max()?;
+        let most = self.facts.borne.bytes.max(self.least_carried());
+        (most > bytes && bytes <= MOST_CARRIED).then(|| {
+            let behind = bytes + bytes / 2;
+            usize::try_from(behind.min(MOST_CARRIED)).unwrap_or(usize::MAX)
+        })
+    }
+
+    /// What a connection of a clause that passed carried at least: those that fill the path carry
+    /// more than a quarter of a MiB where a cut of so many bytes is in question.
+    fn least_carried(&self) -> u64 {
+        let has_passed = |name: &&str| self.facts.passed.contains(name);
+        let filling = ["full-duplex", "slow-reader", "message-16m"];
+        if filling.iter().any(has_passed) {
+            1 << 18
+        } else if has_passed(&"message-64k") {
+            3 << 16
+        } else {
+            0
+        }
     }
 
     /// Something small did not come back, or late.
@@ -163,6 +212,18 @@ impl Suspicion<'_> {
     }
 }
 
+/// Whether a connection failed before anything had come back.
+fn is_mute(failure: &Failure) -> bool {
+    let seen = &failure.observed;
+    let is_it = match &seen.end {
+        End::NotMade(how) => !how.is_by_icmp(),
+        End::Silence | End::Reset | End::Close => !seen.urgent && !seen.held_silent,
+        End::Wrong(_) => true,
+        _ => false,
+    };
+    is_it && failure.came() <= FEW
+}
+
 /// How far a connection came, in bytes and in age. What has ended while its client received
 /// nothing on purpose is told by what was sent.
 fn reached(failure: &Failure) -> (u64, Duration) {
@@ -224,6 +285,35 @@ mod tests {
         let mut unread = after("slow-reader", End::Reset, 0);
         unread.observed.sent = 9_000_000;
         assert_eq!(cut(&[unread], &none), Some(9_000_000));
+    }
+
+    #[test]
+    fn servers_that_differ_are_suspected_where_some_connections_fail_at_once() {
+        let mixed = |failures: &[Failure], passed: &[&'static str]| {
+            let facts = facts(failures, passed);
+            let suspicion = Suspicion { facts: &facts };
+            let found = Findings::default();
+            (suspicion.is_mixed(), suspicion.is_mixed_crowd(&found))
+        };
+        let dead = failure("message-mss", End::Reset);
+        let crowd = failure("connections", End::Reset);
+        assert_eq!(
+            mixed(std::slice::from_ref(&dead), &["bytes"]),
+            (true, false)
+        );
+        assert_eq!(
+            mixed(std::slice::from_ref(&dead), &["connect"]),
+            (false, false)
+        );
+        assert_eq!(
+            mixed(std::slice::from_ref(&crowd), &["bytes"]),
+            (false, true)
+        );
+        assert_eq!(
+            mixed(&[after("bytes", End::Reset, 3000)], &["lifetime"]),
+            (false, false)
+        );
+        assert_eq!(mixed(&[dead, crowd], &["bytes"]), (true, false));
     }
 
     #[test]
