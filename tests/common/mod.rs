@@ -12,6 +12,7 @@ pub mod faulty;
 pub mod gap;
 pub mod http;
 pub mod load;
+pub mod lookalikes;
 pub mod ping;
 pub mod results;
 #[cfg(unix)]

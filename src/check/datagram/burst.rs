@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use super::clause::Clause;
+use super::missing::Missing;
 use super::not_passed::NotPassed;
 use super::reachable::SMALL;
 use super::target::{TRIES, Target};
@@ -56,7 +57,12 @@ fn order(target: &mut Target<'_>) -> Result<String, NotPassed> {
     for _ in 0..TRIES {
         let mut port = target.open()?;
         let datagrams: Vec<_> = (0..BURST).map(|_| target.content(SMALL)).collect();
-        target.ask_all(&mut port, datagrams, Duration::ZERO, 1)?;
+        let all = target.ask_all(&mut port, datagrams, Duration::ZERO, 1)?;
+        let missing = Missing::of(&port, all);
+        if missing.by_icmp().is_some() {
+            let (seen, trouble) = missing.trouble(BURST);
+            return Err(NotPassed::failed(seen, trouble));
+        }
         bursts.push(Burst {
             came: port.order.len(),
             late: overtaken(&port.order),
@@ -126,6 +132,11 @@ fn duplicates(target: &mut Target<'_>) -> Result<String, NotPassed> {
     let all = target.ask_all(&mut port, datagrams, Duration::from_millis(1), 1)?;
     let wait = COPY_LEAST.max(target.slowest() * 2);
     target.listen(&mut port, Instant::now() + wait, &|_| false)?;
+    let missing = Missing::of(&port, all.clone());
+    if missing.by_icmp().is_some() {
+        let (seen, trouble) = missing.trouble(of);
+        return Err(NotPassed::failed(seen, trouble));
+    }
     let answers = all.map(|at| port.sent[at].answers.len());
     let answers: Vec<_> = answers.filter(|answers| *answers > 0).collect();
     let copies = answers.iter().map(|answers| answers - 1).sum();

@@ -77,11 +77,23 @@ impl Loss {
     }
 }
 
+/// Who is refused by ICMP, though a socket had an echo.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Refusal {
+    /// Everybody, now: the server has ended.
+    All,
+    /// All but the socket that had the first echo.
+    Others,
+    /// Nobody any more.
+    Over,
+}
+
 /// What all experiments found.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Findings {
     pub(super) hello: Option<Hello>,
     pub(super) changes: Option<Changes>,
+    pub(super) refusal: Option<Refusal>,
     pub(super) rate: Option<Rate>,
     pub(super) sizes: Option<Sizes>,
     /// The source ports that again got nothing, where others got something each time.

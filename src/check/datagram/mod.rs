@@ -13,6 +13,7 @@ mod facts;
 mod findings;
 mod load;
 mod marks;
+mod missing;
 mod mtu;
 mod not_passed;
 mod plan;

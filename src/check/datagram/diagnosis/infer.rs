@@ -10,8 +10,9 @@ use crate::check::diagnosis::pick;
 type Family = fn(&Facts, &Findings) -> Option<Diagnosis>;
 
 /// Those that are of certain datagrams.
-const SPECIAL: [Family; 15] = [
+const SPECIAL: [Family; 16] = [
     reach::refused,
+    reach::gone,
     reach::unreachable,
     reach::no_answer,
     reach::not_an_echo,

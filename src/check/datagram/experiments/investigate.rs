@@ -2,9 +2,9 @@
 
 use std::time::{Duration, Instant};
 
-use super::{content, ports, rate, silences, sizes};
+use super::{content, ports, rate, refusal, silences, sizes};
 use crate::check::datagram::facts::{Facts, Failure};
-use crate::check::datagram::findings::{Findings, Rate, Silences};
+use crate::check::datagram::findings::{Findings, Rate, Refusal, Silences};
 use crate::check::datagram::target::Target;
 use crate::check::datagram::trouble::Trouble;
 
@@ -42,6 +42,15 @@ pub(in crate::check::datagram) fn investigate(
     if is_foreign {
         show("hello", &mut || found.hello = content::hello(target).ok());
         return found;
+    }
+    if facts.find(refused).is_some() {
+        show("refusal", &mut || {
+            found.refusal = refusal::refusal(target).ok();
+        });
+        // Where nobody else is served, nothing else can be tried.
+        if matches!(found.refusal, Some(Refusal::All | Refusal::Others)) {
+            return found;
+        }
     }
     if facts.find(changed).is_some() {
         show("changes", &mut || {
@@ -89,6 +98,13 @@ fn losses(target: &mut Target<'_>, facts: &Facts, found: &mut Findings, show: &m
 const fn foreign(trouble: &Trouble) -> Option<()> {
     match trouble {
         Trouble::Foreign(_) => Some(()),
+        _ => None,
+    }
+}
+
+fn refused(trouble: &Trouble) -> Option<()> {
+    match trouble {
+        Trouble::Refused(refused) if refused.is_port => Some(()),
         _ => None,
     }
 }

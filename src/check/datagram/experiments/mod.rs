@@ -6,6 +6,7 @@ mod direction;
 mod investigate;
 mod ports;
 mod rate;
+mod refusal;
 mod silences;
 mod sizes;
 
