@@ -105,12 +105,16 @@ fn judge(bursts: &[Burst]) -> Result<String, NotPassed> {
         0 => String::new(),
         some => format!("; some came behind a later one in {some} of {number} bursts"),
     };
+    let lost = BURST - came;
     let seen = match (came, reordered) {
         (0, 0) => String::from("nothing came back of any burst"),
         (0, _) => format!("nothing came back of a burst{beside}"),
-        _ => format!("{came} of {BURST} came back of a burst, in order{beside}"),
+        _ => format!(
+            "{lost} of {BURST} sent at once were lost, and the {came} that came back were in \
+             order{beside}"
+        ),
     };
-    let (lost, of) = (BURST - came, BURST);
+    let of = BURST;
     Err(NotPassed::failed(seen, Trouble::Lost { lost, of }))
 }
 
@@ -214,13 +218,13 @@ mod tests {
             ),
             (
                 [(0, 20), (0, 12), (0, 0)],
-                "20 of 64 came back of a burst, in order",
+                "44 of 64 sent at once were lost, and the 20 that came back were in order",
                 44,
             ),
             (
                 [(5, 64), (0, 10), (0, 12)],
-                "12 of 64 came back of a burst, in order; some came behind a later one in 1 of 3 \
-                 bursts",
+                "52 of 64 sent at once were lost, and the 12 that came back were in order; some \
+                 came behind a later one in 1 of 3 bursts",
                 52,
             ),
             (

@@ -9,6 +9,7 @@ use mio::{Events, Poll, Token};
 
 use super::content::{Reading, read};
 use super::not_passed::NotPassed;
+use super::past::Past;
 use super::trouble::Refused;
 use crate::base::sys;
 use crate::base::units::count;
@@ -98,6 +99,9 @@ pub(super) struct Port {
     pub(super) order: Vec<usize>,
     /// What came and was not sent from here.
     pub(super) strange: Vec<Vec<u8>>,
+    past: Past,
+    /// How old each datagram of a socket before was whose echo came to this one.
+    pub(super) late: Vec<Duration>,
 }
 
 impl Port {
@@ -120,7 +124,15 @@ impl Port {
             known: HashMap::new(),
             order: Vec::new(),
             strange: Vec::new(),
+            past: Past::default(),
+            late: Vec::new(),
         })
+    }
+
+    /// The same, which knows what was sent from sockets before.
+    pub(super) fn with_past(mut self, past: &Past) -> Self {
+        self.past = past.clone();
+        self
     }
 
     /// The source port.
@@ -243,6 +255,10 @@ impl Port {
         };
         let kept = || bytes[..bytes.len().min(STRANGE_BYTES)].to_vec();
         let Some((at, change)) = found else {
+            if let Some(age) = self.past.age(bytes) {
+                self.late.push(age);
+                return;
+            }
             if self.strange.len() < STRANGE {
                 self.strange.push(kept());
             }
@@ -307,6 +323,13 @@ impl Port {
                 });
             }
         }
+    }
+}
+
+impl Drop for Port {
+    fn drop(&mut self) {
+        let open = self.sent.drain(..).filter(|sent| !sent.is_answered());
+        open.for_each(|sent| self.past.remember(sent.bytes, sent.first_at));
     }
 }
 

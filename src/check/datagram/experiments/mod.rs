@@ -4,6 +4,8 @@
 mod content;
 mod direction;
 mod investigate;
+mod late;
+mod messages;
 mod ports;
 mod rate;
 mod refusal;
