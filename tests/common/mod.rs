@@ -12,6 +12,7 @@ pub mod faulty;
 pub mod gap;
 pub mod http;
 pub mod load;
+pub mod lookalikes;
 #[cfg(target_os = "linux")]
 pub mod network;
 pub mod ping;

@@ -39,8 +39,11 @@ fn old_socket(target: &mut Target<'_>) -> Result<String, NotPassed> {
         let why = "reachable was not tested, whose socket it is";
         return Err(NotPassed::Skipped(String::from(why)));
     };
-    compare(target, &mut old)?;
-    Ok(format!("port {} got it again", old.number()))
+    let number = old.number();
+    let compared = compare(target, &mut old);
+    target.first = Some(old);
+    compared?;
+    Ok(format!("port {number} got it again"))
 }
 
 fn idle(target: &mut Target<'_>) -> Result<String, NotPassed> {

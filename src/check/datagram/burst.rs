@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use super::clause::Clause;
+use super::missing::Missing;
 use super::not_passed::NotPassed;
 use super::reachable::SMALL;
 use super::target::{TRIES, Target};
@@ -56,7 +57,12 @@ fn order(target: &mut Target<'_>) -> Result<String, NotPassed> {
     for _ in 0..TRIES {
         let mut port = target.open()?;
         let datagrams: Vec<_> = (0..BURST).map(|_| target.content(SMALL)).collect();
-        target.ask_all(&mut port, datagrams, Duration::ZERO, 1)?;
+        let all = target.ask_all(&mut port, datagrams, Duration::ZERO, 1)?;
+        let missing = Missing::of(&port, all);
+        if missing.by_icmp().is_some() {
+            let (seen, trouble) = missing.trouble(BURST);
+            return Err(NotPassed::failed(seen, trouble));
+        }
         bursts.push(Burst {
             came: port.order.len(),
             late: overtaken(&port.order),
@@ -99,12 +105,16 @@ fn judge(bursts: &[Burst]) -> Result<String, NotPassed> {
         0 => String::new(),
         some => format!("; some came behind a later one in {some} of {number} bursts"),
     };
+    let lost = BURST - came;
     let seen = match (came, reordered) {
         (0, 0) => String::from("nothing came back of any burst"),
         (0, _) => format!("nothing came back of a burst{beside}"),
-        _ => format!("{came} of {BURST} came back of a burst, in order{beside}"),
+        _ => format!(
+            "{lost} of {BURST} sent at once were lost, and the {came} that came back were in \
+             order{beside}"
+        ),
     };
-    let (lost, of) = (BURST - came, BURST);
+    let of = BURST;
     Err(NotPassed::failed(seen, Trouble::Lost { lost, of }))
 }
 
@@ -126,6 +136,11 @@ fn duplicates(target: &mut Target<'_>) -> Result<String, NotPassed> {
     let all = target.ask_all(&mut port, datagrams, Duration::from_millis(1), 1)?;
     let wait = COPY_LEAST.max(target.slowest() * 2);
     target.listen(&mut port, Instant::now() + wait, &|_| false)?;
+    let missing = Missing::of(&port, all.clone());
+    if missing.by_icmp().is_some() {
+        let (seen, trouble) = missing.trouble(of);
+        return Err(NotPassed::failed(seen, trouble));
+    }
     let answers = all.map(|at| port.sent[at].answers.len());
     let answers: Vec<_> = answers.filter(|answers| *answers > 0).collect();
     let copies = answers.iter().map(|answers| answers - 1).sum();
@@ -203,13 +218,13 @@ mod tests {
             ),
             (
                 [(0, 20), (0, 12), (0, 0)],
-                "20 of 64 came back of a burst, in order",
+                "44 of 64 sent at once were lost, and the 20 that came back were in order",
                 44,
             ),
             (
                 [(5, 64), (0, 10), (0, 12)],
-                "12 of 64 came back of a burst, in order; some came behind a later one in 1 of 3 \
-                 bursts",
+                "52 of 64 sent at once were lost, and the 12 that came back were in order; some \
+                 came behind a later one in 1 of 3 bursts",
                 52,
             ),
             (

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::clause::Clause;
+use super::missing::Missing;
 use super::not_passed::NotPassed;
 use super::target::{TRIES, Target, trouble};
 use super::trouble::Trouble;
@@ -32,17 +33,24 @@ fn bytes(target: &mut Target<'_>) -> Result<String, NotPassed> {
     let parts = parts.map(|at| pairs[at..pairs.len().min(at + PART)].to_vec());
     let all = target.ask_all(&mut port, parts.collect(), INTERVAL, TRIES)?;
     let number = all.len();
+    let missing = Missing::of(&port, all.clone());
     let wrong: Vec<_> = all.filter_map(|at| trouble(&port, at)).collect();
-    let is_change = |trouble: &Trouble| matches!(trouble, Trouble::Changed(_));
-    let first = wrong.iter().find(|(_, trouble)| is_change(trouble));
-    match first.or(wrong.first()) {
-        None => Ok(format!(
+    let Some(first) = wrong.first() else {
+        return Ok(format!(
             "all 65,536 pairs of byte values came back, {} bytes in {number} datagrams",
             whole(pairs.len() as u64)
-        )),
-        Some((seen, trouble)) => Err(NotPassed::failed(
-            format!("{} of {number} datagrams did not: {seen}", wrong.len()),
-            trouble.clone(),
-        )),
-    }
+        ));
+    };
+    let is_change = |trouble: &Trouble| matches!(trouble, Trouble::Changed(_));
+    let changed = wrong.iter().find(|(_, trouble)| is_change(trouble));
+    let (seen, trouble) = match (changed, missing.by_icmp()) {
+        (Some((seen, trouble)), _) => (seen.clone(), trouble.clone()),
+        (None, Some(refusal)) => (refusal.words.clone(), Trouble::Refused(refusal.clone())),
+        (None, None) => {
+            let (lost, of) = (wrong.len(), number);
+            (first.0.clone(), Trouble::Lost { lost, of })
+        }
+    };
+    let seen = format!("{} of {number} datagrams did not: {seen}", wrong.len());
+    Err(NotPassed::failed(seen, trouble))
 }

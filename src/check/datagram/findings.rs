@@ -77,11 +77,36 @@ impl Loss {
     }
 }
 
+/// Who is refused by ICMP, though a socket had an echo.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Refusal {
+    /// Everybody, now: the server has ended.
+    All,
+    /// All but the socket that had the first echo.
+    Others,
+    /// Nobody any more.
+    Over,
+}
+
+/// Echoes that came when nobody waited for them any more.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Late {
+    pub(super) came: usize,
+    /// The longest time from sending to its echo.
+    pub(super) slowest: Duration,
+    /// How many come in a second.
+    pub(super) per_s: f64,
+}
+
 /// What all experiments found.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Findings {
     pub(super) hello: Option<Hello>,
     pub(super) changes: Option<Changes>,
+    pub(super) refusal: Option<Refusal>,
+    pub(super) late: Option<Late>,
+    /// How many datagrams a socket is served.
+    pub(super) messages: Option<usize>,
     pub(super) rate: Option<Rate>,
     pub(super) sizes: Option<Sizes>,
     /// The source ports that again got nothing, where others got something each time.

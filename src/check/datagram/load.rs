@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use super::clause::Clause;
+use super::missing::Missing;
 use super::not_passed::NotPassed;
 use super::reachable::SMALL;
 use super::target::Target;
-use super::trouble::Trouble;
 use crate::base::units::form;
 
 pub(super) const LOSS: Clause = Clause {
@@ -43,60 +43,46 @@ const INTERVAL: Duration = Duration::from_millis(5);
 const INTERVAL_AT_RATE: Duration = Duration::from_millis(2);
 
 fn loss(target: &mut Target<'_>) -> Result<String, NotPassed> {
-    let (mut lost, mut of) = (lost(target, FIRST, INTERVAL)?, FIRST);
-    if (FEW..MANY).contains(&percent(lost, of)) {
-        lost += self::lost(target, MORE, INTERVAL)?;
+    let (mut missing, mut of) = (missing(target, FIRST, INTERVAL)?, FIRST);
+    if (FEW..MANY).contains(&percent(missing.all(), of)) {
+        missing = missing.and(self::missing(target, MORE, INTERVAL)?);
         of += MORE;
     }
-    judged(lost, of, MOST)
+    judged(&missing, of, MOST)
 }
 
 fn rate(target: &mut Target<'_>) -> Result<String, NotPassed> {
     let of = 500;
-    let lost = lost(target, of, INTERVAL_AT_RATE)?;
-    judged(lost, of, MOST_AT_RATE)
+    let missing = missing(target, of, INTERVAL_AT_RATE)?;
+    judged(&missing, of, MOST_AT_RATE)
 }
 
-fn judged(lost: usize, of: usize, most: f64) -> Result<String, NotPassed> {
-    let percent = percent(lost, of);
-    let seen = match lost {
-        0 => format!("none of {of} was lost"),
-        _ => {
-            let were = form(lost as u64, "was", "were");
-            format!("{lost} of {of} {were} lost, {percent:.1} %")
+fn judged(missing: &Missing, of: usize, most: f64) -> Result<String, NotPassed> {
+    let all = missing.all();
+    let percent = percent(all, of);
+    let were = form(all as u64, "was", "were");
+    match (all, percent > most) {
+        (_, true) => {
+            let (seen, trouble) = missing.trouble(of);
+            Err(NotPassed::failed(seen, trouble))
         }
-    };
-    match percent > most {
-        true => Err(NotPassed::failed(seen, Trouble::Lost { lost, of })),
-        false => Ok(seen),
+        (0, _) => Ok(format!("none of {of} was lost")),
+        _ => Ok(format!("{all} of {of} {were} lost, {percent:.1} %")),
     }
 }
 
-/// How many of so many are lost.
-pub(super) fn lost(
+/// What is missing of so many.
+pub(super) fn missing(
     target: &mut Target<'_>,
     of: usize,
     interval: Duration,
-) -> Result<usize, NotPassed> {
+) -> Result<Missing, NotPassed> {
     let mut port = target.open()?;
     let datagrams: Vec<_> = (0..of).map(|_| target.content(SMALL)).collect();
     let all = target.ask_all(&mut port, datagrams, interval, 1)?;
-    let unanswered: Vec<_> = all.filter(|at| !port.sent[*at].is_answered()).collect();
-    let refused = unanswered
-        .iter()
-        .filter_map(|at| port.sent[*at].refused.as_ref());
-    let refused: Vec<_> = refused.collect();
-    // What somebody refuses is not lost.
-    if let Some(first) = refused
-        .first()
-        .filter(|_| 2 * refused.len() > unanswered.len())
-    {
-        let seen = format!("{} of {of} were refused: {}", refused.len(), first.words);
-        return Err(NotPassed::failed(seen, Trouble::Refused((*first).clone())));
-    }
-    Ok(unanswered.len())
+    Ok(Missing::of(&port, all))
 }
 
-pub(super) fn percent(lost: usize, of: usize) -> f64 {
+fn percent(lost: usize, of: usize) -> f64 {
     lost as f64 * 100.0 / of as f64
 }

@@ -13,8 +13,10 @@ mod facts;
 mod findings;
 mod load;
 mod marks;
+mod missing;
 mod mtu;
 mod not_passed;
+mod past;
 mod plan;
 mod port;
 mod ports;
@@ -23,6 +25,7 @@ mod run;
 mod sizes;
 mod target;
 mod trouble;
+mod usually;
 
 pub use clause::Clause;
 pub use clauses::clauses;

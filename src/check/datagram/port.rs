@@ -9,6 +9,7 @@ use mio::{Events, Poll, Token};
 
 use super::content::{Reading, read};
 use super::not_passed::NotPassed;
+use super::past::Past;
 use super::trouble::Refused;
 use crate::base::not_sent::not_sent;
 use crate::base::sys;
@@ -99,6 +100,9 @@ pub(super) struct Port {
     pub(super) order: Vec<usize>,
     /// What came and was not sent from here.
     pub(super) strange: Vec<Vec<u8>>,
+    past: Past,
+    /// How old each datagram of a socket before was whose echo came to this one.
+    pub(super) late: Vec<Duration>,
 }
 
 impl Port {
@@ -121,7 +125,15 @@ impl Port {
             known: HashMap::new(),
             order: Vec::new(),
             strange: Vec::new(),
+            past: Past::default(),
+            late: Vec::new(),
         })
+    }
+
+    /// The same, which knows what was sent from sockets before.
+    pub(super) fn with_past(mut self, past: &Past) -> Self {
+        self.past = past.clone();
+        self
     }
 
     /// The source port.
@@ -244,6 +256,10 @@ impl Port {
         };
         let kept = || bytes[..bytes.len().min(STRANGE_BYTES)].to_vec();
         let Some((at, change)) = found else {
+            if let Some(age) = self.past.age(bytes) {
+                self.late.push(age);
+                return;
+            }
             if self.strange.len() < STRANGE {
                 self.strange.push(kept());
             }
@@ -308,6 +324,13 @@ impl Port {
                 });
             }
         }
+    }
+}
+
+impl Drop for Port {
+    fn drop(&mut self) {
+        let open = self.sent.drain(..).filter(|sent| !sent.is_answered());
+        open.for_each(|sent| self.past.remember(sent.bytes, sent.first_at));
     }
 }
 

@@ -40,10 +40,19 @@ fn ports(target: &mut Target<'_>) -> Result<String, NotPassed> {
     let (first, last) = (all[0].number(), all[of - 1].number());
     match silent.len() {
         0 => Ok(format!("all {of} got it, from {first} to {last}")),
-        all if all == of => Err(NotPassed::failed(
-            format!("none of {of} got an echo, from {first} to {last}"),
-            Trouble::Unanswered,
-        )),
+        silent if silent == of => {
+            let refused = all.iter().flat_map(|port| &port.sent);
+            let refused = refused.rev().find_map(|sent| sent.refused.clone());
+            let (why, trouble) = match refused {
+                Some(refused) => (refused.words.clone(), Trouble::Refused(refused)),
+                None => (
+                    format!("from {first} to {last}"),
+                    Trouble::Lost { lost: of, of },
+                ),
+            };
+            let seen = format!("none of {of} got an echo: {why}");
+            Err(NotPassed::failed(seen, trouble))
+        }
         some => Err(NotPassed::failed(
             format!("{some} of {of} got no echo: {}", listed(&silent)),
             Trouble::Ports { silent, of },

@@ -14,6 +14,7 @@ use super::findings::Findings;
 use super::not_passed::NotPassed;
 use super::plan::Plan;
 use super::target::Target;
+use super::usually::usually;
 use crate::check::cause::Diagnosis;
 use crate::check::report::{Outcome, Report, Verdict, nanoseconds};
 use crate::check::watch::{Doing, experimenting, watched};
@@ -102,13 +103,17 @@ fn test(clause: &'static Clause, target: &mut Target<'_>) -> Option<(Outcome, Op
         (_, true) => Err(NotPassed::Skipped(String::from("nothing comes back"))),
         _ => (clause.run)(target),
     };
-    let mut failure = None;
+    let (mut failure, mut means) = (None, None);
     let (verdict, seen) = match tested {
         Ok(seen) => (Verdict::Pass, seen),
         Err(NotPassed::Failed { seen, trouble }) => {
             target.failed.push(clause.name);
-            let clause = clause.name;
-            failure = Some(Failure { clause, trouble });
+            let failed = Failure {
+                clause: clause.name,
+                trouble,
+            };
+            means = Some(usually(clause, &failed));
+            failure = Some(failed);
             (Verdict::Fail, seen)
         }
         Err(NotPassed::Skipped(why)) => (Verdict::Skip, why),
@@ -123,7 +128,7 @@ fn test(clause: &'static Clause, target: &mut Target<'_>) -> Option<(Outcome, Op
         name: clause.name,
         verdict,
         seen,
-        usually: (verdict == Verdict::Fail).then_some(clause.usually),
+        usually: means,
         follows_from: None,
         rfc: clause.rfc,
         elapsed_ns: nanoseconds(started.elapsed()),

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use super::not_passed::NotPassed;
+use super::past::Past;
 use super::plan::Plan;
 use super::port::{Port, Sent};
 use super::trouble::Trouble;
@@ -60,6 +61,7 @@ pub(super) struct Target<'a> {
     pub(super) port: Option<u16>,
     /// The socket that was used first.
     pub(super) first: Option<Port>,
+    past: Past,
     payload: Payload,
     /// Datagrams made so far.
     made: u64,
@@ -81,6 +83,7 @@ impl<'a> Target<'a> {
             failed: Vec::new(),
             port: None,
             first: None,
+            past: Past::default(),
             payload: Payload::new(plan.seed, 0, CONTENT),
             made: 0,
         }
@@ -112,13 +115,16 @@ impl<'a> Target<'a> {
     pub(super) fn open_with(&self, options: Options) -> Result<Port, NotPassed> {
         let port = self.port;
         let known = port.and_then(|_| Port::new(self.address, Options { port, ..options }).ok());
+        let known = known.map(|port| port.with_past(&self.past));
         // Another program may have it now.
         known.map_or_else(|| self.open_any(options), Ok)
     }
 
     /// A socket on a free port.
     pub(super) fn open_any(&self, options: Options) -> Result<Port, NotPassed> {
-        Port::new(self.address, options).map_err(|error| self.not_opened(&error))
+        let port = Port::new(self.address, options);
+        let port = port.map(|port| port.with_past(&self.past));
+        port.map_err(|error| self.not_opened(&error))
     }
 
     fn not_opened(&self, error: &io::Error) -> NotPassed {
@@ -259,7 +265,13 @@ impl<'a> Target<'a> {
         let all = first..port.sent.len();
         for round in 1..=tries {
             let wait = self.wait();
-            self.listen(port, Instant::now() + wait, &|port| !port.awaits())?;
+            let listened = self.listen(port, Instant::now() + wait, &|port| !port.awaits());
+            // Where the time is over, those that had it once already are known to be lost.
+            if round == 1 || self.is_interrupted() {
+                listened?;
+            } else if listened.is_err() {
+                break;
+            }
             all.clone().for_each(|at| self.saw(&port.sent[at]));
             let open = all.clone().filter(|at| !port.sent[*at].is_answered());
             let open: Vec<_> = open.collect();

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::base::units::count;
 use crate::check::cause::Diagnosis;
 use crate::check::datagram::facts::{Facts, Failure};
 use crate::check::datagram::findings::{Findings, Silences};
@@ -58,6 +59,26 @@ pub(super) fn lifetime(facts: &Facts, findings: &Findings) -> Option<Diagnosis> 
     Some(
         diagnosis
             .with("seconds", seconds)
+            .with("ends_by", "silence"),
+    )
+}
+
+/// `message-limit`: a socket is served so many datagrams, however fast they come.
+pub(super) fn messages(facts: &Facts, findings: &Findings) -> Option<Diagnosis> {
+    let number = findings.messages?;
+    let text = format!(
+        "a socket is answered {}, at any pace, and nothing more; a new one is served",
+        count(number as u64, "datagram", "datagrams")
+    );
+    let advice = "look for a server, a helper of a firewall or a balancer that takes a flow for one \
+                  request (proxy_requests and proxy_responses of nginx, a DNS helper), or that \
+                  leaves its loop; else have clients open a new socket for each";
+    // The clauses use one port again and again.
+    let explains = facts.clauses(Failure::is_silent);
+    let diagnosis = Diagnosis::certain("message-limit", text, advice, explains);
+    Some(
+        diagnosis
+            .with("messages", number)
             .with("ends_by", "silence"),
     )
 }

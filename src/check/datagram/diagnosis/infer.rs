@@ -1,6 +1,6 @@
 //! The list of causes, and which of them are reported.
 
-use super::{age, content, marks, order, ports, rate, reach, size};
+use super::{age, content, late, marks, order, ports, rate, reach, size};
 use crate::check::cause::{Confidence, Diagnosis};
 use crate::check::datagram::facts::Facts;
 use crate::check::datagram::findings::Findings;
@@ -10,13 +10,15 @@ use crate::check::diagnosis::pick;
 type Family = fn(&Facts, &Findings) -> Option<Diagnosis>;
 
 /// Those that are of certain datagrams.
-const SPECIAL: [Family; 15] = [
+const SPECIAL: [Family; 19] = [
     reach::refused,
+    reach::gone,
     reach::unreachable,
     reach::no_answer,
     reach::not_an_echo,
     reach::wrong_address,
     content::changed,
+    content::cut,
     size::hole,
     size::fragments,
     size::limit,
@@ -26,6 +28,8 @@ const SPECIAL: [Family; 15] = [
     order::duplicates,
     age::idle,
     age::lifetime,
+    age::messages,
+    late::answers,
 ];
 
 /// Those that can be the matter with any datagram, and explain what no other does.

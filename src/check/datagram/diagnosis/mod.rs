@@ -5,6 +5,7 @@
 mod age;
 mod content;
 mod infer;
+mod late;
 mod marks;
 mod order;
 mod ports;

@@ -1,16 +1,17 @@
 //! Nobody is reached, or somebody else.
 
 use crate::check::cause::Diagnosis;
-use crate::check::datagram::facts::Facts;
-use crate::check::datagram::findings::Findings;
+use crate::check::datagram::facts::{Facts, Failure};
+use crate::check::datagram::findings::{Findings, Refusal};
 use crate::check::datagram::trouble::{Refused, Trouble};
 
-/// What says that the first clause's datagram could not arrive.
-fn refusal(facts: &Facts) -> Option<&Refused> {
-    match &facts.failures.first()?.trouble {
-        Trouble::Refused(refused) => Some(refused),
+/// What says first that a datagram could not arrive, and of which clause.
+fn refusal(facts: &Facts) -> Option<(usize, &Refused)> {
+    let mut all = facts.failures.iter().enumerate();
+    all.find_map(|(at, failure)| match &failure.trouble {
+        Trouble::Refused(refused) => Some((at, refused)),
         _ => None,
-    }
+    })
 }
 
 /// All clauses in which the same was said.
@@ -19,10 +20,15 @@ fn refused_clauses(facts: &Facts) -> Vec<&'static str> {
 }
 
 /// `refused`: ICMP port unreachable.
-pub(super) fn refused(facts: &Facts, _: &Findings) -> Option<Diagnosis> {
-    let refused = refusal(facts).filter(|refused| refused.is_port)?;
-    if facts.passed.contains(&"reachable") {
-        return Some(refused_later(facts, refused));
+pub(super) fn refused(facts: &Facts, findings: &Findings) -> Option<Diagnosis> {
+    let (_, refused) = refusal(facts).filter(|(_, refused)| refused.is_port)?;
+    let is_first_only = match (facts.passed.is_empty(), findings.refusal) {
+        (true, None | Some(Refusal::All)) => false,
+        (false, None) | (_, Some(Refusal::Others)) => true,
+        (_, Some(Refusal::All | Refusal::Over)) => return None,
+    };
+    if is_first_only {
+        return Some(refused_later(facts, findings, refused));
     }
     let text = "the host is there, and no program has the UDP port open, or a firewall says so";
     let advice = "start the server, or have it listen for UDP on this address and port (ss -lun on \
@@ -32,13 +38,67 @@ pub(super) fn refused(facts: &Facts, _: &Findings) -> Option<Diagnosis> {
 }
 
 /// The same, though the first socket got its echo.
-fn refused_later(facts: &Facts, refused: &Refused) -> Diagnosis {
-    let text = "the first socket got its echo, and others are refused: the server's own socket is \
-                connected to its first client (socat without fork, nc -u -l), or it has ended since";
+fn refused_later(facts: &Facts, findings: &Findings, refused: &Refused) -> Diagnosis {
+    let is_tried = findings.refusal.is_some();
+    let text = match is_tried {
+        true => {
+            "the first socket gets its echo still, and others are refused: the server's own socket \
+             is connected to its first client (socat without fork, nc -u -l)"
+        }
+        false => {
+            "the first socket got its echo, and others are refused: the server's own socket is \
+             connected to its first client (socat without fork, nc -u -l), or it has ended since"
+        }
+    };
     let advice = "have the server receive and answer on a socket that is connected to nobody \
                   (recvfrom, sendto; socat: UDP-RECVFROM with fork); see whether it still runs";
-    let diagnosis = Diagnosis::certain("refused", text, advice, refused_clauses(facts)).likely();
-    diagnosis.with("icmp", refused.icmp)
+    let diagnosis = Diagnosis::certain("refused", text, advice, refused_clauses(facts));
+    let diagnosis = diagnosis.with("icmp", refused.icmp);
+    match is_tried {
+        true => diagnosis,
+        false => diagnosis.likely(),
+    }
+}
+
+/// `gone`: there were echoes, and from one clause on all is refused. What had no answer since
+/// then follows from it: a system sends few such messages a second.
+pub(super) fn gone(facts: &Facts, findings: &Findings) -> Option<Diagnosis> {
+    let (first, refused) = refusal(facts).filter(|(_, refused)| refused.is_port)?;
+    let from = match refused.from {
+        Some(from) => format!(" from {from}"),
+        None => String::new(),
+    };
+    let since = facts.failures[first].clause;
+    let (text, is_certain) = match findings.refusal? {
+        Refusal::All if facts.passed.is_empty() => return None,
+        Refusal::All => (
+            format!(
+                "echoes came until the clause {since}, and since then ICMP port unreachable \
+                 comes{from}, to each socket: the server has ended or closed its socket, or a \
+                 firewall was told to refuse it"
+            ),
+            true,
+        ),
+        Refusal::Over => (
+            format!(
+                "ICMP port unreachable came{from} in the clause {since}, and a new socket gets its \
+                 echo now: the server was started anew meanwhile, or refuses for a time"
+            ),
+            false,
+        ),
+        Refusal::Others => return None,
+    };
+    let advice = "see whether the server still runs, and why it ended (its log, journalctl, the \
+                  kernel's OOM killer), and whether a rule counts the datagrams of one source";
+    let since = &facts.failures[first..];
+    let is_it = |at: &&Failure| at.is_silent() || matches!(at.trouble, Trouble::Refused(_));
+    let explains = since.iter().filter(is_it).map(|at| at.clause).collect();
+    let diagnosis = Diagnosis::certain("gone", text, advice, explains).with("ends_by", "icmp");
+    let diagnosis = diagnosis.with("icmp", refused.icmp);
+    Some(match is_certain {
+        true => diagnosis,
+        false => diagnosis.likely(),
+    })
 }
 
 /// `unreachable`: any other ICMP message, or nothing can be sent from here.
@@ -55,7 +115,7 @@ pub(super) fn unreachable(facts: &Facts, _: &Findings) -> Option<Diagnosis> {
             explains,
         ));
     }
-    let refused = refusal(facts).filter(|refused| !refused.is_port)?;
+    let (_, refused) = refusal(facts).filter(|(_, refused)| !refused.is_port)?;
     let icmp = refused.icmp;
     let who = refused.from.map_or_else(
         || String::from("something on the way"),
@@ -204,5 +264,32 @@ mod tests {
         let later = refused(&facts, &Findings::default()).unwrap();
         assert_eq!(later.confidence, Confidence::Likely);
         assert!(later.text.contains("its first client"), "{}", later.text);
+    }
+
+    #[test]
+    fn who_has_ended_is_told_from_who_knows_its_first_client_only() {
+        let lost = Trouble::Lost { lost: 9, of: 250 };
+        let failed = [
+            ("empty", Trouble::Unanswered),
+            ("loss", said(true, "port unreachable")),
+            ("rate", lost),
+        ];
+        let facts = facts(&failed, &["reachable"]);
+        let with = |refusal| Findings {
+            refusal: Some(refusal),
+            ..Findings::default()
+        };
+        let gone = |refusal| super::gone(&facts, &with(refusal));
+        let refused = |refusal| super::refused(&facts, &with(refusal));
+        let all = gone(Refusal::All).unwrap();
+        assert_eq!(all.confidence, Confidence::Certain);
+        assert_eq!(all.explains, ["loss", "rate"]);
+        assert_eq!(gone(Refusal::Over).unwrap().confidence, Confidence::Likely);
+        assert_eq!(refused(Refusal::All), None);
+        assert_eq!(refused(Refusal::Over), None);
+        let others = refused(Refusal::Others).unwrap();
+        assert_eq!(others.confidence, Confidence::Certain);
+        assert_eq!(others.explains, ["loss"]);
+        assert_eq!(gone(Refusal::Others), None);
     }
 }

@@ -2,14 +2,14 @@
 
 use std::time::{Duration, Instant};
 
-use super::{content, ports, rate, silences, sizes};
+use super::{content, late, messages, ports, rate, refusal, silences, sizes};
 use crate::check::datagram::facts::{Facts, Failure};
-use crate::check::datagram::findings::{Findings, Rate, Silences};
+use crate::check::datagram::findings::{Findings, Rate, Refusal, Silences};
 use crate::check::datagram::target::Target;
 use crate::check::datagram::trouble::Trouble;
 
 /// The time that all of them have.
-const ALL: Duration = Duration::from_secs(19);
+const ALL: Duration = Duration::from_secs(25);
 
 /// The silences that are tried where no time was asked for: about as long as the clauses are.
 const SILENCE: Duration = Duration::from_secs(6);
@@ -43,10 +43,36 @@ pub(in crate::check::datagram) fn investigate(
         show("hello", &mut || found.hello = content::hello(target).ok());
         return found;
     }
+    if facts.find(refused).is_some() {
+        show("refusal", &mut || {
+            found.refusal = refusal::refusal(target).ok();
+        });
+        // Where nobody else is served, nothing else can be tried.
+        if matches!(found.refusal, Some(Refusal::All | Refusal::Others)) {
+            return found;
+        }
+    }
     if facts.find(changed).is_some() {
         show("changes", &mut || {
             found.changes = content::changes(target).ok()
         });
+    }
+    if is_lossy(facts) {
+        show("late", &mut || {
+            found.late = late::late(target).ok().flatten()
+        });
+    }
+    // Behind a queue that is full nothing else can be told.
+    if found.late.is_some() {
+        return found;
+    }
+    if is_forgotten || is_lossy(facts) {
+        show("messages", &mut || {
+            found.messages = messages::messages(target).ok().flatten();
+        });
+    }
+    if found.messages.is_some() {
+        return found;
     }
     if is_forgotten {
         show("silences", &mut || {
@@ -89,6 +115,13 @@ fn losses(target: &mut Target<'_>, facts: &Facts, found: &mut Findings, show: &m
 const fn foreign(trouble: &Trouble) -> Option<()> {
     match trouble {
         Trouble::Foreign(_) => Some(()),
+        _ => None,
+    }
+}
+
+fn refused(trouble: &Trouble) -> Option<()> {
+    match trouble {
+        Trouble::Refused(refused) if refused.is_port => Some(()),
         _ => None,
     }
 }

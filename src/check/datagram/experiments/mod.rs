@@ -4,8 +4,11 @@
 mod content;
 mod direction;
 mod investigate;
+mod late;
+mod messages;
 mod ports;
 mod rate;
+mod refusal;
 mod silences;
 mod sizes;
 

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::check::datagram::findings::{Loss, Rate, Slow};
-use crate::check::datagram::load::lost;
+use crate::check::datagram::load::missing;
 use crate::check::datagram::not_passed::NotPassed;
 use crate::check::datagram::reachable::SMALL;
 use crate::check::datagram::target::Target;
@@ -30,7 +30,7 @@ const COUNTED_INTERVAL: Duration = Duration::from_millis(10);
 
 /// Compares a low rate with a high one.
 pub(super) fn rate(target: &mut Target<'_>) -> Result<Rate, NotPassed> {
-    let slow = SLOW - lost(target, SLOW, Duration::from_secs(1) / SLOW_PER_S)?;
+    let slow = SLOW - missing(target, SLOW, Duration::from_secs(1) / SLOW_PER_S)?.all();
     let mut port = target.open()?;
     let datagrams = (0..AHEAD + FAST).map(|_| target.content(SMALL));
     let datagrams = datagrams.collect();
@@ -60,7 +60,8 @@ fn judge(slow: usize, fast: usize) -> Rate {
 
 /// Measures the loss at a low rate.
 pub(super) fn loss(target: &mut Target<'_>) -> Result<Loss, NotPassed> {
-    let lost = lost(target, COUNTED, COUNTED_INTERVAL)?;
+    // What is refused is not lost.
+    let lost = missing(target, COUNTED, COUNTED_INTERVAL)?.lost;
     Ok(Loss { lost, of: COUNTED })
 }
 
