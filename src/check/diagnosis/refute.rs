@@ -221,7 +221,7 @@ mod tests {
         }
     }
 
-    const OF_DATAGRAMS: [&str; 9] = [
+    const OF_DATAGRAMS: [&str; 10] = [
         "wrong-address",
         "mtu",
         "fragments-dropped",
@@ -231,6 +231,7 @@ mod tests {
         "marks-bleached",
         "reordered",
         "duplicates",
+        "answers-late",
     ];
 
     #[test]
