@@ -5,8 +5,8 @@
 
 use std::time::Duration;
 
-use echopool::probe::datagram::reply_log::Counts;
 use echopool::probe::datagram::payload::{Payload, Reading};
+use echopool::probe::datagram::reply_log::Counts;
 use echopool::probe::datagram::stamp::tracker::StampTracker;
 use echopool::probe::datagram::tracker::Tracker;
 use echopool::proto::stamp::{Clock, Format, LENGTH};
@@ -40,7 +40,11 @@ fuzz_target!(|input: &[u8]| {
         tracker.received(bytes, sent);
         tracker.quoted(bytes);
     }
-    add_up(tracker.reply_log.counts(), tracker.reply_log.awaited(), sent);
+    add_up(
+        tracker.reply_log.counts(),
+        tracker.reply_log.awaited(),
+        sent,
+    );
     session(come, sent);
 });
 
