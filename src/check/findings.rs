@@ -429,6 +429,8 @@ pub(super) struct Several {
     pub(super) every: Option<usize>,
     /// Those from the same ports of ours fail each time.
     pub(super) is_by_port: bool,
+    /// They fail behind no more than so many bytes; `None` where they do at once.
+    pub(super) behind: Option<u64>,
 }
 
 /// No connection is made any more, where some were.
@@ -454,9 +456,7 @@ pub(super) struct Findings {
     pub(super) gone: Option<Gone>,
     pub(super) says: Option<Says>,
     pub(super) hello: Option<Hello>,
-    /// What a few bytes prove of several servers or links, or so many bytes each.
     pub(super) several: Option<Several>,
-    pub(super) carrying: Option<(u64, Several)>,
     pub(super) held: Option<Held>,
     pub(super) sizes: Option<Sizes>,
     pub(super) streams: Option<Streams>,

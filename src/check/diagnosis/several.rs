@@ -19,15 +19,12 @@ const LINKS: &str = "look for the bad one of several links or firewalls between 
 
 /// `one-of-several`: some connections fail and others don't, whatever they carry.
 pub(super) fn several(facts: &Facts, findings: &Findings) -> Option<Diagnosis> {
-    let (several, behind) = match (&findings.several, &findings.carrying) {
-        (Some(several), _) => (several, None),
-        (None, Some((bytes, several))) => (several, Some(*bytes)),
-        (None, None) => return None,
-    };
-    let is_mute = |at: &Failure| behind.is_none() && at.came() == 0 && at.is_of_half_close();
+    let several = findings.several.as_ref()?;
+    let is_mute =
+        |at: &Failure| several.behind.is_none() && at.came() == 0 && at.is_of_half_close();
     let explains = facts.clauses(|at| is_such(&several.sort, at) || is_mute(at));
     let advice = if several.is_by_port { LINKS } else { SERVERS };
-    let diagnosis = Diagnosis::certain("one-of-several", text(several, behind), advice, explains)
+    let diagnosis = Diagnosis::certain("one-of-several", text(several), advice, explains)
         .with("tried", several.tried)
         .with("failed", several.failed)
         .with("ends_by", word(&several.sort));
@@ -41,7 +38,7 @@ pub(super) fn several(facts: &Facts, findings: &Findings) -> Option<Diagnosis> {
         Some(every) => diagnosis.with("every", every),
         None => diagnosis.with("by_source_port", several.is_by_port),
     };
-    Some(match behind {
+    Some(match several.behind {
         // Something that ends connections by chance looks the same.
         Some(bytes) => diagnosis.with("bytes", bytes).likely(),
         None => diagnosis,
@@ -56,8 +53,13 @@ const fn word(sort: &Sort) -> &'static str {
     }
 }
 
-fn text(several: &Several, behind: Option<u64>) -> String {
-    let (failed, tried) = (several.failed, several.tried);
+fn text(several: &Several) -> String {
+    let Several {
+        failed,
+        tried,
+        behind,
+        ..
+    } = *several;
     let order = match behind {
         None => "made one after another, ",
         Some(_) => "",

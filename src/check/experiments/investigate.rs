@@ -169,10 +169,9 @@ impl Trial<'_, '_> {
         if let Some(bytes) = self.suspicion.is_mixed_behind()
             && self.found.several.is_none()
         {
-            let found = self.make("several", |at| several::carrying(at, bytes));
-            self.found.carrying = found.map(|found| (bytes as u64, found));
+            self.found.several = self.make("several", |at| several::carrying(at, bytes));
         }
-        self.found.several.is_some() || self.found.carrying.is_some()
+        self.found.several.is_some()
     }
 
     /// Sees whether something is held back; whether so much is that all others would wait for

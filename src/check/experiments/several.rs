@@ -1,11 +1,11 @@
 //! Whether only some connections fail: one of several servers, links or workers is bad.
 
-use std::thread;
 use std::time::Duration;
 
 use super::connection::{Connection, Failed};
 use super::setting::{Setting, letters};
 use crate::check::findings::{Ending, Several, Sort};
+use crate::check::parallel::in_threads;
 
 /// What is said on each connection: even a path for text carries it.
 const WORD: &[u8] = b"one of several?\n";
@@ -47,6 +47,16 @@ enum Outcome {
     Unknown,
 }
 
+impl Outcome {
+    /// A connection that was made has failed so.
+    fn failed(sort: Sort, connection: &Connection<'_>) -> Self {
+        // What the server's system has not acknowledged may be lost by a link.
+        let is_silent = sort == Sort::Ends(Ending::Silence);
+        let is_lost = is_silent && connection.is_acknowledged() != Some(true);
+        Self::Failed { sort, is_lost }
+    }
+}
+
 /// A connection that was tried, from this port.
 #[derive(Clone, Debug)]
 struct Tried {
@@ -74,7 +84,7 @@ impl Tried {
 /// Says a word on many connections: whether some fail and others do not, whatever their pace and
 /// number, and each of them to its end.
 pub(super) fn several(setting: &Setting<'_>) -> Option<Several> {
-    if !is_mixed(&look(setting)) {
+    if !is_mixed(&many(setting, (LOOKED, THREADS), || one(setting, None, 0))) {
         return None;
     }
     let mut tried = Vec::new();
@@ -88,24 +98,17 @@ pub(super) fn several(setting: &Setting<'_>) -> Option<Several> {
     proved(setting, &tried)
 }
 
-/// Says a word on many connections, beside each other where they don't wait for each other.
-fn look(setting: &Setting<'_>) -> Vec<Tried> {
-    let threads = if setting.is_wide() {
-        THREADS.min(setting.width)
-    } else {
-        1
+/// Makes so many connections, `most` at once where they don't wait for each other.
+fn many(
+    setting: &Setting<'_>,
+    (number, most): (usize, usize),
+    one: impl Fn() -> Tried + Sync,
+) -> Vec<Tried> {
+    let threads = match setting.is_wide() {
+        true => most.min(setting.width),
+        false => 1,
     };
-    let each = LOOKED.div_ceil(threads);
-    let some = || (0..each).map(|_| one(setting, None, 0)).collect::<Vec<_>>();
-    thread::scope(|scope| {
-        let others: Vec<_> = (1..threads)
-            .filter_map(|_| thread::Builder::new().spawn_scoped(scope, some).ok())
-            .collect();
-        let mut all = some();
-        let others = others.into_iter().filter_map(|other| other.join().ok());
-        all.extend(others.flatten());
-        all
-    })
+    in_threads(number, threads, || Ok(one())).unwrap_or_default()
 }
 
 /// Whether some were served and some failed.
@@ -165,12 +168,7 @@ fn said(setting: &Setting<'_>, connection: &Connection<'_>) -> Outcome {
         Some(end) => Sort::Ends(end),
         None => return Outcome::Unknown,
     };
-    let is_silent = sort == Sort::Ends(Ending::Silence);
-    Outcome::Failed {
-        sort,
-        // What the server's system has not acknowledged may be lost by a link.
-        is_lost: is_silent && connection.is_acknowledged() != Some(true),
-    }
+    Outcome::failed(sort, connection)
 }
 
 /// What the connections prove, one made after the other.
@@ -195,6 +193,7 @@ fn proved(setting: &Setting<'_>, tried: &[Tried]) -> Option<Several> {
         sort,
         every: every(tried).filter(|_| !is_by_port),
         is_by_port,
+        behind: None,
     })
 }
 
@@ -249,7 +248,7 @@ const BLOCK: usize = 64 * 1024;
 pub(super) fn carrying(setting: &Setting<'_>, bytes: usize) -> Option<Several> {
     let mut all = Vec::new();
     for _ in 0..2 {
-        let round = round(setting, bytes);
+        let round = many(setting, (CARRYING, CARRYING), || carried(setting, bytes));
         if !is_mixed(&round) || setting.is_stopped() {
             return None;
         }
@@ -260,47 +259,27 @@ pub(super) fn carrying(setting: &Setting<'_>, bytes: usize) -> Option<Several> {
     let is_one = failed.clone().all(|it| *it == sort);
     // What is lost now and then is another fault.
     let is_lost = all.iter().any(Tried::is_lost);
-    (is_one && !is_lost).then(|| Several {
-        tried: all.len(),
-        failed: failed.count(),
+    let (failed, served) = (
+        failed.count(),
+        all.iter().filter(|it| it.is_served()).count(),
+    );
+    (is_one && !is_lost).then_some(Several {
+        tried: failed + served,
+        failed,
         sort,
         every: None,
         is_by_port: false,
-    })
-}
-
-fn round(setting: &Setting<'_>, bytes: usize) -> Vec<Tried> {
-    let threads = if setting.is_wide() {
-        CARRYING.min(setting.width)
-    } else {
-        1
-    };
-    let each = CARRYING.div_ceil(threads);
-    let some = || {
-        let all = (0..each).map(|_| carried(setting, bytes));
-        all.collect::<Vec<_>>()
-    };
-    thread::scope(|scope| {
-        let others: Vec<_> = (1..threads)
-            .filter_map(|_| thread::Builder::new().spawn_scoped(scope, some).ok())
-            .collect();
-        let mut all = some();
-        let others = others.into_iter().filter_map(|other| other.join().ok());
-        all.extend(others.flatten());
-        all
+        behind: Some(bytes as u64),
     })
 }
 
 /// Carries so many bytes on one connection.
 fn carried(setting: &Setting<'_>, bytes: usize) -> Tried {
-    let connection = match setting.open() {
-        Ok(connection) => connection,
-        Err(_) => {
-            return Tried {
-                port: None,
-                outcome: Outcome::Unknown,
-            };
-        }
+    let Ok(connection) = setting.open() else {
+        return Tried {
+            port: None,
+            outcome: Outcome::Unknown,
+        };
     };
     let (block, patience) = (letters(BLOCK), setting.patience());
     let (mut left, mut end) = (bytes, None);
@@ -315,10 +294,7 @@ fn carried(setting: &Setting<'_>, bytes: usize) -> Tried {
     let outcome = match end {
         _ if setting.is_stopped() => Outcome::Unknown,
         None => Outcome::Served,
-        Some(end) => Outcome::Failed {
-            sort: Sort::Ends(end),
-            is_lost: end == Ending::Silence && connection.is_acknowledged() != Some(true),
-        },
+        Some(end) => Outcome::failed(Sort::Ends(end), &connection),
     };
     Tried {
         port: connection.port(),
