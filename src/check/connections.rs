@@ -10,7 +10,7 @@ use super::clause::{Clause, Load};
 use super::connection::Connection;
 use super::not_passed::NotPassed;
 use super::observation::End;
-use super::parallel::{at_once, connect_threads, for_each, join_all, until_one_fails};
+use super::parallel::{connect_threads, count_at_once, for_each, join_all, until_one_fails};
 use super::protocol::{receive_reply, round_trip, send_request};
 use super::room;
 use super::target::Target;
@@ -85,7 +85,7 @@ fn connections(target: &Target<'_>) -> Result<String, NotPassed> {
     let (connections, failed) = until_one_fails(number, threads, open);
     if let Some(why) = failed {
         let beyond = |connection: Connection<'_>| round_trip(&connection).is_ok();
-        let (tried, more) = at_once(BEYOND, || target.open().is_ok_and(beyond));
+        let (tried, more) = count_at_once(BEYOND, || target.open().is_ok_and(beyond));
         return Err(why.of_crowd(connections.len(), (tried, more)));
     }
     let silence = connections.iter().map(Connection::silent_for).max();

@@ -130,16 +130,23 @@ pub(super) fn until_one_fails<T: Send>(
 
 /// Calls `act` so many times at once, or as many as the system starts threads for; how many
 /// that are, and for how many it is true.
-pub(super) fn at_once(number: usize, act: impl Fn() -> bool + Sync) -> (usize, usize) {
+pub(super) fn count_at_once(number: usize, act: impl Fn() -> bool + Sync) -> (usize, usize) {
+    let done = at_once(number, act);
+    let tried = done.len();
+    (
+        tried,
+        done.into_iter().flatten().filter(|is_it| *is_it).count(),
+    )
+}
+
+/// The same: what each returned, `None` where it panicked.
+pub(super) fn at_once<T: Send>(number: usize, act: impl Fn() -> T + Sync) -> Vec<Option<T>> {
     let act = &act;
     thread::scope(|scope| {
         let start = |_| thread::Builder::new().spawn_scoped(scope, act).ok();
         let threads: Vec<_> = (0..number).map_while(start).collect();
-        let tried = threads.len();
-        let done = threads
-            .into_iter()
-            .map(|thread| thread.join().unwrap_or(false));
-        (tried, done.filter(|is_it| *is_it).count())
+        let joined = threads.into_iter().map(|thread| thread.join().ok());
+        joined.collect()
     })
 }
 

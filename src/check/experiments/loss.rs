@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use super::connection::Connection;
 use super::setting::{Setting, letters};
 use crate::check::lost::{Loss, Proves};
+use crate::check::parallel::at_once;
 use crate::check::target::Target;
 
 /// Connections at once, if as many are served; on a far path twice as many as that was seen of,
@@ -69,7 +70,7 @@ impl Counters {
 
 /// What became of a message that came back late.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Fate {
+enum Outcome {
     /// It did not arrive, and was sent again.
     LostThere,
     /// Its echo did not.
@@ -78,7 +79,7 @@ enum Fate {
     Late,
 }
 
-impl Fate {
+impl Outcome {
     /// By what was counted before it was sent, when it was back, and once all was acknowledged.
     fn of(before: Counters, back: Counters, after: Counters) -> Self {
         // An echo that was sent later came before it: the server sends them in order.
@@ -134,15 +135,8 @@ pub(super) fn loss(setting: &Setting<'_>) -> Option<Loss> {
 
 /// Connections of which the system counts what tells, as many as are made.
 fn opened<'a>(setting: &'a Setting<'_>, number: usize) -> Vec<Exchange<'a>> {
-    thread::scope(|scope| {
-        let open = || Exchange::open(setting);
-        let start = |_| thread::Builder::new().spawn_scoped(scope, open).ok();
-        let threads: Vec<_> = (0..number).map_while(start).collect();
-        let opened = threads
-            .into_iter()
-            .map(|thread| thread.join().ok().flatten());
-        opened.flatten().collect()
-    })
+    let opened = at_once(number, || Exchange::open(setting)).into_iter();
+    opened.flatten().flatten().collect()
 }
 
 /// The same, of a clause.
@@ -278,10 +272,10 @@ impl<'a> Exchange<'a> {
         self.setting.pause(self.setting.round_trip + SETTLED);
         let after = Counters::read(&self.connection)?;
         self.counted.packets += 1;
-        match Fate::of(self.before, back, after) {
-            Fate::LostThere => self.counted.there += 1,
-            Fate::LostBack => self.counted.back += 1,
-            Fate::Late => {}
+        match Outcome::of(self.before, back, after) {
+            Outcome::LostThere => self.counted.there += 1,
+            Outcome::LostBack => self.counted.back += 1,
+            Outcome::Late => {}
         }
         self.under_way.clear();
         (self.came, self.before) = (0, after);
@@ -319,39 +313,51 @@ mod tests {
     #[test]
     fn what_is_late_was_lost_only_if_others_overtook_it_or_it_was_sent_again() {
         let before = counters(3, 300, 1, 7);
-        for (back, after, fate) in [
-            (before, before, Fate::Late),
+        for (back, after, outcome) in [
+            (before, before, Outcome::Late),
             // Later echoes came before it.
             (
                 counters(3, 300, 1, 8),
                 counters(3, 300, 1, 8),
-                Fate::LostBack,
+                Outcome::LostBack,
             ),
             // It was sent again before that was known.
             (
                 counters(4, 400, 1, 8),
                 counters(4, 400, 2, 8),
-                Fate::LostBack,
+                Outcome::LostBack,
             ),
             // It was sent again, and had not arrived; or the server does not tell.
             (
                 counters(4, 400, 1, 7),
                 counters(4, 400, 1, 7),
-                Fate::LostThere,
+                Outcome::LostThere,
             ),
             (
                 counters(5, 401, 1, 7),
                 counters(5, 401, 2, 7),
-                Fate::LostThere,
+                Outcome::LostThere,
             ),
             // It had arrived: the path stood still.
-            (counters(4, 400, 1, 7), counters(4, 400, 2, 7), Fate::Late),
+            (
+                counters(4, 400, 1, 7),
+                counters(4, 400, 2, 7),
+                Outcome::Late,
+            ),
             // Only what was sent behind it was sent again.
-            (counters(4, 301, 1, 7), counters(4, 301, 1, 7), Fate::Late),
+            (
+                counters(4, 301, 1, 7),
+                counters(4, 301, 1, 7),
+                Outcome::Late,
+            ),
             // What was behind it came out of order, once it was there.
-            (before, counters(3, 300, 1, 9), Fate::Late),
+            (before, counters(3, 300, 1, 9), Outcome::Late),
         ] {
-            assert_eq!(Fate::of(before, back, after), fate, "{back:?} {after:?}");
+            assert_eq!(
+                Outcome::of(before, back, after),
+                outcome,
+                "{back:?} {after:?}"
+            );
         }
     }
 

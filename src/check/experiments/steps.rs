@@ -9,6 +9,7 @@ use super::connection::{Connection, Failed};
 use super::setting::{FORGOTTEN, Setting};
 use crate::check::context::TICK;
 use crate::check::findings::{Denied, Ending, Steps};
+use crate::check::parallel::at_once;
 
 /// Connections of the first wave, and of the largest.
 const FIRST: usize = 8;
@@ -112,12 +113,7 @@ impl<'a> Wave<'a> {
             },
             Err(failed) => Err((None, failed)),
         };
-        let opened: Vec<_> = thread::scope(|scope| {
-            let start = |_| thread::Builder::new().spawn_scoped(scope, open).ok();
-            let threads: Vec<_> = (0..number).map_while(start).collect();
-            let opened = threads.into_iter().filter_map(|thread| thread.join().ok());
-            opened.collect()
-        });
+        let opened = at_once(number, open);
         let mut wave = Self {
             served: Vec::new(),
             pending: Vec::new(),
@@ -126,7 +122,7 @@ impl<'a> Wave<'a> {
         if late.into_inner() > number.div_ceil(LATE_ONE_OF) {
             return Err(Not::Theirs);
         }
-        for one in opened {
+        for one in opened.into_iter().flatten() {
             match one {
                 // No limit of those that are open.
                 Ok(connection) if setting.is_late(connection.connect_time) => {
