@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::streams::Hint;
-use crate::check::facts::{Facts, Failure, MANY, SMALL};
+use crate::check::facts::{FEW, Facts, Failure, MANY, SMALL};
 use crate::check::findings::{Findings, Held, Limited, Sizes, Steps};
 use crate::check::observation::{End, NotMade};
 use crate::probe::pattern::Damage;
@@ -15,9 +15,6 @@ pub(super) struct Suspicion<'a> {
 
 /// The least that fills a packet of a path, in bytes.
 const LARGE: u64 = 500;
-
-/// Bytes that came back by chance where nothing did.
-const FEW: u64 = 4;
 
 /// Clauses of many connections at once, which limits make fail.
 const CROWD: [&str; 3] = ["connections", "connect-storm", "reset"];
@@ -166,8 +163,7 @@ impl Suspicion<'_> {
 
     /// One of several connections was not served.
     pub(super) fn is_crowded(&self) -> bool {
-        let crowded = ["connections", "connect-storm", "reset"];
-        self.any(|at| crowded.contains(&at.clause) || matches!(at.observed.end, End::NotMade(_)))
+        self.any(|at| CROWD.contains(&at.clause) || matches!(at.observed.end, End::NotMade(_)))
     }
 
     /// Connections were made late, or not, or denied.
