@@ -21,15 +21,20 @@ impl Connection<'_> {
         let mut left = length;
         let mut timer = TransferTimer::new(self);
         while left > 0 {
-            let room = (block.len() as u64).min(left) as usize;
-            let at = self.sent.load(Ordering::SeqCst);
-            self.context
-                .pattern
-                .fill(self.number, at, &mut block[..room]);
+            let room = self.fill_next(&mut block, left);
             self.write_all(&block[..room], &mut timer)?;
             left -= room as u64;
         }
         Ok(())
+    }
+
+    /// Writes the stream's next bytes into the block, `most` at the most; how many.
+    fn fill_next(&self, block: &mut [u8], most: u64) -> usize {
+        let room = (block.len() as u64).min(most) as usize;
+        let at = self.sent.load(Ordering::SeqCst);
+        let block = &mut block[..room];
+        self.context.pattern.fill(self.number, at, block);
+        room
     }
 
     /// Sends up to `most` bytes, until those under way would take longer than `within` to come
@@ -45,11 +50,7 @@ impl Connection<'_> {
         let mut left = most;
         let mut timer = TransferTimer::new(self);
         while left > 0 {
-            let room = (block.len() as u64).min(left) as usize;
-            let at = self.sent.load(Ordering::SeqCst);
-            self.context
-                .pattern
-                .fill(self.number, at, &mut block[..room]);
+            let room = self.fill_next(&mut block, left);
             self.expect(room as u64);
             left -= room as u64;
             let received = self.received.load(Ordering::SeqCst);
