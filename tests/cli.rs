@@ -699,6 +699,11 @@ mod addresses {
         let message = format!("echopool: could not listen on {taken}: address already in use; ");
         assert_eq!(ended.code, Some(1));
         assert!(ended.stderr.starts_with(&message), "{ended:?}");
+        for of_many in ["224.0.0.1:0", "255.255.255.255:0", "[ff02::1]:0"] {
+            let ended = finish(["serve", "--udp", of_many], "");
+            assert_eq!(ended.code, Some(1), "{ended:?}");
+            assert!(ended.stderr.contains("of many machines"), "{ended:?}");
+        }
         let meant = finish(["serve", "--udp", "2001:db8::1:7000"], "");
         let tip = "if 7000 is the port, write [2001:db8::1]:7000";
         assert!(meant.stderr.contains(tip), "{meant:?}");

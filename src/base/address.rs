@@ -233,6 +233,13 @@ fn name(text: &str) -> Result<String, BadAddress> {
     Ok(text.to_owned())
 }
 
+/// Whether an address is of many machines by itself. A broadcast address of a subnet can't be told
+/// from others.
+pub(crate) fn is_of_many(address: IpAddr) -> bool {
+    let is_broadcast = matches!(address, IpAddr::V4(v4) if v4.is_broadcast());
+    is_broadcast || address.is_multicast()
+}
+
 /// Converts an IPv4-mapped IPv6 address, `::ffff:a.b.c.d`, to IPv4: a socket of both families
 /// reports IPv4 clients so.
 pub fn canonical(address: SocketAddr) -> SocketAddr {

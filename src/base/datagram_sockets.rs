@@ -1,11 +1,11 @@
 //! Bound sockets for datagrams, several on one address.
 
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 
 use socket2::{Domain, SockRef, Socket, Type};
 
-use super::address::Address;
+use super::address::{Address, is_of_many};
 use super::error::{Error, Transport};
 use super::listening::{Absent, failed, is_absent};
 use super::sys;
@@ -172,10 +172,6 @@ impl Group {
 /// Why an address of many machines is not bound.
 const OF_MANY: &str = "a datagram to an address of many machines (multicast, broadcast) is never \
                        answered: give an address of this machine";
-
-fn is_of_many(ip: IpAddr) -> bool {
-    ip.is_multicast() || ip == IpAddr::V4(Ipv4Addr::BROADCAST)
-}
 
 /// Whether several sockets can share a port, with the clients distributed over them.
 const CAN_SHARE: bool = cfg!(any(target_os = "linux", target_os = "android"));

@@ -7,6 +7,7 @@ use super::buckets::Buckets;
 use super::own::OwnAddresses;
 use super::refusal::Refusal;
 use crate::base::address::canonical;
+use crate::base::address::is_of_many;
 use crate::base::sys::datagram::Received;
 
 /// Ports below this are those of services, many of which answer whatever comes.
@@ -61,11 +62,10 @@ impl Rules {
     }
 }
 
-/// Whether an address can be that of one host. A broadcast address of a subnet can't be
-/// told from others; the kernel refuses to send there.
+/// Whether an address can be that of one host. To a broadcast address of a subnet, which looks
+/// like others, the kernel refuses to send.
 fn is_one_host(address: IpAddr) -> bool {
-    let is_broadcast = matches!(address, IpAddr::V4(v4) if v4.is_broadcast());
-    !(is_broadcast || address.is_unspecified() || address.is_multicast())
+    !(address.is_unspecified() || is_of_many(address))
 }
 
 #[cfg(test)]
@@ -76,17 +76,7 @@ mod tests {
     const LOCAL: &str = "192.0.2.1:20162";
 
     fn from(source: &str) -> Received {
-        Received {
-            bytes: 4,
-            truncated: false,
-            source: source.parse().unwrap(),
-            to: None,
-            marks: None,
-            hops: None,
-            at: None,
-            dropped: None,
-            segment: None,
-        }
+        Received::plain(4, false, source.parse().unwrap())
     }
 
     fn rules() -> Rules {

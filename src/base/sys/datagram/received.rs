@@ -64,7 +64,7 @@ pub(super) const UNKNOWN: SocketAddr =
 
 impl Received {
     /// One of which nothing else is said.
-    pub(super) const fn plain(bytes: usize, truncated: bool, source: SocketAddr) -> Self {
+    pub(crate) const fn plain(bytes: usize, truncated: bool, source: SocketAddr) -> Self {
         Self {
             bytes,
             truncated,
