@@ -59,13 +59,17 @@ impl Condition {
         matches!(self.metric, Metric::Time(_))
     }
 
-    /// What a search says of the condition that found no rate at which it holds: it did not
-    /// hold, whatever the last trial measured.
-    pub fn not_found(&self, reason: &str) -> Expectation {
+    /// The same of the results of a search for it. Where that found no rate, the results are of
+    /// the last trial: that they meet the condition proves nothing.
+    pub fn check_search(&self, results: &Results) -> Expectation {
+        if results.search.iter().any(|trial| trial.held) {
+            return self.check(results);
+        }
+        let reason = results.search_end.as_deref();
         Expectation {
             text: self.text.clone(),
             held: false,
-            seen: reason.to_owned(),
+            seen: reason.unwrap_or("no rate was tried").to_owned(),
         }
     }
 

@@ -305,7 +305,8 @@ impl<'a> Search<'a> {
 
 /// Whether the generator alone made a trial fail.
 fn is_by_generator(trial: &Trial) -> bool {
-    trial.condition_held == Some(true) && trial.schedule_kept == Some(false)
+    let others_held = trial.condition_held == Some(true) && trial.undamaged != Some(false);
+    others_held && trial.schedule_kept == Some(false)
 }
 
 /// The trial of a rate, from the results of its run. Messages that began late do not matter for
@@ -575,16 +576,7 @@ mod tests {
 
     #[test]
     fn a_missed_schedule_is_distinguished_from_a_failed_condition() {
-        let missed = |_| {
-            let mut results = with_times([1_000; 10_000]);
-            results.suspicions = vec![Suspicion {
-                kind: Doubt::ScheduleMissed,
-                seen: String::new(),
-                advice: String::new(),
-            }];
-            results
-        };
-        let (trials, end) = searched("p99<1ms", missed);
+        let (trials, end) = searched("p99<1ms", |_| begun_late());
         assert!(
             trials.len() > 20,
             "the schedule may be kept at a lower rate, and each is tried twice"
@@ -597,6 +589,7 @@ mod tests {
             (Some(true), Some(false))
         );
     }
+
     /// Round trips of 1 us each, in a trial whose messages began late.
     fn begun_late() -> Results {
         let mut results = with_times([1_000; 10_000]);
@@ -637,6 +630,12 @@ mod tests {
         assert!(end.contains("and only the schedule was missed"), "{end}");
         let doubt = search.limit_of_generator().unwrap();
         assert!(doubt.seen.contains("is its limit"), "{doubt:?}");
+        // Bytes that came back changed are no matter of the schedule.
+        let mut damaged = begun_late();
+        damaged.totals.errors.changed = 1;
+        let mut search = Search::new(&condition, 1000.0, 1.0);
+        search.add(1000.0, &damaged);
+        assert_eq!((search.again, search.failed_by_generator()), (None, None));
     }
 
     #[test]
@@ -644,5 +643,21 @@ mod tests {
         assert!((first_rate(Load::Datagrams, 0.0) - 1000.0).abs() < 1e-9);
         assert!((first_rate(Load::Datagrams, 8000.0) - 4000.0).abs() < 1e-9);
         assert!((first_rate(Load::Messages, 10.0) - 5.0).abs() < 1e-9);
+    }
+
+    #[test]
+    fn a_search_that_found_no_rate_does_not_meet_its_condition() {
+        let condition: Condition = "p99<1ms".parse().unwrap();
+        let mut results = with_times([1_000; 10_000]);
+        assert!(condition.check(&results).held);
+        let seen = condition.check_search(&results);
+        assert_eq!((seen.held, &*seen.seen), (false, "no rate was tried"));
+        results.search = vec![assess(1000.0, &begun_late(), &condition)];
+        results.search_end = Some(String::from("no rate holds"));
+        let seen = condition.check_search(&results);
+        assert_eq!((seen.held, &*seen.seen), (false, "no rate holds"));
+        let held = with_times([1_000; 10_000]);
+        results.search.push(assess(500.0, &held, &condition));
+        assert!(condition.check_search(&results).held);
     }
 }

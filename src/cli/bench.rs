@@ -25,7 +25,7 @@ use crate::bench::lines::Lines;
 use crate::bench::live::{Live, can_be_drawn};
 use crate::bench::plan::{Arrivals, EXACT, Load, NO_DEPTH, Plan};
 use crate::bench::progress::{Progress, Watch};
-use crate::bench::results::{Expectation, FORMAT, Results};
+use crate::bench::results::{FORMAT, Results};
 use crate::bench::source::Source;
 use crate::probe::addresses::Addresses;
 use crate::probe::datagram::payload::{MOST_BYTES, Payload};
@@ -229,7 +229,10 @@ impl BenchArgs {
             None => bench::run(&addresses, &plan, &stop, &mut *watch)?,
         };
         drop(watch);
-        let searched = self.find_rate.iter().map(|each| found(each, &results));
+        let searched = self
+            .find_rate
+            .iter()
+            .map(|each| each.check_search(&results));
         let expected = self.expect.iter().map(|each| each.check(&results));
         results.expectations = searched.chain(expected).collect();
         Ok(results)
@@ -441,15 +444,6 @@ impl BenchArgs {
             written = written.and(output.write(|to| html::write(results, to)));
         }
         written
-    }
-}
-
-/// Whether the search found a rate at which the condition holds. The results are of the last
-/// trial where it did not: that they meet the condition proves nothing.
-fn found(condition: &Condition, results: &Results) -> Expectation {
-    match results.search.iter().any(|trial| trial.held) {
-        true => condition.check(results),
-        false => condition.not_found(results.search_end.as_deref().unwrap_or("no rate was tried")),
     }
 }
 
