@@ -11,7 +11,7 @@ use common::datagrams::{
     answering_elsewhere, changing, doubling, echo, losing_every_third, peer, refusing, serve,
     socket,
 };
-use common::{Ended, finish, keyed};
+use common::{Ended, Program, finish, keyed};
 use rexpect::session::spawn_command;
 
 /// For what must run out.
@@ -161,6 +161,16 @@ mod text {
 
 mod pipe {
     use super::*;
+
+    #[test]
+    fn more_than_the_server_answers_a_second_come_back() {
+        let mut program = Program::start(["serve", "--udp", "127.0.0.1:0", "--workers", "1"]);
+        let server = program.wait_for_listener("udp");
+        // The first second's worth, and what would be too much behind it at once.
+        let input = keyed(1, 0, 5000);
+        let ended = client(&["--size", "2", "--timeout=2s"], server, &[], &*input);
+        assert_clean(&ended, &input);
+    }
 
     #[test]
     fn a_line_is_a_datagram_also_an_empty_one() {

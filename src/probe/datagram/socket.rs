@@ -435,6 +435,26 @@ mod tests {
     }
 
     #[test]
+    fn a_wait_that_is_longer_than_the_socket_was_not_empty_is_of_a_clock_that_was_set() {
+        let source = "192.0.2.1:7".parse().unwrap();
+        let hour = Duration::from_secs(3600);
+        let waited = |ago: Duration, longest| {
+            let received = Received {
+                at: Some(unix_now() - ago),
+                ..Received::plain(4, false, source)
+            };
+            datagram_of(received, None, longest).waited
+        };
+        assert_eq!(waited(hour, Duration::from_secs(1)), None);
+        assert!(waited(hour, 2 * hour).is_some_and(|waited| waited >= hour));
+        let ahead = Received {
+            at: Some(unix_now() + hour),
+            ..Received::plain(4, false, source)
+        };
+        assert_eq!(datagram_of(ahead, None, 2 * hour).waited, None);
+    }
+
+    #[test]
     fn marks_are_on_the_wire_and_an_echo_comes_with_what_the_kernel_says() {
         for address in LOOPBACKS {
             let (server, at) = server(address);
