@@ -173,14 +173,11 @@ fn said(setting: &Setting<'_>, connection: &Connection<'_>) -> Outcome {
 
 /// What the connections prove, one made after the other.
 fn proved(setting: &Setting<'_>, tried: &[Tried]) -> Option<Several> {
-    if tried.iter().any(|it| it.outcome == Outcome::Later) {
+    if !differ(tried) {
         return None;
     }
     let failed: Vec<_> = tried.iter().filter(|it| it.sort().is_some()).collect();
     let served = tried.iter().filter(|it| it.is_served()).count();
-    if failed.len() < LEAST || served < LEAST || recoveries(tried) < LEAST {
-        return None;
-    }
     let is_by_port = is_by_port(setting, tried);
     // Packets are lost by chance, too, and SYNs by a limit.
     if failed.iter().any(|it| it.is_lost()) && !is_by_port {
@@ -195,6 +192,14 @@ fn proved(setting: &Setting<'_>, tried: &[Tried]) -> Option<Several> {
         is_by_port,
         behind: None,
     })
+}
+
+/// Whether some connections fail and some are served, again and again, and each to its end.
+fn differ(tried: &[Tried]) -> bool {
+    let number = |is_it: fn(&Tried) -> bool| tried.iter().filter(|it| is_it(it)).count();
+    let is_lasting = number(|it| it.outcome == Outcome::Later) == 0;
+    let is_mixed = number(|it| it.sort().is_some()) >= LEAST && number(Tried::is_served) >= LEAST;
+    is_lasting && is_mixed && recoveries(tried) >= LEAST
 }
 
 /// How often a connection was served behind one that failed.
@@ -314,6 +319,7 @@ mod tests {
                     sort: Sort::Ends(Ending::Close),
                     is_lost: false,
                 },
+                'l' => Outcome::Later,
                 _ => Outcome::Served,
             },
         });
@@ -332,6 +338,21 @@ mod tests {
             ("ffffffffffffffff", None),
         ] {
             assert_eq!(every(&tried(pattern)), distance, "{pattern}");
+        }
+    }
+
+    #[test]
+    fn connections_differ_only_if_they_fail_and_recover_and_last() {
+        for (pattern, is_it) in [
+            ("sfssffssssfsssss", true),
+            ("sssfffffffffffff", false),
+            ("sssffffffffsffff", false),
+            ("ssssssssssssssff", false),
+            ("ffffffffffffffff", false),
+            ("ssssssssssssssss", false),
+            ("sfssffssssfsslss", false),
+        ] {
+            assert_eq!(differ(&tried(pattern)), is_it, "{pattern}");
         }
     }
 
