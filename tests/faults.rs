@@ -27,6 +27,10 @@ use socket2::{Domain, Socket, Type};
 
 const MIB: usize = 1 << 20;
 
+/// A loop that does not wait has far more of a processor than this, also beside others. One
+/// that waits has 0.006 of it, and four times as much where others empty the caches.
+const LEAST_OF_A_BUSY_LOOP: f64 = 0.1;
+
 /// What a shell does first to have a server that copies, because it has no pipes.
 const NO_PIPES: &str = "ulimit -n 100";
 
@@ -48,7 +52,7 @@ fn descriptors_that_ran_out_cost_no_processor_and_are_used_as_soon_as_they_are_f
         }
         let seconds = start.elapsed().as_secs_f64();
         let share = (processor_time(&program) - used).as_secs_f64() / seconds;
-        assert!(share < 0.02, "{share} of a processor");
+        assert!(share < LEAST_OF_A_BUSY_LOOP, "{share} of a processor");
         let rate = (failed_accepts(&program) - failed) as f64 / seconds;
         assert!(rate <= 20.0, "{rate} attempts a second");
         limit_descriptors(&program, 1000);
