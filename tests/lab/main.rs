@@ -21,6 +21,7 @@ mod namespaces;
 mod path;
 mod paths;
 mod proxies;
+mod quick;
 mod relay;
 mod runner;
 mod server;

@@ -72,6 +72,10 @@ impl Path {
         self.causes.is_empty()
     }
 
+    pub(crate) fn is_of_datagrams(&self) -> bool {
+        self.options.contains("--udp")
+    }
+
     /// A cause that must be named, by one of these names, and proved. What follows is its
     /// evidence.
     pub(crate) fn cause(self, name: &'static [&'static str]) -> Self {

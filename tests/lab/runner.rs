@@ -22,6 +22,7 @@ use crate::namespaces::bound;
 use crate::path::{Bound, Expected, Path};
 use crate::paths::paths;
 use crate::proxies::sweep;
+use crate::quick;
 
 /// Beyond its bound a check goes on for so long before it is killed, to be seen.
 const BEYOND: Duration = Duration::from_secs(120);
@@ -102,7 +103,7 @@ pub(crate) fn disprove_all() {
 /// # Panics
 /// When it is wrong of one.
 pub(crate) fn check_all() {
-    check(BEGIN, |path| !is_of_datagrams(path));
+    check(BEGIN, |path| !path.is_of_datagrams());
 }
 
 /// Checks every path of datagrams, and compares what is said of it.
@@ -110,11 +111,7 @@ pub(crate) fn check_all() {
 /// # Panics
 /// When it is wrong of one.
 pub(crate) fn check_datagrams() {
-    check(BEGIN_DATAGRAMS, is_of_datagrams);
-}
-
-fn is_of_datagrams(path: &Path) -> bool {
-    path.options.contains("--udp")
+    check(BEGIN_DATAGRAMS, Path::is_of_datagrams);
 }
 
 fn check(mark: &str, is_wanted: impl Fn(&Path) -> bool) {
@@ -144,12 +141,16 @@ fn check(mark: &str, is_wanted: impl Fn(&Path) -> bool) {
     finish(&paths, &rows);
 }
 
-/// All, or those whose names are in `LAB` or have it in them.
+/// All, or the quick ones, or those whose names are in `LAB` or have it in them.
 fn chosen() -> Vec<Path> {
     let mut all = paths();
     let Ok(wanted) = std::env::var("LAB") else {
         return all;
     };
+    if wanted == quick::WORD {
+        quick::only_quick(&mut all);
+        return all;
+    }
     let wanted: Vec<_> = wanted
         .split([',', ' '])
         .filter(|name| !name.is_empty())
