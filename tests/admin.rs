@@ -865,8 +865,7 @@ mod the_socket {
         let before = processor_time(&program);
         thread::sleep(Duration::from_secs(1));
         let used = processor_time(&program) - before;
-        // A loop that does not wait has far more of the second, also beside others.
-        assert!(used < Duration::from_millis(100), "{used:?}");
+        assert!(used < Duration::from_millis(50), "{used:?}");
         limit_descriptors(&program, 100);
         assert_eq!(answer(&mut waiting).unwrap().code, 200);
     }
