@@ -27,10 +27,6 @@ use socket2::{Domain, Socket, Type};
 
 const MIB: usize = 1 << 20;
 
-/// A loop that does not wait has far more of a processor than this, also beside others. One
-/// that waits has 0.006 of it, and four times as much where others empty the caches.
-const LEAST_OF_A_BUSY_LOOP: f64 = 0.1;
-
 /// What a shell does first to have a server that copies, because it has no pipes.
 const NO_PIPES: &str = "ulimit -n 100";
 
@@ -40,7 +36,7 @@ fn descriptors_that_ran_out_cost_no_processor_and_are_used_as_soon_as_they_are_f
 
     let machine = Machine::watch();
     let (mut program, address) = serve(&["--workers", "1"]);
-    let mut waits = Vec::new();
+    let (mut shares, mut waits) = (Vec::new(), Vec::new());
     for _ in 0..3 {
         limit_descriptors(&program, 30);
         let mut clients: Vec<_> = (0..40).map(|_| connect(address)).collect();
@@ -51,8 +47,7 @@ fn descriptors_that_ran_out_cost_no_processor_and_are_used_as_soon_as_they_are_f
             program.wait_for("could not accept");
         }
         let seconds = start.elapsed().as_secs_f64();
-        let share = (processor_time(&program) - used).as_secs_f64() / seconds;
-        assert!(share < LEAST_OF_A_BUSY_LOOP, "{share} of a processor");
+        shares.push((processor_time(&program) - used).as_secs_f64() / seconds);
         let rate = (failed_accepts(&program) - failed) as f64 / seconds;
         assert!(rate <= 20.0, "{rate} attempts a second");
         limit_descriptors(&program, 1000);
@@ -60,6 +55,11 @@ fn descriptors_that_ran_out_cost_no_processor_and_are_used_as_soon_as_they_are_f
         clients.iter_mut().for_each(|c| round_trip(c, b"hello"));
         waits.push(start.elapsed());
     }
+    // Where others empty the caches, waiting costs several times as much.
+    assert!(
+        shares.iter().any(|share| *share < 0.02),
+        "{shares:?} of a processor"
+    );
     // Where others have the processor for long, it takes longer.
     let least = waits.iter().min().unwrap();
     let most = Duration::from_millis(250) + machine.delay();
