@@ -1,7 +1,5 @@
 //! The paths that every change is tried with.
 
-use crate::path::Path;
-
 /// What `LAB` says to play them.
 pub(crate) const WORD: &str = "quick";
 
@@ -93,20 +91,16 @@ pub(crate) const QUICK: [&str; 81] = [
     "udp-loss-1",
 ];
 
-/// Takes the others away.
-pub(crate) fn only_quick(paths: &mut Vec<Path>) {
-    paths.retain(|path| QUICK.contains(&path.name));
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::path::Path;
     use crate::paths::paths;
 
     #[test]
     fn every_kind_of_path_is_tried_with_every_change() {
         let mut quick = paths();
-        only_quick(&mut quick);
+        quick.retain(|path| QUICK.contains(&path.name));
         assert_eq!(quick.len(), QUICK.len(), "a name is of no path, or twice");
         let count = |of_datagrams, healthy| {
             let is_wanted = |path: &&Path| {

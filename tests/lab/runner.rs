@@ -147,14 +147,13 @@ fn chosen() -> Vec<Path> {
     let Ok(wanted) = std::env::var("LAB") else {
         return all;
     };
-    if wanted == quick::WORD {
-        quick::only_quick(&mut all);
-        return all;
-    }
-    let wanted: Vec<_> = wanted
-        .split([',', ' '])
-        .filter(|name| !name.is_empty())
-        .collect();
+    let wanted: Vec<_> = match wanted.as_str() {
+        quick::WORD => quick::QUICK.to_vec(),
+        names => names
+            .split([',', ' '])
+            .filter(|name| !name.is_empty())
+            .collect(),
+    };
     let is_name = |word: &str| all.iter().any(|path| path.name == word);
     let (names, parts): (Vec<&str>, Vec<&str>) = wanted.iter().partition(|word| is_name(word));
     all.retain(|path| {
