@@ -90,7 +90,7 @@ lab-udp:        ## Show what check --udp says of every path of datagrams; LAB_WR
 	$(if $(filter-out 0,$(shell id -u)),unshare --map-root-user) $(CARGO) test --locked --test lab -- \
 		--ignored --nocapture --exact every_path_of_datagrams_is_diagnosed
 
-lab-quick:      ## Show that check names the cause of the paths in tests/lab/quick.rs, in three minutes
+lab-quick:      ## Show that check names the cause of the paths in tests/lab/quick.rs, in four minutes
 	LAB='$(or $(LAB),quick)' LAB_SLACK=6 \
 		$(if $(filter-out 0,$(shell id -u)),unshare --map-root-user) $(CARGO) test --locked --test lab -- \
 		--ignored --nocapture --test-threads 1 --exact every_path_is_diagnosed every_path_of_datagrams_is_diagnosed
