@@ -8,10 +8,14 @@ use socket2::{Domain, SockRef, Socket, Type};
 use super::*;
 use crate::base::testing::wait_until;
 use crate::proto::Protocol;
-use crate::worker::connections::LINGER_TIME;
-use crate::worker::context::{Accepted, CountGuard, Drain, Settings, TimeLimits};
+use crate::worker::block::NARROW_SLICE;
+use crate::worker::client::Client;
+use crate::worker::connections::{CloseReason, LINGER_TIME};
+use crate::worker::context::{Accepted, CountGuard, Drain, HandOver, Settings, TimeLimits};
 use crate::worker::datagrams::setup::Setup;
-use crate::worker::slices;
+use crate::worker::eviction::Reason;
+use crate::worker::slices::{self, EXPECT_MORE};
+use crate::worker::stalls::Watch;
 
 mod classes;
 mod datagrams;
