@@ -117,6 +117,13 @@ impl Facts {
         self.passed.iter().any(|name| SMALL.contains(name))
     }
 
+    /// The same without the failures for which that holds.
+    pub(super) fn without(&self, is_it: impl Fn(&Failure) -> bool) -> Self {
+        let mut facts = self.clone();
+        facts.failures.retain(|failure| !is_it(failure));
+        facts
+    }
+
     pub(super) fn has_failed(&self, clause: &str) -> bool {
         self.failures.iter().any(|at| at.clause == clause)
     }

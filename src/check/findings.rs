@@ -4,7 +4,9 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
+use super::facts::Failure;
 use super::lost::Loss;
+use super::observation::{End, MOST_UNDER_WAY};
 
 /// How a connection ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -379,6 +381,25 @@ pub(super) struct Changes {
     pub(super) fickle: Option<Vec<u8>>,
 }
 
+/// Bytes at which a connection ends, while others of the same length come back.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Content {
+    pub(super) bytes: Vec<u8>,
+    pub(super) by: Ending,
+}
+
+impl Content {
+    /// Whether that failure had them on its way, or so many bytes that they are likely among
+    /// those that are not known.
+    pub(super) fn explains(&self, failure: &Failure) -> bool {
+        let seen = &failure.observed;
+        let is_ended = matches!(seen.end, End::Close | End::Reset | End::Silence | End::Slow);
+        let mut places = seen.under_way.windows(self.bytes.len().max(1));
+        let is_long = seen.under_way.len() >= MOST_UNDER_WAY;
+        is_ended && (is_long || places.any(|part| part == self.bytes))
+    }
+}
+
 /// What becomes of an urgent byte.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Urgent {
@@ -465,6 +486,7 @@ pub(super) struct Findings {
     pub(super) rate: Option<Rate>,
     pub(super) half_close: Option<HalfClosed>,
     pub(super) changes: Option<Changes>,
+    pub(super) content: Option<Content>,
     pub(super) urgent: Option<Urgent>,
     pub(super) loss: Option<Loss>,
 }

@@ -171,7 +171,15 @@ pub(super) struct Observation {
     /// to be.
     pub(super) place: Option<(usize, usize)>,
     pub(super) crowd: Option<Crowd>,
+    /// The bytes that had been sent and not come back, with a few before them: up to
+    /// [`MOST_UNDER_WAY`].
+    pub(super) under_way: Vec<u8>,
 }
+
+/// The most bytes that are kept of those under way, and how many that had come back are kept
+/// before them: what is looked for may begin in these.
+pub(super) const MOST_UNDER_WAY: usize = 1 << 20;
+pub(super) const LEAD: u64 = 64;
 
 impl Observation {
     /// With that end, and nothing else known.

@@ -134,6 +134,11 @@ pub(crate) enum Claim {
     },
     /// What was sent right before a half-close does not come back.
     HalfClose(End),
+    /// A connection ends so at these bytes, and not at others of the same length.
+    EndsAt {
+        bytes: &'static [u8],
+        by: End,
+    },
     /// What comes back for what was sent.
     Becomes {
         sent: &'static [u8],
@@ -230,6 +235,7 @@ fn prove_here(claim: Claim, server: SocketAddr) -> Result<String, String> {
         Claim::Connections { most, by } => connections(server, most, by),
         Claim::ConnectRate { of, burst, per_s } => connect_rate(server, of, burst, per_s),
         Claim::HalfClose(by) => half_close(server, by),
+        Claim::EndsAt { bytes, by } => end_claims::ends_at(server, bytes, by),
         Claim::Becomes { sent, got } => becomes(server, sent, got),
         Claim::Holds { sent, until } => holds(server, sent, until),
         Claim::HoldsSmallWrites => holds_small_writes(server),

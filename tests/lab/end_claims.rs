@@ -1,4 +1,4 @@
-//! What servers do with a client that does not receive, and after so many clients.
+//! What servers do with a client that does not receive, after so many clients, and at some bytes.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::SocketAddr;
@@ -76,4 +76,26 @@ pub(crate) fn serves_only(server: SocketAddr, number: usize) -> Result<String, S
         }
     }
     Ok(format!("{number} are served, and no more"))
+}
+
+/// A connection ends so at these bytes, and not at others of the same length.
+pub(crate) fn ends_at(server: SocketAddr, bytes: &[u8], by: End) -> Result<String, String> {
+    let said = |bytes: &[u8]| {
+        let mut client = connect(server)?;
+        client.write_all(bytes).map_err(|error| error.to_string())?;
+        await_for(&client, SILENCE);
+        let mut came = vec![0; bytes.len()];
+        let end = match client.read(&mut came) {
+            Ok(length @ 1..) if bytes.starts_with(&came[..length]) => End::Whole,
+            Ok(1..) => End::Changed,
+            other => end_of(&other),
+        };
+        reset(client);
+        Ok::<_, String>(end)
+    };
+    let (end, other) = (said(bytes)?, said(&vec![b'x'; bytes.len()])?);
+    expect(
+        end == by && other == End::Whole,
+        format!("{end:?} at these, {other:?} at others"),
+    )
 }

@@ -417,6 +417,25 @@ pub(crate) fn quota(bytes: usize, leave: Leave) -> Server {
     })
 }
 
+/// Leaves each client that sends these bytes, like what looks for attacks.
+pub(crate) fn filtering(bytes: &'static [u8], leave: Leave) -> Server {
+    serve(move |mut stream| {
+        keep_urgent(&stream);
+        let (mut seen, mut block) = (Vec::new(), vec![0; BLOCK]);
+        while let Ok(length @ 1..) = stream.read(&mut block) {
+            seen.extend_from_slice(&block[..length]);
+            if seen.windows(bytes.len()).any(|part| part == bytes) {
+                return leave.act(stream);
+            }
+            // They may come in two reads.
+            seen.drain(..seen.len().saturating_sub(bytes.len() - 1));
+            if stream.write_all(&block[..length]).is_err() {
+                return;
+            }
+        }
+    })
+}
+
 /// Sends `hello`, and `answer` for the first bytes that come; with none it says no more.
 fn speaking(hello: &'static [u8], answer: Option<&'static [u8]>) -> Server {
     serve(move |mut stream| {

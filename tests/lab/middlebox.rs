@@ -123,6 +123,15 @@ pub(crate) fn lose_behind_handshake() -> Rules {
     ))
 }
 
+/// Loses a client's packets whose content begins so.
+pub(crate) fn lose_content(begin: [u8; 4]) -> Rules {
+    let of = Direction::ToServer.matches();
+    let begin = u32::from_be_bytes(begin);
+    Rules::rule(format!(
+        "{of}meta l4proto tcp @ih,0,32 {begin:#010x} counter drop"
+    ))
+}
+
 /// Loses the end of a client's side.
 pub(crate) fn lose_fins() -> Rules {
     let of = Direction::ToServer.matches();

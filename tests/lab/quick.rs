@@ -5,7 +5,7 @@ pub(crate) const WORD: &str = "quick";
 
 /// Paths of every kind that are diagnosed without long waits, and for certain also where the
 /// machine has other work: it only takes longer.
-pub(crate) const QUICK: [&str; 81] = [
+pub(crate) const QUICK: [&str; 83] = [
     "refused",
     "host-unreachable",
     "prohibited",
@@ -36,6 +36,8 @@ pub(crate) const QUICK: [&str; 81] = [
     "lf-to-crlf",
     "upper-case",
     "utf-8",
+    "filter-reset",
+    "filter-close",
     "urgent-taken-out",
     "urgent-moved",
     "haproxy-urgent",

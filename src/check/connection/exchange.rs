@@ -2,6 +2,7 @@
 
 use std::net::Shutdown;
 use std::panic::resume_unwind;
+use std::sync::PoisonError;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -111,6 +112,9 @@ impl Connection<'_> {
 
     /// Sends bytes that are not of the stream.
     pub(in crate::check) fn send_bytes(&self, bytes: &[u8]) -> Result<(), NotPassed> {
+        let mut texts = self.texts.lock().unwrap_or_else(PoisonError::into_inner);
+        texts.extend_from_slice(bytes);
+        drop(texts);
         let sent = self.write_all(bytes, &mut TransferTimer::new(self));
         sent.map_err(|error| self.failure(error))
     }

@@ -3,6 +3,7 @@
 use std::io::Read;
 use std::net::{SocketAddr, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use socket2::SockRef;
@@ -11,7 +12,7 @@ use super::error::TransferError;
 use crate::base::kernel::KernelView;
 use crate::check::context::{Context, TICK};
 use crate::check::not_passed::NotPassed;
-use crate::check::observation::{End, Observation};
+use crate::check::observation::{End, LEAD, MOST_UNDER_WAY, Observation};
 use crate::probe::pattern::WINDOW;
 use crate::proto::Protocol;
 
@@ -34,6 +35,8 @@ pub(in crate::check) struct Connection<'a> {
     pub(super) expected: AtomicU64,
     pub(super) sent: AtomicU64,
     pub(super) received: AtomicU64,
+    /// What was sent that is not of the stream.
+    pub(super) texts: Mutex<Vec<u8>>,
     /// A call failed because the peer had reset the connection. The system reports that
     /// only once; later reads return end of file.
     pub(super) reset: AtomicBool,
@@ -63,6 +66,7 @@ impl<'a> Connection<'a> {
             expected: AtomicU64::new(0),
             sent: AtomicU64::new(0),
             received: AtomicU64::new(0),
+            texts: Mutex::new(Vec::new()),
             reset: AtomicBool::new(false),
             made: Instant::now(),
             moved_at: AtomicU64::new(0),
@@ -169,8 +173,25 @@ impl<'a> Connection<'a> {
             half_closed: self.half_closed.load(Ordering::SeqCst),
             urgent: self.urgent.load(Ordering::SeqCst),
             taken: KernelView::read(&self.stream).and_then(|view| view.is_all_acknowledged()),
+            under_way: self.under_way(),
             ..Observation::default()
         }
+    }
+
+    /// The bytes that were sent and have not come back, and a few before them.
+    fn under_way(&self) -> Vec<u8> {
+        let from = self.received().saturating_sub(LEAD);
+        let left = self.sent.load(Ordering::SeqCst).saturating_sub(from);
+        let length = usize::try_from(left).map_or(MOST_UNDER_WAY, |left| left.min(MOST_UNDER_WAY));
+        let texts = self.texts.lock().unwrap_or_else(PoisonError::into_inner);
+        if texts.is_empty() {
+            let mut bytes = vec![0; length];
+            self.context.pattern.fill(self.number, from, &mut bytes);
+            return bytes;
+        }
+        let from = usize::try_from(from).unwrap_or(usize::MAX);
+        let rest = texts.get(from..).unwrap_or_default();
+        rest[..rest.len().min(length)].to_vec()
     }
 
     /// A failure with what the connection has come to.

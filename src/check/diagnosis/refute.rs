@@ -89,6 +89,8 @@ fn against(cause: &Diagnosis, facts: &Facts, findings: &Findings) -> Option<Agai
         "loss" => not_always(&["loss"]).filter(|_| findings.loss.is_some()),
         // Damage at an offset is none of values.
         "bytes-changed" if cause.evidence.contains_key("at") => None,
+        // Other bytes pass.
+        "bytes-changed" if findings.content.is_some() => None,
         "bytes-changed" => not_always(match cause.evidence.get("how")?.as_str()? {
             "line-ends" | "other" => &["bytes"],
             _ => &["bytes", "message-64k"],

@@ -3,7 +3,7 @@
 use crate::base::units::{count, whole};
 use crate::check::cause::Diagnosis;
 use crate::check::facts::{Facts, Failure};
-use crate::check::findings::{Changes, Ending, Findings};
+use crate::check::findings::{Changes, Content, Ending, Findings};
 use crate::check::observation::{End, Wrong};
 use crate::check::parallel::CONNECT_THREADS;
 use crate::probe::pattern::Damage;
@@ -74,6 +74,9 @@ pub(super) fn added(facts: &Facts, added: &[u8]) -> Diagnosis {
 
 /// The same: a byte of a special value ends the connection.
 pub(super) fn ended(facts: &Facts, findings: &Findings) -> Option<Diagnosis> {
+    if let Some(content) = &findings.content {
+        return Some(by_content(facts, content));
+    }
     let (text, by) = findings.changes.as_ref()?.ended.first()?;
     let example = format!("{}: {}", text.escape_ascii(), by.word());
     let does = match by {
@@ -98,8 +101,41 @@ pub(super) fn ended(facts: &Facts, findings: &Findings) -> Option<Diagnosis> {
     };
     let diagnosis = Diagnosis::certain("bytes-changed", text, AS_BYTES, facts.clauses(is_cut));
     let diagnosis = diagnosis.with("how", "ends").with("example", example);
-    Some(diagnosis)
+    Some(diagnosis.with("ends_by", by.word()))
 }
+
+/// The same, where it is known which bytes do so.
+fn by_content(facts: &Facts, content: &Content) -> Diagnosis {
+    let bytes = content.bytes[..content.bytes.len().min(CONTENT)].escape_ascii();
+    let rest = match content.bytes.len() > CONTENT {
+        true => format!(
+            ", and {} behind it",
+            count((content.bytes.len() - CONTENT) as u64, "byte", "bytes")
+        ),
+        false => String::new(),
+    };
+    let does = match content.by {
+        Ending::Silence => "falls silent",
+        Ending::Close => "is closed",
+        Ending::Reset => "is reset",
+    };
+    let text = format!(
+        "something looks into the stream: a connection {does} at the bytes {bytes}{rest}, each \
+         time, and carries the same with one of them changed"
+    );
+    let advice = "look for what filters by content: an intrusion prevention or a web application \
+                  firewall, a rule of a proxy (HAProxy tcp-request content, nginx), nft or iptables \
+                  that match payload (string, @ih); else for a server that takes such bytes for its \
+                  own. Have it let the port through, or encrypt the stream";
+    let explains = facts.clauses(|at| content.explains(at));
+    Diagnosis::certain("bytes-changed", text, advice, explains)
+        .with("how", "ends")
+        .with("example", format!("{bytes}{rest}"))
+        .with("ends_by", content.by.word())
+}
+
+/// So many bytes of those that end a connection are shown.
+const CONTENT: usize = 48;
 
 /// The same, where no value of a byte is the reason: what a clause saw is its own proof.
 pub(super) fn damaged(facts: &Facts, findings: &Findings) -> Option<Diagnosis> {
@@ -253,6 +289,33 @@ mod tests {
             ..Changes::default()
         };
         assert_eq!(how(&changes), word);
+    }
+
+    #[test]
+    fn bytes_that_end_a_connection_explain_what_had_them_under_way() {
+        let holding = |name, end, bytes: &[u8]| {
+            let mut failure = failure(name, end);
+            failure.observed.under_way = bytes.to_vec();
+            failure
+        };
+        let failures = [
+            holding("bytes", End::Silence, b"a../b"),
+            holding("message-64k", End::Silence, b"a./.b"),
+            holding("small-writes", End::Other, b"../"),
+        ];
+        let findings = Findings {
+            content: Some(Content {
+                bytes: b"../".to_vec(),
+                by: Ending::Silence,
+            }),
+            ..Findings::default()
+        };
+        let diagnosis = ended(&facts(&failures, &[]), &findings).unwrap();
+        assert_eq!(diagnosis.explains, ["bytes"]);
+        assert_eq!(diagnosis.evidence["how"], "ends");
+        assert_eq!(diagnosis.evidence["ends_by"], "silence");
+        assert_eq!(diagnosis.evidence["example"], "../");
+        assert_eq!(diagnosis.confidence, Confidence::Certain);
     }
 
     #[test]

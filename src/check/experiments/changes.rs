@@ -1,8 +1,6 @@
 //! Which bytes come back as others.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::thread;
-
+use super::each::each;
 use super::setting::Setting;
 use crate::check::findings::{Changes, Ending};
 
@@ -23,10 +21,6 @@ pub(in crate::check) const TEXTS: [&[u8]; 14] = [
     b"a\x1bb",
     b"a\x08\x7fb",
 ];
-
-/// The most connections at once. No more than half of what was served at once before: one that
-/// waits for another's end brings nothing.
-const AT_ONCE: usize = 8;
 
 /// Before a text is taken for what ends connections, it must do so so often, and a plain text
 /// come back each time: another reason ends some of either. One that comes back as another one
@@ -128,30 +122,7 @@ fn confirmed<'a>(
 /// What becomes of each of these texts, several at once. `None` if the check was stopped
 /// meanwhile.
 fn all(setting: &Setting<'_>, texts: &[&[u8]]) -> Option<Vec<Option<Returned>>> {
-    let next = AtomicUsize::new(0);
-    let work = || {
-        let mut all = Vec::new();
-        while !setting.is_stopped() {
-            let at = next.fetch_add(1, Ordering::SeqCst);
-            let Some(text) = texts.get(at) else { break };
-            all.push((at, returned(setting, text)));
-        }
-        all
-    };
-    let mut all = thread::scope(|scope| {
-        let start = |_| thread::Builder::new().spawn_scoped(scope, work).ok();
-        let at_once = (setting.width / 2).clamp(1, AT_ONCE);
-        let others: Vec<_> = (1..at_once).map_while(start).collect();
-        let mut all = work();
-        for other in others {
-            all.extend(other.join().unwrap_or_default());
-        }
-        all
-    });
-    all.sort_by_key(|(at, _)| *at);
-    // One under way when it was stopped may have been waited for too briefly.
-    let is_whole = all.len() == texts.len() && !setting.is_stopped();
-    is_whole.then(|| all.into_iter().map(|(_, returned)| returned).collect())
+    each(setting, texts, |text| returned(setting, text))
 }
 
 /// What came back for a text, if that was something else.

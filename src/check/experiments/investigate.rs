@@ -4,10 +4,10 @@ use std::time::Instant;
 
 use super::connection::{Failed, Stop};
 use super::setting::Setting;
-use super::suspicion::Suspicion;
+use super::suspicion::{Suspicion, under_way};
 use super::{
-    changes, half_close, held, hello, loss, rate, says, several, silences, sizes, steps, streams,
-    urgent,
+    changes, content, half_close, held, hello, loss, rate, says, several, silences, sizes, steps,
+    streams, urgent,
 };
 use crate::check::facts::{Facts, Failure};
 use crate::check::findings::{Denied, Ending, Findings, Gone, Held, Says, Sizes};
@@ -68,11 +68,25 @@ pub(in crate::check) fn investigate(
     if facts.failures.iter().any(Failure::is_silent) {
         setting.note_left_behind();
     }
-    let mut trial = Trial {
+    let mut first = Trial {
         setting: &setting,
         suspicion: Suspicion { facts },
         show,
         found: Findings::default(),
+    };
+    if first.is_blind() {
+        return first.found;
+    }
+    first.of_values();
+    let Trial { show, found, .. } = first;
+    // What these bytes end gives reason for no other suspicion.
+    let is_ended = |at: &Failure| found.content.as_ref().is_some_and(|it| it.explains(at));
+    let rest = facts.without(is_ended);
+    let mut trial = Trial {
+        setting: &setting,
+        suspicion: Suspicion { facts: &rest },
+        show,
+        found,
     };
     trial.all(target);
     trial.found
@@ -130,12 +144,13 @@ impl Trial<'_, '_> {
         found
     }
 
-    /// Makes all that are suspected, unless one tells that the others would be blind.
+    /// Whether all others would be blind: these take every connection for the same.
+    fn is_blind(&mut self) -> bool {
+        self.is_another_server() || self.is_one_of_several() || self.is_withheld()
+    }
+
+    /// Makes the others that are suspected.
     fn all(&mut self, target: &Target<'_>) {
-        // All others take every connection for the same.
-        if self.is_another_server() || self.is_one_of_several() || self.is_withheld() {
-            return;
-        }
         self.of_bytes();
         self.of_connections(target.plan().connections);
         if let Some(idle) = target.plan().idle
@@ -187,15 +202,33 @@ impl Trial<'_, '_> {
         }
     }
 
-    /// What becomes of the bytes of one connection.
-    fn of_bytes(&mut self) {
-        let is_held = !matches!(self.found.held, None | Some(Held::Nothing));
+    /// What becomes of bytes for what they are.
+    fn of_values(&mut self) {
         // What is held back comes back short, and is not changed.
-        if self.suspicion.is_changed() && !is_held {
+        if self.is_held() {
+            return;
+        }
+        if self.suspicion.is_changed() {
             let more = self.suspicion.wrong_values();
             let changes = |at: &Setting<'_>| changes::changes(at, &more);
             self.found.changes = self.make_in_parts("changes", changes);
         }
+        let changes = self.found.changes.as_ref();
+        if changes.is_none_or(|changes| changes.changed.is_empty()) {
+            let windows = under_way(self.suspicion.facts);
+            if !windows.is_empty() {
+                self.found.content = self.make("content", |at| content::content(at, &windows));
+            }
+        }
+    }
+
+    fn is_held(&self) -> bool {
+        !matches!(self.found.held, None | Some(Held::Nothing))
+    }
+
+    /// What becomes of the bytes of one connection.
+    fn of_bytes(&mut self) {
+        let is_held = self.is_held();
         if self.suspicion.is_large() {
             self.found.sizes = self.make("sizes", sizes::sizes);
             if let Some(Sizes::UpTo { bytes, .. }) = self.found.sizes {

@@ -3,6 +3,8 @@
 
 mod changes;
 mod connection;
+mod content;
+mod each;
 mod half_close;
 mod held;
 mod hello;

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::streams::Hint;
 use crate::check::facts::{FEW, Facts, Failure, MANY, SMALL};
 use crate::check::findings::{Findings, Held, Limited, Sizes, Steps};
-use crate::check::observation::{End, NotMade};
+use crate::check::observation::{End, LEAD, NotMade};
 use crate::probe::pattern::Damage;
 
 /// What is suspected after the clauses.
@@ -208,6 +208,26 @@ impl Suspicion<'_> {
     }
 }
 
+/// What was under way on connections that ended, the shortest first: some of these bytes may have
+/// ended them.
+pub(super) fn under_way(facts: &Facts) -> Vec<&[u8]> {
+    let is_ended = |at: &&Failure| {
+        let is_end = matches!(at.observed.end, End::Close | End::Reset);
+        let is_odd = at.observed.urgent || at.observed.held_silent || at.observed.half_closed;
+        (is_end || at.is_silent()) && !is_odd && !at.observed.under_way.is_empty()
+    };
+    let ended = facts.failures.iter().filter(is_ended);
+    let mut ended: Vec<_> = ended.map(|at| &at.observed).collect();
+    ended.sort_by_key(|seen| seen.under_way.len());
+    // What looks at the begin of a packet alone finds it there; else it may begin before.
+    let windows = ended.into_iter().flat_map(|seen| {
+        let lead = usize::try_from(seen.received.min(LEAD)).unwrap_or_default();
+        let [whole, rest] = [Some(&seen.under_way[..]), seen.under_way.get(lead..)];
+        [rest.filter(|rest| lead > 0 && !rest.is_empty()), whole]
+    });
+    windows.flatten().collect()
+}
+
 /// Whether a connection failed before anything had come back.
 fn is_mute(failure: &Failure) -> bool {
     let seen = &failure.observed;
@@ -310,6 +330,27 @@ mod tests {
             (false, false)
         );
         assert_eq!(mixed(&[dead, crowd], &["bytes"]), (true, false));
+    }
+
+    #[test]
+    fn what_was_under_way_is_sent_again_the_shortest_first() {
+        let holding = |name, end, received, bytes: &[u8]| {
+            let mut failure = after(name, end, received);
+            failure.observed.under_way = bytes.to_vec();
+            failure
+        };
+        let mut odd = holding("urgent", End::Reset, 0, b"u");
+        odd.observed.urgent = true;
+        let failures = [
+            holding("message-64k", End::Reset, 0, b"abcdef"),
+            holding("bytes", End::Silence, 3, b"abcde"),
+            holding("loss", End::Other, 0, b"c"),
+            failure("connect-storm", End::Reset),
+            odd,
+        ];
+        let facts = facts(&failures, &[]);
+        let windows: [&[u8]; 3] = [b"de", b"abcde", b"abcdef"];
+        assert_eq!(under_way(&facts), windows);
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::cut::word;
 use super::make::{by, routed, through, to};
 use crate::claims::{Claim, End, Packets, Release, Urgent};
 use crate::faulty::{self, Leave};
@@ -139,6 +140,55 @@ pub(super) fn changed() -> Vec<Path> {
             to("utf-8", "a server replaces what is no UTF-8", faulty::utf_8),
             &["other"],
             b"a\0b\r\nc\rd\ne\x11f\x13g\xef\xbf\xbd\xef\xbf\xbdh\xef\xbf\xbdi",
+        ),
+    ]
+}
+
+/// Connections end at bytes that something looks for.
+pub(super) fn filtered() -> Vec<Path> {
+    let is = |path: Path, example: &'static [&'static str], bytes, by| {
+        path.cause(&["bytes-changed"])
+            .is("how", &["ends"])
+            .is("example", example)
+            .is("ends_by", word(by))
+            .claim(Claim::EndsAt { bytes, by })
+    };
+    vec![
+        is(
+            to("filter-reset", "a server resets at `../`", || {
+                faulty::filtering(b"../", Leave::Reset)
+            }),
+            &["../"],
+            b"../",
+            End::Reset,
+        ),
+        is(
+            to("filter-close", "a server closes at `<script`", || {
+                faulty::filtering(b"<script", Leave::Close)
+            }),
+            &["<script"],
+            b"<script",
+            End::Close,
+        ),
+        is(
+            to(
+                "filter-silence",
+                "a server does nothing more at two NULs",
+                || faulty::filtering(b"\0\0", Leave::Silence),
+            ),
+            &["\\x00\\x00"],
+            b"\0\0",
+            End::Silence,
+        ),
+        is(
+            through(
+                "filter-payload",
+                "nft drops packets that begin with `SSH-`",
+                routed().rules(nft::lose_content(*b"SSH-")),
+            ),
+            &["SSH-"],
+            b"SSH-",
+            End::Silence,
         ),
     ]
 }

@@ -1,6 +1,6 @@
 //! The whole table.
 
-use super::bytes::{changed, half_closes, held, others, urgent};
+use super::bytes::{changed, filtered, half_closes, held, others, urgent};
 use super::combined::combined;
 use super::crowd::{limits, rates};
 use super::cut::{black_holes, idles, lifetimes, quotas};
@@ -23,6 +23,7 @@ pub(crate) fn paths() -> Vec<Path> {
     paths.extend(rates());
     paths.extend(half_closes());
     paths.extend(changed());
+    paths.extend(filtered());
     paths.extend(held());
     paths.extend(urgent());
     paths.extend(others());
