@@ -29,8 +29,17 @@ impl PortCounts {
     }
 }
 
-/// The verdict by source port, in words.
+/// The verdict by source port, in words. A port from which nothing was sent says nothing.
 pub fn verdict(ports: &[PortCounts]) -> String {
+    let used: Vec<_> = ports.iter().filter(|it| it.sent > 0).copied().collect();
+    match ports.len() - used.len() {
+        0 => of_used(ports),
+        _ if used.is_empty() => String::from("no source port sent anything"),
+        unused => format!("{}; {unused} more sent nothing", of_used(&used)),
+    }
+}
+
+fn of_used(ports: &[PortCounts]) -> String {
     let all = ports.len();
     let dead: Vec<_> = ports.iter().filter(|it| it.loses_everything()).collect();
     let losing: Vec<_> = ports.iter().filter(|it| it.lost > 0).collect();
@@ -98,6 +107,17 @@ mod tests {
         let want = "10 of 32 source ports lose everything: 40000, 40001, 40002, 40003, 40004, \
                     40005, 40006, 40007 and 2 more";
         assert_eq!(verdict(&many), want);
+    }
+
+    #[test]
+    fn a_port_that_sent_nothing_is_not_said_to_lose_nothing() {
+        let few = ports(|number| (u64::from(number < 5), 0));
+        let want = "none of 5 source ports loses any; 27 more sent nothing";
+        assert_eq!(verdict(&few), want);
+        assert_eq!(verdict(&ports(|_| (0, 0))), "no source port sent anything");
+        let dead = ports(|number| if number < 5 { (3, 3) } else { (0, 0) });
+        let want = "each of 5 source ports loses everything; 27 more sent nothing";
+        assert_eq!(verdict(&dead), want);
     }
 
     #[test]
