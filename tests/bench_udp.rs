@@ -5,6 +5,7 @@ mod common;
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
+use std::process::{Command, Stdio};
 use std::sync::mpsc::channel;
 use std::time::{Duration, Instant};
 
@@ -14,7 +15,7 @@ use common::datagrams::{
 #[cfg(target_os = "linux")]
 use common::datagrams::{refusing_with_few_bytes, with_wrong_checksums};
 use common::load::{Run, assert_accounts, bench, doubts, end, start};
-use common::{DEADLINE, finish};
+use common::{DEADLINE, Program, finish};
 use echopool::bench::datagram_counts::{DatagramCounts, Datagrams};
 use echopool::bench::plan::Load;
 use echopool::bench::results::{Doubt, Errors, Suspicion, Trial};
@@ -191,6 +192,17 @@ mod counts {
         let counts = datagrams(&run).counts;
         assert_eq!((counts.lost, counts.late, counts.duplicates), (10, 10, 0));
         assert_eq!((run.results.totals.echoed, counts.reordered), (90, 0));
+    }
+
+    #[test]
+    fn one_that_comes_late_at_the_end_is_late_and_a_failure_says_so() {
+        let slow = delayed(Duration::from_millis(1300));
+        let run = bench(slow, "--udp --rate 50 --count 3 --timeout 1s");
+        assert_eq!(run.code, Some(1), "{run:?}");
+        let counts = datagrams(&run).counts;
+        assert_eq!((counts.lost, counts.late), (3, 3), "{run:?}");
+        let words = "3 came later: choose a longer --timeout";
+        assert!(run.stderr.contains(words), "{}", run.stderr);
     }
 
     #[test]
@@ -569,6 +581,20 @@ mod usage {
     }
 
     #[test]
+    fn too_few_descriptors_are_named_with_what_to_do() {
+        let mut command = Command::new("sh");
+        let script = "ulimit -n 30; exec \"$0\" bench --udp --connections 50 \"$1\"";
+        let server = echo().to_string();
+        command.args(["-c", script, env!("CARGO_BIN_EXE_echopool"), &server]);
+        command.stdout(Stdio::piped());
+        let ended = common::end(Program::spawn(command));
+        assert_eq!(ended.code, Some(1), "{ended:?}");
+        let words = "too many open files, each flow has two: raise their limit (ulimit -n), or ask \
+                     for fewer --connections";
+        assert!(ended.stderr.contains(words), "{}", ended.stderr);
+    }
+
+    #[test]
     fn the_text_has_what_became_of_the_datagrams_and_nothing_of_connections() {
         let server = losing_every_tenth().to_string();
         let options = "--udp -c 4 -r 1k -n 200 --warmup 0s --timeout 1s";
@@ -612,5 +638,26 @@ mod usage {
         assert_eq!(run.code, Some(130), "{run:?}");
         assert!(run.results.interrupted && run.results.elapsed_ns < 60_000_000_000);
         assert_accounts(&run.results);
+    }
+
+    #[test]
+    fn an_interrupt_in_the_last_wait_ends_it_with_what_is_in_flight() {
+        let (sender, got) = channel();
+        let program = start(
+            serve(socket(), move |got| {
+                if got.number < 3 {
+                    got.echo();
+                }
+                let _ = sender.send(());
+            }),
+            "--udp --rate 100 --count 5 --timeout 1h",
+        );
+        (0..5).for_each(|_| got.recv_timeout(DEADLINE).unwrap());
+        program.signal(Signal::INT);
+        let run = end(program);
+        assert_eq!(run.code, Some(130), "{run:?}");
+        let totals = &run.results.totals;
+        let of_sent = (totals.echoed, totals.in_flight, totals.lost);
+        assert_eq!((totals.sent, of_sent), (5, (3, 2, 0)), "{totals:?}");
     }
 }

@@ -9,11 +9,11 @@ use std::sync::mpsc::channel;
 use std::time::{Duration, Instant};
 
 use common::datagrams::{
-    Got, LOCALHOST, answering_elsewhere, changing, doubling, echo, losing_every_third, peer,
-    refusing, serve, socket, swapping,
+    Got, LOCALHOST, answering_elsewhere, changing, delayed, doubling, echo, losing_every_third,
+    peer, refusing, serve, socket, swapping,
 };
 use common::ping::{assert_counts, lines, named, read_events, story};
-use common::{Ended, Program, finish, wait_until};
+use common::{Ended, Program, end, finish, wait_until};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
@@ -218,6 +218,20 @@ mod outcomes {
             &events,
             &[("received", 1), ("lost", 1), ("late", 1), ("reordered", 0)],
         );
+    }
+
+    #[test]
+    fn an_echo_that_comes_late_at_the_end_is_late_also_where_all_are() {
+        let slow = delayed(Duration::from_millis(1300));
+        for (count, seqs) in [("-c1", &[1][..]), ("-c3", &[1, 2, 3])] {
+            let (code, events) = events(&[count, "-i0.01", "-W1"], slow);
+            assert_eq!(code, 1);
+            let late = named(&events, "late");
+            let late: Vec<_> = late.iter().map(|it| it["seq"].as_u64().unwrap()).collect();
+            assert_eq!(late, seqs, "{events:?}");
+            let all = seqs.len() as u64;
+            assert_counts(&events, &[("lost", all), ("late", all), ("received", 0)]);
+        }
     }
 
     #[test]
@@ -574,6 +588,29 @@ mod path {
         let want = format!("1 of 8 source ports loses everything: {}", ports[5]);
         assert!(lines.contains(&want), "{lines:#?}");
         assert!(lines[0].ends_with(", 8 source ports in turn"), "{lines:#?}");
+    }
+
+    #[test]
+    fn too_few_descriptors_are_named_with_what_to_do_and_a_soft_limit_is_raised() {
+        let server = echo();
+        let ports = ["--ports=20", "-c20", "-i0.001", "-q"];
+        let (_, ended) = under("ulimit -Sn 30", &ports, server);
+        assert_eq!(ended.code, Some(0), "{ended:?}");
+        let (line, ended) = under("ulimit -n 30", &ports, server);
+        assert_eq!(ended.code, Some(1), "{line}");
+        let words = "too many open files, each source port has two: raise their limit (ulimit -n), \
+                     or ask for fewer --ports";
+        assert!(ended.stderr.contains(words), "{}", ended.stderr);
+    }
+
+    /// A ping behind a command of the shell. Returns the command line as well.
+    fn under(before: &str, options: &[&str], server: SocketAddr) -> (String, Ended) {
+        let script = format!("{before}; exec \"$0\" \"$@\"");
+        let mut command = Command::new("sh");
+        command.args(["-c", &script, env!("CARGO_BIN_EXE_echopool")]);
+        command.args(arguments(options, server));
+        command.env_remove("RUST_LOG").stdout(Stdio::piped());
+        (format!("{command:?}"), end(Program::spawn(command)))
     }
 
     #[test]

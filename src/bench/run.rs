@@ -25,7 +25,7 @@ use super::times::Times;
 use super::validity::{self, Evidence};
 use crate::base::cpus;
 use crate::base::logging::time_stamp;
-use crate::base::open_files::raise_open_files;
+use crate::base::open_files::{raise_open_files, with_advice};
 use crate::base::units;
 use crate::probe::addresses::Addresses;
 use crate::probe::pattern::Pattern;
@@ -103,7 +103,9 @@ fn connected(
         let shared = shared(Targets::one(to), Duration::ZERO);
         let works = |channel| {
             let works = datagrams::works(&shared, channel);
-            works.map_err(failed("open a socket to the server"))
+            works
+                .map_err(|error| with_advice(error, "each flow has two", "--connections"))
+                .map_err(failed("open a socket to the server"))
         };
         return std::thread::scope(|scope| go(Run::start(scope, &shared, works, watch)?, watch));
     }

@@ -507,10 +507,16 @@ fn silent(results: &Results, sent: u64) -> String {
     };
     let counts = results.datagrams.as_ref().map(|it| it.counts);
     let refused = counts.map_or(0, |it| it.refused + it.unnamed_errors);
+    let late = counts.map_or(0, |it| it.late);
     match results.examples.first().filter(|_| refused > 0) {
         Some(example) => format!("{none}: {example}"),
+        None if late > 0 => format!(
+            "{none} unchanged and in time: {} came later: choose a longer --timeout",
+            units::whole(late)
+        ),
         None => format!(
-            "{none} unchanged and in time: nobody serves UDP there, or a firewall drops them"
+            "{none} unchanged and in time: nobody serves UDP there, a firewall drops them, or \
+             their echoes take much longer than --timeout"
         ),
     }
 }

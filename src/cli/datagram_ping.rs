@@ -9,6 +9,7 @@ use super::error::Error;
 use super::lines;
 use super::values::count;
 use crate::base;
+use crate::base::open_files::raise_open_files;
 use crate::base::signals::on_signal;
 use crate::base::units;
 use crate::ping::datagram::event::Event;
@@ -122,6 +123,9 @@ impl DatagramArgs {
     /// can't be written. Returns whether all is well.
     pub(super) fn ping(&self, asked: Asked, failed: &mut bool) -> Result<bool, Error> {
         let size = asked.size;
+        if self.ports > 1 {
+            raise_open_files();
+        }
         let ping = DatagramPing::new(Plan {
             addresses: asked.addresses,
             carries: self.carries(),

@@ -44,11 +44,6 @@ impl RoundTrips {
         }
     }
 
-    /// The longest, in nanoseconds.
-    pub(super) const fn longest(&self) -> Option<u64> {
-        self.most
-    }
-
     /// The standard deviation of the population, as in ping(8).
     fn deviation(&self) -> f64 {
         (self.squares / self.latency.histogram.len() as f64).sqrt()

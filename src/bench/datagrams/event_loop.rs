@@ -11,6 +11,7 @@ use std::time::Duration;
 use crossbeam_channel::{Receiver, Sender};
 use mio::Events;
 
+use super::flow::Flow;
 use super::pace::Pace;
 use super::port::{Lateness, Memory, Port};
 use crate::bench::cause::Cause;
@@ -22,7 +23,7 @@ use crate::bench::thread::shared::{Shared, StartSignal, ThreadSummary};
 use crate::bench::thread::timer::TIMER;
 use crate::bench::thread::waiter::{Deadline, Waiter};
 use crate::bench::times::Times;
-use crate::probe::datagram::conventions::wait_for_copies;
+use crate::probe::datagram::conventions::wait_at_end;
 
 /// The most flows that one turn receives from.
 const EVENTS: usize = 64;
@@ -66,9 +67,12 @@ pub(super) struct Generator<'a> {
     ticks: usize,
     /// Until when echoes are awaited, once nothing is sent any more.
     patient_until: u64,
-    /// Until when copies are awaited, once all is back.
+    /// Until when copies and late echoes are awaited, once all is back or given up.
     copies_until: Option<u64>,
-    interrupted: bool,
+    /// Until when anything is awaited after an interrupt.
+    interrupted_until: Option<u64>,
+    /// When nothing was sent any more.
+    finished_at: u64,
     /// Whether it was told that no more can be remembered.
     is_full: bool,
 }
@@ -99,7 +103,8 @@ impl<'a> Generator<'a> {
             ticks: 0,
             patient_until: u64::MAX,
             copies_until: None,
-            interrupted: false,
+            interrupted_until: None,
+            finished_at: 0,
             is_full: false,
         }
     }
@@ -172,7 +177,7 @@ impl<'a> Generator<'a> {
         }
         self.clock.look_at_clock();
         let end = match self.clock.finishing {
-            true => self.copies_until.unwrap_or(self.patient_until),
+            true => self.over_at(),
             false => self.clock.times.end,
         };
         let until = self.tick_at.min(end);
@@ -320,9 +325,12 @@ impl<'a> Generator<'a> {
     /// Looks at the time-outs, the drops and the stop flag.
     fn tick(&mut self) {
         self.tick_at = self.clock.now + TICK;
-        if !self.clock.finishing && self.clock.shared.is_stopped() {
-            self.interrupted = true;
-            self.finish(self.clock.now);
+        if self.interrupted_until.is_none() && self.clock.shared.is_stopped() {
+            if !self.clock.finishing {
+                self.finish(self.clock.now);
+            }
+            // In the last wait that time may be over: what is awaited still is in flight.
+            self.interrupted_until = Some(self.finished_at.saturating_add(PATIENCE));
         }
         self.expire();
         let phase = self.ticks % TICKS_A_LOOK;
@@ -353,11 +361,8 @@ impl<'a> Generator<'a> {
         times.end = times.end.min(end);
         let end = times.end;
         let timeout = nanoseconds(self.clock.shared.plan.timeout);
-        let patience = match self.interrupted {
-            true => timeout.min(PATIENCE),
-            false => timeout,
-        };
-        self.patient_until = self.clock.now.saturating_add(patience);
+        self.finished_at = self.clock.now;
+        self.patient_until = self.clock.now.saturating_add(timeout);
         self.clock.finishing = true;
         self.pace
             .drop_waiting(&mut self.ports, self.clock.now, &mut self.recorder);
@@ -369,13 +374,20 @@ impl<'a> Generator<'a> {
             return false;
         }
         if self.awaited == 0 && self.copies_until.is_none() {
-            let longest = self.ports.iter().map(|port| port.flow.longest()).max();
-            let time = wait_for_copies(Duration::from_nanos(longest.unwrap_or(0)));
-            let time = time.min(self.clock.shared.plan.timeout);
+            let flows = self.ports.iter().map(|port| &port.flow);
+            let longest = flows.clone().map(Flow::longest).max().unwrap_or(0);
+            let is_silent = flows.clone().any(Flow::has_given_up);
+            let timeout = self.clock.shared.plan.timeout;
+            let time = wait_at_end(Duration::from_nanos(longest), is_silent, timeout);
             self.copies_until = Some(self.clock.now + nanoseconds(time));
         }
+        self.clock.now >= self.over_at()
+    }
+
+    /// When the wait at the end is over.
+    fn over_at(&self) -> u64 {
         let until = self.copies_until.unwrap_or(self.patient_until);
-        self.clock.now >= until
+        until.min(self.interrupted_until.unwrap_or(u64::MAX))
     }
 
     fn publish(&mut self) {
@@ -402,7 +414,7 @@ impl<'a> Generator<'a> {
                 true => self.waiter.time.starved(measured),
                 false => 0.0,
             },
-            interrupted: self.interrupted,
+            interrupted: self.interrupted_until.is_some(),
             flows: self.ports.iter().map(Port::counts).collect(),
             ..ThreadSummary::default()
         }

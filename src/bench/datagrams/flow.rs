@@ -70,7 +70,7 @@ pub(super) struct Flow {
     echoed: u64,
     /// The limit on a round trip.
     timeout: u64,
-    /// The longest round trip so far.
+    /// The longest round trip so far, of late ones as well.
     longest: u64,
 }
 
@@ -110,9 +110,15 @@ impl Flow {
         self.reply_log.span() + chosen < self.room
     }
 
-    /// The longest round trip so far.
+    /// The longest round trip so far, of late ones as well.
     pub(super) const fn longest(&self) -> u64 {
         self.longest
+    }
+
+    /// Whether some were given up without a word of the path.
+    pub(super) const fn has_given_up(&self) -> bool {
+        let counts = self.reply_log.counts();
+        counts.lost > counts.refused
     }
 
     /// The counts of the measured part, and how many came back.
@@ -246,6 +252,7 @@ impl Flow {
                 }
             }
             Reply::Late { round_trip, .. } => {
+                self.longest = self.longest.max(round_trip);
                 if let Some(sent) = times {
                     self.lost(number, sent, at, false, recorder);
                 }

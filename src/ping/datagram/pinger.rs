@@ -20,6 +20,7 @@ use super::plan::{Carries, Plan, clock_of, content, hello};
 use super::reflector;
 use super::summary::{DatagramSummary, MarksCount};
 use crate::base::error as base;
+use crate::base::open_files::with_advice;
 use crate::base::sys;
 use crate::base::units::nanoseconds;
 use crate::ping::error::Error;
@@ -28,7 +29,7 @@ use crate::ping::stop::Stop;
 use crate::ping::summary::Summary;
 use crate::probe::datagram::checksums::Checksums;
 use crate::probe::datagram::choose::choose;
-use crate::probe::datagram::conventions::wait_for_copies;
+use crate::probe::datagram::conventions::wait_at_end;
 use crate::probe::datagram::marks::Marks;
 use crate::probe::datagram::reply_log::Counts;
 use crate::probe::datagram::socket::{Incoming, Options, ProbeSocket};
@@ -97,8 +98,10 @@ pub struct DatagramPing {
     /// Where more may have come than was received in this turn: after this time, in nanoseconds
     /// from the start. The poller tells of what is there once.
     unread: Option<u64>,
-    /// Until when copies are waited for, once all datagrams are back.
+    /// Until when copies and late echoes are waited for, once no datagram is awaited.
     copies_until: Option<Instant>,
+    /// The longest round trip, of late echoes as well, in nanoseconds.
+    longest: u64,
     /// How often it was asked, at the end, in which direction the last ones were lost, and
     /// until when an answer to that is waited for.
     asked_for_the_last: u32,
@@ -144,7 +147,9 @@ impl DatagramPing {
         let flows: io::Result<Vec<_>> = (0..ports).map(open).collect();
         let now = Instant::now();
         Ok(Self {
-            flows: flows.map_err(set_up("open a socket to the server"))?,
+            flows: flows
+                .map_err(|error| with_advice(error, "each source port has two", "--ports"))
+                .map_err(set_up("open a socket to the server"))?,
             plan,
             address,
             poll,
@@ -157,6 +162,7 @@ impl DatagramPing {
             is_back: false,
             unread: None,
             copies_until: None,
+            longest: 0,
             asked_for_the_last: 0,
             asked_until: None,
             clock_at: now,
@@ -238,8 +244,9 @@ impl DatagramPing {
         self.send_due(&mut block[..self.plan.size], &mut happened);
         let is_done = self.is_complete() && self.awaited() == 0;
         if is_done && self.copies_until.is_none() && !self.ask_for_the_last(block) {
-            let longest = Duration::from_nanos(self.round_trips.longest().unwrap_or(0));
-            let time = wait_for_copies(longest).min(self.plan.timeout);
+            let longest = Duration::from_nanos(self.longest);
+            let counts = self.counts();
+            let time = wait_at_end(longest, counts.lost > counts.refused, self.plan.timeout);
             self.copies_until = Some(Instant::now() + time);
         }
         Ok(happened)
@@ -404,6 +411,7 @@ impl DatagramPing {
         match event {
             Event::Reply(echo) => {
                 self.is_back = true;
+                self.longest = self.longest.max(echo.time_ns);
                 self.round_trips.record(echo.time_ns);
                 if let Some(hops) = echo.hops {
                     let (least, most) = self.hops.unwrap_or((hops, hops));
@@ -413,6 +421,7 @@ impl DatagramPing {
                     *self.marks.entry(marks).or_default() += 1;
                 }
             }
+            Event::Late(echo) => self.longest = self.longest.max(echo.time_ns),
             Event::DroppedHere {
                 datagrams,
                 wrong_checksums,
@@ -426,10 +435,16 @@ impl DatagramPing {
         }
     }
 
-    fn summary(&self) -> DatagramSummary {
+    /// Of all ports.
+    fn counts(&self) -> Counts {
         let mut counts = Counts::default();
         let reply_logs = self.flows.iter().map(|it| it.content.reply_log());
         reply_logs.for_each(|reply_log| counts += reply_log.counts());
+        counts
+    }
+
+    fn summary(&self) -> DatagramSummary {
+        let counts = self.counts();
         let variation = self
             .flows
             .iter()
