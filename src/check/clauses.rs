@@ -7,7 +7,8 @@ use super::{
 };
 use crate::proto::Protocol;
 
-/// From the simplest clause to those that load the server most.
+/// From the simplest clause to those that load the server most. Connections are counted before any
+/// is reset on purpose: a proxy may keep such a one.
 const ECHO: &[Clause] = &[
     connect::CONNECT,
     connect::SELF_CONNECT,
@@ -27,8 +28,8 @@ const ECHO: &[Clause] = &[
     pace::SLOW_WRITER,
     nagle::SMALL_WRITES,
     urgent::URGENT,
-    reset::RESET,
     connections::CONNECTIONS,
+    reset::RESET,
     source_address::SOURCE_NOT_REPORTED,
     idle::IDLE,
     connections::STORM,
@@ -48,8 +49,8 @@ const COUNTED: &[Clause] = &[
     counted::HALF_CLOSE,
     counted::HALF_CLOSE_EMPTY,
     counted::TRAILING,
-    reset::RESET,
     connections::CONNECTIONS,
+    reset::RESET,
     source_address::SOURCE_NOT_REPORTED,
     idle::IDLE,
     connections::STORM,

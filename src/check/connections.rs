@@ -86,7 +86,14 @@ fn connections(target: &Target<'_>) -> Result<String, NotPassed> {
     if let Some(why) = failed {
         let beyond = |connection: Connection<'_>| round_trip(&connection).is_ok();
         let (tried, more) = count_at_once(BEYOND, || target.open().is_ok_and(beyond));
-        return Err(why.of_crowd(connections.len(), (tried, more)));
+        // The one that may be open beside these takes a place as well.
+        let beside = if connections.is_empty() {
+            0
+        } else {
+            all - number
+        };
+        let served = connections.len() + beside;
+        return Err(why.of_crowd(served, (tried, more)));
     }
     let silence = connections.iter().map(Connection::silent_for).max();
     // The last one alone: a worker that waits for another connection does not serve it.

@@ -120,6 +120,11 @@ impl<'a> Context<'a> {
         self.shared.saw_segments(view);
     }
 
+    /// A connection was reset with more on its way than was read.
+    pub(super) fn left_full(&self) {
+        self.shared.note_borne(|borne| borne.left_full = true);
+    }
+
     /// How many clauses are under test, this one among them.
     pub(super) fn running(&self) -> usize {
         self.shared.running()

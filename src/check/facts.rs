@@ -82,6 +82,8 @@ pub(super) struct Borne {
     pub(super) storm: usize,
     /// How many were served at once before the clauses that need that.
     pub(super) width: usize,
+    /// One was reset with more on its way than was read: a proxy may keep it.
+    pub(super) left_full: bool,
     /// The longest silence of one of the former that was served behind it.
     pub(super) silence: Option<Duration>,
 }

@@ -236,8 +236,12 @@ pub(super) enum Silences {
 pub(super) enum Steps {
     /// As many as were tried.
     Enough,
-    /// So many; what becomes of the next.
-    UpTo { connections: usize, by: Denied },
+    /// So many; what becomes of the next. Not proved where some that were reset may still count.
+    UpTo {
+        connections: usize,
+        by: Denied,
+        is_proved: bool,
+    },
 }
 
 /// What becomes of a connection that is one too many.

@@ -23,6 +23,10 @@ pub(crate) enum Software {
     HaProxy,
     /// Nobody stands behind it.
     HaProxyWithoutServers,
+    /// It rejects a client that has more connections.
+    HaProxyRejectingAbove(u32),
+    /// It has those wait that are more than its server is to get.
+    HaProxyQueueingAbove(u32),
     Socat,
     /// nginx's stream module, that passes a half-close on or does not.
     Nginx {
@@ -44,7 +48,10 @@ impl Drop for Group {
 impl Software {
     fn program(self) -> &'static str {
         match self {
-            Self::HaProxy | Self::HaProxyWithoutServers => "haproxy",
+            Self::HaProxy
+            | Self::HaProxyWithoutServers
+            | Self::HaProxyRejectingAbove(_)
+            | Self::HaProxyQueueingAbove(_) => "haproxy",
             Self::Socat => "socat",
             Self::Nginx { .. } | Self::NginxHttp => "nginx",
         }
@@ -88,6 +95,16 @@ impl Software {
             }
             Self::HaProxy => haproxy(address, &format!(" server one {server}\n")),
             Self::HaProxyWithoutServers => haproxy(address, ""),
+            Self::HaProxyRejectingAbove(number) => {
+                let table = " stick-table type ip size 1k expire 30s store conn_cur\n \
+                             tcp-request connection track-sc0 src\n";
+                let reject =
+                    format!(" tcp-request connection reject if {{ sc0_conn_cur gt {number} }}\n");
+                haproxy(address, &format!("{table}{reject} server one {server}\n"))
+            }
+            Self::HaProxyQueueingAbove(number) => {
+                haproxy(address, &format!(" server one {server} maxconn {number}\n"))
+            }
             Self::Nginx { half_close } => nginx_stream(&path, address, server, half_close),
             Self::NginxHttp => nginx_http(&path, address),
         };

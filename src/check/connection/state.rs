@@ -20,6 +20,10 @@ use crate::proto::Protocol;
 /// sent whole before its echo is received.
 pub(in crate::check) const MESSAGE: u64 = 1024;
 
+/// One that is reset with more bytes on its way than these, which a proxy and a server may hold,
+/// may live on behind a proxy.
+const LEFT_FULL: u64 = 64 * 1024;
+
 /// A connection. Unless it is [finished](Self::finish) it is reset when dropped, so that
 /// nothing of a failed clause stays on the path.
 pub(in crate::check) struct Connection<'a> {
@@ -228,6 +232,10 @@ impl Drop for Connection<'_> {
     fn drop(&mut self) {
         self.context.saw_segments(KernelView::read(&self.stream));
         if !self.finished {
+            let sent = self.sent.load(Ordering::SeqCst);
+            if sent.saturating_sub(self.received()) > LEFT_FULL {
+                self.context.left_full();
+            }
             // If this fails, the connection is closed in order instead, which does no harm.
             let _ = self.socket().set_linger(Some(Duration::ZERO));
         }

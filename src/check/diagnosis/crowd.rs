@@ -16,7 +16,11 @@ const UNQUEUED: f64 = 0.5;
 /// `connection-limit`: so many are served at once.
 pub(super) fn limit(facts: &Facts, findings: &Findings) -> Option<Diagnosis> {
     let (connections, by, is_certain) = match findings.steps {
-        Some(Steps::UpTo { connections, by }) => (connections, by, true),
+        Some(Steps::UpTo {
+            connections,
+            by,
+            is_proved,
+        }) => (connections, by, is_proved),
         None if findings.is_open("steps") => {
             let (connections, by) = guess_limit(facts)?;
             (connections, by, false)
@@ -44,6 +48,14 @@ pub(super) fn limit(facts: &Facts, findings: &Findings) -> Option<Diagnosis> {
     let text = match connections {
         1 => format!("one connection is served at a time, and {next}"),
         _ => format!("{number} connections are served at once, and {next}"),
+    };
+    let is_kept = findings.steps.is_some() && !is_certain;
+    let text = match is_kept {
+        true => format!(
+            "{text}; or more: something \
+             keeps connections that are reset with much on their way, and this check has reset some"
+        ),
+        false => text,
     };
     let advice = match by {
         Denied::Waits => {
@@ -329,6 +341,7 @@ mod tests {
             steps: Some(Steps::UpTo {
                 connections: 10,
                 by: Denied::Prohibited,
+                is_proved: true,
             }),
             ..Findings::default()
         };
@@ -364,7 +377,11 @@ mod tests {
         );
         let of = |connections, by| {
             let findings = Findings {
-                steps: Some(Steps::UpTo { connections, by }),
+                steps: Some(Steps::UpTo {
+                    connections,
+                    by,
+                    is_proved: connections != 6,
+                }),
                 ..Findings::default()
             };
             limit(&facts, &findings).unwrap()
@@ -382,6 +399,10 @@ mod tests {
                 .text
                 .starts_with("one connection is served at a time, ")
         );
+        assert_eq!(reset.confidence, Confidence::Certain);
+        let kept = of(6, Denied::Waits);
+        assert_eq!(kept.confidence, Confidence::Likely);
+        assert!(kept.text.contains("or more"), "{}", kept.text);
         let enough = Findings {
             steps: Some(Steps::Enough),
             ..Findings::default()

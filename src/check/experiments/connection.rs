@@ -372,6 +372,8 @@ fn ended(error: &io::Error) -> Option<Ending> {
     match error.kind() {
         _ if is_timeout(error) => None,
         ErrorKind::Interrupted => None,
+        // Linux says so where a FIN came before the RST that answered what was sent then.
+        ErrorKind::BrokenPipe => Some(Ending::Close),
         _ => Some(Ending::Reset),
     }
 }

@@ -250,9 +250,12 @@ impl Trial<'_, '_> {
 
     /// What becomes of several connections, and of packets.
     fn of_connections(&mut self, connections: usize) {
-        let least = self.suspicion.least_served();
+        let before = steps::Before {
+            served: self.suspicion.least_served(),
+            left_full: self.suspicion.facts.borne.left_full,
+        };
         if self.suspicion.is_crowded() {
-            self.found.steps = self.make("steps", |at| steps::steps(at, connections, least));
+            self.found.steps = self.make("steps", |at| steps::steps(at, connections, before));
         }
         if self.suspicion.is_late(&self.found) {
             self.found.rate = self.make("rate", |at| rate::rate(at, 4 * connections));

@@ -1,12 +1,13 @@
 //! How many connections are served at once: opened in waves until one is not served, and
 //! then again and again one more than that, and one fewer.
 
+use std::cmp;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use super::connection::{Connection, Failed};
-use super::setting::{FORGOTTEN, Setting};
+use super::setting::{FORGOTTEN, Setting, letters};
 use crate::check::context::TICK;
 use crate::check::findings::{Denied, Ending, Steps};
 use crate::check::parallel::at_once;
@@ -37,6 +38,27 @@ const ROUNDS: [(usize, u32); 3] = [(2, 2), (3, 3), (1, 1)];
 const ANEW: usize = 2;
 const LATE_ONE_OF: usize = 8;
 
+/// A path is full that takes nothing for so long, or has taken so many bytes; and so long it is
+/// filled at the most, and a few round trips.
+const FULL_AFTER: Duration = Duration::from_millis(150);
+const FULL: usize = 64 << 20;
+const FILLED: Duration = Duration::from_secs(1);
+
+/// The pause between newcomers that see whether one that was reset is forgotten, and what is to be
+/// left of the time of all experiments then.
+const LOOK: Duration = Duration::from_millis(400);
+const RESERVED: Duration = Duration::from_secs(2);
+
+/// What the clauses saw and did.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Before {
+    /// Those that the clause that counts them had served when another one was not; 0 where it
+    /// passed.
+    pub(super) served: usize,
+    /// One was reset with more on its way than was read.
+    pub(super) left_full: bool,
+}
+
 /// Why no limit was found.
 enum Not {
     /// All were served.
@@ -48,13 +70,15 @@ enum Not {
 }
 
 /// Opens connections until one is not served, `most` at most. `None` where that has
-/// another reason than their number. Where the clauses had more than that served, `least`,
-/// it waits until their connections are forgotten.
-pub(super) fn steps(setting: &Setting<'_>, most: usize, least: usize) -> Option<Steps> {
+/// another reason than their number. Where the clauses had more than that served it waits until
+/// their connections are forgotten.
+pub(super) fn steps(setting: &Setting<'_>, most: usize, before: Before) -> Option<Steps> {
     let mut pauses = AGAIN.into_iter();
     loop {
         setting.pause(SETTLED + 2 * setting.round_trip);
-        match climb(setting, most, least) {
+        // What still counts then does so for longer than there is time.
+        let least = if pauses.len() > 0 { before.served } else { 0 };
+        match climb(setting, most, least, before) {
             Ok(found) => return Some(found),
             Err(Not::Limited) => return Some(Steps::Enough),
             Err(Not::Theirs) => return None,
@@ -64,7 +88,7 @@ pub(super) fn steps(setting: &Setting<'_>, most: usize, least: usize) -> Option<
 }
 
 /// Opens connections until one is not served, and sees whether that is for their number.
-fn climb(setting: &Setting<'_>, most: usize, least: usize) -> Result<Steps, Not> {
+fn climb(setting: &Setting<'_>, most: usize, least: usize, before: Before) -> Result<Steps, Not> {
     let mut served: Vec<Connection<'_>> = Vec::new();
     let mut wave = FIRST;
     // Of those before: what is denied now leaves others.
@@ -82,7 +106,9 @@ fn climb(setting: &Setting<'_>, most: usize, least: usize) -> Result<Steps, Not>
             drop(opened.pending);
             let left = counted_until.saturating_duration_since(Instant::now());
             if left.is_zero() || has_waited {
-                return prove(setting, served, denied);
+                let connections = served.len();
+                let (by, served) = prove(setting, served, denied)?;
+                return Ok(before.limit(connections, by, || leaves_none(setting, served)));
             }
             setting.pause(left);
             (wave, has_waited) = (FIRST, true);
@@ -162,13 +188,13 @@ fn open_in_time<'a>(
     setting.open()
 }
 
-/// Whether it is their number that denies the next one.
+/// Whether it is their number that denies the next one; what becomes of that, and those that are
+/// served.
 fn prove<'a>(
     setting: &'a Setting<'_>,
     mut served: Vec<Connection<'a>>,
     first: Failed,
-) -> Result<Steps, Not> {
-    let connections = served.len();
+) -> Result<(Denied, Vec<Connection<'a>>), Not> {
     let mut waited = Vec::new();
     for (newcomers, pauses) in ROUNDS {
         let pause = SETTLED + 2 * setting.round_trip;
@@ -208,7 +234,65 @@ fn prove<'a>(
         _ if waited.contains(&true) => return Err(Not::Yet),
         failed => failed.denied().ok_or(Not::Theirs)?,
     };
-    Ok(Steps::UpTo { connections, by })
+    Ok((by, served))
+}
+
+impl Before {
+    /// A limit that so many reached now. Connections that were reset may still count: not where
+    /// as many were served before, or where `leaves_none` tells that one that is reset makes room.
+    /// Where more were served before, some surely do.
+    fn limit(self, now: usize, by: Denied, leaves_none: impl FnOnce() -> bool) -> Steps {
+        let is_proved = match self.served.cmp(&now) {
+            cmp::Ordering::Equal => true,
+            cmp::Ordering::Less => !self.left_full || leaves_none(),
+            cmp::Ordering::Greater => false,
+        };
+        Steps::UpTo {
+            connections: match is_proved {
+                true => now,
+                false => now.max(self.served),
+            },
+            by,
+            is_proved,
+        }
+    }
+}
+
+/// Whether one of those that fill a limit makes room for another one once it is reset with its
+/// path full. A proxy may keep it: it waits until the server takes what is on its way, and
+/// the server until the client takes its answers.
+fn leaves_none<'a>(setting: &'a Setting<'_>, mut served: Vec<Connection<'a>>) -> bool {
+    let Some(last) = served.pop() else {
+        return false;
+    };
+    fill(setting, &last);
+    drop(last);
+    let until = Instant::now() + FORGOTTEN.min(setting.left().saturating_sub(RESERVED));
+    loop {
+        setting.pause(LOOK + 2 * setting.round_trip);
+        let next = setting.open();
+        if next.is_ok_and(|next| setting.is_served(&next).is_none()) {
+            return true;
+        }
+        if Instant::now() >= until || setting.is_stopped() {
+            return false;
+        }
+    }
+}
+
+/// Sends without receiving until no more is taken.
+fn fill(setting: &Setting<'_>, connection: &Connection<'_>) {
+    let block = letters(64 * 1024);
+    let until = Instant::now() + FILLED + 4 * setting.round_trip;
+    let full_after = FULL_AFTER + 2 * setting.round_trip;
+    let (mut sent, mut moved) = (0, Instant::now());
+    while sent < FULL && moved.elapsed() < full_after && Instant::now() < until {
+        match connection.send_some(&block) {
+            Ok(0) => thread::sleep(TICK / 10),
+            Ok(some) => (sent, moved) = (sent + some, Instant::now()),
+            Err(_) => return,
+        }
+    }
 }
 
 /// The first of them on which something comes; the others are reset.
@@ -225,4 +309,35 @@ fn first_served<'a>(
         thread::sleep(TICK / 10);
     }
     None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_reset_with_its_path_full_may_still_count() {
+        let of = |served, left_full, leaves_none: Option<bool>| {
+            let before = Before { served, left_full };
+            let tried = || leaves_none.expect("it is not tried");
+            match before.limit(4, Denied::Waits, tried) {
+                Steps::UpTo {
+                    connections,
+                    is_proved,
+                    ..
+                } => (connections, is_proved),
+                Steps::Enough => unreachable!("it is a limit"),
+            }
+        };
+        assert_eq!(of(0, false, None), (4, true));
+        // As many as the clause had.
+        assert_eq!(of(4, true, None), (4, true));
+        assert_eq!(of(3, true, Some(true)), (4, true));
+        assert_eq!(of(0, true, Some(true)), (4, true));
+        assert_eq!(of(3, true, Some(false)), (4, false));
+        // More than now: something counts that is gone.
+        assert_eq!(of(6, true, None), (6, false));
+        assert_eq!(of(6, false, None), (6, false));
+        assert_eq!(of(0, true, Some(false)), (4, false));
+    }
 }

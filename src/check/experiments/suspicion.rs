@@ -367,6 +367,7 @@ mod tests {
             steps: Some(Steps::UpTo {
                 connections: 10,
                 by: Denied::Waits,
+                is_proved: true,
             }),
             ..Findings::default()
         };

@@ -3,11 +3,12 @@
 use std::time::Duration;
 
 use super::cut::word;
-use super::make::{routed, through, to};
+use super::make::{by, routed, through, to};
 use crate::claims::{Claim, End, Packets};
 use crate::faulty::{self, Leave};
 use crate::middlebox::{self as nft, By, Direction};
 use crate::path::Path;
+use crate::proxies::Software;
 
 /// So many connections are served at once; what becomes of the next is called so.
 fn limit(path: Path, most: usize, word: &'static [&'static str], by: End) -> Path {
@@ -68,7 +69,30 @@ fn pool(name: &'static str, workers: usize) -> Path {
     limit(path, workers, &["waits"], End::Silence)
 }
 
+/// By a proxy. One that is reset with its path full is kept there, and counts until its time-out.
+fn proxied() -> [Path; 2] {
+    let rejecting = by(
+        "haproxy-rejects-above-7",
+        "HAProxy rejects a client's connections above 7",
+        Software::HaProxyRejectingAbove(7),
+    );
+    let queueing = by(
+        "haproxy-queues-above-6",
+        "HAProxy gives its server 6 connections, and the next ones wait",
+        Software::HaProxyQueueingAbove(6),
+    );
+    let rejecting = limit(rejecting, 7, &["reset", "close"], End::Reset).at_least_likely();
+    let queueing = limit(queueing, 6, &["waits"], End::Silence).at_least_likely();
+    [rejecting, queueing]
+}
+
 pub(super) fn limits() -> Vec<Path> {
+    let mut paths = own_limits();
+    paths.extend(proxied());
+    paths
+}
+
+fn own_limits() -> Vec<Path> {
     vec![
         limited("limit-10-reset", 10, By::Reset),
         limited("limit-50-silence", 50, By::Silence),
