@@ -29,6 +29,8 @@ pub(super) struct Client {
     /// Before this time, in nanoseconds of the worker's clock, it counts as a stream,
     /// even if it sends little.
     pub(super) streams_until: u64,
+    /// How many bytes it has sent since it was last at rest: all its input was read.
+    pub(super) since_rest: u32,
     /// Both guards are dropped after the socket is closed.
     pub(super) source_guard: Option<SourceGuard>,
     pub(super) _guard: CountGuard,
@@ -45,6 +47,12 @@ pub(super) enum Overdue {
 }
 
 impl Client {
+    /// It has sent so many more bytes.
+    pub(super) fn add_since_rest(&mut self, bytes: usize) {
+        let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
+        self.since_rest = self.since_rest.saturating_add(bytes);
+    }
+
     /// Whether it streams, at the time `clock` of its worker. One that has more to send than
     /// a message leaves behind did when its peer stopped reading, however long ago that was.
     pub(super) fn class(&self, clock: u64) -> Class {

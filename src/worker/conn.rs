@@ -455,14 +455,19 @@ impl<T: Transport> Conn<T> {
         }
     }
 
-    /// Whether the peer, of which a long read has just come, sends on without waiting for its
-    /// echo: more than `message` bytes wait, or it has not acknowledged the echo of what it
-    /// sent before. The latter is not to be told once those bytes are `echoed` as well.
+    /// Whether the peer, of which bytes have just come, had not acknowledged so many of those
+    /// that it was sent before.
     ///
     /// # Errors
     /// The connection has ended.
-    pub(crate) fn sends_on(&self, message: usize, echoed: bool) -> io::Result<bool> {
-        Ok(self.transport.waiting() > message || !echoed && self.is_in_flight()?)
+    pub(crate) fn is_ahead(&self, bytes: usize) -> io::Result<bool> {
+        let in_flight = self.transport.unacknowledged()?;
+        Ok(in_flight.is_some_and(|in_flight| in_flight > bytes))
+    }
+
+    /// Whether so much waits to be read that a pipe costs less than a copy.
+    pub(crate) fn has_much_input(&self) -> bool {
+        self.transport.waiting() >= BULK_LEAST
     }
 
     /// Whether its bytes go through a pipe at present.

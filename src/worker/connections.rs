@@ -14,6 +14,7 @@ use super::deadlines::Deadlines;
 use super::eviction::Reason;
 use super::ready::Ready;
 use super::stalls::{Behind, Stalls, Watch};
+use super::transport::Readiness;
 use crate::base::error::cause;
 use crate::base::{sys, units};
 
@@ -137,6 +138,21 @@ impl Connections {
         } else {
             self.expire();
             self.check();
+        }
+    }
+
+    /// Records what the poller reports of a connection, which is served if it has something
+    /// to do.
+    pub(super) fn report(&mut self, key: usize, readiness: Readiness) {
+        let Some(client) = self.clients.get_mut(key) else {
+            return;
+        };
+        // One that waits for its turn may have unread input, and one with pending output.
+        if client.queued.is_none() && !client.conn.has_pending() {
+            client.since_rest = 0;
+        }
+        if client.conn.update_readiness(readiness) {
+            self.enqueue(key);
         }
     }
 

@@ -24,7 +24,6 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::Sender;
-use mio::event::Event;
 use mio::{Events, Poll, Token, Waker};
 
 use super::block::Block;
@@ -226,7 +225,7 @@ impl Worker {
             match event.token() {
                 WAKE => self.handle_wake_up(),
                 token if self.datagrams.is_event(token) => {}
-                Token(key) => self.update_readiness(key, event),
+                Token(key) => self.connections.report(key, Readiness::from(event)),
             }
         }
     }
@@ -262,14 +261,6 @@ impl Worker {
         let bytes = self.connections.context.metrics.take_largest();
         if bytes > 0 {
             self.connections.shed_largest(bytes);
-        }
-    }
-
-    fn update_readiness(&mut self, key: usize, event: &Event) {
-        if let Some(client) = self.connections.clients.get_mut(key)
-            && client.conn.update_readiness(Readiness::from(event))
-        {
-            self.connections.enqueue(key);
         }
     }
 }

@@ -53,6 +53,7 @@ impl Worker {
             watch: Watch::None,
             queued: None,
             streams_until: 0,
+            since_rest: 0,
             source_guard: accepted.source_guard,
             _guard: guard,
         });

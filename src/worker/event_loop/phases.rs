@@ -9,7 +9,7 @@ use std::sync::atomic::Ordering;
 use super::PANIC_FOR;
 use super::Worker;
 use crate::base::units;
-use crate::worker::block::{Block, MESSAGE, NARROW_SLICE, SLICE};
+use crate::worker::block::{Block, LONG_MESSAGE, MESSAGE, NARROW_SLICE, SLICE};
 use crate::worker::conn::Received;
 use crate::worker::connections::CloseReason;
 use crate::worker::ready::Class;
@@ -65,7 +65,6 @@ impl Worker {
     }
 
     fn move_bytes(&mut self, key: usize, class: Class, used: usize) -> io::Result<Received> {
-        let clock = self.connections.clock();
         let client = &mut self.connections.clients[key];
         let before = client.conn.sent();
         client.conn.flush(&mut self.pipes, self.connections.now)?;
@@ -86,23 +85,14 @@ impl Worker {
                 .conn
                 .relay(&mut self.pipes, most, at_once, self.connections.now)?
         } else {
-            let slice = match class {
-                Class::Stream => client.conn.room().unwrap_or(SLICE).min(left),
-                Class::Message => NARROW_SLICE,
-            };
-            let slice = slice.clamp(NARROW_SLICE.min(left), SLICE);
-            let free = self.block.free(used, slice);
-            client.conn.receive(free, self.connections.now)?
+            match class {
+                Class::Stream => self.read_slice(key, left, used)?,
+                Class::Message => self.read_message(key, used)?,
+            }
         };
         self.moved = self.moved.saturating_add(received.bytes);
-        // A stream that is read as fast as it arrives also yields short reads at times.
-        if received.bytes.max(flushed) > 2 * MESSAGE
-            || received.bytes > MESSAGE && client.conn.sends_on(MESSAGE, relays)?
-        {
-            client.streams_until = clock + EXPECT_MORE.as_nanos() as u64;
-        } else if received.bytes > 0 && class == Class::Message {
-            self.slices.count_messages(1, self.connections.now);
-        }
+        self.classify(key, class, received.bytes, flushed)?;
+        let client = &self.connections.clients[key];
         #[cfg(test)]
         assert_ne!(
             PANIC_FOR.load(Ordering::SeqCst),
@@ -119,6 +109,96 @@ impl Worker {
             );
         }
         Ok(received)
+    }
+
+    /// Reads up to `most` bytes of a stream, whose slice these are.
+    fn read_slice(&mut self, key: usize, most: usize, used: usize) -> io::Result<Received> {
+        let conn = &mut self.connections.clients[key].conn;
+        let room = conn.room().unwrap_or(SLICE).min(most);
+        let free = self
+            .block
+            .free(used, room.clamp(NARROW_SLICE.min(most), SLICE));
+        conn.receive(free, self.connections.now)
+    }
+
+    /// Moves a message: reads its first part and, at once, what is left of a long one. So a long
+    /// message waits for no more slices of the streams than a short one. Much goes through a
+    /// pipe, as the bytes of streams do.
+    fn read_message(&mut self, key: usize, used: usize) -> io::Result<Received> {
+        let client = &mut self.connections.clients[key];
+        let left = LONG_MESSAGE.saturating_sub(client.since_rest as usize);
+        if left > 0 && client.conn.is_bulk() && self.pipes.can_lend() {
+            let now = self.connections.now;
+            return client.conn.relay(&mut self.pipes, left, left, now);
+        }
+        let free = self.block.free(used, NARROW_SLICE);
+        let first = client.conn.receive(free, self.connections.now)?;
+        let left = left.saturating_sub(first.bytes);
+        match first.echo && left > 0 && client.conn.is_bulk() {
+            true => self.read_on(key, used, first.bytes, left),
+            false => Ok(first),
+        }
+    }
+
+    /// Moves up to `most` further bytes of a long message, of which `first` bytes lie in the
+    /// block from `used` on.
+    fn read_on(
+        &mut self,
+        key: usize,
+        used: usize,
+        first: usize,
+        most: usize,
+    ) -> io::Result<Received> {
+        let now = self.connections.now;
+        let conn = &mut self.connections.clients[key].conn;
+        if conn.has_much_input() && self.pipes.can_lend() {
+            conn.send(self.block.filled(used..used + first), now)?;
+            let rest = match conn.has_pending() {
+                true => 0,
+                false => conn.relay(&mut self.pipes, most, most, now)?.bytes,
+            };
+            return Ok(Received {
+                bytes: first + rest,
+                echo: false,
+            });
+        }
+        let most = conn.room().map_or(most, |room| room.min(most));
+        let rest = match most {
+            0 => 0,
+            _ => {
+                let free = self.block.free(used + first, most);
+                conn.receive(free, now)?.bytes
+            }
+        };
+        Ok(Received {
+            bytes: first + rest,
+            echo: true,
+        })
+    }
+
+    /// Counts what a client has sent since it was at rest. It streams if that, or what it was
+    /// sent and has not acknowledged, is longer than a message: it does not wait for its echo
+    /// before it sends more.
+    fn classify(
+        &mut self,
+        key: usize,
+        class: Class,
+        received: usize,
+        flushed: usize,
+    ) -> io::Result<()> {
+        let clock = self.connections.clock();
+        let client = &mut self.connections.clients[key];
+        client.add_since_rest(received);
+        // A stream that is read as fast as it arrives also yields short reads at times.
+        if flushed > 2 * MESSAGE
+            || client.since_rest as usize >= LONG_MESSAGE
+            || received > MESSAGE && client.conn.is_ahead(LONG_MESSAGE)?
+        {
+            client.streams_until = clock + EXPECT_MORE.as_nanos() as u64;
+        } else if received > 0 && class == Class::Message {
+            self.slices.count_messages(1, self.connections.now);
+        }
+        Ok(())
     }
 
     /// Writes back what the receive phase read, and does what each of its connections

@@ -8,7 +8,7 @@ use socket2::{Domain, SockRef, Socket, Type};
 use super::*;
 use crate::base::testing::wait_until;
 use crate::proto::Protocol;
-use crate::worker::block::NARROW_SLICE;
+use crate::worker::block::{LONG_MESSAGE, NARROW_SLICE};
 use crate::worker::client::Client;
 use crate::worker::connections::{CloseReason, LINGER_TIME};
 use crate::worker::context::{Accepted, CountGuard, Drain, HandOver, Settings, TimeLimits};
@@ -118,13 +118,13 @@ impl Rig {
 
     /// Reports a client as ready, as the poller does.
     fn report(&mut self, key: usize) {
-        self.worker.connections.clients[key]
-            .conn
-            .update_readiness(Readiness {
-                readable: true,
-                writable: true,
-                ..Readiness::default()
-            });
+        let readiness = Readiness {
+            readable: true,
+            writable: true,
+            ..Readiness::default()
+        };
+        self.worker.connections.report(key, readiness);
+        // Those that have seen nothing new are served as well.
         self.worker.connections.enqueue(key);
     }
 
@@ -682,19 +682,19 @@ fn a_client_that_sends_messages_shortens_slices_and_a_stream_does_not() {
 
     rig.worker.connections.now += SECOND;
     let (mut stream, streaming) = rig.admit();
-    let bytes = NARROW_SLICE + LONGEST + 1;
+    let bytes = LONG_MESSAGE + LONGEST;
     stream.write_all(&vec![7; bytes]).unwrap();
     wait_until(|| stream_has(&rig, streaming) == bytes);
     rig.serve(streaming);
     let now = rig.worker.connections.now;
     assert_eq!(streams_until(&rig, streaming), now + EXPECT_MORE);
     assert_eq!(rig.class(streaming), Class::Stream);
-    // The last of them are too few to show a stream.
+    // The last of them came before it was at rest.
     rig.worker.connections.now += MS;
-    rig.serve_bytes(streaming, LONGEST as u64 + 1);
-    assert_eq!(streams_until(&rig, streaming), now + EXPECT_MORE);
+    rig.serve_bytes(streaming, LONGEST as u64);
+    assert_eq!(streams_until(&rig, streaming), now + MS + EXPECT_MORE);
     read_exactly(&stream, bytes);
-    rig.worker.connections.now += EXPECT_MORE - 2 * MS;
+    rig.worker.connections.now += EXPECT_MORE - MS;
     stream.write_all(b"x").unwrap();
     rig.serve_bytes(streaming, 1);
     assert_eq!(
@@ -715,26 +715,39 @@ fn a_client_that_sends_messages_shortens_slices_and_a_stream_does_not() {
 }
 
 #[test]
-fn a_client_that_waits_for_its_echo_is_no_stream_with_messages_of_up_to_32_kib() {
+fn a_client_that_waits_for_its_echo_is_no_stream_with_messages_of_up_to_64_kib() {
     let mut rig = Rig::new(limits());
     let (mut ours, key) = rig.admit();
-    for length in [LONGEST + 1, 20_000, NARROW_SLICE + LONGEST] {
+    for length in [LONGEST + 1, 20_000, LONG_MESSAGE - 1] {
         for _ in 0..3 {
             ours.write_all(&vec![7; length]).unwrap();
             wait_until(|| stream_has(&rig, key) == length);
+            let sent = rig.worker.connections.clients[key].conn.sent();
             rig.serve(key);
+            let sent = rig.worker.connections.clients[key].conn.sent() - sent;
+            assert_eq!(sent, length as u64, "all of it at once");
             assert_eq!(rig.class(key), Class::Message, "{length} bytes");
-            rig.serve_bytes(key, length.saturating_sub(NARROW_SLICE) as u64);
-            assert_eq!(rig.class(key), Class::Message, "the rest of {length} bytes");
             read_exactly(&ours, length);
         }
     }
-    // What is left behind the first read is more than a message.
-    let length = NARROW_SLICE + LONGEST + 1;
-    ours.write_all(&vec![7; length]).unwrap();
-    wait_until(|| stream_has(&rig, key) == length);
+    // One that sends on before it has its echo is a stream, also if it was a message before.
+    ours.write_all(&vec![7; LONG_MESSAGE]).unwrap();
+    wait_until(|| stream_has(&rig, key) == LONG_MESSAGE);
     rig.serve(key);
     assert_eq!(rig.class(key), Class::Stream);
+}
+
+#[test]
+fn a_client_that_sends_a_long_message_in_parts_is_at_rest_between_them() {
+    let mut rig = Rig::new(limits());
+    let (mut ours, key) = rig.admit();
+    for part in 1..10 {
+        ours.write_all(&[7; LONGEST]).unwrap();
+        wait_until(|| stream_has(&rig, key) == LONGEST);
+        rig.serve(key);
+        assert_eq!(rig.class(key), Class::Message, "part {part}");
+        read_exactly(&ours, LONGEST);
+    }
 }
 
 /// Reads so many bytes.

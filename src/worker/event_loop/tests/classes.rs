@@ -6,8 +6,9 @@ use super::*;
 /// The longest slice in these tests, in bytes: the kernel's buffers hold several.
 pub(super) const SHORT: usize = NARROW_SLICE + 1024;
 
-/// How many bytes of a stream wait at first: two slices and a rest.
-const WAITING: usize = NARROW_SLICE + 2 * SHORT + 5000;
+/// How many bytes of a stream wait at first: what shows that it streams, two slices
+/// and a rest.
+const WAITING: usize = LONG_MESSAGE + 2 * SHORT + 3000;
 
 impl Rig {
     /// A worker that never sleeps and whose slices are short.
@@ -34,7 +35,7 @@ impl Rig {
         }
         self.serve_messages();
         for &(_, key) in &streams {
-            assert_eq!(self.sent(key), NARROW_SLICE as u64);
+            assert_eq!(self.sent(key), LONG_MESSAGE as u64);
             assert_eq!(self.class(key), Class::Stream);
         }
         assert_eq!(self.worker.connections.ready.len(Class::Stream), count);
@@ -54,6 +55,8 @@ impl Rig {
         for &(_, key) in &streams {
             self.report(key);
         }
+        // What is not echoed is read in parts.
+        self.serve_messages();
         self.serve_messages();
         assert_eq!(self.worker.connections.ready.len(Class::Stream), count);
         streams
@@ -109,6 +112,31 @@ fn a_message_waits_for_one_slice_however_many_clients_stream() {
             assert!(moved <= SHORT as u64, "{count} streams moved {moved} bytes");
             assert!(moved > 0, "messages do not stop a stream");
         }
+    }
+}
+
+#[test]
+fn a_long_message_waits_for_one_slice_however_many_clients_stream() {
+    for count in [1, 4, 12] {
+        let mut rig = Rig::with_short_slices();
+        let streams = rig.admit_streams(count);
+        let (mut ours, key) = rig.admit();
+        for round in 1..=2 {
+            ours.write_all(&[7; LONG_MESSAGE - 1]).unwrap();
+            wait_until(|| stream_has(&rig, key) == LONG_MESSAGE - 1);
+            let before = rig.all_sent(&streams);
+            rig.turn();
+            let all = round * (LONG_MESSAGE as u64 - 1);
+            assert_eq!(rig.sent(key), all, "in the first turn after it arrived");
+            let moved = rig.all_sent(&streams) - before;
+            assert!((1..=SHORT as u64).contains(&moved), "{moved} bytes");
+            read_exactly(&ours, LONG_MESSAGE - 1);
+        }
+        // One that sends on waits for its turn among them.
+        ours.write_all(&[7; LONG_MESSAGE + 1]).unwrap();
+        wait_until(|| stream_has(&rig, key) == LONG_MESSAGE + 1);
+        rig.turn();
+        assert_eq!(rig.class(key), Class::Stream);
     }
 }
 
