@@ -17,7 +17,8 @@ use crate::bench::datagram_counts::FlowCounts;
 use crate::bench::recorder::Recorder;
 use crate::bench::recorder::datagrams::Sent;
 use crate::probe::datagram::checksums::Checksums;
-use crate::probe::datagram::socket::{Batched, Options, PathError, ProbeSocket};
+use crate::probe::datagram::path_error::PathError;
+use crate::probe::datagram::socket::{Batched, Options, ProbeSocket};
 
 /// The receive buffer that is asked for, in bytes: the kernel's default of 208 KiB loses where
 /// 50 flows have 16 in flight each.

@@ -15,9 +15,10 @@ use crate::base::not_sent::not_sent;
 use crate::base::sys;
 use crate::base::units::count;
 use crate::probe::datagram::checksums::Checksums;
+use crate::probe::datagram::path_error::PathError;
 use crate::probe::datagram::payload::Change;
 use crate::probe::datagram::refusal::icmp;
-use crate::probe::datagram::socket::{Datagram, Incoming, Options, PathError, ProbeSocket};
+use crate::probe::datagram::socket::{Datagram, Incoming, Options, ProbeSocket};
 
 /// More than any datagram has, in bytes.
 const BLOCK: usize = 66_000;

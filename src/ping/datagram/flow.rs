@@ -10,8 +10,9 @@ use crate::base::not_sent::not_sent;
 use crate::base::sys::clock::unix_now;
 use crate::probe::datagram::checksums::Checksums;
 use crate::probe::datagram::marks::Marks;
+use crate::probe::datagram::path_error::PathError;
 use crate::probe::datagram::reply_log::Reply;
-use crate::probe::datagram::socket::{Datagram, PathError, ProbeSocket};
+use crate::probe::datagram::socket::{Datagram, ProbeSocket};
 use crate::probe::datagram::stamp::times::Reflected;
 
 /// The datagrams of one source port. Its own numbers begin at 1; `seq` of an event counts

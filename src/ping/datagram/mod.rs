@@ -7,6 +7,7 @@ mod pinger;
 mod plan;
 pub mod ports;
 pub mod reflector;
+mod seen;
 pub mod summary;
 
 pub use pinger::DatagramPing;

@@ -4,7 +4,6 @@
 //! round trip lasts from just before a datagram is sent until the kernel has received its
 //! echo, so how long this thread took to wake up is not in it.
 
-use std::collections::BTreeMap;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -17,25 +16,20 @@ use super::content::Content;
 use super::event::Event;
 use super::flow::Flow;
 use super::plan::{Carries, Plan, clock_of, content, hello};
-use super::reflector;
-use super::summary::{DatagramSummary, MarksCount};
+use super::seen::{Seen, awaited, counts};
+use super::summary::DatagramSummary;
 use crate::base::error as base;
 use crate::base::open_files::with_advice;
 use crate::base::sys;
 use crate::base::units::nanoseconds;
 use crate::ping::error::Error;
-use crate::ping::round_trips::RoundTrips;
 use crate::ping::stop::Stop;
-use crate::ping::summary::Summary;
 use crate::probe::datagram::checksums::Checksums;
 use crate::probe::datagram::choose::choose;
 use crate::probe::datagram::conventions::wait_at_end;
 use crate::probe::datagram::marks::Marks;
-use crate::probe::datagram::reply_log::Counts;
 use crate::probe::datagram::socket::{Incoming, Options, ProbeSocket};
 use crate::probe::datagram::stamp::tracker::StampTracker;
-use crate::probe::datagram::variation::Variation;
-use crate::probe::latency::Latency;
 
 const STOP: Token = Token(usize::MAX);
 
@@ -100,21 +94,14 @@ pub struct DatagramPing {
     unread: Option<u64>,
     /// Until when copies and late echoes are waited for, once no datagram is awaited.
     copies_until: Option<Instant>,
-    /// The longest round trip, of late echoes as well, in nanoseconds.
-    longest: u64,
     /// How often it was asked, at the end, in which direction the last ones were lost, and
     /// until when an answer to that is waited for.
     asked_for_the_last: u32,
     asked_until: Option<Instant>,
     /// When the state of the clock was read.
     clock_at: Instant,
-    round_trips: RoundTrips,
-    hops: Option<(u8, u8)>,
-    marks: BTreeMap<Marks, u64>,
-    dropped: u64,
+    seen: Seen,
     checksums: Checksums,
-    /// Of the dropped, at most so many for a wrong checksum.
-    wrong_checksums: Option<u64>,
 }
 
 impl DatagramPing {
@@ -162,16 +149,11 @@ impl DatagramPing {
             is_back: false,
             unread: None,
             copies_until: None,
-            longest: 0,
             asked_for_the_last: 0,
             asked_until: None,
             clock_at: now,
-            round_trips: RoundTrips::default(),
-            hops: None,
-            marks: BTreeMap::new(),
-            dropped: 0,
+            seen: Seen::default(),
             checksums: Checksums::new(address),
-            wrong_checksums: Some(0),
         })
     }
 
@@ -242,10 +224,10 @@ impl DatagramPing {
         }
         self.look_at_clock();
         self.send_due(&mut block[..self.plan.size], &mut happened);
-        let is_done = self.is_complete() && self.awaited() == 0;
+        let is_done = self.is_complete() && awaited(&self.flows) == 0;
         if is_done && self.copies_until.is_none() && !self.ask_for_the_last(block) {
-            let longest = Duration::from_nanos(self.longest);
-            let counts = self.counts();
+            let longest = Duration::from_nanos(self.seen.longest);
+            let counts = counts(&self.flows);
             let time = wait_at_end(longest, counts.lost > counts.refused, self.plan.timeout);
             self.copies_until = Some(Instant::now() + time);
         }
@@ -351,7 +333,7 @@ impl DatagramPing {
             return None;
         }
         let is_flood = self.plan.interval.is_zero() && self.is_back;
-        Some(match is_flood && self.awaited() == 0 {
+        Some(match is_flood && awaited(&self.flows) == 0 {
             true => self.started,
             false => self.due,
         })
@@ -359,13 +341,6 @@ impl DatagramPing {
 
     fn is_complete(&self) -> bool {
         self.plan.count.is_some_and(|count| self.number >= count)
-    }
-
-    fn awaited(&self) -> u64 {
-        self.flows
-            .iter()
-            .map(|it| it.content.reply_log().awaited())
-            .sum()
     }
 
     fn is_over(&self) -> bool {
@@ -408,96 +383,14 @@ impl DatagramPing {
     }
 
     fn count(&mut self, event: &Event) {
-        match event {
-            Event::Reply(echo) => {
-                self.is_back = true;
-                self.longest = self.longest.max(echo.time_ns);
-                self.round_trips.record(echo.time_ns);
-                if let Some(hops) = echo.hops {
-                    let (least, most) = self.hops.unwrap_or((hops, hops));
-                    self.hops = Some((least.min(hops), most.max(hops)));
-                }
-                if let Some(marks) = echo.marks {
-                    *self.marks.entry(marks).or_default() += 1;
-                }
-            }
-            Event::Late(echo) => self.longest = self.longest.max(echo.time_ns),
-            Event::DroppedHere {
-                datagrams,
-                wrong_checksums,
-                ..
-            } => {
-                self.dropped += u64::from(*datagrams);
-                let both = self.wrong_checksums.zip(*wrong_checksums);
-                self.wrong_checksums = both.map(|(sum, more)| sum + u64::from(more));
-            }
-            _ => {}
-        }
-    }
-
-    /// Of all ports.
-    fn counts(&self) -> Counts {
-        let mut counts = Counts::default();
-        let reply_logs = self.flows.iter().map(|it| it.content.reply_log());
-        reply_logs.for_each(|reply_log| counts += reply_log.counts());
-        counts
+        self.is_back |= matches!(event, Event::Reply(_));
+        self.seen.count(event);
     }
 
     fn summary(&self) -> DatagramSummary {
-        let counts = self.counts();
-        let variation = self
-            .flows
-            .iter()
-            .map(|it| it.content.reply_log().variation());
-        let jitter: Vec<_> = variation.clone().filter_map(Variation::jitter).collect();
-        let mut differences = Latency::new();
-        variation.for_each(|it| differences.add(&it.differences));
-        let of_differences = |quantile: f64, needed: u64| {
-            let value = differences.histogram.value_at_quantile(quantile);
-            (differences.count() >= needed).then(|| value.min(differences.max().unwrap_or(0)))
-        };
-        DatagramSummary {
-            common: Summary {
-                sent: counts.sent,
-                received: counts.received,
-                lost: counts.lost,
-                late: counts.late,
-                corrupted: counts.changed + counts.foreign,
-                under_way: self.awaited(),
-                elapsed_ns: nanoseconds(self.started.elapsed()),
-                ..self.round_trips.summary()
-            },
-            refused: counts.refused,
-            unnamed_errors: counts.unnamed_errors,
-            duplicates: counts.duplicates,
-            reordered: counts.reordered,
-            not_sent: counts.not_sent,
-            held_back: self.held_back,
-            dropped_here: self
-                .flows
-                .iter()
-                .all(Flow::knows_drops)
-                .then_some(self.dropped),
-            wrong_checksums: self.wrong_checksums,
-            foreign: counts.foreign,
-            variation_p50_ns: of_differences(0.5, 1),
-            variation_p99_ns: of_differences(0.99, 100),
-            jitter_ns: (!jitter.is_empty())
-                .then(|| (jitter.iter().sum::<f64>() / jitter.len() as f64).round() as u64),
-            hops: self.hops,
-            sent_marks: self.plan.marks,
-            marks: (self.marks.iter())
-                .map(|(&marks, &echoes)| MarksCount { marks, echoes })
-                .collect(),
-            ports: self.flows.iter().map(Flow::counts).collect(),
-            reflector: match self.plan.carries {
-                Carries::Echo => None,
-                Carries::Stamp(_) => {
-                    let sessions = self.flows.iter().filter_map(|it| it.content.stamp());
-                    Some(reflector::summary(sessions))
-                }
-            },
-        }
+        let elapsed = self.started.elapsed();
+        self.seen
+            .summary(&self.plan, &self.flows, elapsed, self.held_back)
     }
 }
 

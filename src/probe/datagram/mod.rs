@@ -4,6 +4,7 @@ pub(crate) mod checksums;
 pub(crate) mod choose;
 pub(crate) mod conventions;
 pub mod marks;
+pub(crate) mod path_error;
 pub mod payload;
 pub(crate) mod refusal;
 pub mod reply_log;

@@ -5,6 +5,7 @@ pub(crate) mod counters;
 mod drops;
 pub(crate) mod log;
 mod own;
+mod polled;
 mod polling;
 pub mod protocol;
 mod reflector;

@@ -4,7 +4,7 @@ use std::sync::mpsc::channel;
 
 use super::*;
 use crate::base::testing::wait_until;
-use crate::probe::datagram::socket::PathError;
+use crate::probe::datagram::path_error::PathError;
 
 /// Far longer than any test takes.
 const LONG: Duration = Duration::from_secs(3600);

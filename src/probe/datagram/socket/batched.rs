@@ -5,8 +5,9 @@ use std::net::SocketAddr;
 
 use mio::{Interest, Registry, Token};
 
-use super::{Batched, Datagram, Incoming, ProbeSocket, is_of_path};
+use super::{Batched, Datagram, Incoming, ProbeSocket};
 use crate::base::sys::datagram::{Batch, send_many};
+use crate::probe::datagram::path_error::is_of_path;
 
 impl ProbeSocket {
     /// Has the poller report these tokens when something has come: from the server, and from

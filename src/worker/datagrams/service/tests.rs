@@ -3,8 +3,12 @@
 use std::net::{SocketAddr, UdpSocket};
 
 use mio::Poll;
+use socket2::SockRef;
 
 use super::*;
+use crate::base::sys::datagram::Joins;
+use crate::worker::datagrams::polled::JOINS_AGAIN;
+use crate::worker::datagrams::protocol::DatagramProtocol;
 use crate::worker::datagrams::setup::{Answered, Bound};
 
 const LONGEST: usize = 65_507;
