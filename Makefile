@@ -49,7 +49,7 @@ test:           ## Run every test that needs nothing but cargo
 
 test-tools:     ## Run the tests that need other programs: .ci/run installs them
 	$(CARGO) test --locked --test tools --test client --test bench --test report --test faults_tools \
-		--test check_rivals --test check_lookalikes --test balancer --test deploy --test package --test admin --test listening --test leftovers --test udp --test stamp_ping \
+		--test check_rivals --test check_lookalikes --test balancer --test deploy --test package --test admin --test listening --test leftovers --test udp --test udp_guards --test stamp_ping \
 		--test stamp_rivals -- --ignored
 
 soak:           ## Use and stop the server for long, and look what is left of it: make soak DURATION=10m

@@ -21,6 +21,8 @@ pub mod results;
 pub mod serve;
 #[cfg(target_os = "linux")]
 pub mod trains;
+#[cfg(target_os = "linux")]
+pub mod udp;
 pub mod unfaithful;
 
 use std::ffi::OsStr;

@@ -4,8 +4,9 @@
 use std::net::{IpAddr, SocketAddr};
 
 use crate::common::Program;
+use crate::common::network::Namespace;
 use crate::middlebox::Rules;
-use crate::namespaces::{Namespace, Network, bound, server_ip};
+use crate::namespaces::{Network, bound, server_ip};
 use crate::proxies::Software;
 use crate::relay::{Relay, Treatment};
 pub(crate) use crate::server::Server;

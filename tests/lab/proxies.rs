@@ -8,10 +8,11 @@ use std::process::{Command, Stdio};
 use rustix::process::{Pid, Signal, kill_process_group};
 use tempfile::TempDir;
 
+use crate::common::network::Namespace;
 use crate::common::serve::is_listening;
 use crate::common::{Program, reserve, wait_until};
 use crate::made::Server;
-use crate::namespaces::{Namespace, bound};
+use crate::namespaces::bound;
 
 /// Where their configurations lie, and what the names of their folders begin with.
 const FOLDERS: &str = env!("CARGO_TARGET_TMPDIR");

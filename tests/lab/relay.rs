@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use fastrand::Rng;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
-use crate::namespaces::Namespace;
+use crate::common::network::Namespace;
 use crate::sys;
 
 /// The packets that wait in each direction; what comes then is lost. It is what 200 ms

@@ -8,19 +8,7 @@ use std::net::{TcpStream, UdpSocket};
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::OpenOptionsExt;
 
-use rustix::thread::UnshareFlags;
 use socket2::{MaybeUninitSlice, MsgHdrMut, SockRef};
-
-/// Gives this thread, and what it starts from now on, an empty network namespace.
-///
-/// # Errors
-/// Where the caller may not: without root.
-pub(crate) fn leave_network() -> io::Result<()> {
-    // SAFETY: only unsharing the table of descriptors (FILES) can invalidate what other
-    // threads hold, and that is not asked for.
-    unsafe { rustix::thread::unshare_unsafe(UnshareFlags::NEWNET) }?;
-    Ok(())
-}
 
 /// Creates a TUN device in the network namespace of this thread. It carries bare IP
 /// packets, one a read or write, which do not block, and is gone with the file.
