@@ -70,3 +70,74 @@ pub fn answering_the_first(few: usize) -> SocketAddr {
         }
     })
 }
+
+/// Drops what has this pair of bytes in it.
+pub fn dropping_with(pair: [u8; 2]) -> SocketAddr {
+    peer(move |got| {
+        if !got.bytes.windows(2).any(|bytes| bytes == pair) {
+            got.echo();
+        }
+    })
+}
+
+/// Answers nothing that has no byte.
+pub fn dropping_empty() -> SocketAddr {
+    peer(|got| {
+        if !got.bytes.is_empty() {
+            got.echo();
+        }
+    })
+}
+
+/// Answers nothing for so long from so many datagrams on, and then as before.
+pub fn away(after: usize, time: Duration) -> SocketAddr {
+    let mut since = None;
+    peer(move |got| {
+        if got.number >= after && since.get_or_insert_with(Instant::now).elapsed() < time {
+            return;
+        }
+        got.echo();
+    })
+}
+
+/// Answers nothing any more from so many datagrams on, and keeps its socket.
+pub fn stopping_after(number: usize) -> SocketAddr {
+    peer(move |got| {
+        if got.number < number {
+            got.echo();
+        }
+    })
+}
+
+/// Reflects test packets of STAMP, RFC 8762, whatever is in them.
+pub fn reflecting() -> SocketAddr {
+    peer(|got| {
+        let mut answer = vec![0; 44];
+        let sent = &got.bytes[..got.bytes.len().min(14)];
+        answer[24..24 + sent.len()].copy_from_slice(sent);
+        answer[3] = 7;
+        got.answer(&answer);
+    })
+}
+
+/// Refuses all that could be a request of DNS, for its format.
+pub fn name_server() -> SocketAddr {
+    peer(|got| {
+        if let [one, other, _, ..] = got.bytes {
+            let header = [*one, *other, 0x81, 0x81, 0, 0, 0, 0, 0, 0, 0, 0];
+            got.answer(&header);
+        }
+    })
+}
+
+/// Answers requests of NTP, and nothing else.
+pub fn time_server() -> SocketAddr {
+    peer(|got| {
+        if got.bytes.len() == 48 && got.bytes[0] & 7 == 3 {
+            let mut answer = vec![0; 48];
+            answer[0] = 0x24;
+            answer[24..32].copy_from_slice(&got.bytes[40..]);
+            got.answer(&answer);
+        }
+    })
+}

@@ -48,6 +48,19 @@ pub(crate) enum Datagrams {
         alive: Duration,
         dead: Duration,
     },
+    /// So many bytes come for that, which are no echo.
+    Answers {
+        sent: &'static [u8],
+        bytes: usize,
+    },
+    /// Source ports with this remainder of eight lose a part, and others do not.
+    Partly(u16),
+    /// No more than so many sockets get an echo.
+    Flows(usize),
+    /// These bytes never come back.
+    Swallows(&'static [u8]),
+    /// What is sent with that DSCP and ECN never comes back.
+    Lost(u8),
     /// DSCP and ECN with which one sent with 0xba comes back.
     Marked(u8),
 }
@@ -112,8 +125,32 @@ impl Datagrams {
                 let (short, long) = (lives(alive).map_err(words)?, lives(dead).map_err(words)?);
                 (short && !long, format!("{short}, and {long} later"))
             }
+            Self::Answers { sent, bytes } => {
+                let socket = open(server, false).map_err(words)?;
+                let came = ask(&socket, sent);
+                let is_it = |came: &Vec<u8>| came.len() == bytes && came != sent;
+                (came.as_ref().is_some_and(is_it), format!("{came:?}"))
+            }
+            Self::Partly(remainder) => partly(server, remainder).map_err(words)?,
+            Self::Flows(number) => {
+                let mut served = 0;
+                for _ in 0..number + 2 {
+                    let socket = open(server, false).map_err(words)?;
+                    served += usize::from(ask(&socket, b"hello").is_some());
+                }
+                (served == number, format!("{served} sockets served"))
+            }
+            Self::Swallows(bytes) => {
+                let socket = open(server, false).map_err(words)?;
+                let came = ask(&socket, bytes);
+                (came.is_none(), format!("{came:?}"))
+            }
+            Self::Lost(byte) => {
+                let came = marked(server, byte).map_err(words)?;
+                (came.is_none(), format!("{came:02x?}"))
+            }
             Self::Marked(byte) => {
-                let came = marked(server).map_err(words)?;
+                let came = marked(server, 0xba).map_err(words)?;
                 (came == Some(byte), format!("{came:02x?}"))
             }
         };
@@ -233,13 +270,39 @@ fn deaf(server: SocketAddr, remainder: u16) -> io::Result<(bool, String)> {
     ))
 }
 
-/// The byte with which one that was sent with 0xba comes back.
-fn marked(server: SocketAddr) -> io::Result<Option<u8>> {
+fn partly(server: SocketAddr, remainder: u16) -> io::Result<(bool, String)> {
+    const EACH: usize = 24;
+
+    let mut lost = [0; 2];
+    let mut ports = [0; 2];
+    while ports.iter().any(|ports| *ports < 2) {
+        let socket = open(server, false)?;
+        socket.set_read_timeout(Some(Duration::from_millis(100)))?;
+        let is_it = usize::from(socket.local_addr()?.port() % 8 == remainder);
+        if ports[is_it] == 2 {
+            continue;
+        }
+        ports[is_it] += 1;
+        for _ in 0..EACH {
+            socket.send(b"hello")?;
+            lost[is_it] += usize::from(socket.recv(&mut [0; 8]).is_err());
+        }
+    }
+    let [others, these] = lost;
+    let is_it = others <= 2 && (2 * EACH / 4..=2 * EACH * 3 / 4).contains(&these);
+    Ok((
+        is_it,
+        format!("{these} lost, and of others {others}, of {}", 2 * EACH),
+    ))
+}
+
+/// The byte of marks with which one that was sent with this one comes back.
+fn marked(server: SocketAddr, byte: u8) -> io::Result<Option<u8>> {
     let socket = open(server, false)?;
     let reference = socket2::SockRef::from(&socket);
     match server {
-        SocketAddr::V4(_) => reference.set_tos_v4(0xba)?,
-        SocketAddr::V6(_) => reference.set_tclass_v6(0xba)?,
+        SocketAddr::V4(_) => reference.set_tos_v4(byte.into())?,
+        SocketAddr::V6(_) => reference.set_tclass_v6(byte.into())?,
     }
     Ok(crate::sys::ask_for_marks(&socket, b"hello"))
 }

@@ -15,9 +15,9 @@ use crate::relay::Treatment;
 
 /// The most that a check of a broken path takes, and of a healthy one: on one host, through a
 /// router, and with a long round trip or loss.
-const BROKEN: Duration = Duration::from_secs(45);
+pub(crate) const BROKEN: Duration = Duration::from_secs(45);
 const QUICK: Duration = Duration::from_secs(5);
-const LONG: Duration = Duration::from_secs(15);
+pub(crate) const LONG: Duration = Duration::from_secs(15);
 
 /// All, the broken ones first.
 pub(crate) fn paths() -> Vec<Path> {
@@ -31,25 +31,25 @@ pub(crate) fn paths() -> Vec<Path> {
     paths
 }
 
-fn routed() -> Routed {
+pub(crate) fn routed() -> Routed {
     Routed::default().udp()
 }
 
-const fn is(claim: Datagrams) -> Claim {
+pub(crate) const fn is(claim: Datagrams) -> Claim {
     Claim::Datagrams(claim)
 }
 
-const fn ms(number: u64) -> Duration {
+pub(crate) const fn ms(number: u64) -> Duration {
     Duration::from_millis(number)
 }
 
 /// A path through a router.
-fn through(name: &'static str, what: &'static str, way: Routed) -> Path {
+pub(crate) fn through(name: &'static str, what: &'static str, way: Routed) -> Path {
     Path::new(name, what, BROKEN, move || way.make()).options("--udp")
 }
 
 /// A path to a server on the client's host.
-fn to(
+pub(crate) fn to(
     name: &'static str,
     what: &'static str,
     server: impl Fn() -> SocketAddr + Copy + Send + Sync + 'static,

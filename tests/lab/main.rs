@@ -10,6 +10,7 @@ mod common;
 
 mod claims;
 mod datagram_claims;
+mod datagram_kinds;
 mod datagram_paths;
 mod end_claims;
 mod far;

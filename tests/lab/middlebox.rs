@@ -277,6 +277,14 @@ pub(crate) fn lose_ports(remainder: u16) -> Rules {
     ))
 }
 
+/// Loses half of what comes from source ports with this remainder of eight.
+pub(crate) fn lose_half_of_ports(remainder: u16) -> Rules {
+    let of = Direction::ToServer.matches();
+    Rules::rule(format!(
+        "{of}ip frag-off & 0x1fff == 0 udp sport & 7 == {remainder} numgen random mod 2 == 0 drop"
+    ))
+}
+
 /// Lets so many datagrams a second through.
 pub(crate) fn limit_datagrams(per_s: u32, burst: u32) -> Rules {
     answer_datagrams(&format!(
@@ -301,5 +309,37 @@ pub(crate) fn forget_ports(seconds: u32) -> Rules {
         format!("set {name} {{ type inet_service; flags dynamic,timeout; timeout {seconds}s; }}\n")
     };
     rules.others = set("known", seconds) + &set("ever", 600);
+    rules
+}
+
+/// Loses datagrams for which that holds on their way to the server.
+pub(crate) fn lose_datagrams(matching: &str) -> Rules {
+    let of = Direction::ToServer.matches();
+    Rules::rule(format!("{of}meta l4proto udp {matching} drop"))
+}
+
+/// Loses all datagrams of a source for so long once it sends more than so many a second.
+pub(crate) fn ban_fast(per_s: u32, burst: u32, seconds: u32) -> Rules {
+    let of = Direction::ToServer.matches();
+    let mut rules = Rules::rule(format!(
+        "{of}meta l4proto udp ip saddr @banned drop\n\
+         {of}meta l4proto udp limit rate over {per_s}/second burst {burst} packets \
+         add @banned {{ ip saddr }} drop"
+    ));
+    rules.others =
+        format!("set banned {{ type ipv4_addr; flags dynamic,timeout; timeout {seconds}s; }}\n");
+    rules
+}
+
+/// Carries the first so many source ports, and loses what others send.
+pub(crate) fn limit_flows(number: u32) -> Rules {
+    let of = Direction::ToServer.matches();
+    let mut rules = Rules::rule(format!(
+        "{of}ip frag-off & 0x1fff != 0 accept\n\
+         {of}udp sport @known accept\n\
+         {of}meta l4proto udp add @known {{ udp sport }} accept\n\
+         {of}meta l4proto udp drop"
+    ));
+    rules.others = format!("set known {{ type inet_service; flags dynamic; size {number}; }}\n");
     rules
 }

@@ -25,20 +25,17 @@ const INTERVAL: Duration = Duration::from_millis(2);
 
 fn bytes(target: &mut Target<'_>) -> Result<String, NotPassed> {
     let mut port = target.open()?;
-    let values = || 0..=u8::MAX;
-    let pairs = values().flat_map(|first| values().flat_map(move |second| [first, second]));
-    let pairs: Vec<u8> = pairs.collect();
-    // The last byte of each is the first of the next: no pair is divided.
-    let parts = (0..pairs.len()).step_by(PART - 1);
-    let parts = parts.map(|at| pairs[at..pairs.len().min(at + PART)].to_vec());
-    let all = target.ask_all(&mut port, parts.collect(), INTERVAL, TRIES)?;
+    let parts = parts();
+    // Each but the first begins with the last byte of the one before.
+    let bytes = parts.iter().map(Vec::len).sum::<usize>() + 1 - parts.len();
+    let all = target.ask_all(&mut port, parts, INTERVAL, TRIES)?;
     let number = all.len();
     let missing = Missing::of(&port, all.clone());
     let wrong: Vec<_> = all.filter_map(|at| trouble(&port, at)).collect();
     let Some(first) = wrong.first() else {
         return Ok(format!(
             "all 65,536 pairs of byte values came back, {} bytes in {number} datagrams",
-            whole(pairs.len() as u64)
+            whole(bytes as u64)
         ));
     };
     let is_change = |trouble: &Trouble| matches!(trouble, Trouble::Changed(_));
@@ -53,4 +50,15 @@ fn bytes(target: &mut Target<'_>) -> Result<String, NotPassed> {
     };
     let seen = format!("{} of {number} datagrams did not: {seen}", wrong.len());
     Err(NotPassed::failed(seen, trouble))
+}
+
+/// All pairs of byte values, in datagrams.
+pub(super) fn parts() -> Vec<Vec<u8>> {
+    let values = || 0..=u8::MAX;
+    let pairs = values().flat_map(|first| values().flat_map(move |second| [first, second]));
+    let pairs: Vec<u8> = pairs.collect();
+    // The last byte of each is the first of the next: no pair is divided.
+    let parts = (0..pairs.len()).step_by(PART - 1);
+    let parts = parts.map(|at| pairs[at..pairs.len().min(at + PART)].to_vec());
+    parts.collect()
 }

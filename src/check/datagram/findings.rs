@@ -32,7 +32,7 @@ impl Slow {
 }
 
 /// The largest that comes back.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Sizes {
     pub(super) mtu: Mtu,
     /// Which way larger packets are lost, if there is a hole and that can be seen.
@@ -42,6 +42,10 @@ pub(super) struct Sizes {
     pub(super) datagram: Option<usize>,
     /// The bytes of a datagram that one packet carries.
     pub(super) in_one: usize,
+    /// Whether all of some lengths up to it come back, and none of some above.
+    pub(super) is_sharp: bool,
+    /// Where not: lengths in a row of which these are lost each time, and others are not.
+    pub(super) lost_lengths: Option<Vec<usize>>,
 }
 
 /// What becomes of sockets.
@@ -98,12 +102,47 @@ pub(super) struct Late {
     pub(super) per_s: f64,
 }
 
+/// Bytes for which datagrams are lost each time.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Filtered {
+    /// The least that is lost between other bytes.
+    pub(super) bytes: Vec<u8>,
+    /// Where they are in the datagram.
+    pub(super) offset: usize,
+    /// Datagrams that are lost each time, of so many.
+    pub(super) lost: usize,
+    pub(super) of: usize,
+    /// Whether the longest datagram comes back where it lacks them.
+    pub(super) is_all: bool,
+}
+
+/// What becomes of a source that sends many at once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Ban {
+    /// So many of them came back, and nothing for so long at the least.
+    After { silence: Duration, came: usize },
+    /// Nothing has come back for so long, before it sent any.
+    Gone { since: Duration },
+}
+
 /// What all experiments found.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Findings {
     pub(super) hello: Option<Hello>,
     pub(super) changes: Option<Changes>,
     pub(super) refusal: Option<Refusal>,
+    /// Whether datagrams without a byte are lost each time, and others not.
+    pub(super) empty: Option<bool>,
+    /// The marks with which datagrams are lost each time, and without them not.
+    pub(super) marks: Option<&'static str>,
+    pub(super) filtered: Option<Filtered>,
+    pub(super) ban: Option<Ban>,
+    /// How many of those sent at once come back before one is lost.
+    pub(super) burst: Option<usize>,
+    /// In what protocol one answers that is no echo.
+    pub(super) speaks: Option<&'static str>,
+    /// The clauses that failed by silence and pass now.
+    pub(super) again: Vec<&'static str>,
     pub(super) late: Option<Late>,
     /// How many datagrams a socket is served.
     pub(super) messages: Option<usize>,
@@ -111,6 +150,8 @@ pub(super) struct Findings {
     pub(super) sizes: Option<Sizes>,
     /// The source ports that again got nothing, where others got something each time.
     pub(super) ports: Option<Vec<u16>>,
+    /// Whether no new source port gets anything, and one that was used before does.
+    pub(super) is_full_of_flows: bool,
     pub(super) loss: Option<Loss>,
     pub(super) silences: Option<Silences>,
 }

@@ -1,6 +1,6 @@
 //! Many source ports.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::clause::Clause;
 use super::not_passed::NotPassed;
@@ -13,7 +13,7 @@ use crate::probe::datagram::socket::Options;
 
 pub(super) const PORTS: Clause = Clause {
     name: "ports",
-    proves: "each of 32 source ports in a row gets its echo: every member of a bundle carries",
+    proves: "each of 32 source ports in a row gets its echoes: every member of a bundle carries",
     usually: "one link of a bundle, or one server behind an address, loses all of its flows, and \
               addresses and ports choose it",
     rfc: "RFC 2992, RFC 6438",
@@ -38,6 +38,9 @@ fn ports(target: &mut Target<'_>) -> Result<String, NotPassed> {
         silent = ask_each(target, &mut all, MORE_TRIES)?;
     }
     let (first, last) = (all[0].number(), all[of - 1].number());
+    if silent.is_empty() {
+        portions(target, &mut all)?;
+    }
     match silent.len() {
         0 => Ok(format!("all {of} got it, from {first} to {last}")),
         silent if silent == of => {
@@ -58,6 +61,101 @@ fn ports(target: &mut Target<'_>) -> Result<String, NotPassed> {
             Trouble::Ports { silent, of },
         )),
     }
+}
+
+/// How many more each port sends, and of how many that are lost it is looked at closely.
+const PORTION: usize = 4;
+const SUSPICIOUS: usize = 2;
+
+/// How many those send then, and as many that lost none beside them.
+const CLOSELY: usize = 16;
+
+/// A port loses a part, if it is so many of those, and the others lose no more than that in all.
+const PART: usize = 4;
+const BY_CHANCE: usize = 1;
+
+/// The time between two datagrams.
+const INTERVAL: Duration = Duration::from_millis(2);
+
+/// Whether no port loses more than others: a member of a bundle may lose a part.
+fn portions(target: &mut Target<'_>, all: &mut [Port]) -> Result<(), NotPassed> {
+    let of = all.len();
+    let lost = lose(target, all.iter_mut(), PORTION)?;
+    let suspects: Vec<_> = (0..of).filter(|at| lost[*at] >= SUSPICIOUS).collect();
+    let sound = (0..of).filter(|at| lost[*at] == 0).take(suspects.len());
+    let sound: Vec<_> = sound.collect();
+    // Where most lose some, it is not for the port.
+    if suspects.is_empty() || sound.len() < suspects.len() {
+        return Ok(());
+    }
+    let mut chosen = Vec::new();
+    for (at, port) in all.iter_mut().enumerate() {
+        if suspects.contains(&at) || sound.contains(&at) {
+            chosen.push((suspects.contains(&at), port));
+        }
+    }
+    let is_suspect: Vec<_> = chosen.iter().map(|(is_it, _)| *is_it).collect();
+    let numbers: Vec<_> = chosen.iter().map(|(_, port)| port.number()).collect();
+    let lost = lose(target, chosen.into_iter().map(|(_, port)| port), CLOSELY)?;
+    let Some(bad) = lossy(&is_suspect, &lost) else {
+        return Ok(());
+    };
+    let ports: Vec<_> = bad.iter().map(|at| numbers[*at]).collect();
+    let lost = bad.iter().map(|at| lost[*at]).sum();
+    let sent = bad.len() * CLOSELY;
+    Err(NotPassed::failed(
+        format!(
+            "{} of {of} lost {lost} of {sent}, and others beside them none: {}",
+            ports.len(),
+            listed(&ports)
+        ),
+        Trouble::PortsLose {
+            ports,
+            of,
+            lost,
+            sent,
+        },
+    ))
+}
+
+/// Those that lose a part, of ports that are suspected and others, which lost so many.
+fn lossy(is_suspect: &[bool], lost: &[usize]) -> Option<Vec<usize>> {
+    let all = || is_suspect.iter().zip(lost).enumerate();
+    let others = all().filter(|(_, (is_it, _))| !**is_it);
+    let by_others: usize = others.map(|(_, (_, lost))| *lost).sum();
+    let bad = all().filter(|(_, (is_it, lost))| **is_it && **lost >= PART);
+    let bad: Vec<_> = bad.map(|(at, _)| at).collect();
+    (by_others <= BY_CHANCE && !bad.is_empty()).then_some(bad)
+}
+
+/// Sends so many more from each, in turn. Returns how many each has lost.
+fn lose<'a>(
+    target: &mut Target<'_>,
+    ports: impl Iterator<Item = &'a mut Port>,
+    number: usize,
+) -> Result<Vec<usize>, NotPassed> {
+    let mut ports: Vec<_> = ports.map(|port| (port.sent.len(), port)).collect();
+    let mut due = Instant::now();
+    for _ in 0..number {
+        for (_, port) in &mut ports {
+            let bytes = target.content(SMALL);
+            target.listen(port, due, &|_| false)?;
+            port.send(bytes);
+            due = due.max(Instant::now()) + target.pace.max(INTERVAL);
+        }
+    }
+    let until = Instant::now() + target.wait();
+    let is_open = |port: &Port, at: usize| !port.sent[at].is_answered();
+    let mut lost = Vec::new();
+    for (first, port) in &mut ports {
+        let all = *first..port.sent.len();
+        target.listen(port, until, &|port| {
+            !all.clone().any(|at| is_open(port, at))
+        })?;
+        port.own_fault(all.clone()).map_or(Ok(()), Err)?;
+        lost.push(all.filter(|at| is_open(port, *at)).count());
+    }
+    Ok(lost)
 }
 
 /// Sockets on ports in a row, as far as they are free: a hash of the port spreads those over
@@ -121,4 +219,22 @@ pub(super) fn ask_each(
         }
     }
     Ok(silent)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_port_that_loses_a_part_is_told_from_a_loss() {
+        let is_suspect = [true, false, true, false];
+        assert_eq!(lossy(&is_suspect, &[8, 0, 3, 1]), Some(vec![0]));
+        assert_eq!(lossy(&is_suspect, &[8, 0, 9, 0]), Some(vec![0, 2]));
+        assert_eq!(
+            lossy(&is_suspect, &[8, 1, 9, 1]),
+            None,
+            "others lose as well"
+        );
+        assert_eq!(lossy(&is_suspect, &[1, 0, 2, 0]), None, "by chance");
+    }
 }

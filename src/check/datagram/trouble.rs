@@ -42,6 +42,13 @@ pub(super) enum Trouble {
     Marks(&'static str),
     /// Nothing came back to these source ports of so many, and to the others it did.
     Ports { silent: Vec<u16>, of: usize },
+    /// These source ports of so many lose so many of so many each, and others do not.
+    PortsLose {
+        ports: Vec<u16>,
+        of: usize,
+        lost: usize,
+        sent: usize,
+    },
     /// Packets of at most so many bytes pass unfragmented, and no ICMP message says so.
     Hole { packet: usize },
     /// A socket that was used before gets nothing any more, and a new one does.

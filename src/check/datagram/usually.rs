@@ -38,6 +38,7 @@ pub(super) fn usually(clause: &Clause, failure: &Failure) -> &'static str {
         | Trouble::Duplicated { .. }
         | Trouble::Marks(_)
         | Trouble::Ports { .. }
+        | Trouble::PortsLose { .. }
         | Trouble::Hole { .. }
         | Trouble::Forgotten => clause.usually,
     }

@@ -223,7 +223,7 @@ mod tests {
         }
     }
 
-    const OF_DATAGRAMS: [&str; 10] = [
+    const OF_DATAGRAMS: [&str; 18] = [
         "wrong-address",
         "mtu",
         "fragments-dropped",
@@ -231,6 +231,14 @@ mod tests {
         "port-loses",
         "rate-limit",
         "marks-bleached",
+        "marks-dropped",
+        "empty-dropped",
+        "content-dropped",
+        "lengths-dropped",
+        "burst-limit",
+        "banned",
+        "interrupted",
+        "flow-limit",
         "reordered",
         "duplicates",
         "answers-late",

@@ -8,8 +8,8 @@ use super::distant::distant_faults;
 use super::healthy::healthy;
 use super::program::{patient_programs, programs};
 use super::unreachable::{not_an_echo, unreachable};
-use crate::datagram_paths;
 use crate::path::Path;
+use crate::{datagram_kinds, datagram_paths};
 
 /// All, the broken ones first.
 pub(crate) fn paths() -> Vec<Path> {
@@ -33,5 +33,6 @@ pub(crate) fn paths() -> Vec<Path> {
     paths.extend(healthy());
     paths.extend(patient_programs());
     paths.extend(datagram_paths::paths());
+    paths.extend(datagram_kinds::paths());
     paths
 }

@@ -1,6 +1,6 @@
 //! The list of causes, and which of them are reported.
 
-use super::{age, content, late, marks, order, ports, rate, reach, size};
+use super::{age, burst, content, dropped, late, marks, order, ports, rate, reach, size};
 use crate::check::cause::{Confidence, Diagnosis};
 use crate::check::datagram::facts::Facts;
 use crate::check::datagram::findings::Findings;
@@ -10,7 +10,7 @@ use crate::check::diagnosis::pick;
 type Family = fn(&Facts, &Findings) -> Option<Diagnosis>;
 
 /// Those that are of certain datagrams.
-const SPECIAL: [Family; 19] = [
+const SPECIAL: [Family; 29] = [
     reach::refused,
     reach::gone,
     reach::unreachable,
@@ -22,14 +22,24 @@ const SPECIAL: [Family; 19] = [
     size::hole,
     size::fragments,
     size::limit,
+    size::lengths,
     ports::loses,
+    ports::loses_part,
+    ports::full,
     marks::bleached,
+    dropped::empty,
+    dropped::marks,
+    dropped::content,
     order::reordered,
     order::duplicates,
     age::idle,
     age::lifetime,
     age::messages,
     late::answers,
+    burst::limit,
+    burst::banned,
+    burst::gone,
+    burst::interrupted,
 ];
 
 /// Those that can be the matter with any datagram, and explain what no other does.

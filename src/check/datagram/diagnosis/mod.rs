@@ -3,7 +3,9 @@
 //! explains.
 
 mod age;
+mod burst;
 mod content;
+mod dropped;
 mod infer;
 mod late;
 mod marks;

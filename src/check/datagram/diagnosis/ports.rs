@@ -6,6 +6,10 @@ use crate::check::datagram::facts::Facts;
 use crate::check::datagram::findings::Findings;
 use crate::check::datagram::trouble::Trouble;
 
+const MEMBER: &str = "look for the member that these flows take: the links of a bundle (ip -s link \
+                      of each, lacpctl, the switch's counters), the paths of a multipath route, \
+                      the servers behind the address; take it out until it is mended";
+
 /// `port-loses`: a member of a bundle is bad.
 pub(super) fn loses(facts: &Facts, findings: &Findings) -> Option<Diagnosis> {
     let of = facts.find(|trouble| match trouble {
@@ -13,18 +17,64 @@ pub(super) fn loses(facts: &Facts, findings: &Findings) -> Option<Diagnosis> {
         _ => None,
     })?;
     let ports = findings.ports.as_ref().filter(|ports| !ports.is_empty())?;
+    if findings.is_full_of_flows {
+        return None;
+    }
     let number = ports.len();
     let lose = form(number as u64, "loses", "lose");
     let text = format!(
         "{number} of {of} source ports {lose} everything, and the others nothing: {}",
         listed(ports)
     );
-    let advice = "look for the member that these flows take: the links of a bundle (ip -s link of \
-                  each, lacpctl, the switch's counters), the paths of a multipath route, the \
-                  servers behind the address; take it out until it is mended";
     let explains = facts.clauses(|at| matches!(at.trouble, Trouble::Ports { .. }));
-    let diagnosis = Diagnosis::certain("port-loses", text, advice, explains);
+    let diagnosis = Diagnosis::certain("port-loses", text, MEMBER, explains);
     Some(diagnosis.with("ports", ports.clone()).with("of", of))
+}
+
+/// `port-loses`: a member of a bundle loses a part.
+pub(super) fn loses_part(facts: &Facts, _: &Findings) -> Option<Diagnosis> {
+    let (ports, of, part) = facts.find(|trouble| match trouble {
+        Trouble::PortsLose {
+            ports,
+            of,
+            lost,
+            sent,
+        } => Some((ports.clone(), *of, *lost as f64 / *sent as f64)),
+        _ => None,
+    })?;
+    let percent = (part * 1000.0).round() / 10.0;
+    let number = ports.len();
+    let lose = form(number as u64, "loses", "lose");
+    let text = format!(
+        "{number} of {of} source ports {lose} {percent} % of their datagrams, and others beside them \
+         none: {}",
+        listed(&ports)
+    );
+    let explains = facts.clauses(|at| matches!(at.trouble, Trouble::PortsLose { .. }));
+    let diagnosis = Diagnosis::certain("port-loses", text, MEMBER, explains);
+    let diagnosis = diagnosis.with("ports", ports).with("of", of);
+    Some(diagnosis.with("percent", percent))
+}
+
+/// `flow-limit`: a table of flows is full.
+pub(super) fn full(facts: &Facts, findings: &Findings) -> Option<Diagnosis> {
+    let (silent, of) = facts.find(|trouble| match trouble {
+        Trouble::Ports { silent, of } => Some((silent.len(), *of)),
+        _ => None,
+    })?;
+    findings.is_full_of_flows.then(|| {
+        let made = of - silent;
+        let text = format!(
+            "no more flows are taken: {made} of {of} new source ports got their echo, no other new \
+             one does, and one that was used before still does"
+        );
+        let advice = "raise the limit of flows of a source where they are remembered (nft ct count, \
+                      connlimit, a NAT's ports of a subscriber, net.netfilter.nf_conntrack_max), or \
+                      its time-out for UDP lower; have programs use fewer sockets";
+        let explains = facts.clauses(|at| matches!(at.trouble, Trouble::Ports { .. }));
+        let diagnosis = Diagnosis::certain("flow-limit", text, advice, explains);
+        diagnosis.with("made", made).with("of", of)
+    })
 }
 
 #[cfg(test)]
@@ -49,5 +99,31 @@ mod tests {
         let words = "1 of 32 source ports loses everything, and the others nothing: 50003";
         assert_eq!(named.text, words);
         assert_eq!(loses(&facts, &again(&[])), None);
+        assert_eq!(loses_part(&facts, &again(&[])), None);
+        assert_eq!(full(&facts, &again(&[50_003])), None);
+        let full_of_flows = Findings {
+            is_full_of_flows: true,
+            ..again(&[50_003, 50_011])
+        };
+        assert_eq!(loses(&facts, &full_of_flows), None);
+        let full = full(&facts, &full_of_flows).unwrap();
+        assert_eq!(
+            (&full.evidence["made"], &full.evidence["of"]),
+            (&30.into(), &32.into())
+        );
+    }
+
+    #[test]
+    fn a_part_that_ports_lose_is_in_percent() {
+        let part = Trouble::PortsLose {
+            ports: vec![50_003, 50_011],
+            of: 32,
+            lost: 15,
+            sent: 32,
+        };
+        let facts = facts(&[("ports", part)], &["loss"]);
+        let named = loses_part(&facts, &Findings::default()).unwrap();
+        assert_eq!(named.evidence["percent"], 46.9);
+        assert_eq!(named.explains, ["ports"]);
     }
 }

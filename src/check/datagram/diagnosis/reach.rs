@@ -136,9 +136,10 @@ pub(super) fn unreachable(facts: &Facts, _: &Findings) -> Option<Diagnosis> {
 }
 
 /// `no-answer`: nothing comes back at all.
-pub(super) fn no_answer(facts: &Facts, _: &Findings) -> Option<Diagnosis> {
+pub(super) fn no_answer(facts: &Facts, findings: &Findings) -> Option<Diagnosis> {
     let first = facts.failures.first()?;
     let is_first = facts.passed.is_empty() && first.trouble == Trouble::Unanswered;
+    let is_first = is_first && findings.speaks.is_none();
     is_first.then(|| {
         let text = "nothing answers, and nobody says why: a firewall drops the datagrams or the \
                     echoes, the host is not there, or what has the port does not answer";
@@ -155,7 +156,11 @@ pub(super) fn not_an_echo(facts: &Facts, findings: &Findings) -> Option<Diagnosi
     let came = facts.find(|trouble| match trouble {
         Trouble::Foreign(came) => Some(came.clone()),
         _ => None,
-    })?;
+    });
+    if let Some(speaks) = findings.speaks {
+        return Some(speaking(facts, speaks, came.as_deref()));
+    }
+    let came = came?;
     let hello = findings.hello.as_ref();
     if hello.is_some_and(|hello| hello.is_echoed()) {
         return None;
@@ -170,6 +175,29 @@ pub(super) fn not_an_echo(facts: &Facts, findings: &Findings) -> Option<Diagnosi
         Some(_) => diagnosis,
         None => diagnosis.likely(),
     })
+}
+
+/// The same, of one that answers a request of that protocol.
+fn speaking(facts: &Facts, speaks: &'static str, came: Option<&[u8]>) -> Diagnosis {
+    let text = match speaks {
+        "stamp" => "what is there is a reflector of STAMP: it answers a test packet of that",
+        "dns" => "what is there is a name server: it answers a request of DNS",
+        _ => "what is there is a time server: it answers a request of NTP",
+    };
+    let advice = match speaks {
+        "stamp" => {
+            "measure it with echopool ping --stamp; for an echo ask another port: 7, or 20162"
+        }
+        _ => "ask another port: echo is 7, and echopool serves 20162 by default",
+    };
+    let is_it = |trouble: &Trouble| matches!(trouble, Trouble::Foreign(_) | Trouble::Unanswered);
+    let explains = facts.clauses(|at| is_it(&at.trouble));
+    let diagnosis = Diagnosis::certain("not-an-echo", text, advice, explains);
+    let diagnosis = diagnosis.with("looks_like", speaks);
+    match came {
+        Some(came) => diagnosis.with("first_bytes", came.escape_ascii().to_string()),
+        None => diagnosis,
+    }
 }
 
 /// `wrong-address`: another address answers than the one asked.

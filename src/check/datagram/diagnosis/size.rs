@@ -9,6 +9,9 @@ use crate::check::findings::Direction;
 /// The headers of a datagram over IPv6, in bytes.
 const V6_HEADERS: usize = 48;
 
+/// The longest packet, in bytes.
+const LONGEST_PACKET: usize = 65_535;
+
 /// The longest datagram over IPv4, in bytes.
 const LONGEST: usize = 65_507;
 
@@ -24,7 +27,9 @@ fn sizes(findings: &Findings, is_it: impl Fn(&Sizes) -> bool) -> Option<&Sizes> 
 /// `mtu`: packets above a size are lost without a word. Where they do not get to the server,
 /// that is certain; else the server may get them and not answer.
 pub(super) fn hole(facts: &Facts, findings: &Findings) -> Option<Diagnosis> {
-    let sizes = sizes(findings, |sizes| sizes.mtu.is_hole)?;
+    let sizes = sizes(findings, |sizes| {
+        sizes.mtu.is_hole && sizes.lost_lengths.is_none()
+    })?;
     let packet = sizes.mtu.packet?;
     let reaches_server = sizes.direction != Some(Direction::ToServer);
     // No link has less: RFC 791, RFC 8200.
@@ -70,7 +75,7 @@ pub(super) fn hole(facts: &Facts, findings: &Findings) -> Option<Diagnosis> {
         Some(direction) => diagnosis.with("direction", direction.word()),
         None => diagnosis,
     };
-    Some(match reaches_server || !is_link {
+    Some(match reaches_server || !is_link || !sizes.is_sharp {
         true => diagnosis.likely(),
         false => diagnosis,
     })
@@ -79,7 +84,8 @@ pub(super) fn hole(facts: &Facts, findings: &Findings) -> Option<Diagnosis> {
 /// `fragments-dropped`: what does not fit one packet is lost.
 pub(super) fn fragments(facts: &Facts, findings: &Findings) -> Option<Diagnosis> {
     let sizes = sizes(findings, |sizes| {
-        !sizes.mtu.is_hole && sizes.datagram.is_none() && sizes.mtu.packet.is_some()
+        let is_narrow = matches!(sizes.mtu.packet, Some(..LONGEST_PACKET));
+        !sizes.mtu.is_hole && sizes.datagram.is_none() && is_narrow
     })?;
     let text = format!(
         "fragments are dropped: a datagram of {} bytes passes in one packet, and none that is \
@@ -96,7 +102,9 @@ pub(super) fn fragments(facts: &Facts, findings: &Findings) -> Option<Diagnosis>
 
 /// `size-limit`: fragments pass, and datagrams above a size are lost.
 pub(super) fn limit(facts: &Facts, findings: &Findings) -> Option<Diagnosis> {
-    let sizes = sizes(findings, |sizes| !sizes.mtu.is_hole)?;
+    let sizes = sizes(findings, |sizes| {
+        !sizes.mtu.is_hole && sizes.lost_lengths.is_none()
+    })?;
     // Where packets are lost at random, long datagrams are the first that never come.
     if findings.loss.is_some_and(Loss::is_one) {
         return None;
@@ -110,7 +118,28 @@ pub(super) fn limit(facts: &Facts, findings: &Findings) -> Option<Diagnosis> {
                   datagram (net.ipv4.ipfrag_high_thresh, or a firewall's), and for a queue \
                   that is shorter than all of them at once";
     let diagnosis = Diagnosis::certain("size-limit", text, advice, of_size(facts));
-    Some(diagnosis.with("datagram_bytes", bytes))
+    let diagnosis = diagnosis.with("datagram_bytes", bytes);
+    Some(match sizes.is_sharp {
+        true => diagnosis,
+        false => diagnosis.likely(),
+    })
+}
+
+/// `lengths-dropped`: some lengths are lost each time, and others between them are not.
+pub(super) fn lengths(facts: &Facts, findings: &Findings) -> Option<Diagnosis> {
+    let sizes = findings.sizes.as_ref()?;
+    let lost = sizes.lost_lengths.as_ref()?;
+    let words: Vec<_> = lost.iter().map(ToString::to_string).collect();
+    let example = words.join(", ");
+    let text = format!(
+        "datagrams of some lengths are lost each time, and others between them are not: of 16 in a \
+         row those of {example} bytes"
+    );
+    let advice = "look for a fault of an interface, a driver or a checksum offload (ethtool -K tx \
+                  off), for an encryption or a tunnel that fills up wrongly, and for a rule on the \
+                  length";
+    let diagnosis = Diagnosis::certain("lengths-dropped", text, advice, of_size(facts));
+    Some(diagnosis.with("example", example))
 }
 
 #[cfg(test)]
@@ -134,6 +163,8 @@ mod tests {
                 direction: Some(Direction::ToClient),
                 datagram,
                 in_one: 1252,
+                is_sharp: true,
+                lost_lengths: None,
             }),
             ..Findings::default()
         }
@@ -166,6 +197,17 @@ mod tests {
         let hole = hole(&facts, &found(true, None)).unwrap();
         assert_eq!(hole.evidence["packet_bytes"], 1280);
         assert_eq!(hole.evidence["direction"], "to-client");
+        // An edge that is not one is not proved, and lengths between are no limit.
+        let mut unsharp = found(false, Some(9000));
+        unsharp.sizes.as_mut().unwrap().is_sharp = false;
+        assert_eq!(
+            limit(&facts, &unsharp).unwrap().confidence,
+            Confidence::Likely
+        );
+        unsharp.sizes.as_mut().unwrap().lost_lengths = Some(vec![201, 203]);
+        assert_eq!(causes(&unsharp), [""; 0]);
+        let lengths = lengths(&facts, &unsharp).unwrap();
+        assert_eq!(lengths.evidence["example"], "201, 203");
         // No packet passed, so nothing is known of fragments.
         let mut none = found(false, None);
         none.sizes.as_mut().unwrap().mtu.packet = None;

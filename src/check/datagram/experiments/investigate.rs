@@ -2,9 +2,10 @@
 
 use std::time::{Duration, Instant};
 
-use super::{content, late, messages, ports, rate, refusal, silences, sizes};
+use super::{again, bursts, content, filter, identify, kinds, late, messages, ports};
+use super::{rate, refusal, silences, sizes};
 use crate::check::datagram::facts::{Facts, Failure};
-use crate::check::datagram::findings::{Findings, Rate, Refusal, Silences};
+use crate::check::datagram::findings::{Findings, Loss, Rate, Refusal, Silences};
 use crate::check::datagram::target::Target;
 use crate::check::datagram::trouble::Trouble;
 
@@ -25,7 +26,9 @@ pub(in crate::check::datagram) fn investigate(
 ) -> Findings {
     let mut found = Findings::default();
     let is_foreign = matches!(facts.find(foreign), Some(()));
-    if facts.failures.is_empty() || (target.is_unreachable && !is_foreign) {
+    let is_silent = facts.passed.is_empty()
+        && facts.failures.first().map(|at| &at.trouble) == Some(&Trouble::Unanswered);
+    if facts.failures.is_empty() || (target.is_unreachable && !is_foreign && !is_silent) {
         return found;
     }
     let is_forgotten = facts
@@ -39,6 +42,14 @@ pub(in crate::check::datagram) fn investigate(
         Duration::ZERO
     };
     target.end = Instant::now() + ALL + more;
+    if is_foreign || is_silent {
+        show("identify", &mut || {
+            found.speaks = identify::identify(target).ok().flatten();
+        });
+    }
+    if is_silent {
+        return found;
+    }
     if is_foreign {
         show("hello", &mut || found.hello = content::hello(target).ok());
         return found;
@@ -66,6 +77,21 @@ pub(in crate::check::datagram) fn investigate(
     if found.late.is_some() {
         return found;
     }
+    if loses_all(facts) {
+        show("ban", &mut || {
+            found.ban = bursts::ban(target).ok().flatten()
+        });
+    }
+    // Nothing more can be tried of one that is not served for what was tried.
+    if found.ban.is_some() {
+        return found;
+    }
+    special(target, facts, &mut found, show);
+    // What is lost for its kind is no loss.
+    let facts = &facts.without(&explained(&found));
+    if facts.failures.is_empty() {
+        return found;
+    }
     if is_forgotten || is_lossy(facts) {
         show("messages", &mut || {
             found.messages = messages::messages(target).ok().flatten();
@@ -83,7 +109,74 @@ pub(in crate::check::datagram) fn investigate(
     if !matches!(found.silences, Some(Silences::Busy { .. })) {
         losses(target, facts, &mut found, show);
     }
+    if is_lossy(facts) && is_open(&found) {
+        show("again", &mut || {
+            found.again = again::again(target, facts).unwrap_or_default();
+        });
+    }
     found
+}
+
+/// Tries whether those that were lost are lost each time for what they are.
+fn special(target: &mut Target<'_>, facts: &Facts, found: &mut Findings, show: &mut Show<'_>) {
+    let is_silent = |clause| facts.failure(clause).is_some_and(Failure::is_silent);
+    if is_silent("empty") {
+        show("empty", &mut || found.empty = kinds::empty(target).ok());
+    }
+    if is_silent("marks") {
+        show("marks", &mut || {
+            found.marks = kinds::marks(target).ok().flatten()
+        });
+    }
+    if is_silent("bytes") && !takes_of_all(facts) {
+        filter(target, found, show);
+    }
+}
+
+/// Whether some of everything may be lost, by a loss or a limit.
+fn takes_of_all(facts: &Facts) -> bool {
+    let mut counted = facts.failures.iter().filter(|at| at.is_silent());
+    counted.any(|at| matches!(at.clause, "loss" | "rate"))
+}
+
+/// Whether several clauses got nothing at all.
+fn loses_all(facts: &Facts) -> bool {
+    let lost = facts.failures.iter().filter(|at| lost_all(&at.trouble));
+    lost.filter(|at| !at.is_of_size()).count() > 1
+}
+
+fn lost_all(trouble: &Trouble) -> bool {
+    match trouble {
+        Trouble::Unanswered => true,
+        Trouble::Lost { lost, of } => lost == of,
+        _ => false,
+    }
+}
+
+/// Whether nothing was found of what is lost.
+fn is_open(found: &Findings) -> bool {
+    let is_sound = found.rate == Some(Rate::Alike) && found.silences.is_none();
+    is_sound
+        && found.filtered.is_none()
+        && found.burst.is_none()
+        && !found.loss.is_some_and(Loss::is_one)
+}
+
+fn filter(target: &mut Target<'_>, found: &mut Findings, show: &mut Show<'_>) {
+    show("content", &mut || {
+        found.filtered = filter::filtered(target).ok().flatten();
+    });
+}
+
+/// The clauses that what was found of certain datagrams explains.
+fn explained(found: &Findings) -> Vec<&'static str> {
+    let kinds = [
+        ("empty", found.empty == Some(true)),
+        ("marks", found.marks.is_some()),
+        ("bytes", found.filtered.is_some()),
+    ];
+    let some = kinds.into_iter().filter(|(_, is_it)| *is_it);
+    some.map(|(clause, _)| clause).collect()
 }
 
 /// Tries what may be the reason that datagrams are lost.
@@ -99,16 +192,33 @@ fn losses(target: &mut Target<'_>, facts: &Facts, found: &mut Findings, show: &m
         });
     }
     let is_of_size = |at: &Failure| at.is_silent() && at.is_of_size();
-    if facts.failures.iter().any(is_of_size) {
+    let is_of_size = facts.failures.iter().any(is_of_size);
+    let is_limited = matches!(found.rate, Some(Rate::Limited { .. }));
+    if (is_lossy(facts) || is_of_size) && !is_limited {
+        show("burst", &mut || {
+            found.burst = bursts::limit(target).ok().flatten();
+        });
+    }
+    // Before what takes long where much is lost.
+    let is_open = found.burst.is_none();
+    if is_open && is_lossy(facts) && found.rate == Some(Rate::Alike) {
+        show("loss", &mut || found.loss = rate::loss(target).ok());
+    }
+    // A burst is what all fragments of a long datagram are.
+    let is_burst = found.burst.is_some() && facts.passed.contains(&"full-packet");
+    if is_of_size && !is_burst && !found.filtered.as_ref().is_some_and(|it| it.is_all) {
         show("sizes", &mut || found.sizes = sizes::sizes(target).ok());
     }
     if let Some(Trouble::Ports { silent, .. }) = facts.failure("ports").map(|at| &at.trouble) {
         show("ports", &mut || {
-            found.ports = ports::ports(target, silent).ok()
+            let ports = ports::ports(target, silent).ok();
+            found.is_full_of_flows = ports.as_ref().is_some_and(|ports| ports.is_full);
+            found.ports = ports.map(|ports| ports.silent);
         });
     }
-    if is_lossy(facts) && found.rate == Some(Rate::Alike) {
-        show("loss", &mut || found.loss = rate::loss(target).ok());
+    let is_of_bytes = facts.failure("bytes").is_some_and(Failure::is_silent);
+    if is_of_bytes && takes_of_all(facts) && found.rate == Some(Rate::Alike) {
+        filter(target, found, show);
     }
 }
 
