@@ -52,6 +52,8 @@ impl Flow {
             sent: counts.sent,
             received: counts.received,
             lost: counts.lost,
+            late: counts.late,
+            changed: counts.changed,
         }
     }
 

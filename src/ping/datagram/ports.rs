@@ -19,13 +19,17 @@ pub struct PortCounts {
     pub sent: u64,
     /// Those that came back unchanged and in time.
     pub received: u64,
-    /// Those that did not.
+    /// Those that did not come back in time.
     pub lost: u64,
+    /// Of the lost, those that came back late.
+    pub late: u64,
+    /// Echoes that came back changed.
+    pub changed: u64,
 }
 
 impl PortCounts {
     const fn loses_everything(&self) -> bool {
-        self.received == 0 && self.lost >= TRIES
+        self.received + self.late + self.changed == 0 && self.lost >= TRIES
     }
 }
 
@@ -91,6 +95,8 @@ mod tests {
                 sent,
                 received: sent - lost,
                 lost,
+                late: 0,
+                changed: 0,
             }
         };
         (0..32).map(counts).collect()
@@ -107,6 +113,20 @@ mod tests {
         let want = "10 of 32 source ports lose everything: 40000, 40001, 40002, 40003, 40004, \
                     40005, 40006, 40007 and 2 more";
         assert_eq!(verdict(&many), want);
+    }
+
+    #[test]
+    fn a_port_whose_echoes_come_back_late_or_changed_does_not_lose_everything() {
+        let want = "32 of 32 source ports lose some";
+        let mut slow = ports(|_| (9, 9));
+        slow.iter_mut().for_each(|it| it.late = 2);
+        assert_eq!(verdict(&slow), want);
+        let mut changed = ports(|_| (9, 9));
+        changed.iter_mut().for_each(|it| {
+            it.lost = 3;
+            it.changed = 6;
+        });
+        assert_eq!(verdict(&changed), want);
     }
 
     #[test]

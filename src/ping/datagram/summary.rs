@@ -232,6 +232,8 @@ mod tests {
             sent: 3,
             received: 3,
             lost: 0,
+            late: 0,
+            changed: 0,
         };
         summary.ports = vec![port(1), port(2)];
         let words = "hops back: 3 to 5, by several ways, or the way changed";
