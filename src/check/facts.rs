@@ -84,6 +84,8 @@ pub(super) struct Borne {
     pub(super) width: usize,
     /// One was reset with more on its way than was read: a proxy may keep it.
     pub(super) left_full: bool,
+    /// Whether something came back whole before the first clause.
+    pub(super) echoed: bool,
     /// The longest silence of one of the former that was served behind it.
     pub(super) silence: Option<Duration>,
 }
@@ -137,7 +139,9 @@ impl Facts {
     /// Whether nothing that was sent has come back on any connection.
     pub(super) fn is_mute(&self) -> bool {
         let is_carried = |name: &&str| CARRYING.contains(name);
-        !self.passed.iter().any(is_carried) && self.failures.iter().all(|at| at.came() <= FEW)
+        !self.borne.echoed
+            && !self.passed.iter().any(is_carried)
+            && self.failures.iter().all(|at| at.came() <= FEW)
     }
 
     /// Whether no connection was made.

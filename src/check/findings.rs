@@ -123,13 +123,16 @@ impl Hello {
     pub(super) fn is_echoed(&self) -> bool {
         let plain = |byte: &u8| (byte & 0x7f).to_ascii_lowercase();
         let word = HELLO.iter().take_while(|byte| byte.is_ascii_alphabetic());
-        !self.answer.is_empty()
-            && self
-                .answer
-                .iter()
-                .map(plain)
-                .zip(word)
-                .all(|(a, b)| a == *b)
+        // Where the first byte is lost, the rest is what was said.
+        let is_rest = self.answer.len() + 1 == HELLO.len() && HELLO.ends_with(&self.answer);
+        is_rest
+            || !self.answer.is_empty()
+                && self
+                    .answer
+                    .iter()
+                    .map(plain)
+                    .zip(word)
+                    .all(|(a, b)| a == *b)
     }
 }
 
@@ -149,6 +152,11 @@ pub(super) enum Held {
     UntilEnd,
     /// Time: what comes meanwhile is passed on with it.
     Collected(Duration),
+    /// More bytes: until then the last ones are kept, so many.
+    Last(u64),
+    /// More bytes: of what comes at once so many are passed on, and some more each time that
+    /// something more is sent.
+    Unread(u64),
     /// None of these: it never comes.
     Never,
 }
@@ -458,6 +466,17 @@ pub(super) struct Several {
     pub(super) behind: Option<u64>,
 }
 
+/// Connections are denied for a while, once many were begun in a short time.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Banned {
+    /// How many were served before one was denied, and in which time.
+    pub(super) served: usize,
+    pub(super) within: Duration,
+    /// For so long all were denied that were tried now and then.
+    pub(super) lasted: Duration,
+    pub(super) by: Denied,
+}
+
 /// No connection is made any more, where some were.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Gone {
@@ -480,6 +499,7 @@ pub(super) struct Findings {
     /// No connection was made any more, for so long, and how the last one failed.
     pub(super) gone: Option<Gone>,
     pub(super) says: Option<Says>,
+    pub(super) banned: Option<Banned>,
     pub(super) hello: Option<Hello>,
     pub(super) several: Option<Several>,
     pub(super) held: Option<Held>,

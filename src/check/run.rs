@@ -85,6 +85,7 @@ fn diagnose(
 ) -> Vec<Diagnosis> {
     let borne = Borne {
         width: target.shared.width(),
+        echoed: target.shared.has_seen_echo(),
         ..target.shared.borne()
     };
     let facts = Facts::new(outcomes, target.shared.made(), borne);

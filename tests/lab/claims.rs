@@ -134,6 +134,11 @@ pub(crate) enum Claim {
     },
     /// What was sent right before a half-close does not come back.
     HalfClose(End),
+    /// After so many connections at once none is served, and all are once that time is over.
+    Bans {
+        most: usize,
+        time: Duration,
+    },
     /// A connection ends so at these bytes, and not at others of the same length.
     EndsAt {
         bytes: &'static [u8],
@@ -235,6 +240,7 @@ fn prove_here(claim: Claim, server: SocketAddr) -> Result<String, String> {
         Claim::Connections { most, by } => connections(server, most, by),
         Claim::ConnectRate { of, burst, per_s } => connect_rate(server, of, burst, per_s),
         Claim::HalfClose(by) => half_close(server, by),
+        Claim::Bans { most, time } => end_claims::bans(server, most, time),
         Claim::EndsAt { bytes, by } => end_claims::ends_at(server, bytes, by),
         Claim::Becomes { sent, got } => becomes(server, sent, got),
         Claim::Holds { sent, until } => holds(server, sent, until),

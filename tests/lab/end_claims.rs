@@ -99,3 +99,29 @@ pub(crate) fn ends_at(server: SocketAddr, bytes: &[u8], by: End) -> Result<Strin
         format!("{end:?} at these, {other:?} at others"),
     )
 }
+
+/// Of no more than so many clients one after another the last one is denied, so is one a second
+/// later, and none is once that time is over.
+pub(crate) fn bans(server: SocketAddr, most: usize, time: Duration) -> Result<String, String> {
+    let is_served = || {
+        let Ok(mut client) = connect(server) else {
+            return false;
+        };
+        let is_alive = alive(&mut client).is_ok();
+        reset(client);
+        is_alive
+    };
+    let served = (0..most).take_while(|_| is_served()).count();
+    if served == most {
+        return Err(format!("{served} are served"));
+    }
+    sleep(Duration::from_secs(1));
+    if is_served() {
+        return Err(String::from("one is served a second later"));
+    }
+    sleep(time);
+    expect(
+        is_served(),
+        format!("{served} are served, and then none for a while"),
+    )
+}

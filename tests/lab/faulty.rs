@@ -417,6 +417,78 @@ pub(crate) fn quota(bytes: usize, leave: Leave) -> Server {
     })
 }
 
+/// Keeps the last byte until more comes.
+pub(crate) fn keeps_the_last() -> Server {
+    changing(|| {
+        let mut held = Vec::new();
+        move |bytes: Option<&[u8]>| {
+            let Some(bytes) = bytes else {
+                return std::mem::take(&mut held);
+            };
+            held.extend_from_slice(bytes);
+            let rest = held.split_off(held.len().saturating_sub(1));
+            std::mem::replace(&mut held, rest)
+        }
+    })
+}
+
+/// Leaves the first byte out, like what looks at it and does not put it back.
+pub(crate) fn without_the_first() -> Server {
+    changing(|| {
+        let mut is_first = true;
+        move |bytes: Option<&[u8]>| {
+            let bytes = bytes.unwrap_or_default();
+            let from = usize::from(std::mem::take(&mut is_first)).min(bytes.len());
+            bytes[from..].to_vec()
+        }
+    })
+}
+
+/// Reads once each time that its poller tells it, which is once for all that came since: what is
+/// left waits until more comes.
+pub(crate) fn reads_once_an_event(most: usize) -> Server {
+    use rustix::event::epoll;
+    serve(move |mut stream| {
+        keep_urgent(&stream);
+        let poller = epoll::create(epoll::CreateFlags::CLOEXEC).unwrap();
+        let wanted = epoll::EventFlags::IN | epoll::EventFlags::ET;
+        epoll::add(&poller, &stream, epoll::EventData::new_u64(0), wanted).unwrap();
+        let (mut block, mut events) = (vec![0; most], Vec::with_capacity(1));
+        loop {
+            events.clear();
+            let _ = epoll::wait(&poller, rustix::buffer::spare_capacity(&mut events), None);
+            match stream.read(&mut block) {
+                Ok(length @ 1..) if stream.write_all(&block[..length]).is_ok() => {}
+                _ => return,
+            }
+        }
+    })
+}
+
+/// Resets all clients for `time` once more than `number` came within `within`.
+pub(crate) fn banning(number: usize, within: Duration, time: Duration) -> Server {
+    let state = Mutex::new((VecDeque::new(), None::<Instant>));
+    serve(move |stream| {
+        let now = Instant::now();
+        let is_denied = {
+            let (came, until) = &mut *state.lock().unwrap();
+            came.push_back(now);
+            while came.front().is_some_and(|first| now - *first > within) {
+                came.pop_front();
+            }
+            if until.is_none_or(|until| now >= until) && came.len() > number {
+                *until = Some(now + time);
+                came.clear();
+            }
+            until.is_some_and(|until| now < until)
+        };
+        match is_denied {
+            true => reset(stream),
+            false => echo_all(stream),
+        }
+    })
+}
+
 /// Leaves each client that sends these bytes, like what looks for attacks.
 pub(crate) fn filtering(bytes: &'static [u8], leave: Leave) -> Server {
     serve(move |mut stream| {

@@ -186,6 +186,20 @@ pub(crate) fn ban_after(number: u32, by: By) -> Rules {
     ))
 }
 
+/// Drops all of a client for some seconds once it begins more than so many connections a second,
+/// after as many at once: a dynamic set, as those that keep password guessers out.
+pub(crate) fn ban_above(per_s: u32, seconds: u32) -> Rules {
+    let of = Direction::ToServer.matches();
+    let mut rules = Rules::rule(format!(
+        "{of}ip saddr @banned drop\n\
+         {of}{SYN} limit rate over {per_s}/second burst {per_s} packets \
+         add @banned {{ ip saddr }} drop"
+    ));
+    rules.others =
+        format!("set banned {{ type ipv4_addr; flags dynamic,timeout; timeout {seconds}s; }}\n");
+    rules
+}
+
 /// Forgets connections that are silent for so long. Packets of an unknown one are lost, or
 /// answered with a reset.
 pub(crate) fn forget(seconds: u32, by: By) -> Rules {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::base::units::duration;
+use crate::base::units::{count, duration, whole};
 use crate::check::cause::Diagnosis;
 use crate::check::facts::{Facts, Failure};
 use crate::check::findings::{Findings, Held};
@@ -42,6 +42,26 @@ pub(super) fn stored(facts: &Facts, findings: &Findings) -> Option<Diagnosis> {
         Held::Blocks => Some(is(String::from(
             "few bytes are held back until more come: full buffers are passed on",
         ))),
+        Held::Last(number) => {
+            let last = match number {
+                1 => String::from("the last byte"),
+                number => format!("the last {}", count(number, "byte", "bytes")),
+            };
+            let text = format!("{last} of what was sent is held back until more comes");
+            Some(is(text).with("bytes", number))
+        }
+        Held::Unread(number) => {
+            let text = format!(
+                "of many bytes that come at once {} are passed on, and some more each time that \
+                 something more is sent: the server forgets that there is more to read (it is \
+                 told once, and does not read all: edge-triggered)",
+                whole(number)
+            );
+            let mut unread = is(text).with("bytes", number);
+            unread.advice = "have the server read until there is no more (EAGAIN) each time that \
+                             its poller tells it, or use a level-triggered one";
+            Some(unread)
+        }
         Held::Collected(delay) => {
             let text = format!(
                 "what comes is collected for {} and then passed on together",
@@ -86,6 +106,9 @@ fn waiting(facts: &Facts, held: Held) -> Vec<&'static str> {
             (End::Late { .. }, _) => true,
             _ => false,
         };
+        if matches!(held, Held::Unread(_)) {
+            return at.is_silent() && !seen.held_silent && seen.sent > 0;
+        }
         let is_odd = seen.urgent || seen.held_silent;
         let misses = at.is_silent() && seen.expected > seen.received && !is_odd;
         // What is behind a half-close is not held for it.

@@ -3,7 +3,7 @@
 use super::pick::pick;
 use super::refute::weighed;
 use super::{
-    answer, crowd, cut, foreign, full, held, loss, other_end, reach, several, size, values,
+    answer, crowd, cut, foreign, full, guard, held, loss, other_end, reach, several, size, values,
 };
 use crate::check::cause::Diagnosis;
 use crate::check::facts::Facts;
@@ -12,13 +12,14 @@ use crate::check::findings::Findings;
 /// A cause that may be the matter, with all that it would explain.
 type Family = fn(&Facts, &Findings) -> Option<Diagnosis>;
 
-const FAMILIES: [Family; 27] = [
+const FAMILIES: [Family; 28] = [
     reach::not_connected,
     answer::nobody_behind,
     answer::not_an_echo,
     answer::lost,
     several::several,
     reach::gone,
+    guard::banned,
     size::black_hole,
     cut::quota,
     cut::messages,

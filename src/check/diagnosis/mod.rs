@@ -7,6 +7,7 @@ mod crowd;
 mod cut;
 mod foreign;
 mod full;
+mod guard;
 mod held;
 mod infer;
 mod loss;

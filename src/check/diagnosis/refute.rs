@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::check::cause::{Confidence, Diagnosis};
 use crate::check::facts::Facts;
-use crate::check::findings::{Findings, Silences};
+use crate::check::findings::{Findings, Held, Silences};
 use crate::check::pace::WRITES;
 
 /// What a passed clause does to a cause that it speaks against. It had a connection of its own,
@@ -56,6 +56,8 @@ fn against(cause: &Diagnosis, facts: &Facts, findings: &Findings) -> Option<Agai
     match cause.cause {
         "lifetime-limit" => outlived(cause, facts, findings),
         "line-buffered" => not_always(&UNHELD),
+        // What is small is read at once.
+        "stores-and-forwards" if matches!(findings.held, Some(Held::Unread(_))) => None,
         // What is collected for a while comes back.
         "stores-and-forwards" if !cause.evidence.contains_key("delay_ms") => {
             match cause.confidence {
@@ -110,7 +112,7 @@ fn against(cause: &Diagnosis, facts: &Facts, findings: &Findings) -> Option<Agai
 /// What no passed clause speaks against: the first are only named where nothing was made, or
 /// nothing came back; one clause alone tests each of the next, which has failed; and the last
 /// happen sooner or later.
-const UNREFUTED: [&str; 15] = [
+const UNREFUTED: [&str; 16] = [
     "refused",
     "no-answer",
     "unreachable",
@@ -118,6 +120,7 @@ const UNREFUTED: [&str; 15] = [
     "nobody-behind",
     "not-an-echo",
     "gone",
+    "banned",
     "one-of-several",
     "urgent-lost",
     "unread-limit",

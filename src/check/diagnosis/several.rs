@@ -61,7 +61,7 @@ fn text(several: &Several) -> String {
         ..
     } = *several;
     let order = match behind {
-        None => "made one after another, ",
+        None => ", made one after another,",
         Some(_) => "",
     };
     let within = behind.map_or_else(String::new, |bytes| {
@@ -86,7 +86,7 @@ fn text(several: &Several) -> String {
         false => "one of several servers or workers behind the address is bad",
     };
     format!(
-        "{failed} of {tried} connections, {order}{how}, and the others are \
+        "{failed} of {tried} connections{order} {how}, and the others are \
          served{which}: {one}"
     )
 }

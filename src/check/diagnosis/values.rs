@@ -25,7 +25,10 @@ pub(super) fn changed(facts: &Facts, findings: &Findings) -> Option<Diagnosis> {
     let how = how(&changes);
     let what = in_words(how).unwrap_or("bytes of some values come back as others");
     let example = came_back_as(sent, came);
-    let text = format!("something takes the stream for text: {what} ({example})");
+    let text = match is_first_lost(&changes) {
+        true => format!("the first byte of each connection is lost ({example})"),
+        false => format!("something takes the stream for text: {what} ({example})"),
+    };
     // Only what is left out is waited for. A few bytes hardly have any of these, so a connection
     // on which nothing came back was silent for another reason.
     let leaves_out = changes
@@ -45,6 +48,13 @@ pub(super) fn changed(facts: &Facts, findings: &Findings) -> Option<Diagnosis> {
         true => diagnosis,
         false => diagnosis.likely(),
     })
+}
+
+/// Whether of each text all but its first byte comes back: something has looked at it, and has not
+/// put it back.
+fn is_first_lost(changes: &Changes) -> bool {
+    let mut pairs = changes.changed.iter();
+    changes.changed.len() > 2 && pairs.all(|(sent, came)| sent.get(1..) == Some(came))
 }
 
 /// What the clause with bytes of every value saw come back as others.

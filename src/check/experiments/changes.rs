@@ -5,7 +5,7 @@ use super::setting::Setting;
 use crate::check::findings::{Changes, Ending};
 
 /// Each has bytes of one kind that something may take for more than bytes.
-pub(in crate::check) const TEXTS: [&[u8]; 14] = [
+pub(in crate::check) const TEXTS: [&[u8]; 15] = [
     b"aAbBz",
     b"a\0b",
     b"a\r\nb",
@@ -20,6 +20,7 @@ pub(in crate::check) const TEXTS: [&[u8]; 14] = [
     b"a\x04b",
     b"a\x1bb",
     b"a\x08\x7fb",
+    b"a \nb",
 ];
 
 /// Before a text is taken for what ends connections, it must do so so often, and a plain text

@@ -19,6 +19,9 @@ const LATE: Duration = Duration::from_millis(100);
 /// connection gets the word alone: where that comes back as well, time has released both. A
 /// server with one worker comes to that one only once the first has ended.
 pub(super) fn held(setting: &Setting<'_>) -> Option<Held> {
+    if let Some(last) = keeps_last(setting) {
+        return Some(last);
+    }
     let (connection, control) = (setting.open().ok()?, setting.open().ok()?);
     let started = Instant::now();
     if control.send(WORD, setting.patience()).is_some() {
@@ -48,6 +51,63 @@ pub(super) fn held(setting: &Setting<'_>) -> Option<Held> {
             Some(collects(setting, late).unwrap_or(Held::Nothing))
         }
     }
+}
+
+/// How many of the last bytes are kept until more comes, if a part of the word comes back alone.
+fn keeps_last(setting: &Setting<'_>) -> Option<Held> {
+    let connection = setting.open().ok()?;
+    let patience = setting.patience();
+    let (mut came, mut kept) = (Vec::new(), Vec::new());
+    for words in 1..=KEPT_TRIES {
+        if connection.send(WORD, patience).is_some() {
+            return None;
+        }
+        let (more, end) = connection.receive(words * WORD.len() - came.len(), patience);
+        came.extend(more);
+        let sent = WORD.repeat(words);
+        if end != Some(Ending::Silence) || !sent.starts_with(&came) {
+            return None;
+        }
+        kept.push(sent.len() - came.len());
+    }
+    // As many each time.
+    let last = kept[0];
+    let is_it = last < WORD.len() && kept.iter().all(|number| *number == last);
+    is_it.then_some(Held::Last(last as u64))
+}
+
+/// So often the same number of bytes must be kept.
+const KEPT_TRIES: usize = 3;
+
+/// Bytes that are sent at once to see whether all are read: more than one read takes, and fewer than
+/// the window that systems begin with, so that one more is taken as well.
+const AT_ONCE: usize = 48 * 1024;
+
+/// Whether of many bytes that are sent at once only some come back, and some more with each byte
+/// that is sent then.
+pub(super) fn unread(setting: &Setting<'_>) -> Option<Held> {
+    let connection = setting.open().ok()?;
+    let patience = setting.patience();
+    if let Some(Ending::Close | Ending::Reset) = connection.send(&letters(AT_ONCE), patience) {
+        return None;
+    }
+    let (came, end) = connection.receive(AT_ONCE, patience);
+    let (first, mut all) = (came.len(), came.len());
+    if end != Some(Ending::Silence) || first == 0 {
+        return None;
+    }
+    for _ in 0..KEPT_TRIES {
+        if connection.send(b"a", patience).is_some() {
+            return None;
+        }
+        let (more, _) = connection.receive(AT_ONCE, patience);
+        all += more.len();
+        // The byte itself, in its place.
+        if more.len() <= 1 && all < AT_ONCE {
+            return None;
+        }
+    }
+    Some(Held::Unread(first as u64))
 }
 
 /// What releases the word on a connection.

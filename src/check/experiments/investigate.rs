@@ -2,15 +2,16 @@
 
 use std::time::Instant;
 
+use super::ban::Guarded;
 use super::connection::{Failed, Stop};
 use super::setting::Setting;
 use super::suspicion::{Suspicion, under_way};
 use super::{
-    changes, content, half_close, held, hello, loss, rate, says, several, silences, sizes, steps,
-    streams, urgent,
+    ban, changes, content, half_close, held, hello, loss, rate, says, several, silences, sizes,
+    steps, streams, urgent,
 };
 use crate::check::facts::{Facts, Failure};
-use crate::check::findings::{Denied, Ending, Findings, Gone, Held, Says, Sizes};
+use crate::check::findings::{Denied, Ending, Findings, Gone, Held, Says, Sizes, Steps};
 use crate::check::target::Target;
 use crate::proto::Protocol;
 
@@ -74,7 +75,7 @@ pub(in crate::check) fn investigate(
         show,
         found: Findings::default(),
     };
-    if first.is_blind() {
+    if first.is_blind(target) {
         return first.found;
     }
     first.of_values();
@@ -145,8 +146,44 @@ impl Trial<'_, '_> {
     }
 
     /// Whether all others would be blind: these take every connection for the same.
-    fn is_blind(&mut self) -> bool {
-        self.is_another_server() || self.is_one_of_several() || self.is_withheld()
+    fn is_blind(&mut self, target: &Target<'_>) -> bool {
+        self.is_another_server()
+            || self.is_one_of_several()
+            || self.is_withheld()
+            || self.is_banned(target)
+            || self.is_unread()
+    }
+
+    /// Sees whether this client is banned for a while once it has begun many connections.
+    fn is_banned(&mut self, target: &Target<'_>) -> bool {
+        if !self.suspicion.is_denied() {
+            return false;
+        }
+        // What still counts connections that are gone denies all for a while, too.
+        let connections = target.plan().connections;
+        self.of_number(connections);
+        if matches!(self.found.steps, Some(Steps::UpTo { .. })) {
+            return false;
+        }
+        let most = 4 * connections;
+        match self.make("ban", |at| ban::ban(at, most)) {
+            Some(Guarded::Banned(banned)) => self.found.banned = Some(banned),
+            Some(Guarded::Still { time, by }) => {
+                let says = None;
+                self.found.gone = Some(Gone { time, by, says });
+            }
+            None => return false,
+        }
+        true
+    }
+
+    /// Sees whether the server forgets that there is more to read.
+    fn is_unread(&mut self) -> bool {
+        if self.found.held.is_none_or(|held| held == Held::Nothing) && self.suspicion.is_large() {
+            let unread = self.make("unread", held::unread);
+            self.found.held = unread.or(self.found.held);
+        }
+        matches!(self.found.held, Some(Held::Unread(_)))
     }
 
     /// Makes the others that are suspected.
@@ -196,9 +233,9 @@ impl Trial<'_, '_> {
             self.found.held = self.make("held", held::held);
         }
         match self.found.held {
-            Some(Held::Lines | Held::Blocks | Held::UntilEnd) => true,
+            Some(Held::Lines | Held::Blocks | Held::UntilEnd | Held::Last(_)) => true,
             Some(Held::Never) => self.suspicion.facts.is_mute(),
-            Some(Held::Nothing | Held::Collected(_)) | None => false,
+            Some(Held::Nothing | Held::Collected(_) | Held::Unread(_)) | None => false,
         }
     }
 
@@ -248,14 +285,20 @@ impl Trial<'_, '_> {
         }
     }
 
-    /// What becomes of several connections, and of packets.
-    fn of_connections(&mut self, connections: usize) {
+    /// How many connections are served at once.
+    fn of_number(&mut self, connections: usize) {
         let before = steps::Before {
             served: self.suspicion.least_served(),
             left_full: self.suspicion.facts.borne.left_full,
         };
-        if self.suspicion.is_crowded() {
-            self.found.steps = self.make("steps", |at| steps::steps(at, connections, before));
+        self.found.steps = self.make("steps", |at| steps::steps(at, connections, before));
+    }
+
+    /// What becomes of several connections, and of packets.
+    fn of_connections(&mut self, connections: usize) {
+        // Those that were denied have been counted.
+        if self.suspicion.is_crowded() && !self.suspicion.is_denied() {
+            self.of_number(connections);
         }
         if self.suspicion.is_late(&self.found) {
             self.found.rate = self.make("rate", |at| rate::rate(at, 4 * connections));

@@ -1,6 +1,7 @@
 //! Experiments: what is suspected after the clauses is tried, on connections of its own,
 //! each in a bounded time. Each would come out otherwise if the suspicion were wrong.
 
+mod ban;
 mod changes;
 mod connection;
 mod content;

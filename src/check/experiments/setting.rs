@@ -56,6 +56,10 @@ const SHORTEST: Duration = Duration::from_millis(1);
 pub(super) const FORGOTTEN: Duration = Duration::from_secs(11);
 const AGAIN: Duration = Duration::from_millis(500);
 
+/// A ban is waited for so long, if so much time is left then.
+pub(super) const BANNED: Duration = Duration::from_secs(20);
+pub(super) const RESERVED: Duration = Duration::from_secs(6);
+
 impl<'a> Setting<'a> {
     /// Measures the round trip by a few connections, and how late a small exchange is.
     ///
@@ -103,9 +107,12 @@ impl<'a> Setting<'a> {
     /// clauses, and refuse it.
     fn open_first(&self) -> Result<Connection<'a>, Failed> {
         let started = Instant::now();
+        // A ban lasts longer than what is counted.
+        let longest = self.left().saturating_sub(RESERVED).min(BANNED);
+        let longest = longest.max(FORGOTTEN);
         loop {
             match self.open() {
-                Err(_) if !self.is_stopped() && started.elapsed() < FORGOTTEN => self.pause(AGAIN),
+                Err(_) if !self.is_stopped() && started.elapsed() < longest => self.pause(AGAIN),
                 made => return made,
             }
         }

@@ -46,7 +46,12 @@ impl Suspicion<'_> {
     /// A connection ended on its way where another clause's carried more: behind so many bytes
     /// another one would as well.
     pub(super) fn is_mixed_behind(&self) -> Option<usize> {
-        let cut = self.facts.failures.iter().filter(|at| at.is_cut_off());
+        let is_cut = |at: &&Failure| {
+            let seen = &at.observed;
+            let is_odd = seen.urgent || seen.half_closed || seen.held_silent;
+            at.is_cut_off() || at.is_silent() && seen.received >= MANY && !is_odd
+        };
+        let cut = self.facts.failures.iter().filter(is_cut);
         let bytes = cut.map(|at| at.observed.received).max()?;
         let most = self.facts.borne.bytes.max(self.least_carried());
         (most > bytes && bytes <= MOST_CARRIED).then(|| {
@@ -67,6 +72,20 @@ impl Suspicion<'_> {
         } else {
             0
         }
+    }
+
+    /// Connections were denied that nothing was carried on, where others were served before.
+    pub(super) fn is_denied(&self) -> bool {
+        let is_denied = |at: &Failure| match &at.observed.end {
+            End::NotMade(NotMade::Refused | NotMade::Unanswered | NotMade::Reset) => true,
+            End::NotMade(how) => how.is_by_icmp(),
+            End::Close | End::Reset => at.observed.received == 0 && !at.observed.half_closed,
+            End::Silence => at.observed.received == 0 && CROWD.contains(&at.clause),
+            _ => false,
+        };
+        let is_crowd = |at: &Failure| CROWD.contains(&at.clause) && is_denied(at);
+        !self.facts.is_mute()
+            && (self.any(is_crowd) || self.any(|at| matches!(at.observed.end, End::NotMade(_))))
     }
 
     /// Something small did not come back, or late.

@@ -137,6 +137,15 @@ pub(super) fn changed() -> Vec<Path> {
             b"a\0b\r\nc\rd\nefg\xff\xffh\xe9i",
         ),
         is(
+            to(
+                "without-the-first",
+                "a server leaves the first byte out",
+                faulty::without_the_first,
+            ),
+            &["other"],
+            &SENT[1..],
+        ),
+        is(
             to("utf-8", "a server replaces what is no UTF-8", faulty::utf_8),
             &["other"],
             b"a\0b\r\nc\rd\ne\x11f\x13g\xef\xbf\xbd\xef\xbf\xbdh\xef\xbf\xbdi",
@@ -214,6 +223,28 @@ pub(super) fn held() -> Vec<Path> {
         )
         .cause(&["stores-and-forwards", "holds-small-writes"])
         .claim(holds(Release::HalfClose)),
+        to(
+            "keeps-the-last",
+            "a server keeps the last byte until more comes",
+            faulty::keeps_the_last,
+        )
+        .cause(&["stores-and-forwards"])
+        .within("bytes", 1.0, 1.0)
+        .claim(Claim::Holds {
+            sent: b"h",
+            until: Release::HalfClose,
+        }),
+        to(
+            "reads-once",
+            "a server reads 4,096 bytes each time that its poller tells it",
+            || faulty::reads_once_an_event(4096),
+        )
+        .cause(&["stores-and-forwards"])
+        .within("bytes", 4096.0, 49_152.0)
+        .claim(Claim::EndsUnread {
+            wait: Duration::from_millis(100),
+            by: End::Silence,
+        }),
         to(
             "stores-until-end",
             "a server answers when all has come",

@@ -55,6 +55,37 @@ fn gone() -> Vec<Path> {
     ]
 }
 
+/// What denies a client that begins many connections all for a while.
+fn bans() -> Vec<Path> {
+    let time = Duration::from_secs(4);
+    let is = |path: Path, most, by| {
+        path.cause(&["banned"])
+            .within("seconds", 3.0, 7.0)
+            .is("ends_by", by)
+            .claim(Claim::Bans { most, time })
+    };
+    vec![
+        is(
+            to(
+                "ban-4s-reset",
+                "a server resets all for 4 s once more than 100 came in 5 s",
+                move || faulty::banning(100, Duration::from_secs(5), Duration::from_secs(4)),
+            ),
+            101,
+            &["reset"],
+        ),
+        is(
+            through(
+                "ban-4s-silence",
+                "nft drops a client for 4 s that begins more than 100 connections a second",
+                routed().rules(nft::ban_above(100, 4)),
+            ),
+            1_000,
+            &["silence"],
+        ),
+    ]
+}
+
 fn unread() -> Vec<Path> {
     let soon = Duration::from_millis(100);
     vec![
@@ -91,6 +122,7 @@ pub(super) fn programs() -> Vec<Path> {
         answering("answers-3-silence", 3, Leave::Silence),
     ];
     paths.extend(gone());
+    paths.extend(bans());
     paths.extend(unread());
     paths
 }
