@@ -59,10 +59,17 @@ impl Loss {
         self.worst() > SOUND
     }
 
+    /// Whether more than so many in 100 are lost either way, and not by chance.
+    pub(super) fn is_above(self, percent: f64) -> bool {
+        let there = interval(self.there, self.packets);
+        let back = interval(self.back, self.packets - self.there);
+        there.0 > percent || back.0 > percent
+    }
+
     pub(super) fn proves(self) -> Proves {
         let there = interval(self.there, self.packets);
         let back = interval(self.back, self.packets - self.there);
-        if there.0 > SOUND || back.0 > SOUND {
+        if self.is_above(SOUND) {
             Proves::Lossy
         } else if there.1 < SOUND && back.1 < SOUND {
             Proves::Sound

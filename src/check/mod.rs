@@ -1,5 +1,6 @@
 //! Tests whether a path carries TCP faithfully: a list of clauses, each tested by itself.
 
+mod begun;
 mod beside;
 mod bytes;
 mod cause;

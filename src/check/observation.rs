@@ -4,6 +4,7 @@ use std::io::{self, ErrorKind};
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
+use super::begun::Begun;
 use super::lost::Loss;
 use crate::probe::connect::is_reached_itself;
 use crate::probe::pattern::Damage;
@@ -123,6 +124,8 @@ pub(super) enum End {
     },
     /// More packets were lost than a sound path loses.
     Lost(Loss),
+    /// More connections were made late, as by a SYN that is sent again, than a sound path makes.
+    Begun(Begun),
     /// The server told another address than the connection has here.
     Address { seen: SocketAddr, own: SocketAddr },
     /// The server told no address where it had to.

@@ -209,6 +209,7 @@ impl<'a> Running<'a, '_> {
             width: self.shared.width(),
             is_far: self.targets.first().is_some_and(Target::is_far),
             room: self.shared.room(),
+            seems_lossy: self.shared.seems_lossy(),
         }
     }
 
@@ -314,6 +315,7 @@ const fn reason(clause: &Clause, end: &Seen) -> &'static str {
         Seen::NotMade(_)
         | Seen::Late { .. }
         | Seen::Lost(_)
+        | Seen::Begun(_)
         | Seen::Address { .. }
         | Seen::NoAddress
         | Seen::Other => clause.usually,

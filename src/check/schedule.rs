@@ -22,6 +22,8 @@ pub(super) struct Path {
     pub(super) is_far: bool,
     /// How many bytes may be under way at once without others waiting long behind them.
     pub(super) room: u64,
+    /// Packets seem to be lost: what measures that comes first, since all others take long.
+    pub(super) seems_lossy: bool,
 }
 
 impl Path {
@@ -180,11 +182,12 @@ impl Schedule {
         let rank = |load| match load {
             Load::First => 0,
             Load::Beside => 1,
-            Load::Waits { bytes, .. } if bytes <= path.room => 2,
-            Load::Waits { .. } => 3,
+            Load::Measures if path.seems_lossy => 2,
+            Load::Waits { bytes, .. } if bytes <= path.room => 3,
+            Load::Waits { .. } => 4,
             // Streams begin early there, and take longest.
-            Load::Streams if path.is_light_with_streams() => 3,
-            Load::Measures | Load::Streams | Load::Alone => 4,
+            Load::Streams if path.is_light_with_streams() => 4,
+            Load::Measures | Load::Streams | Load::Alone => 5,
         };
         let pending = self.those(|(_, state)| state == State::Pending);
         pending.min_by_key(|at| (rank(self.load(*at, path)), *at))
@@ -221,6 +224,7 @@ mod tests {
             width,
             is_far: false,
             room: u64::MAX,
+            seems_lossy: false,
         }
     }
 
@@ -337,6 +341,31 @@ mod tests {
         assert!(begin_on(&mut schedule, far, &[]).is_empty());
         end(&mut schedule, &[1]);
         assert_eq!(begin_on(&mut schedule, far, &[]), [4]);
+    }
+
+    #[test]
+    fn what_measures_the_path_comes_first_where_packets_seem_to_be_lost() {
+        let all = [
+            Load::First,
+            Load::waits(1),
+            Load::Measures,
+            Load::waits(1),
+            Load::Beside,
+        ];
+        for (seems_lossy, order) in [(false, [&[4, 1, 3][..], &[2]]), (true, [&[4, 2], &[1, 3]])] {
+            let path = Path {
+                seems_lossy,
+                ..near(9)
+            };
+            let mut schedule = Schedule::new(all.into_iter());
+            assert_eq!(begin_on(&mut schedule, path, &[]), [0]);
+            end(&mut schedule, &[0]);
+            for some in order {
+                assert_eq!(begin_on(&mut schedule, path, &[]), some);
+                let some: Vec<_> = some.iter().copied().filter(|at| *at != 4).collect();
+                end(&mut schedule, &some);
+            }
+        }
     }
 
     #[test]

@@ -6,11 +6,20 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use super::begun::SYN_SENT_AGAIN;
 use super::facts::Borne;
 use super::plan::Plan;
 use super::report::nanoseconds;
 use crate::base::kernel::KernelView;
 use crate::probe::pattern::Pattern;
+
+/// So many late connections, and one of so many, give reason to look why.
+const LATE_LEAST: u64 = 3;
+const LATE_ONE_OF: u64 = 12;
+
+/// So many segments in trouble, and one of so many, give reason to count lost packets soon.
+const TROUBLE_LEAST: u64 = 5;
+const TROUBLE_ONE_OF: u64 = 25;
 
 /// What all clauses of a check share.
 pub(super) struct Shared<'a> {
@@ -33,6 +42,10 @@ pub(super) struct Shared<'a> {
     /// A proxy answers the latter itself.
     echoed_ns: AtomicU64,
     connected_ns: AtomicU64,
+    /// Connections that were begun while a round trip was known, and those of them that took as
+    /// long as a SYN that is sent again, or were not made meanwhile.
+    timed: AtomicU64,
+    late: AtomicU64,
     /// How many connections may be open at once without one waiting for another's end.
     width: AtomicUsize,
     /// The most bytes a second that came back on one connection; 0 until one has streamed.
@@ -69,6 +82,8 @@ impl<'a> Shared<'a> {
             unreachable: AtomicBool::new(false),
             echoed_ns: AtomicU64::new(u64::MAX),
             connected_ns: AtomicU64::new(u64::MAX),
+            timed: AtomicU64::new(0),
+            late: AtomicU64::new(0),
             width: AtomicUsize::new(1),
             rate: AtomicU64::new(0),
             room: AtomicU64::new(u64::MAX),
@@ -163,8 +178,20 @@ impl<'a> Shared<'a> {
 
     /// A connection was made in this time.
     pub(super) fn saw_connect(&self, time: Duration) {
+        if let Some(least) = self.least() {
+            let is_late = time >= least + SYN_SENT_AGAIN;
+            self.timed.fetch_add(1, Ordering::SeqCst);
+            self.late.fetch_add(u64::from(is_late), Ordering::SeqCst);
+        }
         self.connected_ns
             .fetch_min(nanoseconds(time), Ordering::SeqCst);
+    }
+
+    /// So many connections were not made in time, where others were that began with them.
+    pub(super) fn saw_unmade(&self, number: usize) {
+        for count in [&self.timed, &self.late] {
+            count.fetch_add(number as u64, Ordering::SeqCst);
+        }
     }
 
     /// A message came back in this time.
@@ -181,6 +208,29 @@ impl<'a> Shared<'a> {
             .map(|time| time.load(Ordering::SeqCst))
             .filter(|time| *time != u64::MAX);
         known.next().map(Duration::from_nanos)
+    }
+
+    /// The least time that a handshake or a message and its echo took, if any did.
+    pub(super) fn least(&self) -> Option<Duration> {
+        let times = [&self.echoed_ns, &self.connected_ns];
+        let least = times.map(|time| time.load(Ordering::SeqCst)).into_iter();
+        let least = least.min().filter(|time| *time != u64::MAX);
+        least.map(Duration::from_nanos)
+    }
+
+    /// Whether so many connections were late that their first packets seem to be lost.
+    pub(super) fn seems_late(&self) -> bool {
+        let [timed, late] = [&self.timed, &self.late].map(|number| number.load(Ordering::SeqCst));
+        late >= LATE_LEAST && late * LATE_ONE_OF >= timed
+    }
+
+    /// Whether so many segments were sent again or came out of order that packets seem to be
+    /// lost.
+    pub(super) fn seems_lossy(&self) -> bool {
+        let segments = self.segments();
+        segments.is_some_and(|(sent, trouble)| {
+            trouble >= TROUBLE_LEAST && trouble * TROUBLE_ONE_OF >= sent
+        })
     }
 
     /// Whether the round trip of a message is known, and not that of a handshake alone.

@@ -149,7 +149,16 @@ impl<'a> Target<'a> {
     ) -> Result<(), NotPassed> {
         let address = self.address();
         let is_stopped = || self.context.is_stopped();
-        let result = connect_many(address, number, timeout, &is_stopped, connected);
+        let mut made = 0;
+        let mut connected = |stream, time| {
+            made += 1;
+            connected(stream, time);
+        };
+        let result = connect_many(address, number, timeout, &is_stopped, &mut connected);
+        if made > 0 {
+            // Their first packets may be lost.
+            self.shared.saw_unmade(number - made);
+        }
         result.map_err(|error| self.not_connected(vec![(address, error)]))
     }
 

@@ -13,6 +13,7 @@ use socket2::{Domain, SockRef, Socket, Type};
 
 use crate::common::faulty::BLOCK;
 use crate::common::{is_reset, keyed, read_to_end, reset};
+use crate::connect_claims;
 use crate::datagram_claims::Datagrams;
 use crate::end_claims;
 use crate::made::Made;
@@ -185,6 +186,10 @@ pub(crate) enum Claim {
     },
     /// So many clients are served, and none after these.
     ServesOnly(usize),
+    /// So many connections in 100 are made a second late.
+    Late {
+        percent: (f64, f64),
+    },
     /// Of UDP.
     Datagrams(Datagrams),
 }
@@ -252,6 +257,7 @@ fn prove_here(claim: Claim, server: SocketAddr) -> Result<String, String> {
         Claim::TellsOwnAddress => own_address(server, true),
         Claim::EndsUnread { wait, by } => end_claims::ends_unread(server, wait, by),
         Claim::ServesOnly(number) => end_claims::serves_only(server, number),
+        Claim::Late { percent } => connect_claims::late(server, percent),
         Claim::Datagrams(claim) => claim.prove(server),
         Claim::LargestPacket { .. }
         | Claim::Packets(_)

@@ -9,6 +9,7 @@
 mod common;
 
 mod claims;
+mod connect_claims;
 mod datagram_claims;
 mod datagram_kinds;
 mod datagram_paths;

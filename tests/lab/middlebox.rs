@@ -357,3 +357,29 @@ pub(crate) fn limit_flows(number: u32) -> Rules {
     rules.others = format!("set known {{ type inet_service; flags dynamic; size {number}; }}\n");
     rules
 }
+
+/// Loses so many in 1,000 of the packets that make connections: SYNs to the server, or what
+/// answers them.
+pub(crate) fn lose_handshakes(in_1000: u16, direction: Direction) -> Rules {
+    let of = direction.matches();
+    let which = match direction {
+        Direction::ToServer => SYN,
+        Direction::ToClient => "tcp flags & (syn | ack) == (syn | ack)",
+        Direction::Both => "tcp flags & syn == syn",
+    };
+    Rules::rule(format!(
+        "{of}{which} numgen random mod 1000 < {in_1000} drop"
+    ))
+}
+
+/// Loses the first SYN from each source port, and passes the ones behind it, as a firewall does
+/// that tells whether a client tries again.
+pub(crate) fn lose_first_syns() -> Rules {
+    let of = Direction::ToServer.matches();
+    let mut rules = Rules::rule(format!(
+        "{of}{SYN} tcp sport != @tried add @tried {{ tcp sport }} drop"
+    ));
+    rules.others =
+        String::from("set tried { type inet_service; flags dynamic,timeout; timeout 10s; }\n");
+    rules
+}

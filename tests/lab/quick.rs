@@ -5,7 +5,7 @@ pub(crate) const WORD: &str = "quick";
 
 /// Paths of every kind that are diagnosed without long waits, and for certain also where the
 /// machine has other work: it only takes longer.
-pub(crate) const QUICK: [&str; 83] = [
+pub(crate) const QUICK: [&str; 84] = [
     "refused",
     "host-unreachable",
     "prohibited",
@@ -29,6 +29,7 @@ pub(crate) const QUICK: [&str; 83] = [
     "limit-16-close",
     "limit-20-far",
     "four-at-a-time",
+    "first-syn-dropped",
     "half-close-truncates",
     "half-close-resets",
     "nginx-without-half-close",

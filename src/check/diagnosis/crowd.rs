@@ -228,6 +228,7 @@ fn described(diagnosis: Diagnosis, rate: &Rate, is_proved: bool) -> Diagnosis {
 /// Whether a connection of it was made late, or not at all.
 fn is_late(failure: &Failure) -> bool {
     match failure.observed.end {
+        End::Begun(_) => true,
         End::Late { .. } => failure.clause != "small-writes",
         End::NotMade(NotMade::Unanswered) => true,
         _ => failure.clause == "connect-storm" && failure.is_silent(),

@@ -3,7 +3,8 @@
 use super::pick::pick;
 use super::refute::weighed;
 use super::{
-    answer, crowd, cut, foreign, full, guard, held, loss, other_end, reach, several, size, values,
+    answer, begun, crowd, cut, foreign, full, guard, held, loss, other_end, reach, several, size,
+    values,
 };
 use crate::check::cause::Diagnosis;
 use crate::check::facts::Facts;
@@ -12,7 +13,7 @@ use crate::check::findings::Findings;
 /// A cause that may be the matter, with all that it would explain.
 type Family = fn(&Facts, &Findings) -> Option<Diagnosis>;
 
-const FAMILIES: [Family; 28] = [
+const FAMILIES: [Family; 29] = [
     reach::not_connected,
     answer::nobody_behind,
     answer::not_an_echo,
@@ -36,6 +37,7 @@ const FAMILIES: [Family; 28] = [
     held::lines,
     held::stored,
     held::small_writes,
+    begun::lost,
     loss::loss,
     full::unread,
     full::stalls,

@@ -3,6 +3,7 @@
 //! explains.
 
 mod answer;
+mod begun;
 mod crowd;
 mod cut;
 mod foreign;

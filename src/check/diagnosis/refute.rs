@@ -112,7 +112,7 @@ fn against(cause: &Diagnosis, facts: &Facts, findings: &Findings) -> Option<Agai
 /// What no passed clause speaks against: the first are only named where nothing was made, or
 /// nothing came back; one clause alone tests each of the next, which has failed; and the last
 /// happen sooner or later.
-const UNREFUTED: [&str; 16] = [
+const UNREFUTED: [&str; 17] = [
     "refused",
     "no-answer",
     "unreachable",
@@ -129,6 +129,7 @@ const UNREFUTED: [&str; 16] = [
     "address-translated",
     "bytes-of-others",
     "stalls-when-full",
+    "first-syn-dropped",
 ];
 
 /// So long is longer than a limit of so many seconds.

@@ -190,6 +190,7 @@ impl Suspicion<'_> {
         // A limit of those that are open denies them, too.
         let is_limited = matches!(found.steps, Some(Steps::UpTo { .. }));
         let is_late = |at: &Failure| match &at.observed.end {
+            End::Begun(_) => true,
             End::Late { .. } => at.clause == "connect-storm",
             End::NotMade(NotMade::Unanswered | NotMade::Refused | NotMade::Reset) => true,
             End::NotMade(how) => how.is_by_icmp(),

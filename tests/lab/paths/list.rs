@@ -1,5 +1,6 @@
 //! The whole table.
 
+use super::begun::begun;
 use super::bytes::{changed, filtered, half_closes, held, others, urgent};
 use super::combined::combined;
 use super::crowd::{limits, rates};
@@ -21,6 +22,7 @@ pub(crate) fn paths() -> Vec<Path> {
     paths.extend(idles());
     paths.extend(limits());
     paths.extend(rates());
+    paths.extend(begun());
     paths.extend(half_closes());
     paths.extend(changed());
     paths.extend(filtered());

@@ -5,6 +5,7 @@
 //! `middlebox.rs`, `faulty.rs`, `relay.rs` or `proxies.rs`; a claim that no other path
 //! makes, into `claims.rs`.
 
+mod begun;
 mod bytes;
 mod combined;
 mod crowd;
