@@ -372,7 +372,7 @@ fn an_age_from_the_first_byte_on_is_no_limit_of_messages() {
 #[test]
 fn a_limit_of_many_messages_is_no_quota() {
     let few = "--only connect,bytes,message-64k,lifetime";
-    for times in [20, 25, 30] {
+    for times in [20, 25, 30, 47] {
         let checked = checked(&faulty::answers(times, Leave::Close), few);
         let cause = only(&checked, "message-limit");
         assert_eq!(cause["evidence"]["messages"], times, "{checked:#?}");

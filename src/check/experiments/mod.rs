@@ -13,6 +13,7 @@ mod investigate;
 mod left_behind;
 mod loss;
 mod newcomer;
+mod numbered;
 mod rate;
 mod says;
 mod setting;

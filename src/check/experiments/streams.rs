@@ -4,6 +4,7 @@
 use std::time::{Duration, Instant};
 
 use super::connection::Connection;
+use super::numbered::by_number;
 use super::setting::{Setting, beside, letters};
 use crate::check::findings::{Ending, Since, Streams};
 
@@ -76,12 +77,18 @@ pub(super) fn streams(setting: &Setting<'_>, hint: Hint) -> Option<Streams> {
     let connection = setting.open_stream().ok()?;
     match stream_on(&connection, setting, most, hint.bytes)? {
         Stream::Ended(end) => {
-            let found = of_ended(setting, end, most)?;
+            let found = of_ended(setting, end, most).or_else(|| by_number(setting))?;
             let is_silence =
                 end.by == Ending::Silence && matches!(found, Streams::AfterBytes { .. });
             (!is_silence || is_for_good(setting, &connection)?).then_some(found)
         }
-        Stream::Lives(bytes) => of_endless(setting, hint, bytes),
+        Stream::Lives(bytes) => match of_endless(setting, hint, bytes) {
+            // Messages that came together were fewer, and those of slow ones may be.
+            found @ (None | Some(Streams::Endless)) if hint.age < LONGEST => {
+                by_number(setting).or(found)
+            }
+            found => found,
+        },
     }
 }
 

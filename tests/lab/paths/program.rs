@@ -120,6 +120,8 @@ pub(super) fn programs() -> Vec<Path> {
         answering("answers-once", 1, Leave::Close),
         answering("answers-5-reset", 5, Leave::Reset),
         answering("answers-3-silence", 3, Leave::Silence),
+        answering("answers-130", 130, Leave::Close),
+        answering("answers-600-reset", 600, Leave::Reset),
     ];
     paths.extend(gone());
     paths.extend(bans());
