@@ -13,7 +13,7 @@ use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::ioctl_fionread;
 use socket2::{Domain, SockRef, Socket, Type};
 
-use crate::common::faulty::{BLOCK, swallow};
+use crate::common::faulty::{BLOCK, echo_some, swallow};
 use crate::common::unfaithful::{echo_all, keep_urgent, pool};
 use crate::faulty::{Leave, hold, serve};
 use crate::made::Server;
@@ -53,9 +53,10 @@ pub(crate) fn one_truncates_of(number: usize, bytes: usize) -> Server {
     serve(
         move |stream| match came.fetch_add(1, Ordering::SeqCst).is_multiple_of(number) {
             true => {
-                let mut first = (&stream).take(bytes as u64);
-                let _ = std::io::copy(&mut first, &mut &stream);
-                Leave::Close.act(stream);
+                keep_urgent(&stream);
+                if echo_some(&stream, bytes) {
+                    Leave::Close.act(stream);
+                }
             }
             false => echo_all(stream),
         },

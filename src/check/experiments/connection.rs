@@ -105,7 +105,9 @@ impl<'a> Connection<'a> {
         let started = Instant::now();
         let connected = connect(address, wish, patience);
         let connected = connected.map_err(|error| match NotMade::of(&error, address.ip()) {
-            NotMade::Refused | NotMade::Reset => Failed::Refused,
+            NotMade::Refused => Failed::Refused,
+            // It was made, and ended before we were told so.
+            NotMade::Reset => Failed::Ended(Ending::Reset),
             NotMade::Unanswered => Failed::Unanswered,
             NotMade::Unreachable(_) | NotMade::Forbidden { or_icmp: true } => Failed::Prohibited,
             _ => Failed::Here,
