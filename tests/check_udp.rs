@@ -113,6 +113,16 @@ fn a_round_trip_that_is_longer_than_the_time_between_two_tries_is_no_fault() {
 }
 
 #[test]
+fn a_port_for_the_clauses_is_found_in_one_round_trip() {
+    let round_trip = Duration::from_millis(300);
+    let checked = checked(delayed(round_trip), "--only reachable");
+    let took = checked.report["clauses"][0]["elapsed_ns"].as_u64().unwrap();
+    // One for the first port, and one for those that the second is asked by: not one for each.
+    assert!(took >= 2 * round_trip.as_nanos() as u64, "{checked:#?}");
+    assert!(took < 4 * round_trip.as_nanos() as u64, "{checked:#?}");
+}
+
+#[test]
 fn a_closed_port_is_refused_and_nothing_else_is_tried() {
     let (_held, address) = refusing();
     let evidence = evidence(address, "", "refused");

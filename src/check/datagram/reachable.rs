@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use super::clause::Clause;
 use super::not_passed::NotPassed;
-use super::port::Port;
+use super::port::{Port, Sent};
 use super::target::{TRIES, Target, trouble};
 use super::trouble::Trouble;
 use crate::base::units::{count, duration};
@@ -145,33 +145,32 @@ fn listen_to_all(
     }
 }
 
-/// So many are answered at once by a port that is used for the clauses, if there is one: another
-/// may lose a part.
+/// So many are answered, each at its first try, by a port that is used for the clauses, if there
+/// is one: another may lose a part.
 const ANSWERED: usize = 3;
+
+/// The time between two of them. They don't wait for each other: that would add a round trip each.
+const APART: Duration = Duration::from_millis(2);
 
 /// A second port that gets an echo, if one of some does: the first that loses none of some.
 fn find_port(target: &mut Target<'_>) -> Result<Option<u16>, NotPassed> {
     let mut first = None;
     for _ in 0..2 * TRIES {
         let mut port = target.open_any(Options::default())?;
-        let mut is_whole = true;
-        for _ in 0..ANSWERED {
-            let bytes = target.content(SMALL);
-            match target.ask(&mut port, bytes, TRIES) {
-                Ok(at) if port.sent[at].is_answered() => {
-                    first = first.or(Some(port.number()));
-                    is_whole &= port.sent[at].times == 1;
-                }
-                // Another port is as good.
-                Ok(_) | Err(NotPassed::Skipped(_)) => is_whole = false,
-                Err(other) => return Err(other),
-            }
-            if !is_whole {
-                break;
-            }
-        }
-        if is_whole {
+        let datagrams = (0..ANSWERED).map(|_| target.content(SMALL)).collect();
+        let all = match target.ask_all(&mut port, datagrams, APART, TRIES) {
+            Ok(all) => all,
+            // Another port is as good.
+            Err(NotPassed::Skipped(_)) => continue,
+            Err(other) => return Err(other),
+        };
+        let sent = &port.sent[all];
+        let is_at_once = |sent: &Sent| sent.is_answered() && sent.times == 1;
+        if sent.iter().all(is_at_once) {
             return Ok(Some(port.number()));
+        }
+        if sent.iter().any(Sent::is_answered) {
+            first = first.or(Some(port.number()));
         }
     }
     Ok(first)
