@@ -397,6 +397,13 @@ fn a_limit_of_connections_alone_refuses_nobody() {
 }
 
 #[test]
+fn a_limit_that_counts_what_is_gone_is_no_ban() {
+    let server = lookalike::forgets_late(30, Duration::from_secs(3));
+    let few = "--only connect,connections --connections 40";
+    assert_not_proved(&checked(&server, few), &["banned", "connect-rate-limit"]);
+}
+
+#[test]
 fn urgent_data_is_not_the_reason_where_as_many_bytes_end_a_connection() {
     let few = "--only connect,urgent";
     for server in [

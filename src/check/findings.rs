@@ -475,6 +475,9 @@ pub(super) struct Banned {
     /// For so long all were denied that were tried now and then.
     pub(super) lasted: Duration,
     pub(super) by: Denied,
+    /// As many were served again while others were held. Otherwise a limit of those that are
+    /// open may count them for a while after their end.
+    pub(super) is_proved: bool,
 }
 
 /// No connection is made any more, where some were.

@@ -63,6 +63,23 @@ pub(crate) fn one_truncates_of(number: usize, bytes: usize) -> Server {
     )
 }
 
+/// Resets those that are more than so many at once, and counts each for `after` its end.
+pub(crate) fn forgets_late(number: usize, after: Duration) -> Server {
+    let open = Arc::new(AtomicUsize::new(0));
+    serve(move |stream| {
+        if open.load(Ordering::SeqCst) >= number {
+            return Leave::Reset.act(stream);
+        }
+        open.fetch_add(1, Ordering::SeqCst);
+        echo_all(stream);
+        let open = Arc::clone(&open);
+        spawn(move || {
+            sleep(after);
+            open.fetch_sub(1, Ordering::SeqCst);
+        });
+    })
+}
+
 /// Serves so many new connections a second, and a few at once; the others are left.
 pub(crate) fn rate_limited(per_s: f64, burst: f64, leave: Leave) -> Server {
     let tokens = Mutex::new((burst, Instant::now()));

@@ -13,6 +13,7 @@ pub(super) fn banned(facts: &Facts, findings: &Findings) -> Option<Diagnosis> {
         within,
         lasted,
         by,
+        is_proved,
     } = findings.banned?;
     let are = match by {
         Denied::Ended(Ending::Silence) | Denied::Waits => "get no answer",
@@ -21,9 +22,16 @@ pub(super) fn banned(facts: &Facts, findings: &Findings) -> Option<Diagnosis> {
         Denied::Prohibited => "are rejected by an ICMP message",
     };
     let number = count(served as u64, "connection", "connections");
+    let why = match is_proved {
+        true => "a guard bans this client, or the service is switched off for a while",
+        false => {
+            "a guard bans this client, or a limit of connections counts them for a while after \
+             their end"
+        }
+    };
     let text = format!(
         "after {number} in {} all {are} for {}, however seldom they are tried, and then they are \
-         served again: a guard bans this client, or the service is switched off for a while",
+         served again: {why}",
         duration(within),
         duration(lasted)
     );
@@ -36,7 +44,11 @@ pub(super) fn banned(facts: &Facts, findings: &Findings) -> Option<Diagnosis> {
         .with("connections", served)
         .with("within_s", seconds(within))
         .with("seconds", seconds(lasted));
-    Some(diagnosis.with("ends_by", by.word()))
+    let diagnosis = diagnosis.with("ends_by", by.word());
+    Some(match is_proved {
+        true => diagnosis,
+        false => diagnosis.likely(),
+    })
 }
 
 /// Whether its connection was denied, or ended by that.
@@ -72,26 +84,28 @@ mod tests {
             carried,
             silent,
         ];
-        let of = |by| {
+        let of = |by, is_proved| {
             let findings = Findings {
                 banned: Some(Banned {
                     served: 100,
                     within: Duration::from_millis(2_040),
                     lasted: Duration::from_secs(6),
                     by,
+                    is_proved,
                 }),
                 ..Findings::default()
             };
             banned(&facts(&failures, &[]), &findings).unwrap()
         };
-        let reset = of(Denied::Ended(Ending::Reset));
+        let reset = of(Denied::Ended(Ending::Reset), true);
         assert_eq!(reset.explains, ["connections", "reset"]);
         assert_eq!(reset.confidence, Confidence::Certain);
         assert_eq!(reset.evidence["connections"], 100);
         assert_eq!(reset.evidence["within_s"], 2.0);
         assert_eq!(reset.evidence["seconds"], 6.0);
         assert_eq!(reset.evidence["ends_by"], "reset");
-        let dropped = of(Denied::Ended(Ending::Silence));
+        let dropped = of(Denied::Ended(Ending::Silence), false);
         assert_eq!(dropped.explains, ["connections", "reset", "lifetime"]);
+        assert_eq!(dropped.confidence, Confidence::Likely);
     }
 }

@@ -22,6 +22,11 @@ const TRIES: usize = 2;
 /// Before and behind it, so many are served with such pauses, without one that is denied.
 const SERVED: usize = 4;
 
+/// So long after a ban others are begun while half as many as it took are held; a guard counts
+/// those no more. At least this part of as many as before is served then.
+const UNCOUNTED: Duration = Duration::from_secs(2);
+const AS_MANY: (usize, usize) = (3, 4);
+
 /// What a guard does to this client.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Guarded {
@@ -45,18 +50,45 @@ pub(super) fn ban(setting: &Setting<'_>, most: usize) -> Option<Guarded> {
     }
     let begun = Instant::now();
     let (served, by) = begin(setting, most)?;
+    let by = by?;
     let (within, denied) = (begun.elapsed(), Instant::now());
     let longest = setting.left().saturating_sub(RESERVED).min(BANNED);
     let tries = until_served(setting, longest)?;
     let lasted = denied.elapsed();
-    let banned = Banned {
+    let is_ban = lasted >= LEAST && tries.is_ok_and(|tries| tries >= TRIES) && are_served(setting);
+    if !is_ban || setting.is_stopped() {
+        return None;
+    }
+    Some(Guarded::Banned(Banned {
         served,
         within,
         lasted,
         by,
+        is_proved: is_by_rate(setting, served, lasted, most),
+    }))
+}
+
+/// Whether as many are served while some are held: a limit of those that are open, which counts
+/// them for a while after their end, has room for fewer then.
+fn is_by_rate(setting: &Setting<'_>, served: usize, lasted: Duration, most: usize) -> bool {
+    let pause = lasted + UNCOUNTED;
+    if setting.left() < pause + BURST + setting.patience() {
+        return false;
+    }
+    let held = each(setting, &vec![(); served / 2], |()| setting.open_served());
+    let held: Option<Vec<_>> = held.map(|all| all.into_iter().flatten().collect());
+    let Some(held) = held.filter(|held| held.len() == served / 2) else {
+        return false;
     };
-    let is_ban = lasted >= LEAST && tries.is_ok_and(|tries| tries >= TRIES) && are_served(setting);
-    (is_ban && !setting.is_stopped()).then_some(Guarded::Banned(banned))
+    setting.pause(pause);
+    if !held.iter().all(|one| setting.is_served(one).is_none()) {
+        return false;
+    }
+    let Some((again, _)) = begin(setting, most) else {
+        return false;
+    };
+    let (part, of) = AS_MANY;
+    !held.is_empty() && again * of >= served * part && !setting.is_stopped()
 }
 
 /// Whether one is served, and not late; how it was denied otherwise. `None` where this machine
@@ -101,8 +133,9 @@ fn are_served(setting: &Setting<'_>) -> bool {
     })
 }
 
-/// Begins some at a time until one is denied, and how. Counts those that were served.
-fn begin(setting: &Setting<'_>, most: usize) -> Option<(usize, Denied)> {
+/// Begins some at a time until one is denied: how many were served, and how it was. `None` where
+/// this machine is the reason.
+fn begin(setting: &Setting<'_>, most: usize) -> Option<(usize, Option<Denied>)> {
     let begun = Instant::now();
     let together = vec![(); at_once(setting)];
     let mut served = 0;
@@ -111,8 +144,8 @@ fn begin(setting: &Setting<'_>, most: usize) -> Option<(usize, Denied)> {
         let all: Vec<_> = all.into_iter().collect::<Option<_>>()?;
         served += all.iter().filter(|one| one.is_ok()).count();
         if let Some(Err(by)) = all.into_iter().find(Result::is_err) {
-            return Some((served, by));
+            return Some((served, Some(by)));
         }
     }
-    None
+    Some((served, None))
 }

@@ -166,7 +166,7 @@ impl Trial<'_, '_> {
             return false;
         }
         let most = 4 * connections;
-        match self.make("ban", |at| ban::ban(at, most)) {
+        match self.make_in_parts("ban", |at| ban::ban(at, most)) {
             Some(Guarded::Banned(banned)) => self.found.banned = Some(banned),
             Some(Guarded::Still { time, by }) => {
                 let says = None;
