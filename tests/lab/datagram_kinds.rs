@@ -4,9 +4,11 @@
 use crate::common::datagrams::losing_every_third;
 use crate::common::lookalikes as like;
 use crate::datagram_claims::Datagrams;
-use crate::datagram_paths::{LONG, is, ms, routed, through, to};
+use crate::datagram_paths::{BROKEN, LONG, is, ms, routed, through, to};
+use crate::made::proxied;
 use crate::middlebox as nft;
 use crate::path::Path;
+use crate::proxies::Software;
 
 pub(crate) fn paths() -> Vec<Path> {
     let mut paths = marks();
@@ -76,6 +78,16 @@ fn content() -> Vec<Path> {
         .cause(&["empty-dropped"])
         .claim(is(Datagrams::Loses(0)))
         .claim(is(Datagrams::Echoes(1))),
+        Path::new(
+            "udp-socat",
+            "socat, a process for each source",
+            BROKEN,
+            || proxied(&Software::SocatOfDatagrams),
+        )
+        .options("--udp")
+        .cause(&["empty-dropped"])
+        .claim(is(Datagrams::Loses(0)))
+        .claim(is(Datagrams::Echoes(65_507))),
         through(
             "udp-empty",
             "nft drops empty datagrams",

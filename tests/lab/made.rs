@@ -118,7 +118,11 @@ fn ours_on_the_same_host(protocol: &str) -> Result<Made, String> {
 /// What this machine can't do.
 pub(crate) fn proxied(proxy: &Software) -> Result<Made, String> {
     let namespace = Namespace::new().map_err(|error| format!("network namespace: {error}"))?;
-    let echo = echopool(&namespace, "echo", [127, 0, 0, 1].into(), &[]);
+    let protocol = match proxy {
+        Software::SocatOfDatagrams => "udp",
+        _ => "echo",
+    };
+    let echo = echopool(&namespace, protocol, [127, 0, 0, 1].into(), &[]);
     let proxy = proxy.start(&namespace, echo.address)?;
     Ok(Made {
         address: proxy.address,

@@ -29,6 +29,8 @@ pub(crate) enum Software {
     /// It has those wait that are more than its server is to get.
     HaProxyQueueingAbove(u32),
     Socat,
+    /// It carries datagrams, by a process for each source.
+    SocatOfDatagrams,
     /// nginx's stream module, that passes a half-close on or does not.
     Nginx {
         half_close: bool,
@@ -53,7 +55,7 @@ impl Software {
             | Self::HaProxyWithoutServers
             | Self::HaProxyRejectingAbove(_)
             | Self::HaProxyQueueingAbove(_) => "haproxy",
-            Self::Socat => "socat",
+            Self::Socat | Self::SocatOfDatagrams => "socat",
             Self::Nginx { .. } | Self::NginxHttp => "nginx",
         }
     }
@@ -72,7 +74,11 @@ impl Software {
         command.process_group(0).stdout(Stdio::null());
         drop(reserved);
         let running = Group(host.start(command));
-        wait_until(program, || host.run(|| is_listening(address)));
+        let is_up = || match self {
+            Self::SocatOfDatagrams => has_udp(address),
+            _ => is_listening(address),
+        };
+        wait_until(program, || host.run(is_up));
         Ok(Server::new(address, (running, folder)))
     }
 
@@ -92,6 +98,13 @@ impl Software {
                 // half a second.
                 let listen = format!("{listen},backlog=4096");
                 command.args(["-t", "60", &listen, &format!("TCP:{server},nodelay")]);
+                return Ok(command);
+            }
+            Self::SocatOfDatagrams => {
+                let port = address.port();
+                let listen = format!("UDP4-LISTEN:{port},fork,reuseaddr,bind=127.0.0.1");
+                // By default it cuts what is longer than 8,192 bytes.
+                command.args(["-b", "65536", &listen, &format!("UDP4:{server}")]);
                 return Ok(command);
             }
             Self::HaProxy => haproxy(address, &format!(" server one {server}\n")),
@@ -117,6 +130,12 @@ impl Software {
         };
         Ok(command)
     }
+}
+
+/// Whether a socket of datagrams has that address.
+fn has_udp(address: SocketAddr) -> bool {
+    let table = fs::read_to_string("/proc/thread-self/net/udp").unwrap_or_default();
+    table.contains(&format!(":{:04X} 00000000:0000", address.port()))
 }
 
 /// A folder below the build, named after this process.

@@ -30,12 +30,17 @@ const FIRST: std::ops::Range<u16> = 49_152..65_000;
 /// row by chance sooner than a single one.
 const MORE_TRIES: usize = 3;
 
+/// The time from one port to the next: none at first, and then so much as a relay needs that makes
+/// a process or a socket for each new one, and loses what comes from others meanwhile.
+const AT_ONCE: Duration = Duration::ZERO;
+pub(super) const IN_TURN: Duration = Duration::from_millis(20);
+
 fn ports(target: &mut Target<'_>) -> Result<String, NotPassed> {
     let mut all = open_in_a_row(target)?;
     let of = all.len();
-    let mut silent = ask_each(target, &mut all, TRIES)?;
+    let mut silent = ask_each(target, &mut all, TRIES, AT_ONCE)?;
     if !silent.is_empty() && silent.len() < of {
-        silent = ask_each(target, &mut all, MORE_TRIES)?;
+        silent = ask_each(target, &mut all, MORE_TRIES, IN_TURN)?;
     }
     let (first, last) = (all[0].number(), all[of - 1].number());
     if silent.is_empty() {
@@ -186,12 +191,14 @@ fn open_in_a_row(target: &Target<'_>) -> Result<Vec<Port>, NotPassed> {
     }
 }
 
-/// Asks from each that has no answer yet, so many times. Returns the ports that then have none.
+/// Asks from each that has no answer yet, so many times and with this time between two. Returns the
+/// ports that then have none.
 /// Where that is this machine's own fault, nothing can be tested.
 pub(super) fn ask_each(
     target: &mut Target<'_>,
     all: &mut [Port],
     tries: usize,
+    apart: Duration,
 ) -> Result<Vec<u16>, NotPassed> {
     for _ in 0..tries {
         let is_open = |port: &Port| !port.sent.iter().any(Sent::is_answered);
@@ -200,7 +207,7 @@ pub(super) fn ask_each(
             let bytes = target.content(SMALL);
             target.listen(port, begun, &|_| false)?;
             port.send(bytes);
-            begun += target.pace;
+            begun += target.pace.max(apart);
         }
         let until = Instant::now() + target.wait();
         for port in all.iter_mut().filter(|port| is_open(port)) {
