@@ -403,6 +403,13 @@ fn healthy() -> Vec<Path> {
         delay: ms(100),
         ..Treatment::default()
     };
+    let jitter = Treatment {
+        delay: ms(20),
+        jitter: ms(20),
+        reordered: 1,
+        late: ms(3),
+        ..Treatment::default()
+    };
     let plain = Path::new(
         "udp-plain",
         "our server on the same host",
@@ -434,6 +441,13 @@ fn healthy() -> Vec<Path> {
             "udp-far-200ms",
             "a round trip of 200 ms",
             routed().relayed(far),
+        )
+        .claim(is(Datagrams::Echoes(1200)))
+        .passes_within(LONG),
+        through(
+            "udp-jitter",
+            "20 to 40 ms each way, and 1 packet in 1,000 comes behind later ones",
+            routed().relayed(jitter),
         )
         .claim(is(Datagrams::Echoes(1200)))
         .passes_within(LONG),
