@@ -3,7 +3,7 @@
 use crate::base::units::duration;
 use crate::check::cause::Diagnosis;
 use crate::check::facts::{Facts, Failure};
-use crate::check::findings::{Findings, Limited};
+use crate::check::findings::{Findings, Limited, Rate};
 use crate::check::observation::{End, NotMade};
 
 /// `first-syn-dropped`, or `loss` of SYNs and their answers: also of connections that are begun a
@@ -13,10 +13,13 @@ pub(super) fn lost(facts: &Facts, findings: &Findings) -> Option<Diagnosis> {
         End::Begun(begun) => Some(begun),
         _ => None,
     })?;
-    if findings
-        .rate
-        .is_some_and(|rate| rate.limited() != Limited::No)
-    {
+    let is_rate = |rate: Rate| match rate.limited() {
+        Limited::No => false,
+        // Where hardly one is made in a second these would not all be, by one more SYN.
+        Limited::PerSecond { is_proved: false } => rate.slow.is_some() || !begun.is_each_once(),
+        _ => true,
+    };
+    if findings.rate.is_some_and(is_rate) {
         return None;
     }
     let explains = facts.clauses(is_late);
@@ -65,7 +68,7 @@ mod tests {
     use super::*;
     use crate::check::begun::Begun;
     use crate::check::facts::made::{facts, failure};
-    use crate::check::findings::{Paced, Rate};
+    use crate::check::findings::Paced;
 
     fn begun(late: usize) -> Begun {
         Begun {
@@ -114,5 +117,15 @@ mod tests {
             ..Findings::default()
         };
         assert_eq!(of(9, &limited), None);
+        assert_eq!(of(32, &limited).unwrap().cause, "first-syn-dropped");
+        let paced = Rate {
+            slow: Some((8, 8)),
+            ..limited.rate.unwrap()
+        };
+        let paced = Findings {
+            rate: Some(paced),
+            ..Findings::default()
+        };
+        assert_eq!(of(32, &paced), None);
     }
 }
