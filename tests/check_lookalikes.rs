@@ -109,6 +109,16 @@ fn one_server_of_several_that_truncates_is_likely() {
     assert_ne!(causes(&checked), [], "{checked:#?}");
 }
 
+/// What the queue does not take is dropped, as where the queue alone is short.
+#[test]
+fn a_limit_with_a_short_queue_is_no_queue() {
+    let server = lookalike::serves_with_queue(11, 5);
+    let cause = only(&checked(&server, CROWDED), "connection-limit");
+    assert_eq!(cause["confidence"], "certain", "{cause:#?}");
+    assert_eq!(cause["evidence"]["connections"], 11, "{cause:#?}");
+    assert_eq!(cause["evidence"]["ends_by"], "waits", "{cause:#?}");
+}
+
 #[test]
 fn a_limit_or_a_rate_is_no_bad_server() {
     let others = ["one-of-several"];

@@ -183,6 +183,11 @@ pub(crate) fn short_queue(backlog: i32) -> Server {
     Server::new(pool(1, backlog, Duration::ZERO, serve), ())
 }
 
+/// Serves so many at a time, each to its end, with so short a queue for the next ones.
+pub(crate) fn serves_with_queue(workers: usize, backlog: i32) -> Server {
+    Server::new(pool(workers, backlog, Duration::ZERO, echo_all), ())
+}
+
 /// Greets after a while, and understands nothing.
 pub(crate) fn late_greeting(time: Duration, greeting: &'static [u8]) -> Server {
     serve(move |mut stream| {

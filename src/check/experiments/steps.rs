@@ -65,6 +65,8 @@ enum Not {
     Limited,
     /// Some were denied, but not by their number.
     Theirs,
+    /// Too many were late.
+    InTime,
     /// Connections that are gone may still have counted.
     Yet,
 }
@@ -81,7 +83,7 @@ pub(super) fn steps(setting: &Setting<'_>, most: usize, before: Before) -> Optio
         match climb(setting, most, least, before) {
             Ok(found) => return Some(found),
             Err(Not::Limited) => return Some(Steps::Enough),
-            Err(Not::Theirs) => return None,
+            Err(Not::Theirs | Not::InTime) => return None,
             Err(Not::Yet) => setting.pause(pauses.next()?),
         }
     }
@@ -90,12 +92,21 @@ pub(super) fn steps(setting: &Setting<'_>, most: usize, before: Before) -> Optio
 /// Opens connections until one is not served, and sees whether that is for their number.
 fn climb(setting: &Setting<'_>, most: usize, least: usize, before: Before) -> Result<Steps, Not> {
     let mut served: Vec<Connection<'_>> = Vec::new();
-    let mut wave = FIRST;
+    let (mut wave, mut singly) = (FIRST, Singly::default());
     // Of those before: what is denied now leaves others.
     let counted_until = Instant::now() + setting.counts_for();
     let mut has_waited = false;
     while served.len() < most {
-        let opened = Wave::open(setting, wave.min(most - served.len()))?;
+        let number = wave.min(most - served.len());
+        let opened = match Wave::open(setting, number) {
+            Err(Not::InTime) if number > 1 && singly.left.is_none() => {
+                setting.pause(SETTLED + 2 * setting.round_trip);
+                (wave, singly) = (1, Singly::instead_of(number));
+                continue;
+            }
+            opened => opened?,
+        };
+        singly.note(&opened)?;
         served.extend(opened.served);
         if let Some(denied) = opened.denied {
             // Nothing else is served either: something else is the matter, or those of the
@@ -111,12 +122,46 @@ fn climb(setting: &Setting<'_>, most: usize, least: usize, before: Before) -> Re
                 return Ok(before.limit(connections, by, || leaves_none(setting, served)));
             }
             setting.pause(left);
-            (wave, has_waited) = (FIRST, true);
+            has_waited = true;
+            wave = if singly.left.is_some() { 1 } else { FIRST };
             continue;
         }
-        wave = (2 * wave).min(LARGEST);
+        if singly.left.is_none() {
+            wave = (2 * wave).min(LARGEST);
+        }
     }
     Err(Not::Limited)
+}
+
+/// Connections that are opened one by one, where too many of a wave were late: it may have
+/// overflowed the queue of a server that takes no more than its limit.
+#[derive(Default)]
+struct Singly {
+    /// So many more: had all of the wave been served, it was no limit. `None` in waves.
+    left: Option<usize>,
+    /// Of these, so many may be late.
+    late: usize,
+}
+
+impl Singly {
+    const fn instead_of(number: usize) -> Self {
+        Self {
+            left: Some(number),
+            late: number.div_ceil(LATE_ONE_OF),
+        }
+    }
+
+    /// One was opened; an error where there is no use in another one.
+    fn note(&mut self, opened: &Wave<'_>) -> Result<(), Not> {
+        let Some(left) = &mut self.left else {
+            return Ok(());
+        };
+        self.late = self.late.checked_sub(opened.late).ok_or(Not::Theirs)?;
+        if opened.denied.is_none() {
+            *left = left.checked_sub(1).ok_or(Not::Theirs)?;
+        }
+        Ok(())
+    }
 }
 
 /// What became of connections that were opened at once.
@@ -126,6 +171,8 @@ struct Wave<'a> {
     pending: Vec<Connection<'a>>,
     /// How one of those ended that were not served, if any.
     denied: Option<Failed>,
+    /// So many were made late, and others tried in their place.
+    late: usize,
 }
 
 impl<'a> Wave<'a> {
@@ -144,15 +191,16 @@ impl<'a> Wave<'a> {
             served: Vec::new(),
             pending: Vec::new(),
             denied: None,
+            late: late.into_inner(),
         };
-        if late.into_inner() > number.div_ceil(LATE_ONE_OF) {
-            return Err(Not::Theirs);
+        if wave.late > number.div_ceil(LATE_ONE_OF) {
+            return Err(Not::InTime);
         }
         for one in opened.into_iter().flatten() {
             match one {
                 // No limit of those that are open.
                 Ok(connection) if setting.is_late(connection.connect_time) => {
-                    return Err(Not::Theirs);
+                    return Err(Not::InTime);
                 }
                 Ok(connection) => wave.served.push(connection),
                 Err((_, Failed::Here)) => return Err(Not::Theirs),
@@ -314,6 +362,27 @@ fn first_served<'a>(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn one_by_one_no_more_are_opened_than_in_a_wave_nor_more_are_late() {
+        let opened = |late, denied| Wave {
+            served: Vec::new(),
+            pending: Vec::new(),
+            denied,
+            late,
+        };
+        let mut in_waves = Singly::default();
+        assert!(in_waves.note(&opened(9, None)).is_ok());
+        let mut singly = Singly::instead_of(16);
+        assert!(singly.note(&opened(2, None)).is_ok());
+        assert!(singly.note(&opened(1, None)).is_err(), "a third is late");
+        let mut singly = Singly::instead_of(2);
+        assert!(singly.note(&opened(0, None)).is_ok());
+        assert!(singly.note(&opened(0, None)).is_ok());
+        let denied = Some(Failed::Refused);
+        assert!(singly.note(&opened(0, denied)).is_ok(), "it is a limit");
+        assert!(singly.note(&opened(0, None)).is_err(), "all are served");
+    }
 
     #[test]
     fn what_was_reset_with_its_path_full_may_still_count() {
