@@ -47,7 +47,7 @@ pub(super) fn loses_part(facts: &Facts, _: &Findings) -> Option<Diagnosis> {
     let lose = form(number as u64, "loses", "lose");
     let text = format!(
         "{number} of {of} source ports {lose} {percent} % of their datagrams, and others beside them \
-         none: {}",
+         at most 3 in 100: {}",
         listed(&ports)
     );
     let explains = facts.clauses(|at| matches!(at.trouble, Trouble::PortsLose { .. }));
