@@ -59,14 +59,18 @@ fn connect(target: &Target<'_>) -> Result<String, NotPassed> {
 }
 
 /// Tries other source ports where nothing answered one: a link of several, which a hash of the
-/// ports chooses, may be dead.
+/// ports chooses, may be dead. One that was reset was made, and ended before we were told so: the
+/// clauses after it see how others end.
 fn from_other_ports(target: &Target<'_>, why: NotPassed) -> NotPassed {
-    let is_unanswered = matches!(
-        &why,
-        NotPassed::Failed { observed, .. } if observed.end == End::NotMade(NotMade::Unanswered)
-    );
+    let how = match &why {
+        NotPassed::Failed { observed, .. } => &observed.end,
+        _ => &End::Other,
+    };
+    if *how == End::NotMade(NotMade::Reset) {
+        return why;
+    }
     let mut made = 0;
-    if is_unanswered {
+    if *how == End::NotMade(NotMade::Unanswered) {
         let time = target.plan().timeout.min(OTHER_PORTS_TIME);
         let mut finish = |stream, took| {
             made += 1;
