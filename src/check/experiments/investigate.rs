@@ -78,6 +78,11 @@ pub(in crate::check) fn investigate(
     if first.is_blind(target) {
         return first.found;
     }
+    // Those after it would wait in vain for each large packet that is lost.
+    first.of_sizes();
+    if first.is_unread() {
+        return first.found;
+    }
     first.of_values();
     let Trial { show, found, .. } = first;
     // What these bytes end gives reason for no other suspicion.
@@ -151,7 +156,6 @@ impl Trial<'_, '_> {
             || self.is_one_of_several()
             || self.is_withheld()
             || self.is_banned(target)
-            || self.is_unread()
     }
 
     /// Sees whether this client is banned for a while once it has begun many connections.
@@ -179,7 +183,7 @@ impl Trial<'_, '_> {
 
     /// Sees whether the server forgets that there is more to read.
     fn is_unread(&mut self) -> bool {
-        if self.found.held.is_none_or(|held| held == Held::Nothing) && self.suspicion.is_large() {
+        if self.suspicion.is_large() && !self.is_held() && !self.is_hole() {
             let unread = self.make("unread", held::unread);
             self.found.held = unread.or(self.found.held);
         }
@@ -253,10 +257,25 @@ impl Trial<'_, '_> {
         let changes = self.found.changes.as_ref();
         if changes.is_none_or(|changes| changes.changed.is_empty()) {
             let windows = under_way(self.suspicion.facts);
-            if !windows.is_empty() {
+            if !windows.is_empty() && !self.is_hole() {
                 self.found.content = self.make("content", |at| content::content(at, &windows));
             }
         }
+    }
+
+    /// Finds the largest packets that pass.
+    fn of_sizes(&mut self) {
+        if self.suspicion.is_large() {
+            self.found.sizes = self.make("sizes", sizes::sizes);
+        }
+        if let Some(Sizes::UpTo { bytes, .. }) = self.found.sizes {
+            self.setting.keep_below(bytes);
+        }
+    }
+
+    /// Whether larger packets are lost.
+    const fn is_hole(&self) -> bool {
+        matches!(self.found.sizes, Some(Sizes::UpTo { .. }))
     }
 
     fn is_held(&self) -> bool {
@@ -266,12 +285,6 @@ impl Trial<'_, '_> {
     /// What becomes of the bytes of one connection.
     fn of_bytes(&mut self) {
         let is_held = self.is_held();
-        if self.suspicion.is_large() {
-            self.found.sizes = self.make("sizes", sizes::sizes);
-            if let Some(Sizes::UpTo { bytes, .. }) = self.found.sizes {
-                self.setting.keep_below(bytes);
-            }
-        }
         if self.suspicion.is_half_close() {
             self.found.half_close = self.make("half-close", half_close::half_close);
         }
