@@ -82,8 +82,11 @@ fn bursts_that_are_lost_are_no_order() {
 fn a_server_that_answers_late_loses_nothing() {
     let few = "--only reachable,order,duplicates";
     let checked = checked(like::taking(Duration::from_millis(20)), few);
-    checked.assert_failed(&["order", "duplicates"]);
+    // How many of the next clause are answered in time depends on what waits before them.
+    let failed = checked.names("fail");
+    assert!(failed.contains(&"order"), "{checked:#?}");
     let cause = sole(&checked, "answers-late", "certain");
+    assert_eq!(cause["explains"], serde_json::json!(failed));
     let per_s = cause["evidence"]["per_s"].as_f64().unwrap();
     assert!((25.0..=60.0).contains(&per_s), "{per_s}");
 }
