@@ -285,6 +285,10 @@ impl Trial<'_, '_> {
     /// What becomes of the bytes of one connection.
     fn of_bytes(&mut self) {
         let is_held = self.is_held();
+        // Connections of the clauses that still counted may have left no room for the first try.
+        if self.found.sizes.is_none() {
+            self.of_sizes();
+        }
         if self.suspicion.is_half_close() {
             self.found.half_close = self.make("half-close", half_close::half_close);
         }
