@@ -5,7 +5,7 @@ pub(crate) const WORD: &str = "quick";
 
 /// Paths of every kind that are diagnosed without long waits, and for certain also where the
 /// machine has other work: it only takes longer.
-pub(crate) const QUICK: [&str; 84] = [
+pub(crate) const QUICK: [&str; 82] = [
     "refused",
     "host-unreachable",
     "prohibited",
@@ -21,11 +21,9 @@ pub(crate) const QUICK: [&str; 84] = [
     "black-hole-1280",
     "quota-100k-reset",
     "quota-300k-close",
-    "quota-500k-far",
     "lifetime-1s-reset",
     "lifetime-1s-close",
     "idle-2s-close",
-    "limit-3-reset",
     "limit-16-close",
     "limit-20-far",
     "four-at-a-time",
