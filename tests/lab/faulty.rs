@@ -204,15 +204,22 @@ pub(crate) fn telnet() -> Server {
 
 /// Passes whole lines on.
 pub(crate) fn line_buffered() -> Server {
-    changing(|| {
+    holding(|held| {
+        let end = held.iter().rposition(|byte| *byte == b'\n');
+        end.map_or(0, |at| at + 1)
+    })
+}
+
+/// Passes on so many of the bytes that it holds, each time that more come.
+fn holding(passed: fn(&[u8]) -> usize) -> Server {
+    changing(move || {
         let mut held = Vec::new();
         move |bytes: Option<&[u8]>| {
             let Some(bytes) = bytes else {
                 return std::mem::take(&mut held);
             };
             held.extend_from_slice(bytes);
-            let end = held.iter().rposition(|byte| *byte == b'\n');
-            let rest = held.split_off(end.map_or(0, |at| at + 1));
+            let rest = held.split_off(passed(&held));
             std::mem::replace(&mut held, rest)
         }
     })
@@ -419,17 +426,7 @@ pub(crate) fn quota(bytes: usize, leave: Leave) -> Server {
 
 /// Keeps the last byte until more comes.
 pub(crate) fn keeps_the_last() -> Server {
-    changing(|| {
-        let mut held = Vec::new();
-        move |bytes: Option<&[u8]>| {
-            let Some(bytes) = bytes else {
-                return std::mem::take(&mut held);
-            };
-            held.extend_from_slice(bytes);
-            let rest = held.split_off(held.len().saturating_sub(1));
-            std::mem::replace(&mut held, rest)
-        }
-    })
+    holding(|held| held.len().saturating_sub(1))
 }
 
 /// Leaves the first byte out, like what looks at it and does not put it back.
