@@ -54,3 +54,27 @@ pub(super) enum Trouble {
     /// A socket that was used before gets nothing any more, and a new one does.
     Forgotten,
 }
+
+impl Trouble {
+    /// Whether nothing at all came back.
+    pub(super) const fn is_of_all(&self) -> bool {
+        match self {
+            Self::Unanswered => true,
+            Self::Lost { lost, of } => *lost == *of,
+            _ => false,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_lost_each_datagram_is_of_all() {
+        assert!(Trouble::Unanswered.is_of_all());
+        assert!(Trouble::Lost { lost: 64, of: 64 }.is_of_all());
+        assert!(!Trouble::Lost { lost: 63, of: 64 }.is_of_all());
+        assert!(!Trouble::Forgotten.is_of_all());
+    }
+}

@@ -95,13 +95,7 @@ pub(super) fn interrupted(facts: &Facts, findings: &Findings) -> Option<Diagnosi
                   change of routes, a link that went down, a machine that stood still";
     let explains = silent.iter().filter(|clause| again.contains(clause));
     let explains: Vec<_> = explains.copied().collect();
-    let is_all = |at: &Failure| {
-        let lost_all = match at.trouble {
-            Trouble::Lost { lost, of } => lost == of,
-            _ => at.trouble == Trouble::Unanswered,
-        };
-        explains.contains(&at.clause) && lost_all
-    };
+    let is_all = |at: &Failure| explains.contains(&at.clause) && at.trouble.is_of_all();
     let is_certain = !facts.clauses(is_all).is_empty() && explains.len() == silent.len();
     let diagnosis = Diagnosis::certain("interrupted", text, advice, explains);
     Some(match is_certain {

@@ -141,16 +141,8 @@ fn takes_of_all(facts: &Facts) -> bool {
 
 /// Whether several clauses got nothing at all.
 fn loses_all(facts: &Facts) -> bool {
-    let lost = facts.failures.iter().filter(|at| lost_all(&at.trouble));
+    let lost = facts.failures.iter().filter(|at| at.trouble.is_of_all());
     lost.filter(|at| !at.is_of_size()).count() > 1
-}
-
-fn lost_all(trouble: &Trouble) -> bool {
-    match trouble {
-        Trouble::Unanswered => true,
-        Trouble::Lost { lost, of } => lost == of,
-        _ => false,
-    }
 }
 
 /// Whether nothing was found of what is lost.
