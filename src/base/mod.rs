@@ -1,7 +1,8 @@
-//! The foundation, independent of echo: addresses, listening sockets, system calls,
+//! The foundation, independent of echo: addresses, connections and listening sockets, system calls,
 //! the count of CPUs, what TCP knows of a connection, errors, the log, output files, signals, units.
 
 pub mod address;
+pub(crate) mod connecting;
 pub(crate) mod cpus;
 pub(crate) mod datagram_sockets;
 pub mod error;
@@ -13,6 +14,7 @@ pub(crate) mod logging;
 pub(crate) mod not_sent;
 pub mod open_files;
 pub mod output;
+pub(crate) mod pacing;
 pub mod signals;
 pub(crate) mod step;
 pub(crate) mod sys;

@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use socket2::{Domain, SockAddr, Socket};
 
 use crate::base::error::cause;
-use crate::base::sys;
+use crate::base::{connecting, sys};
 
 /// One local address, or a range of them: `10.0.0.7`,
 /// `127.0.0.1..127.0.0.200`.
@@ -146,13 +146,9 @@ pub(super) fn begin(
     to: SocketAddr,
 ) -> io::Result<mio::net::TcpStream> {
     let Some(from) = choose(sources, number, to)? else {
-        return mio::net::TcpStream::connect(to);
+        return connecting::begin(to);
     };
-    let socket = bound(from)?;
-    match socket.connect(&to.into()) {
-        Err(error) if !sys::is_in_progress(&error) => Err(error),
-        _ => Ok(mio::net::TcpStream::from_std(socket.into())),
-    }
+    connecting::begin_with(bound(from)?, to)
 }
 
 /// A non-blocking socket that is bound to `from` and a port chosen at connect.

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use mio::{Events, Interest, Poll, Token};
 
 use super::context::TICK;
+use crate::base::connecting;
 use crate::probe::connect::into_blocking;
 
 /// Starts `number` connections before it waits for any of them. Calls `connected` with
@@ -62,7 +63,7 @@ fn start(address: SocketAddr, number: usize, poll: &Poll) -> io::Result<Pending>
     let mut pending = Vec::with_capacity(number);
     for at in 0..number {
         let started = Instant::now();
-        let mut stream = mio::net::TcpStream::connect(address)?;
+        let mut stream = connecting::begin(address)?;
         let token = Token(at);
         poll.registry()
             .register(&mut stream, token, Interest::WRITABLE)?;

@@ -12,8 +12,8 @@ use super::observation::{End, NotMade, Observation};
 use super::plan::Plan;
 use super::shared::Shared;
 use crate::base::error::cause;
-use crate::base::sys;
 use crate::base::units::{duration, whole};
+use crate::base::{connecting, sys};
 use crate::probe::connect::{Connected, Connecting, NotConnected, refuse_reached_itself};
 use crate::probe::error::Error;
 use crate::probe::race::Failed;
@@ -197,7 +197,7 @@ impl<'a> Target<'a> {
     ) -> Result<Connected, NotConnected> {
         let connecting = Connecting {
             timeout: self.plan().timeout,
-            begin: &mut |address| mio::net::TcpStream::connect(address),
+            begin: &mut connecting::begin,
             accept,
             is_stopped: &|| self.context.is_stopped(),
         };

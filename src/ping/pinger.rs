@@ -27,8 +27,8 @@ use super::event::Event;
 use super::stop::Stop;
 use super::summary::Summary;
 use crate::base::error::{self as base, cause};
-use crate::base::sys;
 use crate::base::units::nanoseconds;
+use crate::base::{connecting, sys};
 use crate::probe::addresses::Addresses;
 use crate::probe::connect::refuse_reached_itself;
 use crate::probe::error::Error as ProbeError;
@@ -459,7 +459,7 @@ impl Run<'_> {
 }
 
 fn start_connect(address: SocketAddr, registry: &Registry) -> io::Result<TcpStream> {
-    let mut stream = TcpStream::connect(address)?;
+    let mut stream = connecting::begin(address)?;
     let interest = Interest::READABLE | Interest::WRITABLE;
     registry.register(&mut stream, SOCKET, interest)?;
     Ok(stream)

@@ -8,7 +8,7 @@ use mio::{Events, Interest, Poll, Token};
 
 use super::error::Error;
 use super::race::{Failed, Race};
-use crate::base::sys;
+use crate::base::{connecting, sys};
 
 /// The longest single wait: as often it is asked whether to stop.
 const TICK: Duration = Duration::from_millis(50);
@@ -106,7 +106,7 @@ pub(crate) fn connect_to_first(
 ) -> Result<Connected, Error> {
     let connecting = Connecting {
         timeout,
-        begin: &mut |address| mio::net::TcpStream::connect(address),
+        begin: &mut connecting::begin,
         accept: &refuse_reached_itself,
         is_stopped: &|| false,
     };
@@ -193,7 +193,7 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let connecting = Connecting {
             timeout: Duration::from_secs(60),
-            begin: &mut |address| mio::net::TcpStream::connect(address),
+            begin: &mut connecting::begin,
             accept: &|_| Ok(()),
             is_stopped: &|| true,
         };

@@ -8,9 +8,10 @@ use std::time::Duration;
 use socket2::{SockRef, TcpKeepalive};
 
 use super::error::{Error, failed_to};
-use crate::base::address::{Address, canonical};
+use crate::base::address::Address;
 use crate::base::error::{Transport, cause};
 use crate::base::listening::{self, Absent, Options, set_buffers, warn_of_short_queue};
+use crate::base::pacing;
 use crate::base::sys;
 use crate::base::units;
 use crate::proto::Protocol;
@@ -54,9 +55,7 @@ impl Listener {
         socket.set_nonblocking(true)?;
         let options_are_set = set_client_options(&SockRef::from(&socket))?;
         set_keepalive(&SockRef::from(&socket), Some(DEFAULT_KEEPALIVE));
-        if canonical(address).ip().is_loopback() {
-            stop_pacing(&SockRef::from(&socket));
-        }
+        pacing::stop_within_machine(&SockRef::from(&socket), address);
         Ok(Self {
             protocol,
             socket,
@@ -220,34 +219,6 @@ fn set_keepalive(socket: &SockRef<'_>, time: Option<Duration>) {
     }
 }
 
-/// The congestion control of clients of this machine, where the system's own one paces. It
-/// is part of every kernel and allowed to every user.
-#[cfg(target_os = "linux")]
-const UNPACED: &[u8] = b"reno";
-
-/// Has the clients that the listener accepts from now on sent to as fast as they read. BBR
-/// paces: without the `fq` queueing discipline, which loopback lacks, it sets a timer for
-/// nearly every segment. Between two sockets of one machine there is no queue that pacing
-/// keeps short, and the timers take most of a stream's CPU time. A client that has been
-/// accepted stays paced whatever is set later.
-#[cfg(target_os = "linux")]
-fn stop_pacing(socket: &SockRef<'_>) {
-    if socket.tcp_congestion().is_ok_and(|name| paces(&name))
-        && let Err(error) = socket.set_tcp_congestion(UNPACED)
-    {
-        log::debug!("clients on loopback are paced: {}", cause(&error));
-    }
-}
-
-#[cfg(not(target_os = "linux"))]
-fn stop_pacing(_socket: &SockRef<'_>) {}
-
-/// Whether the congestion control of this name paces: BBR and its later versions.
-#[cfg(target_os = "linux")]
-fn paces(congestion_control: &[u8]) -> bool {
-    congestion_control.starts_with(b"bbr")
-}
-
 /// Sets what the server wants of every client's socket. Returns whether all of it was set:
 /// what this kind of socket lacks is left out.
 fn set_client_options(socket: &SockRef<'_>) -> io::Result<bool> {
@@ -332,39 +303,20 @@ mod tests {
     #[cfg(target_os = "linux")]
     #[test]
     fn clients_on_loopback_are_not_paced_and_others_are_as_the_system_wants() {
-        let congestion_control = |socket: SockRef<'_>| {
-            let mut name = socket.tcp_congestion().unwrap();
-            name.retain(|&letter| letter != 0);
-            name
-        };
         let accepted_on = |address: &str| {
             let socket = TcpListener::bind((address, 0)).unwrap();
-            // Where the kernel has it and allows it; else this is the system's own.
-            let _ = SockRef::from(&socket).set_tcp_congestion(b"bbr");
-            let before = congestion_control(SockRef::from(&socket));
+            let before = pacing::prefer_bbr(&SockRef::from(&socket));
             let listener = Listener::new(Protocol::Echo, socket).unwrap();
             listener.socket.set_nonblocking(false).unwrap();
             let port = listener.address().port();
             let _client = TcpStream::connect(("127.0.0.1", port)).unwrap();
             let (accepted, _) = listener.socket.accept().unwrap();
-            (before, congestion_control(SockRef::from(&accepted)))
+            (before, pacing::name(&SockRef::from(&accepted)))
         };
         let (before, on_loopback) = accepted_on("127.0.0.1");
-        let expected = match paces(&before) {
-            true => UNPACED.to_vec(),
-            false => before,
-        };
-        assert_eq!(on_loopback, expected);
+        assert_eq!(on_loopback, pacing::without(before));
         let (before, on_all) = accepted_on("0.0.0.0");
         assert_eq!(on_all, before);
-    }
-
-    #[cfg(target_os = "linux")]
-    #[test]
-    fn bbr_paces_in_each_version_and_the_usual_ones_do_not() {
-        let names = ["bbr", "bbr2", "bbr3", "cubic", "reno", "dctcp"];
-        let paced = names.map(|name| paces(name.as_bytes()));
-        assert_eq!(paced, [true, true, true, false, false, false]);
     }
 
     #[test]

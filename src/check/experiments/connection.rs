@@ -8,6 +8,7 @@ use socket2::{Domain, SockRef, Socket, Type};
 
 use super::left_behind::LeftBehind;
 use crate::base::kernel::KernelView;
+use crate::base::pacing;
 use crate::check::context::TICK;
 use crate::check::findings::{Denied, Ending};
 use crate::check::observation::NotMade;
@@ -350,6 +351,7 @@ fn connect(address: SocketAddr, wish: Wish, patience: Duration) -> io::Result<Tc
         };
         socket.bind(&SocketAddr::new(any, port).into())?;
     }
+    pacing::stop_within_machine(&SockRef::from(&socket), address);
     socket.connect_timeout(&address.into(), patience)?;
     let stream = TcpStream::from(socket);
     refuse_self(stream.local_addr()?, stream.peer_addr()?)?;
