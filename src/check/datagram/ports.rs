@@ -7,7 +7,7 @@ use super::not_passed::NotPassed;
 use super::port::{Port, Sent};
 use super::reachable::SMALL;
 use super::target::{TRIES, Target};
-use super::trouble::Trouble;
+use super::trouble::{Portion, Trouble};
 use crate::base::units::listed;
 use crate::probe::datagram::socket::Options;
 
@@ -109,21 +109,34 @@ fn portions(target: &mut Target<'_>, all: &mut [Port]) -> Result<(), NotPassed> 
         return Ok(());
     };
     let ports: Vec<_> = bad.iter().map(|at| numbers[*at]).collect();
-    let lost = bad.iter().map(|at| lost[*at]).sum();
-    let sent = bad.len() * CLOSELY;
+    let others = (0..numbers.len()).filter(|at| !is_suspect[*at]);
+    let (by_them, by_others) = (portion(bad.into_iter(), &lost), portion(others, &lost));
     Err(NotPassed::failed(
         format!(
-            "{} of {of} lost {lost} of {sent}, and others beside them at most 3 in 100: {}",
+            "{} of {of} lost {} of {}, and others beside them {} of {}: {}",
             ports.len(),
+            by_them.lost,
+            by_them.sent,
+            by_others.lost,
+            by_others.sent,
             listed(&ports)
         ),
         Trouble::PortsLose {
             ports,
             of,
-            lost,
-            sent,
+            by_them,
+            by_others,
         },
     ))
+}
+
+/// What these lost of what they sent, where each lost so many.
+fn portion(ports: impl Iterator<Item = usize>, lost: &[usize]) -> Portion {
+    let nothing = Portion { lost: 0, sent: 0 };
+    ports.fold(nothing, |all, at| Portion {
+        lost: all.lost + lost[at],
+        sent: all.sent + CLOSELY,
+    })
 }
 
 /// Those that lose a part, of ports that are suspected and others, which lost so many.
@@ -235,6 +248,12 @@ pub(super) fn ask_each(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_ports_lost_together_is_of_all_that_they_sent() {
+        let whole = portion([0, 2].into_iter(), &[8, 1, 4, 0]);
+        assert_eq!(whole, Portion { lost: 12, sent: 32 });
+    }
 
     #[test]
     fn a_port_that_loses_a_part_is_told_from_a_loss() {

@@ -42,17 +42,24 @@ pub(super) enum Trouble {
     Marks(&'static str),
     /// Nothing came back to these source ports of so many, and to the others it did.
     Ports { silent: Vec<u16>, of: usize },
-    /// These source ports of so many lose so many of so many each, and others do not.
+    /// These source ports of so many lose a part, and others beside them do not.
     PortsLose {
         ports: Vec<u16>,
         of: usize,
-        lost: usize,
-        sent: usize,
+        by_them: Portion,
+        by_others: Portion,
     },
     /// Packets of at most so many bytes pass unfragmented, and no ICMP message says so.
     Hole { packet: usize },
     /// A socket that was used before gets nothing any more, and a new one does.
     Forgotten,
+}
+
+/// So many of so many were lost.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Portion {
+    pub(super) lost: usize,
+    pub(super) sent: usize,
 }
 
 impl Trouble {

@@ -33,21 +33,23 @@ pub(super) fn loses(facts: &Facts, findings: &Findings) -> Option<Diagnosis> {
 
 /// `port-loses`: a member of a bundle loses a part.
 pub(super) fn loses_part(facts: &Facts, _: &Findings) -> Option<Diagnosis> {
-    let (ports, of, part) = facts.find(|trouble| match trouble {
+    let (ports, of, by_them, by_others) = facts.find(|trouble| match trouble {
         Trouble::PortsLose {
             ports,
             of,
-            lost,
-            sent,
-        } => Some((ports.clone(), *of, *lost as f64 / *sent as f64)),
+            by_them,
+            by_others,
+        } => Some((ports.clone(), *of, *by_them, *by_others)),
         _ => None,
     })?;
-    let percent = (part * 1000.0).round() / 10.0;
+    let percent = (by_them.lost as f64 / by_them.sent as f64 * 1000.0).round() / 10.0;
     let number = ports.len();
     let lose = form(number as u64, "loses", "lose");
     let text = format!(
         "{number} of {of} source ports {lose} {percent} % of their datagrams, and others beside them \
-         at most 3 in 100: {}",
+         {} of {}: {}",
+        by_others.lost,
+        by_others.sent,
         listed(&ports)
     );
     let explains = facts.clauses(|at| matches!(at.trouble, Trouble::PortsLose { .. }));
@@ -81,6 +83,7 @@ pub(super) fn full(facts: &Facts, findings: &Findings) -> Option<Diagnosis> {
 mod tests {
     use super::*;
     use crate::check::datagram::facts::made::facts;
+    use crate::check::datagram::trouble::Portion;
 
     #[test]
     fn ports_that_lose_again_are_named_and_others_not() {
@@ -118,12 +121,15 @@ mod tests {
         let part = Trouble::PortsLose {
             ports: vec![50_003, 50_011],
             of: 32,
-            lost: 15,
-            sent: 32,
+            by_them: Portion { lost: 15, sent: 32 },
+            by_others: Portion { lost: 1, sent: 128 },
         };
         let facts = facts(&[("ports", part)], &["loss"]);
         let named = loses_part(&facts, &Findings::default()).unwrap();
         assert_eq!(named.evidence["percent"], 46.9);
+        let words = "2 of 32 source ports lose 46.9 % of their datagrams, and others beside them 1 of \
+                     128: 50003, 50011";
+        assert_eq!(named.text, words);
         assert_eq!(named.explains, ["ports"]);
     }
 }
