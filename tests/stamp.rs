@@ -187,6 +187,50 @@ fn what_is_too_short_is_not_answered_and_disturbs_no_session() {
 }
 
 #[test]
+fn a_source_has_a_bounded_number_of_sessions_and_those_go_on() {
+    const MOST: u16 = 1024;
+    let (program, reflector) = reflector(&["--udp-rate", "off", "--workers", "1"]);
+    let (one, other) = (sender(), sender());
+    for session in 0..MOST {
+        let answer = exchange(&one, reflector, &request(1, session, 44));
+        assert_eq!(number(&answer, 0), 0, "{session}");
+    }
+    // Also from another port of the source.
+    for sender in [&one, &other] {
+        sender.send_to(&request(1, MOST, 44), reflector).unwrap();
+    }
+    let answer = exchange(&one, reflector, &request(2, 7, 44));
+    assert_eq!((number(&answer, 0), number(&answer, 24)), (1, 2));
+    let log = log_of(program);
+    let words = "2 refused: 2 over the most sessions of STAMP a source";
+    assert!(reported(&log, "total:").contains(words), "{log:#?}");
+}
+
+#[test]
+fn a_source_over_its_rate_is_not_answered_and_takes_no_number() {
+    let (program, reflector) = reflector(&["--udp-rate", "1/s"]);
+    let sender = sender();
+    for sequence in 0..200 {
+        sender
+            .send_to(&request(sequence, 0, 44), reflector)
+            .unwrap();
+    }
+    let log = log_of(program);
+    // A stop answers what has arrived.
+    sender.set_nonblocking(true).unwrap();
+    let mut answer = [0; 100];
+    let mut answered = 0;
+    while let Ok(44) = sender.recv(&mut answer) {
+        assert_eq!(number(&answer, 0), answered);
+        answered += 1;
+    }
+    // 64 at once.
+    assert!((64..150).contains(&answered), "{answered}");
+    let words = format!("{} over --udp-rate", 200 - answered);
+    assert!(reported(&log, "total:").contains(&words), "{log:#?}");
+}
+
+#[test]
 fn echo_and_reflector_are_served_beside_each_other() {
     let serve = ["serve", "--udp", "127.0.0.1:0", "--stamp", "127.0.0.1:0"];
     let mut program = Program::start(serve);

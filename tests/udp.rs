@@ -10,6 +10,7 @@ use std::os::fd::OwnedFd;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
+use common::http::{admin_of, metrics};
 use common::network::Namespace;
 use common::serve::{log_of, reported, stop_cleanly, suspend};
 use common::trains::{receives_joined, send_segmented};
@@ -85,6 +86,79 @@ mod answers {
         for worker in ["worker 0:", "worker 1:"] {
             assert!(reported(&log, worker).contains("datagrams"), "{log:#?}");
         }
+    }
+
+    #[test]
+    fn a_flow_stays_with_one_worker() {
+        let options = ["--workers", "2", "--udp-rate", "off"];
+        let (mut program, server) = serve(&[&options[..], &["--admin", "127.0.0.1:0"]].concat());
+        let admin = admin_of(&mut program);
+        let mut before = [0.0; 2];
+        for flow in 1..=20 {
+            let client = local();
+            for part in 0..20 {
+                round_trip(&client, server, &common::keyed(flow, part, 100));
+            }
+            let mut received = before;
+            wait_until("all to be counted", || {
+                let samples = metrics(admin);
+                let of = |worker: usize| {
+                    let name = "echopool_worker_datagrams_received_total";
+                    samples[&format!("{name}{{worker=\"{worker}\"}}")]
+                };
+                received = [of(0), of(1)];
+                received.iter().sum::<f64>() == flow as f64 * 20.0
+            });
+            let more = [received[0] - before[0], received[1] - before[1]];
+            assert!(more == [20.0, 0.0] || more == [0.0, 20.0], "{more:?}");
+            before = received;
+        }
+        assert!(before.iter().all(|&received| received > 0.0), "{before:?}");
+    }
+
+    #[test]
+    fn the_longest_by_ipv6_comes_back() {
+        let Some(client) = v6() else { return };
+        let (_program, server) = serve_on("[::1]:0", &[]);
+        // RFC 8200: the payload of a packet has at most 65,535 bytes, of which the header has 8.
+        round_trip(&client, server, &common::keyed(1, 0, 65_527));
+    }
+
+    #[test]
+    fn each_of_several_addresses_is_served_from_the_same_workers() {
+        let echo = ["--udp", "127.0.0.1:0", "--udp", "127.0.0.2:0"];
+        let stamp = ["--stamp", "127.0.0.1:0", "--stamp", "127.0.0.3:0"];
+        let serve = ["serve", "--workers", "1"];
+        let mut program = Program::start([&serve[..], &echo, &stamp].concat());
+        for host in ["127.0.0.1", "127.0.0.2"] {
+            let server = program.wait_for_listener("udp");
+            assert_eq!(server.ip().to_string(), host);
+            round_trip(&local(), server, host.as_bytes());
+        }
+        for host in ["127.0.0.1", "127.0.0.3"] {
+            let server = program.wait_for_listener("stamp");
+            assert_eq!(server.ip().to_string(), host);
+            let client = local();
+            client.send_to(&[7; 44], server).unwrap();
+            let (answer, from) = receive(&client);
+            assert_eq!(
+                (answer.len(), &answer[..4], from),
+                (44, &[0; 4][..], server)
+            );
+        }
+        let log = log_of(program);
+        let words = "1 worker, 0 connections, 0 bytes echoed, 4 datagrams answered";
+        assert!(reported(&log, "total:").contains(words), "{log:#?}");
+    }
+
+    #[test]
+    fn no_datagram_is_answered_where_that_is_not_asked_for() {
+        let mut program = Program::start(["serve", "--echo", "127.0.0.1:0"]);
+        let server = program.wait_for_listener("echo");
+        // Nobody has the port.
+        UdpSocket::bind(server).unwrap();
+        let log = log_of(program);
+        assert!(!log.iter().any(|line| line.contains("udp://")), "{log:#?}");
     }
 
     #[test]

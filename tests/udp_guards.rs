@@ -78,6 +78,11 @@ fn a_source_over_its_rate_is_not_answered_and_counted() {
     }
     let most = 100.0 * (1.0 + start.elapsed().as_secs_f64()) + 1.0;
     assert!((100.0..=most).contains(&answered), "{answered} of {most}");
+    let page: serde_json::Value = serde_json::from_str(&get(admin, "/status.json").body).unwrap();
+    let on_page = &page["datagrams"];
+    assert_eq!(on_page["received"], 500);
+    assert_eq!(on_page["answered"].as_f64(), Some(answered));
+    assert_eq!(on_page["refused"]["rate"].as_f64(), Some(refused));
     let log = log_of(program);
     // Each of them is counted in a line.
     let count = |line: &String, before: &str| -> Option<f64> {
@@ -142,30 +147,64 @@ fn no_metric_of_datagrams_is_missing_on_the_page() {
     for reason in reasons {
         let name = format!("echopool_datagrams_refused_total{{reason=\"{reason}\"}}");
         assert_eq!(samples[&name], 0.0);
+        assert_eq!(page["datagrams"]["refused"][reason], 0, "{reason}");
     }
+    let on_page = page["datagrams"]["refused"].as_object().unwrap();
+    assert_eq!(on_page.len(), reasons.len(), "{on_page:?}");
+}
+
+#[test]
+fn what_was_sent_to_many_is_not_answered_and_counted() {
+    let arguments = ["--admin", "127.0.0.1:0", "--workers", "1"];
+    let (mut program, server) = serve_on("0.0.0.0:0", &arguments);
+    let admin = admin_of(&mut program);
+    let client = local();
+    client.set_broadcast(true).unwrap();
+    let to_many = SocketAddr::from(([127, 255, 255, 255], server.port()));
+    client.send_to(b"to many", to_many).unwrap();
+    wait_until("it to be refused", || {
+        metrics(admin)["echopool_datagrams_refused_total{reason=\"address\"}"] == 1.0
+    });
+    let log = log_of(program);
+    let words = "1 refused: 1 to or from a broadcast, multicast or unspecified address";
+    assert!(reported(&log, "total:").contains(words), "{log:#?}");
+    let words = "is not answered: to or from a broadcast";
+    assert!(log.iter().any(|line| line.contains(words)), "{log:#?}");
+    client.set_nonblocking(true).unwrap();
+    assert!(client.recv(&mut [0; 20]).is_err());
 }
 
 #[test]
 #[ignore = "needs root"]
 fn a_forged_source_that_would_be_an_attack_is_not_answered() {
-    let arguments = ["--admin", "127.0.0.1:0", "--workers", "2"];
-    let (mut program, server) = serve_on("0.0.0.0:0", &arguments);
+    let arguments = [
+        "--stamp",
+        "0.0.0.0:0",
+        "--admin",
+        "127.0.0.1:0",
+        "--workers",
+        "2",
+    ];
+    let (mut program, echo) = serve_on("0.0.0.0:0", &arguments);
+    let reflector = program.wait_for_listener("stamp").port();
     let admin = admin_of(&mut program);
-    let (forger, port) = (forger(), server.port());
-    let to = (LOCAL, port);
-    for (from, reason) in [
-        ((LOCAL, port), "own"),
-        ((Ipv4Addr::new(127, 0, 0, 9), port), "own"),
-        ((LOCAL, 0), "port_zero"),
-        ((LOCAL, 19), "low_port"),
-    ] {
-        let name = format!("echopool_datagrams_refused_total{{reason=\"{reason}\"}}");
-        let before = metrics(admin)[&name];
-        forge(&forger, from, to, &[0; 64]);
-        wait_until(reason, || metrics(admin)[&name] == before + 1.0);
+    let (forger, echo) = (forger(), echo.port());
+    for to in [echo, reflector] {
+        for (from, reason) in [
+            ((LOCAL, echo), "own"),
+            ((LOCAL, reflector), "own"),
+            ((Ipv4Addr::new(127, 0, 0, 9), to), "own"),
+            ((LOCAL, 0), "port_zero"),
+            ((LOCAL, 19), "low_port"),
+        ] {
+            let name = format!("echopool_datagrams_refused_total{{reason=\"{reason}\"}}");
+            let before = metrics(admin)[&name];
+            forge(&forger, from, (LOCAL, to), &[0; 64]);
+            wait_until(reason, || metrics(admin)[&name] == before + 1.0);
+        }
     }
     let samples = metrics(admin);
-    assert_eq!(samples["echopool_datagrams_received_total"], 4.0);
+    assert_eq!(samples["echopool_datagrams_received_total"], 10.0);
     assert_eq!(samples["echopool_datagrams_answered_total"], 0.0);
     stop_cleanly(program);
 }
