@@ -257,8 +257,10 @@ fn prove<'a>(
         let is_waiting = beyond.denied == Some(Failed::Ended(Ending::Silence));
         let mut pending = beyond.pending;
         pending.retain(|_| is_waiting);
+        let is_made = !pending.is_empty();
         let took_over = first_served(setting, pending);
-        waited.push(took_over.is_some());
+        // Where the queue is full of others none is made, and none can show that it waits.
+        waited.extend(is_made.then_some(took_over.is_some()));
         let next = match took_over {
             Some(next) => next,
             None => {
@@ -276,13 +278,18 @@ fn prove<'a>(
         }
         served.push(next);
     }
-    let by = match first {
-        _ if waited.iter().all(|waited| *waited) => Denied::Waits,
+    Ok((denied_by(first, &waited)?, served))
+}
+
+/// What becomes of those beyond a limit, of which the first one ended so; of those that were made
+/// and got no answer, whether one was served when another one ended.
+fn denied_by(first: Failed, waited: &[bool]) -> Result<Denied, Not> {
+    match (waited.contains(&true), waited.contains(&false)) {
+        (true, false) => Ok(Denied::Waits),
         // A busy server came too late to one that waited.
-        _ if waited.contains(&true) => return Err(Not::Yet),
-        failed => failed.denied().ok_or(Not::Theirs)?,
-    };
-    Ok((by, served))
+        (true, true) => Err(Not::Yet),
+        (false, _) => first.denied().ok_or(Not::Theirs),
+    }
 }
 
 impl Before {
@@ -382,6 +389,17 @@ mod tests {
         let denied = Some(Failed::Refused);
         assert!(singly.note(&opened(0, denied)).is_ok(), "it is a limit");
         assert!(singly.note(&opened(0, None)).is_err(), "all are served");
+    }
+
+    #[test]
+    fn they_wait_where_each_that_was_made_is_served_later() {
+        let of = |first, waited: &[bool]| denied_by(first, waited).ok();
+        let silent = Failed::Ended(Ending::Silence);
+        assert_eq!(of(silent, &[true, true]), Some(Denied::Waits));
+        assert_eq!(of(Failed::Unanswered, &[true]), Some(Denied::Waits));
+        assert_eq!(of(silent, &[true, false]), None);
+        assert_eq!(of(silent, &[false]), silent.denied());
+        assert_eq!(of(Failed::Unanswered, &[]), Failed::Unanswered.denied());
     }
 
     #[test]
