@@ -92,7 +92,7 @@ pub(in crate::check::datagram) fn investigate(
     if facts.failures.is_empty() {
         return found;
     }
-    if is_forgotten || is_lossy(facts) {
+    if is_forgotten || is_lossy(facts) && !has_served_many(facts) {
         show("messages", &mut || {
             found.messages = messages::messages(target).ok().flatten();
         });
@@ -137,6 +137,26 @@ fn special(target: &mut Target<'_>, facts: &Facts, found: &mut Findings, show: &
 fn takes_of_all(facts: &Facts) -> bool {
     let mut counted = facts.failures.iter().filter(|at| at.is_silent());
     counted.any(|at| matches!(at.clause, "loss" | "rate"))
+}
+
+/// Whether one socket had more answers than are asked for to find after how many it has none. Some
+/// clauses send on two sockets.
+fn has_served_many(facts: &Facts) -> bool {
+    let answered = |clause| match facts.failure(clause).map(|at| &at.trouble) {
+        Some(Trouble::Lost { lost, of }) => of - lost,
+        _ => 0,
+    };
+    let many = 2 * messages::MOST;
+    ["loss", "rate"]
+        .into_iter()
+        .any(|clause| answered(clause) > many)
+}
+
+/// Whether only the longest datagram had no answer where packets are lost at random: it is of so
+/// many that this is no wonder, and no size is told from it.
+fn is_longest_by_chance(facts: &Facts, found: &Findings) -> bool {
+    let mut of_size = facts.failures.iter().filter(|at| at.is_of_size());
+    found.loss.is_some_and(Loss::is_one) && of_size.all(|at| at.clause == "longest")
 }
 
 /// Whether several clauses got nothing at all.
@@ -198,7 +218,9 @@ fn losses(target: &mut Target<'_>, facts: &Facts, found: &mut Findings, show: &m
     }
     // A burst is what all fragments of a long datagram are.
     let is_burst = found.burst.is_some() && facts.passed.contains(&"full-packet");
-    if is_of_size && !is_burst && !found.filtered.as_ref().is_some_and(|it| it.is_all) {
+    let is_chance = is_longest_by_chance(facts, found);
+    if is_of_size && !is_burst && !is_chance && !found.filtered.as_ref().is_some_and(|it| it.is_all)
+    {
         show("sizes", &mut || found.sizes = sizes::sizes(target).ok());
     }
     if let Some(Trouble::Ports { silent, .. }) = facts.failure("ports").map(|at| &at.trouble) {
@@ -249,6 +271,29 @@ fn is_lossy(facts: &Facts) -> bool {
 mod tests {
     use super::*;
     use crate::check::datagram::facts::made::facts;
+
+    #[test]
+    fn what_is_known_of_a_loss_is_not_tried_again() {
+        let lost = |lost, of| Trouble::Lost { lost, of };
+        let served = |clause, trouble| has_served_many(&facts(&[(clause, trouble)], &[]));
+        assert!(served("rate", lost(60, 500)));
+        assert!(!served("rate", lost(300, 500)));
+        assert!(!served("loss", lost(30, 250)));
+        assert!(!served("order", lost(0, 500)));
+        let chance = |failed: &[&'static str], lost| {
+            let failed: Vec<_> = failed.iter().map(|at| (*at, Trouble::Unanswered)).collect();
+            let found = Findings {
+                loss: lost,
+                ..Findings::default()
+            };
+            is_longest_by_chance(&facts(&failed, &[]), &found)
+        };
+        let lossy = Some(Loss { lost: 30, of: 300 });
+        assert!(chance(&["longest", "loss"], lossy));
+        assert!(!chance(&["longest", "fragments"], lossy));
+        assert!(!chance(&["longest"], Some(Loss { lost: 1, of: 300 })));
+        assert!(!chance(&["longest"], None));
+    }
 
     #[test]
     fn what_is_too_long_or_of_one_port_is_no_loss() {

@@ -9,7 +9,7 @@ use crate::check::datagram::target::{TRIES, Target};
 use crate::probe::datagram::socket::Options;
 
 /// The most that one socket sends, and in how long.
-const MOST: usize = 200;
+pub(super) const MOST: usize = 200;
 const LONGEST: Duration = Duration::from_secs(4);
 
 /// The least time between two of the slow socket.
