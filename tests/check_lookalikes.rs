@@ -191,6 +191,21 @@ fn a_server_that_is_stopped_now_and_then_loses_nothing() {
 }
 
 #[test]
+fn a_first_answer_is_late_only_where_that_of_each_connection_is() {
+    let few = "--only connect,slow-writer";
+    let late = faulty::begins_after(Duration::from_millis(600));
+    let cause = only(&checked(&late, few), "answers-late");
+    assert_eq!(cause["confidence"], "certain", "{cause:#?}");
+    let delay = cause["evidence"]["delay_ms"].as_f64().unwrap();
+    assert!(delay >= 600.0, "{cause:#?}");
+    for number in [2, 3] {
+        let server = lookalike::one_begins_late_of(number, Duration::from_millis(600));
+        let checked = checked(&server, few);
+        assert_eq!(checked.names("fail"), [""; 0], "{checked:#?}");
+    }
+}
+
+#[test]
 fn a_late_greeting_is_no_release_of_what_was_held() {
     let server = lookalike::late_greeting(
         Duration::from_millis(1600),

@@ -122,6 +122,9 @@ pub(super) enum End {
         of: usize,
         by: Duration,
     },
+    /// The first answer of a connection came so late, and the next ones so long after what they
+    /// answer: the same on each of several connections.
+    LateFirst { by: Duration, next: Duration },
     /// More packets were lost than a sound path loses.
     Lost(Loss),
     /// More connections were made late, as by a SYN that is sent again, than a sound path makes.

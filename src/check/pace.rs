@@ -43,6 +43,12 @@ const READ_PART: f64 = 8.0;
 const LATE: Duration = Duration::from_millis(100);
 const TOGETHER: u32 = 3;
 
+/// A first answer that takes so much longer than three of the next ones is late: longer than a
+/// busy server takes to start a process, or TCP to send again what was lost. How many more
+/// connections must show it.
+const LATE_FIRST: Duration = Duration::from_millis(400);
+const LATE_FIRST_AGAIN: usize = 2;
+
 /// The small writes of the slow writer, and their bytes. Each waits for the echo of the one
 /// before, and on a path that is not far for as long again.
 pub(super) const WRITES: u64 = 12;
@@ -81,11 +87,9 @@ fn slow_writer(target: &Target<'_>) -> Result<String, NotPassed> {
         if !target.is_far() {
             target.context.pause(target.context.round_trip())?;
         }
-        let begun = Instant::now();
-        connection.send(WRITE_SIZE)?;
-        connection.receive(WRITE_SIZE)?;
-        times.push(begun.elapsed());
+        times.push(exchange(&connection)?);
     }
+    let first = times.remove(0);
     times.sort();
     let typical = times[times.len() / 2];
     let is_late = typical > LATE + 3 * connection.connect_time;
@@ -96,11 +100,54 @@ fn slow_writer(target: &Target<'_>) -> Result<String, NotPassed> {
         let by = typical;
         return Err(NotPassed::ended(seen, End::Late { late, of, by }));
     }
+    let usual = 3 * (typical + connection.connect_time);
+    // A server with one worker comes to the next one then.
     connection.finish()?;
+    if let Some(by) = late_first(target, first, usual)? {
+        let next = typical;
+        let seen = format!(
+            "what a new connection sends first is answered after {}, and what it sends next after {}",
+            duration(by),
+            duration(next)
+        );
+        return Err(NotPassed::ended(seen, End::LateFirst { by, next }));
+    }
     let typical = duration(typical);
     Ok(format!(
         "{WRITES} times {WRITE_SIZE} bytes came back bit by bit, each in {typical}"
     ))
+}
+
+/// Sends a small write, and returns how long its echo took.
+fn exchange(connection: &Connection<'_>) -> Result<Duration, NotPassed> {
+    let begun = Instant::now();
+    connection.send(WRITE_SIZE)?;
+    connection.receive(WRITE_SIZE)?;
+    Ok(begun.elapsed())
+}
+
+/// The least time after which the first answer of each connection comes, if it is late: that of
+/// this one, and those of others, where an answer `usual`ly takes less. What is late once, as
+/// behind others or as it was lost, is not so again.
+fn late_first(
+    target: &Target<'_>,
+    first: Duration,
+    usual: Duration,
+) -> Result<Option<Duration>, NotPassed> {
+    let mut least = first;
+    for _ in 0..LATE_FIRST_AGAIN {
+        if least < LATE_FIRST + usual {
+            return Ok(None);
+        }
+        let connection = target.open()?;
+        let (first, next) = (exchange(&connection)?, exchange(&connection)?);
+        if next > usual + LATE {
+            return Ok(None);
+        }
+        least = least.min(first);
+        connection.finish()?;
+    }
+    Ok((least >= LATE_FIRST + usual).then_some(least))
 }
 
 /// The pause of the slow reader before each read.

@@ -100,13 +100,13 @@ fn rate(target: &Target<'_>) -> Result<f64, NotPassed> {
         if carried(target, rate) < ALL {
             // What was lost and sent again came late, too, and what had to wait for a larger
             // congestion window.
-            rate = rate.max(train(&connection, size)?);
+            rate = rate.max(train(target, &connection, size)?);
         }
         if size == LAST || begun.elapsed() >= longest(target, rate) {
             break;
         }
         size *= 2;
-        rate = train(&connection, size)?;
+        rate = train(target, &connection, size)?;
     }
     // What is still to come on a path that is too slow is for nobody.
     let _ = connection.finish();
@@ -123,10 +123,13 @@ fn longest(target: &Target<'_>, rate: f64) -> Duration {
     longest.min(target.shared.left() / LEFT_PART)
 }
 
-/// Sends so many bytes at once, and returns how many of them came back a second.
-fn train(connection: &Connection<'_>, size: u64) -> Result<f64, NotPassed> {
+/// Sends so many bytes at once, and returns how many of them came back a second. What a connection
+/// sends first may be answered later than what it sends next, which tells the round trip then.
+fn train(target: &Target<'_>, connection: &Connection<'_>, size: u64) -> Result<f64, NotPassed> {
+    let begun = Instant::now();
     connection.send(size)?;
     connection.receive(1)?;
+    target.shared.saw_echo(begun.elapsed());
     rest(connection, size)
 }
 

@@ -312,6 +312,10 @@ const fn reason(clause: &Clause, end: &Seen) -> &'static str {
         Seen::Wrong(_) => {
             "a proxy or the server changes the stream, adds to it or leaves out of it"
         }
+        Seen::LateFirst { .. } => {
+            "the server or a proxy does something for each new connection that takes time: it looks \
+             up a name, connects to a server behind it, or starts a process"
+        }
         Seen::NotMade(_)
         | Seen::Late { .. }
         | Seen::Lost(_)

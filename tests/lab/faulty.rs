@@ -254,6 +254,15 @@ pub(crate) fn stores_until_the_end() -> Server {
     })
 }
 
+/// Begins to serve a connection so long after its first byte, as one does that looks up a name first.
+pub(crate) fn begins_after(time: Duration) -> Server {
+    serve(move |stream| {
+        let _ = stream.peek(&mut [0]);
+        sleep(time);
+        echo_all(stream);
+    })
+}
+
 /// Collects for so long from the first byte on, and passes it on then.
 pub(crate) fn stores_for(time: Duration) -> Server {
     serve(move |mut stream| {

@@ -177,6 +177,18 @@ pub(crate) fn pauses(time: Duration, one_of: usize) -> Server {
     })
 }
 
+/// Answers each connection of so many, in turn, so long after its first byte.
+pub(crate) fn one_begins_late_of(number: usize, time: Duration) -> Server {
+    let came = AtomicUsize::new(0);
+    serve(move |stream| {
+        if came.fetch_add(1, Ordering::SeqCst).is_multiple_of(number) {
+            let _ = stream.peek(&mut [0]);
+            sleep(time);
+        }
+        echo_all(stream);
+    })
+}
+
 /// Takes connections as fast as they come, with a short queue for those of one instant.
 pub(crate) fn short_queue(backlog: i32) -> Server {
     let serve = |stream| drop(spawn(move || echo_all(stream)));

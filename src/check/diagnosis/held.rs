@@ -89,6 +89,28 @@ pub(super) fn small_writes(facts: &Facts, _: &Findings) -> Option<Diagnosis> {
     Some(diagnosis.with("delay_ms", milliseconds(by)))
 }
 
+/// `answers-late`: something takes time for each new connection.
+pub(super) fn first_late(facts: &Facts, _: &Findings) -> Option<Diagnosis> {
+    let first = |at: &Failure| match at.observed.end {
+        End::LateFirst { by, next } => Some((by, next)),
+        _ => None,
+    };
+    let (by, next) = facts.failures.iter().find_map(first)?;
+    let text = format!(
+        "the first answer on each connection comes {} after what it answers, and the next ones \
+         after {}: something takes that long for each new connection",
+        duration(by),
+        duration(next)
+    );
+    let advice = "look what the server or a proxy does when a connection begins: a name that is \
+                  looked up and not found (reverse DNS, ident), a server behind a proxy that is \
+                  late or not tried first (its connect time-out), a process that is started, a \
+                  delay on purpose (a tarpit, greet pause)";
+    let explains = facts.clauses(|at| first(at).is_some());
+    let diagnosis = Diagnosis::certain("answers-late", text, advice, explains);
+    Some(diagnosis.with("delay_ms", milliseconds(by)))
+}
+
 /// Whether what has a few bytes on its way falls silent, and what has many does not.
 fn is_only_small_silent(facts: &Facts) -> bool {
     let is_silent = |name| facts.failure(name).is_some_and(Failure::is_silent);
@@ -196,6 +218,25 @@ mod tests {
             small_writes(&late("connect-storm", 41), &Findings::default()),
             None
         );
+    }
+
+    #[test]
+    fn a_late_first_answer_is_no_matter_of_small_writes() {
+        let end = End::LateFirst {
+            by: Duration::from_millis(2012),
+            next: Duration::from_millis(3),
+        };
+        let late = facts(
+            &[failure("slow-writer", end), failure("reset", End::Reset)],
+            &["bytes"],
+        );
+        let diagnosis = first_late(&late, &Findings::default()).unwrap();
+        assert_eq!(diagnosis.cause, "answers-late");
+        assert_eq!(diagnosis.explains, ["slow-writer"]);
+        assert_eq!(diagnosis.evidence["delay_ms"], 2012.0);
+        assert_eq!(small_writes(&late, &Findings::default()), None);
+        let other = facts(&[failure("slow-writer", End::Silence)], &["bytes"]);
+        assert_eq!(first_late(&other, &Findings::default()), None);
     }
 
     #[test]

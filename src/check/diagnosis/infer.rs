@@ -13,7 +13,7 @@ use crate::check::findings::Findings;
 /// A cause that may be the matter, with all that it would explain.
 type Family = fn(&Facts, &Findings) -> Option<Diagnosis>;
 
-const FAMILIES: [Family; 29] = [
+const FAMILIES: [Family; 30] = [
     reach::not_connected,
     answer::nobody_behind,
     answer::not_an_echo,
@@ -37,6 +37,7 @@ const FAMILIES: [Family; 29] = [
     held::lines,
     held::stored,
     held::small_writes,
+    held::first_late,
     begun::lost,
     loss::loss,
     full::unread,

@@ -261,6 +261,14 @@ pub(super) fn held() -> Vec<Path> {
         .within("delay_ms", 400.0, 700.0)
         .claim(holds(Release::Time(half_a_second))),
         to(
+            "begins-after-2s",
+            "a server answers the first bytes of each connection after 2 s",
+            || faulty::begins_after(Duration::from_secs(2)),
+        )
+        .cause(&["answers-late"])
+        .within("delay_ms", 1900.0, 2400.0)
+        .claim(holds(Release::Time(half_a_second * 4))),
+        to(
             "nagle",
             "a server answers in two writes under Nagle's algorithm",
             faulty::nagle,
